@@ -1,0 +1,1 @@
+"""WhisperSign in JAX: hand keypoints in, sign glosses out."""

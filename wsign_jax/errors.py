@@ -1,0 +1,23 @@
+"""What can go wrong in a way that a person should read about, and how a command reports it."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+
+class WSignError(ValueError):
+    """Something a person can mend: the message names the file or field and says the fix."""
+
+
+class DivergedError(RuntimeError):
+    """Training met a loss that is not a number: the message says where, and what is left."""
+
+
+@contextlib.contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """Reports without a traceback: a `WSignError` with exit status 2, a `DivergedError` with 1."""
+    try:
+        yield
+    except (WSignError, DivergedError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(2 if isinstance(error, WSignError) else 1)

@@ -1,0 +1,1 @@
+"""From pixels to keypoints: numpy, PyAV and MediaPipe; never jax, flax or optax."""

@@ -1,0 +1,65 @@
+"""What a frame of hand keypoints is: 42 joints with 7 features each, at 60 Hz.
+
+Joints 0-20 are the left hand, 21-41 the right, each in MediaPipe's order. Features are the position
+x, y, z (image widths), the velocity (image widths per second) and the confidence in [0, 1]. A hand
+that was not seen is all zeros with confidence 0.
+"""
+
+import numpy as np
+
+FPS = 60
+
+NUM_JOINTS = 42
+JOINTS_PER_HAND = 21
+NUM_FEATURES = 7
+
+POSITION = slice(0, 3)
+VELOCITY = slice(3, 6)
+CONFIDENCE = 6
+
+LEFT = slice(0, JOINTS_PER_HAND)
+RIGHT = slice(JOINTS_PER_HAND, NUM_JOINTS)
+HANDS = (LEFT, RIGHT)
+
+# Within a hand.
+WRIST = 0
+MIDDLE_KNUCKLE = 9
+# Thumb, index, middle, ring, little finger; four joints each, from the palm to the tip.
+FINGERS = tuple(tuple(range(1 + 4 * finger, 5 + 4 * finger)) for finger in range(5))
+WRISTS = (LEFT.start + WRIST, RIGHT.start + WRIST)
+
+
+def seen_hands(features: np.ndarray) -> np.ndarray:
+    """Which hand was seen in which frame: (T, 42, 7) -> (T, 2) bool, left then right."""
+    return features[:, WRISTS, CONFIDENCE] > 0
+
+
+def features_from_positions(
+    positions: np.ndarray, confidence: np.ndarray, fps: float = FPS
+) -> np.ndarray:
+    """Builds the features of a sequence from where the joints are.
+
+    Velocity is the central difference of positions (one-sided at the two ends), and 0 where the hand
+    is absent or next to a frame in which it is.
+
+    Args:
+        positions: (T, 42, 3), image widths; ignored where the hand is absent.
+        confidence: (T, 2), left and right hand, 0 where the hand was not seen.
+        fps: frames per second.
+
+    Returns:
+        (T, 42, 7) float32.
+    """
+    joint_confidence = np.repeat(confidence, JOINTS_PER_HAND, axis=1)
+    seen = joint_confidence > 0
+    positions = np.where(seen[..., None], positions, 0.0)
+    features = np.zeros((*positions.shape[:2], NUM_FEATURES), np.float32)
+    features[..., POSITION] = positions
+    features[..., CONFIDENCE] = joint_confidence
+    if len(positions) > 1:
+        steady = seen.copy()
+        steady[1:] &= seen[:-1]
+        steady[:-1] &= seen[1:]
+        velocity = np.gradient(positions, axis=0) * fps
+        features[..., VELOCITY] = np.where(steady[..., None], velocity, 0.0)
+    return features
