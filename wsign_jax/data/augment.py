@@ -1,0 +1,159 @@
+"""Seeded augmentation of training sequences, on positions, before velocities and normalisation.
+
+Everything is drawn from (seed, epoch, example), so any batch can be made again from those alone. How
+long a sequence becomes is drawn first and apart from the rest, because its bucket depends on it.
+
+What a tracker sees is changed before velocities are taken: speed, place, size, view, noise, frames in
+which a hand is lost. Joint masking, which hides joints from the model only, comes last.
+"""
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from wsign_jax.keypoints import joints
+
+# Frames between the knots of the random warp of time: slower than a hand, faster than a sign.
+_JITTER_KNOTS = 15
+
+_LENGTHS, _REST = 0, 1  # two independent streams of random numbers
+
+
+def augmented_frames(
+    frames: np.ndarray,
+    shortest: np.ndarray,
+    longest: int,
+    config: ConfigDict,
+    seed: int,
+    epoch: int,
+) -> np.ndarray:
+    """How many frames every example of a split has in an epoch.
+
+    Args:
+        frames: (n,) true lengths.
+        shortest: (n,) the fewest frames in which CTC can still emit each example's labels.
+        longest: `data.max_seq_length`.
+        config: `data.augment`; only `speed` matters: 0.2 plays at 0.8 to 1.25 of the true pace.
+        seed: of the run.
+        epoch: of the whole run, over all stages.
+
+    Returns:
+        (n,) int32; a length that would break a bound is moved to that bound.
+    """
+    rng = np.random.default_rng([seed, epoch, _LENGTHS])
+    bound = np.log1p(-config.speed)
+    stretch = np.exp(rng.uniform(bound, -bound, size=len(frames)))
+    stretched = np.round(frames * stretch).astype(np.int32)
+    return np.clip(stretched, np.minimum(shortest, frames), np.maximum(longest, frames))
+
+
+def augment(
+    features: np.ndarray, frames: int, config: ConfigDict, key: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """One training example as another camera, signer and moment might have shown it.
+
+    Args:
+        features: (T, 42, 7) as on disk, y in image widths.
+        frames: the length to give it, from `augmented_frames`.
+        config: `data.augment`.
+        key: (seed, epoch, example).
+
+    Returns:
+        (frames, 42, 7) float32, not normalised, and (42,) bool: the joints to hide from the model
+        after normalisation (hiding a wrist before it would leave nothing to normalise by).
+    """
+    rng = np.random.default_rng([*key, _REST])
+    times = _sample_times(rng, len(features), frames, config)
+    positions, confidence = _sample(features, times)
+    if rng.random() < config.mirror:
+        positions, confidence = _mirror(positions, confidence)
+    positions = _move(rng, positions, config)
+    confidence = np.where(_lost_frames(rng, frames, config)[:, None], 0.0, confidence)
+    positions += config.noise * rng.standard_normal(positions.shape, dtype=np.float32)
+    augmented = joints.features_from_positions(positions, confidence)
+    return augmented, rng.random(joints.NUM_JOINTS) < config.joint_mask
+
+
+def hide_joints(normalized: np.ndarray, hidden: np.ndarray) -> None:
+    """Zeroes (42,) hidden joints of normalised features (T, 42, 7), confidence too, in place."""
+    normalized[:, hidden] = 0.0
+
+
+def _sample_times(
+    rng: np.random.Generator, frames: int, new_frames: int, config: ConfigDict
+) -> np.ndarray:
+    """(new_frames,) increasing times in source frames: even pace, warped by up to `jitter` frames."""
+    times = np.linspace(0.0, frames - 1, new_frames, dtype=np.float32)
+    if config.jitter:
+        knots = np.arange(0, frames + _JITTER_KNOTS, _JITTER_KNOTS)
+        offsets = rng.uniform(-config.jitter, config.jitter, size=len(knots))
+        times += np.interp(times, knots, offsets).astype(np.float32)
+    return np.clip(times, 0.0, frames - 1)
+
+
+def _sample(features: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (T, 42, 3) and hand confidence (T, 2) at fractional times.
+
+    Where a hand is seen in only one of the two frames around a time the nearer frame decides: a hand
+    is never blended with the zeros of its absence.
+    """
+    before = np.minimum(times.astype(np.int32), len(features) - 1)
+    after = np.minimum(before + 1, len(features) - 1)
+    weight = np.repeat((times - before)[:, None], 2, axis=1)
+    confidence = features[:, joints.WRISTS, joints.CONFIDENCE]
+    both = (confidence[before] > 0) & (confidence[after] > 0)
+    weight = np.where(both, weight, np.round(weight))
+    sampled = confidence[before] * (1 - weight) + confidence[after] * weight
+    joint_weight = np.repeat(weight, joints.JOINTS_PER_HAND, axis=1)[..., None]
+    positions = features[..., joints.POSITION]
+    first = positions[before]
+    return first + (positions[after] - first) * joint_weight, sampled
+
+
+def _mirror(positions: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sentence as a left-handed twin would sign it: x flipped, left and right swapped."""
+    swapped = np.concatenate([positions[:, joints.RIGHT], positions[:, joints.LEFT]], axis=1)
+    swapped[..., 0] = 1.0 - swapped[..., 0]
+    return swapped, confidence[:, ::-1]
+
+
+def _move(rng: np.random.Generator, positions: np.ndarray, config: ConfigDict) -> np.ndarray:
+    """Turns, scales and shifts about the picture's middle, and tilts each hand about its wrist."""
+    roll, pitch, yaw = np.radians(
+        rng.uniform(-1, 1, size=3) * (config.rotation, config.tilt, config.tilt)
+    )
+    scale = np.exp(rng.uniform(-1, 1) * np.log1p(config.scale))
+    shift = np.append(rng.uniform(-config.shift, config.shift, size=2), 0.0)
+    wrists = positions[:, joints.WRISTS]  # (T, 2, 3)
+    turn = scale * _rotation(roll, 0.0, 0.0)
+    view = scale * _rotation(roll, pitch, yaw)
+    centre = np.array([0.5, 0.5, 0.0])
+    moved_wrists = (wrists - centre) @ turn.T + centre + shift
+    moved = np.empty_like(positions)
+    for hand, hand_joints in enumerate(joints.HANDS):
+        relative = positions[:, hand_joints] - wrists[:, hand, None]
+        moved[:, hand_joints] = relative @ view.T.astype(np.float32)
+        moved[:, hand_joints] += moved_wrists[:, hand, None].astype(np.float32)
+    return moved
+
+
+def _rotation(roll: float, pitch: float, yaw: float) -> np.ndarray:
+    """(3, 3) rotation about z, then x, then y; radians."""
+    (cr, cp, cy), (sr, sp, sy) = np.cos([roll, pitch, yaw]), np.sin([roll, pitch, yaw])
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    return about_y @ about_x @ about_z
+
+
+def _lost_frames(rng: np.random.Generator, frames: int, config: ConfigDict) -> np.ndarray:
+    """(frames,) bool: each stretch of `temporal_mask_frames` loses a run of 1 to that many frames
+    with probability `temporal_mask`."""
+    lost = np.zeros(frames, bool)
+    stretch = config.temporal_mask_frames
+    starts = np.arange(0, frames, stretch)
+    hit = rng.random(len(starts)) < config.temporal_mask
+    runs = rng.integers(1, stretch + 1, size=len(starts))
+    offsets = rng.integers(0, stretch, size=len(starts))
+    for start, run in zip((starts + offsets)[hit], runs[hit], strict=True):
+        lost[start : start + run] = True
+    return lost

@@ -1,0 +1,113 @@
+"""Buckets: a few padded lengths, one compiled shape each, that waste little.
+
+On the PHOENIX-2014 lengths padding everything to 1500 frames makes 22.5 % of the computed frames
+real, random batches padded to their longest 64 %, the best eight buckets 91.7 %.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from wsign_jax.errors import WSignError
+
+MULTIPLE = 16  # frames; a bucket's length is a multiple, so that patches and vector units fill up
+
+
+def find_buckets(frames: np.ndarray, count: int) -> tuple[int, ...]:
+    """The at most `count` padded lengths that waste the fewest frames.
+
+    Dynamic programming over multiples of 16: cost(j, k) = min over i < j of cost(i, k - 1) plus the
+    padded frames of all sequences longer than length i and at most length j.
+
+    Args:
+        frames: (n,) lengths of the sequences, at least one.
+        count: how many lengths at most.
+
+    Returns:
+        Increasing lengths; the last holds the longest sequence.
+    """
+    if len(frames) == 0 or count < 1:
+        raise WSignError(f"no buckets for {len(frames)} sequences and data.max_buckets={count}")
+    units = -(-np.asarray(frames, np.int64) // MULTIPLE)
+    sequences = np.concatenate([[0], np.cumsum(np.bincount(units)[1:])])  # of at most j units
+    longest = len(sequences) - 1
+    lengths = np.arange(longest + 1)
+    # padded[i, j]: units computed for the sequences of more than i and at most j units.
+    padded = np.where(
+        lengths[:, None] < lengths, (sequences - sequences[:, None]) * lengths, np.inf
+    )
+    cost = np.full(longest + 1, np.inf)
+    cost[0] = 0.0
+    choices = []
+    for _ in range(min(count, longest)):
+        through = cost[:, None] + padded
+        choices.append(np.argmin(through, axis=0))
+        cost = np.minimum(np.min(through, axis=0), np.where(lengths == 0, 0.0, np.inf))
+    ends: list[int] = []
+    end = longest
+    for choice in reversed(choices):
+        if end == 0:
+            break
+        ends.append(int(end) * MULTIPLE)
+        end = choice[end]
+    return tuple(reversed(ends))
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchPlan:
+    """Which examples make one batch: all that is needed to load it, anywhere, any time."""
+
+    epoch: int  # of the whole run: with the seed and the example, the key of the augmentation
+    bucket: int  # frames that every row is padded to
+    rows: np.ndarray  # (B,) int32 index into the split; -1 is a masked row
+
+
+def plan_epoch(
+    frames: np.ndarray,
+    buckets: tuple[int, ...],
+    batch_size: int,
+    epoch: int = 0,
+    rng: np.random.Generator | None = None,
+) -> list[BatchPlan]:
+    """Every example exactly once, in batches of one bucket each.
+
+    What does not fill a batch moves up to the next bucket: some padding there costs less than masked
+    rows here. Only the last batch of all can have masked rows; nothing is ever dropped.
+
+    Args:
+        frames: (n,) lengths, none over the last bucket.
+        buckets: increasing lengths.
+        batch_size: rows of every batch.
+        epoch: kept in the plans.
+        rng: shuffles examples and batches; None keeps the order of lengths (for evaluation).
+    """
+    bucket_of = np.searchsorted(buckets, frames)
+    if len(frames) and bucket_of.max() == len(buckets):
+        raise WSignError(f"{frames.max()} frames are over the longest bucket, {buckets[-1]}")
+    waiting = np.array([], np.int32)
+    plans: list[BatchPlan] = []
+    for number, bucket in enumerate(buckets):
+        members = np.flatnonzero(bucket_of == number).astype(np.int32)
+        if rng is not None:
+            rng.shuffle(members)
+        members = np.concatenate([waiting, members])
+        full = len(members) - len(members) % batch_size
+        plans += [
+            BatchPlan(epoch, bucket, rows) for rows in members[:full].reshape(-1, batch_size)
+        ]
+        waiting = members[full:]
+    if len(waiting):
+        rows = np.full(batch_size, -1, np.int32)
+        rows[: len(waiting)] = waiting
+        bucket = buckets[int(bucket_of[waiting].max())]
+        plans.append(BatchPlan(epoch, bucket, rows))
+    if rng is not None:
+        rng.shuffle(plans)  # type: ignore[arg-type]
+    return plans
+
+
+def padding_efficiency(plans: list[BatchPlan], frames: np.ndarray) -> float:
+    """Share of the computed frames that are real, masked rows counted as computed."""
+    computed = sum(plan.bucket * len(plan.rows) for plan in plans)
+    real = sum(int(frames[plan.rows[plan.rows >= 0]].sum()) for plan in plans)
+    return real / computed

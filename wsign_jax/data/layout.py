@@ -1,0 +1,294 @@
+"""The data set on disk: where files are, how they are written, and what makes one bad.
+
+    <root>/{train,val,test}/features/<id>.npy   (T, 42, 7) float32, 60 Hz
+    <root>/{train,val,test}/labels/<id>.npy     (U,) integer gloss ids, 1 <= id < vocab_size
+    <root>/{train,val,test}/segments/<id>.csv   optional: gloss_id,start_s,end_s
+    <root>/label_map.json                       {"<blank>": 0, "HELLO": 1, ...}
+    <root>/dataset.json                         optional: how it was made
+"""
+
+import concurrent.futures
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints
+
+SPLITS = ("train", "val", "test")
+
+# A .npy of an empty label sequence or a torn file shows itself as one of these.
+_UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError)
+
+
+def patches_needed(labels: np.ndarray) -> int:
+    """How many patches CTC needs to emit `labels` (U,): one each, and a blank between repeats."""
+    return len(labels) + int(np.count_nonzero(labels[1:] == labels[:-1]))
+
+
+def patches_of(frames: int, patch_size: int) -> int:
+    """Patches in a sequence of `frames`; the last one may be partly empty."""
+    return -(-frames // patch_size)
+
+
+# ------------------------------------------------------------------------------------------ writing
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes JSON through a temporary name, so that a reader never sees half a file."""
+    _write(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def write_label_map(root: pathlib.Path, mapping: Mapping[str, int]) -> None:
+    """Writes `<root>/label_map.json`."""
+    write_json(root / "label_map.json", dict(mapping))
+
+
+def write_example(
+    root: pathlib.Path,
+    split: str,
+    id: str,
+    features: np.ndarray,
+    labels: np.ndarray,
+    segments: np.ndarray | None = None,
+) -> None:
+    """Writes one example.
+
+    Args:
+        root: the data set's folder.
+        split: train, val or test.
+        id: the file name without its ending.
+        features: (T, 42, 7).
+        labels: (U,) gloss ids.
+        segments: (U, 2) start and end of every gloss in seconds, if known.
+    """
+    folder = root / split
+    for kind, array in (
+        ("features", np.asarray(features, np.float32)),
+        ("labels", np.asarray(labels, np.int32)),
+    ):
+        path = folder / kind / f"{id}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        with partial.open("wb") as file:
+            np.save(file, array)
+        os.replace(partial, path)
+    if segments is not None:
+        rows = (f"{g},{s:.3f},{e:.3f}" for g, (s, e) in zip(labels, segments, strict=True))
+        _write(
+            folder / "segments" / f"{id}.csv",
+            "\n".join(["gloss_id,start_s,end_s", *rows, ""]).encode(),
+        )
+
+
+def _write(path: pathlib.Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+# ------------------------------------------------------------------------------------------ reading
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What the loader asks of an example beyond being readable."""
+
+    vocab_size: int
+    patch_size: int
+    max_seq_length: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The good examples of one split, in the order of their ids; features stay on disk."""
+
+    root: pathlib.Path
+    name: str
+    ids: tuple[str, ...]
+    frames: np.ndarray  # (n,) int32
+    labels: tuple[np.ndarray, ...]  # n arrays (U,) int32
+    aspect: float  # width / height of the picture by which y is still divided; 1 = none
+    skipped: int  # bad examples left out
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def features(self, index: int) -> np.ndarray:
+        """(T, 42, 7) float32 of one example, y in image widths; never normalised."""
+        path = self.root / self.name / "features" / f"{self.ids[index]}.npy"
+        features = _load(path)
+        if isinstance(features, str) or len(features) != self.frames[index]:
+            raise WSignError(f"{path}: changed or became unreadable during the run; restore it")
+        features = features.astype(np.float32, copy=False)
+        if self.aspect != 1.0:
+            features[..., [joints.POSITION.start + 1, joints.VELOCITY.start + 1]] /= self.aspect
+        return features
+
+
+def read_split(
+    root: pathlib.Path, name: str, rules: Rules, on_bad: str = "error", aspect: float = 0.0
+) -> Split:
+    """Indexes and validates a split, reading every file once.
+
+    Args:
+        root: the data set's folder.
+        name: train, val or test.
+        rules: bounds that come from the model and the vocabulary.
+        on_bad: 'error' stops at bad examples, after naming every one; 'skip' leaves them out.
+        aspect: width / height of the pictures whose height y is divided by; 0 takes `aspect` of
+            `dataset.json`, and 1 where that says nothing.
+
+    Raises:
+        WSignError: the split is missing or empty, or has bad examples and `on_bad` is 'error'. The
+            message names every offending file and the rule that it breaks.
+    """
+    folder = root / name
+    features = _stems(folder / "features")
+    labels = _stems(folder / "labels")
+    if not features and not labels:
+        raise WSignError(f"{folder}: no features/*.npy in it; the {name} split is empty")
+    problems: list[str] = []
+    good: list[tuple[str, int, np.ndarray]] = []
+    ids = sorted(features | labels)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        checked = pool.map(lambda id: _check_example(folder, id, rules), ids)
+        for id, result in zip(ids, checked, strict=True):
+            if isinstance(result, str):
+                problems.append(result)
+            else:
+                good.append((id, *result))
+    if problems and on_bad == "error":
+        raise WSignError(
+            f"{folder}: {len(problems)} bad of {len(ids)} examples; mend them, or leave them out "
+            "with --config.data.on_bad=skip\n  " + "\n  ".join(problems)
+        )
+    if not good:
+        raise WSignError(
+            f"{folder}: none of its {len(ids)} examples is usable\n  " + "\n  ".join(problems)
+        )
+    for problem in problems:
+        print(f"warning: left out {problem}", flush=True)
+    return Split(
+        root=root,
+        name=name,
+        ids=tuple(id for id, _, _ in good),
+        frames=np.array([frames for _, frames, _ in good], np.int32),
+        labels=tuple(labels for _, _, labels in good),
+        aspect=aspect or _aspect(root),
+        skipped=len(problems),
+    )
+
+
+def read_segments(split: Split, index: int) -> np.ndarray | None:
+    """(U, 2) start and end in seconds of an example's glosses, or None where the file is missing.
+
+    Raises:
+        WSignError: the file is not `gloss_id,start_s,end_s` with a row for every label.
+    """
+    path = split.root / split.name / "segments" / f"{split.ids[index]}.csv"
+    if not path.exists():
+        return None
+    try:
+        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2, dtype=np.float64)
+    except ValueError as error:
+        raise WSignError(f"{path}: not a table of gloss_id,start_s,end_s ({error})") from None
+    if table.shape != (len(split.labels[index]), 3) or np.any(table[:, 0] != split.labels[index]):
+        raise WSignError(f"{path}: its gloss ids are not those of the label file; write it again")
+    return table[:, 1:]
+
+
+def _stems(folder: pathlib.Path) -> set[str]:
+    return {path.stem for path in folder.glob("*.npy") if not path.name.startswith(".")}
+
+
+def _aspect(root: pathlib.Path) -> float:
+    path = root / "dataset.json"
+    if not path.exists():
+        return 1.0
+    try:
+        aspect = json.loads(path.read_text(encoding="utf-8")).get("aspect", 1.0)
+        if not isinstance(aspect, int | float) or not 0 < aspect < float("inf"):
+            raise ValueError(f'"aspect" is {aspect!r}')
+    except (ValueError, AttributeError) as error:
+        raise WSignError(
+            f'{path}: {error}; write a JSON object whose "aspect", if any, is width / height'
+        ) from None
+    return float(aspect)
+
+
+def _load(path: pathlib.Path) -> np.ndarray | str:
+    """The array in a .npy, or why it cannot be read."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        return f"{path}: missing"
+    except _UNREADABLE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return f"{path}: unreadable ({reason})"
+
+
+def _check_example(
+    folder: pathlib.Path, id: str, rules: Rules
+) -> tuple[int, np.ndarray] | str:
+    """(frames, labels) of a good example, or what is wrong with which of its files."""
+    path = folder / "features" / f"{id}.npy"
+    label_path = folder / "labels" / f"{id}.npy"
+    features = _load(path)
+    if isinstance(features, str):
+        return features if path.exists() else f"{path}: missing, but {label_path.name} has labels"
+    problem = _feature_problem(features, rules)
+    if problem:
+        return f"{path}: {problem}"
+    labels = _load(label_path)
+    if isinstance(labels, str):
+        return labels
+    problem = _label_problem(labels, len(features), rules)
+    if problem:
+        return f"{label_path}: {problem}"
+    return len(features), labels.astype(np.int32)
+
+
+def _feature_problem(features: np.ndarray, rules: Rules) -> str | None:
+    expected = (joints.NUM_JOINTS, joints.NUM_FEATURES)
+    if features.ndim != 3 or features.shape[1:] != expected:
+        return f"shape {features.shape} is not (T, {expected[0]}, {expected[1]})"
+    if features.dtype != np.float32:
+        return f"dtype {features.dtype} is not float32"
+    if len(features) == 0:
+        return "has no frames"
+    if len(features) > rules.max_seq_length:
+        return (
+            f"{len(features)} frames are over data.max_seq_length={rules.max_seq_length}; "
+            "cut the video at a pause, or raise it"
+        )
+    # A sum is finite if all its terms are, and reads the file once; overflow makes it ask again.
+    if not np.isfinite(features.sum(dtype=np.float64)):
+        finite = np.isfinite(features)
+        if not finite.all():
+            frame = int(np.argwhere(~finite)[0, 0])
+            return f"has NaN or infinity, first in frame {frame}"
+    return None
+
+
+def _label_problem(labels: np.ndarray, frames: int, rules: Rules) -> str | None:
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        return f"{labels.dtype}{list(labels.shape)} is not a (U,) array of integers"
+    if len(labels) == 0:
+        return "has no labels"
+    outside = labels[(labels < 1) | (labels >= rules.vocab_size)]
+    if len(outside):
+        return f"gloss id {outside[0]} is not in the vocabulary (1 to {rules.vocab_size - 1})"
+    patches, needed = patches_of(frames, rules.patch_size), patches_needed(labels)
+    if patches < needed:
+        return (
+            f"CTC cannot emit {len(labels)} glosses ({needed} patches with a blank between repeats) "
+            f"in {frames} frames ({patches} patches)"
+        )
+    return None

@@ -1,0 +1,81 @@
+"""Causal normalisation: the same numbers whether a sentence arrives whole or frame by frame.
+
+Per hand: positions relative to the wrist, positions and velocities in hand sizes, finger velocities
+relative to the wrist's. The hand's size at frame t is a running mean over the frames up to t, so
+nothing ever looks ahead (DESIGN section 3).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from wsign_jax.keypoints import joints
+
+# The n-th seen frame counts with weight max(1/n, 1/300): a mean at first, then a 5-second memory.
+MEMORY_FRAMES = 300
+# Image widths. A hand seen edge-on has almost no length in the picture; dividing by it would explode.
+SMALLEST_HAND = 0.02
+
+
+class NormalizerState(NamedTuple):
+    """What a stream carries from push to push; one entry a hand, left then right."""
+
+    size: tuple[float, float]  # running mean of the wrist-to-middle-knuckle length, image widths
+    seen: tuple[int, int]  # frames in which the hand was seen
+
+
+INITIAL_STATE = NormalizerState(size=(0.0, 0.0), seen=(0, 0))
+
+
+def normalize(
+    features: np.ndarray, state: NormalizerState = INITIAL_STATE, wrist_place: bool = True
+) -> tuple[np.ndarray, NormalizerState]:
+    """Normalises the next frames of a sequence.
+
+    Args:
+        features: (T, 42, 7) float32 as on disk.
+        state: what the call for the frames before returned.
+        wrist_place: the wrist's row, zero once the wrist is subtracted, carries the wrist's own place
+            and velocity (image widths) instead: where a sign is made tells signs apart.
+
+    Returns:
+        (T, 42, 7) float32, all zeros where a hand is absent, and the state after the last frame.
+    """
+    normalized = features.astype(np.float32)
+    seen = joints.seen_hands(features)
+    sizes, counts = [], []
+    for hand, hand_joints in enumerate(joints.HANDS):
+        block = normalized[:, hand_joints]
+        position, velocity = block[..., joints.POSITION], block[..., joints.VELOCITY]
+        wrist, wrist_velocity = position[:, joints.WRIST].copy(), velocity[:, joints.WRIST].copy()
+        position -= wrist[:, None]
+        velocity -= wrist_velocity[:, None]
+        lengths = np.sqrt(np.sum(position[:, joints.MIDDLE_KNUCKLE] ** 2, axis=-1))
+        size, last_size, count = _running_size(
+            lengths, seen[:, hand], state.size[hand], state.seen[hand]
+        )
+        block[..., : joints.VELOCITY.stop] /= size[:, None, None]
+        if wrist_place:
+            position[:, joints.WRIST] = wrist
+            velocity[:, joints.WRIST] = wrist_velocity
+        block[~seen[:, hand]] = 0.0
+        sizes.append(last_size)
+        counts.append(count)
+    return normalized, NormalizerState((sizes[0], sizes[1]), (counts[0], counts[1]))
+
+
+def _running_size(
+    lengths: np.ndarray, seen: np.ndarray, size: float, count: int
+) -> tuple[np.ndarray, float, int]:
+    """Running mean of (T,) lengths over seen frames: (T,) floored for dividing, last mean, count.
+
+    Plain floats in a loop: each frame's value is the same to the last bit however the sequence was
+    cut into calls, which a cumulative sum does not promise.
+    """
+    sizes = np.empty(len(lengths), np.float32)
+    for frame, (length, is_seen) in enumerate(zip(lengths.tolist(), seen.tolist(), strict=True)):
+        if is_seen:
+            count += 1
+            size += (length - size) * max(1.0 / count, 1.0 / MEMORY_FRAMES)
+        sizes[frame] = max(size, SMALLEST_HAND)
+    return sizes, size, count

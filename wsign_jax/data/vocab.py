@@ -1,0 +1,86 @@
+"""The vocabulary: gloss names and their ids, read from `label_map.json`."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Iterable, Mapping
+
+from wsign_jax.errors import WSignError
+
+BLANK = "<blank>"
+BLANK_ID = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """Names by id; `names[0]` is the blank, which is never a label."""
+
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @functools.cached_property
+    def ids(self) -> Mapping[str, int]:
+        """Gloss name -> id, the blank included."""
+        return {name: id for id, name in enumerate(self.names)}
+
+    def glosses(self, ids: Iterable[int]) -> list[str]:
+        """Names of a label sequence."""
+        return [self.names[id] for id in ids]
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, object], source: str) -> "Vocabulary":
+        """Checks a `label_map.json`'s content; an id that no gloss uses is named `<unused-ID>`.
+
+        Raises:
+            WSignError: the blank is not 0, an id is no integer, negative or taken twice.
+        """
+        names: dict[int, str] = {}
+        for name, id in mapping.items():
+            if not isinstance(id, int) or isinstance(id, bool) or id < 0:
+                raise WSignError(f"{source}: the id of {name!r} is {id!r}; give a whole number >= 0")
+            if id in names:
+                raise WSignError(
+                    f"{source}: {names[id]!r} and {name!r} share the id {id}; give each its own"
+                )
+            names[id] = name
+        if names.get(BLANK_ID) != BLANK:
+            raise WSignError(f'{source}: id 0 belongs to "{BLANK}"; add "{BLANK}": 0')
+        return cls(tuple(names.get(id, f"<unused-{id}>") for id in range(max(names) + 1)))
+
+
+def read_vocabulary(root: pathlib.Path, vocab_size: int = 0) -> Vocabulary:
+    """Reads `<root>/label_map.json`, padded with unused ids up to `vocab_size`.
+
+    Args:
+        root: the data set's folder.
+        vocab_size: the model's; 0 takes what the file needs. A data set without `label_map.json` can
+            be read if this is given: its glosses are then named by their ids.
+
+    Raises:
+        WSignError: the file is missing, is no JSON object, or needs more than `vocab_size` ids.
+    """
+    path = root / "label_map.json"
+    if path.exists():
+        try:
+            mapping = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, UnicodeDecodeError) as error:
+            raise WSignError(f"{path}: not valid JSON ({error}); write it again") from None
+        if not isinstance(mapping, dict):
+            raise WSignError(f'{path}: must be an object like {{"{BLANK}": 0, "HELLO": 1}}')
+        vocabulary = Vocabulary.from_mapping(mapping, str(path))
+        if 0 < vocab_size < len(vocabulary):
+            raise WSignError(
+                f"config.model.vocab_size is {vocab_size}, but {path} needs {len(vocabulary)}; "
+                "raise it, or set it to 0 to take it from the file"
+            )
+        unused = (f"<unused-{id}>" for id in range(len(vocabulary), vocab_size))
+        return Vocabulary(vocabulary.names + tuple(unused))
+    if vocab_size:
+        return Vocabulary((BLANK, *(f"GLOSS-{id}" for id in range(1, vocab_size))))
+    raise WSignError(
+        f'{path}: no such file; write {{"{BLANK}": 0, "HELLO": 1, ...}} there, '
+        "or set config.model.vocab_size to name glosses by their ids"
+    )
