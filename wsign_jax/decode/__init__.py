@@ -1,0 +1,1 @@
+"""From logits to glosses: batched, jitted, static shapes."""

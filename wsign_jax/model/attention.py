@@ -1,0 +1,135 @@
+"""Attention as in Whisper (no key bias), its one mask function, and the two kinds of positions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+# A chunk size that no sequence reaches: everything is one chunk, attention is full.
+FULL_ATTENTION = 2**30
+
+_MASKED = -1e30  # finite, so that a row without any key (a masked row of a batch) gives no NaN
+
+
+def attention_mask(
+    patches: jax.Array, length: int, chunk: jax.Array | int, left_context: jax.Array | int
+) -> jax.Array:
+    """Which patch sees which: a query in chunk c sees the valid keys in [cC - L, (c + 1)C).
+
+    Args:
+        patches: (B,) valid patches of each row.
+        length: N.
+        chunk: C in patches, a traced value or a number; `FULL_ATTENTION` for all.
+        left_context: L in patches before the query's chunk.
+
+    Returns:
+        (B, 1, N, N) bool, [batch, head, query, key].
+    """
+    position = jnp.arange(length, dtype=jnp.int32)
+    key = position[None, :]
+    start = (position // chunk * chunk)[:, None]
+    visible = (key >= start - left_context) & (key < start + chunk)
+    valid = key < patches[:, None]
+    return (visible[None] & valid[:, None])[:, None]
+
+
+def causal_mask(length: int) -> np.ndarray:
+    """(1, 1, U, U) bool: label u sees labels up to u."""
+    return np.tril(np.ones((length, length), bool))[None, None]
+
+
+def rotary_angles(first: int, length: int, head_width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine and sine of the rotary angles (Su et al. 2021, arXiv:2104.09864), base 10,000.
+
+    Computed on the host in float64: position times frequency in float32 drifts within an hour.
+
+    Args:
+        first: position of the first patch since the stream began.
+        length: N.
+        head_width: K, even.
+
+    Returns:
+        Two (N, K / 2) float32.
+    """
+    position = np.arange(first, first + length, dtype=np.float64)
+    frequency = 10_000.0 ** (-np.arange(0, head_width, 2) / head_width)
+    angle = position[:, None] * frequency
+    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+
+
+def rotate(x: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Rotates (B, N, H, K) queries or keys by their positions' angles, two of (N, K / 2)."""
+    cos, sin = (a[:, None].astype(x.dtype) for a in angles)
+    first, second = jnp.split(x, 2, axis=-1)
+    cos, sin = cos[None], sin[None]
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def sinusoids(length: int, width: int) -> np.ndarray:
+    """Whisper's fixed positions: (N, D) float32, sine half and cosine half concatenated."""
+    half = width // 2
+    frequency = np.exp(-np.log(10_000.0) / max(half - 1, 1) * np.arange(half))
+    angle = np.arange(length)[:, None] * frequency
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
+
+
+class MultiHeadAttention(nnx.Module):
+    """Scaled dot-product attention of D in H heads; query, value and output have a bias, key none."""
+
+    def __init__(self, width: int, heads: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.heads = heads
+        self.query = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
+        self.key = nnx.Linear(width, width, use_bias=False, dtype=dtype, rngs=rngs)
+        self.value = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
+        self.out = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        context: jax.Array,
+        mask: jax.Array,
+        angles: tuple[jax.Array, jax.Array] | None = None,
+    ) -> jax.Array:
+        """Attends from x to context.
+
+        Args:
+            x: (B, Q, D) queries.
+            context: (B, N, D) keys and values; x itself for self-attention.
+            mask: (B or 1, 1, Q, N) bool, true where a query may look.
+            angles: rotary angles of x and context, which then share their positions.
+
+        Returns:
+            (B, Q, D).
+        """
+        query, key, value = (
+            self._split(project(source))
+            for project, source in ((self.query, x), (self.key, context), (self.value, context))
+        )
+        if angles is not None:
+            query, key = rotate(query, angles), rotate(key, angles)
+        scale = query.shape[-1] ** -0.5
+        scores = jnp.einsum("bqhk,bnhk->bhqn", query * scale, key).astype(jnp.float32)
+        weights = jax.nn.softmax(jnp.where(mask, scores, _MASKED), axis=-1).astype(value.dtype)
+        mixed = jnp.einsum("bhqn,bnhk->bqhk", weights, value)
+        return self.out(mixed.reshape(x.shape))
+
+    def _split(self, x: jax.Array) -> jax.Array:
+        """(B, N, D) -> (B, N, H, K)."""
+        return x.reshape(*x.shape[:2], self.heads, -1)
+
+
+class Mlp(nnx.Module):
+    """Linear D -> M, exact GELU, Linear M -> D."""
+
+    def __init__(self, width: int, hidden: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.up = nnx.Linear(width, hidden, dtype=dtype, rngs=rngs)
+        self.down = nnx.Linear(hidden, width, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, N, D) -> (B, N, D)."""
+        return self.down(jax.nn.gelu(self.up(x), approximate=False))
+
+
+def layer_norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """Whisper's LayerNorm: epsilon 1e-5, where Flax's default is 1e-6."""
+    return nnx.LayerNorm(width, epsilon=1e-5, dtype=dtype, rngs=rngs)

@@ -1,0 +1,152 @@
+"""WhisperSign: frontend, encoder, CTC head, attention decoder; and its parameters as a plain dict."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
+
+from wsign_jax.errors import WSignError
+from wsign_jax.model import attention, decoder, encoder, frontend
+
+Params = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """A named shape of the network."""
+
+    width: int  # D
+    heads: int  # H
+    hidden: int  # M
+    encoder_layers: int
+    decoder_layers: int
+
+
+SIZES = {
+    "tiny": Size(128, 4, 512, 2, 1),
+    "small": Size(256, 4, 1024, 4, 2),
+    "base": Size(512, 8, 2048, 6, 6),
+    "large": Size(768, 12, 3072, 12, 12),
+}
+POSITIONS = ("rotary", "sinusoidal")
+MAX_SINUSOIDAL_PATCHES = 1500
+
+
+class WhisperSign(nnx.Module):
+    """Hand keypoints in, CTC and attention-decoder logits out."""
+
+    def __init__(
+        self, config: ConfigDict, vocab_size: int, *, dtype: Any = jnp.float32, rngs: nnx.Rngs
+    ):
+        """Builds the network.
+
+        Args:
+            config: `config.model`.
+            vocab_size: V, glosses and the blank.
+            dtype: of the computation; parameters and logits are float32.
+            rngs: with a `params` stream.
+        """
+        size = SIZES[config.size]
+        shape = (size.width, size.heads, size.hidden)
+        self.frontend = frontend.Frontend(config.frontend, size.width, dtype=dtype, rngs=rngs)
+        self.encoder = encoder.Encoder(
+            *shape,
+            config.encoder.num_layers or size.encoder_layers,
+            config.encoder.dropout,
+            config.positions,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.ctc_dropout = nnx.Dropout(config.ctc_dropout)
+        self.ctc_head = nnx.Linear(size.width, vocab_size, dtype=jnp.float32, rngs=rngs)
+        self.decoder = decoder.Decoder(
+            *shape,
+            config.decoder.num_layers or size.decoder_layers,
+            config.decoder.dropout,
+            vocab_size,
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def encode(
+        self,
+        features: jax.Array,
+        frames: jax.Array,
+        *,
+        chunk: jax.Array | int = attention.FULL_ATTENTION,
+        left_context: jax.Array | int = 0,
+        deterministic: bool = True,
+        rngs: nnx.Rngs | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Encodes sequences.
+
+        Args:
+            features: (B, T, J, F) normalised keypoints.
+            frames: (B,) valid frames; whatever lies beyond changes nothing.
+            chunk: attention's chunk C in patches; full attention by default.
+            left_context: L, patches seen before the chunk.
+            deterministic: no dropout.
+            rngs: with a `dropout` stream where `deterministic` is false.
+
+        Returns:
+            (B, N, D) encoded patches and (B,) how many of them are valid.
+        """
+        x, patches = self.frontend(features, frames, deterministic=deterministic, rngs=rngs)
+        mask = attention.attention_mask(patches, x.shape[1], chunk, left_context)
+        return self.encoder(x, mask, deterministic=deterministic, rngs=rngs), patches
+
+    def ctc_logits(
+        self, encoded: jax.Array, *, deterministic: bool = True, rngs: nnx.Rngs | None = None
+    ) -> jax.Array:
+        """(B, N, D) -> (B, N, V) float32; id 0 is the blank."""
+        x = self.ctc_dropout(
+            encoded.astype(jnp.float32), deterministic=deterministic, rngs=rngs
+        )
+        return self.ctc_head(x)
+
+
+def build(
+    config: ConfigDict, vocab_size: int, dtype: Any = jnp.float32
+) -> tuple[nnx.GraphDef, Params]:
+    """The network's structure and the shapes of its parameters, without computing anything.
+
+    Returns:
+        The graph definition for `bind`, and parameters as `jax.ShapeDtypeStruct`s.
+    """
+    model = nnx.eval_shape(lambda: WhisperSign(config, vocab_size, dtype=dtype, rngs=nnx.Rngs(0)))
+    graph, params = nnx.split(model, nnx.Param)
+    return graph, nnx.to_pure_dict(params)
+
+
+def init(config: ConfigDict, vocab_size: int, seed: int) -> Params:
+    """Fresh float32 parameters as a plain nested dict of arrays."""
+
+    def create(key: jax.Array) -> Params:
+        model = WhisperSign(config, vocab_size, rngs=nnx.Rngs(params=key))
+        return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+    return jax.jit(create)(jax.random.key(seed))
+
+
+def bind(graph: nnx.GraphDef, params: Params) -> WhisperSign:
+    """The network with these parameters; cheap inside a jitted function."""
+    return nnx.merge(graph, params)
+
+
+def parameter_paths(params: Params) -> dict[str, Any]:
+    """Parameters by their path, such as 'encoder/blocks/0/mlp/up/kernel'."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(params)
+    return {"/".join(str(key.key) for key in path): leaf for path, leaf in flat}
+
+
+def check_length(config: ConfigDict, max_seq_length: int) -> None:
+    """Raises a `WSignError` where sequences are longer than the positions reach."""
+    patches = -(-max_seq_length // config.frontend.patch_size)
+    if config.positions == "sinusoidal" and patches > MAX_SINUSOIDAL_PATCHES:
+        raise WSignError(
+            f"config.data.max_seq_length={max_seq_length} makes {patches} patches, and sinusoidal "
+            f"positions end at {MAX_SINUSOIDAL_PATCHES}; lower it, or set model.positions=rotary"
+        )
