@@ -1,0 +1,118 @@
+"""Every field of a config with its default; the other configs change some.
+
+    from configs import base
+    config = base.get_config()
+
+Not for a run of its own, though it is a whole one: the three stages at base size on `data/processed`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The defaults."""
+    config = ConfigDict()
+    config.mode = "train"  # or 'evaluate': the best checkpoint in the workdir on eval.split
+
+    # Where the first stage's weights come from: '' fresh, a run's folder, or 'auto': the run of the
+    # stage before, beside this one, where there is one. A checkpoint in the workdir goes first.
+    config.init_from = ""
+
+    config.data = ConfigDict()
+    config.data.dir = "data/processed"  # '': built-in signing, made in <workdir>/data
+    config.data.on_bad = "error"  # or 'skip': leave bad examples out
+    config.data.aspect = 0.0  # width / height where y is normalised by height; 0: see dataset.json
+    config.data.max_seq_length = 1500  # frames; longer sequences are bad input, never cut
+    config.data.max_buckets = 8  # padded lengths, one compiled shape each
+    config.data.wrist_place = True  # the wrist's row carries where the hand is
+    config.data.threads = 2  # that read ahead
+    config.data.synthetic = ConfigDict(
+        {"glosses": 24, "train": 800, "val": 80, "test": 100, "seed": 0, "noise": 1.0}
+    )
+
+    augment = config.data.augment = ConfigDict()
+    augment.speed = 0.0  # 0.2: 0.8 to 1.25 of the true pace
+    augment.jitter = 2.0  # frames by which time is warped to and fro
+    augment.rotation = 0.0  # degrees in the picture's plane
+    augment.tilt = 0.0  # degrees out of it, each hand about its wrist
+    augment.scale = 0.0  # 0.2: 1 / 1.2 to 1.2 times as large
+    augment.shift = 0.0  # image widths
+    augment.mirror = 0.0  # probability; signs of a left-handed signer
+    augment.noise = 0.005  # image widths, standard deviation
+    augment.joint_mask = 0.15  # probability that a joint is hidden for a sentence
+    augment.temporal_mask = 0.1  # probability that a stretch of frames loses its hands
+    augment.temporal_mask_frames = 10  # the stretch, and the most that it loses
+
+    model = config.model = ConfigDict()
+    model.size = "base"  # tiny, small, base (Whisper base), large (Whisper small)
+    model.vocab_size = 0  # 0: from label_map.json
+    model.positions = "rotary"  # or 'sinusoidal', Whisper's own
+    model.ctc_dropout = 0.0
+    model.frontend = ConfigDict()
+    model.frontend.patch_size = 4  # frames
+    model.frontend.conv_kernel = 7  # patches
+    model.frontend.look_ahead = 0  # patches of the kernel that lie ahead
+    model.frontend.spatial_dropout = 0.15
+    model.frontend.dropout = 0.1
+    model.encoder = ConfigDict({"num_layers": 0, "dropout": 0.1})  # 0: as the size says
+    model.decoder = ConfigDict({"num_layers": 0, "dropout": 0.1})
+
+    config.stages = ("stage1", "stage2", "stage3")
+    everything = ((".*", "train"),)
+    # Chunks and left contexts in patches: one of each is drawn per batch; chunk 0 is full attention.
+    offline = {"chunks": (0,), "left_contexts": (0,)}
+    config.stage1 = ConfigDict(
+        {
+            "epochs": 30,
+            "lr": 1e-3,
+            "weight_decay": 1e-4,
+            "batch_size": 32,
+            "alpha": 1.0,  # CTC's share; at 1 the attention decoder does not run
+            "rules": (("(frontend|ctc_head)/.*", "train"), ("(encoder|decoder)/.*", "freeze")),
+            **offline,
+        }
+    )
+    config.stage2 = ConfigDict(
+        {
+            "epochs": 100,
+            "lr": 5e-5,
+            "weight_decay": 1e-4,
+            "batch_size": 16,
+            "alpha": 0.3,
+            "rules": everything,
+            **offline,
+        }
+    )
+    config.stage3 = ConfigDict(
+        {
+            "epochs": 30,
+            "lr": 1e-5,
+            "weight_decay": 1e-5,
+            "batch_size": 16,
+            "alpha": 0.3,
+            "rules": everything,
+            "chunks": (0, 1, 2, 4, 8, 16, 32),
+            "left_contexts": (32, 64, 128),
+        }
+    )
+
+    training = config.training = ConfigDict()
+    training.seed = 42
+    training.warmup_steps = 500  # at most a fifth of a stage
+    training.grad_clip = 1.0
+    training.label_smoothing = 0.1
+    training.max_steps = 0  # of each stage; 0: as its epochs say
+    training.precision = "float32"  # bfloat16 (TPU, A100), float16 with loss scaling (T4)
+    training.ema = 0.0  # decay of a moving average of the weights, which is then evaluated
+
+    # A checkpoint is also written after every validation that is the best so far.
+    config.checkpoint = ConfigDict({"every_steps": 1000, "every_minutes": 5.0, "keep": 2})
+
+    config.eval = ConfigDict()
+    config.eval.split = "test"  # reported when training ends, and by mode 'evaluate'
+    config.eval.decoder = "greedy"
+    config.eval.every_epochs = 1  # validation
+    config.eval.batch_size = 16
+    config.eval.chunk = 0  # attention window in patches; 0: full
+    config.eval.left_context = 0
+    return config

@@ -1,0 +1,89 @@
+"""From a run's best checkpoint and a split to a report."""
+
+import pathlib
+
+import jax
+from ml_collections import ConfigDict
+
+from wsign_jax import config as config_lib
+from wsign_jax.data import layout
+from wsign_jax.data.vocab import Vocabulary, read_vocabulary
+from wsign_jax.errors import WSignError
+from wsign_jax.train import checkpoint, evaluation, loop, setup
+
+_SHOWN = 5  # references printed beside their hypotheses
+
+
+def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Evaluates the best checkpoint of a run and writes `<workdir>/report_<split>.json`.
+
+    The model and the normalisation are the run's own; `config` says which data and split, how to
+    decode, and the attention window.
+
+    Raises:
+        WSignError: no run in `workdir`, another vocabulary, or bad data.
+    """
+    config_lib.check(config)
+    if not checkpoint.has_checkpoint(workdir):
+        raise WSignError(f"{workdir}: no checkpoint to evaluate; train one, or name another --workdir")
+    checkpoints = checkpoint.Checkpoints(workdir)
+    step = checkpoints.best_step
+    info = checkpoints.info(step)
+    config = _with_run_settings(config, info)
+    root = setup.data_root(config, workdir)
+    setup.check_vocabulary(
+        info.vocabulary, read_vocabulary(root, config.model.vocab_size), str(workdir)
+    )
+    split = setup.read_split(config, root, config.eval.split, len(info.vocabulary))
+    network = setup.make_network(config, len(info.vocabulary))
+    params = checkpoints.restore_weights(
+        step, jax.tree.map(lambda x: x, network.shapes)
+    )
+    eval_step = evaluation.make_eval_step(
+        network.graph, config.training.label_smoothing, network.mesh
+    )
+    alpha = config[config.stages[info.stage]].alpha
+    result = loop.evaluate_split(config, split, eval_step, params, alpha, network)
+    checkpoints.close()
+    report = {
+        "wer": result.edits.wer,
+        "substitutions": result.edits.substitutions,
+        "deletions": result.edits.deletions,
+        "insertions": result.edits.insertions,
+        "ref_glosses": result.edits.ref_glosses,
+        "sentences": result.sentences,
+        "blank_rate": result.blank_rate,
+        "token_accuracy": result.token_accuracy,
+        "checkpoint": str(checkpoints.path(step)),
+        "split": config.eval.split,
+        "decoder": config.eval.decoder,
+    }
+    path = workdir / f"report_{config.eval.split}.json"
+    layout.write_json(path, report)
+    _print_examples(split, result, info.vocabulary)
+    print(
+        f"{config.eval.split}: WER {result.edits.wer:.4f} ({result.edits.substitutions} "
+        f"substitutions, {result.edits.deletions} deletions, {result.edits.insertions} insertions "
+        f"in {result.edits.ref_glosses} glosses of {result.sentences} sentences), "
+        f"blank rate {result.blank_rate:.2f}\n{path}",
+        flush=True,
+    )
+
+
+def _with_run_settings(config: ConfigDict, info: checkpoint.RunInfo) -> ConfigDict:
+    """The config with the run's own model and normalisation, whatever was typed."""
+    merged = config.copy_and_resolve_references()
+    merged.unlock()
+    merged.model = ConfigDict(info.config["model"])
+    merged.data.wrist_place = info.config["data"]["wrist_place"]
+    return merged
+
+
+def _print_examples(
+    split: layout.Split, result: evaluation.Evaluation, vocabulary: Vocabulary
+) -> None:
+    """The first sentences' references beside their hypotheses."""
+    for example in sorted(result.hypotheses)[:_SHOWN]:
+        print(split.ids[example])
+        print("  reference   " + " ".join(vocabulary.glosses(split.labels[example])))
+        print("  hypothesis  " + " ".join(vocabulary.glosses(result.hypotheses[example])))

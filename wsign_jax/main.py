@@ -1,0 +1,60 @@
+"""python -m wsign_jax.main --config=configs/demo.py [--workdir=DIR] [--config.FIELD=VALUE ...]
+
+Trains the stages of a config, going on where an earlier run in the workdir ended, and evaluates the
+best checkpoint on `config.eval.split`; with --config.mode=evaluate it only evaluates. Exit status 2 is
+a mistake in the call, the config or the data, 1 a loss that is not a number.
+"""
+
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from wsign_jax.errors import WSignError, exit_on_user_error
+
+
+def parse(argv: Sequence[str]) -> tuple[ConfigDict, pathlib.Path]:
+    """The config with its overrides, and the workdir.
+
+    Raises:
+        WSignError: an unknown flag or field (names the nearest), a value of the wrong type, or a
+            config file that is missing or broken.
+    """
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=list(argv))
+    workdir = flags.DEFINE_string("workdir", "", "the run's folder", flag_values=values)
+    try:
+        rest = values(list(argv))[1:]
+    except (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+        # ml_collections quotes its message, with line breaks, inside another error's.
+        words = str(error).replace("\\n", " ").replace("\\", "").strip("\"'").split()
+        raise WSignError("in the command line: " + " ".join(words)) from None
+    if rest:
+        raise WSignError(f"in the command line: {rest[0]!r} is no flag; write --config.FIELD=VALUE")
+    if config.value is None:
+        raise WSignError("--config is missing; for a first run: --config=configs/demo.py")
+    name = pathlib.Path(values["config"].config_filename).stem
+    return config.value, pathlib.Path(workdir.value or f"runs/{name}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    argv = sys.argv if argv is None else argv
+    if "--help" in argv:
+        print(__doc__)
+        return
+    with exit_on_user_error():
+        config, workdir = parse(argv)
+        # Imported here, so that a misspelt flag is answered at once.
+        from wsign_jax import evaluate
+        from wsign_jax.train import loop
+
+        if config.mode != "evaluate":
+            loop.train(config, workdir)
+        evaluate.evaluate(config, workdir)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Losses, stages, one step, one loop, checkpoints and logs."""

@@ -1,0 +1,217 @@
+"""Checkpoints: everything of orbax that the project uses.
+
+`<workdir>/checkpoints/<step>/` holds
+    params       the weights, a nested dict: all that inference needs
+    ema          their moving average, where training.ema is on
+    training     step, optimiser state and loss scale
+and, as orbax's custom metadata, JSON: stage, position in the data, config, vocabulary, fingerprint of
+the training data, validation metrics.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import orbax.checkpoint.experimental.v1 as ocp
+from absl import logging as absl_logging
+
+from wsign_jax.data.vocab import Vocabulary
+from wsign_jax.errors import WSignError
+from wsign_jax.model.whisper_sign import Params, parameter_paths
+from wsign_jax.train.state import TrainState
+
+FOLDER = "checkpoints"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInfo:
+    """What a checkpoint says about its run, beside the arrays."""
+
+    stage: int  # index into config.stages
+    next_batch: int  # within the stage
+    data: str  # fingerprint of the training data
+    config: dict[str, Any]
+    vocabulary: Vocabulary
+    iterator: dict[str, Any]  # grain's state
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON-ready values."""
+        return {**dataclasses.asdict(self), "vocabulary": list(self.vocabulary.names)}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "RunInfo":
+        """The inverse of `to_json`."""
+        return cls(**{**value, "vocabulary": Vocabulary(tuple(value["vocabulary"]))})
+
+
+def _rank(metrics: dict[str, Any]) -> tuple[float, float]:
+    """Orders checkpoints, the best last: a later stage first of all, then the lower error.
+
+    A later stage's model replaces the earlier one even where its error is higher: it is trained for
+    another use.
+    """
+    return metrics["stage"], -metrics["val/wer"]
+
+
+@dataclasses.dataclass
+class _BestAndLatest:
+    """Orbax's preservation policy: the best checkpoint and the last `keep`."""
+
+    keep: int
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        del context
+        steps = {c.step for c in checkpoints[-self.keep :]}
+        best = _best(checkpoints)
+        return [c.step in steps or c is best for c in checkpoints]
+
+
+def _best(checkpoints: Sequence[Any]) -> Any | None:
+    measured = [c for c in checkpoints if c.metrics]
+    return max(measured, key=lambda c: (_rank(c.metrics), c.step), default=None)
+
+
+class Checkpoints:
+    """The checkpoints of one workdir."""
+
+    def __init__(self, workdir: pathlib.Path, keep: int = 1):
+        """Opens them.
+
+        Args:
+            workdir: the run's folder.
+            keep: how many of the latest to keep beside the best.
+        """
+        absl_logging.set_verbosity(absl_logging.ERROR)  # orbax narrates every save
+        self._checkpointer = ocp.training.Checkpointer(
+            (workdir / FOLDER).absolute(),
+            preservation_policy=_BestAndLatest(keep),
+            cleanup_tmp_directories=True,
+        )
+        self.workdir = workdir
+
+    @property
+    def latest_step(self) -> int | None:
+        """The step of the newest checkpoint."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    @property
+    def best_step(self) -> int | None:
+        """The step of the best checkpoint by validation WER; the newest where none was measured."""
+        best = _best(self._checkpointer.checkpoints)
+        return self.latest_step if best is None else best.step
+
+    def best_wer(self, stage: int) -> float:
+        """The lowest validation WER saved in a stage; infinite where there is none."""
+        wers = [
+            c.metrics["val/wer"]
+            for c in self._checkpointer.checkpoints
+            if c.metrics and c.metrics["stage"] == stage
+        ]
+        return min(wers, default=float("inf"))
+
+    def path(self, step: int) -> pathlib.Path:
+        """The folder of one checkpoint."""
+        return self.workdir / FOLDER / str(step)
+
+    def save(self, state: TrainState, info: RunInfo, val_wer: float | None = None) -> None:
+        """Starts to save; the arrays are copied before it returns, writing goes on behind.
+
+        A step that is saved already is left alone: a step's state is always the same.
+        """
+        step = int(state.step)
+        if step == self.latest_step:
+            return
+        items = {
+            "params": state.params,
+            "training": {
+                "step": state.step,
+                "opt_state": state.opt_state,
+                "loss_scale": state.loss_scale,
+            },
+        }
+        if state.ema is not None:
+            items["ema"] = state.ema
+        metrics = None if val_wer is None else {"val/wer": val_wer, "stage": info.stage}
+        self._checkpointer.save_checkpointables_async(
+            step, items, metrics=metrics, custom_metadata=info.to_json(), force=True
+        )
+
+    def info(self, step: int) -> RunInfo:
+        """What a checkpoint says about its run."""
+        return RunInfo.from_json(self._checkpointer.checkpointables_metadata(step).custom_metadata)
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """Loads the whole state.
+
+        Args:
+            step: of the checkpoint.
+            like: a state of the same structure; its arrays say where to put what is loaded.
+
+        Raises:
+            WSignError: parameters or optimiser state have other names or shapes.
+        """
+        items = {
+            "params": like.params,
+            "training": {
+                "step": like.step,
+                "opt_state": like.opt_state,
+                "loss_scale": like.loss_scale,
+            },
+        }
+        if like.ema is not None:
+            items["ema"] = like.ema
+        self._check_shapes(step, "params", like.params)
+        loaded = self._load(step, items)
+        return like.replace(
+            params=loaded["params"], ema=loaded.get("ema"), **loaded["training"]
+        )
+
+    def restore_weights(self, step: int, like: Params) -> Params:
+        """Loads the weights to evaluate: the moving average where there is one.
+
+        Raises:
+            WSignError: their names or shapes differ from `like`; names the paths.
+        """
+        saved = self._checkpointer.checkpointables_metadata(step).metadata
+        name = "ema" if "ema" in saved else "params"
+        self._check_shapes(step, name, like)
+        return self._load(step, {name: like})[name]
+
+    def _load(self, step: int, items: dict[str, Any]) -> dict[str, Any]:
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)),
+            items,
+        )
+        return self._checkpointer.load_checkpointables(step, abstract)
+
+    def _check_shapes(self, step: int, name: str, like: Params) -> None:
+        saved = self._checkpointer.checkpointables_metadata(step).metadata[name]
+        there = {path: tuple(leaf.shape) for path, leaf in parameter_paths(saved).items()}
+        here = {path: tuple(leaf.shape) for path, leaf in parameter_paths(like).items()}
+        differing = [
+            f"{path}: {there.get(path, 'missing')} there, {here.get(path, 'missing')} here"
+            for path in sorted(there.keys() | here.keys())
+            if there.get(path) != here.get(path)
+        ]
+        if differing:
+            raise WSignError(
+                f"{self.path(step)}: {len(differing)} of its parameters do not fit this model; use "
+                "the config it was trained with, or another workdir\n  " + "\n  ".join(differing)
+            )
+
+    def wait(self) -> None:
+        """Waits until the save under way is on disk."""
+        self._checkpointer.wait()
+
+    def close(self) -> None:
+        """Waits and closes."""
+        self._checkpointer.close()
+
+
+def has_checkpoint(workdir: pathlib.Path) -> bool:
+    """Whether a folder is a run with something to load; never creates anything."""
+    folder = workdir / FOLDER
+    return folder.is_dir() and any(child.name.isdigit() for child in folder.iterdir())

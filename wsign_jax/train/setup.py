@@ -1,0 +1,150 @@
+"""What a run is made of, read and checked once before anything trains or is evaluated."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from wsign_jax import config as config_lib
+from wsign_jax.data import layout, pipeline, synthetic
+from wsign_jax.data.vocab import Vocabulary, read_vocabulary
+from wsign_jax.errors import WSignError
+from wsign_jax.model import whisper_sign
+from wsign_jax.model.whisper_sign import Params
+from wsign_jax.train import state as train_state
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The model's structure for one vocabulary."""
+
+    graph: nnx.GraphDef
+    shapes: Params  # of jax.ShapeDtypeStruct
+    mesh: Mesh
+
+
+def make_network(config: ConfigDict, vocab_size: int) -> Network:
+    """Builds the structure for `config.model` in the precision of `config.training`."""
+    whisper_sign.check_length(config.model, config.data.max_seq_length)
+    dtype = jnp.dtype(config.training.precision)
+    return Network(*whisper_sign.build(config.model, vocab_size, dtype), train_state.make_mesh())
+
+
+def data_root(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
+    """The data set's folder; makes the built-in signing where `data.dir` is empty.
+
+    Raises:
+        WSignError: there is no data set, or the built-in signing there has other settings.
+    """
+    if config.data.dir:
+        root = pathlib.Path(config.data.dir)
+        if not root.is_dir():
+            raise WSignError(
+                f"{root}: no such folder; put a data set there, name one with --config.data.dir=DIR, "
+                f"or make one to try with: python tools/make_synthetic.py {root}"
+            )
+        return root
+    root = workdir / "data"
+    settings = synthetic.SigningSettings(**config.data.synthetic)
+    if not (root / "dataset.json").exists():
+        print(f"making built-in signing in {root}", flush=True)
+        synthetic.write_dataset(root, settings)
+    made_with = json.loads((root / "dataset.json").read_text(encoding="utf-8")).get("settings")
+    if made_with != dataclasses.asdict(settings):
+        raise WSignError(
+            f"{root}: made with {made_with}, not with config.data.synthetic; use another --workdir"
+        )
+    return root
+
+
+def read_split(
+    config: ConfigDict, root: pathlib.Path, name: str, vocab_size: int
+) -> layout.Split:
+    """Reads and validates a split under the config's bounds."""
+    rules = layout.Rules(vocab_size, config.model.frontend.patch_size, config.data.max_seq_length)
+    return layout.read_split(root, name, rules, config.data.on_bad, config.data.aspect)
+
+
+def process_rows(batch_size: int, field: str) -> slice:
+    """The rows of every global batch that this process reads.
+
+    Raises:
+        WSignError: the devices do not divide the batch.
+    """
+    if batch_size % jax.device_count():
+        raise WSignError(
+            f"config.{field} is {batch_size}; it must be a multiple of the "
+            f"{jax.device_count()} devices"
+        )
+    own = batch_size // jax.process_count()
+    return slice(jax.process_index() * own, (jax.process_index() + 1) * own)
+
+
+def evaluation_loader(config: ConfigDict, split: layout.Split) -> pipeline.BatchLoader:
+    """Loads a split's batches for evaluation."""
+    rows = process_rows(config.eval.batch_size, "eval.batch_size")
+    longest = max(len(labels) for labels in split.labels)
+    return pipeline.BatchLoader(split, config.data, longest, rows=rows)
+
+
+def fingerprint(split: layout.Split) -> str:
+    """A hash of a split's ids, lengths and labels: what decides the order of a run's batches."""
+    digest = hashlib.sha256("\n".join(split.ids).encode())
+    digest.update(split.frames.tobytes())
+    for labels in split.labels:
+        digest.update(labels.tobytes() + b"|")
+    return digest.hexdigest()[:16]
+
+
+def check_vocabulary(theirs: Vocabulary, ours: Vocabulary, source: str) -> None:
+    """Raises a `WSignError` that names the first glosses in which two vocabularies differ."""
+    if theirs == ours:
+        return
+    if len(theirs) != len(ours):
+        what = f"{len(theirs)} ids there, {len(ours)} here"
+    else:
+        pairs = enumerate(zip(theirs.names, ours.names, strict=True))
+        differing = [f"{id}: {a!r} there, {b!r} here" for id, (a, b) in pairs if a != b]
+        what = "; ".join(differing[:3])
+    raise WSignError(f"{source}: another vocabulary ({what}); use the label_map.json it began with")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A training run's inputs."""
+
+    config: ConfigDict
+    workdir: pathlib.Path
+    vocabulary: Vocabulary
+    train: layout.Split
+    val: layout.Split
+    plan: pipeline.TrainPlan
+    network: Network
+
+    def first_epoch(self, stage: int) -> int:
+        """The number of a stage's first epoch in the whole run."""
+        return sum(self.config[name].epochs for name in self.config.stages[:stage])
+
+
+def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
+    """Checks the config, reads and validates the data, and plans every batch of the run."""
+    config_lib.check(config)
+    root = data_root(config, workdir)
+    vocabulary = read_vocabulary(root, config.model.vocab_size)
+    network = make_network(config, len(vocabulary))
+    names = dict.fromkeys(("train", "val", config.eval.split))
+    splits = {name: read_split(config, root, name, len(vocabulary)) for name in names}
+    epochs = sum(config[name].epochs for name in config.stages)
+    plan = pipeline.plan_training(
+        splits["train"], config.data, config.model.frontend.patch_size, config.training.seed, epochs
+    )
+    sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
+    print(f"data: {root}: {sizes} sentences, {len(vocabulary) - 1} glosses", flush=True)
+    print(f"buckets: {', '.join(map(str, plan.buckets))} frames", flush=True)
+    return Run(config, workdir, vocabulary, splits["train"], splits["val"], plan, network)

@@ -1,0 +1,148 @@
+"""What a stage is: which parameters train, its optimiser, its learning rate, its attention windows."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from wsign_jax.errors import WSignError
+from wsign_jax.model.attention import FULL_ATTENTION
+from wsign_jax.model.whisper_sign import Params, parameter_paths
+
+TRAIN, FREEZE = "train", "freeze"
+
+_WINDOWS = 3  # stream of random numbers that draws windows; the data uses 0 to 2
+
+
+class StepSettings(NamedTuple):
+    """What may differ from step to step without compiling again; scalars, traced by the step."""
+
+    learning_rate: np.float32
+    weight_decay: np.float32
+    alpha: np.float32  # share of CTC in the loss
+    chunk: np.int32  # patches
+    left_context: np.int32  # patches
+
+
+def label_parameters(params: Params, rules: Sequence[tuple[str, str]], stage: str) -> Params:
+    """Marks every parameter 'train' or 'freeze' by the first rule whose pattern matches its path.
+
+    Args:
+        params: nested dict; only its structure matters.
+        rules: (regular expression for the whole path, 'train' or 'freeze').
+        stage: for messages.
+
+    Raises:
+        WSignError: an unknown action, a broken pattern, a rule that matches no parameter (a misspelt
+            one), or a parameter that no rule matches.
+    """
+    field = f"config.{stage}.rules"
+    compiled = []
+    for rule in rules:
+        if len(rule) != 2 or rule[1] not in (TRAIN, FREEZE):
+            raise WSignError(f"{field}: {tuple(rule)} is not (path pattern, '{TRAIN}' | '{FREEZE}')")
+        try:
+            compiled.append((re.compile(rule[0]), rule[1]))
+        except re.error as error:
+            raise WSignError(f"{field}: {rule[0]!r} is no regular expression ({error})") from None
+    labels = {}
+    paths = parameter_paths(params)
+    for path in paths:
+        label = next((action for regex, action in compiled if regex.fullmatch(path)), None)
+        if label is None:
+            raise WSignError(f"{field}: no rule covers {path!r}; add one, or end with ('.*', ...)")
+        labels[path] = label
+    for regex, _ in compiled:
+        if not any(regex.fullmatch(path) for path in paths):
+            raise WSignError(
+                f"{field}: {regex.pattern!r} matches no parameter; see them with tools/describe.py"
+            )
+    if TRAIN not in labels.values():
+        raise WSignError(f"{field}: nothing is left to train")
+    return jax.tree.unflatten(jax.tree.structure(params), list(labels.values()))
+
+
+def make_optimizer(
+    labels: Params, settings: StepSettings, grad_clip: float
+) -> optax.GradientTransformation:
+    """AdamW for what trains; nothing at all, not even state, for what is frozen.
+
+    Only trained gradients count towards the clipped norm. Weight decay is for matrices: biases and
+    norms are left alone. The state does not depend on `settings`, so a step may build it from traced
+    values.
+    """
+
+    def decayed(params: Params) -> Params:
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    adamw = optax.chain(
+        optax.clip_by_global_norm(grad_clip),
+        optax.adamw(
+            settings.learning_rate, b2=0.98, weight_decay=settings.weight_decay, mask=decayed
+        ),
+    )
+    return optax.partition({TRAIN: adamw, FREEZE: optax.set_to_zero()}, labels)
+
+
+def trained(tree: Params, labels: Params) -> list[Any]:
+    """The leaves of a tree of parameters or gradients that train."""
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(labels), strict=True)
+    return [leaf for leaf, label in pairs if label == TRAIN]
+
+
+def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:
+    """Linear warm-up, then a cosine to zero.
+
+    Args:
+        peak: highest rate.
+        step: within the stage, from 0.
+        steps: of the stage.
+        warmup: steps; at most a fifth of a stage, so that a short run gets past it.
+    """
+    warmup = min(warmup, steps // 5)
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+
+
+def step_settings(
+    stage: ConfigDict, warmup: int, seed: int, step: int, first_step: int, steps: int
+) -> StepSettings:
+    """The settings of one step, from its numbers alone.
+
+    Args:
+        stage: the stage's block of the config.
+        warmup: `training.warmup_steps`.
+        seed: of the run; with the step it draws the attention window.
+        step: global, from 0.
+        first_step: the global step with which the stage began.
+        steps: of the stage.
+    """
+    rng = np.random.default_rng([seed, step, _WINDOWS])
+    chunk = int(rng.choice(stage.chunks)) or FULL_ATTENTION
+    left_context = int(rng.choice(stage.left_contexts))
+    return StepSettings(
+        np.float32(learning_rate(stage.lr, step - first_step, steps, warmup)),
+        np.float32(stage.weight_decay),
+        np.float32(stage.alpha),
+        np.int32(chunk),
+        np.int32(left_context),
+    )
+
+
+def training_table(params: Params, labels: Params) -> str:
+    """What trains and what is frozen, by the first parts of the paths, with parameter counts."""
+    groups: dict[tuple[str, str], int] = {}
+    pairs = zip(parameter_paths(params).items(), jax.tree.leaves(labels), strict=True)
+    for (path, leaf), label in pairs:
+        group = path.split("/blocks/")[0].split("/")[0]
+        groups[group, label] = groups.get((group, label), 0) + math.prod(leaf.shape)
+    return "\n".join(
+        f"  {label:<6} {group:<10} {count:>12,} parameters"
+        for (group, label), count in groups.items()
+    )

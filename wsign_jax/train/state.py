@@ -1,0 +1,66 @@
+"""Everything about a run that changes from step to step, and its place on the devices."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from wsign_jax.model.whisper_sign import Params
+
+
+@flax.struct.dataclass
+class LossScale:
+    """Dynamic loss scaling for float16 (Micikevicius et al. 2018, arXiv:1710.03740)."""
+
+    scale: jax.Array  # float32
+    good_steps: jax.Array  # int32 since the last overflow or growth
+
+
+@flax.struct.dataclass
+class TrainState:
+    """A training run between two steps."""
+
+    step: jax.Array  # int32, global: never restarts
+    params: Params
+    opt_state: optax.OptState  # afresh in each stage
+    ema: Params | None  # moving average of params, where training.ema is on
+    loss_scale: LossScale | None  # where training.precision is float16
+
+    @property
+    def evaluated(self) -> Params:
+        """The weights to evaluate: the moving average where there is one."""
+        return self.params if self.ema is None else self.ema
+
+
+def create(
+    params: Params, tx: optax.GradientTransformation, step: int, ema: bool, scaled: bool
+) -> TrainState:
+    """The state at the start of a stage."""
+    return TrainState(
+        step=jnp.asarray(step, jnp.int32),
+        params=params,
+        opt_state=tx.init(params),
+        # A copy: the step donates its state, and one buffer cannot be donated twice.
+        ema=jax.tree.map(jnp.copy, params) if ema else None,
+        loss_scale=LossScale(jnp.asarray(2.0**15), jnp.asarray(0, jnp.int32)) if scaled else None,
+    )
+
+
+def make_mesh() -> Mesh:
+    """One axis, `data`, over all devices of all processes; a single device is a mesh of one."""
+    return Mesh(np.array(jax.devices()), ("data",))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds the whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def put_batch(batch: Any, mesh: Mesh) -> Any:
+    """A process's rows of a batch as arrays whose rows are spread over the mesh."""
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)

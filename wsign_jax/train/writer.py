@@ -1,0 +1,117 @@
+"""Logs: TensorBoard scalars, the same as JSON lines, and a progress bar or plain lines."""
+
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+import tensorboardX
+from rich import progress
+
+_PLAIN_SECONDS = 10.0  # between two progress lines where there is no terminal
+
+
+class MetricsWriter:
+    """Writes `<workdir>/metrics.jsonl` and `<workdir>/tensorboard`, continuing an earlier run's."""
+
+    def __init__(self, workdir: pathlib.Path, step: int):
+        """Opens the logs for steps after `step`; what an earlier run logged beyond it is dropped,
+        because those steps are about to be run again."""
+        self._path = workdir / "metrics.jsonl"
+        if self._path.exists():
+            _keep_until(self._path, step)
+        self._lines = self._path.open("a", encoding="utf-8")
+        self._board = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=step + 1 if step else None
+        )
+
+    def write(self, stage: str, step: int, scalars: Mapping[str, float]) -> None:
+        """Logs scalars at a global step; floats keep their full precision."""
+        line = {"stage": stage, "step": step, **{name: float(v) for name, v in scalars.items()}}
+        self._lines.write(json.dumps(line) + "\n")
+        self._lines.flush()
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes and closes both."""
+        self._lines.close()
+        self._board.close()
+
+
+def _keep_until(path: pathlib.Path, step: int) -> None:
+    """Drops the lines of later steps, and a torn last line, through a temporary name."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):
+            continue
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    os.replace(partial, path)
+
+
+class Progress:
+    """Where a stage stands: a bar on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self, stage: str, done: int, steps: int):
+        self._stage, self._done, self._steps = stage, done, steps
+        self._began = self._printed = time.monotonic()
+        self._began_at = done
+        self._bar: progress.Progress | None = None
+        if sys.stdout.isatty():
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TextColumn("{task.fields[figures]}"),
+            )
+            self._task = self._bar.add_task(stage, total=steps, completed=done, figures="")
+
+    def __enter__(self) -> "Progress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self, scalars: Mapping[str, float]) -> None:
+        """Counts one step and shows its figures now and then."""
+        self._done += 1
+        now = time.monotonic()
+        pace = (now - self._began) / (self._done - self._began_at)
+        left = _clock(pace * (self._steps - self._done))
+        figures = (
+            f"loss {scalars['train/loss']:.3f}  {scalars['train/frames_per_second']:,.0f} frames/s  "
+            f"padding efficiency {scalars['train/padding_efficiency']:.2f}  {left} left"
+        )
+        if self._bar:
+            self._bar.update(self._task, completed=self._done, figures=figures)
+        elif now - self._printed >= _PLAIN_SECONDS or self._done == self._steps:
+            self._printed = now
+            print(f"{self._stage} step {self._done}/{self._steps}  {figures}", flush=True)
+
+    def note(self, line: str) -> None:
+        """Prints a line above the bar."""
+        if self._bar:
+            self._bar.console.print(line, highlight=False)
+        else:
+            print(line, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
