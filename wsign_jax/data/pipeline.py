@@ -116,19 +116,18 @@ class BatchLoader:
         return normalized
 
 
-def training_batches(
+def training_dataset(
     loader: BatchLoader, plans: Sequence[buckets.BatchPlan], threads: int
-) -> grain.DatasetIterator[Batch]:
-    """A checkpointable iterator over planned batches; the loop transfers them to devices.
+) -> grain.IterDataset[Batch]:
+    """Planned batches in their order, read ahead on threads.
 
     Args:
         loader: of the training split.
-        plans: the batches in their order.
-        threads: that read ahead.
+        plans: the batches.
+        threads: that read ahead; 0 reads when asked.
     """
-    dataset = grain.MapDataset.source(plans).map(loader)
-    read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * max(threads, 1))
-    return iter(dataset.to_iter_dataset(read))
+    read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return grain.MapDataset.source(plans).map(loader).to_iter_dataset(read)
 
 
 def evaluation_batches(loader: BatchLoader, batch_size: int, max_buckets: int) -> Iterator[Batch]:

@@ -2,11 +2,18 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
 from wsign_jax.keypoints import joints
 from wsign_jax.model import attention
+
+# Velocities in hand sizes per second spread about ten times as widely as positions in hand sizes do,
+# on real signing; unscaled they drown them.
+_VELOCITY_SCALE = 0.1
+_FEATURE_SCALE = np.ones(joints.NUM_FEATURES, np.float32)
+_FEATURE_SCALE[joints.VELOCITY] = _VELOCITY_SCALE
 
 
 class DepthwiseConv(nnx.Module):
@@ -79,6 +86,7 @@ class Frontend(nnx.Module):
         n = -(-t // self.patch_size)
         valid_frames = jnp.arange(t, dtype=jnp.int32)[None] < frames[:, None]
         x = jnp.where(valid_frames[:, :, None, None], features, jnp.zeros((), features.dtype))
+        x = x * jnp.asarray(_FEATURE_SCALE, x.dtype)[None, None, None]
         x = jnp.pad(x, ((0, 0), (0, n * self.patch_size - t), (0, 0), (0, 0)))
         x = x.reshape(b, n, -1).astype(self.dtype)
         x = self.project(jax.nn.gelu(self.embed(x), approximate=False))

@@ -237,7 +237,7 @@ class _Trainer:
         loader = pipeline.BatchLoader(
             self.run.train, self.config.data, longest, self.run.plan, rows
         )
-        return pipeline.training_batches(loader, stage.plans, self.config.data.threads)
+        return iter(pipeline.training_dataset(loader, stage.plans, self.config.data.threads))
 
     def _validate(
         self, stage: _Stage, state: TrainState, step: int, progress: Progress

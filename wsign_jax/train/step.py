@@ -112,7 +112,8 @@ def make_train_step(
             new = new.replace(
                 ema=jax.tree.map(lambda e, p: ema * e + (1.0 - ema) * p, new.ema, new.params)
             )
-        metrics["grad_norm"] = optax.global_norm(stages.trained(grads, labels))
+        squares = [jnp.sum(jnp.square(g)) for g in stages.trained(grads, labels)]
+        metrics["grad_norm"] = jnp.sqrt(jnp.sum(jnp.stack(squares)))
         if state.loss_scale is not None:
             finite = jnp.isfinite(metrics["grad_norm"])
             new = _keep_if(finite, new, state)

@@ -1,0 +1,79 @@
+"""Strictness for every test, and small data sets and configs to test with."""
+
+import pathlib
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import base
+from wsign_jax.data import layout
+from wsign_jax.keypoints import joints
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def random_features(rng: np.random.Generator, frames: int) -> np.ndarray:
+    """(T, 42, 7) plausible keypoints: a left hand that comes and goes, a right hand that stays."""
+    shape = rng.normal(0, 0.05, size=(joints.NUM_JOINTS, 3))
+    path = np.cumsum(rng.normal(0, 0.01, size=(frames, 1, 3)), axis=0)
+    positions = 0.5 + shape + path + rng.normal(0, 0.002, size=(frames, joints.NUM_JOINTS, 3))
+    confidence = np.full((frames, 2), 0.9)
+    start = frames // 3
+    confidence[start : start + frames // 4, 0] = 0.0
+    return joints.features_from_positions(positions, confidence)
+
+
+def write_random_split(
+    root: pathlib.Path, split: str, count: int, glosses: int = 5, frames: tuple[int, int] = (40, 90)
+) -> None:
+    """Examples `<split>_00`, ... of random keypoints with one to four labels."""
+    rng = np.random.default_rng([count, glosses, layout.SPLITS.index(split)])
+    for number in range(count):
+        layout.write_example(
+            root,
+            split,
+            f"{split}_{number:02}",
+            random_features(rng, int(rng.integers(*frames))),
+            rng.integers(1, glosses + 1, size=rng.integers(1, 5)),
+        )
+
+
+@pytest.fixture
+def standard_promotion() -> Iterator[None]:
+    """For what runs optax's Adam or low precision: they promote dtypes on their own."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture
+def dataset(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A data set of 12, 5 and 5 random examples and 5 glosses."""
+    root = tmp_path / "processed"
+    for split, count in (("train", 12), ("val", 5), ("test", 5)):
+        write_random_split(root, split, count)
+    layout.write_label_map(root, {"<blank>": 0} | {f"G{id}": id for id in range(1, 6)})
+    return root
+
+
+@pytest.fixture
+def config() -> ConfigDict:
+    """A config so small that a step compiles in seconds: one stage, one encoder layer."""
+    return small_config()
+
+
+def small_config() -> ConfigDict:
+    """See the fixture `config`; a function for fixtures of a wider scope."""
+    config = base.get_config()
+    config.model.size = "tiny"
+    config.model.encoder.num_layers = 1
+    config.data.max_buckets = 2
+    config.stages = ("stage2",)
+    config.stage2.epochs = 2
+    config.stage2.lr = 1e-3
+    config.stage2.batch_size = 4
+    config.eval.batch_size = 4
+    return config

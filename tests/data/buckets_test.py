@@ -1,0 +1,81 @@
+import itertools
+import pathlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsign_jax.data import buckets
+from wsign_jax.errors import WSignError
+
+lengths = st.lists(st.integers(1, 200), min_size=1, max_size=40)
+
+
+def phoenix_frames() -> np.ndarray:
+    """Lengths of the PHOENIX-2014 training sentences at 60 Hz (published at 25 fps)."""
+    text = pathlib.Path(__file__).with_name("phoenix2014_train_frames.txt").read_text()
+    frames = np.round(np.array(text.split(), int) * 2.4).astype(int)
+    return frames[frames <= 1500]
+
+
+def waste(frames, found):
+    return sum(min(b for b in found if b >= f) - f for f in frames)
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths, st.integers(1, 4))
+def test_no_choice_of_buckets_wastes_less(frames, count):
+    found = buckets.find_buckets(np.array(frames), count)
+    assert 1 <= len(found) <= count
+    assert all(b % buckets.MULTIPLE == 0 for b in found) and list(found) == sorted(set(found))
+    units = sorted({-(-f // buckets.MULTIPLE) * buckets.MULTIPLE for f in frames})
+    choices = (
+        (*some, units[-1])
+        for k in range(min(count, len(units)))
+        for some in itertools.combinations(units[:-1], k)
+    )
+    assert waste(frames, found) == min(waste(frames, choice) for choice in choices)
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths, st.integers(1, 7), st.integers(1, 5), st.booleans())
+def test_an_epoch_has_every_example_once_in_a_bucket_that_holds_it(frames, batch, count, shuffled):
+    frames = np.array(frames)
+    rng = np.random.default_rng(0) if shuffled else None
+    plans = buckets.plan_epoch(frames, buckets.find_buckets(frames, count), batch, 3, rng)
+    rows = np.concatenate([plan.rows for plan in plans])
+    assert sorted(rows[rows >= 0]) == list(range(len(frames)))
+    assert len(rows) - len(frames) < batch, "more masked rows than one batch's tail"
+    for plan in plans:
+        assert len(plan.rows) == batch and plan.epoch == 3
+        assert frames[plan.rows[plan.rows >= 0]].max() <= plan.bucket
+
+
+def test_eight_shapes_reach_90_percent_on_phoenix():
+    frames = phoenix_frames()
+    found = buckets.find_buckets(frames, 8)
+    plans = buckets.plan_epoch(frames, found, 16, rng=np.random.default_rng(0))
+    assert len({plan.bucket for plan in plans}) <= 8
+    assert buckets.padding_efficiency(plans, frames) >= 0.90
+
+
+def test_the_seed_decides_the_order():
+    frames = phoenix_frames()[:200]
+    found = buckets.find_buckets(frames, 4)
+    first, same, other = (
+        np.stack([p.rows for p in buckets.plan_epoch(frames, found, 8, 0, np.random.default_rng(s))])
+        for s in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, same)
+    assert (first != other).any()
+
+
+def test_a_sequence_over_the_last_bucket_is_an_error():
+    with pytest.raises(WSignError, match="50 frames are over the longest bucket, 48"):
+        buckets.plan_epoch(np.array([50]), (48,), 1)
+
+
+def test_no_sequences_is_an_error():
+    with pytest.raises(WSignError, match="no buckets for 0 sequences"):
+        buckets.find_buckets(np.array([], int), 4)

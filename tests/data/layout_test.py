@@ -1,0 +1,155 @@
+import json
+
+import numpy as np
+import pytest
+
+from tests.conftest import random_features
+from wsign_jax.data import layout
+from wsign_jax.errors import WSignError
+
+RULES = layout.Rules(vocab_size=6, patch_size=4, max_seq_length=120)
+
+
+def test_what_is_written_is_read(tmp_path):
+    features = random_features(np.random.default_rng(0), 50)
+    segments = np.array([[0.1, 0.3], [0.4, 0.8]])
+    layout.write_example(tmp_path, "train", "a b-ü", features, np.array([3, 5]), segments)
+    split = layout.read_split(tmp_path, "train", RULES)
+    assert split.ids == ("a b-ü",)
+    np.testing.assert_array_equal(split.features(0), features)
+    np.testing.assert_array_equal(split.labels[0], [3, 5])
+    np.testing.assert_allclose(layout.read_segments(split, 0), segments)
+
+
+def test_segments_must_agree_with_the_labels(tmp_path, dataset):
+    split = layout.read_split(dataset, "val", RULES)
+    assert layout.read_segments(split, 0) is None
+    path = dataset / "val" / "segments" / f"{split.ids[0]}.csv"
+    path.parent.mkdir()
+    path.write_text("gloss_id,start_s,end_s\n9,0.0,0.1\n")
+    with pytest.raises(WSignError, match="not those of the label file"):
+        layout.read_segments(split, 0)
+    path.write_text("gloss_id,start_s,end_s\nx\n")
+    with pytest.raises(WSignError, match="not a table"):
+        layout.read_segments(split, 0)
+
+
+def spoil_features(path, change):
+    np.save(path, change(np.load(path)))
+
+
+def with_nan(x):
+    x[7, 3, 2] = np.nan
+    return x
+
+
+FEATURE_CASES = {
+    "shape": (lambda x: x[:, :, :6], r"shape \(\d+, 42, 6\) is not \(T, 42, 7\)"),
+    "rank": (lambda x: x[0], r"shape \(42, 7\) is not"),
+    "dtype": (lambda x: x.astype(np.float64), "dtype float64 is not float32"),
+    "nan": (with_nan, "has NaN or infinity, first in frame 7"),
+    "infinity": (lambda x: x / np.float32(0), "has NaN or infinity"),
+    "empty": (lambda x: x[:0], "has no frames"),
+    "long": (lambda x: np.tile(x, (9, 1, 1)), "frames are over data.max_seq_length=120"),
+    "short": (lambda x: x[:3], r"CTC cannot emit \d+ glosses"),
+}
+
+
+@pytest.mark.parametrize("case", FEATURE_CASES)
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_bad_features_are_named_with_their_rule(dataset, case):
+    change, message = FEATURE_CASES[case]
+    path = dataset / "train" / "features" / "train_03.npy"
+    np.save(dataset / "train" / "labels" / "train_03.npy", np.array([1, 1]))
+    spoil_features(path, change)
+    with pytest.raises(WSignError, match=message) as error:
+        layout.read_split(dataset, "train", RULES)
+    assert "train_03.npy" in str(error.value)
+    assert "1 bad of 12 examples" in str(error.value)
+
+
+LABEL_CASES = {
+    "outside": (np.array([2, 6]), r"gloss id 6 is not in the vocabulary \(1 to 5\)"),
+    "blank": (np.array([0]), "gloss id 0 is not in the vocabulary"),
+    "empty": (np.array([], np.int64), "has no labels"),
+    "float": (np.array([1.0]), "not a .* array of integers"),
+    "matrix": (np.array([[1]]), "not a .* array of integers"),
+    "repeats": (np.array([1] * 13), r"CTC cannot emit 13 glosses \(25 patches"),
+}
+
+
+@pytest.mark.parametrize("case", LABEL_CASES)
+def test_bad_labels_are_named_with_their_rule(dataset, case):
+    labels, message = LABEL_CASES[case]
+    np.save(dataset / "train" / "labels" / "train_05.npy", labels)
+    with pytest.raises(WSignError, match=message) as error:
+        layout.read_split(dataset, "train", RULES)
+    assert "labels/train_05.npy" in str(error.value)
+
+
+def test_unreadable_and_unpaired_files_are_named(dataset):
+    features, labels = dataset / "train" / "features", dataset / "train" / "labels"
+    content = (features / "train_00.npy").read_bytes()
+    (features / "train_00.npy").write_bytes(content[: len(content) // 2])
+    (features / "train_01.npy").write_bytes(b"")
+    (features / "train_02.npy").write_bytes(b"not an array")
+    np.save(features / "train_03.npy", np.array([{"a": 1}]), allow_pickle=True)
+    (labels / "train_04.npy").unlink()
+    (features / "train_05.npy").unlink()
+    with pytest.raises(WSignError, match="6 bad of 12 examples") as error:
+        layout.read_split(dataset, "train", RULES)
+    message = str(error.value)
+    for number in range(4):
+        assert f"features/train_0{number}.npy: unreadable" in message
+    assert "labels/train_04.npy: missing" in message
+    assert "features/train_05.npy: missing, but train_05.npy has labels" in message
+
+
+def test_bad_examples_can_be_skipped_and_are_counted(dataset, capsys):
+    (dataset / "train" / "labels" / "train_04.npy").unlink()
+    split = layout.read_split(dataset, "train", RULES, on_bad="skip")
+    assert len(split) == 11 and split.skipped == 1
+    assert "train_04" not in split.ids
+    assert "left out" in capsys.readouterr().out
+
+
+def test_nothing_left_is_an_error_even_when_skipping(dataset):
+    for path in (dataset / "val" / "labels").iterdir():
+        path.unlink()
+    with pytest.raises(WSignError, match="none of its 5 examples is usable"):
+        layout.read_split(dataset, "val", RULES, on_bad="skip")
+
+
+def test_an_empty_or_missing_split_is_an_error(tmp_path):
+    with pytest.raises(WSignError, match="the val split is empty"):
+        layout.read_split(tmp_path, "val", RULES)
+
+
+def test_y_is_brought_to_image_widths(dataset):
+    plain = layout.read_split(dataset, "val", RULES)
+    (dataset / "dataset.json").write_text(json.dumps({"aspect": 2.0}))
+    wide = layout.read_split(dataset, "val", RULES)
+    expected = plain.features(0)
+    expected[..., [1, 4]] /= 2.0
+    np.testing.assert_array_equal(wide.features(0), expected)
+    given = layout.read_split(dataset, "val", RULES, aspect=1.0)
+    np.testing.assert_array_equal(given.features(0), plain.features(0))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"aspect": 0}', '{"aspect": "wide"}'])
+def test_a_bad_dataset_json_is_named(dataset, content):
+    (dataset / "dataset.json").write_text(content)
+    with pytest.raises(WSignError, match=r"dataset\.json: "):
+        layout.read_split(dataset, "val", RULES)
+
+
+def test_a_file_that_changes_during_the_run_is_noticed(dataset):
+    split = layout.read_split(dataset, "val", RULES)
+    spoil_features(dataset / "val" / "features" / f"{split.ids[0]}.npy", lambda x: x[:5])
+    with pytest.raises(WSignError, match="changed or became unreadable"):
+        split.features(0)
+
+
+def test_patches_needed_counts_a_blank_between_repeats():
+    assert layout.patches_needed(np.array([1, 2, 2, 2, 3, 3])) == 9
+    assert layout.patches_of(9, 4) == 3

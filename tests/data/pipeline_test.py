@@ -1,0 +1,108 @@
+import numpy as np
+from grain import experimental as grain_experimental
+
+from wsign_jax.data import layout, normalize, pipeline
+
+RULES = layout.Rules(vocab_size=6, patch_size=4, max_seq_length=1500)
+
+
+def training(dataset, config, epochs=2, batch_size=4, threads=2):
+    split = layout.read_split(dataset, "train", RULES)
+    config.data.augment.speed = 0.2
+    plan = pipeline.plan_training(split, config.data, 4, 42, epochs)
+    longest = max(map(len, split.labels))
+    loader = pipeline.BatchLoader(split, config.data, longest, plan)
+    plans = [batch for epoch in range(epochs) for batch in plan.epoch(epoch, batch_size)]
+    return split, plan, pipeline.training_dataset(loader, plans, threads)
+
+
+def test_a_batch_is_what_its_examples_are(dataset, config):
+    split = layout.read_split(dataset, "val", RULES)
+    batches = list(pipeline.evaluation_batches(pipeline.BatchLoader(split, config.data, 6), 3, 2))
+    seen = []
+    for batch in batches:
+        assert batch.features.dtype == np.float32 and batch.features.shape[2:] == (42, 7)
+        assert batch.labels.shape == (3, 6)
+        for row, example in enumerate(batch.example):
+            frames = batch.frames[row]
+            if example < 0:
+                assert frames == 0 and batch.label_lengths[row] == 0
+                assert not batch.features[row].any() and not batch.labels[row].any()
+                continue
+            seen.append(example)
+            expected, _ = normalize.normalize(split.features(example))
+            np.testing.assert_array_equal(batch.features[row, :frames], expected)
+            assert not batch.features[row, frames:].any()
+            count = batch.label_lengths[row]
+            np.testing.assert_array_equal(batch.labels[row, :count], split.labels[example])
+            assert not batch.labels[row, count:].any()
+    assert sorted(seen) == list(range(len(split)))
+
+
+def test_every_epoch_has_every_example_once_and_new_augmentation(dataset, config):
+    split, plan, batches = training(dataset, config)
+    batches = list(batches)
+    per_epoch = len(plan.epoch(0, 4))
+    for epoch in (batches[:per_epoch], batches[per_epoch:]):
+        examples = np.concatenate([batch.example for batch in epoch])
+        assert sorted(examples[examples >= 0]) == list(range(len(split)))
+    first = {int(e): f.sum() for b in batches[:per_epoch] for e, f in zip(b.example, b.features)}
+    second = {int(e): f.sum() for b in batches[per_epoch:] for e, f in zip(b.example, b.features)}
+    assert all(first[e] != second[e] for e in range(len(split)))
+    assert {b.features.shape[1] for b in batches} <= set(plan.buckets)
+
+
+def test_the_same_seed_gives_the_same_batches_however_many_threads(dataset, config):
+    _, _, one = training(dataset, config, threads=1)
+    _, _, four = training(dataset, config, threads=4)
+    for a, b in zip(one, four, strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_the_iterator_goes_on_from_its_state(dataset, config):
+    split, plan, _ = training(dataset, config)
+    loader = pipeline.BatchLoader(split, config.data, 4, plan)
+    dataset_of_batches = iter(pipeline.training_dataset(loader, plan.epoch(0, 4), 2))
+    next(dataset_of_batches)
+    state = dataset_of_batches.get_state()
+    rest = list(dataset_of_batches)
+    again = iter(pipeline.training_dataset(loader, plan.epoch(0, 4), 2))
+    again.set_state(state)
+    for a, b in zip(rest, again, strict=True):
+        np.testing.assert_array_equal(a.features, b.features)
+    assert len(str(state)) < 200, "the state is no longer one small dict"
+
+
+def test_grain_agrees_that_the_pipeline_can_be_checkpointed(dataset, config):
+    split, plan, _ = training(dataset, config)
+    loader = pipeline.BatchLoader(split, config.data, 4, plan)
+    grain_experimental.assert_equal_output_after_checkpoint(
+        pipeline.training_dataset(loader, plan.epoch(0, 4), 2)
+    )
+
+
+def test_processes_share_every_batch_by_rows(dataset, config):
+    split, plan, _ = training(dataset, config)
+    whole = pipeline.BatchLoader(split, config.data, 4, plan)
+    halves = [
+        pipeline.BatchLoader(split, config.data, 4, plan, rows=slice(start, start + 2))
+        for start in (0, 2)
+    ]
+    for batch_plan in plan.epoch(1, 4):
+        parts = [half(batch_plan) for half in halves]
+        for all_rows, *own in zip(whole(batch_plan), *parts, strict=True):
+            np.testing.assert_array_equal(np.concatenate(own), all_rows)
+
+
+def test_labels_can_still_be_emitted_after_a_new_pace(dataset, config):
+    for path in (dataset / "train" / "features").iterdir():
+        labels = dataset / "train" / "labels" / path.name
+        frames = len(np.load(path))
+        np.save(labels, np.tile([1, 2], frames // 8))  # as many as the patches can hold
+    config.data.augment.speed = 0.5
+    split, plan, batches = training(dataset, config)
+    for batch in batches:
+        for row in np.flatnonzero(batch.example >= 0):
+            needed = layout.patches_needed(split.labels[batch.example[row]])
+            assert layout.patches_of(int(batch.frames[row]), 4) >= needed

@@ -1,0 +1,54 @@
+import json
+
+import pytest
+
+from wsign_jax.data.vocab import read_vocabulary
+from wsign_jax.errors import WSignError
+
+
+def write(root, mapping):
+    (root / "label_map.json").write_text(mapping if isinstance(mapping, str) else json.dumps(mapping))
+
+
+def test_names_by_id(tmp_path):
+    write(tmp_path, {"<blank>": 0, "WORLD": 2, "HELLO": 1})
+    vocabulary = read_vocabulary(tmp_path)
+    assert vocabulary.names == ("<blank>", "HELLO", "WORLD")
+    assert vocabulary.ids["WORLD"] == 2
+    assert vocabulary.glosses([2, 1, 2]) == ["WORLD", "HELLO", "WORLD"]
+
+
+def test_a_larger_vocabulary_than_needed_is_allowed(tmp_path):
+    write(tmp_path, {"<blank>": 0, "A": 3})
+    assert read_vocabulary(tmp_path, 5).names == (
+        "<blank>", "<unused-1>", "<unused-2>", "A", "<unused-4>"
+    )  # fmt: skip
+
+
+def test_without_a_file_glosses_are_named_by_their_ids(tmp_path):
+    assert read_vocabulary(tmp_path, 3).names == ("<blank>", "GLOSS-1", "GLOSS-2")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "vocab_size", "message"),
+    [
+        ("{", 0, "not valid JSON"),
+        ("[1]", 0, "must be an object"),
+        ({"A": 1}, 0, 'add "<blank>": 0'),
+        ({"A": 0}, 0, 'id 0 belongs to "<blank>"'),
+        ({"<blank>": 0, "A": 1, "B": 1}, 0, "'A' and 'B' share the id 1"),
+        ({"<blank>": 0, "A": "1"}, 0, "the id of 'A' is '1'"),
+        ({"<blank>": 0, "A": -1}, 0, "the id of 'A' is -1"),
+        ({"<blank>": 0, "A": 7}, 4, "config.model.vocab_size is 4, but .* needs 8"),
+    ],
+)
+def test_a_bad_label_map_is_named(tmp_path, mapping, vocab_size, message):
+    write(tmp_path, mapping)
+    with pytest.raises(WSignError, match=message) as error:
+        read_vocabulary(tmp_path, vocab_size)
+    assert "label_map.json" in str(error.value)
+
+
+def test_a_missing_label_map_says_what_to_write(tmp_path):
+    with pytest.raises(WSignError, match="no such file; write"):
+        read_vocabulary(tmp_path)

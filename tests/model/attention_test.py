@@ -1,0 +1,81 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from wsign_jax.model import attention
+
+
+def test_the_mask_follows_its_definition():
+    length, chunk, left = 11, 3, 2
+    patches = np.array([11, 7, 0])
+    mask = np.asarray(attention.attention_mask(jnp.asarray(patches), length, chunk, left))
+    for row, query, key in np.ndindex(3, length, length):
+        c = query // chunk
+        expected = c * chunk - left <= key < (c + 1) * chunk and key < patches[row]
+        assert mask[row, 0, query, key] == expected, (row, query, key)
+
+
+def test_a_huge_chunk_is_full_attention_whatever_the_left_context():
+    patches = jnp.array([5])
+    for left in (0, 7):
+        mask = attention.attention_mask(patches, 5, attention.FULL_ATTENTION, left)
+        assert bool(mask.all())
+
+
+def test_chunk_and_left_context_are_traced():
+    compiled = jax.jit(lambda c, left: attention.attention_mask(jnp.array([8]), 8, c, left))
+    masks = [compiled(jnp.int32(c), jnp.int32(left)) for c, left in ((2, 0), (4, 4), (2, 4))]
+    assert compiled._cache_size() == 1
+    assert len({np.asarray(mask).tobytes() for mask in masks}) == 3
+
+
+def test_rotary_scores_depend_on_the_distance_only_even_after_hours():
+    rng = np.random.default_rng(0)
+    query, key = (jnp.asarray(rng.normal(size=(1, 1, 1, 64)), jnp.float32) for _ in range(2))
+
+    def score(first):
+        rotated = [
+            attention.rotate(x, tuple(map(jnp.asarray, attention.rotary_angles(p, 1, 64))))
+            for x, p in ((query, first + 5), (key, first))
+        ]
+        return float(jnp.sum(rotated[0] * rotated[1]))
+
+    three_hours = 3 * 3600 * 15  # patches
+    assert score(three_hours) == pytest.approx(score(0), abs=1e-5)
+    assert abs(score(0) - float(jnp.sum(query * key))) > 0.1
+
+
+def test_sinusoids_are_whispers():
+    table = attention.sinusoids(20, 8)
+    np.testing.assert_array_equal(table[0], [0, 0, 0, 0, 1, 1, 1, 1])
+    np.testing.assert_allclose(table[7, 0], np.sin(7.0), rtol=1e-6)
+    np.testing.assert_allclose(table[7, 7], np.cos(7.0 / 10_000), rtol=1e-6)
+
+
+def test_attention_is_the_textbook_formula():
+    module = attention.MultiHeadAttention(8, 2, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(1), (1, 5, 8))
+    mask = jnp.asarray(attention.causal_mask(5))
+    assert module.key.bias is None and module.query.bias is not None
+    q, k, v = (
+        np.asarray(layer(x)).reshape(5, 2, 4) for layer in (module.query, module.key, module.value)
+    )
+    rows = np.zeros((5, 2, 4))
+    for head, row in np.ndindex(2, 5):
+        scores = np.array([q[row, head] @ k[past, head] / 2.0 for past in range(row + 1)])
+        weights = np.exp(scores - scores.max())
+        rows[row, head] = weights / weights.sum() @ v[: row + 1, head]
+    expected = module.out(jnp.asarray(rows.reshape(1, 5, 8), jnp.float32))
+    np.testing.assert_allclose(module(x, x, mask), expected, atol=1e-5)
+
+
+def test_gelu_is_exact_and_epsilon_whispers():
+    mlp = attention.Mlp(1, 1, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    for layer in (mlp.up, mlp.down):
+        layer.kernel[...] = jnp.ones((1, 1))
+    x = 1.3
+    exact = x * 0.5 * (1 + float(jax.scipy.special.erf(x / 2**0.5)))
+    assert float(mlp(jnp.full((1, 1, 1), x))[0, 0, 0]) == pytest.approx(exact, rel=1e-6)
+    assert attention.layer_norm(4, dtype=jnp.float32, rngs=nnx.Rngs(0)).epsilon == 1e-5

@@ -1,0 +1,157 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import small_config
+from wsign_jax.errors import WSignError
+from wsign_jax.model import whisper_sign
+
+V = 7
+TOKENS = jnp.array([[0, 3, 3, 1]], jnp.int32)
+
+
+def make(positions="rotary", look_ahead=0, **sizes):
+    config = small_config().model
+    config.positions = positions
+    config.frontend.look_ahead = look_ahead
+    config.update(sizes)
+    graph, _ = whisper_sign.build(config, V)
+    return graph, whisper_sign.init(config, V, seed=1)
+
+
+def logits(graph, params, features, frames, chunk=2**30, left_context=0):
+    """CTC and attention logits of a batch, compiled once per shape."""
+    model = whisper_sign.bind(graph, params)
+    encoded, patches = model.encode(features, frames, chunk=chunk, left_context=left_context)
+    tokens = jnp.broadcast_to(TOKENS, (len(features), TOKENS.shape[1]))
+    return model.ctc_logits(encoded), model.decoder(tokens, encoded, patches, deterministic=True)
+
+
+run = jax.jit(logits, static_argnums=0)
+MODELS = {
+    "rotary": make(),
+    "sinusoidal": make("sinusoidal"),
+    "look-ahead": make(look_ahead=3),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@settings(max_examples=12, deadline=None)
+@given(
+    frames=st.integers(1, 37),
+    padding=st.sampled_from([40, 56]),
+    garbage=st.floats(-1e6, 1e6, width=32),
+    window=st.sampled_from([(2**30, 0), (1, 0), (3, 2)]),
+    seed=st.integers(0, 99),
+)
+def test_padding_and_neighbours_never_change_a_valid_logit(
+    name, frames, padding, garbage, window, seed
+):
+    graph, params = MODELS[name]
+    rng = np.random.default_rng(seed)
+    sequence = rng.normal(size=(frames, 42, 7)).astype(np.float32)
+    patches = -(-frames // 4)
+
+    alone = np.zeros((1, 40, 42, 7), np.float32)
+    alone[0, :frames] = sequence
+    expected = run(graph, params, alone, jnp.array([frames], jnp.int32), *window)
+
+    crowd = np.full((3, padding, 42, 7), garbage, np.float32)
+    crowd[1, :frames] = sequence
+    crowd[2] = rng.normal(size=crowd[2].shape)
+    got = run(graph, params, crowd, jnp.array([0, frames, padding], jnp.int32), *window)
+
+    for one, many in ((expected[0][0, :patches], got[0][1, :patches]), (expected[1][0], got[1][1])):
+        scale = float(jnp.max(jnp.abs(one)))
+        np.testing.assert_allclose(many, one, atol=1e-5 * scale)
+
+
+def test_nan_in_the_padding_stays_there():
+    graph, params = MODELS["rotary"]
+    features = np.full((2, 40, 42, 7), np.nan, np.float32)
+    features[0, :33] = 0.5
+    ctc, attention = run(graph, params, features, jnp.array([33, 0], jnp.int32))
+    assert np.isfinite(ctc[0, :9]).all() and np.isfinite(attention[0]).all()
+
+
+def test_nothing_is_seen_before_its_time():
+    graph, params = MODELS["rotary"]
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(1, 40, 42, 7)).astype(np.float32)
+    changed = features.copy()
+    changed[:, 24:] += 1.0
+    frames = jnp.array([40], jnp.int32)
+    a, _ = run(graph, params, features, frames, 2, 8)
+    b, _ = run(graph, params, changed, frames, 2, 8)
+    np.testing.assert_array_equal(a[:, :6], b[:, :6])
+    assert np.abs(a - b)[:, 6:].max() > 1e-3
+
+
+def test_the_look_ahead_is_what_the_config_says():
+    graph, params = MODELS["look-ahead"]
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(1, 40, 42, 7)).astype(np.float32)
+    changed = features.copy()
+    changed[:, 24:] += 1.0
+    frames = jnp.array([40], jnp.int32)
+    a, _ = run(graph, params, features, frames, 1, 0)
+    b, _ = run(graph, params, changed, frames, 1, 0)
+    np.testing.assert_array_equal(a[:, :3], b[:, :3])
+    assert np.abs(a - b)[:, 3].max() > 1e-4
+
+
+def test_the_decoder_sees_only_earlier_glosses():
+    graph, params = MODELS["rotary"]
+    model = whisper_sign.bind(graph, params)
+    encoded = jax.random.normal(jax.random.key(0), (1, 6, 128))
+    patches = jnp.array([6], jnp.int32)
+    a = model.decoder(TOKENS, encoded, patches, deterministic=True)
+    b = model.decoder(TOKENS.at[0, 2].set(5), encoded, patches, deterministic=True)
+    np.testing.assert_allclose(a[:, :2], b[:, :2], atol=1e-6)
+    assert np.abs(a - b)[:, 2:].max() > 1e-3
+
+
+@pytest.mark.parametrize("size", whisper_sign.SIZES)
+def test_sizes_are_those_of_the_design(size):
+    config = small_config().model
+    config.size, config.encoder.num_layers = size, 0
+    _, shapes = whisper_sign.build(config, 1296)
+    paths = whisper_sign.parameter_paths(shapes)
+    expected = whisper_sign.SIZES[size]
+    assert paths["encoder/blocks/0/mlp/up/kernel"].shape == (expected.width, expected.hidden)
+    for part, layers in (("encoder", expected.encoder_layers), ("decoder", expected.decoder_layers)):
+        numbers = {path.split("/")[2] for path in paths if path.startswith(f"{part}/blocks/")}
+        assert len(numbers) == layers
+    assert paths["ctc_head/kernel"].shape == (expected.width, 1296)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_parameters_and_logits_are_float32_whatever_computes():
+    config = small_config().model
+    graph, shapes = whisper_sign.build(config, V, jnp.bfloat16)
+    params = whisper_sign.init(config, V, seed=1)
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype(jnp.float32)}
+    features = jnp.ones((1, 40, 42, 7), jnp.float32)
+    outputs = run(graph, params, features, jnp.array([40], jnp.int32))
+    exact = run(MODELS["rotary"][0], params, features, jnp.array([40], jnp.int32))
+    for low, full in zip(outputs, exact, strict=True):
+        assert low.dtype == jnp.float32
+        assert 0 < np.abs(low - full).max() < 0.2
+
+
+def test_the_same_seed_gives_the_same_weights():
+    config = small_config().model
+    first, same, other = (whisper_sign.init(config, V, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first["ctc_head"]["kernel"], same["ctc_head"]["kernel"])
+    assert (first["ctc_head"]["kernel"] != other["ctc_head"]["kernel"]).any()
+
+
+def test_sinusoidal_positions_end_at_1500_patches():
+    config = small_config().model
+    config.positions = "sinusoidal"
+    whisper_sign.check_length(config, 6000)
+    with pytest.raises(WSignError, match="makes 1501 patches"):
+        whisper_sign.check_length(config, 6001)

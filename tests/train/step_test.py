@@ -1,0 +1,161 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs import base
+from tests.conftest import random_features, small_config
+from wsign_jax.data.pipeline import Batch
+from wsign_jax.model import whisper_sign
+from wsign_jax.train import stages, state
+from wsign_jax.train import step as step_lib
+
+V = 7
+GRAPH, SHAPES = whisper_sign.build(small_config().model, V)
+
+
+def make_batch(rows=3, frames=40):
+    """A batch whose last row is masked."""
+    rng = np.random.default_rng(0)
+    features = np.stack([random_features(rng, frames) for _ in range(rows)])
+    features[-1] = 0
+    labels = rng.integers(1, V, size=(rows, 3)).astype(np.int32)
+    labels[-1] = 0
+    return Batch(
+        features,
+        np.array([frames] * (rows - 1) + [0], np.int32),
+        labels,
+        np.array([3] * (rows - 1) + [0], np.int32),
+        np.array([*range(rows - 1), -1], np.int32),
+    )
+
+
+def settings(lr=1e-2, alpha=0.3, chunk=2**30):
+    return stages.StepSettings(
+        np.float32(lr), np.float32(0.01), np.float32(alpha), np.int32(chunk), np.int32(0)
+    )
+
+
+def start(rules, precision="float32", ema=0.0, **options):
+    labels = stages.label_parameters(SHAPES, rules, "stage2")
+    params = whisper_sign.init(small_config().model, V, seed=0)
+    tx = stages.make_optimizer(labels, settings(), 1.0)
+    graph = whisper_sign.build(small_config().model, V, jnp.dtype(precision))[0]
+    step = step_lib.make_train_step(
+        graph, labels, smoothing=0.1, grad_clip=1.0, ema=ema, seed=0, **{"hybrid": True, **options}
+    )
+    return step, state.create(params, tx, 0, ema > 0, precision == "float16"), labels
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_frozen_parameters_do_not_move_and_the_rest_all_do(stage):
+    step, train_state, labels = start(base.get_config()[stage].rules, hybrid=stage == "stage2")
+    before = jax.device_get(train_state.params)
+    for _ in range(2):
+        train_state, metrics = step(train_state, make_batch(), settings())
+    after = whisper_sign.parameter_paths(jax.device_get(train_state.params))
+    labels = whisper_sign.parameter_paths(labels)
+    for path, old in whisper_sign.parameter_paths(before).items():
+        if labels[path] == "freeze":
+            np.testing.assert_array_equal(after[path], old, path)
+        else:
+            assert (after[path] != old).any(), f"{path} did not move"
+    assert int(train_state.step) == 2
+    assert {"loss", "ctc", "grad_norm", "frames"} <= metrics.keys()
+    assert ("attention" in metrics) == (stage == "stage2")
+
+
+def gradients(alpha):
+    """Gradient of the hybrid loss by parameter path, without dropout."""
+    params = whisper_sign.init(small_config().model, V, seed=0)
+
+    def loss(params):
+        model = whisper_sign.bind(GRAPH, params)
+        return step_lib.batch_loss(model, make_batch(), settings(alpha=alpha), 0.1, hybrid=True)[0]
+
+    return whisper_sign.parameter_paths(jax.jit(jax.grad(loss))(params))
+
+
+def test_both_halves_of_the_loss_reach_what_they_should():
+    of_ctc, of_attention, of_both = gradients(1.0), gradients(0.0), gradients(0.3)
+    for path in of_both:
+        part = path.split("/")[0]
+        assert (np.abs(of_ctc[path]).max() > 0) == (part != "decoder"), f"CTC at {path}"
+        assert (np.abs(of_attention[path]).max() > 0) == (part != "ctc_head"), f"attention at {path}"
+        mixed = 0.3 * of_ctc[path] + 0.7 * of_attention[path]
+        np.testing.assert_allclose(of_both[path], mixed, rtol=1e-3, atol=1e-6, err_msg=path)
+
+
+def test_the_losses_are_the_mean_over_real_rows():
+    params = whisper_sign.init(small_config().model, V, seed=0)
+    model = whisper_sign.bind(GRAPH, params)
+    whole = make_batch()
+    cut = Batch(*(x[:-1] for x in whole))
+    for batch in (whole, cut):
+        loss, parts = step_lib.batch_loss(model, batch, settings(), 0.1, hybrid=True)
+        assert float(loss) == pytest.approx(float(0.3 * parts["ctc"] + 0.7 * parts["attention"]))
+        if batch is whole:
+            expected = float(loss)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_dropout_is_keyed_by_seed_and_step():
+    losses = []
+    for at in (0, 0, 1):
+        step, train_state, _ = start(((".*", "train"),))
+        train_state = train_state.replace(step=jnp.asarray(at, jnp.int32))
+        losses.append(float(step(train_state, make_batch(), settings())[1]["loss"]))
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_settings_do_not_compile_again():
+    step, train_state, _ = start(((".*", "train"),))
+    for lr, alpha, chunk in ((1e-3, 0.3, 2**30), (1e-4, 0.5, 2), (0.0, 0.3, 8)):
+        train_state, _ = step(train_state, make_batch(), settings(lr, alpha, chunk))
+    assert step._cache_size() == 1
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_the_moving_average_trails_the_weights():
+    step, train_state, _ = start(((".*", "train"),), ema=0.9)
+    before = jax.device_get(train_state.params["ctc_head"]["kernel"])
+    train_state, _ = step(train_state, make_batch(), settings())
+    after = train_state.params["ctc_head"]["kernel"]
+    expected = 0.9 * before + 0.1 * after
+    np.testing.assert_allclose(train_state.ema["ctc_head"]["kernel"], expected, atol=1e-6)
+    assert train_state.evaluated is train_state.ema
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_float16_halves_its_scale_on_overflow_and_skips_the_step():
+    step, train_state, _ = start(((".*", "train"),), precision="float16")
+    train_state, metrics = step(train_state, make_batch(), settings())
+    assert float(metrics["overflow"]) == 0.0 and float(metrics["loss_scale"]) == 2.0**15
+    broken = make_batch()._replace(features=make_batch().features * 1e6)
+    before = jax.device_get(train_state)
+    train_state, metrics = step(train_state, broken, settings())
+    assert float(metrics["overflow"]) == 1.0 and float(metrics["loss_scale"]) == 2.0**14
+    assert int(train_state.step) == 2
+    for old, new in zip(
+        jax.tree.leaves((before.params, before.opt_state)),
+        jax.tree.leaves((train_state.params, train_state.opt_state)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_without_rngs_there_is_no_dropout():
+    model = whisper_sign.bind(GRAPH, whisper_sign.init(small_config().model, V, seed=0))
+    first, again = (
+        float(step_lib.batch_loss(model, make_batch(), settings(), 0.1, hybrid=True)[0])
+        for _ in range(2)
+    )
+    assert first == again
+    noisy, _ = step_lib.batch_loss(
+        model, make_batch(), settings(), 0.1, hybrid=True, rngs=nnx.Rngs(dropout=0)
+    )
+    assert float(noisy) != first
