@@ -111,9 +111,12 @@ def check(config: ConfigDict) -> None:
         raise WSignError("config.stages is empty; name at least one, such as ('stage1',)")
     checks = dict(_CHECKS)
     for stage in config.stages:
-        if not isinstance(config.get(stage), ConfigDict):
-            raise WSignError(f"config.stages names {stage!r}, but there is no config.{stage}")
-        checks |= {f"{stage}.{field}": rule for field, rule in _STAGE_CHECKS.items()}
+        for field, rule in _STAGE_CHECKS.items():
+            if not isinstance(config.get(stage), ConfigDict) or field not in config[stage]:
+                raise WSignError(
+                    f"config.stages names {stage!r}, but there is no config.{stage}.{field}"
+                )
+            checks[f"{stage}.{field}"] = rule
     for field, (holds, allowed) in checks.items():
         value = operator.attrgetter(field)(config)
         # Comparisons with NaN are false, so a NaN fails every check that it meets.

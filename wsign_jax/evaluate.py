@@ -2,7 +2,6 @@
 
 import pathlib
 
-import jax
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
@@ -25,7 +24,9 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     """
     config_lib.check(config)
     if not checkpoint.has_checkpoint(workdir):
-        raise WSignError(f"{workdir}: no checkpoint to evaluate; train one, or name another --workdir")
+        raise WSignError(
+            f"{workdir}: no checkpoint to evaluate; train one, or name another --workdir"
+        )
     checkpoints = checkpoint.Checkpoints(workdir)
     step = checkpoints.best_step
     info = checkpoints.info(step)
@@ -36,9 +37,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     )
     split = setup.read_split(config, root, config.eval.split, len(info.vocabulary))
     network = setup.make_network(config, len(info.vocabulary))
-    params = checkpoints.restore_weights(
-        step, jax.tree.map(lambda x: x, network.shapes)
-    )
+    params = checkpoints.restore_weights(step, network.shapes)
     eval_step = evaluation.make_eval_step(
         network.graph, config.training.label_smoothing, network.mesh
     )

@@ -35,7 +35,7 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, pathlib.Path]:
         raise WSignError(f"in the command line: {rest[0]!r} is no flag; write --config.FIELD=VALUE")
     if config.value is None:
         raise WSignError("--config is missing; for a first run: --config=configs/demo.py")
-    name = pathlib.Path(values["config"].config_filename).stem
+    name = pathlib.Path(config_flags.get_config_filename(values["config"])).stem
     return config.value, pathlib.Path(workdir.value or f"runs/{name}")
 
 
@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error():
         config, workdir = parse(argv)
         # Imported here, so that a misspelt flag is answered at once.
-        from wsign_jax import evaluate
-        from wsign_jax.train import loop
+        from wsign_jax import evaluate  # noqa: PLC0415
+        from wsign_jax.train import loop  # noqa: PLC0415
 
         if config.mode != "evaluate":
             loop.train(config, workdir)

@@ -49,9 +49,7 @@ def edit_counts(reference: Sequence[int], hypothesis: Sequence[int]) -> EditCoun
     for i in range(1, rows + 1):
         for j in range(1, columns + 1):
             differs = reference[i - 1] != hypothesis[j - 1]
-            cost[i, j] = min(
-                cost[i - 1, j - 1] + differs, cost[i - 1, j] + 1, cost[i, j - 1] + 1
-            )
+            cost[i, j] = min(cost[i - 1, j - 1] + differs, cost[i - 1, j] + 1, cost[i, j - 1] + 1)
     substitutions = deletions = insertions = 0
     i, j = rows, columns
     while i or j:

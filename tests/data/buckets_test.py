@@ -64,7 +64,9 @@ def test_the_seed_decides_the_order():
     frames = phoenix_frames()[:200]
     found = buckets.find_buckets(frames, 4)
     first, same, other = (
-        np.stack([p.rows for p in buckets.plan_epoch(frames, found, 8, 0, np.random.default_rng(s))])
+        np.stack(
+            [p.rows for p in buckets.plan_epoch(frames, found, 8, 0, np.random.default_rng(s))]
+        )
         for s in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, same)

@@ -46,8 +46,16 @@ def test_every_epoch_has_every_example_once_and_new_augmentation(dataset, config
     for epoch in (batches[:per_epoch], batches[per_epoch:]):
         examples = np.concatenate([batch.example for batch in epoch])
         assert sorted(examples[examples >= 0]) == list(range(len(split)))
-    first = {int(e): f.sum() for b in batches[:per_epoch] for e, f in zip(b.example, b.features)}
-    second = {int(e): f.sum() for b in batches[per_epoch:] for e, f in zip(b.example, b.features)}
+    first = {
+        int(e): f.sum()
+        for b in batches[:per_epoch]
+        for e, f in zip(b.example, b.features, strict=True)
+    }
+    second = {
+        int(e): f.sum()
+        for b in batches[per_epoch:]
+        for e, f in zip(b.example, b.features, strict=True)
+    }
     assert all(first[e] != second[e] for e in range(len(split)))
     assert {b.features.shape[1] for b in batches} <= set(plan.buckets)
 
@@ -101,7 +109,7 @@ def test_labels_can_still_be_emitted_after_a_new_pace(dataset, config):
         frames = len(np.load(path))
         np.save(labels, np.tile([1, 2], frames // 8))  # as many as the patches can hold
     config.data.augment.speed = 0.5
-    split, plan, batches = training(dataset, config)
+    split, _, batches = training(dataset, config)
     for batch in batches:
         for row in np.flatnonzero(batch.example >= 0):
             needed = layout.patches_needed(split.labels[batch.example[row]])

@@ -7,7 +7,9 @@ from wsign_jax.errors import WSignError
 
 
 def write(root, mapping):
-    (root / "label_map.json").write_text(mapping if isinstance(mapping, str) else json.dumps(mapping))
+    (root / "label_map.json").write_text(
+        mapping if isinstance(mapping, str) else json.dumps(mapping)
+    )
 
 
 def test_names_by_id(tmp_path):

@@ -122,7 +122,10 @@ def test_sizes_are_those_of_the_design(size):
     paths = whisper_sign.parameter_paths(shapes)
     expected = whisper_sign.SIZES[size]
     assert paths["encoder/blocks/0/mlp/up/kernel"].shape == (expected.width, expected.hidden)
-    for part, layers in (("encoder", expected.encoder_layers), ("decoder", expected.decoder_layers)):
+    for part, layers in (
+        ("encoder", expected.encoder_layers),
+        ("decoder", expected.decoder_layers),
+    ):
         numbers = {path.split("/")[2] for path in paths if path.startswith(f"{part}/blocks/")}
         assert len(numbers) == layers
     assert paths["ctc_head/kernel"].shape == (expected.width, 1296)

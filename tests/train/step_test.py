@@ -83,7 +83,9 @@ def test_both_halves_of_the_loss_reach_what_they_should():
     for path in of_both:
         part = path.split("/")[0]
         assert (np.abs(of_ctc[path]).max() > 0) == (part != "decoder"), f"CTC at {path}"
-        assert (np.abs(of_attention[path]).max() > 0) == (part != "ctc_head"), f"attention at {path}"
+        assert (np.abs(of_attention[path]).max() > 0) == (part != "ctc_head"), (
+            f"attention at {path}"
+        )
         mixed = 0.3 * of_ctc[path] + 0.7 * of_attention[path]
         np.testing.assert_allclose(of_both[path], mixed, rtol=1e-3, atol=1e-6, err_msg=path)
 

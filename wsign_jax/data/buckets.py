@@ -92,9 +92,7 @@ def plan_epoch(
             rng.shuffle(members)
         members = np.concatenate([waiting, members])
         full = len(members) - len(members) % batch_size
-        plans += [
-            BatchPlan(epoch, bucket, rows) for rows in members[:full].reshape(-1, batch_size)
-        ]
+        plans += [BatchPlan(epoch, bucket, rows) for rows in members[:full].reshape(-1, batch_size)]
         waiting = members[full:]
     if len(waiting):
         rows = np.full(batch_size, -1, np.int32)
@@ -102,7 +100,7 @@ def plan_epoch(
         bucket = buckets[int(bucket_of[waiting].max())]
         plans.append(BatchPlan(epoch, bucket, rows))
     if rng is not None:
-        rng.shuffle(plans)  # type: ignore[arg-type]
+        rng.shuffle(plans)
     return plans
 
 

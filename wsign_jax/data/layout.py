@@ -1,10 +1,10 @@
 """The data set on disk: where files are, how they are written, and what makes one bad.
 
-    <root>/{train,val,test}/features/<id>.npy   (T, 42, 7) float32, 60 Hz
-    <root>/{train,val,test}/labels/<id>.npy     (U,) integer gloss ids, 1 <= id < vocab_size
-    <root>/{train,val,test}/segments/<id>.csv   optional: gloss_id,start_s,end_s
-    <root>/label_map.json                       {"<blank>": 0, "HELLO": 1, ...}
-    <root>/dataset.json                         optional: how it was made
+<root>/{train,val,test}/features/<id>.npy   (T, 42, 7) float32, 60 Hz
+<root>/{train,val,test}/labels/<id>.npy     (U,) integer gloss ids, 1 <= id < vocab_size
+<root>/{train,val,test}/segments/<id>.csv   optional: gloss_id,start_s,end_s
+<root>/label_map.json                       {"<blank>": 0, "HELLO": 1, ...}
+<root>/dataset.json                         optional: how it was made
 """
 
 import concurrent.futures
@@ -234,9 +234,7 @@ def _load(path: pathlib.Path) -> np.ndarray | str:
         return f"{path}: unreadable ({reason})"
 
 
-def _check_example(
-    folder: pathlib.Path, id: str, rules: Rules
-) -> tuple[int, np.ndarray] | str:
+def _check_example(folder: pathlib.Path, id: str, rules: Rules) -> tuple[int, np.ndarray] | str:
     """(frames, labels) of a good example, or what is wrong with which of its files."""
     path = folder / "features" / f"{id}.npy"
     label_path = folder / "labels" / f"{id}.npy"

@@ -8,26 +8,31 @@ processes agree on every shape.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 from ml_collections import ConfigDict
 
-from wsign_jax.data import augment, buckets, layout, normalize
+from wsign_jax.data import augment, layout, normalize
+from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
 from wsign_jax.keypoints import joints
 
 _SHUFFLE = 2  # the stream of random numbers that orders batches; augment.py uses 0 and 1
 
 
+# Of numpy as loaded, of jax once on devices; this package knows only the first.
+Array = Any
+
+
 class Batch(NamedTuple):
     """One padded batch. A masked row has 0 frames, no labels and example -1."""
 
-    features: np.ndarray  # (B, T, 42, 7) float32, normalised, zeros beyond `frames`
-    frames: np.ndarray  # (B,) int32
-    labels: np.ndarray  # (B, U) int32 gloss ids, 0 beyond `label_lengths`
-    label_lengths: np.ndarray  # (B,) int32
-    example: np.ndarray  # (B,) int32 index into the split
+    features: Array  # (B, T, 42, 7) float32, normalised, zeros beyond `frames`
+    frames: Array  # (B,) int32
+    labels: Array  # (B, U) int32 gloss ids, 0 beyond `label_lengths`
+    label_lengths: Array  # (B,) int32
+    example: Array  # (B,) int32 index into the split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +43,10 @@ class TrainPlan:
     buckets: tuple[int, ...]  # the same for all stages: one compiled shape each
     seed: int
 
-    def epoch(self, epoch: int, batch_size: int) -> list[buckets.BatchPlan]:
+    def epoch(self, epoch: int, batch_size: int) -> list[BatchPlan]:
         """The batches of one epoch in their random order."""
         rng = np.random.default_rng([self.seed, epoch, _SHUFFLE])
-        return buckets.plan_epoch(self.frames[epoch], self.buckets, batch_size, epoch, rng)
+        return plan_epoch(self.frames[epoch], self.buckets, batch_size, epoch, rng)
 
 
 def plan_training(
@@ -65,7 +70,7 @@ def plan_training(
             for epoch in range(epochs)
         ]
     )
-    return TrainPlan(frames, buckets.find_buckets(frames.ravel(), config.max_buckets), seed)
+    return TrainPlan(frames, find_buckets(frames.ravel(), config.max_buckets), seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,9 +81,11 @@ class BatchLoader:
     config: ConfigDict  # config.data
     max_labels: int  # U
     train_plan: TrainPlan | None = None  # None: nothing is augmented
-    rows: slice = dataclasses.field(default_factory=lambda: slice(None))  # the rows of every batch that this process reads
+    rows: slice = dataclasses.field(
+        default_factory=lambda: slice(None)
+    )  # the rows of every batch that this process reads
 
-    def __call__(self, plan: buckets.BatchPlan) -> Batch:
+    def __call__(self, plan: BatchPlan) -> Batch:
         """Loads one batch."""
         examples = plan.rows[self.rows]
         shape = (len(examples), plan.bucket, joints.NUM_JOINTS, joints.NUM_FEATURES)
@@ -117,7 +124,7 @@ class BatchLoader:
 
 
 def training_dataset(
-    loader: BatchLoader, plans: Sequence[buckets.BatchPlan], threads: int
+    loader: BatchLoader, plans: Sequence[BatchPlan], threads: int
 ) -> grain.IterDataset[Batch]:
     """Planned batches in their order, read ahead on threads.
 
@@ -133,6 +140,6 @@ def training_dataset(
 def evaluation_batches(loader: BatchLoader, batch_size: int, max_buckets: int) -> Iterator[Batch]:
     """Every example of a split once, without augmentation, shortest first."""
     frames = loader.split.frames
-    lengths = buckets.find_buckets(frames, max_buckets)
-    for plan in buckets.plan_epoch(frames, lengths, batch_size):
+    lengths = find_buckets(frames, max_buckets)
+    for plan in plan_epoch(frames, lengths, batch_size):
         yield loader(plan)

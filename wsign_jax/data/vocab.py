@@ -40,7 +40,9 @@ class Vocabulary:
         names: dict[int, str] = {}
         for name, id in mapping.items():
             if not isinstance(id, int) or isinstance(id, bool) or id < 0:
-                raise WSignError(f"{source}: the id of {name!r} is {id!r}; give a whole number >= 0")
+                raise WSignError(
+                    f"{source}: the id of {name!r} is {id!r}; give a whole number >= 0"
+                )
             if id in names:
                 raise WSignError(
                     f"{source}: {names[id]!r} and {name!r} share the id {id}; give each its own"

@@ -11,7 +11,14 @@ class EncoderBlock(nnx.Module):
     """Pre-LayerNorm block: x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(
-        self, width: int, heads: int, hidden: int, dropout: float, *, dtype: jnp.dtype, rngs: nnx.Rngs
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        dropout: float,
+        *,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
     ):
         self.attention_norm = attention.layer_norm(width, dtype=dtype, rngs=rngs)
         self.attention = attention.MultiHeadAttention(width, heads, dtype=dtype, rngs=rngs)

@@ -23,7 +23,9 @@ class DepthwiseConv(nnx.Module):
     its gradient most of all.
     """
 
-    def __init__(self, width: int, kernel: int, look_ahead: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(
+        self, width: int, kernel: int, look_ahead: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
+    ):
         self.look_ahead = look_ahead
         self.dtype = dtype
         init = nnx.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=0, out_axis=1)

@@ -102,9 +102,7 @@ class WhisperSign(nnx.Module):
         self, encoded: jax.Array, *, deterministic: bool = True, rngs: nnx.Rngs | None = None
     ) -> jax.Array:
         """(B, N, D) -> (B, N, V) float32; id 0 is the blank."""
-        x = self.ctc_dropout(
-            encoded.astype(jnp.float32), deterministic=deterministic, rngs=rngs
-        )
+        x = self.ctc_dropout(encoded.astype(jnp.float32), deterministic=deterministic, rngs=rngs)
         return self.ctc_head(x)
 
 

@@ -76,18 +76,19 @@ def _best(checkpoints: Sequence[Any]) -> Any | None:
 class Checkpoints:
     """The checkpoints of one workdir."""
 
-    def __init__(self, workdir: pathlib.Path, keep: int = 1):
+    def __init__(self, workdir: pathlib.Path, keep: int | None = None):
         """Opens them.
 
         Args:
             workdir: the run's folder.
-            keep: how many of the latest to keep beside the best.
+            keep: to save: how many of the latest to keep beside the best. None only reads, and
+                leaves alone what a run that still trains may be writing.
         """
         absl_logging.set_verbosity(absl_logging.ERROR)  # orbax narrates every save
         self._checkpointer = ocp.training.Checkpointer(
             (workdir / FOLDER).absolute(),
-            preservation_policy=_BestAndLatest(keep),
-            cleanup_tmp_directories=True,
+            preservation_policy=_BestAndLatest(keep) if keep else None,
+            cleanup_tmp_directories=keep is not None,
         )
         self.workdir = workdir
 
@@ -98,10 +99,17 @@ class Checkpoints:
         return None if latest is None else latest.step
 
     @property
-    def best_step(self) -> int | None:
-        """The step of the best checkpoint by validation WER; the newest where none was measured."""
+    def best_step(self) -> int:
+        """The step of the best checkpoint by validation WER; the newest where none was measured.
+
+        Raises:
+            WSignError: there is no checkpoint at all.
+        """
         best = _best(self._checkpointer.checkpoints)
-        return self.latest_step if best is None else best.step
+        step = self.latest_step if best is None else best.step
+        if step is None:
+            raise WSignError(f"{self.workdir / FOLDER}: no whole checkpoint; train again")
+        return step
 
     def best_wer(self, stage: int) -> float:
         """The lowest validation WER saved in a stage; infinite where there is none."""
@@ -148,10 +156,8 @@ class Checkpoints:
 
         Args:
             step: of the checkpoint.
-            like: a state of the same structure; its arrays say where to put what is loaded.
-
-        Raises:
-            WSignError: parameters or optimiser state have other names or shapes.
+            like: a state of the same structure (the run's config has been compared before, see
+                `config.differences`); its arrays say where to put what is loaded.
         """
         items = {
             "params": like.params,
@@ -163,44 +169,45 @@ class Checkpoints:
         }
         if like.ema is not None:
             items["ema"] = like.ema
-        self._check_shapes(step, "params", like.params)
         loaded = self._load(step, items)
-        return like.replace(
-            params=loaded["params"], ema=loaded.get("ema"), **loaded["training"]
-        )
+        return like.replace(params=loaded["params"], ema=loaded.get("ema"), **loaded["training"])
 
     def restore_weights(self, step: int, like: Params) -> Params:
         """Loads the weights to evaluate: the moving average where there is one.
 
+        Args:
+            step: of the checkpoint.
+            like: arrays or `jax.ShapeDtypeStruct`s with the sharding to load to.
+
         Raises:
-            WSignError: their names or shapes differ from `like`; names the paths.
+            WSignError: names or shapes differ from `like`; lists the paths.
         """
+        differing = self.differing_parameters(step, like)
+        if differing:
+            raise WSignError(
+                f"{self.path(step)}: {len(differing)} of its parameters do not fit this model; use "
+                "the config it was trained with\n  " + "\n  ".join(differing)
+            )
         saved = self._checkpointer.checkpointables_metadata(step).metadata
         name = "ema" if "ema" in saved else "params"
-        self._check_shapes(step, name, like)
         return self._load(step, {name: like})[name]
 
-    def _load(self, step: int, items: dict[str, Any]) -> dict[str, Any]:
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)),
-            items,
-        )
-        return self._checkpointer.load_checkpointables(step, abstract)
-
-    def _check_shapes(self, step: int, name: str, like: Params) -> None:
-        saved = self._checkpointer.checkpointables_metadata(step).metadata[name]
+    def differing_parameters(self, step: int, like: Params) -> list[str]:
+        """Parameters whose name or shape is another in a checkpoint than in `like`."""
+        saved = self._checkpointer.checkpointables_metadata(step).metadata["params"]
         there = {path: tuple(leaf.shape) for path, leaf in parameter_paths(saved).items()}
         here = {path: tuple(leaf.shape) for path, leaf in parameter_paths(like).items()}
-        differing = [
+        return [
             f"{path}: {there.get(path, 'missing')} there, {here.get(path, 'missing')} here"
             for path in sorted(there.keys() | here.keys())
             if there.get(path) != here.get(path)
         ]
-        if differing:
-            raise WSignError(
-                f"{self.path(step)}: {len(differing)} of its parameters do not fit this model; use "
-                "the config it was trained with, or another workdir\n  " + "\n  ".join(differing)
-            )
+
+    def _load(self, step: int, items: dict[str, Any]) -> dict[str, Any]:
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), items
+        )
+        return self._checkpointer.load_checkpointables(step, abstract)
 
     def wait(self) -> None:
         """Waits until the save under way is on disk."""

@@ -72,34 +72,31 @@ class _Trainer:
     def run_stages(self) -> None:
         """Own checkpoint in the workdir first, then `init_from`, then fresh weights."""
         step = self.checkpoints.latest_step
-        if step is None:
-            first, info, params = 0, None, self._initial_params()
-        else:
-            info = self._resumable(step)
-            first, params = info.stage, self._fresh_params()
+        resumed = None if step is None else self._resumable(step)
+        params = self._initial_params() if resumed is None else self._fresh_params()
+        first = 0 if resumed is None else resumed.stage
         self.writer = MetricsWriter(self.run.workdir, step or 0)
         try:
             for stage in self.stages[first:]:
-                state = self._start(stage, params, 0 if step is None else step)
-                done = 0
-                if info is not None and stage.number == info.stage:
-                    state, done = self.checkpoints.restore(step, state), info.next_batch
+                state = self._start(stage, params, step or 0)
+                if step is not None and resumed is not None:
+                    state = self.checkpoints.restore(step, state)
                     print(f"going on from step {step} in {stage.name}", flush=True)
-                state = self._train_stage(stage, state, done, info)
-                params, step, info = state.params, int(state.step), None
+                state = self._train_stage(stage, state, resumed)
+                params, step, resumed = state.params, int(state.step), None
         finally:
             self.writer.close()
 
     def _train_stage(
-        self, stage: _Stage, state: TrainState, done: int, info: checkpoint.RunInfo | None
+        self, stage: _Stage, state: TrainState, resumed: checkpoint.RunInfo | None
     ) -> TrainState:
-        """Runs the batches of a stage from the one numbered `done`."""
-        total, step = len(stage.plans), int(state.step)
-        first_step, seed = step - done, self.config.training.seed
+        """Runs the batches of a stage, the first ones left out where a run is resumed."""
+        step, done, total = int(state.step), 0, len(stage.plans)
         train_step = self._train_step(stage)
         batches = self._batches(stage)
-        if info is not None:
-            batches.set_state(info.iterator)
+        if resumed is not None:
+            done = resumed.next_batch
+            batches.set_state(resumed.iterator)
         best = self.checkpoints.best_wer(stage.number)
         due = _Clock(self.config.checkpoint)
         pending: Callable[[], None] | None = None
@@ -107,7 +104,7 @@ class _Trainer:
             log = _StepLog(self, stage, progress)
             while done < total:
                 settings = stages.step_settings(
-                    stage.config, self.config.training.warmup_steps, seed, step, first_step, total
+                    stage.config, self.config.training, step, step - done, total
                 )
                 batch = next(batches)
                 on_devices = train_state.put_batch(batch, self.run.network.mesh)
@@ -126,7 +123,7 @@ class _Trainer:
                 wer = self._validate(stage, state, step, progress) if validate else None
                 improved = wer is not None and wer < best
                 best = min(best, math.inf if wer is None else wer)
-                if improved or done == total or not validate:
+                if improved or done == total or due(step):
                     self._save(stage, state, done, batches.get_state(), wer)
                     due.reset(step)
         return state
@@ -167,7 +164,9 @@ class _Trainer:
 
     def _previous_run(self) -> str:
         """The run of the stage before, in the folder beside this one; '' where there is none."""
-        known = sorted(name for name in self.config if name.startswith("stage") and name != "stages")
+        known = sorted(
+            name for name in self.config if name.startswith("stage") and name != "stages"
+        )
         position = known.index(self.config.stages[0])
         if position == 0:
             return ""
@@ -187,6 +186,7 @@ class _Trainer:
         """The newest checkpoint's description, once it is sure that this run can go on from it."""
         path, info = self.checkpoints.path(step), self.checkpoints.info(step)
         differing = config_lib.differences(info.config, self.config_json)
+        differing += self.checkpoints.differing_parameters(step, self.run.network.shapes)
         if differing:
             raise WSignError(
                 f"{path} belongs to another run; use another --workdir, or set these back\n  "
@@ -202,13 +202,13 @@ class _Trainer:
 
     def _start(self, stage: _Stage, params: Params, step: int) -> TrainState:
         """The state with which a stage begins."""
-        print(f"{stage.name}: {len(stage.plans)} steps\n" + stages.training_table(
-            self.run.network.shapes, stage.labels
-        ), flush=True)
-        training = self.config.training
-        tx = stages.make_optimizer(
-            stage.labels, stages.StepSettings(*(np.float32(0),) * 5), training.grad_clip
+        print(
+            f"{stage.name}: {len(stage.plans)} steps\n"
+            + stages.training_table(self.run.network.shapes, stage.labels),
+            flush=True,
         )
+        training = self.config.training
+        tx = stages.make_optimizer(stage.labels, stages.StepSettings(), training.grad_clip)
         state = train_state.create(
             params, tx, step, training.ema > 0, training.precision == "float16"
         )
@@ -239,12 +239,14 @@ class _Trainer:
         )
         return iter(pipeline.training_dataset(loader, stage.plans, self.config.data.threads))
 
-    def _validate(
-        self, stage: _Stage, state: TrainState, step: int, progress: Progress
-    ) -> float:
+    def _validate(self, stage: _Stage, state: TrainState, step: int, progress: Progress) -> float:
         """Logs the validation split's figures and returns its WER."""
         result = evaluate_split(
-            self.config, self.run.val, self.eval_step, state.evaluated, stage.config.alpha,
+            self.config,
+            self.run.val,
+            self.eval_step,
+            state.evaluated,
+            stage.config.alpha,
             self.run.network,
         )
         self.writer.write(
@@ -264,7 +266,11 @@ class _Trainer:
         return result.edits.wer
 
     def _save(
-        self, stage: _Stage, state: TrainState, done: int, iterator: dict[str, Any],
+        self,
+        stage: _Stage,
+        state: TrainState,
+        done: int,
+        iterator: dict[str, Any],
         wer: float | None,
     ) -> None:
         info = checkpoint.RunInfo(
@@ -283,11 +289,9 @@ def evaluate_split(
 ) -> evaluation.Evaluation:
     """Evaluates weights on a split under the attention window of `config.eval`."""
     settings = stages.StepSettings(
-        np.float32(0),
-        np.float32(0),
-        np.float32(alpha),
-        np.int32(config.eval.chunk or FULL_ATTENTION),
-        np.int32(config.eval.left_context),
+        alpha=np.float32(alpha),
+        chunk=np.int32(config.eval.chunk or FULL_ATTENTION),
+        left_context=np.int32(config.eval.left_context),
     )
     batches = pipeline.evaluation_batches(
         setup.evaluation_loader(config, split), config.eval.batch_size, config.data.max_buckets

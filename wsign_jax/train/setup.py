@@ -33,7 +33,13 @@ def make_network(config: ConfigDict, vocab_size: int) -> Network:
     """Builds the structure for `config.model` in the precision of `config.training`."""
     whisper_sign.check_length(config.model, config.data.max_seq_length)
     dtype = jnp.dtype(config.training.precision)
-    return Network(*whisper_sign.build(config.model, vocab_size, dtype), train_state.make_mesh())
+    graph, shapes = whisper_sign.build(config.model, vocab_size, dtype)
+    mesh = train_state.make_mesh()
+    sharding = train_state.replicated(mesh)
+    placed = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
+    )
+    return Network(graph, placed, mesh)
 
 
 def data_root(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
@@ -46,8 +52,8 @@ def data_root(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
         root = pathlib.Path(config.data.dir)
         if not root.is_dir():
             raise WSignError(
-                f"{root}: no such folder; put a data set there, name one with --config.data.dir=DIR, "
-                f"or make one to try with: python tools/make_synthetic.py {root}"
+                f"{root}: no such folder; put a data set there, name one with "
+                f"--config.data.dir=DIR, or make one: python tools/make_synthetic.py {root}"
             )
         return root
     root = workdir / "data"
@@ -63,9 +69,7 @@ def data_root(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
     return root
 
 
-def read_split(
-    config: ConfigDict, root: pathlib.Path, name: str, vocab_size: int
-) -> layout.Split:
+def read_split(config: ConfigDict, root: pathlib.Path, name: str, vocab_size: int) -> layout.Split:
     """Reads and validates a split under the config's bounds."""
     rules = layout.Rules(vocab_size, config.model.frontend.patch_size, config.data.max_seq_length)
     return layout.read_split(root, name, rules, config.data.on_bad, config.data.aspect)

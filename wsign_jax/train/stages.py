@@ -1,4 +1,4 @@
-"""What a stage is: which parameters train, its optimiser, its learning rate, its attention windows."""
+"""What a stage is: what trains in it, its optimiser, learning rate and attention windows."""
 
 import math
 import re
@@ -20,13 +20,13 @@ _WINDOWS = 3  # stream of random numbers that draws windows; the data uses 0 to 
 
 
 class StepSettings(NamedTuple):
-    """What may differ from step to step without compiling again; scalars, traced by the step."""
+    """What may differ from step to step without compiling again: scalars, which a step traces."""
 
-    learning_rate: np.float32
-    weight_decay: np.float32
-    alpha: np.float32  # share of CTC in the loss
-    chunk: np.int32  # patches
-    left_context: np.int32  # patches
+    learning_rate: Any = np.float32(0)
+    weight_decay: Any = np.float32(0)
+    alpha: Any = np.float32(1)  # share of CTC in the loss
+    chunk: Any = np.int32(FULL_ATTENTION)  # patches
+    left_context: Any = np.int32(0)  # patches
 
 
 def label_parameters(params: Params, rules: Sequence[tuple[str, str]], stage: str) -> Params:
@@ -38,14 +38,16 @@ def label_parameters(params: Params, rules: Sequence[tuple[str, str]], stage: st
         stage: for messages.
 
     Raises:
-        WSignError: an unknown action, a broken pattern, a rule that matches no parameter (a misspelt
-            one), or a parameter that no rule matches.
+        WSignError: an unknown action, a broken pattern, a rule that matches no parameter (it may
+            be misspelt), or a parameter that no rule matches.
     """
     field = f"config.{stage}.rules"
     compiled = []
     for rule in rules:
         if len(rule) != 2 or rule[1] not in (TRAIN, FREEZE):
-            raise WSignError(f"{field}: {tuple(rule)} is not (path pattern, '{TRAIN}' | '{FREEZE}')")
+            raise WSignError(
+                f"{field}: {tuple(rule)} is not (path pattern, '{TRAIN}' | '{FREEZE}')"
+            )
         try:
             compiled.append((re.compile(rule[0]), rule[1]))
         except re.error as error:
@@ -73,8 +75,8 @@ def make_optimizer(
     """AdamW for what trains; nothing at all, not even state, for what is frozen.
 
     Only trained gradients count towards the clipped norm. Weight decay is for matrices: biases and
-    norms are left alone. The state does not depend on `settings`, so a step may build it from traced
-    values.
+    norms are left alone. The state does not depend on `settings`, so a step may build the optimiser
+    from traced values.
     """
 
     def decayed(params: Params) -> Params:
@@ -111,23 +113,22 @@ def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:
 
 
 def step_settings(
-    stage: ConfigDict, warmup: int, seed: int, step: int, first_step: int, steps: int
+    stage: ConfigDict, training: ConfigDict, step: int, first_step: int, steps: int
 ) -> StepSettings:
     """The settings of one step, from its numbers alone.
 
     Args:
         stage: the stage's block of the config.
-        warmup: `training.warmup_steps`.
-        seed: of the run; with the step it draws the attention window.
+        training: `config.training`; its seed and the step draw the attention window.
         step: global, from 0.
         first_step: the global step with which the stage began.
         steps: of the stage.
     """
-    rng = np.random.default_rng([seed, step, _WINDOWS])
+    rng = np.random.default_rng([training.seed, step, _WINDOWS])
     chunk = int(rng.choice(stage.chunks)) or FULL_ATTENTION
     left_context = int(rng.choice(stage.left_contexts))
     return StepSettings(
-        np.float32(learning_rate(stage.lr, step - first_step, steps, warmup)),
+        np.float32(learning_rate(stage.lr, step - first_step, steps, training.warmup_steps)),
         np.float32(stage.weight_decay),
         np.float32(stage.alpha),
         np.int32(chunk),

@@ -2,26 +2,24 @@
 
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from wsign_jax.model.whisper_sign import Params
 
 
-@flax.struct.dataclass
-class LossScale:
+class LossScale(struct.PyTreeNode):
     """Dynamic loss scaling for float16 (Micikevicius et al. 2018, arXiv:1710.03740)."""
 
     scale: jax.Array  # float32
     good_steps: jax.Array  # int32 since the last overflow or growth
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """A training run between two steps."""
 
     step: jax.Array  # int32, global: never restarts

@@ -90,7 +90,8 @@ def make_train_step(
         state: TrainState, batch: Batch, settings: stages.StepSettings
     ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        scale = jnp.ones(()) if state.loss_scale is None else state.loss_scale.scale
+        loss_scale = state.loss_scale
+        scale = jnp.ones(()) if loss_scale is None else loss_scale.scale
 
         def scaled_loss(params: Params) -> tuple[jax.Array, Metrics]:
             model = whisper_sign.bind(graph, params)
@@ -114,11 +115,11 @@ def make_train_step(
             )
         squares = [jnp.sum(jnp.square(g)) for g in stages.trained(grads, labels)]
         metrics["grad_norm"] = jnp.sqrt(jnp.sum(jnp.stack(squares)))
-        if state.loss_scale is not None:
+        if loss_scale is not None:
             finite = jnp.isfinite(metrics["grad_norm"])
-            new = _keep_if(finite, new, state)
-            new = new.replace(loss_scale=_next_scale(state.loss_scale, finite))
-            metrics["loss_scale"] = new.loss_scale.scale
+            next_scale = _next_scale(loss_scale, finite)
+            new = _keep_if(finite, new, state).replace(loss_scale=next_scale)
+            metrics["loss_scale"] = next_scale.scale
             metrics["overflow"] = jnp.where(finite, 0.0, 1.0)
         metrics["frames"] = jnp.sum(batch.frames)
         return new, metrics

@@ -94,7 +94,8 @@ class Progress:
         pace = (now - self._began) / (self._done - self._began_at)
         left = _clock(pace * (self._steps - self._done))
         figures = (
-            f"loss {scalars['train/loss']:.3f}  {scalars['train/frames_per_second']:,.0f} frames/s  "
+            f"loss {scalars['train/loss']:.3f}  "
+            f"{scalars['train/frames_per_second']:,.0f} frames/s  "
             f"padding efficiency {scalars['train/padding_efficiency']:.2f}  {left} left"
         )
         if self._bar:

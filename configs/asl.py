@@ -1,0 +1,30 @@
+"""Tiny model, three stages, for a small vocabulary and a data set of about 1000 sentences.
+
+python -m wsign_jax.main --config=configs/asl.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """The config."""
+    config = base.get_config()
+    config.model.size = "tiny"
+    config.data.max_buckets = 6
+    augment = config.data.augment
+    augment.speed = 0.2
+    augment.rotation = 10.0
+    augment.tilt = 10.0
+    augment.scale = 0.15
+    augment.shift = 0.05
+    config.stage1.epochs = 5
+    config.stage2.epochs = 40
+    config.stage2.lr = 1e-3
+    config.stage3.epochs = 5
+    config.stage3.lr = 2e-4
+    for stage in (config.stage1, config.stage2, config.stage3):
+        stage.batch_size = 16
+    config.training.warmup_steps = 200
+    return config

@@ -1,0 +1,20 @@
+"""Stage 2, joint training: everything learns, with the hybrid loss of CTC and attention decoder.
+
+    python -m wsign_jax.main --config=configs/stage2.py
+
+Base size, 100 epochs of 0.3 CTC + 0.7 cross-entropy at learning rate 5e-5, batch 16, on the data set in
+`data/processed`. It starts from the best weights of `runs/stage1` where there is such a run (any other:
+--config.init_from=DIR), and from fresh ones where there is none. The run goes to `runs/stage2`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """The config."""
+    config = base.get_config()
+    config.stages = ("stage2",)
+    config.init_from = "auto"
+    return config

@@ -1,0 +1,21 @@
+"""Stage 3, real time: fine-tuning with chunked, sliding-window attention, so that a stream can be read.
+
+    python -m wsign_jax.main --config=configs/stage3.py
+
+Base size, 30 epochs at learning rate 1e-5, batch 16; every batch draws a chunk size (one patch to full
+attention) and a left context. It starts from the best weights of `runs/stage2` where there is such a run
+(any other: --config.init_from=DIR), and from fresh ones where there is none. The run goes to
+`runs/stage3`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """The config."""
+    config = base.get_config()
+    config.stages = ("stage3",)
+    config.init_from = "auto"
+    return config

@@ -1,0 +1,122 @@
+import ast
+import importlib
+import pathlib
+
+import pytest
+
+import wsign_jax
+from configs import base
+from wsign_jax import config as config_lib
+from wsign_jax.errors import WSignError
+
+CONFIGS = sorted(
+    path.stem for path in pathlib.Path(base.__file__).parent.glob("*.py") if path.stem != "base"
+)
+
+
+def leaves(config, prefix=""):
+    """Dotted names of all fields that hold a value."""
+    for name, value in config.items():
+        if hasattr(value, "items"):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def attributes_read():
+    """Every `x.name` that is read anywhere in the package, but for the checks of ranges."""
+    names = set()
+    for path in pathlib.Path(wsign_jax.__file__).parent.rglob("*.py"):
+        if path.name == "config.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                names.add(node.attr)
+    return names
+
+
+def test_every_field_is_read_somewhere():
+    config = base.get_config()
+    read = attributes_read()
+    # The built-in signing's settings are handed over as a whole, to a dataclass with these fields.
+    config.data.synthetic = {}
+    unread = [name for name in leaves(config) if name.rsplit(".", 1)[-1] not in read]
+    assert not unread
+
+
+def test_every_field_with_a_range_is_checked():
+    config = base.get_config()
+    free = {"init_from", "data.dir", "data.wrist_place", "stages"}
+    checked = set(config_lib._CHECKS) | free
+    for name in leaves(config):
+        stage, _, field = name.partition(".")
+        if stage in config.stages:
+            assert field in {*config_lib._STAGE_CHECKS, "rules"}, name
+        elif not name.startswith("data.synthetic."):
+            assert name in checked, name
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_is_valid_and_says_how_to_run_it(name):
+    module = importlib.import_module(f"configs.{name}")
+    config_lib.check(module.get_config())
+    assert f"python -m wsign_jax.main --config=configs/{name}.py" in module.__doc__
+    assert set(leaves(module.get_config())) == set(leaves(base.get_config()))
+
+
+def test_the_numbers_of_the_three_stages():
+    config = base.get_config()
+    rows = [
+        (s.epochs, s.lr, s.weight_decay, s.batch_size, s.alpha)
+        for s in (config.stage1, config.stage2, config.stage3)
+    ]
+    assert rows == [
+        (30, 1e-3, 1e-4, 32, 1.0),
+        (100, 5e-5, 1e-4, 16, 0.3),
+        (30, 1e-5, 1e-5, 16, 0.3),
+    ]
+    assert (config.training.warmup_steps, config.training.grad_clip) == (500, 1.0)
+    assert config.training.seed == 42 and config.data.max_seq_length == 1500
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("data.max_buckets", 0, "config.data.max_buckets is 0; it must be at least 1"),
+        ("data.on_bad", "drop", "config.data.on_bad is 'drop'; it must be one of error, skip"),
+        ("model.size", "huge", "must be one of tiny, small, base, large"),
+        ("model.frontend.dropout", 1.0, "must be at least 0 and below 1"),
+        ("model.frontend.look_ahead", 7, "must be below conv_kernel, which is 7"),
+        ("stage2.alpha", 1.5, "config.stage2.alpha is 1.5; it must be from 0 to 1"),
+        ("stage3.chunks", (), "config.stage3.chunks is .*; it must be a tuple of whole numbers"),
+        ("stage1.lr", float("nan"), "config.stage1.lr is nan; it must be over 0"),
+        ("training.precision", "float8", "one of float32, bfloat16, float16"),
+        ("stages", (), "config.stages is empty"),
+        ("stages", ("stage4",), "names 'stage4', but there is no config.stage4.epochs"),
+        ("stages", ("model", "stage1"), r"there is no config.model.epochs"),
+        ("eval.split", "dev", "one of train, val, test"),
+    ],
+)
+def test_a_value_out_of_range_is_named(field, value, message):
+    config = base.get_config()
+    owner = config
+    *path, name = field.split(".")
+    for part in path:
+        owner = owner[part]
+    owner[name] = value
+    with pytest.raises(WSignError, match=message):
+        config_lib.check(config)
+
+
+def test_differences_name_what_decides_the_numbers_and_let_the_rest_go():
+    before, after = base.get_config(), base.get_config()
+    after.model.size = "tiny"
+    after.stage3.chunks = (0,)
+    after.data.dir = "elsewhere"
+    after.checkpoint.every_minutes = 1.0
+    after.eval.split = "val"
+    found = config_lib.differences(config_lib.as_json(before), config_lib.as_json(after))
+    assert found == [
+        "config.model.size: was 'base', is 'tiny'",
+        "config.stage3.chunks: was [0, 1, 2, 4, 8, 16, 32], is [0]",
+    ]

@@ -1,0 +1,211 @@
+import json
+import re
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from tests.conftest import small_config, write_random_split
+from wsign_jax.data import layout
+from wsign_jax.errors import DivergedError, WSignError
+from wsign_jax.train import checkpoint, loop, setup
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def two_stages(root):
+    config = small_config()
+    config.data.dir = str(root)
+    config.data.augment.speed = 0.2
+    config.stages = ("stage1", "stage2")
+    config.stage1.epochs, config.stage1.batch_size = 1, 4
+    config.checkpoint.every_steps = 2
+    config.eval.split = "val"
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of two stages on random data, and its trainer."""
+    base = tmp_path_factory.mktemp("run")
+    root = base / "processed"
+    for split, count in (("train", 12), ("val", 5)):
+        write_random_split(root, split, count)
+    layout.write_label_map(root, {"<blank>": 0} | {f"G{id}": id for id in range(1, 6)})
+    workdir = base / "work"
+    with jax.numpy_dtype_promotion("standard"):
+        run = setup.prepare(two_stages(root), workdir)
+        checkpoints = checkpoint.Checkpoints(workdir, 2)
+        trainer = loop._Trainer(run, checkpoints)
+        trainer.run_stages()
+        checkpoints.close()
+    return root, workdir, trainer
+
+
+def test_every_step_is_logged_once_under_its_names(finished):
+    _, workdir, trainer = finished
+    training = [line for line in lines(workdir) if "train/loss" in line]
+    assert [line["step"] for line in training] == list(range(1, len(training) + 1))
+    per_stage = [len(stage.plans) for stage in trainer.stages]
+    assert [line["stage"] for line in training] == ["stage1"] * per_stage[0] + [
+        "stage2"
+    ] * per_stage[1]
+    common = {
+        "stage", "step", "train/loss", "train/ctc", "train/lr", "train/grad_norm",
+        "train/frames_per_second", "train/padding_efficiency",
+    }  # fmt: skip
+    for line in training:
+        assert line.keys() == common | ({"train/attention"} if line["stage"] == "stage2" else set())
+    validation = [line for line in lines(workdir) if "val/wer" in line]
+    assert len(validation) == 3, "one after each epoch"
+    assert {"val/loss", "val/blank_rate", "val/token_accuracy"} <= validation[0].keys()
+
+
+def test_one_compilation_per_bucket_shape(finished):
+    _, _, trainer = finished
+    for stage, (labels, step) in zip(trainer.stages, trainer.train_steps.items(), strict=True):
+        assert step._cache_size() == len({plan.bucket for plan in stage.plans}), labels[1]
+    assert trainer.eval_step._cache_size() <= trainer.config.data.max_buckets
+
+
+def test_the_last_checkpoint_is_the_end_of_the_run(finished):
+    _, workdir, trainer = finished
+    checkpoints = checkpoint.Checkpoints(workdir)
+    steps = sum(len(stage.plans) for stage in trainer.stages)
+    assert checkpoints.latest_step == steps
+    info = checkpoints.info(steps)
+    assert (info.stage, info.next_batch) == (1, len(trainer.stages[1].plans))
+    assert info.vocabulary.names[1] == "G1" and info.config["stage2"]["lr"] == 1e-3
+
+
+def test_the_same_command_again_trains_no_step(finished):
+    root, workdir, _ = finished
+    before = (workdir / "metrics.jsonl").read_text()
+    loop.train(two_stages(root), workdir)
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+class Killed(BaseException):
+    """A machine that goes away."""
+
+
+@pytest.mark.parametrize("kill_at", [2, 5])
+def test_a_run_cut_off_goes_on_to_the_same_numbers(finished, tmp_path, monkeypatch, kill_at):
+    root, workdir, _ = finished
+    write = loop.MetricsWriter.write
+
+    def killing(self, stage, step, scalars):
+        if step == kill_at and "train/loss" in scalars:
+            raise Killed
+        write(self, stage, step, scalars)
+
+    monkeypatch.setattr(loop.MetricsWriter, "write", killing)
+    with pytest.raises(Killed):
+        loop.train(two_stages(root), tmp_path)
+    monkeypatch.setattr(loop.MetricsWriter, "write", write)
+    loop.train(two_stages(root), tmp_path)
+
+    def figures(path):
+        timing = "train/frames_per_second"
+        return [{k: v for k, v in line.items() if k != timing} for line in lines(path)]
+
+    assert figures(tmp_path) == figures(workdir)
+    ours, theirs = (checkpoint.Checkpoints(path) for path in (tmp_path, workdir))
+    shapes = setup.make_network(two_stages(root), 6).shapes
+    step = ours.latest_step
+    for a, b in zip(
+        jax.tree.leaves(ours.restore_weights(step, shapes)),
+        jax.tree.leaves(theirs.restore_weights(step, shapes)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_another_config_in_the_workdir_is_refused_by_name(finished, tmp_path):
+    root, workdir, _ = finished
+    config = two_stages(root)
+    config.training.seed = 7
+    config.model.encoder.num_layers = 2
+    before = sorted(path.name for path in workdir.rglob("*"))
+    with pytest.raises(WSignError, match="belongs to another run") as error:
+        loop.train(config, workdir)
+    assert "config.training.seed: was 42, is 7" in str(error.value)
+    assert "encoder/blocks/1/mlp/up/kernel: missing there" in str(error.value)
+    assert sorted(path.name for path in workdir.rglob("*")) == before
+
+
+def test_changed_training_data_is_refused(finished, tmp_path):
+    root, workdir, _ = finished
+    changed = tmp_path / "processed"
+    shutil.copytree(root, changed)
+    np.save(changed / "train" / "labels" / "train_00.npy", np.array([5, 5]))
+    with pytest.raises(WSignError, match="the training data changed since"):
+        loop.train(two_stages(changed), workdir)
+
+
+def started_from(capsys):
+    return re.search(r"starting from (.*)", capsys.readouterr().out)[1]
+
+
+def only_prepare(config, workdir):
+    return loop._Trainer(setup.prepare(config, workdir), checkpoint.Checkpoints(workdir, 1))
+
+
+def test_init_from_takes_the_best_weights_of_a_run(finished, tmp_path, capsys):
+    root, workdir, _ = finished
+    config = two_stages(root)
+    config.init_from = str(workdir)
+    params = only_prepare(config, tmp_path)._initial_params()
+    theirs = checkpoint.Checkpoints(workdir)
+    assert started_from(capsys) == f"the weights of {theirs.path(theirs.best_step)}"
+    expected = theirs.restore_weights(theirs.best_step, params)
+    np.testing.assert_array_equal(params["ctc_head"]["kernel"], expected["ctc_head"]["kernel"])
+
+
+def test_init_from_auto_looks_for_the_stage_before_beside_the_workdir(finished, tmp_path, capsys):
+    root, workdir, _ = finished
+    config = two_stages(root)
+    config.init_from, config.stages = "auto", ("stage2",)
+    only_prepare(config, tmp_path / "stage2")._initial_params()
+    out = capsys.readouterr().out
+    assert f"there is no stage1 run in {tmp_path / 'stage1'}" in out
+    assert "starting from fresh weights" in out
+    shutil.copytree(workdir, tmp_path / "stage1")
+    only_prepare(config, tmp_path / "stage2")._initial_params()
+    assert str(tmp_path / "stage1") in started_from(capsys)
+
+
+def test_init_from_nothing_or_another_shape_is_refused(finished, tmp_path):
+    root, workdir, _ = finished
+    config = two_stages(root)
+    config.init_from = str(tmp_path / "nowhere")
+    with pytest.raises(WSignError, match=r"config.init_from: .*nowhere holds no checkpoint"):
+        only_prepare(config, tmp_path / "a")._initial_params()
+    config.init_from = str(workdir)
+    config.model.decoder.num_layers = 2
+    with pytest.raises(WSignError, match=r"decoder/blocks/1/.*: missing there"):
+        only_prepare(config, tmp_path / "b")._initial_params()
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(finished, tmp_path):
+    root, _, _ = finished
+    config = two_stages(root)
+    config.stages = ("stage2",)
+    config.stage2.lr = 1e30
+    config.training.warmup_steps = 0
+    with pytest.raises(
+        DivergedError, match=r"the loss is (nan|inf) at step \d+ of stage2; batch: "
+    ) as error:
+        loop.train(config, tmp_path)
+    assert re.search(r"batch: train_\d\d, train_\d\d", str(error.value))
+    saved = re.search(r"last good checkpoint: (\S+);", str(error.value))[1]
+    if saved != "none":
+        weights = checkpoint.Checkpoints(tmp_path).restore_weights(
+            int(saved.split("/")[-1]), setup.make_network(config, 6).shapes
+        )
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))

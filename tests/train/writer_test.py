@@ -1,0 +1,68 @@
+import json
+
+import numpy as np
+import pytest
+
+from wsign_jax.train import writer
+
+
+def steps(path):
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+def test_lines_have_stage_step_and_full_precision(tmp_path):
+    log = writer.MetricsWriter(tmp_path, 0)
+    value = np.float32(0.1)
+    log.write("stage1", 1, {"train/loss": value})
+    log.close()
+    line = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert line == {"stage": "stage1", "step": 1, "train/loss": float(value)}
+    assert np.float32(line["train/loss"]) == value
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_going_on_leaves_no_repeated_step_and_no_torn_line(tmp_path):
+    log = writer.MetricsWriter(tmp_path, 0)
+    for step in range(1, 6):
+        log.write("stage1", step, {"train/loss": step})
+    log.close()
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"stage": "stage1", "st')
+    log = writer.MetricsWriter(tmp_path, 3)
+    log.write("stage1", 4, {"train/loss": 40})
+    log.close()
+    assert steps(path) == [1, 2, 3, 4]
+    assert json.loads(path.read_text().splitlines()[-1])["train/loss"] == 40
+
+
+FIGURES = {"train/loss": 1.5, "train/frames_per_second": 1e5, "train/padding_efficiency": 0.9}
+
+
+def test_elsewhere_than_on_a_terminal_plain_lines_appear_now_and_then(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(writer.time, "monotonic", lambda: now[0])
+    with writer.Progress("stage2", 0, 100) as progress:
+        for _ in range(50):
+            now[0] += 1.0
+            progress.advance(FIGURES)
+        progress.note("a note")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and lines[-1] == "a note"
+    assert lines[0] == (
+        "stage2 step 10/100  loss 1.500  100,000 frames/s  padding efficiency 0.90  1:30 left"
+    )
+
+
+def test_on_a_terminal_there_is_a_bar(monkeypatch, capsys):
+    monkeypatch.setattr(writer.sys.stdout, "isatty", lambda: True, raising=False)
+    with writer.Progress("stage2", 0, 2) as progress:
+        progress.advance(FIGURES)
+        progress.note("a note")
+        progress.advance(FIGURES)
+    out = capsys.readouterr().out
+    assert "2/2" in out and "a note" in out
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5.4, "0:05"), (125, "2:05"), (7325, "2:02:05")])
+def test_the_time_left_is_readable(seconds, text):
+    assert writer._clock(seconds) == text
