@@ -15,16 +15,20 @@ def get_config() -> ConfigDict:
     config.data.max_buckets = 6
     augment = config.data.augment
     augment.speed = 0.2
-    augment.rotation = 10.0
-    augment.tilt = 10.0
-    augment.scale = 0.15
+    augment.rotation = 15.0
+    augment.tilt = 15.0
+    augment.scale = 0.2
     augment.shift = 0.05
+    augment.noise = 0.0
+    augment.joint_mask = 0.0
+    augment.temporal_mask = 0.05
     config.stage1.epochs = 5
-    config.stage2.epochs = 40
+    config.stage2.epochs = 110
     config.stage2.lr = 1e-3
-    config.stage3.epochs = 5
-    config.stage3.lr = 2e-4
+    config.stage3.epochs = 15
+    config.stage3.lr = 3e-4
     for stage in (config.stage1, config.stage2, config.stage3):
         stage.batch_size = 16
     config.training.warmup_steps = 200
+    config.eval.every_epochs = 5
     return config

@@ -1,6 +1,7 @@
 """Strictness for every test, and small data sets and configs to test with."""
 
 import pathlib
+import tempfile
 from collections.abc import Iterator
 
 import jax
@@ -14,6 +15,11 @@ from wsign_jax.keypoints import joints
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Tests that build the same step in the same shape compile it once a session, not once each.
+_COMPILED = tempfile.TemporaryDirectory(prefix="wsign_jax_tests_")
+jax.config.update("jax_compilation_cache_dir", _COMPILED.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def random_features(rng: np.random.Generator, frames: int) -> np.ndarray:

@@ -49,7 +49,7 @@ def test_the_report_has_its_keys_and_adds_up(run, capsys):
 
 
 def test_evaluation_does_not_depend_on_batches_or_buckets(run):
-    root, workdir, config = run
+    _, workdir, config = run
     reports = []
     for batch_size, buckets in ((4, 1), (1, 8), (16, 2)):
         config.eval.batch_size, config.data.max_buckets = batch_size, buckets
@@ -77,7 +77,7 @@ def test_another_vocabulary_is_refused(run, tmp_path):
     layout.write_label_map(changed, names)
     config = config.copy_and_resolve_references()
     config.data.dir = str(changed)
-    with pytest.raises(WSignError, match="another vocabulary .1: 'G1' there, 'G2' here"):
+    with pytest.raises(WSignError, match=r"another vocabulary .1: 'G1' there, 'G2' here"):
         evaluate.evaluate(config, workdir)
 
 

@@ -22,21 +22,39 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, pathlib.Path]:
         WSignError: an unknown flag or field (names the nearest), a value of the wrong type, or a
             config file that is missing or broken.
     """
+    for flag in argv:
+        if flag.startswith("--config="):
+            # A config imports its neighbours by their folder's name: `from configs import base`.
+            sys.path.append(str(pathlib.Path(flag.partition("=")[2]).absolute().parents[1]))
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=list(argv))
     workdir = flags.DEFINE_string("workdir", "", "the run's folder", flag_values=values)
     try:
         rest = values(list(argv))[1:]
-    except (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
-        # ml_collections quotes its message, with line breaks, inside another error's.
-        words = str(error).replace("\\n", " ").replace("\\", "").strip("\"'").split()
-        raise WSignError("in the command line: " + " ".join(words)) from None
+        missing = config.value is None
+        # A config file that cannot be loaded says so only when it is first looked at.
+        _ = missing or config.value.mode
+    except Exception as error:  # whatever a person's own config file may raise
+        raise WSignError(f"in the command line: {_one_line(error)}") from None
     if rest:
         raise WSignError(f"in the command line: {rest[0]!r} is no flag; write --config.FIELD=VALUE")
-    if config.value is None:
+    if missing:
         raise WSignError("--config is missing; for a first run: --config=configs/demo.py")
     name = pathlib.Path(config_flags.get_config_filename(values["config"])).stem
     return config.value, pathlib.Path(workdir.value or f"runs/{name}")
+
+
+def _one_line(error: Exception) -> str:
+    """An error's message; ml_collections quotes some inside others', line breaks and all."""
+    text = str(error)
+    while len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1].replace("\\n", " ").replace("\\", "")
+    text = " ".join(text.split())
+    return (
+        text
+        if isinstance(error, flags.Error | KeyError | AttributeError | OSError)
+        else (f"{type(error).__name__}: {text}")
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

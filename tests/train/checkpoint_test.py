@@ -80,6 +80,7 @@ def test_the_moving_average_is_what_is_evaluated(tmp_path):
     saved = saved.replace(ema=jax.tree.map(lambda p: p + 1.0, saved.ema))
     checkpoints = checkpoint.Checkpoints(tmp_path, keep=1)
     checkpoints.save(saved, info())
+    checkpoints.wait()
     weights = checkpoints.restore_weights(1, saved.params)
     np.testing.assert_array_equal(weights["ctc_head"]["bias"], saved.ema["ctc_head"]["bias"])
 

@@ -68,7 +68,9 @@ def augment(
         positions, confidence = _mirror(positions, confidence)
     positions = _move(rng, positions, config)
     confidence = np.where(_lost_frames(rng, frames, config)[:, None], 0.0, confidence)
-    positions += config.noise * rng.standard_normal(positions.shape, dtype=np.float32)
+    if config.noise:
+        noise = rng.standard_normal(positions.shape, dtype=np.float32)
+        positions += np.float32(config.noise) * noise
     augmented = joints.features_from_positions(positions, confidence)
     return augmented, rng.random(joints.NUM_JOINTS) < config.joint_mask
 
@@ -122,27 +124,23 @@ def _move(rng: np.random.Generator, positions: np.ndarray, config: ConfigDict) -
         rng.uniform(-1, 1, size=3) * (config.rotation, config.tilt, config.tilt)
     )
     scale = np.exp(rng.uniform(-1, 1) * np.log1p(config.scale))
-    shift = np.append(rng.uniform(-config.shift, config.shift, size=2), 0.0)
+    shift = np.append(rng.uniform(-config.shift, config.shift, size=2), 0.0).astype(np.float32)
     wrists = positions[:, joints.WRISTS]  # (T, 2, 3)
-    turn = scale * _rotation(roll, 0.0, 0.0)
-    view = scale * _rotation(roll, pitch, yaw)
-    centre = np.array([0.5, 0.5, 0.0])
-    moved_wrists = (wrists - centre) @ turn.T + centre + shift
-    moved = np.empty_like(positions)
-    for hand, hand_joints in enumerate(joints.HANDS):
-        relative = positions[:, hand_joints] - wrists[:, hand, None]
-        moved[:, hand_joints] = relative @ view.T.astype(np.float32)
-        moved[:, hand_joints] += moved_wrists[:, hand, None].astype(np.float32)
-    return moved
+    turn = np.float32(scale) * _rotation(roll, 0.0, 0.0)
+    view = np.float32(scale) * _rotation(roll, pitch, yaw)
+    centre = np.array([0.5, 0.5, 0.0], np.float32)
+    # wrist' = (wrist - centre) turn + centre + shift, joint' = (joint - wrist) view + wrist'
+    offsets = wrists @ (turn - view).T + ((centre + shift) - centre @ turn.T)
+    return positions @ view.T + np.repeat(offsets, joints.JOINTS_PER_HAND, axis=1)
 
 
 def _rotation(roll: float, pitch: float, yaw: float) -> np.ndarray:
-    """(3, 3) rotation about z, then x, then y; radians."""
+    """(3, 3) float32 rotation about z, then x, then y; radians."""
     (cr, cp, cy), (sr, sp, sy) = np.cos([roll, pitch, yaw]), np.sin([roll, pitch, yaw])
     about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    return about_y @ about_x @ about_z
+    return (about_y @ about_x @ about_z).astype(np.float32)
 
 
 def _lost_frames(rng: np.random.Generator, frames: int, config: ConfigDict) -> np.ndarray:

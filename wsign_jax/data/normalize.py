@@ -72,10 +72,11 @@ def _running_size(
     Plain floats in a loop: each frame's value is the same to the last bit however the sequence was
     cut into calls, which a cumulative sum does not promise.
     """
-    sizes = np.empty(len(lengths), np.float32)
-    for frame, (length, is_seen) in enumerate(zip(lengths.tolist(), seen.tolist(), strict=True)):
-        if is_seen:
-            count += 1
-            size += (length - size) * max(1.0 / count, 1.0 / MEMORY_FRAMES)
-        sizes[frame] = max(size, SMALLEST_HAND)
-    return sizes, size, count
+    counts = count + np.cumsum(seen)
+    weights = np.where(seen, 1.0 / np.clip(counts, 1, MEMORY_FRAMES), 0.0)
+    sizes = []
+    for length, weight in zip(lengths.tolist(), weights.tolist(), strict=True):
+        size += (length - size) * weight
+        sizes.append(size)
+    floored = np.maximum(np.array(sizes, np.float32), np.float32(SMALLEST_HAND))
+    return floored, size, int(counts[-1]) if len(counts) else count

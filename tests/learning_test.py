@@ -1,0 +1,44 @@
+"""Whole runs that must end with a low error, not just with a falling loss."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from configs import demo
+from wsign_jax import evaluate, main
+from wsign_jax.train import loop
+
+ROOT = pathlib.Path(main.__file__).parents[1]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_short_run_learns_ten_signs(tmp_path):
+    config = demo.get_config()
+    config.data.synthetic.update({"glosses": 10, "train": 600, "val": 20, "test": 60})
+    config.data.max_buckets = 2
+    config.stages = ("stage2",)
+    config.stage2.epochs = 16
+    config.eval.every_epochs = 16
+    loop.train(config, tmp_path)
+    evaluate.evaluate(config, tmp_path)
+    report = json.loads((tmp_path / "report_test.json").read_text())
+    assert report["wer"] < 0.25, report
+    assert 0.3 < report["blank_rate"] < 0.99
+
+
+@pytest.mark.slow
+def test_the_demo_ends_as_its_docstring_says(tmp_path):
+    command = [sys.executable, "-m", "wsign_jax.main", "--config=configs/demo.py"]
+    done = subprocess.run(
+        [*command, f"--workdir={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report_test.json").read_text())
+    assert report["wer"] <= 0.10, report
+    assert done.stdout.count("  reference ") == done.stdout.count("  hypothesis ") == 5
+    stages = [json.loads(line)["stage"] for line in (tmp_path / "metrics.jsonl").open()]
+    assert list(dict.fromkeys(stages)) == ["stage1", "stage2", "stage3"]
