@@ -1,6 +1,11 @@
 """Tiny model, three stages, for a small vocabulary and a data set of about 1000 sentences.
 
     python -m wsign_jax.main --config=configs/asl.py
+
+Made for the composed ASL set (README, "Results": 41 glosses, 800 / 100 / 100 sentences). There, on 2 CPU
+cores that had other work too, it took 17 minutes and ended with validation WER 0.070 and test WER 0.076.
+Stage 2 alone reaches 0.054 on validation; stage 3 gives a little of that up for reading streams, because
+it trains chunked attention too. All choices were made on the validation split.
 """
 
 from ml_collections import ConfigDict

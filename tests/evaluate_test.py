@@ -10,7 +10,7 @@ from wsign_jax import evaluate
 from wsign_jax.data import layout
 from wsign_jax.errors import WSignError
 from wsign_jax.metrics import edit_counts
-from wsign_jax.train import loop, setup
+from wsign_jax.train import checkpoint, evaluation, loop, setup
 
 KEYS = {
     "wer", "substitutions", "deletions", "insertions", "ref_glosses", "sentences", "blank_rate",
@@ -90,10 +90,10 @@ def test_the_counts_are_those_of_the_hypotheses(run):
     root, workdir, config = run
     split = setup.read_split(config, root, "test", 6)
     network = setup.make_network(config, 6)
-    eval_step = evaluate.evaluation.make_eval_step(network.graph, 0.1, network.mesh)
-    params = evaluate.checkpoint.Checkpoints(workdir)
-    params = params.restore_weights(params.best_step, network.shapes)
-    result = loop.evaluate_split(config, split, eval_step, params, 0.3, network)
+    eval_step = evaluation.make_eval_step(network, config)
+    checkpoints = checkpoint.Checkpoints(workdir)
+    params = checkpoints.restore_weights(checkpoints.best_step, network.shapes)
+    result = evaluation.evaluate_split(config, split, eval_step, params, 0.3, network)
     assert sorted(result.hypotheses) == list(range(6))
     total = sum(edit_counts(split.labels[i], result.hypotheses[i]).errors for i in range(6))
     assert result.edits.errors == total

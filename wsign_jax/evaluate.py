@@ -8,7 +8,7 @@ from wsign_jax import config as config_lib
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import Vocabulary, read_vocabulary
 from wsign_jax.errors import WSignError
-from wsign_jax.train import checkpoint, evaluation, loop, setup
+from wsign_jax.train import checkpoint, evaluation, setup
 
 _SHOWN = 5  # references printed beside their hypotheses
 
@@ -38,11 +38,9 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     split = setup.read_split(config, root, config.eval.split, len(info.vocabulary))
     network = setup.make_network(config, len(info.vocabulary))
     params = checkpoints.restore_weights(step, network.shapes)
-    eval_step = evaluation.make_eval_step(
-        network.graph, config.training.label_smoothing, network.mesh
-    )
+    eval_step = evaluation.make_eval_step(network, config)
     alpha = config[config.stages[info.stage]].alpha
-    result = loop.evaluate_split(config, split, eval_step, params, alpha, network)
+    result = evaluation.evaluate_split(config, split, eval_step, params, alpha, network)
     checkpoints.close()
     report = {
         "wer": result.edits.wer,

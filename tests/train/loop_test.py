@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import small_config, write_random_split
 from wsign_jax.data import layout
 from wsign_jax.errors import DivergedError, WSignError
-from wsign_jax.train import checkpoint, loop, setup
+from wsign_jax.train import checkpoint, loop, setup, start
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -41,7 +41,7 @@ def finished(tmp_path_factory):
     with jax.numpy_dtype_promotion("standard"):
         run = setup.prepare(two_stages(root), workdir)
         checkpoints = checkpoint.Checkpoints(workdir, 2)
-        trainer = loop._Trainer(run, checkpoints)
+        trainer = loop.Trainer(run, checkpoints)
         trainer.run_stages()
         checkpoints.close()
     return root, workdir, trainer
@@ -51,7 +51,7 @@ def test_every_step_is_logged_once_under_its_names(finished):
     _, workdir, trainer = finished
     training = [line for line in lines(workdir) if "train/loss" in line]
     assert [line["step"] for line in training] == list(range(1, len(training) + 1))
-    per_stage = [len(stage.plans) for stage in trainer.stages]
+    per_stage = [len(stage.plans) for stage in trainer.run.stages]
     assert [line["stage"] for line in training] == ["stage1"] * per_stage[0] + [
         "stage2"
     ] * per_stage[1]
@@ -68,7 +68,7 @@ def test_every_step_is_logged_once_under_its_names(finished):
 
 def test_one_compilation_per_bucket_shape(finished):
     _, _, trainer = finished
-    for stage, (labels, step) in zip(trainer.stages, trainer.train_steps.items(), strict=True):
+    for stage, (labels, step) in zip(trainer.run.stages, trainer.train_steps.items(), strict=True):
         assert step._cache_size() == len({plan.bucket for plan in stage.plans}), labels[1]
     assert trainer.eval_step._cache_size() <= trainer.config.data.max_buckets
 
@@ -76,10 +76,10 @@ def test_one_compilation_per_bucket_shape(finished):
 def test_the_last_checkpoint_is_the_end_of_the_run(finished):
     _, workdir, trainer = finished
     checkpoints = checkpoint.Checkpoints(workdir)
-    steps = sum(len(stage.plans) for stage in trainer.stages)
+    steps = sum(len(stage.plans) for stage in trainer.run.stages)
     assert checkpoints.latest_step == steps
     info = checkpoints.info(steps)
-    assert (info.stage, info.next_batch) == (1, len(trainer.stages[1].plans))
+    assert (info.stage, info.next_batch) == (1, len(trainer.run.stages[1].plans))
     assert info.vocabulary.names[1] == "G1" and info.config["stage2"]["lr"] == 1e-3
 
 
@@ -152,15 +152,15 @@ def started_from(capsys):
     return re.search(r"starting from (.*)", capsys.readouterr().out)[1]
 
 
-def only_prepare(config, workdir):
-    return loop._Trainer(setup.prepare(config, workdir), checkpoint.Checkpoints(workdir, 1))
+def initial_params(config, workdir):
+    return start.initial_params(setup.prepare(config, workdir))
 
 
 def test_init_from_takes_the_best_weights_of_a_run(finished, tmp_path, capsys):
     root, workdir, _ = finished
     config = two_stages(root)
     config.init_from = str(workdir)
-    params = only_prepare(config, tmp_path)._initial_params()
+    params = initial_params(config, tmp_path)
     theirs = checkpoint.Checkpoints(workdir)
     assert started_from(capsys) == f"the weights of {theirs.path(theirs.best_step)}"
     expected = theirs.restore_weights(theirs.best_step, params)
@@ -171,12 +171,12 @@ def test_init_from_auto_looks_for_the_stage_before_beside_the_workdir(finished, 
     root, workdir, _ = finished
     config = two_stages(root)
     config.init_from, config.stages = "auto", ("stage2",)
-    only_prepare(config, tmp_path / "stage2")._initial_params()
+    initial_params(config, tmp_path / "stage2")
     out = capsys.readouterr().out
     assert f"there is no stage1 run in {tmp_path / 'stage1'}" in out
     assert "starting from fresh weights" in out
     shutil.copytree(workdir, tmp_path / "stage1")
-    only_prepare(config, tmp_path / "stage2")._initial_params()
+    initial_params(config, tmp_path / "stage2")
     assert str(tmp_path / "stage1") in started_from(capsys)
 
 
@@ -185,11 +185,11 @@ def test_init_from_nothing_or_another_shape_is_refused(finished, tmp_path):
     config = two_stages(root)
     config.init_from = str(tmp_path / "nowhere")
     with pytest.raises(WSignError, match=r"config.init_from: .*nowhere holds no checkpoint"):
-        only_prepare(config, tmp_path / "a")._initial_params()
+        initial_params(config, tmp_path / "a")
     config.init_from = str(workdir)
     config.model.decoder.num_layers = 2
     with pytest.raises(WSignError, match=r"decoder/blocks/1/.*: missing there"):
-        only_prepare(config, tmp_path / "b")._initial_params()
+        initial_params(config, tmp_path / "b")
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(finished, tmp_path):

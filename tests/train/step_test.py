@@ -37,14 +37,14 @@ def settings(lr=1e-2, alpha=0.3, chunk=2**30):
     )
 
 
-def start(rules, precision="float32", ema=0.0, **options):
+def start(rules, precision="float32", ema=0.0, hybrid=True):
     labels = stages.label_parameters(SHAPES, rules, "stage2")
     params = whisper_sign.init(small_config().model, V, seed=0)
     tx = stages.make_optimizer(labels, settings(), 1.0)
     graph = whisper_sign.build(small_config().model, V, jnp.dtype(precision))[0]
-    step = step_lib.make_train_step(
-        graph, labels, smoothing=0.1, grad_clip=1.0, ema=ema, seed=0, **{"hybrid": True, **options}
-    )
+    training = small_config().training
+    training.ema = ema
+    step = step_lib.make_train_step(graph, labels, training, hybrid=hybrid)
     return step, state.create(params, tx, 0, ema > 0, precision == "float16"), labels
 
 

@@ -10,12 +10,14 @@ the training data, validation metrics.
 
 import dataclasses
 import pathlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import orbax.checkpoint.experimental.v1 as ocp
 from absl import logging as absl_logging
+from ml_collections import ConfigDict
 
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.errors import WSignError
@@ -71,6 +73,24 @@ class _BestAndLatest:
 def _best(checkpoints: Sequence[Any]) -> Any | None:
     measured = [c for c in checkpoints if c.metrics]
     return max(measured, key=lambda c: (_rank(c.metrics), c.step), default=None)
+
+
+class SaveClock:
+    """When the next periodic checkpoint is due: by steps or by minutes, whichever comes first."""
+
+    def __init__(self, config: ConfigDict):
+        """Starts counting; `config` is `config.checkpoint`."""
+        self._config = config
+        self._saved_at = time.monotonic()
+
+    def __call__(self, step: int) -> bool:
+        """Whether one is due after this step."""
+        minutes = (time.monotonic() - self._saved_at) / 60
+        return step % self._config.every_steps == 0 or minutes >= self._config.every_minutes
+
+    def reset(self) -> None:
+        """Notes that one was saved now."""
+        self._saved_at = time.monotonic()
 
 
 class Checkpoints:

@@ -7,17 +7,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from wsign_jax.data.layout import Split
-from wsign_jax.data.pipeline import Batch
+from wsign_jax.data.pipeline import Batch, evaluation_batches
 from wsign_jax.decode.greedy import Hypotheses, greedy
 from wsign_jax.metrics import EditCounts, edit_counts
 from wsign_jax.model import whisper_sign
+from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import losses
 from wsign_jax.train import state as train_state
+from wsign_jax.train.setup import Network, evaluation_loader
 from wsign_jax.train.stages import StepSettings
 
 
@@ -47,11 +49,12 @@ class Evaluation:
     hypotheses: dict[int, list[int]]  # by index into the split
 
 
-def make_eval_step(graph: nnx.GraphDef, smoothing: float, mesh: Mesh) -> EvalStep:
+def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
     """Compiles once per batch shape; every process gets every row."""
+    smoothing = config.training.label_smoothing
 
     def eval_step(params: Params, batch: Batch, settings: StepSettings) -> EvalOutputs:
-        model = whisper_sign.bind(graph, params)
+        model = whisper_sign.bind(network.graph, params)
         encoded, patches = model.encode(
             batch.features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
         )
@@ -72,7 +75,7 @@ def make_eval_step(graph: nnx.GraphDef, smoothing: float, mesh: Mesh) -> EvalSte
             jnp.copy(batch.example),
         )
 
-    return jax.jit(eval_step, out_shardings=train_state.replicated(mesh))
+    return jax.jit(eval_step, out_shardings=train_state.replicated(network.mesh))
 
 
 def evaluate(
@@ -118,3 +121,32 @@ def evaluate(
         token_accuracy=hits / (edits.ref_glosses + sentences),
         hypotheses=hypotheses,
     )
+
+
+def evaluate_split(
+    config: ConfigDict,
+    split: Split,
+    eval_step: EvalStep,
+    params: Params,
+    alpha: float,
+    network: Network,
+) -> Evaluation:
+    """Evaluates weights on a whole split under the attention window of `config.eval`.
+
+    Args:
+        config: the run's.
+        split: what to evaluate on.
+        eval_step: from `make_eval_step`.
+        params: the weights.
+        alpha: share of CTC in the loss that is reported.
+        network: whose mesh the batches are spread over.
+    """
+    settings = StepSettings(
+        alpha=np.float32(alpha),
+        chunk=np.int32(config.eval.chunk or FULL_ATTENTION),
+        left_context=np.int32(config.eval.left_context),
+    )
+    batches = evaluation_batches(
+        evaluation_loader(config, split), config.eval.batch_size, config.data.max_buckets
+    )
+    return evaluate(eval_step, params, split, batches, settings, network.mesh)

@@ -13,11 +13,13 @@ from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
 from wsign_jax.data import layout, pipeline, synthetic
+from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.data.vocab import Vocabulary, read_vocabulary
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import state as train_state
+from wsign_jax.train.stages import label_parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +122,19 @@ def check_vocabulary(theirs: Vocabulary, ours: Vocabulary, source: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage with everything that is decided before its first step."""
+
+    number: int
+    name: str
+    config: ConfigDict
+    labels: Params  # 'train' or 'freeze' for every parameter
+    plans: list[BatchPlan]  # in the order of its steps
+    epoch_ends: frozenset[int]  # batches done at which to validate
+    loader: pipeline.BatchLoader
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """A training run's inputs."""
 
@@ -128,16 +143,16 @@ class Run:
     vocabulary: Vocabulary
     train: layout.Split
     val: layout.Split
-    plan: pipeline.TrainPlan
     network: Network
-
-    def first_epoch(self, stage: int) -> int:
-        """The number of a stage's first epoch in the whole run."""
-        return sum(self.config[name].epochs for name in self.config.stages[:stage])
+    stages: list[Stage]
 
 
 def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
-    """Checks the config, reads and validates the data, and plans every batch of the run."""
+    """Checks the config, reads and validates the data, and plans every batch of the run.
+
+    Raises:
+        WSignError: a config value out of range, bad data, or rules that do not fit the model.
+    """
     config_lib.check(config)
     root = data_root(config, workdir)
     vocabulary = read_vocabulary(root, config.model.vocab_size)
@@ -148,7 +163,43 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     plan = pipeline.plan_training(
         splits["train"], config.data, config.model.frontend.patch_size, config.training.seed, epochs
     )
+    stages = []
+    epoch = 0
+    for number, name in enumerate(config.stages):
+        stages.append(_plan_stage(config, number, epoch, splits["train"], plan, network))
+        epoch += config[name].epochs
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
     print(f"data: {root}: {sizes} sentences, {len(vocabulary) - 1} glosses", flush=True)
     print(f"buckets: {', '.join(map(str, plan.buckets))} frames", flush=True)
-    return Run(config, workdir, vocabulary, splits["train"], splits["val"], plan, network)
+    return Run(config, workdir, vocabulary, splits["train"], splits["val"], network, stages)
+
+
+def _plan_stage(
+    config: ConfigDict,
+    number: int,
+    first_epoch: int,
+    split: layout.Split,
+    plan: pipeline.TrainPlan,
+    network: Network,
+) -> Stage:
+    """Plans a stage whose first epoch has the number `first_epoch` in the whole run."""
+    name = config.stages[number]
+    stage = config[name]
+    plans: list[BatchPlan] = []
+    ends = []
+    for epoch in range(stage.epochs):
+        plans += plan.epoch(first_epoch + epoch, stage.batch_size)
+        if (epoch + 1) % config.eval.every_epochs == 0:
+            ends.append(len(plans))
+    plans = plans[: config.training.max_steps or None]
+    longest = max(len(labels) for labels in split.labels)
+    rows = process_rows(stage.batch_size, f"{name}.batch_size")
+    return Stage(
+        number=number,
+        name=name,
+        config=stage,
+        labels=label_parameters(network.shapes, stage.rules, name),
+        plans=plans,
+        epoch_ends=frozenset([*ends, len(plans)]),
+        loader=pipeline.BatchLoader(split, config.data, longest, plan, rows),
+    )

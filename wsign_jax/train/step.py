@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from ml_collections import ConfigDict
 
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.model import whisper_sign
@@ -67,24 +68,21 @@ def batch_loss(
 def make_train_step(
     graph: nnx.GraphDef,
     labels: Params,
+    training: ConfigDict,
     *,
     hybrid: bool,
-    smoothing: float,
-    grad_clip: float,
-    ema: float,
-    seed: int,
 ) -> TrainStep:
     """Compiles once per batch shape; stages that train the same parameters share it.
 
     Args:
         graph: from `whisper_sign.build`.
         labels: 'train' or 'freeze' for every parameter.
+        training: `config.training`; dropout is keyed by its seed and the step.
         hybrid: whether the attention decoder takes part.
-        smoothing: label smoothing.
-        grad_clip: largest global norm of the trained gradients.
-        ema: decay of the moving average of the weights; used where the state has one.
-        seed: of the run; dropout is keyed by (seed, step).
     """
+    # Plain numbers: what is traced must not change with the config afterwards.
+    seed, ema = training.seed, training.ema
+    smoothing, grad_clip = training.label_smoothing, training.grad_clip
 
     def train_step(
         state: TrainState, batch: Batch, settings: stages.StepSettings

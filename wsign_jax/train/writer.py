@@ -56,6 +56,19 @@ def _keep_until(path: pathlib.Path, step: int) -> None:
     os.replace(partial, path)
 
 
+class Stopwatch:
+    """Seconds from lap to lap."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def lap(self) -> float:
+        """Seconds since the last lap, or since it was made."""
+        now = time.monotonic()
+        seconds, self._began = now - self._began, now
+        return seconds
+
+
 class Progress:
     """Where a stage stands: a bar on a terminal, a line every ten seconds elsewhere."""
 
