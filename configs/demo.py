@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     config = base.get_config()
     config.data.dir = ""  # built-in signing in <workdir>/data
     # Signers are few and their habits strong: many sentences seen seldom teach more than few seen often.
-    config.data.synthetic.train = 2000
+    config.data.synthetic.train = 2500
     config.data.max_buckets = 3  # compiling a shape takes as long as a hundred steps
     augment = config.data.augment
     augment.speed = 0.15
@@ -29,16 +29,16 @@ def get_config() -> ConfigDict:
 
     config.model.size = "tiny"
     config.model.frontend.spatial_dropout = 0.0
-    config.model.frontend.dropout = 0.05
+    config.model.frontend.dropout = 0.0
     config.model.encoder.dropout = 0.05
 
     config.stage1.epochs = 1
-    config.stage2.epochs = 16
+    config.stage2.epochs = 14
     config.stage2.lr = 1.5e-3
-    config.stage3.epochs = 2
-    config.stage3.lr = 3e-4
+    config.stage3.epochs = 1
+    config.stage3.lr = 1e-4
     for stage in (config.stage1, config.stage2, config.stage3):
         stage.batch_size = 16
     config.training.warmup_steps = 100
-    config.eval.every_epochs = 4
+    config.eval.every_epochs = 7
     return config

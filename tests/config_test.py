@@ -82,14 +82,16 @@ def test_the_numbers_of_the_three_stages():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("data.max_buckets", 0, "config.data.max_buckets is 0; it must be at least 1"),
+        ("data.max_buckets", 0, "config.data.max_buckets is 0; it must be from 1 to"),
         ("data.on_bad", "drop", "config.data.on_bad is 'drop'; it must be one of error, skip"),
         ("model.size", "huge", "must be one of tiny, small, base, large"),
         ("model.frontend.dropout", 1.0, "must be at least 0 and below 1"),
         ("model.frontend.look_ahead", 7, "must be below conv_kernel, which is 7"),
         ("stage2.alpha", 1.5, "config.stage2.alpha is 1.5; it must be from 0 to 1"),
         ("stage3.chunks", (), "config.stage3.chunks is .*; it must be a tuple of whole numbers"),
-        ("stage1.lr", float("nan"), "config.stage1.lr is nan; it must be over 0"),
+        ("stage1.lr", float("nan"), "config.stage1.lr is nan; it must be from 1e-12"),
+        ("stage2.rules", ((1, "train"),), r"config.stage2.rules is .*; it must be a tuple of"),
+        ("data.aspect", float("inf"), "config.data.aspect is inf; it must be from 0 to 100"),
         ("training.precision", "float8", "one of float32, bfloat16, float16"),
         ("stages", (), "config.stages is empty"),
         ("stages", ("stage4",), "names 'stage4', but there is no config.stage4.epochs"),
@@ -111,6 +113,8 @@ def test_a_value_out_of_range_is_named(field, value, message):
 def test_differences_name_what_decides_the_numbers_and_let_the_rest_go():
     before, after = base.get_config(), base.get_config()
     after.model.size = "tiny"
+    before.stages = after.stages = ("stage1", "stage3")
+    after.stage2.lr = 1.0  # a stage that is not run
     after.stage3.chunks = (0,)
     after.data.dir = "elsewhere"
     after.checkpoint.every_minutes = 1.0

@@ -14,7 +14,7 @@ from wsign_jax.train import checkpoint, evaluation, loop, setup
 
 KEYS = {
     "wer", "substitutions", "deletions", "insertions", "ref_glosses", "sentences", "blank_rate",
-    "token_accuracy", "checkpoint", "split", "decoder",
+    "token_accuracy", "checkpoint", "data", "split", "decoder", "chunk", "left_context",
 }  # fmt: skip
 
 
@@ -67,6 +67,22 @@ def test_only_the_evaluated_split_is_read(run, tmp_path):
     config = config.copy_and_resolve_references()
     config.data.dir = str(partial)
     evaluate.evaluate(config, workdir)
+
+
+def test_a_config_of_other_stages_evaluates_the_run_with_its_own(run):
+    _, workdir, config = run
+    config = config.copy_and_resolve_references()
+    config.stages = ("stage1", "stage3")
+    evaluate.evaluate(config, workdir)
+
+
+def test_evaluation_never_makes_data(run, tmp_path):
+    _, workdir, config = run
+    config = config.copy_and_resolve_references()
+    config.data.dir = ""
+    with pytest.raises(WSignError, match="no data set; name the one to use"):
+        evaluate.evaluate(config, workdir)
+    assert not (workdir / "data").exists()
 
 
 def test_another_vocabulary_is_refused(run, tmp_path):

@@ -23,6 +23,8 @@ FORBIDDEN = {
     "data": {"jax", "flax", "optax", "mediapipe", "av"},
     "model": {"mediapipe", "av"},
     "decode": {"mediapipe", "av"},
+    "errors": {"jax", "flax", "optax", "mediapipe", "av"},
+    "config": {"mediapipe", "av"},
     "metrics": {"jax", "mediapipe", "av"},
     "train": {"mediapipe", "av"},
     "evaluate": {"mediapipe", "av"},

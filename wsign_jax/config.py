@@ -21,75 +21,87 @@ def _one_of(*names: str) -> _Check:
     return lambda value: value in names, "one of " + ", ".join(names)
 
 
-def _at_least(bound: float) -> _Check:
-    return lambda value: value >= bound, f"at least {bound}"
+def _from_to(low: float, high: float = 2**31 - 1) -> _Check:
+    return lambda value: low <= value <= high, f"from {low} to {high}"
 
 
 _POSITIVE: _Check = (lambda value: 0 < value < float("inf"), "over 0")
 _SHARE: _Check = (lambda value: 0 <= value <= 1, "from 0 to 1")
 _BELOW_ONE: _Check = (lambda value: 0 <= value < 1, "at least 0 and below 1")
 _SIZES_IN_PATCHES: _Check = (
-    lambda value: len(value) > 0 and all(isinstance(v, int) and v >= 0 for v in value),
+    lambda value: len(value) > 0 and all(isinstance(v, int) and 0 <= v < 2**30 for v in value),
     "a tuple of whole numbers, at least 0",
 )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
 
 _CHECKS: dict[str, _Check] = {
     "mode": _one_of("train", "evaluate"),
     "data.on_bad": _one_of("error", "skip"),
-    "data.aspect": _at_least(0),
-    "data.max_seq_length": _at_least(1),
-    "data.max_buckets": _at_least(1),
-    "data.threads": _at_least(0),
+    "data.aspect": _from_to(0, 100),
+    "data.max_seq_length": _from_to(1),
+    "data.max_buckets": _from_to(1),
+    "data.threads": _from_to(0),
     "data.augment.speed": _BELOW_ONE,
-    "data.augment.jitter": _at_least(0),
-    "data.augment.rotation": _at_least(0),
-    "data.augment.tilt": _at_least(0),
-    "data.augment.scale": _at_least(0),
-    "data.augment.shift": _at_least(0),
+    "data.augment.jitter": _from_to(0, 7),  # beyond that time would run backwards
+    "data.augment.rotation": _from_to(0, 180),
+    "data.augment.tilt": _from_to(0, 90),
+    "data.augment.scale": _from_to(0, 10),
+    "data.augment.shift": _from_to(0, 10),
     "data.augment.mirror": _SHARE,
-    "data.augment.noise": _at_least(0),
+    "data.augment.noise": _from_to(0, 1),
     "data.augment.joint_mask": _SHARE,
     "data.augment.temporal_mask": _SHARE,
-    "data.augment.temporal_mask_frames": _at_least(1),
+    "data.augment.temporal_mask_frames": _from_to(1),
     "model.size": _one_of(*SIZES),
-    "model.vocab_size": _at_least(0),
+    "model.vocab_size": _from_to(0),
     "model.positions": _one_of(*POSITIONS),
     "model.ctc_dropout": _BELOW_ONE,
-    "model.frontend.patch_size": _at_least(1),
-    "model.frontend.conv_kernel": _at_least(1),
-    "model.frontend.look_ahead": _at_least(0),
+    "model.frontend.patch_size": _from_to(1),
+    "model.frontend.conv_kernel": _from_to(1),
+    "model.frontend.look_ahead": _from_to(0),
     "model.frontend.spatial_dropout": _BELOW_ONE,
     "model.frontend.dropout": _BELOW_ONE,
-    "model.encoder.num_layers": _at_least(0),
+    "model.encoder.num_layers": _from_to(0),
     "model.encoder.dropout": _BELOW_ONE,
-    "model.decoder.num_layers": _at_least(0),
+    "model.decoder.num_layers": _from_to(0),
     "model.decoder.dropout": _BELOW_ONE,
-    "training.seed": _at_least(0),
-    "training.warmup_steps": _at_least(0),
+    "training.seed": _from_to(0),
+    "training.warmup_steps": _from_to(0),
     "training.grad_clip": _POSITIVE,
     "training.label_smoothing": _BELOW_ONE,
-    "training.max_steps": _at_least(0),
+    "training.max_steps": _from_to(0),
     "training.precision": _one_of(*PRECISIONS),
     "training.ema": _BELOW_ONE,
-    "checkpoint.every_steps": _at_least(1),
+    "checkpoint.every_steps": _from_to(1),
     "checkpoint.every_minutes": _POSITIVE,
-    "checkpoint.keep": _at_least(1),
+    "checkpoint.keep": _from_to(1),
     "eval.split": _one_of(*SPLITS),
     "eval.decoder": _one_of(*DECODERS),
-    "eval.every_epochs": _at_least(1),
-    "eval.batch_size": _at_least(1),
-    "eval.chunk": _at_least(0),
-    "eval.left_context": _at_least(0),
+    "eval.every_epochs": _from_to(1),
+    "eval.batch_size": _from_to(1),
+    "eval.chunk": _from_to(0),
+    "eval.left_context": _from_to(0),
 }
 
 _STAGE_CHECKS: dict[str, _Check] = {
-    "epochs": _at_least(1),
-    "lr": _POSITIVE,
-    "weight_decay": _at_least(0),
-    "batch_size": _at_least(1),
+    "epochs": _from_to(1, 100_000),
+    "lr": _from_to(1e-12, 1e3),
+    "weight_decay": _from_to(0, 1e3),
+    "batch_size": _from_to(1, 65_536),
     "alpha": _SHARE,
     "chunks": _SIZES_IN_PATCHES,
     "left_contexts": _SIZES_IN_PATCHES,
+    "rules": (
+        lambda value: all(
+            isinstance(rule, tuple | list) and len(rule) == 2 and all(map(_is_text, rule))
+            for rule in value
+        ),
+        "a tuple of (path pattern, 'train' | 'freeze')",
+    ),
 }
 
 # To go on with a run these may differ from what it began with; all else decides its numbers.
@@ -136,13 +148,22 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Fields that must match to go on with a run and do not, as 'config.a.b: was 1, is 2'."""
-    before, after = _flatten(saved), _flatten(now)
+    before, after = (_flatten(_without_idle_stages(config)) for config in (saved, now))
     return [
         f"config.{field}: was {before.get(field)!r}, is {after.get(field)!r}"
         for field in sorted(before.keys() | after.keys())
         if before.get(field) != after.get(field)
         and not any(field == free or field.startswith(free + ".") for free in _FREE_TO_CHANGE)
     ]
+
+
+def _without_idle_stages(config: dict[str, Any]) -> dict[str, Any]:
+    """A config without the blocks of stages that it does not run."""
+    return {
+        name: block
+        for name, block in config.items()
+        if not (isinstance(block, dict) and "rules" in block) or name in config["stages"]
+    }
 
 
 def _flatten(value: dict[str, Any], prefix: Sequence[str] = ()) -> dict[str, Any]:

@@ -15,9 +15,15 @@ class DivergedError(RuntimeError):
 
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Reports without a traceback: a `WSignError` with exit status 2, a `DivergedError` with 1."""
+    """Reports without a traceback: a `WSignError`, or a file that cannot be read or written, with exit
+    status 2, a `DivergedError` with 1."""
     try:
         yield
     except (WSignError, DivergedError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, WSignError) else 1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr, flush=True)
+        sys.exit(2)

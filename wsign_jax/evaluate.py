@@ -31,7 +31,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     step = checkpoints.best_step
     info = checkpoints.info(step)
     config = _with_run_settings(config, info)
-    root = setup.data_root(config, workdir)
+    root = setup.data_root(config, workdir, make=False)
     setup.check_vocabulary(
         info.vocabulary, read_vocabulary(root, config.model.vocab_size), str(workdir)
     )
@@ -39,7 +39,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     network = setup.make_network(config, len(info.vocabulary))
     params = checkpoints.restore_weights(step, network.shapes)
     eval_step = evaluation.make_eval_step(network, config)
-    alpha = config[config.stages[info.stage]].alpha
+    alpha = info.config[info.config["stages"][info.stage]]["alpha"]
     result = evaluation.evaluate_split(config, split, eval_step, params, alpha, network)
     checkpoints.close()
     report = {
@@ -52,8 +52,11 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
         "blank_rate": result.blank_rate,
         "token_accuracy": result.token_accuracy,
         "checkpoint": str(checkpoints.path(step)),
+        "data": str(root),
         "split": config.eval.split,
         "decoder": config.eval.decoder,
+        "chunk": config.eval.chunk,
+        "left_context": config.eval.left_context,
     }
     path = workdir / f"report_{config.eval.split}.json"
     layout.write_json(path, report)

@@ -22,10 +22,11 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, pathlib.Path]:
         WSignError: an unknown flag or field (names the nearest), a value of the wrong type, or a
             config file that is missing or broken.
     """
-    for flag in argv:
-        if flag.startswith("--config="):
+    for flag, following in zip(argv, [*argv[1:], ""], strict=True):
+        if flag == "--config" or flag.startswith("--config="):
             # A config imports its neighbours by their folder's name: `from configs import base`.
-            sys.path.append(str(pathlib.Path(flag.partition("=")[2]).absolute().parents[1]))
+            file = flag.partition("=")[2] or following
+            sys.path.append(str(pathlib.Path(file).absolute().parent.parent))
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=list(argv))
     workdir = flags.DEFINE_string("workdir", "", "the run's folder", flag_values=values)
@@ -50,11 +51,9 @@ def _one_line(error: Exception) -> str:
     while len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1].replace("\\n", " ").replace("\\", "")
     text = " ".join(text.split())
-    return (
-        text
-        if isinstance(error, flags.Error | KeyError | AttributeError | OSError)
-        else (f"{type(error).__name__}: {text}")
-    )
+    if isinstance(error, KeyError | AttributeError):
+        return f"no field {text}"
+    return text if isinstance(error, flags.Error | OSError) else f"{type(error).__name__}: {text}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

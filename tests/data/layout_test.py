@@ -96,13 +96,29 @@ def test_unreadable_and_unpaired_files_are_named(dataset):
     np.save(features / "train_03.npy", np.array([{"a": 1}]), allow_pickle=True)
     (labels / "train_04.npy").unlink()
     (features / "train_05.npy").unlink()
-    with pytest.raises(WSignError, match="6 bad of 12 examples") as error:
+    with (features / "train_06.npy").open("wb") as file:
+        np.savez(file, x=np.zeros(3))
+    with pytest.raises(WSignError, match="7 bad of 12 examples") as error:
         layout.read_split(dataset, "train", RULES)
     message = str(error.value)
-    for number in range(4):
+    for number in (0, 1, 2, 3, 6):
         assert f"features/train_0{number}.npy: unreadable" in message
     assert "labels/train_04.npy: missing" in message
     assert "features/train_05.npy: missing, but train_05.npy has labels" in message
+
+
+def test_a_damaged_header_is_named_whatever_it_makes_numpy_raise(dataset):
+    path = dataset / "val" / "features" / "val_00.npy"
+    content = bytearray(path.read_bytes())
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        damaged = content.copy()
+        damaged[int(rng.integers(6, 118))] = int(rng.integers(256))
+        path.write_bytes(damaged)
+        try:
+            layout.read_split(dataset, "val", RULES)
+        except WSignError as error:
+            assert "val_00.npy: " in str(error)
 
 
 def test_bad_examples_can_be_skipped_and_are_counted(dataset, capsys):

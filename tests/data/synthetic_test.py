@@ -298,7 +298,7 @@ def test_the_edges_of_the_vocabulary_work():
 def test_a_written_data_set_passes_the_loaders_rules(tmp_path, random):
     root = tmp_path / "processed"
     root.mkdir()
-    killed = tmp_path / "processed.partial" / "train"
+    killed = tmp_path / ".processed.synthetic-partial" / "train"
     killed.mkdir(parents=True)
     (killed / "left over").touch()
     settings = SigningSettings(glosses=5, train=4, val=3, test=2)

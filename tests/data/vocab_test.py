@@ -36,6 +36,8 @@ def test_without_a_file_glosses_are_named_by_their_ids(tmp_path):
     [
         ("{", 0, "not valid JSON"),
         ("[1]", 0, "must be an object"),
+        ('{"<blank>": 0, "A": 1, "A": 2}', 0, "'A' is in it twice"),
+        ({"<blank>": 0, "A": 300_000_000}, 0, "give a whole number, 0 to 999999"),
         ({"A": 1}, 0, 'add "<blank>": 0'),
         ({"A": 0}, 0, 'id 0 belongs to "<blank>"'),
         ({"<blank>": 0, "A": 1, "B": 1}, 0, "'A' and 'B' share the id 1"),

@@ -192,20 +192,39 @@ def test_init_from_nothing_or_another_shape_is_refused(finished, tmp_path):
         initial_params(config, tmp_path / "b")
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run(finished, tmp_path):
+def test_numbers_that_are_none_stop_the_run_and_are_not_saved(finished, tmp_path):
     root, _, _ = finished
     config = two_stages(root)
     config.stages = ("stage2",)
-    config.stage2.lr = 1e30
+    config.stage2.epochs, config.stage2.lr, config.stage2.weight_decay = 6, 1e3, 1e3
     config.training.warmup_steps = 0
+    config.checkpoint.every_steps = 1
     with pytest.raises(
-        DivergedError, match=r"the loss is (nan|inf) at step \d+ of stage2; batch: "
+        DivergedError, match=r"the loss is .* at step \d+ of stage2; batch: "
     ) as error:
         loop.train(config, tmp_path)
+    step = int(re.search(r"at step (\d+)", str(error.value))[1])
     assert re.search(r"batch: train_\d\d, train_\d\d", str(error.value))
     saved = re.search(r"last good checkpoint: (\S+);", str(error.value))[1]
-    if saved != "none":
-        weights = checkpoint.Checkpoints(tmp_path).restore_weights(
-            int(saved.split("/")[-1]), setup.make_network(config, 6).shapes
-        )
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))
+    assert saved == str(tmp_path / "checkpoints" / str(step - 1))
+    weights = checkpoint.Checkpoints(tmp_path).restore_weights(
+        step - 1, setup.make_network(config, 6).shapes
+    )
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))
+
+
+def test_a_damaged_checkpoint_is_named(finished, tmp_path):
+    root, workdir, _ = finished
+    shutil.copytree(workdir, tmp_path / "work")
+    step = checkpoint.Checkpoints(workdir).latest_step
+    shutil.rmtree(tmp_path / "work" / "checkpoints" / str(step) / "params")
+    with pytest.raises(WSignError, match=f"checkpoints/{step}: not a whole checkpoint"):
+        loop.train(two_stages(root), tmp_path / "work")
+
+
+def test_weights_of_another_normalisation_are_refused(finished, tmp_path):
+    root, workdir, _ = finished
+    config = two_stages(root)
+    config.init_from, config.data.wrist_place = str(workdir), False
+    with pytest.raises(WSignError, match=r"config.data.wrist_place is False, but"):
+        initial_params(config, tmp_path)

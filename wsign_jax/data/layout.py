@@ -22,9 +22,6 @@ from wsign_jax.keypoints import joints
 
 SPLITS = ("train", "val", "test")
 
-# A .npy of an empty label sequence or a torn file shows itself as one of these.
-_UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError)
-
 
 def patches_needed(labels: np.ndarray) -> int:
     """How many patches CTC needs to emit `labels` (U,): one each, and a blank between repeats."""
@@ -42,6 +39,30 @@ def patches_of(frames: int, patch_size: int) -> int:
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes JSON through a temporary name, so that a reader never sees half a file."""
     _write(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        WSignError: it is no JSON, or no object, or names something twice.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value: dict[str, Any] = {}
+        for name, item in pairs:
+            if name in value:
+                raise WSignError(f"{path}: {name!r} is in it twice; keep one")
+            value[name] = item
+        return value
+
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise WSignError(f"{path}: not valid JSON ({error}); write it again") from None
+    if not isinstance(value, dict):
+        raise WSignError(f'{path}: must be an object, like {{"name": 1}}')
+    return value
 
 
 def write_label_map(root: pathlib.Path, mapping: Mapping[str, int]) -> None:
@@ -212,24 +233,20 @@ def _aspect(root: pathlib.Path) -> float:
     path = root / "dataset.json"
     if not path.exists():
         return 1.0
-    try:
-        aspect = json.loads(path.read_text(encoding="utf-8")).get("aspect", 1.0)
-        if not isinstance(aspect, int | float) or not 0 < aspect < float("inf"):
-            raise ValueError(f'"aspect" is {aspect!r}')
-    except (ValueError, AttributeError) as error:
-        raise WSignError(
-            f'{path}: {error}; write a JSON object whose "aspect", if any, is width / height'
-        ) from None
+    aspect = read_json(path).get("aspect", 1.0)
+    if not isinstance(aspect, int | float) or not 0 < aspect < float("inf"):
+        raise WSignError(f'{path}: "aspect" is {aspect!r}; it is width / height of the pictures')
     return float(aspect)
 
 
 def _load(path: pathlib.Path) -> np.ndarray | str:
     """The array in a .npy, or why it cannot be read."""
     try:
-        return np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:
         return f"{path}: missing"
-    except _UNREADABLE as error:
+    except Exception as error:  # a damaged header can raise almost anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return f"{path}: unreadable ({reason})"
 

@@ -98,7 +98,7 @@ def write_dataset(
     random: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Writes a whole data set; a run that is killed leaves `<root>.partial`, never half of `root`.
+    """Writes a whole data set; a run that is killed leaves a hidden folder beside it, never half.
 
     Args:
         root: a new or an empty folder.
@@ -112,7 +112,7 @@ def write_dataset(
     root = root.resolve()
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise WSignError(f"{root}: already holds something; remove it, or name a new folder")
-    partial = root.with_name(f"{root.name}.partial")
+    partial = root.with_name(f".{root.name}.synthetic-partial")
     if partial.exists():
         shutil.rmtree(partial)
     make = make_noise if random else make_sentence

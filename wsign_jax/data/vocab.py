@@ -2,14 +2,15 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Iterable, Mapping
 
+from wsign_jax.data import layout
 from wsign_jax.errors import WSignError
 
 BLANK = "<blank>"
 BLANK_ID = 0
+LARGEST_ID = 999_999  # far beyond any sign language; a typing mistake must not fill the memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Vocabulary:
         """
         names: dict[int, str] = {}
         for name, id in mapping.items():
-            if not isinstance(id, int) or isinstance(id, bool) or id < 0:
+            if not isinstance(id, int) or isinstance(id, bool) or not 0 <= id <= LARGEST_ID:
                 raise WSignError(
-                    f"{source}: the id of {name!r} is {id!r}; give a whole number >= 0"
+                    f"{source}: the id of {name!r} is {id!r}; give a whole number, 0 to {LARGEST_ID}"
                 )
             if id in names:
                 raise WSignError(
@@ -66,13 +67,7 @@ def read_vocabulary(root: pathlib.Path, vocab_size: int = 0) -> Vocabulary:
     """
     path = root / "label_map.json"
     if path.exists():
-        try:
-            mapping = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, UnicodeDecodeError) as error:
-            raise WSignError(f"{path}: not valid JSON ({error}); write it again") from None
-        if not isinstance(mapping, dict):
-            raise WSignError(f'{path}: must be an object like {{"{BLANK}": 0, "HELLO": 1}}')
-        vocabulary = Vocabulary.from_mapping(mapping, str(path))
+        vocabulary = Vocabulary.from_mapping(layout.read_json(path), str(path))
         if 0 < vocab_size < len(vocabulary):
             raise WSignError(
                 f"config.model.vocab_size is {vocab_size}, but {path} needs {len(vocabulary)}; "

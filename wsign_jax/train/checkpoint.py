@@ -8,10 +8,11 @@ and, as orbax's custom metadata, JSON: stage, position in the data, config, voca
 the training data, validation metrics.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -168,8 +169,26 @@ class Checkpoints:
         )
 
     def info(self, step: int) -> RunInfo:
-        """What a checkpoint says about its run."""
-        return RunInfo.from_json(self._checkpointer.checkpointables_metadata(step).custom_metadata)
+        """What a checkpoint says about its run.
+
+        Raises:
+            WSignError: it is damaged.
+        """
+        with self._whole(step):
+            metadata = self._checkpointer.checkpointables_metadata(step)
+            return RunInfo.from_json(metadata.custom_metadata)
+
+    @contextlib.contextmanager
+    def _whole(self, step: int) -> Iterator[None]:
+        """Turns whatever orbax raises at a damaged checkpoint into a line that says what to do."""
+        try:
+            yield
+        except Exception as error:  # orbax has no common exception
+            reason = str(error).splitlines()[0] if str(error) else ""
+            raise WSignError(
+                f"{self.path(step)}: not a whole checkpoint ({type(error).__name__}: {reason[:200]}); "
+                "delete this folder to go on from the one before"
+            ) from error
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """Loads the whole state.
@@ -208,14 +227,18 @@ class Checkpoints:
                 f"{self.path(step)}: {len(differing)} of its parameters do not fit this model; use "
                 "the config it was trained with\n  " + "\n  ".join(differing)
             )
-        saved = self._checkpointer.checkpointables_metadata(step).metadata
-        name = "ema" if "ema" in saved else "params"
+        with self._whole(step):
+            saved = self._checkpointer.checkpointables_metadata(step).metadata
+            name = "ema" if "ema" in saved else "params"
         return self._load(step, {name: like})[name]
 
     def differing_parameters(self, step: int, like: Params) -> list[str]:
         """Parameters whose name or shape is another in a checkpoint than in `like`."""
-        saved = self._checkpointer.checkpointables_metadata(step).metadata["params"]
-        there = {path: tuple(leaf.shape) for path, leaf in parameter_paths(saved).items()}
+        with self._whole(step):
+            saved = self._checkpointer.checkpointables_metadata(step).metadata["params"]
+            there = {path: tuple(leaf.shape) for path, leaf in parameter_paths(saved).items()}
+            if not there:
+                raise ValueError("no parameters in it")
         here = {path: tuple(leaf.shape) for path, leaf in parameter_paths(like).items()}
         return [
             f"{path}: {there.get(path, 'missing')} there, {here.get(path, 'missing')} here"
@@ -227,7 +250,8 @@ class Checkpoints:
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), items
         )
-        return self._checkpointer.load_checkpointables(step, abstract)
+        with self._whole(step):
+            return self._checkpointer.load_checkpointables(step, abstract)
 
     def wait(self) -> None:
         """Waits until the save under way is on disk."""

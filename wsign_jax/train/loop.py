@@ -148,7 +148,7 @@ class Trainer:
 
         def log() -> None:
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            if not math.isfinite(values["loss"]):
+            if not values.pop("finite"):
                 raise self._diverged(stage, step, batch, values["loss"])
             frames = values.pop("frames")
             computed = batch.features.shape[0] * batch.features.shape[1] * jax.process_count()
@@ -169,8 +169,9 @@ class Trainer:
         saved = self.checkpoints.latest_step
         left = "none" if saved is None else str(self.checkpoints.path(saved))
         return DivergedError(
-            f"the loss is {loss} at step {step} of {stage.name}; batch: {', '.join(ids)}; "
-            f"last good checkpoint: {left}; lower config.{stage.name}.lr or look at these files"
+            f"the loss is {loss}{', the weights are not numbers' if math.isfinite(loss) else ''} at "
+            f"step {step} of {stage.name}; batch: {', '.join(ids)}; last good checkpoint: {left}; "
+            f"lower config.{stage.name}.lr, or look at these files"
         )
 
     def _validate(self, stage: Stage, state: TrainState, step: int, progress: Progress) -> float:

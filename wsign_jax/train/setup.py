@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import pathlib
 
 import jax
@@ -13,7 +12,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
 from wsign_jax.data import layout, pipeline, synthetic
-from wsign_jax.data.buckets import BatchPlan
+from wsign_jax.data.buckets import BatchPlan, padding_efficiency
 from wsign_jax.data.vocab import Vocabulary, read_vocabulary
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
@@ -44,8 +43,13 @@ def make_network(config: ConfigDict, vocab_size: int) -> Network:
     return Network(graph, placed, mesh)
 
 
-def data_root(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
-    """The data set's folder; makes the built-in signing where `data.dir` is empty.
+def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> pathlib.Path:
+    """The data set's folder; where `data.dir` is empty, that of the built-in signing.
+
+    Args:
+        config: the run's.
+        workdir: the run's folder.
+        make: whether to make the built-in signing if it is not there.
 
     Raises:
         WSignError: there is no data set, or the built-in signing there has other settings.
@@ -60,10 +64,13 @@ def data_root(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
         return root
     root = workdir / "data"
     settings = synthetic.SigningSettings(**config.data.synthetic)
-    if not (root / "dataset.json").exists():
+    about = root / "dataset.json"
+    if not about.exists():
+        if not make:
+            raise WSignError(f"{root}: no data set; name the one to use with --config.data.dir=DIR")
         print(f"making built-in signing in {root}", flush=True)
         synthetic.write_dataset(root, settings)
-    made_with = json.loads((root / "dataset.json").read_text(encoding="utf-8")).get("settings")
+    made_with = layout.read_json(about).get("settings")
     if made_with != dataclasses.asdict(settings):
         raise WSignError(
             f"{root}: made with {made_with}, not with config.data.synthetic; use another --workdir"
@@ -100,9 +107,9 @@ def evaluation_loader(config: ConfigDict, split: layout.Split) -> pipeline.Batch
 
 
 def fingerprint(split: layout.Split) -> str:
-    """A hash of a split's ids, lengths and labels: what decides the order of a run's batches."""
+    """A hash of a split's ids, lengths, labels and aspect: what decides a run's batches."""
     digest = hashlib.sha256("\n".join(split.ids).encode())
-    digest.update(split.frames.tobytes())
+    digest.update(split.frames.tobytes() + str(split.aspect).encode())
     for labels in split.labels:
         digest.update(labels.tobytes() + b"|")
     return digest.hexdigest()[:16]
@@ -168,9 +175,17 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     for number, name in enumerate(config.stages):
         stages.append(_plan_stage(config, number, epoch, splits["train"], plan, network))
         epoch += config[name].epochs
+    process_rows(config.eval.batch_size, "eval.batch_size")
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
-    print(f"data: {root}: {sizes} sentences, {len(vocabulary) - 1} glosses", flush=True)
-    print(f"buckets: {', '.join(map(str, plan.buckets))} frames", flush=True)
+    skipped = sum(split.skipped for split in splits.values())
+    print(
+        f"data: {root}: {sizes} sentences, {len(vocabulary) - 1} glosses"
+        + (f", {skipped} bad examples left out" if skipped else "")
+    )
+    epoch_plans = plan.epoch(0, config[config.stages[0]].batch_size)
+    efficiency = padding_efficiency(epoch_plans, plan.frames[0])
+    buckets = ", ".join(map(str, plan.buckets))
+    print(f"buckets: {buckets} frames, padding efficiency {efficiency:.2f}", flush=True)
     return Run(config, workdir, vocabulary, splits["train"], splits["val"], network, stages)
 
 

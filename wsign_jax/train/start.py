@@ -57,7 +57,13 @@ def initial_params(run: Run) -> Params:
         )
     other = checkpoint.Checkpoints(folder)
     step = other.best_step
-    setup.check_vocabulary(other.info(step).vocabulary, run.vocabulary, str(folder))
+    info = other.info(step)
+    setup.check_vocabulary(info.vocabulary, run.vocabulary, str(folder))
+    if info.config["data"]["wrist_place"] != run.config.data.wrist_place:
+        raise WSignError(
+            f"config.data.wrist_place is {run.config.data.wrist_place}, but {folder} was trained "
+            "with the other; set it alike"
+        )
     weights = other.restore_weights(step, run.network.shapes)
     print(f"starting from the weights of {other.path(step)}", flush=True)
     return weights

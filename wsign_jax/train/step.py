@@ -119,6 +119,9 @@ def make_train_step(
             new = _keep_if(finite, new, state).replace(loss_scale=next_scale)
             metrics["loss_scale"] = next_scale.scale
             metrics["overflow"] = jnp.where(finite, 0.0, 1.0)
+        # A finite loss may still have sent an infinite gradient: look at what is left of the weights.
+        sums = [jnp.sum(p) for p in stages.trained(new.params, labels)]
+        metrics["finite"] = jnp.isfinite(metrics["loss"]) & jnp.all(jnp.isfinite(jnp.stack(sums)))
         metrics["frames"] = jnp.sum(batch.frames)
         return new, metrics
 

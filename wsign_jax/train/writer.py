@@ -1,6 +1,7 @@
 """Logs: TensorBoard scalars, the same as JSON lines, and a progress bar or plain lines."""
 
 import json
+import math
 import os
 import pathlib
 import sys
@@ -24,14 +25,14 @@ class MetricsWriter:
         if self._path.exists():
             _keep_until(self._path, step)
         self._lines = self._path.open("a", encoding="utf-8")
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=step + 1 if step else None
-        )
+        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def write(self, stage: str, step: int, scalars: Mapping[str, float]) -> None:
         """Logs scalars at a global step; floats keep their full precision."""
-        line = {"stage": stage, "step": step, **{name: float(v) for name, v in scalars.items()}}
-        self._lines.write(json.dumps(line) + "\n")
+        values = {name: float(value) for name, value in scalars.items()}
+        # JSON has no NaN and no infinity (the gradient of a float16 step that overflowed has).
+        finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
+        self._lines.write(json.dumps({"stage": stage, "step": step, **finite}) + "\n")
         self._lines.flush()
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
