@@ -22,7 +22,7 @@ import numpy as np
 from wsign_jax.data import layout
 from wsign_jax.keypoints import joints
 
-SIGNERS = {"train": 24, "val": 3, "test": 4}
+SIGNERS = {"train": 12, "val": 3, "test": 4}
 PICTURE = (1.0, 0.75)  # width and height in image widths
 
 # What a stream of random numbers is for, so that no two are the same; synthetic.py has 3 and 4.
