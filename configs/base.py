@@ -3,7 +3,8 @@
     from configs import base
     config = base.get_config()
 
-Not for a run of its own, though it is a whole one: the three stages at base size on `data/processed`.
+Not for a run of its own, though it is a whole one: the three stages at base size on `data/processed`
+(stage1.py, stage2.py and stage3.py run them one by one and say what was measured).
 """
 
 from ml_collections import ConfigDict

@@ -6,6 +6,9 @@ Base size, 30 epochs at learning rate 1e-5, batch 16; every batch draws a chunk 
 attention) and a left context. It starts from the best weights of `runs/stage2` where there is such a run
 (any other: --config.init_from=DIR), and from fresh ones where there is none. The run goes to
 `runs/stage3`.
+
+Measured on 2 CPU cores: a step of 16 x 768 frames takes 2.5 s after compiling. No accelerator was at hand
+and this size is not for a CPU, so neither time nor WER of a whole run has been measured.
 """
 
 from ml_collections import ConfigDict
