@@ -6,7 +6,7 @@ Base size, 100 epochs of 0.3 CTC + 0.7 cross-entropy at learning rate 5e-5, batc
 `data/processed`. It starts from the best weights of `runs/stage1` where there is such a run (any other:
 --config.init_from=DIR), and from fresh ones where there is none. The run goes to `runs/stage2`.
 
-Measured on 2 CPU cores: a step of 16 x 768 frames takes 2.5 s after compiling. No accelerator was at hand
+Measured on 2 CPU cores: a step of 16 x 768 frames takes 2.5 s once compiled. No accelerator was at hand
 and this size is not for a CPU, so neither time nor WER of a whole run has been measured.
 """
 

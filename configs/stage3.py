@@ -7,7 +7,7 @@ attention) and a left context. It starts from the best weights of `runs/stage2` 
 (any other: --config.init_from=DIR), and from fresh ones where there is none. The run goes to
 `runs/stage3`.
 
-Measured on 2 CPU cores: a step of 16 x 768 frames takes 2.5 s after compiling. No accelerator was at hand
+Measured on 2 CPU cores: a step of 16 x 768 frames takes 2.5 s once compiled. No accelerator was at hand
 and this size is not for a CPU, so neither time nor WER of a whole run has been measured.
 """
 
