@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     augment.tilt = 15.0
     augment.scale = 0.2
     augment.shift = 0.05
-    # With these off, the composed ASL validation WER after 50 epochs was 0.11 instead of 0.17.
+    # With all three off, validation WER after 50 epochs of stage 2 was 0.11, at their defaults 0.17.
     augment.noise = 0.0
     augment.joint_mask = 0.0
     augment.temporal_mask = 0.05

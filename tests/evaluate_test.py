@@ -67,13 +67,19 @@ def test_only_the_evaluated_split_is_read(run, tmp_path):
     config = config.copy_and_resolve_references()
     config.data.dir = str(partial)
     evaluate.evaluate(config, workdir)
+    report = json.loads((workdir / "report_test.json").read_text())
+    assert report["data"] == str(partial) and report["sentences"] == 6
 
 
 def test_a_config_of_other_stages_evaluates_the_run_with_its_own(run):
     _, workdir, config = run
     config = config.copy_and_resolve_references()
-    config.stages = ("stage1", "stage3")
     evaluate.evaluate(config, workdir)
+    expected = (workdir / "report_test.json").read_text()
+    config.stages = ("stage1", "stage3")
+    config.model.size = "large"
+    evaluate.evaluate(config, workdir)
+    assert (workdir / "report_test.json").read_text() == expected
 
 
 def test_evaluation_never_makes_data(run, tmp_path):

@@ -61,6 +61,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     path = workdir / f"report_{config.eval.split}.json"
     layout.write_json(path, report)
     _print_examples(split, result, info.vocabulary)
+    print(f"evaluated {checkpoints.path(step)} on {root}")
     print(
         f"{config.eval.split}: WER {result.edits.wer:.4f} ({result.edits.substitutions} "
         f"substitutions, {result.edits.deletions} deletions, {result.edits.insertions} insertions "

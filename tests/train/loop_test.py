@@ -132,7 +132,7 @@ def test_another_config_in_the_workdir_is_refused_by_name(finished, tmp_path):
     config.training.seed = 7
     config.model.encoder.num_layers = 2
     before = sorted(path.name for path in workdir.rglob("*"))
-    with pytest.raises(WSignError, match="belongs to another run") as error:
+    with pytest.raises(WSignError, match="belongs to a run with other settings") as error:
         loop.train(config, workdir)
     assert "config.training.seed: was 42, is 7" in str(error.value)
     assert "encoder/blocks/1/mlp/up/kernel: missing there" in str(error.value)

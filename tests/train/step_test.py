@@ -141,6 +141,7 @@ def test_float16_halves_its_scale_on_overflow_and_skips_the_step():
     before = jax.device_get(train_state)
     train_state, metrics = step(train_state, broken, settings())
     assert float(metrics["overflow"]) == 1.0 and float(metrics["loss_scale"]) == 2.0**14
+    assert bool(metrics["finite"]), "a skipped step is no divergence"
     assert int(train_state.step) == 2
     for old, new in zip(
         jax.tree.leaves((before.params, before.opt_state)),

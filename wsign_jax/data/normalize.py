@@ -1,8 +1,8 @@
 """Causal normalisation: the same numbers whether a sentence arrives whole or frame by frame.
 
 Per hand: positions relative to the wrist, positions and velocities in hand sizes, finger velocities
-relative to the wrist's. The hand's size at frame t is a running mean over the frames up to t, so
-nothing ever looks ahead (DESIGN section 3).
+relative to the wrist's. The hand's size at frame t is a running mean over the frames up to t,
+so nothing ever looks ahead, and a stream gets the numbers that a whole sentence gets.
 """
 
 from typing import NamedTuple

@@ -78,6 +78,7 @@ def read_vocabulary(root: pathlib.Path, vocab_size: int = 0) -> Vocabulary:
     if vocab_size:
         return Vocabulary((BLANK, *(f"GLOSS-{id}" for id in range(1, vocab_size))))
     raise WSignError(
-        f'{path}: no such file; write {{"{BLANK}": 0, "HELLO": 1, ...}} there, '
-        "or set config.model.vocab_size to name glosses by their ids"
+        f'{path}: no such file; write {{"{BLANK}": 0, "HELLO": 1, ...}} there, set '
+        "config.model.vocab_size to name glosses by their ids, or make a data set in a new folder "
+        "with tools/make_synthetic.py"
     )

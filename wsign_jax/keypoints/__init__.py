@@ -1,1 +1,1 @@
-"""From pixels to keypoints: numpy, PyAV and MediaPipe; never jax, flax or optax."""
+"""Keypoints of hands: what a frame of them is. Never imports jax, flax or optax."""

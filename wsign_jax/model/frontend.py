@@ -81,7 +81,7 @@ class Frontend(nnx.Module):
             rngs: with a `dropout` stream where `deterministic` is false.
 
         Returns:
-            (B, N, D), zeros beyond the valid patches before dropout and norm, and (B,) valid patches.
+            (B, N, D), meaningless beyond the valid patches, and (B,) how many are valid.
             N is T / P rounded up: the last patch may be partly empty.
         """
         b, t = features.shape[:2]

@@ -4,8 +4,9 @@
     params       the weights, a nested dict: all that inference needs
     ema          their moving average, where training.ema is on
     training     step, optimiser state and loss scale
+    metrics      stage and validation WER, where the step was validated
 and, as orbax's custom metadata, JSON: stage, position in the data, config, vocabulary, fingerprint of
-the training data, validation metrics.
+the training data.
 """
 
 import contextlib
@@ -74,6 +75,13 @@ class _BestAndLatest:
 def _best(checkpoints: Sequence[Any]) -> Any | None:
     measured = [c for c in checkpoints if c.metrics]
     return max(measured, key=lambda c: (_rank(c.metrics), c.step), default=None)
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    """A state as the items of a checkpoint: the weights by themselves, for whoever needs no more."""
+    training = {"step": state.step, "opt_state": state.opt_state, "loss_scale": state.loss_scale}
+    items = {"params": state.params, "training": training}
+    return items if state.ema is None else items | {"ema": state.ema}
 
 
 class SaveClock:
@@ -153,19 +161,9 @@ class Checkpoints:
         step = int(state.step)
         if step == self.latest_step:
             return
-        items = {
-            "params": state.params,
-            "training": {
-                "step": state.step,
-                "opt_state": state.opt_state,
-                "loss_scale": state.loss_scale,
-            },
-        }
-        if state.ema is not None:
-            items["ema"] = state.ema
         metrics = None if val_wer is None else {"val/wer": val_wer, "stage": info.stage}
         self._checkpointer.save_checkpointables_async(
-            step, items, metrics=metrics, custom_metadata=info.to_json(), force=True
+            step, _items(state), metrics=metrics, custom_metadata=info.to_json(), force=True
         )
 
     def info(self, step: int) -> RunInfo:
@@ -198,17 +196,7 @@ class Checkpoints:
             like: a state of the same structure (the run's config has been compared before, see
                 `config.differences`); its arrays say where to put what is loaded.
         """
-        items = {
-            "params": like.params,
-            "training": {
-                "step": like.step,
-                "opt_state": like.opt_state,
-                "loss_scale": like.loss_scale,
-            },
-        }
-        if like.ema is not None:
-            items["ema"] = like.ema
-        loaded = self._load(step, items)
+        loaded = self._load(step, _items(like))
         return like.replace(params=loaded["params"], ema=loaded.get("ema"), **loaded["training"])
 
     def restore_weights(self, step: int, like: Params) -> Params:

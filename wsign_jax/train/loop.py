@@ -56,6 +56,9 @@ class Trainer:
             resumed, params, first = None, start.initial_params(self.run), 0
         else:
             resumed = start.resumable(self.run, self.checkpoints, step)
+            if (resumed.stage, resumed.next_batch) == self.run.end:
+                print(f"finished before, at step {step}: nothing to train", flush=True)
+                return
             params, first = start.fresh_params(self.run), resumed.stage
         self.writer = MetricsWriter(self.run.workdir, step or 0)
         try:

@@ -153,6 +153,11 @@ class Run:
     network: Network
     stages: list[Stage]
 
+    @property
+    def end(self) -> tuple[int, int]:
+        """The last stage's number and how many batches it has."""
+        return self.stages[-1].number, len(self.stages[-1].plans)
+
 
 def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     """Checks the config, reads and validates the data, and plans every batch of the run.
@@ -165,7 +170,14 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     vocabulary = read_vocabulary(root, config.model.vocab_size)
     network = make_network(config, len(vocabulary))
     names = dict.fromkeys(("train", "val", config.eval.split))
-    splits = {name: read_split(config, root, name, len(vocabulary)) for name in names}
+    splits, problems = {}, []
+    for name in names:
+        try:
+            splits[name] = read_split(config, root, name, len(vocabulary))
+        except WSignError as error:  # a person wants to hear of all splits at once
+            problems.append(str(error))
+    if problems:
+        raise WSignError("\n".join(problems))
     epochs = sum(config[name].epochs for name in config.stages)
     plan = pipeline.plan_training(
         splits["train"], config.data, config.model.frontend.patch_size, config.training.seed, epochs

@@ -25,7 +25,8 @@ def resumable(run: Run, checkpoints: checkpoint.Checkpoints, step: int) -> check
     differing += checkpoints.differing_parameters(step, run.network.shapes)
     if differing:
         raise WSignError(
-            f"{path} belongs to another run; use another --workdir, or set these back\n  "
+            f"{path} belongs to a run with other settings; use another --workdir (to go on from its "
+            f"weights: --config.init_from={run.workdir}), or set these back\n  "
             + "\n  ".join(differing)
         )
     setup.check_vocabulary(info.vocabulary, run.vocabulary, str(path))

@@ -121,7 +121,9 @@ def make_train_step(
             metrics["overflow"] = jnp.where(finite, 0.0, 1.0)
         # A finite loss may still have sent an infinite gradient: look at what is left of the weights.
         sums = [jnp.sum(p) for p in stages.trained(new.params, labels)]
-        metrics["finite"] = jnp.isfinite(metrics["loss"]) & jnp.all(jnp.isfinite(jnp.stack(sums)))
+        # A loss that overflows in float16 only lowers the scale, until there is nothing to lower.
+        loss_counts = jnp.isfinite(metrics["loss"]) | (scale > 1.0)
+        metrics["finite"] = loss_counts & jnp.all(jnp.isfinite(jnp.stack(sums)))
         metrics["frames"] = jnp.sum(batch.frames)
         return new, metrics
 
