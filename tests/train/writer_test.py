@@ -63,6 +63,19 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch, capsys):
     assert "2/2" in out and "a note" in out
 
 
+def test_the_pace_is_a_mean_over_steps_without_what_lay_between(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(writer.time, "monotonic", lambda: now[0])
+    pace = writer.Pace(steps=2)
+    paces = []
+    for seconds, frames in ((1.0, 100), (3.0, 100), (1.0, 300)):
+        now[0] += seconds
+        paces.append(pace.step(frames))
+        now[0] += 50.0  # a validation
+        pace.leave_out()
+    assert paces == [100.0, 50.0, 100.0]
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(5.4, "0:05"), (125, "2:05"), (7325, "2:02:05")])
 def test_the_time_left_is_readable(seconds, text):
     assert writer._clock(seconds) == text

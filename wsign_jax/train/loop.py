@@ -17,7 +17,7 @@ from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
 from wsign_jax.train.setup import Run, Stage
 from wsign_jax.train.state import TrainState
-from wsign_jax.train.writer import MetricsWriter, Progress, Stopwatch
+from wsign_jax.train.writer import MetricsWriter, Pace, Progress
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> None:
@@ -86,7 +86,7 @@ class Trainer:
             batches.set_state(resumed.iterator)
         best = self.checkpoints.best_wer(stage.number)
         save_due = checkpoint.SaveClock(self.config.checkpoint)
-        watch = Stopwatch()
+        pace = Pace()
         pending: Callable[[], None] | None = None
         with Progress(stage.name, done, total) as progress:
             while done < total:
@@ -100,7 +100,7 @@ class Trainer:
                 # The devices work on this step while the host reads the metrics of the one before.
                 if pending is not None:
                     pending()
-                pending = self._log_later(stage, step, batch, settings, metrics, watch, progress)
+                pending = self._log_later(stage, step, batch, settings, metrics, pace, progress)
                 validate = done in stage.epoch_ends
                 if not (validate or save_due(step)):
                     continue
@@ -113,7 +113,7 @@ class Trainer:
                 if improved or done == total or save_due(step):
                     self._save(stage, state, done, batches.get_state(), wer)
                     save_due.reset()
-                watch.lap()
+                pace.leave_out()
         return state
 
     def _begin(self, stage: Stage, params: Params, step: int) -> TrainState:
@@ -144,7 +144,7 @@ class Trainer:
         batch: pipeline.Batch,
         settings: stages.StepSettings,
         metrics: step_lib.Metrics,
-        watch: Stopwatch,
+        pace: Pace,
         progress: Progress,
     ) -> Callable[[], None]:
         """What to call once the host has time to wait for a step's metrics."""
@@ -157,7 +157,7 @@ class Trainer:
             computed = batch.features.shape[0] * batch.features.shape[1] * jax.process_count()
             scalars = {f"train/{name}": value for name, value in values.items()} | {
                 "train/lr": float(settings.learning_rate),
-                "train/frames_per_second": frames / watch.lap(),
+                "train/frames_per_second": pace.step(frames),
                 "train/padding_efficiency": frames / computed,
             }
             self.writer.write(stage.name, step, scalars)

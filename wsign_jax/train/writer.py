@@ -1,5 +1,6 @@
 """Logs: TensorBoard scalars, the same as JSON lines, and a progress bar or plain lines."""
 
+import collections
 import json
 import math
 import os
@@ -57,17 +58,26 @@ def _keep_until(path: pathlib.Path, step: int) -> None:
     os.replace(partial, path)
 
 
-class Stopwatch:
-    """Seconds from lap to lap."""
+class Pace:
+    """Frames per second over the last steps. A single step tells little: when the host comes to read its
+    metrics depends on what the devices did in the meantime."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int = 20):
+        """Averages over up to `steps` steps, counting from now."""
+        self._laps: collections.deque[tuple[float, float]] = collections.deque(maxlen=steps)
         self._began = time.monotonic()
 
-    def lap(self) -> float:
-        """Seconds since the last lap, or since it was made."""
+    def step(self, frames: float) -> float:
+        """Counts a step that is done; returns frames per second."""
         now = time.monotonic()
-        seconds, self._began = now - self._began, now
-        return seconds
+        self._laps.append((now - self._began, frames))
+        self._began = now
+        seconds, counted = map(sum, zip(*self._laps, strict=True))
+        return counted / seconds
+
+    def leave_out(self) -> None:
+        """Leaves out the time since the last step: it went into something else."""
+        self._began = time.monotonic()
 
 
 class Progress:
