@@ -40,5 +40,6 @@ def test_the_demo_ends_as_its_docstring_says(tmp_path):
     report = json.loads((tmp_path / "report_test.json").read_text())
     assert report["wer"] <= 0.10, report
     assert done.stdout.count("  reference ") == done.stdout.count("  hypothesis ") == 5
-    stages = [json.loads(line)["stage"] for line in (tmp_path / "metrics.jsonl").open()]
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    stages = [json.loads(line)["stage"] for line in lines]
     assert list(dict.fromkeys(stages)) == ["stage1", "stage2", "stage3"]

@@ -91,7 +91,7 @@ class Progress:
         if sys.stdout.isatty():
             self._bar = progress.Progress(
                 progress.TextColumn("{task.description}"),
-                progress.BarColumn(),
+                progress.BarColumn(bar_width=6),  # all of it fits 80 columns
                 progress.MofNCompleteColumn(),
                 progress.TextColumn("{task.fields[figures]}"),
             )
@@ -123,7 +123,8 @@ class Progress:
             f"padding efficiency {scalars['train/padding_efficiency']:.2f}  {left} left"
         )
         if self._bar:
-            self._bar.update(self._task, completed=self._done, figures=figures)
+            short = figures.replace("padding ", "")
+            self._bar.update(self._task, completed=self._done, figures=short)
         elif now - self._printed >= _PLAIN_SECONDS or self._done == self._steps:
             self._printed = now
             print(f"{self._stage} step {self._done}/{self._steps}  {figures}", flush=True)
