@@ -2,7 +2,7 @@
 
     python -m wsign_jax.main --config=configs/demo.py
 
-Tiny model, 24 signs. On 2 CPU cores it took 4 minutes and a half from a cold start and ended with
+Tiny model, 24 signs. On 2 CPU cores it took 4.5 to 5.5 minutes from a cold start and ended with
 validation WER 0.042 and test WER 0.062, on signers that training never saw.
 """
 
