@@ -19,6 +19,9 @@ def get_config() -> ConfigDict:
     # stage before, beside this one, where there is one. A checkpoint in the workdir goes first.
     config.init_from = ""
 
+    # Starts over in a new sub-folder of the workdir and leaves what is there alone.
+    config.restart = False
+
     config.data = ConfigDict()
     config.data.dir = "data/processed"  # '': built-in signing, made in <workdir>/data
     config.data.on_bad = "error"  # or 'skip': leave bad examples out
@@ -106,14 +109,22 @@ def get_config() -> ConfigDict:
     training.precision = "float32"  # bfloat16 (TPU, A100), float16 with loss scaling (T4)
     training.ema = 0.0  # decay of a moving average of the weights, which is then evaluated
 
-    # A checkpoint is also written after every validation that is the best so far.
-    config.checkpoint = ConfigDict({"every_steps": 1000, "every_minutes": 5.0, "keep": 2})
+    # A checkpoint is also written after every validation that is the best so far, at the end of a stage,
+    # and when SIGTERM or SIGINT asks to stop.
+    checkpoint = config.checkpoint = ConfigDict()
+    checkpoint.every_steps = 1000
+    checkpoint.every_minutes = 4.0  # with the time to write it, a kill costs at most five
+    checkpoint.keep = (
+        2  # the last two beside the best; about 4 bytes x 3 a parameter each, 4 with EMA
+    )
+    checkpoint.mirror = ""  # a second home for checkpoints and logs, such as a Drive folder
 
     config.eval = ConfigDict()
     config.eval.split = "test"  # reported when training ends, and by mode 'evaluate'
     config.eval.decoder = "greedy"
     config.eval.every_epochs = 1  # validation
     config.eval.batch_size = 16
+    config.eval.average = 1  # evaluate the mean of the last so many checkpoints; 1: the best one
     config.eval.chunk = 0  # attention window in patches; 0: full
     config.eval.left_context = 0
     return config

@@ -17,8 +17,8 @@ DECODERS = ("greedy",)
 _Check = tuple[Callable[[Any], bool], str]
 
 
-def _one_of(*names: str) -> _Check:
-    return lambda value: value in names, "one of " + ", ".join(names)
+def _one_of(*names: str | bool) -> _Check:
+    return lambda value: value in names, "one of " + ", ".join(map(str, names))
 
 
 def _from_to(low: float, high: float = 2**31 - 1) -> _Check:
@@ -38,8 +38,12 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+_TEXT: _Check = (_is_text, "a text")
+_YES_OR_NO: _Check = _one_of(True, False)
+
 _CHECKS: dict[str, _Check] = {
     "mode": _one_of("train", "evaluate"),
+    "restart": _YES_OR_NO,
     "data.on_bad": _one_of("error", "skip"),
     "data.aspect": _from_to(0, 100),
     "data.max_seq_length": _from_to(1),
@@ -79,10 +83,12 @@ _CHECKS: dict[str, _Check] = {
     "checkpoint.every_steps": _from_to(1),
     "checkpoint.every_minutes": _POSITIVE,
     "checkpoint.keep": _from_to(1),
+    "checkpoint.mirror": _TEXT,
     "eval.split": _one_of(*SPLITS),
     "eval.decoder": _one_of(*DECODERS),
     "eval.every_epochs": _from_to(1),
     "eval.batch_size": _from_to(1),
+    "eval.average": _from_to(1),
     "eval.chunk": _from_to(0),
     "eval.left_context": _from_to(0),
 }
@@ -107,6 +113,7 @@ _STAGE_CHECKS: dict[str, _Check] = {
 # To go on with a run these may differ from what it began with; all else decides its numbers.
 _FREE_TO_CHANGE = (
     "mode",
+    "restart",
     "init_from",
     "data.dir",
     "data.threads",
@@ -134,6 +141,15 @@ def check(config: ConfigDict) -> None:
         # Comparisons with NaN are false, so a NaN fails every check that it meets.
         if not holds(value):
             raise WSignError(f"config.{field} is {value!r}; it must be {allowed}")
+    if config.restart and config.mode == "evaluate":
+        raise WSignError(
+            "config.restart starts a training over; it does not go with mode 'evaluate'"
+        )
+    if config.mode == "train" and config.eval.average > config.checkpoint.keep:
+        raise WSignError(
+            f"config.eval.average is {config.eval.average}, but only config.checkpoint.keep="
+            f"{config.checkpoint.keep} of the last checkpoints are kept; raise that"
+        )
     if config.model.frontend.look_ahead >= config.model.frontend.conv_kernel:
         raise WSignError(
             f"config.model.frontend.look_ahead is {config.model.frontend.look_ahead}; it must be "

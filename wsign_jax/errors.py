@@ -16,9 +16,12 @@ class DivergedError(RuntimeError):
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
     """Reports without a traceback: a `WSignError`, or a file that cannot be read or written, with exit
-    status 2, a `DivergedError` with 1."""
+    status 2, a `DivergedError` with 1, Ctrl-C with 130."""
     try:
         yield
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        sys.exit(130)  # as a shell reports SIGINT
     except (WSignError, DivergedError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, WSignError) else 1)

@@ -1,4 +1,4 @@
-"""From a run's best checkpoint and a split to a report."""
+"""From a run's best checkpoint, or the mean of its last ones, and a split to a report."""
 
 import pathlib
 
@@ -14,7 +14,8 @@ _SHOWN = 5  # references printed beside their hypotheses
 
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Evaluates the best checkpoint of a run and writes `<workdir>/report_<split>.json`.
+    """Evaluates the best checkpoint of a run, or the mean of its last `eval.average`, and writes
+    `<workdir>/report_<split>.json`.
 
     The model and the normalisation are the run's own; `config` says which data and split, how to
     decode, and the attention window.
@@ -28,8 +29,14 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
             f"{workdir}: no checkpoint to evaluate; train one, or name another --workdir"
         )
     checkpoints = checkpoint.Checkpoints(workdir)
-    step = checkpoints.best_step
-    info = checkpoints.info(step)
+    steps = [checkpoints.best_step]
+    if config.eval.average > 1:
+        steps = checkpoints.last_of_its_stage(config.eval.average)
+        if len(steps) < config.eval.average:
+            print(
+                f"config.eval.average: the last stage has only {len(steps)} checkpoints", flush=True
+            )
+    info = checkpoints.info(steps[-1])
     config = _with_run_settings(config, info)
     root = setup.data_root(config, workdir, make=False)
     setup.check_vocabulary(
@@ -37,11 +44,12 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     )
     split = setup.read_split(config, root, config.eval.split, len(info.vocabulary))
     network = setup.make_network(config, len(info.vocabulary))
-    params = checkpoints.restore_weights(step, network.shapes)
+    params = checkpoints.restore_average(steps, network.shapes)
     eval_step = evaluation.make_eval_step(network, config)
     alpha = info.config[info.config["stages"][info.stage]]["alpha"]
     result = evaluation.evaluate_split(config, split, eval_step, params, alpha, network)
     checkpoints.close()
+    names = ", ".join(str(checkpoints.path(step)) for step in steps)
     report = {
         "wer": result.edits.wer,
         "substitutions": result.edits.substitutions,
@@ -51,7 +59,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
         "sentences": result.sentences,
         "blank_rate": result.blank_rate,
         "token_accuracy": result.token_accuracy,
-        "checkpoint": str(checkpoints.path(step)),
+        "checkpoint": names,
         "data": str(root),
         "split": config.eval.split,
         "decoder": config.eval.decoder,
@@ -61,7 +69,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     path = workdir / f"report_{config.eval.split}.json"
     layout.write_json(path, report)
     _print_examples(split, result, info.vocabulary)
-    print(f"evaluated {checkpoints.path(step)} on {root}")
+    print(f"evaluated {names} on {root}")
     print(
         f"{config.eval.split}: WER {result.edits.wer:.4f} ({result.edits.substitutions} "
         f"substitutions, {result.edits.deletions} deletions, {result.edits.insertions} insertions "

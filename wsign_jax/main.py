@@ -1,11 +1,13 @@
 """python -m wsign_jax.main --config=configs/demo.py [--workdir=DIR] [--config.FIELD=VALUE ...]
 
 Trains the stages of a config, going on where an earlier run in the workdir ended, and evaluates the
-best checkpoint on `config.eval.split`; with --config.mode=evaluate it only evaluates. Exit status 2 is
-a mistake in the call, the config or the data, 1 a loss that is not a number.
+best checkpoint on `config.eval.split`; with --config.mode=evaluate it only evaluates. SIGTERM and Ctrl-C
+save and exit with 0, a second Ctrl-C stops at once. Exit status 2 is a mistake in the call, the config
+or the data, or a full disk, 1 a loss that is not a number.
 """
 
 import pathlib
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -65,11 +67,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_user_error():
         config, workdir = parse(argv)
         # Imported here, so that a misspelt flag is answered at once.
+        from wsign_jax import config as config_lib  # noqa: PLC0415
         from wsign_jax import evaluate  # noqa: PLC0415
-        from wsign_jax.train import loop  # noqa: PLC0415
+        from wsign_jax.train import loop, start  # noqa: PLC0415
 
-        if config.mode != "evaluate":
-            loop.train(config, workdir)
+        config_lib.check(config)
+        if config.restart:
+            argv = [*argv, *start.over(config, workdir)]
+            config, workdir = parse(argv)
+        if config.mode != "evaluate" and not loop.train(config, workdir):
+            print(f"to go on: python -m wsign_jax.main {shlex.join(argv[1:])}", flush=True)
+            return
         evaluate.evaluate(config, workdir)
 
 

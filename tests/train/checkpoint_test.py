@@ -13,8 +13,17 @@ CONFIG = small_config()
 RULES = (("frontend/.*", "train"), (".*", "freeze"))
 
 
-def info(stage=0, next_batch=5):
-    return checkpoint.RunInfo(stage, next_batch, "abc", {"a": [1]}, VOCABULARY, {"next_index": 5})
+def info(stage=0, wer=None):
+    return checkpoint.RunInfo(
+        stage=stage,
+        next_batch=5,
+        val_wer=wer,
+        best_wer=wer,
+        data="abc",
+        config={"a": [1]},
+        vocabulary=VOCABULARY,
+        iterator={"next_index": 5},
+    )
 
 
 def make_state(step, ema=False, seed=0):
@@ -49,19 +58,19 @@ def test_the_best_and_the_last_are_kept_even_over_a_restart(tmp_path):
     for part in ((1, 2, 3), (4, 5)):
         checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
         for step in part:
-            checkpoints.save(make_state(step), info(), wers[step])
+            checkpoints.save(make_state(step), info(wer=wers[step]))
         checkpoints.close()
     assert steps_on_disk(tmp_path) == [2, 4, 5]
     again = checkpoint.Checkpoints(tmp_path)
     assert again.best_step == 2 and again.latest_step == 5
-    assert again.best_wer(0) == 0.3 and again.best_wer(1) == np.inf
+    assert again.info(2).val_wer == 0.3 and again.info(4).val_wer is None
 
 
 def test_a_later_stages_best_replaces_an_earlier_ones(tmp_path):
     checkpoints = checkpoint.Checkpoints(tmp_path, keep=1)
-    checkpoints.save(make_state(1), info(stage=0), 0.1)
-    checkpoints.save(make_state(2), info(stage=1), 0.4)
-    checkpoints.save(make_state(3), info(stage=1), 0.5)
+    checkpoints.save(make_state(1), info(0, 0.1))
+    checkpoints.save(make_state(2), info(1, 0.4))
+    checkpoints.save(make_state(3), info(1, 0.5))
     checkpoints.wait()
     assert checkpoints.best_step == 2
     assert steps_on_disk(tmp_path) == [2, 3]
@@ -70,7 +79,7 @@ def test_a_later_stages_best_replaces_an_earlier_ones(tmp_path):
 def test_saving_a_step_twice_is_nothing(tmp_path):
     checkpoints = checkpoint.Checkpoints(tmp_path, keep=1)
     for _ in range(2):
-        checkpoints.save(make_state(1), info(), 0.5)
+        checkpoints.save(make_state(1), info(wer=0.5))
     checkpoints.close()
     assert steps_on_disk(tmp_path) == [1]
 

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import small_config, write_random_split
 from wsign_jax.data import layout
 from wsign_jax.errors import DivergedError, WSignError
-from wsign_jax.train import checkpoint, loop, setup, start
+from wsign_jax.train import checkpoint, loop, schedule, setup, start
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -39,10 +39,12 @@ def finished(tmp_path_factory):
     layout.write_label_map(root, {"<blank>": 0} | {f"G{id}": id for id in range(1, 6)})
     workdir = base / "work"
     with jax.numpy_dtype_promotion("standard"):
-        run = setup.prepare(two_stages(root), workdir)
+        config = two_stages(root)
+        run = setup.prepare(config, workdir)
         checkpoints = checkpoint.Checkpoints(workdir, 2)
-        trainer = loop.Trainer(run, checkpoints)
-        trainer.run_stages()
+        due = schedule.Schedule(config.checkpoint, run.network.mesh, schedule.Signals())
+        trainer = loop.Trainer(run, checkpoints, due)
+        assert trainer.run_stages()
         checkpoints.close()
     return root, workdir, trainer
 
@@ -64,6 +66,8 @@ def test_every_step_is_logged_once_under_its_names(finished):
     validation = [line for line in lines(workdir) if "val/wer" in line]
     assert len(validation) == 3, "one after each epoch"
     assert {"val/loss", "val/blank_rate", "val/token_accuracy"} <= validation[0].keys()
+    saves = [line for line in lines(workdir) if "checkpoint/stall_seconds" in line]
+    assert len({line["step"] for line in saves}) == len(saves) >= 3
 
 
 def test_one_compilation_per_bucket_shape(finished):
@@ -90,6 +94,27 @@ def test_the_same_command_again_trains_no_step(finished):
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
+def figures(workdir):
+    """What a run logs, but for what depends on the clock."""
+    clock = {"train/frames_per_second", "checkpoint/stall_seconds"}
+    kept = [{k: v for k, v in line.items() if k not in clock} for line in lines(workdir)]
+    return [line for line in kept if line.keys() > {"stage", "step"}]
+
+
+def assert_same_weights(ours, theirs):
+    """The last checkpoints of two workdirs hold the same bits."""
+    a, b = checkpoint.Checkpoints(ours), checkpoint.Checkpoints(theirs)
+    assert a.latest_step == b.latest_step
+    step = a.latest_step
+    shapes = setup.make_network(small_config(), 6).shapes
+    for x, y in zip(
+        jax.tree.leaves(a.restore_weights(step, shapes)),
+        jax.tree.leaves(b.restore_weights(step, shapes)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(x, y)
+
+
 class Killed(BaseException):
     """A machine that goes away."""
 
@@ -110,20 +135,8 @@ def test_a_run_cut_off_goes_on_to_the_same_numbers(finished, tmp_path, monkeypat
     monkeypatch.setattr(loop.MetricsWriter, "write", write)
     loop.train(two_stages(root), tmp_path)
 
-    def figures(path):
-        timing = "train/frames_per_second"
-        return [{k: v for k, v in line.items() if k != timing} for line in lines(path)]
-
     assert figures(tmp_path) == figures(workdir)
-    ours, theirs = (checkpoint.Checkpoints(path) for path in (tmp_path, workdir))
-    shapes = setup.make_network(two_stages(root), 6).shapes
-    step = ours.latest_step
-    for a, b in zip(
-        jax.tree.leaves(ours.restore_weights(step, shapes)),
-        jax.tree.leaves(theirs.restore_weights(step, shapes)),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(a, b)
+    assert_same_weights(tmp_path, workdir)
 
 
 def test_another_config_in_the_workdir_is_refused_by_name(finished, tmp_path):
@@ -213,13 +226,31 @@ def test_numbers_that_are_none_stop_the_run_and_are_not_saved(finished, tmp_path
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))
 
 
-def test_a_damaged_checkpoint_is_named(finished, tmp_path):
+def test_a_damaged_checkpoint_is_passed_over_and_kept(finished, tmp_path, capsys):
     root, workdir, _ = finished
-    shutil.copytree(workdir, tmp_path / "work")
-    step = checkpoint.Checkpoints(workdir).latest_step
-    shutil.rmtree(tmp_path / "work" / "checkpoints" / str(step) / "params")
-    with pytest.raises(WSignError, match=f"checkpoints/{step}: not a whole checkpoint"):
-        loop.train(two_stages(root), tmp_path / "work")
+    work = tmp_path / "work"
+    shutil.copytree(workdir, work)
+    *_, before, last = checkpoint.Checkpoints(workdir).steps
+    shutil.rmtree(work / "checkpoints" / str(last) / "params")
+    loop.train(two_stages(root), work)
+    out = capsys.readouterr().out
+    assert f"checkpoints/{last}: not a whole checkpoint" in out
+    assert f"moved to {work / 'damaged' / str(last)}, going on from step {before}" in out
+    assert (work / "damaged" / str(last) / "training").is_dir()
+    assert figures(work) == figures(workdir)
+    assert_same_weights(work, workdir)
+
+
+def test_nothing_is_started_over_where_every_checkpoint_is_damaged(finished, tmp_path):
+    root, workdir, _ = finished
+    work = tmp_path / "work"
+    shutil.copytree(workdir, work)
+    for path in (work / "checkpoints").iterdir():
+        shutil.rmtree(path / "params")
+    before = sorted(work.rglob("*"))
+    with pytest.raises(WSignError, match="no whole checkpoint is left; start over in a new folder"):
+        loop.train(two_stages(root), work)
+    assert sorted(work.rglob("*")) == before
 
 
 def test_weights_of_another_normalisation_are_refused(finished, tmp_path):

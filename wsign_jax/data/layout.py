@@ -141,6 +141,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def max_labels(self) -> int:
+        """The most labels of any example."""
+        return max(map(len, self.labels))
+
     def features(self, index: int) -> np.ndarray:
         """(T, 42, 7) float32 of one example, y in image widths; never normalised."""
         path = self.root / self.name / "features" / f"{self.ids[index]}.npy"

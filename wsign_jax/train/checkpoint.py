@@ -4,22 +4,27 @@
     params       the weights, a nested dict: all that inference needs
     ema          their moving average, where training.ema is on
     training     step, optimiser state and loss scale
-    metrics      stage and validation WER, where the step was validated
-and, as orbax's custom metadata, JSON: stage, position in the data, config, vocabulary, fingerprint of
-the training data.
+and, as orbax's custom metadata, JSON: what `RunInfo` has, with digests of all of it, since orbax does
+not notice a changed bit.
 """
 
 import contextlib
 import dataclasses
+import fcntl
+import json
+import os
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 from absl import logging as absl_logging
-from ml_collections import ConfigDict
+from jax.experimental import multihost_utils
 
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.errors import WSignError
@@ -27,6 +32,17 @@ from wsign_jax.model.whisper_sign import Params, parameter_paths
 from wsign_jax.train.state import TrainState
 
 FOLDER = "checkpoints"
+DAMAGED = "damaged"  # beside it: where unreadable ones are moved
+
+T = TypeVar("T")
+
+
+class DamagedCheckpoint(WSignError):
+    """A checkpoint that cannot be read, or not as it was written."""
+
+    def __init__(self, message: str, step: int):
+        super().__init__(message)
+        self.step = step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +51,8 @@ class RunInfo:
 
     stage: int  # index into config.stages
     next_batch: int  # within the stage
+    val_wer: float | None  # of these weights, where they were validated
+    best_wer: float | None  # in this stage so far
     data: str  # fingerprint of the training data
     config: dict[str, Any]
     vocabulary: Vocabulary
@@ -49,14 +67,14 @@ class RunInfo:
         """The inverse of `to_json`."""
         return cls(**{**value, "vocabulary": Vocabulary(tuple(value["vocabulary"]))})
 
+    @property
+    def rank(self) -> tuple[float, float] | None:
+        """Orders validated checkpoints, the best last: a later stage first of all, then the lower error.
 
-def _rank(metrics: dict[str, Any]) -> tuple[float, float]:
-    """Orders checkpoints, the best last: a later stage first of all, then the lower error.
-
-    A later stage's model replaces the earlier one even where its error is higher: it is trained for
-    another use.
-    """
-    return metrics["stage"], -metrics["val/wer"]
+        A later stage's model replaces the earlier one even where its error is higher: it is trained
+        for another use.
+        """
+        return None if self.val_wer is None else (self.stage, -self.val_wer)
 
 
 @dataclasses.dataclass
@@ -64,17 +82,13 @@ class _BestAndLatest:
     """Orbax's preservation policy: the best checkpoint and the last `keep`."""
 
     keep: int
+    best: Callable[[Sequence[int]], int | None]
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         del context
-        steps = {c.step for c in checkpoints[-self.keep :]}
-        best = _best(checkpoints)
-        return [c.step in steps or c is best for c in checkpoints]
-
-
-def _best(checkpoints: Sequence[Any]) -> Any | None:
-    measured = [c for c in checkpoints if c.metrics]
-    return max(measured, key=lambda c: (_rank(c.metrics), c.step), default=None)
+        steps = [c.step for c in checkpoints]
+        kept = {*steps[-self.keep :], self.best(steps)}
+        return [step in kept for step in steps]
 
 
 def _items(state: TrainState) -> dict[str, Any]:
@@ -84,22 +98,32 @@ def _items(state: TrainState) -> dict[str, Any]:
     return items if state.ema is None else items | {"ema": state.ema}
 
 
-class SaveClock:
-    """When the next periodic checkpoint is due: by steps or by minutes, whichever comes first."""
+@jax.jit
+def _leaf_digest(x: jax.Array) -> jax.Array:
+    """A sum of an array's 32-bit words, each by an odd weight of its own: any changed bit changes it.
 
-    def __init__(self, config: ConfigDict):
-        """Starts counting; `config` is `config.checkpoint`."""
-        self._config = config
-        self._saved_at = time.monotonic()
+    Sums of integers do not depend on their order, nor on how the array is spread over devices.
+    """
+    words = jax.lax.bitcast_convert_type(x, jnp.uint32)
+    weight = jnp.ones(x.shape, jnp.uint32)
+    stride = 2
+    for axis, size in reversed(list(enumerate(x.shape))):
+        weight += jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis) * jnp.uint32(stride % 2**32)
+        stride *= size
+    return jnp.sum(words * weight, dtype=jnp.uint32)
 
-    def __call__(self, step: int) -> bool:
-        """Whether one is due after this step."""
-        minutes = (time.monotonic() - self._saved_at) / 60
-        return step % self._config.every_steps == 0 or minutes >= self._config.every_minutes
 
-    def reset(self) -> None:
-        """Notes that one was saved now."""
-        self._saved_at = time.monotonic()
+def _digests(items: dict[str, Any]) -> dict[str, int]:
+    """A number for every item that changes with any bit of it."""
+    sums = jax.device_get(jax.tree.map(_leaf_digest, items))
+    return {
+        name: zlib.crc32(np.array(jax.tree.leaves(leaves), np.uint32).tobytes())
+        for name, leaves in sums.items()
+    }
+
+
+def _text_digest(value: Any) -> int:
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
 
 
 class Checkpoints:
@@ -113,19 +137,25 @@ class Checkpoints:
             keep: to save: how many of the latest to keep beside the best. None only reads, and
                 leaves alone what a run that still trains may be writing.
         """
-        absl_logging.set_verbosity(absl_logging.ERROR)  # orbax narrates every save
+        absl_logging.set_verbosity(absl_logging.FATAL)  # orbax narrates every save
         self._checkpointer = ocp.training.Checkpointer(
             (workdir / FOLDER).absolute(),
-            preservation_policy=_BestAndLatest(keep) if keep else None,
+            preservation_policy=_BestAndLatest(keep, self._best) if keep else None,
             cleanup_tmp_directories=keep is not None,
         )
+        self._saving: Any | None = None  # orbax's response to the save under way
+        self._infos: dict[int, RunInfo | None] = {}
         self.workdir = workdir
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints on disk, whole or not, in their order."""
+        return [c.step for c in self._checkpointer.checkpoints]
 
     @property
     def latest_step(self) -> int | None:
         """The step of the newest checkpoint."""
-        latest = self._checkpointer.latest
-        return None if latest is None else latest.step
+        return max(self.steps, default=None)
 
     @property
     def best_step(self) -> int:
@@ -134,59 +164,51 @@ class Checkpoints:
         Raises:
             WSignError: there is no checkpoint at all.
         """
-        best = _best(self._checkpointer.checkpoints)
-        step = self.latest_step if best is None else best.step
+        best = self._best(self.steps)
+        step = self.latest_step if best is None else best
         if step is None:
             raise WSignError(f"{self.workdir / FOLDER}: no whole checkpoint; train again")
         return step
-
-    def best_wer(self, stage: int) -> float:
-        """The lowest validation WER saved in a stage; infinite where there is none."""
-        wers = [
-            c.metrics["val/wer"]
-            for c in self._checkpointer.checkpoints
-            if c.metrics and c.metrics["stage"] == stage
-        ]
-        return min(wers, default=float("inf"))
 
     def path(self, step: int) -> pathlib.Path:
         """The folder of one checkpoint."""
         return self.workdir / FOLDER / str(step)
 
-    def save(self, state: TrainState, info: RunInfo, val_wer: float | None = None) -> None:
+    def save(self, state: TrainState, info: RunInfo) -> float:
         """Starts to save; the arrays are copied before it returns, writing goes on behind.
 
         A step that is saved already is left alone: a step's state is always the same.
+
+        Returns:
+            Seconds for which the caller was held up.
+
+        Raises:
+            WSignError: this save or the one before could not be written.
         """
+        began = time.monotonic()
+        self.wait()
         step = int(state.step)
-        if step == self.latest_step:
-            return
-        metrics = None if val_wer is None else {"val/wer": val_wer, "stage": info.stage}
-        self._checkpointer.save_checkpointables_async(
-            step, _items(state), metrics=metrics, custom_metadata=info.to_json(), force=True
-        )
+        if step not in self.steps:
+            items = _items(state)
+            about = {"run": info.to_json(), "arrays": _digests(items)}
+            self._infos[step] = info
+            self._saving = self._written(
+                lambda: self._checkpointer.save_checkpointables_async(
+                    step,
+                    items,
+                    custom_metadata=about | {"digest": _text_digest(about)},
+                    force=True,
+                )
+            )
+        return time.monotonic() - began
 
     def info(self, step: int) -> RunInfo:
         """What a checkpoint says about its run.
 
         Raises:
-            WSignError: it is damaged.
+            DamagedCheckpoint: it cannot be read.
         """
-        with self._whole(step):
-            metadata = self._checkpointer.checkpointables_metadata(step)
-            return RunInfo.from_json(metadata.custom_metadata)
-
-    @contextlib.contextmanager
-    def _whole(self, step: int) -> Iterator[None]:
-        """Turns whatever orbax raises at a damaged checkpoint into a line that says what to do."""
-        try:
-            yield
-        except Exception as error:  # orbax has no common exception
-            reason = str(error).splitlines()[0] if str(error) else ""
-            raise WSignError(
-                f"{self.path(step)}: not a whole checkpoint ({type(error).__name__}: {reason[:200]}); "
-                "delete this folder to go on from the one before"
-            ) from error
+        return RunInfo.from_json(self._about(step)["run"])
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """Loads the whole state.
@@ -195,6 +217,9 @@ class Checkpoints:
             step: of the checkpoint.
             like: a state of the same structure (the run's config has been compared before, see
                 `config.differences`); its arrays say where to put what is loaded.
+
+        Raises:
+            DamagedCheckpoint: it cannot be read, or not as it was written.
         """
         loaded = self._load(step, _items(like))
         return like.replace(params=loaded["params"], ema=loaded.get("ema"), **loaded["training"])
@@ -208,6 +233,7 @@ class Checkpoints:
 
         Raises:
             WSignError: names or shapes differ from `like`; lists the paths.
+            DamagedCheckpoint: it cannot be read, or not as it was written.
         """
         differing = self.differing_parameters(step, like)
         if differing:
@@ -215,18 +241,33 @@ class Checkpoints:
                 f"{self.path(step)}: {len(differing)} of its parameters do not fit this model; use "
                 "the config it was trained with\n  " + "\n  ".join(differing)
             )
-        with self._whole(step):
-            saved = self._checkpointer.checkpointables_metadata(step).metadata
-            name = "ema" if "ema" in saved else "params"
+        name = "ema" if "ema" in self._about(step)["arrays"] else "params"
         return self._load(step, {name: like})[name]
+
+    def last_of_its_stage(self, count: int) -> list[int]:
+        """Steps of the last `count` checkpoints, fewer where the newest one's stage has fewer."""
+        infos = {step: self.info(step) for step in self.steps}
+        newest = max(info.stage for info in infos.values())
+        return [step for step, info in infos.items() if info.stage == newest][-count:]
+
+    def restore_average(self, steps: Sequence[int], like: Params) -> Params:
+        """Loads the mean of the weights of several checkpoints; see `restore_weights`."""
+        total = self.restore_weights(steps[0], like)
+        for step in steps[1:]:
+            total = jax.tree.map(jnp.add, total, self.restore_weights(step, like))
+        return jax.tree.map(lambda x: x / len(steps), total)
 
     def differing_parameters(self, step: int, like: Params) -> list[str]:
         """Parameters whose name or shape is another in a checkpoint than in `like`."""
-        with self._whole(step):
+
+        def read() -> dict[str, tuple[int, ...]]:
             saved = self._checkpointer.checkpointables_metadata(step).metadata["params"]
-            there = {path: tuple(leaf.shape) for path, leaf in parameter_paths(saved).items()}
-            if not there:
+            shapes = {path: tuple(leaf.shape) for path, leaf in parameter_paths(saved).items()}
+            if not shapes:
                 raise ValueError("no parameters in it")
+            return shapes
+
+        there = self._whole(step, read)
         here = {path: tuple(leaf.shape) for path, leaf in parameter_paths(like).items()}
         return [
             f"{path}: {there.get(path, 'missing')} there, {here.get(path, 'missing')} here"
@@ -234,23 +275,160 @@ class Checkpoints:
             if there.get(path) != here.get(path)
         ]
 
+    def set_aside(self, step: int) -> pathlib.Path:
+        """Moves a damaged checkpoint out of the way; returns where it is now."""
+        place = self.workdir / DAMAGED / str(step)
+        while place.exists():
+            place = place.with_name(place.name + "_")
+        if jax.process_index() == 0:
+            place.parent.mkdir(exist_ok=True)
+            self.path(step).rename(place)
+        multihost_utils.sync_global_devices("set aside")
+        self.reload()
+        return place
+
+    def reload(self) -> None:
+        """Looks at the disk again, where somebody moved or brought checkpoints."""
+        self._infos.clear()
+        self._checkpointer.reload()
+
+    @property
+    def saving(self) -> bool:
+        """Whether a save is not known yet to be on disk; once it is, this says so, or raises.
+
+        Raises:
+            WSignError: the save could not be written.
+        """
+        if self._saving is not None and not self._checkpointer.is_saving_in_progress():
+            self.wait()
+        return self._saving is not None
+
+    def wait(self) -> None:
+        """Waits until the save under way is on disk.
+
+        Raises:
+            WSignError: it could not be written.
+        """
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            self._written(saving.result)
+
+    def close(self) -> None:
+        """Waits and closes.
+
+        Raises:
+            WSignError: the save under way could not be written.
+        """
+        try:
+            self.wait()
+        finally:
+            self._checkpointer.close()
+
+    def _written(self, write: Callable[[], T]) -> T:
+        """Turns whatever orbax raises at a disk that is full or gone into a line that says so."""
+        try:
+            return write()
+        except Exception as error:  # orbax has no common exception
+            whole = steps_in(self.workdir / FOLDER)
+            left = self.path(whole[-1]) if whole else "none"
+            raise WSignError(
+                f"{self.workdir / FOLDER}: a checkpoint could not be written ({_reason(error)}); "
+                f"last whole checkpoint: {left}; make room, and the same command goes on from it"
+            ) from error
+
+    def _whole(self, step: int, read: Callable[[], T]) -> T:
+        """Turns whatever orbax raises at a damaged checkpoint into one line."""
+        try:
+            return read()
+        except Exception as error:  # orbax has no common exception
+            raise DamagedCheckpoint(
+                f"{self.path(step)}: not a whole checkpoint ({_reason(error)})", step
+            ) from error
+
     def _load(self, step: int, items: dict[str, Any]) -> dict[str, Any]:
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), items
         )
-        with self._whole(step):
-            return self._checkpointer.load_checkpointables(step, abstract)
+        expected = self._about(step)["arrays"]
 
-    def wait(self) -> None:
-        """Waits until the save under way is on disk."""
-        self._checkpointer.wait()
+        def read() -> dict[str, Any]:
+            loaded = self._checkpointer.load_checkpointables(step, abstract)
+            changed = [name for name, d in _digests(loaded).items() if d != expected[name]]
+            if changed:
+                raise ValueError(f"bits of {' and '.join(changed)} changed on disk")
+            return loaded
 
-    def close(self) -> None:
-        """Waits and closes."""
-        self._checkpointer.close()
+        return self._whole(step, read)
+
+    def _about(self, step: int) -> dict[str, Any]:
+        """The JSON beside the arrays."""
+
+        def read() -> dict[str, Any]:
+            saved = self._checkpointer.checkpointables_metadata(step).custom_metadata
+            about = {name: saved[name] for name in ("run", "arrays")}
+            if saved["digest"] != _text_digest(about):
+                raise ValueError("bits of its metadata changed on disk")
+            return about
+
+        return self._whole(step, read)
+
+    def _read_info(self, step: int) -> RunInfo | None:
+        """A checkpoint's info, read once; None where it cannot be read."""
+        if step not in self._infos:
+            try:
+                self._infos[step] = self.info(step)
+            except DamagedCheckpoint:
+                self._infos[step] = None
+        return self._infos[step]
+
+    def _best(self, steps: Sequence[int]) -> int | None:
+        """The best of some steps; None where none was validated."""
+        ranks = {}
+        for step in steps:
+            info = self._read_info(step)
+            if info is not None and info.rank is not None:
+                ranks[step] = info.rank
+        return max(ranks, key=lambda step: (ranks[step], step), default=None)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).splitlines()[0][:200] if str(error) else ""
+    return f"{type(error).__name__}: {text}"
+
+
+@contextlib.contextmanager
+def claimed(workdir: pathlib.Path) -> Iterator[None]:
+    """A context in which no other command can train in the same folder.
+
+    Raises:
+        WSignError: one does.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    folder = os.open(workdir, os.O_RDONLY)
+    try:
+        if jax.process_index() == 0:
+            try:
+                # The kernel lets go of it with the process, however that ends.
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise WSignError(
+                    f"{workdir}: another command trains in it; wait for its end, or use another "
+                    "--workdir"
+                ) from None
+            except OSError:
+                pass  # not every network file system has locks
+        yield
+    finally:
+        os.close(folder)
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
     """Whether a folder is a run with something to load; never creates anything."""
-    folder = workdir / FOLDER
-    return folder.is_dir() and any(child.name.isdigit() for child in folder.iterdir())
+    return bool(steps_in(workdir / FOLDER))
+
+
+def steps_in(folder: pathlib.Path) -> list[int]:
+    """Steps of the checkpoints in a folder; those that are still being written have other names."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(child.name) for child in folder.iterdir() if child.name.isdigit())

@@ -1,5 +1,6 @@
 """The training loop: stages one after the other, each a plain loop over planned batches."""
 
+import contextlib
 import math
 import pathlib
 from collections.abc import Callable
@@ -8,31 +9,40 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from wsign_jax import config as config_lib
 from wsign_jax.data import pipeline
 from wsign_jax.errors import DivergedError
-from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import checkpoint, evaluation, setup, stages, start
+from wsign_jax.train import evaluation, setup, stages, start
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
+from wsign_jax.train.checkpoint import Checkpoints, RunInfo, claimed
+from wsign_jax.train.mirror import Mirror
+from wsign_jax.train.schedule import Due, Schedule, Signals
 from wsign_jax.train.setup import Run, Stage
 from wsign_jax.train.state import TrainState
 from wsign_jax.train.writer import MetricsWriter, Pace, Progress
 
 
-def train(config: ConfigDict, workdir: pathlib.Path) -> None:
+def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
     """Trains all stages of a config, going on where an earlier run in `workdir` ended.
 
+    Returns:
+        Whether the run is finished; False where a signal stopped it and its state was saved.
+
     Raises:
-        WSignError: a person's mistake, before anything is trained or overwritten.
+        WSignError: a person's mistake, before anything is trained or overwritten; or a full disk.
         DivergedError: the loss became NaN or infinite.
     """
     run = setup.prepare(config, workdir)
-    checkpoints = checkpoint.Checkpoints(workdir, config.checkpoint.keep)
-    try:
-        Trainer(run, checkpoints).run_stages()
-    finally:
-        checkpoints.close()
+    with (
+        claimed(workdir),
+        contextlib.closing(Checkpoints(workdir, config.checkpoint.keep)) as saved,
+    ):
+        with Signals() as signals:
+            trainer = Trainer(run, saved, Schedule(config.checkpoint, run.network.mesh, signals))
+            finished = trainer.run_stages()
+        if not finished:
+            print(f"stopped by {signals.caught}: {saved.path(saved.latest_step or 0)}", flush=True)
+    return finished
 
 
 class Trainer:
@@ -40,53 +50,68 @@ class Trainer:
 
     writer: MetricsWriter
 
-    def __init__(self, run: Run, checkpoints: checkpoint.Checkpoints):
+    def __init__(self, run: Run, checkpoints: Checkpoints, schedule: Schedule):
         self.run = run
         self.config = run.config
         self.checkpoints = checkpoints
+        self.schedule = schedule
+        self.mirror: Mirror | None = None
+        if run.config.checkpoint.mirror:
+            self.mirror = Mirror(pathlib.Path(run.config.checkpoint.mirror), run.workdir, print)
         self.eval_step = evaluation.make_eval_step(run.network, run.config)
         self.train_steps: dict[Any, step_lib.TrainStep] = {}
-        self.fingerprint = setup.fingerprint(run.train)
-        self.config_json = config_lib.as_json(run.config)
+        self._unconfirmed = False  # whether a checkpoint is being written
 
-    def run_stages(self) -> None:
-        """Own checkpoint in the workdir first, then `init_from`, then fresh weights."""
-        step = self.checkpoints.latest_step
-        if step is None:
-            resumed, params, first = None, start.initial_params(self.run), 0
+    def run_stages(self) -> bool:
+        """Runs what is left of the stages; returns False where a signal came in between."""
+        resumed = start.resume(self.run, self.checkpoints, self.mirror)
+        if resumed is None:
+            params, step, first = start.initial_params(self.run), 0, 0
+        elif (resumed.info.stage, resumed.info.next_batch) == self.run.end:
+            print(f"finished before, at step {resumed.step}: nothing to train", flush=True)
+            return True
         else:
-            resumed = start.resumable(self.run, self.checkpoints, step)
-            if (resumed.stage, resumed.next_batch) == self.run.end:
-                print(f"finished before, at step {step}: nothing to train", flush=True)
-                return
-            params, first = start.fresh_params(self.run), resumed.stage
-        self.writer = MetricsWriter(self.run.workdir, step or 0)
+            params, step, first = resumed.state.params, resumed.step, resumed.info.stage
+        self.writer = MetricsWriter(self.run.workdir, step)
+        finished = True
         try:
             for stage in self.run.stages[first:]:
-                state = self._begin(stage, params, step or 0)
-                if step is not None and resumed is not None:
-                    state = self.checkpoints.restore(step, state)
+                table = stages.training_table(self.run.network.shapes, stage.labels)
+                print(f"{stage.name}: {len(stage.plans)} steps\n{table}", flush=True)
+                if resumed is None:
+                    state, info = start.begin(self.run, stage, params, step), None
+                else:
+                    state, info = resumed.state, resumed.info
                     print(f"going on from step {step} in {stage.name}", flush=True)
-                state = self._train_stage(stage, state, resumed)
+                state, finished = self._train_stage(stage, state, info)
+                if not finished:
+                    break
                 params, step, resumed = state.params, int(state.step), None
+            self.checkpoints.wait()
+            self._confirm_save()
         finally:
             self.writer.close()
+            if self.mirror is not None:
+                self.mirror.close()
+        return finished
 
     def _train_stage(
-        self, stage: Stage, state: TrainState, resumed: checkpoint.RunInfo | None
-    ) -> TrainState:
-        """Runs the batches of a stage, the first ones left out where a run is resumed."""
-        step, done, total = int(state.step), 0, len(stage.plans)
+        self, stage: Stage, state: TrainState, info: RunInfo | None
+    ) -> tuple[TrainState, bool]:
+        """Runs the batches of a stage, the first ones left out where a run is resumed.
+
+        Returns:
+            The state after the last step, and False where a signal asked to stop.
+        """
+        step, done, total, best = int(state.step), 0, len(stage.plans), math.inf
         train_step = self._train_step(stage)
         batches = iter(
             pipeline.training_dataset(stage.loader, stage.plans, self.config.data.threads)
         )
-        if resumed is not None:
-            done = resumed.next_batch
-            batches.set_state(resumed.iterator)
-        best = self.checkpoints.best_wer(stage.number)
-        save_due = checkpoint.SaveClock(self.config.checkpoint)
-        pace = Pace()
+        if info is not None:
+            done, best = info.next_batch, math.inf if info.best_wer is None else info.best_wer
+            batches.set_state(info.iterator)
+        due, pace = Due.NOTHING, Pace()
         pending: Callable[[], None] | None = None
         with Progress(stage.name, done, total) as progress:
             while done < total:
@@ -101,8 +126,10 @@ class Trainer:
                 if pending is not None:
                     pending()
                 pending = self._log_later(stage, step, batch, settings, metrics, pace, progress)
+                self._confirm_save()
+                due = self.schedule(step)
                 validate = done in stage.epoch_ends
-                if not (validate or save_due(step)):
+                if not (validate or due):
                     continue
                 # Nothing is saved before its loss is known to be a number.
                 pending()
@@ -110,22 +137,12 @@ class Trainer:
                 wer = self._validate(stage, state, step, progress) if validate else None
                 improved = wer is not None and wer < best
                 best = min(best, math.inf if wer is None else wer)
-                if improved or done == total or save_due(step):
-                    self._save(stage, state, done, batches.get_state(), wer)
-                    save_due.reset()
+                if improved or due or done == total:
+                    self._save(stage, state, done, batches.get_state(), wer, best)
+                if due is Due.STOP:
+                    break
                 pace.leave_out()
-        return state
-
-    def _begin(self, stage: Stage, params: Params, step: int) -> TrainState:
-        """The state with which a stage begins: optimiser and moving average afresh."""
-        table = stages.training_table(self.run.network.shapes, stage.labels)
-        print(f"{stage.name}: {len(stage.plans)} steps\n{table}", flush=True)
-        training = self.config.training
-        tx = stages.make_optimizer(stage.labels, stages.StepSettings(), training.grad_clip)
-        state = train_state.create(
-            params, tx, step, training.ema > 0, training.precision == "float16"
-        )
-        return jax.device_put(state, train_state.replicated(self.run.network.mesh))
+        return state, due is not Due.STOP
 
     def _train_step(self, stage: Stage) -> step_lib.TrainStep:
         """The compiled step; shared by stages that train the same parameters with the same loss."""
@@ -205,8 +222,28 @@ class Trainer:
         done: int,
         iterator: dict[str, Any],
         wer: float | None,
+        best: float,
     ) -> None:
-        info = checkpoint.RunInfo(
-            stage.number, done, self.fingerprint, self.config_json, self.run.vocabulary, iterator
+        """Starts to save; what was logged up to here reaches the disk first."""
+        info = RunInfo(
+            stage=stage.number,
+            next_batch=done,
+            val_wer=wer,
+            best_wer=None if math.isinf(best) else best,
+            data=self.run.fingerprint,
+            config=self.run.config_json,
+            vocabulary=self.run.vocabulary,
+            iterator=iterator,
         )
-        self.checkpoints.save(state, info, wer)
+        self.writer.flush()
+        stalled = self.checkpoints.save(state, info)
+        self.schedule.saved()
+        self.writer.write(stage.name, int(state.step), {"checkpoint/stall_seconds": stalled})
+        self._unconfirmed = True
+
+    def _confirm_save(self) -> None:
+        """Mirrors a checkpoint once it is known to be whole; raises if it could not be written."""
+        if self._unconfirmed and not self.checkpoints.saving:
+            self._unconfirmed = False
+            if self.mirror is not None:
+                self.mirror.update()

@@ -1,8 +1,10 @@
 """What a run is made of, read and checked once before anything trains or is evaluated."""
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -102,17 +104,7 @@ def process_rows(batch_size: int, field: str) -> slice:
 def evaluation_loader(config: ConfigDict, split: layout.Split) -> pipeline.BatchLoader:
     """Loads a split's batches for evaluation."""
     rows = process_rows(config.eval.batch_size, "eval.batch_size")
-    longest = max(len(labels) for labels in split.labels)
-    return pipeline.BatchLoader(split, config.data, longest, rows=rows)
-
-
-def fingerprint(split: layout.Split) -> str:
-    """A hash of a split's ids, lengths, labels and aspect: what decides a run's batches."""
-    digest = hashlib.sha256("\n".join(split.ids).encode())
-    digest.update(split.frames.tobytes() + str(split.aspect).encode())
-    for labels in split.labels:
-        digest.update(labels.tobytes() + b"|")
-    return digest.hexdigest()[:16]
+    return pipeline.BatchLoader(split, config.data, split.max_labels, rows=rows)
 
 
 def check_vocabulary(theirs: Vocabulary, ours: Vocabulary, source: str) -> None:
@@ -152,6 +144,20 @@ class Run:
     val: layout.Split
     network: Network
     stages: list[Stage]
+
+    @functools.cached_property
+    def config_json(self) -> dict[str, Any]:
+        """The config as a checkpoint holds it."""
+        return config_lib.as_json(self.config)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of what decides the batches: ids, lengths, labels and aspect of the training split."""
+        digest = hashlib.sha256("\n".join(self.train.ids).encode())
+        digest.update(self.train.frames.tobytes() + str(self.train.aspect).encode())
+        for labels in self.train.labels:
+            digest.update(labels.tobytes() + b"|")
+        return digest.hexdigest()[:16]
 
     @property
     def end(self) -> tuple[int, int]:
@@ -219,7 +225,6 @@ def _plan_stage(
         if (epoch + 1) % config.eval.every_epochs == 0:
             ends.append(len(plans))
     plans = plans[: config.training.max_steps or None]
-    longest = max(len(labels) for labels in split.labels)
     rows = process_rows(stage.batch_size, f"{name}.batch_size")
     return Stage(
         number=number,
@@ -228,5 +233,5 @@ def _plan_stage(
         labels=label_parameters(network.shapes, stage.rules, name),
         plans=plans,
         epoch_ends=frozenset([*ends, len(plans)]),
-        loader=pipeline.BatchLoader(split, config.data, longest, plan, rows),
+        loader=pipeline.BatchLoader(split, config.data, split.max_labels, plan, rows),
     )

@@ -1,41 +1,146 @@
-"""Where a run begins: its own checkpoint in the workdir, else another run's weights, else fresh ones."""
+"""Where a run begins: its own checkpoint in the workdir, or else in its mirror; then another run's
+weights; then fresh ones."""
 
+import contextlib
+import dataclasses
+import itertools
 import pathlib
+import re
 
 import jax
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import checkpoint, setup
+from wsign_jax.train import checkpoint, setup, stages
 from wsign_jax.train import state as train_state
-from wsign_jax.train.setup import Run
+from wsign_jax.train.checkpoint import Checkpoints, RunInfo
+from wsign_jax.train.mirror import Mirror
+from wsign_jax.train.setup import Run, Stage
+from wsign_jax.train.state import TrainState
+
+_RESTART = "restart_"
 
 
-def resumable(run: Run, checkpoints: checkpoint.Checkpoints, step: int) -> checkpoint.RunInfo:
+@dataclasses.dataclass(frozen=True)
+class Resumed:
+    """A run's own checkpoint, loaded."""
+
+    step: int
+    info: RunInfo
+    state: TrainState
+
+
+def over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
+    """Makes the first free of `<workdir>/restart_1`, `restart_2`, ... to start over in.
+
+    Returns:
+        The flags that send a run there, its mirror to a folder of its own too; they come last, so
+        that they override what was typed.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = workdir / f"{_RESTART}{number}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            break
+    flags = [f"--workdir={folder}", "--config.restart=False"]
+    if config.checkpoint.mirror:
+        flags.append(f"--config.checkpoint.mirror={config.checkpoint.mirror}_{folder.name}")
+    print(f"starting over in {folder}", flush=True)
+    return flags
+
+
+def begin(run: Run, stage: Stage, params: Params, step: int) -> TrainState:
+    """The state with which a stage begins: optimiser and moving average afresh."""
+    training = run.config.training
+    tx = stages.make_optimizer(stage.labels, stages.StepSettings(), training.grad_clip)
+    state = train_state.create(params, tx, step, training.ema > 0, training.precision == "float16")
+    return jax.device_put(state, train_state.replicated(run.network.mesh))
+
+
+def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed | None:
+    """Loads the newest whole checkpoint of this run; None where there is no checkpoint at all.
+
+    What the mirror has and the workdir lacks is brought first, where the mirror is ahead. Damaged
+    checkpoints are passed over and, once a whole one is found, moved aside; each is named.
+
+    Raises:
+        WSignError: a checkpoint is of a run with other settings or data, or none of them is whole.
+    """
+    if mirror is not None:
+        _bring_from_mirror(run, checkpoints, mirror)
+    damaged: list[checkpoint.DamagedCheckpoint] = []
+    for step in reversed(checkpoints.steps):
+        try:
+            info = resumable(run, checkpoints, step)
+            stage = run.stages[info.stage]
+            blank = begin(run, stage, fresh_params(run), 0)
+            state = checkpoints.restore(step, blank)
+        except checkpoint.DamagedCheckpoint as error:
+            damaged.append(error)
+            continue
+        for passed in damaged:
+            place = checkpoints.set_aside(passed.step)
+            print(f"warning: {passed}; moved to {place}, going on from step {step}", flush=True)
+        return Resumed(step, info, state)
+    if damaged:
+        raise WSignError(
+            "\n".join(map(str, damaged))
+            + "\nno whole checkpoint is left; start over in a new folder "
+            "with --config.restart=True, or bring a copy back"
+        )
+    return None
+
+
+def resumable(run: Run, checkpoints: Checkpoints, step: int) -> RunInfo:
     """What the checkpoint at `step` says, once it is sure that this run can go on from it.
 
     Raises:
         WSignError: config, parameters, vocabulary or training data are others; names what differs.
+        DamagedCheckpoint: it cannot be read.
     """
     path, info = checkpoints.path(step), checkpoints.info(step)
-    differing = config_lib.differences(info.config, config_lib.as_json(run.config))
+    differing = config_lib.differences(info.config, run.config_json)
     differing += checkpoints.differing_parameters(step, run.network.shapes)
+    fix = (
+        "use another --workdir and mirror, start over in a new sub-folder with "
+        f"--config.restart=True (to begin with these weights: --config.init_from={run.workdir})"
+    )
     if differing:
         raise WSignError(
-            f"{path} belongs to a run with other settings; use another --workdir (to go on from its "
-            f"weights: --config.init_from={run.workdir}), or set these back\n  "
+            f"{path} belongs to a run with other settings; {fix}, or set these back\n  "
             + "\n  ".join(differing)
         )
     setup.check_vocabulary(info.vocabulary, run.vocabulary, str(path))
-    if info.data != setup.fingerprint(run.train):
-        raise WSignError(
-            f"{path}: the training data changed since; restore it, or use another --workdir "
-            f"with --config.init_from={run.workdir}"
-        )
+    if info.data != run.fingerprint:
+        raise WSignError(f"{path}: the training data changed since; restore it, or {fix}")
     return info
+
+
+def _bring_from_mirror(run: Run, checkpoints: Checkpoints, mirror: Mirror) -> None:
+    """Copies the mirror's checkpoints home where it is ahead; the mirror must be this run's."""
+    steps = mirror.steps
+    if not steps:
+        return
+    copies = Checkpoints(mirror.root)
+    for step in reversed(steps):
+        try:
+            resumable(run, copies, step)
+            break
+        except checkpoint.DamagedCheckpoint as error:
+            print(f"warning: {error}", flush=True)
+    copies.close()
+    if max(steps) <= max(checkpoints.steps, default=-1):
+        return
+    if jax.process_index() == 0:
+        print(f"restoring {run.workdir} from {mirror.root}", flush=True)
+        mirror.bring_home()
+    multihost_utils.sync_global_devices("mirror brought home")
+    checkpoints.reload()
 
 
 def initial_params(run: Run) -> Params:
@@ -84,7 +189,10 @@ def _run_of_the_stage_before(config: ConfigDict, workdir: pathlib.Path) -> str:
     position = known.index(config.stages[0])
     if position == 0:
         return ""
-    folder = workdir.absolute().parent / known[position - 1]
+    home = workdir.absolute()
+    if re.fullmatch(rf"{_RESTART}\d+", home.name):
+        home = home.parent
+    folder = home.parent / known[position - 1]
     if checkpoint.has_checkpoint(folder):
         return str(folder)
     print(f"there is no {known[position - 1]} run in {folder}", flush=True)

@@ -1,17 +1,24 @@
 """Logs: TensorBoard scalars, the same as JSON lines, and a progress bar or plain lines."""
 
 import collections
+import contextlib
 import json
 import math
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 
-import tensorboardX
 from rich import progress
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
+
+from wsign_jax.errors import WSignError
+
+METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"  # in a run's folder
 
 _PLAIN_SECONDS = 10.0  # between two progress lines where there is no terminal
 
@@ -21,27 +28,67 @@ class MetricsWriter:
 
     def __init__(self, workdir: pathlib.Path, step: int):
         """Opens the logs for steps after `step`; what an earlier run logged beyond it is dropped,
-        because those steps are about to be run again."""
-        self._path = workdir / "metrics.jsonl"
-        if self._path.exists():
-            _keep_until(self._path, step)
-        self._lines = self._path.open("a", encoding="utf-8")
-        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        because those steps are about to be run again.
+
+        Raises:
+            WSignError: they cannot be written.
+        """
+        self._workdir = workdir
+        with self._a_full_disk_named():
+            board = workdir / TENSORBOARD
+            board.mkdir(parents=True, exist_ok=True)
+            path = workdir / METRICS
+            if path.exists():
+                _keep_until(path, step)
+            self._lines = path.open("a", encoding="utf-8")
+            # tensorboardX's SummaryWriter writes on a thread, and a killed process loses what waits
+            # there: these go straight to the file. The process in its name: two within a second.
+            self._events = EventsWriter(str(board / "events"), f".{os.getpid()}")
+            again = SessionLog(status=SessionLog.START)
+            self._events.write_event(Event(wall_time=time.time(), step=step + 1, session_log=again))
 
     def write(self, stage: str, step: int, scalars: Mapping[str, float]) -> None:
-        """Logs scalars at a global step; floats keep their full precision."""
+        """Logs scalars at a global step; floats keep their full precision.
+
+        Raises:
+            WSignError: the disk is full or gone.
+        """
         values = {name: float(value) for name, value in scalars.items()}
         # JSON has no NaN and no infinity (the gradient of a float16 step that overflowed has).
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
-        self._lines.write(json.dumps({"stage": stage, "step": step, **finite}) + "\n")
-        self._lines.flush()
-        for name, value in scalars.items():
-            self._board.add_scalar(name, value, step)
+        with self._a_full_disk_named():
+            self._lines.write(json.dumps({"stage": stage, "step": step, **finite}) + "\n")
+            self._lines.flush()
+            for name, value in values.items():
+                summary = scalar(name, value)
+                self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def flush(self) -> None:
+        """Puts all that was logged on the disk, where a killed process cannot lose it.
+
+        Raises:
+            WSignError: the disk is full or gone.
+        """
+        with self._a_full_disk_named():
+            self._lines.flush()
+            os.fsync(self._lines.fileno())
+            self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes both."""
-        self._lines.close()
-        self._board.close()
+        with self._a_full_disk_named():
+            self._lines.close()
+            self._events.close()
+
+    @contextlib.contextmanager
+    def _a_full_disk_named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise WSignError(
+                f"{self._workdir}: the logs cannot be written ({error.strerror}); make room, and the "
+                "same command goes on from the last checkpoint"
+            ) from error
 
 
 def _keep_until(path: pathlib.Path, step: int) -> None:

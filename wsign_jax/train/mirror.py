@@ -1,0 +1,136 @@
+"""A second home for a run's checkpoints and logs, such as a Drive folder that outlives the machine.
+
+`<mirror>` has the layout of a workdir, so that it can be restored from, evaluated and named in
+`init_from` like one. Everything arrives under a temporary name and is then renamed.
+"""
+
+import concurrent.futures
+import os
+import pathlib
+import shutil
+from collections.abc import Callable
+
+from wsign_jax.train import checkpoint
+from wsign_jax.train.writer import METRICS, TENSORBOARD
+
+# Temporary names, outside checkpoints/, where only whole ones may be seen.
+_ARRIVING, _LEAVING = ".arriving", ".leaving_"
+
+
+class Mirror:
+    """Makes the mirror like home, behind the back of a run that goes on."""
+
+    def __init__(self, root: pathlib.Path, workdir: pathlib.Path, warn: Callable[[str], None]):
+        """Copies nothing yet.
+
+        Args:
+            root: the mirror's folder; its parent must be there, since a Drive that is not mounted
+                would otherwise be replaced by a folder on this machine.
+            workdir: the run's folder.
+            warn: prints a line; the mirror's troubles never end a run.
+        """
+        self.root = root
+        self._workdir = workdir
+        self._warn = warn
+        self._worker = concurrent.futures.ThreadPoolExecutor(1, "mirror")
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints in the mirror; none where it cannot be read."""
+        try:
+            return checkpoint.steps_in(self.root / checkpoint.FOLDER)
+        except OSError as error:
+            self._trouble(error)
+            return []
+
+    def bring_home(self) -> None:
+        """Copies to the workdir what it lacks of the mirror: checkpoints and logs.
+
+        Raises:
+            OSError: the mirror cannot be read, or the workdir not written.
+        """
+        self._workdir.mkdir(parents=True, exist_ok=True)
+        _copy_missing_checkpoints(self.root, self._workdir)
+        _copy_logs(self.root, self._workdir)
+
+    def update(self) -> None:
+        """Starts to copy what home has and the mirror lacks; at once or when the last copy is done."""
+        self._worker.submit(self._update)
+
+    def close(self) -> None:
+        """Waits until the mirror is like home."""
+        self._worker.shutdown(wait=True)
+
+    def _update(self) -> None:
+        try:
+            if not self.root.is_dir():
+                self.root.mkdir()
+            _copy_missing_checkpoints(self._workdir, self.root)
+            _copy_logs(self._workdir, self.root)
+            _prune(self._workdir, self.root)
+        except Exception as error:  # nothing that happens here may end a run
+            self._trouble(error)
+
+    def _trouble(self, error: Exception) -> None:
+        reason = str(error)
+        if isinstance(error, OSError):
+            reason = f"{error.filename or self.root}: {error.strerror}"
+        self._warn(
+            f"warning: config.checkpoint.mirror: {reason}; training goes on, and the next checkpoint "
+            "tries again"
+        )
+
+
+def _copy_missing_checkpoints(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Copies the checkpoints that `target` lacks, the newest first."""
+    there = checkpoint.steps_in(target / checkpoint.FOLDER)
+    for step in reversed(checkpoint.steps_in(source / checkpoint.FOLDER)):
+        if step not in there:
+            _copy_checkpoint(source, target, step)
+
+
+def _copy_checkpoint(source: pathlib.Path, target: pathlib.Path, step: int) -> None:
+    folder = source / checkpoint.FOLDER / str(step)
+    arriving = target / _ARRIVING
+    shutil.rmtree(arriving, ignore_errors=True)
+    try:
+        shutil.copytree(folder, arriving, copy_function=shutil.copyfile)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(arriving, ignore_errors=True)
+        if not folder.exists():  # home deleted it in the meantime: nobody wants it
+            return
+        raise _first(error) from error
+    (target / checkpoint.FOLDER).mkdir(exist_ok=True)
+    arriving.rename(target / checkpoint.FOLDER / str(step))
+
+
+def _first(error: OSError) -> OSError:
+    """The cause of an error, which `shutil.copytree` gathers in a list of (source, target, reason)."""
+    if isinstance(error, shutil.Error):
+        _, target, reason = error.args[0][0]
+        return OSError(0, reason, target)
+    return error
+
+
+def _copy_logs(source: pathlib.Path, target: pathlib.Path) -> None:
+    boards = [path.relative_to(source) for path in (source / TENSORBOARD).glob("events*")]
+    for name in (pathlib.Path(METRICS), *boards):
+        if not (source / name).is_file():
+            continue
+        (target / name).parent.mkdir(exist_ok=True)
+        arriving = target / f"{_ARRIVING}.log"
+        shutil.copyfile(source / name, arriving)
+        os.replace(arriving, target / name)
+
+
+def _prune(home: pathlib.Path, mirror: pathlib.Path) -> None:
+    """Removes from the mirror what home no longer keeps."""
+    for unfinished in mirror.glob(f"{_LEAVING}*"):
+        shutil.rmtree(unfinished)
+    kept = checkpoint.steps_in(home / checkpoint.FOLDER)
+    for step in checkpoint.steps_in(mirror / checkpoint.FOLDER):
+        if step not in kept:
+            # Renamed first, so that a removal cut short leaves nothing that looks whole.
+            leaving = mirror / f"{_LEAVING}{step}"
+            (mirror / checkpoint.FOLDER / str(step)).rename(leaving)
+            shutil.rmtree(leaving)
