@@ -48,7 +48,6 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     eval_step = evaluation.make_eval_step(network, config)
     alpha = info.config[info.config["stages"][info.stage]]["alpha"]
     result = evaluation.evaluate_split(config, split, eval_step, params, alpha, network)
-    checkpoints.close()
     names = ", ".join(str(checkpoints.path(step)) for step in steps)
     report = {
         "wer": result.edits.wer,

@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -110,3 +112,94 @@ def test_another_shape_names_the_paths_that_differ(tmp_path):
 def test_looking_for_a_checkpoint_creates_nothing(tmp_path):
     assert not checkpoint.has_checkpoint(tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A workdir with the checkpoints 1 and 2."""
+    workdir = tmp_path_factory.mktemp("saved")
+    checkpoints = checkpoint.Checkpoints(workdir, keep=2)
+    for step in (1, 2):
+        checkpoints.save(make_state(step), info(wer=step / 10))
+    checkpoints.close()
+    return workdir
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("item", ["params", "training", "_CHECKPOINT_METADATA"])
+@pytest.mark.parametrize("damage", [cut, flip])
+def test_damage_is_noticed(saved, tmp_path, item, damage):
+    workdir = tmp_path / "work"
+    shutil.copytree(saved, workdir)
+    place = workdir / "checkpoints" / "2" / item
+    files = [path for path in place.rglob("*") if path.is_file()] or [place]
+    damage(max(files, key=lambda path: path.stat().st_size))
+    checkpoints = checkpoint.Checkpoints(workdir, keep=2)
+    with pytest.raises(checkpoint.DamagedCheckpoint, match="checkpoints/2: not a whole checkpoint"):
+        checkpoints.restore(2, make_state(0))
+    assert int(checkpoints.restore(1, make_state(0)).step) == 1
+    assert checkpoints.set_aside(2) == workdir / "damaged" / "2"
+    assert checkpoints.steps == [1] and checkpoints.best_step == 1
+
+
+def test_a_changed_weight_changes_its_digest_wherever_it_is():
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    digests = {int(checkpoint._leaf_digest(x))}
+    for index in np.ndindex(x.shape):
+        for bit in (0, 31):
+            changed = x.copy()
+            changed.view(np.uint32)[index] ^= np.uint32(1 << bit)
+            digests.add(int(checkpoint._leaf_digest(changed)))
+    digests.add(int(checkpoint._leaf_digest(x[:, ::-1])))
+    assert len(digests) == 2 + 2 * x.size
+
+
+def test_a_disk_that_is_full_leaves_the_last_checkpoint_and_says_so(tmp_path):
+    checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
+    checkpoints.save(make_state(1), info())
+    checkpoints.wait()
+
+    def write(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    checkpoints._checkpointer.save_checkpointables_async = write
+    with pytest.raises(
+        WSignError, match=r"could not be written .*No space left on device"
+    ) as error:
+        checkpoints.save(make_state(2), info())
+    assert f"last whole checkpoint: {tmp_path / 'checkpoints' / '1'};" in str(error.value)
+    assert steps_on_disk(tmp_path) == [1]
+
+
+def test_one_command_trains_in_a_folder(tmp_path):
+    with (
+        checkpoint.claimed(tmp_path),
+        pytest.raises(WSignError, match="another command trains in it"),
+        checkpoint.claimed(tmp_path),
+    ):
+        raise AssertionError("claimed twice")
+    with checkpoint.claimed(tmp_path):
+        pass
+
+
+def test_the_last_checkpoints_are_averaged_within_their_stage(tmp_path):
+    checkpoints = checkpoint.Checkpoints(tmp_path, keep=4)
+    states = {step: make_state(step, seed=step) for step in (1, 2, 3)}
+    for step, stage in ((1, 0), (2, 1), (3, 1)):
+        checkpoints.save(states[step], info(stage))
+    checkpoints.wait()
+    assert checkpoints.last_of_its_stage(1) == [3]
+    assert checkpoints.last_of_its_stage(3) == [2, 3]
+    mean = checkpoints.restore_average([2, 3], states[1].params)
+    expected = jax.tree.map(lambda a, b: (a + b) / 2, states[2].params, states[3].params)
+    for a, b in zip(jax.tree.leaves(mean), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)

@@ -1,8 +1,11 @@
 import json
+import struct
 
 import numpy as np
 import pytest
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from wsign_jax.errors import WSignError
 from wsign_jax.train import writer
 
 
@@ -33,6 +36,50 @@ def test_going_on_leaves_no_repeated_step_and_no_torn_line(tmp_path):
     log.close()
     assert steps(path) == [1, 2, 3, 4]
     assert json.loads(path.read_text().splitlines()[-1])["train/loss"] == 40
+
+
+def board(folder):
+    """(step, tag) of the scalars that TensorBoard shows: a later start drops what it repeats."""
+    shown = []
+    for path in sorted((folder / "tensorboard").iterdir()):
+        content, place = path.read_bytes(), 0
+        while place < len(content):
+            (length,) = struct.unpack_from("<Q", content, place)
+            event = Event.FromString(content[place + 12 : place + 12 + length])
+            place += 12 + length + 4
+            if event.session_log.status == SessionLog.START:
+                shown = [(step, tag) for step, tag in shown if step < event.step]
+            shown += [(event.step, value.tag) for value in event.summary.value]
+    return shown
+
+
+def test_tensorboard_shows_every_step_once_over_a_kill(tmp_path):
+    log = writer.MetricsWriter(tmp_path, 0)
+    for step in range(1, 6):
+        log.write("stage1", step, {"train/loss": step})
+        if step == 3:
+            log.flush()
+            assert board(tmp_path) == [(1, "train/loss"), (2, "train/loss"), (3, "train/loss")]
+    log.flush()
+    # Never closed: the process was killed. It goes on from step 3.
+    again = writer.MetricsWriter(tmp_path, 3)
+    again.write("stage1", 4, {"train/loss": 4, "val/wer": 0.5})
+    again.close()
+    assert board(tmp_path) == [(step, "train/loss") for step in (1, 2, 3, 4)] + [(4, "val/wer")]
+    log.close()
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    class Full:
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    log = writer.MetricsWriter(tmp_path, 0)
+    lines, log._lines = log._lines, Full()
+    with pytest.raises(WSignError, match=r"the logs cannot be written .No space left on device"):
+        log.write("stage1", 1, {"train/loss": 1.0})
+    log._lines = lines
+    log.close()
 
 
 FIGURES = {"train/loss": 1.5, "train/frames_per_second": 1e5, "train/padding_efficiency": 0.9}

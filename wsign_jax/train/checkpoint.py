@@ -11,10 +11,13 @@ not notice a changed bit.
 import contextlib
 import dataclasses
 import fcntl
+import functools
+import gc
 import json
 import os
 import pathlib
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -100,17 +103,20 @@ def _items(state: TrainState) -> dict[str, Any]:
 
 @jax.jit
 def _leaf_digest(x: jax.Array) -> jax.Array:
-    """A sum of an array's 32-bit words, each by an odd weight of its own: any changed bit changes it.
+    """A sum of an array's 32-bit words, each with its place and mixed: any changed word changes it.
 
-    Sums of integers do not depend on their order, nor on how the array is spread over devices.
+    The mixing is MurmurHash3's finaliser, which is one to one (Appleby, public domain). Sums of
+    integers do not depend on their order, nor on how the array is spread over devices.
     """
     words = jax.lax.bitcast_convert_type(x, jnp.uint32)
-    weight = jnp.ones(x.shape, jnp.uint32)
-    stride = 2
+    stride = 1
     for axis, size in reversed(list(enumerate(x.shape))):
-        weight += jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis) * jnp.uint32(stride % 2**32)
-        stride *= size
-    return jnp.sum(words * weight, dtype=jnp.uint32)
+        place = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis) * jnp.uint32(stride)
+        words = words + place * jnp.uint32(0x9E3779B9)
+        stride = stride * size % 2**32
+    words = (words ^ (words >> 16)) * jnp.uint32(0x85EBCA6B)
+    words = (words ^ (words >> 13)) * jnp.uint32(0xC2B2AE35)
+    return jnp.sum(words ^ (words >> 16), dtype=jnp.uint32)
 
 
 def _digests(items: dict[str, Any]) -> dict[str, int]:
@@ -138,19 +144,31 @@ class Checkpoints:
                 leaves alone what a run that still trains may be writing.
         """
         absl_logging.set_verbosity(absl_logging.FATAL)  # orbax narrates every save
-        self._checkpointer = ocp.training.Checkpointer(
-            (workdir / FOLDER).absolute(),
-            preservation_policy=_BestAndLatest(keep, self._best) if keep else None,
-            cleanup_tmp_directories=keep is not None,
-        )
+        self._keep = keep
         self._saving: Any | None = None  # orbax's response to the save under way
         self._infos: dict[int, RunInfo | None] = {}
         self.workdir = workdir
 
+    @functools.cached_property
+    def _checkpointer(self) -> ocp.training.Checkpointer:
+        """What saves and prunes; made when there is something to save.
+
+        It cannot be made where any checkpoint's metadata is damaged, hence it is not used to read.
+        """
+        assert self._keep is not None, "opened only to read"
+        for step in self.steps:
+            if self._read_info(step) is None:
+                print(f"warning: {self.path(step)} is damaged; moved to {self.set_aside(step)}")
+        return ocp.training.Checkpointer(
+            (self.workdir / FOLDER).absolute(),
+            preservation_policy=_BestAndLatest(self._keep, self._best),
+            cleanup_tmp_directories=True,
+        )
+
     @property
     def steps(self) -> list[int]:
-        """Steps of the checkpoints on disk, whole or not, in their order."""
-        return [c.step for c in self._checkpointer.checkpoints]
+        """Steps of the checkpoints on disk, damaged or not, in their order."""
+        return steps_in(self.workdir / FOLDER)
 
     @property
     def latest_step(self) -> int | None:
@@ -261,7 +279,7 @@ class Checkpoints:
         """Parameters whose name or shape is another in a checkpoint than in `like`."""
 
         def read() -> dict[str, tuple[int, ...]]:
-            saved = self._checkpointer.checkpointables_metadata(step).metadata["params"]
+            saved = ocp.checkpointables_metadata(self._folder(step)).metadata["params"]
             shapes = {path: tuple(leaf.shape) for path, leaf in parameter_paths(saved).items()}
             if not shapes:
                 raise ValueError("no parameters in it")
@@ -284,13 +302,7 @@ class Checkpoints:
             place.parent.mkdir(exist_ok=True)
             self.path(step).rename(place)
         multihost_utils.sync_global_devices("set aside")
-        self.reload()
         return place
-
-    def reload(self) -> None:
-        """Looks at the disk again, where somebody moved or brought checkpoints."""
-        self._infos.clear()
-        self._checkpointer.reload()
 
     @property
     def saving(self) -> bool:
@@ -322,15 +334,18 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            self._checkpointer.close()
+            if "_checkpointer" in self.__dict__:
+                self._checkpointer.close()
+
+    def _folder(self, step: int) -> pathlib.Path:
+        return self.path(step).absolute()  # orbax takes no other
 
     def _written(self, write: Callable[[], T]) -> T:
         """Turns whatever orbax raises at a disk that is full or gone into a line that says so."""
         try:
             return write()
         except Exception as error:  # orbax has no common exception
-            whole = steps_in(self.workdir / FOLDER)
-            left = self.path(whole[-1]) if whole else "none"
+            left = "none" if self.latest_step is None else self.path(self.latest_step)
             raise WSignError(
                 f"{self.workdir / FOLDER}: a checkpoint could not be written ({_reason(error)}); "
                 f"last whole checkpoint: {left}; make room, and the same command goes on from it"
@@ -338,12 +353,15 @@ class Checkpoints:
 
     def _whole(self, step: int, read: Callable[[], T]) -> T:
         """Turns whatever orbax raises at a damaged checkpoint into one line."""
-        try:
-            return read()
-        except Exception as error:  # orbax has no common exception
-            raise DamagedCheckpoint(
-                f"{self.path(step)}: not a whole checkpoint ({_reason(error)})", step
-            ) from error
+        with warnings.catch_warnings():
+            # A failed load leaves coroutines that nobody awaits, and Python says so of each.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            try:
+                return read()
+            except Exception as error:  # orbax has no common exception
+                reason = _reason(error)
+            gc.collect()
+        raise DamagedCheckpoint(f"{self.path(step)}: not a whole checkpoint ({reason})", step)
 
     def _load(self, step: int, items: dict[str, Any]) -> dict[str, Any]:
         abstract = jax.tree.map(
@@ -352,7 +370,7 @@ class Checkpoints:
         expected = self._about(step)["arrays"]
 
         def read() -> dict[str, Any]:
-            loaded = self._checkpointer.load_checkpointables(step, abstract)
+            loaded = ocp.load_checkpointables(self._folder(step), abstract)
             changed = [name for name, d in _digests(loaded).items() if d != expected[name]]
             if changed:
                 raise ValueError(f"bits of {' and '.join(changed)} changed on disk")
@@ -364,7 +382,7 @@ class Checkpoints:
         """The JSON beside the arrays."""
 
         def read() -> dict[str, Any]:
-            saved = self._checkpointer.checkpointables_metadata(step).custom_metadata
+            saved = ocp.checkpointables_metadata(self._folder(step)).custom_metadata
             about = {name: saved[name] for name in ("run", "arrays")}
             if saved["digest"] != _text_digest(about):
                 raise ValueError("bits of its metadata changed on disk")

@@ -133,14 +133,12 @@ def _bring_from_mirror(run: Run, checkpoints: Checkpoints, mirror: Mirror) -> No
             break
         except checkpoint.DamagedCheckpoint as error:
             print(f"warning: {error}", flush=True)
-    copies.close()
     if max(steps) <= max(checkpoints.steps, default=-1):
         return
     if jax.process_index() == 0:
         print(f"restoring {run.workdir} from {mirror.root}", flush=True)
         mirror.bring_home()
     multihost_utils.sync_global_devices("mirror brought home")
-    checkpoints.reload()
 
 
 def initial_params(run: Run) -> Params:

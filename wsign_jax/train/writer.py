@@ -42,8 +42,8 @@ class MetricsWriter:
                 _keep_until(path, step)
             self._lines = path.open("a", encoding="utf-8")
             # tensorboardX's SummaryWriter writes on a thread, and a killed process loses what waits
-            # there: these go straight to the file. The process in its name: two within a second.
-            self._events = EventsWriter(str(board / "events"), f".{os.getpid()}")
+            # there: these go straight to the file, whose name would do for one start a second.
+            self._events = EventsWriter(str(board / "events"), f".{time.time_ns()}")
             again = SessionLog(status=SessionLog.START)
             self._events.write_event(Event(wall_time=time.time(), step=step + 1, session_log=again))
 

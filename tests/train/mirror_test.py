@@ -1,0 +1,141 @@
+import os
+import pathlib
+import shutil
+
+import pytest
+
+from wsign_jax.train import mirror as mirror_lib
+
+
+def make_home(workdir, *steps):
+    """A workdir with checkpoints that are folders of one file, and logs."""
+    for step in steps:
+        folder = workdir / "checkpoints" / str(step)
+        folder.mkdir(parents=True)
+        (folder / "params").write_text(f"weights of {step}")
+    (workdir / "tensorboard").mkdir(exist_ok=True)
+    (workdir / "tensorboard" / "events.out").write_text("curves")
+    (workdir / "metrics.jsonl").write_text(f"{steps}\n")
+
+
+def steps(root):
+    return sorted(int(path.name) for path in (root / "checkpoints").iterdir())
+
+
+@pytest.fixture
+def warnings():
+    return []
+
+
+@pytest.fixture
+def places(tmp_path):
+    make_home(tmp_path / "home", 1, 2)
+    return tmp_path / "home", tmp_path / "mirror"
+
+
+def update(root, home, warnings):
+    mirror = mirror_lib.Mirror(root, home, warnings.append)
+    mirror.update()
+    mirror.close()
+
+
+def test_it_becomes_like_home_and_is_pruned_like_home(places, warnings):
+    home, root = places
+    update(root, home, warnings)
+    assert steps(root) == [1, 2]
+    assert (root / "checkpoints" / "2" / "params").read_text() == "weights of 2"
+    assert (root / "metrics.jsonl").read_text() == (home / "metrics.jsonl").read_text()
+    assert (root / "tensorboard" / "events.out").read_text() == "curves"
+    shutil.rmtree(home / "checkpoints" / "1")
+    make_home(home, 3)
+    update(root, home, warnings)
+    assert steps(root) == [2, 3]
+    assert not warnings
+    assert {path.name for path in root.iterdir()} == {"checkpoints", "metrics.jsonl", "tensorboard"}
+
+
+def test_an_empty_home_is_filled_from_it(places, tmp_path, warnings):
+    home, root = places
+    update(root, home, warnings)
+    fresh = tmp_path / "fresh" / "work"
+    mirror = mirror_lib.Mirror(root, fresh, warnings.append)
+    assert mirror.steps == [1, 2]
+    mirror.bring_home()
+    assert steps(fresh) == [1, 2]
+    assert (fresh / "metrics.jsonl").exists() and (fresh / "tensorboard" / "events.out").exists()
+
+
+def test_what_a_killed_copy_left_is_not_seen_and_goes(places, warnings):
+    home, root = places
+    (root / ".arriving" / "half").mkdir(parents=True)
+    (root / ".leaving_7" / "half").mkdir(parents=True)
+    mirror = mirror_lib.Mirror(root, home, warnings.append)
+    assert mirror.steps == []
+    mirror.update()
+    mirror.close()
+    assert steps(root) == [1, 2]
+    assert not list(root.glob(".*"))
+
+
+def test_a_checkpoint_appears_only_when_it_is_whole(places, warnings, monkeypatch):
+    home, root = places
+    rename = mirror_lib.pathlib.Path.rename
+    seen = []
+
+    def watched(path, target):
+        if target.parent.name == "checkpoints":
+            seen.append((target.exists(), (path / "params").read_text()))
+        return rename(path, target)
+
+    monkeypatch.setattr(mirror_lib.pathlib.Path, "rename", watched)
+    update(root, home, warnings)
+    assert seen == [(False, "weights of 2"), (False, "weights of 1")], "the newest first"
+
+
+def test_a_mirror_that_is_not_there_is_a_warning(places, tmp_path, warnings):
+    home, _ = places
+    root = tmp_path / "drive" / "not" / "mounted"
+    update(root, home, warnings)
+    (warning,) = warnings
+    assert warning.startswith(
+        f"warning: config.checkpoint.mirror: {root}: No such file or directory"
+    )
+    assert not (tmp_path / "drive").exists(), "a Drive that is not mounted was made up"
+
+
+def test_a_full_mirror_is_a_warning_and_keeps_what_it_has(places, warnings, monkeypatch):
+    home, root = places
+    update(root, home, warnings)
+    make_home(home, 3)
+
+    def full(source, target):
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(mirror_lib.shutil, "copyfile", full)
+    update(root, home, warnings)
+    (warning,) = warnings
+    assert "No space left on device" in warning and "training goes on" in warning
+    assert steps(root) == [1, 2]
+    assert not list(root.glob(".*"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_mirror_is_a_warning(places, warnings):
+    home, root = places
+    root.mkdir(mode=0o500)
+    update(root, home, warnings)
+    assert "Permission denied" in warnings[0]
+
+
+def test_home_may_delete_a_checkpoint_while_it_is_copied(places, warnings, monkeypatch):
+    home, root = places
+    copyfile = shutil.copyfile
+
+    def deleting(source, target):
+        if pathlib.Path(source).read_text() == "weights of 1":
+            shutil.rmtree(home / "checkpoints" / "1")
+        return copyfile(source, target)
+
+    monkeypatch.setattr(mirror_lib.shutil, "copyfile", deleting)
+    update(root, home, warnings)
+    assert steps(root) == [2] and not warnings

@@ -1,0 +1,133 @@
+"""Real processes, really killed: what they log and train must be what an undisturbed run does."""
+
+import json
+import random
+import signal
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from tests import processes
+from wsign_jax.train.checkpoint import steps_in
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A folder whose runs share compiled programs; it holds an undisturbed run."""
+    folder = tmp_path_factory.mktemp("resume")
+    processes.finish(processes.start(folder / "undisturbed"), folder / "undisturbed")
+    return folder
+
+
+def figures(workdir):
+    """What a run logs, but for what depends on the clock."""
+    clock = {"train/frames_per_second", "checkpoint/stall_seconds"}
+    kept = [{k: v for k, v in line.items() if k not in clock} for line in processes.lines(workdir)]
+    return [line for line in kept if line.keys() > {"stage", "step"}]
+
+
+def weights(workdir):
+    """The last checkpoint's parameters and optimiser state, by orbax alone."""
+    step = steps_in(workdir / "checkpoints")[-1]
+    folder = (workdir / "checkpoints" / str(step)).absolute()
+    with ocp.StandardCheckpointer() as reader:
+        return {name: reader.restore(folder / name) for name in ("params", "training")}
+
+
+def assert_as_undisturbed(workdir):
+    undisturbed = workdir.with_name("undisturbed")
+    ours, theirs = figures(workdir), figures(undisturbed)
+    assert ours == theirs
+    trained = [line for line in theirs if "train/loss" in line]
+    assert [line["step"] for line in trained] == list(range(1, 33))
+    assert {line["stage"] for line in trained} == {"stage1", "stage2"}
+    a, b = weights(workdir), weights(undisturbed)
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+    reports = [json.loads((w / "report_test.json").read_text()) for w in (workdir, undisturbed)]
+    assert reports[0]["wer"] == reports[1]["wer"]
+
+
+def test_a_run_killed_five_times_at_random_steps_ends_the_same(base):
+    workdir = base / "killed"
+    steps = sorted(random.Random(0).sample(range(1, 32), 5))
+    for step in steps:
+        run = processes.start(workdir)
+        processes.wait_until(lambda at=step: processes.last_step(workdir) >= at, run)
+        run.kill()
+        assert run.wait() == -signal.SIGKILL
+    processes.finish(processes.start(workdir), workdir)
+    assert_as_undisturbed(workdir)
+    assert processes.log(workdir).read_text().count("going on from step") >= 4
+
+
+def unfinished(workdir):
+    """Folders of checkpoints that are being written, or were when a run was killed."""
+    folder = workdir / "checkpoints"
+    if not folder.exists():
+        return []
+    return [path for path in folder.iterdir() if not path.name.isdigit()]
+
+
+def test_sigterm_a_kill_while_saving_and_a_damaged_checkpoint_change_nothing(base):
+    workdir = base / "disturbed"
+    run = processes.start(workdir)
+    processes.wait_until(lambda: processes.last_step(workdir) >= 4, run)
+    run.terminate()
+    processes.finish(run, workdir)
+    stopped = steps_in(workdir / "checkpoints")[-1]
+    assert processes.last_step(workdir) == stopped
+    *_, line = processes.log(workdir).read_text().splitlines()
+    assert line.startswith("to go on: python -m wsign_jax.main --config=configs/demo.py")
+    assert f"--workdir={workdir}" in line
+
+    run = processes.start(workdir)
+    processes.wait_until(lambda: bool(unfinished(workdir)), run)
+    run.kill()
+    run.wait()
+    assert unfinished(workdir), "killed too late: nothing was being written any more"
+    saved = steps_in(workdir / "checkpoints")
+
+    run = processes.start(workdir)
+    processes.wait_until(lambda: steps_in(workdir / "checkpoints")[-1] > saved[-1], run)
+    run.kill()
+    run.wait()
+    *_, before, last = steps_in(workdir / "checkpoints")
+    damage(workdir / "checkpoints" / str(last) / "params")
+    processes.finish(processes.start(workdir), workdir)
+    assert f"going on from step {before}\n" in processes.log(workdir).read_text()
+    assert (workdir / "damaged" / str(last)).is_dir()
+    assert not unfinished(workdir)
+    assert_as_undisturbed(workdir)
+
+
+def damage(item):
+    """Changes one bit in the middle of the largest file of a checkpoint's item."""
+    path = max(item.rglob("*"), key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_ctrl_c_saves_and_a_second_one_stops_at_once(base):
+    workdir = base / "interrupted"
+    run = processes.start(workdir)
+    processes.wait_until(lambda: processes.last_step(workdir) >= 1, run)
+    run.send_signal(signal.SIGINT)
+    processes.finish(run, workdir)
+    assert (
+        "SIGINT: saving after this step; Ctrl-C stops at once" in processes.log(workdir).read_text()
+    )
+    assert processes.last_step(workdir) == steps_in(workdir / "checkpoints")[-1] < 32
+
+    run = processes.start(workdir)
+    processes.wait_until(
+        lambda: processes.log(workdir).read_text().count("going on from") == 1, run
+    )
+    run.send_signal(signal.SIGINT)
+    processes.wait_until(lambda: processes.log(workdir).read_text().count("saving after") == 2, run)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(timeout=60) == -signal.SIGINT

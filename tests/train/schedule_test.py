@@ -1,0 +1,90 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from configs import base
+from wsign_jax.train import schedule, state
+from wsign_jax.train.schedule import Due
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """A clock in minutes."""
+    minutes = [0.0]
+    monkeypatch.setattr(schedule.time, "monotonic", lambda: 60 * minutes[0])
+    return minutes
+
+
+def make(signals=None, **settings):
+    config = base.get_config().checkpoint
+    config.update(settings)
+    return schedule.Schedule(config, state.make_mesh(), signals or schedule.Signals())
+
+
+def test_saves_are_due_by_steps():
+    due = make(every_steps=3)
+    assert [due(step) for step in range(1, 7)] == [Due.NOTHING, Due.NOTHING, Due.SAVE] * 2
+
+
+def test_saves_are_due_by_minutes_since_the_last(now):
+    due = make(every_minutes=5.0)
+    now[0] = 4.9
+    assert due(1) is Due.NOTHING
+    now[0] = 5.1
+    assert due(2) is due(3) is Due.SAVE, "due until it is done"
+    due.saved()
+    assert due(4) is Due.NOTHING
+    now[0] = 10.2
+    assert due(5) is Due.SAVE
+
+
+def test_the_defaults_lose_at_most_five_minutes():
+    assert base.get_config().checkpoint.every_minutes < 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_asks_to_stop(number, capfd):
+    before = signal.getsignal(number)
+    with schedule.Signals() as signals:
+        due = make(signals, every_steps=1)
+        assert due(1) is Due.SAVE
+        os.kill(os.getpid(), number)
+        assert due(2) is Due.STOP
+        assert signals.caught == number.name
+        # What a second one meets is the kernel's own way: an end at once.
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    assert signal.getsignal(number) is before
+    assert f"{number.name}: saving after this step" in capfd.readouterr().err
+
+
+def test_a_second_sigterm_is_the_same_wish():
+    with schedule.Signals() as signals:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.caught == "SIGTERM"
+
+
+def test_off_the_main_thread_signals_are_left_alone():
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def run():
+        with schedule.Signals():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_several_processes_act_on_a_wish_one_step_later(monkeypatch, now):
+    monkeypatch.setattr(schedule.jax, "process_count", lambda: 2)
+    due = make(every_minutes=5.0)
+    now[0] = 6.0
+    assert due(1) is Due.NOTHING, "the others have not heard of it"
+    assert due(2) is Due.SAVE
+    due.saved()
+    assert due(3) is due(4) is Due.NOTHING, "granted once"
