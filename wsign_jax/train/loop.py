@@ -186,6 +186,7 @@ class Trainer:
         self, stage: Stage, step: int, batch: pipeline.Batch, loss: float
     ) -> DivergedError:
         ids = [self.run.train.ids[example] for example in batch.example if example >= 0]
+        self.checkpoints.wait()
         saved = self.checkpoints.latest_step
         left = "none" if saved is None else str(self.checkpoints.path(saved))
         return DivergedError(
