@@ -110,6 +110,19 @@ def test_a_value_out_of_range_is_named(field, value, message):
         config_lib.check(config)
 
 
+def test_fields_that_do_not_go_together_are_named():
+    config = base.get_config()
+    config.restart, config.mode = True, "evaluate"
+    with pytest.raises(WSignError, match=r"config.restart starts a training over"):
+        config_lib.check(config)
+    config = base.get_config()
+    config.eval.average = 3
+    with pytest.raises(
+        WSignError, match=r"config.eval.average is 3, but only config.checkpoint.keep=2"
+    ):
+        config_lib.check(config)
+
+
 def test_differences_name_what_decides_the_numbers_and_let_the_rest_go():
     before, after = base.get_config(), base.get_config()
     after.model.size = "tiny"

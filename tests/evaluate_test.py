@@ -59,6 +59,22 @@ def test_evaluation_does_not_depend_on_batches_or_buckets(run):
     assert reports[0] == reports[1] == reports[2]
 
 
+def test_the_mean_of_the_last_checkpoints_is_evaluated(run, tmp_path, capsys):
+    _, _, config = run
+    config = config.copy_and_resolve_references()
+    config.checkpoint.every_steps = 1
+    config.eval.average = 2
+    work = tmp_path / "work"
+    with jax.numpy_dtype_promotion("standard"):
+        loop.train(config, work)
+    evaluate.evaluate(config, work)
+    report = json.loads((work / "report_test.json").read_text())
+    assert report["checkpoint"] == f"{work / 'checkpoints' / '1'}, {work / 'checkpoints' / '2'}"
+    config.mode, config.eval.average = "evaluate", 3
+    evaluate.evaluate(config, work)
+    assert "the last stage has only 2 checkpoints" in capsys.readouterr().out
+
+
 def test_only_the_evaluated_split_is_read(run, tmp_path):
     root, workdir, config = run
     partial = tmp_path / "data"

@@ -47,6 +47,13 @@ def test_a_mistake_in_the_call_is_answered_in_one_line(flags, message):
     assert "\n" not in str(error.value)
 
 
+def test_flags_that_come_later_override():
+    config, workdir = parse(DEMO, "--config.restart=True", "--workdir=a", "--workdir=a/restart_1")
+    assert config.restart and workdir == pathlib.Path("a/restart_1")
+    config, _ = parse(DEMO, "--config.restart=True", "--config.restart=False")
+    assert not config.restart
+
+
 def run(capsys, *flags):
     """Exit status and stderr of the command."""
     with pytest.raises(SystemExit) as stop:

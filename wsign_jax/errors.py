@@ -26,7 +26,8 @@ def exit_on_user_error() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, WSignError) else 1)
     except OSError as error:
-        if error.filename is None:
+        if error.strerror is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr, flush=True)
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{error.strerror}", file=sys.stderr, flush=True)
         sys.exit(2)

@@ -161,6 +161,39 @@ def test_changed_training_data_is_refused(finished, tmp_path):
         loop.train(two_stages(changed), workdir)
 
 
+def test_a_mirror_of_another_run_is_refused_and_left_alone(finished, tmp_path):
+    root, workdir, _ = finished
+    config = two_stages(root)
+    config.training.seed, config.checkpoint.mirror = 7, str(tmp_path / "mirror")
+    shutil.copytree(workdir, tmp_path / "mirror")
+    before = sorted((tmp_path / "mirror").rglob("*"))
+    with pytest.raises(
+        WSignError, match=r"mirror/checkpoints/.* belongs to a run with other settings"
+    ):
+        loop.train(config, tmp_path / "work")
+    assert sorted((tmp_path / "mirror").rglob("*")) == before
+    assert not (tmp_path / "work" / "checkpoints").exists()
+
+
+def test_starting_over_leaves_what_is_there_alone(finished, tmp_path, capsys):
+    root, workdir, _ = finished
+    work = tmp_path / "work"
+    shutil.copytree(workdir, work)
+    config = two_stages(root)
+    assert start.over(config, work) == [f"--workdir={work / 'restart_1'}", "--config.restart=False"]
+    config.checkpoint.mirror = "/drive/run"
+    flags = start.over(config, work)
+    assert flags[0] == f"--workdir={work / 'restart_2'}"
+    assert flags[2] == "--config.checkpoint.mirror=/drive/run_restart_2"
+    assert "starting over in" in capsys.readouterr().out
+    assert figures(work) == figures(workdir)
+    # The run of the stage before is looked for beside the run, not beside the sub-folder.
+    shutil.copytree(workdir, tmp_path / "stage1")
+    config.init_from, config.stages = "auto", ("stage2",)
+    initial_params(config, work / "restart_1")
+    assert str(tmp_path / "stage1") in started_from(capsys)
+
+
 def started_from(capsys):
     return re.search(r"starting from (.*)", capsys.readouterr().out)[1]
 

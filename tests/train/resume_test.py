@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 
 import jax
@@ -72,9 +73,11 @@ def unfinished(workdir):
     return [path for path in folder.iterdir() if not path.name.isdigit()]
 
 
-def test_sigterm_a_kill_while_saving_and_a_damaged_checkpoint_change_nothing(base):
+def test_sigterm_a_lost_machine_a_kill_while_saving_and_damage_change_nothing(base):
     workdir = base / "disturbed"
-    run = processes.start(workdir)
+    mirror = base / "mirror"
+    flag = f"--config.checkpoint.mirror={mirror}"
+    run = processes.start(workdir, flag)
     processes.wait_until(lambda: processes.last_step(workdir) >= 4, run)
     run.terminate()
     processes.finish(run, workdir)
@@ -84,23 +87,30 @@ def test_sigterm_a_kill_while_saving_and_a_damaged_checkpoint_change_nothing(bas
     assert line.startswith("to go on: python -m wsign_jax.main --config=configs/demo.py")
     assert f"--workdir={workdir}" in line
 
-    run = processes.start(workdir)
+    # The next machine has only the mirror.
+    assert steps_in(mirror / "checkpoints") == steps_in(workdir / "checkpoints")
+    shutil.rmtree(workdir)
+    run = processes.start(workdir, flag)
+    processes.wait_until(lambda: processes.last_step(workdir) > stopped, run)
+    assert f"restoring {workdir} from {mirror}" in processes.log(workdir).read_text()
+
     processes.wait_until(lambda: bool(unfinished(workdir)), run)
     run.kill()
     run.wait()
     assert unfinished(workdir), "killed too late: nothing was being written any more"
     saved = steps_in(workdir / "checkpoints")
 
-    run = processes.start(workdir)
+    run = processes.start(workdir, flag)
     processes.wait_until(lambda: steps_in(workdir / "checkpoints")[-1] > saved[-1], run)
     run.kill()
     run.wait()
     *_, before, last = steps_in(workdir / "checkpoints")
     damage(workdir / "checkpoints" / str(last) / "params")
-    processes.finish(processes.start(workdir), workdir)
+    processes.finish(processes.start(workdir, flag), workdir)
     assert f"going on from step {before}\n" in processes.log(workdir).read_text()
     assert (workdir / "damaged" / str(last)).is_dir()
     assert not unfinished(workdir)
+    assert steps_in(mirror / "checkpoints") == steps_in(workdir / "checkpoints")
     assert_as_undisturbed(workdir)
 
 

@@ -9,6 +9,7 @@
 
 import concurrent.futures
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -97,7 +98,10 @@ def write_example(
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")
         with partial.open("wb") as file:
-            np.save(file, array)
+            # Through memory: numpy's own error about a full disk does not say that it is one.
+            memory = io.BytesIO()
+            np.save(memory, array)
+            file.write(memory.getbuffer())
         os.replace(partial, path)
     if segments is not None:
         rows = (f"{g},{s:.3f},{e:.3f}" for g, (s, e) in zip(labels, segments, strict=True))

@@ -16,6 +16,7 @@ import gc
 import json
 import os
 import pathlib
+import re
 import time
 import warnings
 import zlib
@@ -335,7 +336,8 @@ class Checkpoints:
             self.wait()
         finally:
             if "_checkpointer" in self.__dict__:
-                self._checkpointer.close()
+                with contextlib.suppress(Exception):  # what wait() has reported, once more
+                    self._checkpointer.close()
 
     def _folder(self, step: int) -> pathlib.Path:
         return self.path(step).absolute()  # orbax takes no other
@@ -410,6 +412,10 @@ class Checkpoints:
 
 
 def _reason(error: Exception) -> str:
+    """What an error of orbax's comes down to, in one short line."""
+    system = re.search(r"([^:]+) \[os_error_code", str(error))
+    if system:
+        return system[1].strip()
     text = str(error).splitlines()[0][:200] if str(error) else ""
     return f"{type(error).__name__}: {text}"
 
