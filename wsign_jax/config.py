@@ -75,6 +75,7 @@ _CHECKS: dict[str, _Check] = {
     "training.label_smoothing": _BELOW_ONE,
     "training.max_steps": _from_to(0),
     "training.precision": _one_of(*PRECISIONS),
+    "training.loss_scale": _from_to(1, 2**24),
     "training.ema": _BELOW_ONE,
     "checkpoint.every_steps": _from_to(1),
     "checkpoint.every_minutes": _POSITIVE,

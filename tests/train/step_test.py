@@ -37,7 +37,7 @@ def settings(lr=1e-2, alpha=0.3, chunk=2**30):
     )
 
 
-def start(rules, precision="float32", ema=0.0, hybrid=True):
+def start(rules, precision="float32", ema=0.0, hybrid=True, loss_scale=2.0**15):
     labels = stages.label_parameters(SHAPES, rules, "stage2")
     params = whisper_sign.init(small_config().model, V, seed=0)
     tx = stages.make_optimizer(labels, settings(), 1.0)
@@ -45,7 +45,8 @@ def start(rules, precision="float32", ema=0.0, hybrid=True):
     training = small_config().training
     training.ema = ema
     step = step_lib.make_train_step(graph, labels, training, hybrid=hybrid)
-    return step, state.create(params, tx, 0, ema > 0, precision == "float16"), labels
+    scale = loss_scale if precision == "float16" else None
+    return step, state.create(params, tx, 0, ema=ema > 0, loss_scale=scale), labels
 
 
 @pytest.mark.usefixtures("standard_promotion")
@@ -133,22 +134,40 @@ def test_the_moving_average_trails_the_weights():
 
 
 @pytest.mark.usefixtures("standard_promotion")
-def test_float16_halves_its_scale_on_overflow_and_skips_the_step():
-    step, train_state, _ = start(((".*", "train"),), precision="float16")
+def test_float16_halves_its_scale_on_overflow_skips_the_step_and_counts_it():
+    step, train_state, _ = start(((".*", "train"),), precision="float16", ema=0.9)
     train_state, metrics = step(train_state, make_batch(), settings())
-    assert float(metrics["overflow"]) == 0.0 and float(metrics["loss_scale"]) == 2.0**15
+    assert int(metrics["skipped_steps"]) == 0 and float(metrics["loss_scale"]) == 2.0**15
     broken = make_batch()._replace(features=make_batch().features * 1e6)
     before = jax.device_get(train_state)
-    train_state, metrics = step(train_state, broken, settings())
-    assert float(metrics["overflow"]) == 1.0 and float(metrics["loss_scale"]) == 2.0**14
-    assert bool(metrics["finite"]), "a skipped step is no divergence"
-    assert int(train_state.step) == 2
+    for skipped in (1, 2):
+        train_state, metrics = step(train_state, broken, settings())
+        assert int(metrics["skipped_steps"]) == int(train_state.loss_scale.skipped) == skipped
+        assert float(metrics["loss_scale"]) == 2.0 ** (15 - skipped)
+        assert bool(metrics["finite"]), "a skipped step is no divergence"
+    assert int(train_state.step) == 3
+    kept = jax.device_get(train_state)
     for old, new in zip(
-        jax.tree.leaves((before.params, before.opt_state)),
-        jax.tree.leaves((train_state.params, train_state.opt_state)),
+        jax.tree.leaves((before.params, before.opt_state, before.ema)),
+        jax.tree.leaves((kept.params, kept.opt_state, kept.ema)),
         strict=True,
     ):
         np.testing.assert_array_equal(old, new)
+    train_state, metrics = step(train_state, make_batch(), settings())
+    assert int(metrics["skipped_steps"]) == 2 and float(metrics["loss_scale"]) == 2.0**13
+    moved = train_state.params["ctc_head"]["kernel"] != kept.params["ctc_head"]["kernel"]
+    assert moved.any(), "the step after goes on"
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_loss_scale_too_high_to_begin_with_comes_down_until_steps_count():
+    step, train_state, _ = start(((".*", "train"),), precision="float16", loss_scale=2.0**24)
+    skipped = []
+    for _ in range(14):
+        train_state, metrics = step(train_state, make_batch(), settings())
+        skipped.append(int(metrics["skipped_steps"]))
+        assert float(metrics["loss_scale"]) == 2.0 ** (24 - skipped[-1])
+    assert skipped[0] == 1 and skipped[-1] == skipped[-2] < 14
 
 
 def test_without_rngs_there_is_no_dropout():

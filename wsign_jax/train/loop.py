@@ -123,7 +123,11 @@ class Trainer:
         training = self.config.training
         tx = stages.make_optimizer(stage.labels, stages.StepSettings(), training.grad_clip)
         state = train_state.create(
-            params, tx, step, training.ema > 0, training.precision == "float16"
+            params,
+            tx,
+            step,
+            ema=training.ema > 0,
+            loss_scale=training.loss_scale if training.precision == "float16" else None,
         )
         return jax.device_put(state, train_state.replicated(self.run.network.mesh))
 

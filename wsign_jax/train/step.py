@@ -118,7 +118,7 @@ def make_train_step(
             next_scale = _next_scale(loss_scale, finite)
             new = _keep_if(finite, new, state).replace(loss_scale=next_scale)
             metrics["loss_scale"] = next_scale.scale
-            metrics["overflow"] = jnp.where(finite, 0.0, 1.0)
+            metrics["skipped_steps"] = next_scale.skipped
         # A finite loss may still have sent an infinite gradient: look at what is left of the weights.
         sums = [jnp.sum(p) for p in stages.trained(new.params, labels)]
         # A loss that overflows in float16 only lowers the scale, until there is nothing to lower.
@@ -137,9 +137,10 @@ def _keep_if(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:
 
 
 def _next_scale(loss_scale: LossScale, finite: jax.Array) -> LossScale:
-    """Halves the scale on overflow and doubles it after a long quiet."""
+    """Halves the scale on overflow, which it counts, and doubles it after a long quiet."""
     good_steps = jnp.where(finite, loss_scale.good_steps + 1, 0)
     grow = good_steps >= _GROW_AFTER
     grown = jnp.where(grow, jnp.minimum(loss_scale.scale * 2.0, _LARGEST_SCALE), loss_scale.scale)
     scale = jnp.where(finite, grown, jnp.maximum(loss_scale.scale * 0.5, 1.0))
-    return LossScale(scale, jnp.where(grow, 0, good_steps))
+    skipped = loss_scale.skipped + jnp.where(finite, 0, 1)
+    return LossScale(scale, jnp.where(grow, 0, good_steps), skipped)
