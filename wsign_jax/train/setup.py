@@ -84,16 +84,22 @@ def read_split(config: ConfigDict, root: pathlib.Path, name: str, vocab_size: in
     return layout.read_split(root, name, rules, config.data.on_bad, config.data.aspect)
 
 
-def process_rows(batch_size: int, field: str) -> slice:
+def process_rows(batch_size: int, field: str, parts: int = 1) -> slice:
     """The rows of every global batch that this process reads.
 
+    Args:
+        batch_size: rows of a global batch.
+        field: of the config, for messages.
+        parts: that a batch is worked through in, each spread over all devices.
+
     Raises:
-        WSignError: the devices do not divide the batch.
+        WSignError: the devices and the parts do not divide the batch.
     """
-    if batch_size % jax.device_count():
+    devices = jax.device_count()
+    if batch_size % (devices * parts):
+        of_parts = f" x {parts} (config.training.accumulate)" if parts > 1 else ""
         raise WSignError(
-            f"config.{field} is {batch_size}; it must be a multiple of the "
-            f"{jax.device_count()} devices"
+            f"config.{field} is {batch_size}; it must be a multiple of {devices} (devices){of_parts}"
         )
     own = batch_size // jax.process_count()
     return slice(jax.process_index() * own, (jax.process_index() + 1) * own)
@@ -220,7 +226,7 @@ def _plan_stage(
             ends.append(len(plans))
     plans = plans[: config.training.max_steps or None]
     longest = max(len(labels) for labels in split.labels)
-    rows = process_rows(stage.batch_size, f"{name}.batch_size")
+    rows = process_rows(stage.batch_size, f"{name}.batch_size", config.training.accumulate)
     return Stage(
         number=number,
         name=name,
