@@ -1,23 +1,32 @@
-"""python tools/describe.py --config=configs/stage2.py [--config.FIELD=VALUE ...]
+"""python tools/describe.py --config=configs/stage2.py [--memory] [--config.FIELD=VALUE ...]
 
 Prints every parameter group of a config's model with shapes and counts, and what each stage trains.
 Where `model.vocab_size` is 0, the size of the vocabulary comes from the data set's label_map.json.
+
+--memory prints instead what training needs of each device's memory, bucket by bucket, and what to change
+where that is too much: --gigabytes=16 is what a device has, --devices=N how many there are (as many as
+here). Buckets are the data set's own; where there is none, lengths up to data.max_seq_length.
 """
 
+import argparse
 import itertools
 import math
 import pathlib
 import re
 import sys
 
+import jax
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
+from wsign_jax.data.buckets import MULTIPLE
 from wsign_jax.data.vocab import read_vocabulary
-from wsign_jax.errors import exit_on_user_error
+from wsign_jax.errors import WSignError, exit_on_user_error
 from wsign_jax.main import parse
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import stages
+from wsign_jax.train import memory, setup, stages
+
+_GLOSSES = 32  # in the longest sentence, where there is no data set to tell
 
 
 def group_of(path: str) -> str:
@@ -43,18 +52,52 @@ def describe(config: ConfigDict, vocab_size: int) -> None:
         print(f"{name}\n{stages.training_table(shapes, labels)}")
 
 
+def buckets(config: ConfigDict, root: pathlib.Path, vocab_size: int) -> tuple[list[int], int]:
+    """The padded lengths that training will have, and how many glosses its longest label."""
+    if root.is_dir():
+        split = setup.read_split(config, root, "train", vocab_size)
+        return list(setup.plan_training(config, split).buckets), max(map(len, split.labels))
+    print(f"no data set in {root}: lengths and {_GLOSSES} glosses a sentence are assumed")
+    longest = -(-config.data.max_seq_length // MULTIPLE)
+    count = min(config.data.max_buckets, longest)
+    return [-(-longest * (n + 1) // count) * MULTIPLE for n in range(count)], _GLOSSES
+
+
+def own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The flags of this tool, and the rest."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--gigabytes", type=float, default=16.0)
+    parser.add_argument("--devices", type=int, default=jax.device_count())
+    try:
+        own, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise WSignError(f"in the command line: {error}") from None
+    if not own.gigabytes > 0 or own.devices < 1:
+        raise WSignError("in the command line: --gigabytes must be over 0, --devices at least 1")
+    return own, rest
+
+
 def main() -> None:
     """The command."""
     if "--help" in sys.argv:
         print(__doc__)
         return
     with exit_on_user_error():
-        config, _ = parse(sys.argv)
+        own, rest = own_flags(sys.argv)
+        config, workdir = parse(rest)
         config_lib.check(config)
+        root = pathlib.Path(config.data.dir) if config.data.dir else workdir / "data"
         vocab_size = config.model.vocab_size
         if not vocab_size and config.data.dir:
-            vocab_size = len(read_vocabulary(pathlib.Path(config.data.dir)))
-        describe(config, vocab_size or config.data.synthetic.glosses + 1)
+            vocab_size = len(read_vocabulary(root))
+        vocab_size = vocab_size or config.data.synthetic.glosses + 1
+        if own.memory:
+            lengths, glosses = buckets(config, root, vocab_size)
+            estimator = memory.Estimator(config, vocab_size, glosses, own.devices)
+            print(memory.report(estimator, lengths, own.gigabytes))
+        else:
+            describe(config, vocab_size)
 
 
 if __name__ == "__main__":
