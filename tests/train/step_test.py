@@ -1,3 +1,8 @@
+import os
+import pathlib
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +16,7 @@ from wsign_jax.model import whisper_sign
 from wsign_jax.train import stages, state
 from wsign_jax.train import step as step_lib
 
+ROOT = pathlib.Path(__file__).parents[2]
 V = 7
 GRAPH, SHAPES = whisper_sign.build(small_config().model, V)
 
@@ -158,6 +164,32 @@ def test_every_part_of_a_batch_has_its_own_rows_and_dropout():
     assert (sums["draw"] > 0).all(), "a row was left out"
     assert len(set(sums["draw"].tolist())) == 3
     assert float(sums["shares"]) == pytest.approx(1.0)
+
+
+def test_rows_that_are_spread_over_devices_stay_where_they_are():
+    code = """if True:
+        import jax, re
+        from tests.train.step_test import make_batch, step_lib
+        from wsign_jax.train import state
+
+        def gradients(part, key, share):
+            return {"sum": part.features.sum() * share}, {}
+
+        batch = state.put_batch(make_batch(rows=8), state.make_mesh())
+        run = jax.jit(lambda batch, key: step_lib._over_parts(gradients, batch, key, 2))
+        compiled = run.lower(batch, jax.random.key(0)).compile().as_text()
+        print(sorted(set(re.findall(r"\\b(all-[a-z]+|collective-[a-z]+)\\(", compiled))))
+    """
+    four = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=four,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "['all-reduce']", done.stderr
 
 
 @pytest.mark.usefixtures("standard_promotion")
