@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs import t4, tpu
 from tests.conftest import small_config
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
@@ -91,6 +92,14 @@ def test_the_report_says_what_does_not_fit_and_what_would():
     assert of_config.fits(T, parts, False, budget)
     assert not of_config.fits(T, parts // 2, False, budget)
     assert "nothing makes it fit" in memory.report(of_config, (64, T), 0.001)
+
+
+@pytest.mark.parametrize(("module", "devices"), [(t4, 1), (tpu, 8)])
+def test_the_configs_for_accelerators_fit_with_room_to_spare(module, devices):
+    config = module.get_config()
+    of_config = memory.Estimator(config, 1296, 32, devices)
+    training, longest = config.training, 1504
+    assert of_config.fits(longest, training.accumulate, training.remat, budget=8e9)
 
 
 def test_a_batch_that_does_not_divide_is_an_error():
