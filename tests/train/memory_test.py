@@ -42,7 +42,7 @@ def test_the_estimate_is_near_what_xla_plans():
     step = step_lib.make_train_step(graph, labels, config.training, hybrid=True)
     settings = stages.StepSettings(*map(np.float32, (1, 1, 0.3)), np.int32(1), np.int32(1))
     planned = step.lower(begun, memory._batch(8, T, U), settings).compile().memory_analysis()
-    estimated = activations(config) + estimator(config).fixed("stage2", parts=1).gradients
+    estimated = activations(config) + estimator(config).fixed("stage2").gradients
     assert 0.8 < estimated / planned.temp_size_in_bytes < 1.25
 
 
@@ -68,19 +68,22 @@ def test_the_state_is_counted_as_the_stage_needs_it():
     warm_up = sum(v for path, v in sizes.items() if path.startswith(("frontend/", "ctc_head/")))
     counters = 64  # bytes that the optimiser's step counts may take
     for stage, trained in (("stage1", warm_up), ("stage2", whole)):
-        fixed = estimator(config).fixed(stage, parts=1)
+        fixed = estimator(config).fixed(stage)
         assert (fixed.parameters, fixed.ema, fixed.gradients) == (whole, whole, trained)
         assert 2 * trained <= fixed.optimizer <= 2 * trained + counters
-        assert estimator(config).fixed(stage, parts=4).gradients == 2 * trained
+        for parts, batch_size in ((1, 8), (2, 8), (1, 1)):
+            config[stage].batch_size = batch_size
+            of_config = estimator(config)
+            activations = of_config.activations(stage, 16, parts, False)
+            state = fixed.parameters + fixed.optimizer + fixed.ema
+            backward = activations + min(parts, 2) * trained
+            assert of_config.total(stage, 16, parts, False) == state + max(backward, 2 * trained)
 
 
 def test_the_report_says_what_does_not_fit_and_what_would():
     config = two_stages()
     of_config = estimator(config)
-    longest = max(
-        of_config.fixed(name, 1).total + of_config.activations(name, T, 1, False)
-        for name in config.stages
-    )
+    longest = max(of_config.total(name, T, 1, False) for name in config.stages)
     ample, scarce = (longest / memory._USABLE / memory._GB * share for share in (1.01, 0.7))
     assert memory.report(of_config, (64, T), ample).endswith("all of it fits")
     lines = memory.report(of_config, (64, T), scarce).splitlines()

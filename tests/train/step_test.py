@@ -136,6 +136,7 @@ def test_a_batch_in_parts_gives_the_same_losses_and_gradients(hybrid):
     results = []
     for parts in (1, 2, 4):
         config.training.accumulate = parts
+        config.training.remat = parts == 4
         step = step_lib.make_train_step(graph, labels, config.training, hybrid=hybrid)
         params = whisper_sign.init(config.model, V, seed=0)
         tx = stages.make_optimizer(labels, settings(), 1.0)

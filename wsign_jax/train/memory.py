@@ -37,11 +37,6 @@ class Fixed:
     optimizer: int
     ema: int
 
-    @property
-    def total(self) -> int:
-        """The sum."""
-        return self.parameters + self.gradients + self.optimizer + self.ema
-
 
 class Estimator:
     """Estimates for the stages of one config.
@@ -69,13 +64,8 @@ class Estimator:
             self._labels[name] = stages.label_parameters(self._shapes, config[name].rules, name)
         self._traced: dict[Any, tuple[int, ...]] = {}
 
-    def fixed(self, stage: str, parts: int) -> Fixed:
-        """The state of a stage and its gradients.
-
-        Args:
-            stage: its name.
-            parts: that a batch is worked through in; several need the sum of gradients beside their own.
-        """
+    def fixed(self, stage: str) -> Fixed:
+        """The state of a stage and its gradients."""
         labels, training = self._labels[stage], self.config.training
         tx = stages.make_optimizer(labels, stages.StepSettings(), training.grad_clip)
 
@@ -85,7 +75,7 @@ class Estimator:
         state = jax.eval_shape(create, self._shapes)
         return Fixed(
             parameters=_bytes(state.params),
-            gradients=_bytes(stages.trained(self._shapes, labels)) * min(parts, 2),
+            gradients=_bytes(stages.trained(self._shapes, labels)),
             optimizer=_bytes(state.opt_state),
             ema=_bytes(state.ema),
         )
@@ -111,12 +101,17 @@ class Estimator:
         # The next batch arrives while a step works on this one.
         return needed + 2 * _bytes(_batch(rows, frames, self._glosses))
 
+    def total(self, stage: str, frames: int, parts: int, remat: bool) -> int:
+        """Bytes on each device at the height of a step; arguments as of `activations`."""
+        fixed = self.fixed(stage)
+        # Beside the sum of several parts' gradients lie those of the part in hand.
+        backward = fixed.gradients * min(parts, 2) + self.activations(stage, frames, parts, remat)
+        update = 2 * fixed.gradients  # gradients and what the optimiser makes of them
+        return fixed.parameters + fixed.optimizer + fixed.ema + max(backward, update)
+
     def fits(self, frames: int, parts: int, remat: bool, budget: float) -> bool:
         """Whether every stage's batches of this length stay within so many bytes."""
-        return all(
-            self.fixed(name, parts).total + self.activations(name, frames, parts, remat) <= budget
-            for name in self.config.stages
-        )
+        return all(self.total(name, frames, parts, remat) <= budget for name in self.config.stages)
 
     def _kept(self, stage: str, rows: int, frames: int, remat: bool) -> tuple[int, ...]:
         """Bytes of each array that a forward pass keeps for the backward pass, parameters aside."""
@@ -177,12 +172,11 @@ def report(estimator: Estimator, buckets: Sequence[int], gigabytes: float) -> st
     ]
     parts, remat = training.accumulate, training.remat
     for name in estimator.config.stages:
-        fixed, rows = estimator.fixed(name, parts), estimator.config[name].batch_size
-        shares = dataclasses.asdict(fixed)
+        shares, rows = dataclasses.asdict(estimator.fixed(name)), estimator.config[name].batch_size
         lines.append(f"{name}: " + ", ".join(f"{k} {v / _GB:.2f}" for k, v in shares.items()))
         for frames in buckets:
             activations = estimator.activations(name, frames, parts, remat)
-            total = activations + fixed.total
+            total = estimator.total(name, frames, parts, remat)
             lines.append(
                 f"  {rows:>5} x {frames:<5} frames  activations {activations / _GB:6.2f}"
                 f"  in all {total / _GB:6.2f}{'' if total <= budget else '  does not fit'}"
