@@ -240,7 +240,9 @@ def test_float16_halves_its_scale_on_overflow_skips_the_step_and_counts_it():
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_a_loss_scale_too_high_to_begin_with_comes_down_until_steps_count():
-    step, train_state, _ = start(((".*", "train"),), precision="float16", loss_scale=2.0**24)
+    step, train_state, _ = start(
+        ((".*", "train"),), precision="float16", ema=0.9, loss_scale=2.0**24
+    )
     skipped = []
     for _ in range(14):
         train_state, metrics = step(train_state, make_batch(), settings())
