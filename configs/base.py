@@ -107,6 +107,10 @@ def get_config() -> ConfigDict:
     training.label_smoothing = 0.1
     training.max_steps = 0  # of each stage; 0: as its epochs say
     training.precision = "float32"  # bfloat16 (TPU, A100), float16 with loss scaling (T4)
+    training.loss_scale = 2.0**15  # of float16, to begin with; halved at every overflow
+    # These two save memory (see tools/describe.py --memory) and leave batch and loss what they are.
+    training.accumulate = 1  # parts of a batch, worked through one after the other in one step
+    training.remat = False  # compute encoder layers again for the gradient instead of keeping them
     training.ema = 0.0  # decay of a moving average of the weights, which is then evaluated
 
     # A checkpoint is also written after every validation that is the best so far, at the end of a stage,

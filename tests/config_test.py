@@ -46,7 +46,7 @@ def test_every_field_is_read_somewhere():
 
 def test_every_field_with_a_range_is_checked():
     config = base.get_config()
-    free = {"init_from", "data.dir", "data.wrist_place", "stages"}
+    free = {"init_from", "data.dir", "data.wrist_place", "training.remat", "stages"}
     checked = set(config_lib._CHECKS) | free
     for name in leaves(config):
         stage, _, field = name.partition(".")
@@ -93,6 +93,8 @@ def test_the_numbers_of_the_three_stages():
         ("stage2.rules", ((1, "train"),), r"config.stage2.rules is .*; it must be a tuple of"),
         ("data.aspect", float("inf"), "config.data.aspect is inf; it must be from 0 to 100"),
         ("training.precision", "float8", "one of float32, bfloat16, float16"),
+        ("training.loss_scale", 0.5, "config.training.loss_scale is 0.5; it must be from 1 to"),
+        ("training.accumulate", 0, "config.training.accumulate is 0; it must be from 1 to"),
         ("stages", (), "config.stages is empty"),
         ("stages", ("stage4",), "names 'stage4', but there is no config.stage4.epochs"),
         ("stages", ("model", "stage1"), r"there is no config.model.epochs"),
@@ -132,6 +134,7 @@ def test_differences_name_what_decides_the_numbers_and_let_the_rest_go():
     after.data.dir = "elsewhere"
     after.checkpoint.every_minutes = 1.0
     after.eval.split = "val"
+    after.training.accumulate, after.training.remat = 2, True
     found = config_lib.differences(config_lib.as_json(before), config_lib.as_json(after))
     assert found == [
         "config.model.size: was 'base', is 'tiny'",

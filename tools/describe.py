@@ -1,23 +1,46 @@
-"""python tools/describe.py --config=configs/stage2.py [--config.FIELD=VALUE ...]
+"""python tools/describe.py --config=configs/stage2.py [--memory] [--config.FIELD=VALUE ...]
 
 Prints every parameter group of a config's model with shapes and counts, and what each stage trains.
 Where `model.vocab_size` is 0, the size of the vocabulary comes from the data set's label_map.json.
+
+--memory prints instead what training needs of each device's memory, bucket by bucket, and what to change
+where that is too much: --gigabytes=16 is what a device has, --devices=N how many there are (as many as
+here). Buckets are the data set's own; where there is none, lengths up to data.max_seq_length.
+
+The estimate is of a training step; validation needs less. What XLA plans for a step on CPU (temporary
+buffers of `memory_analysis`, jax 0.10.2) was the yardstick, the only one at hand. Gradients and
+activations as estimated, divided by XLA's figure, which holds no batches (jax 0.7.2 plans less: for
+one shape, tiny with four layers, 8 x 256 frames, it was 1.41 there):
+
+    tiny, 16 x 1504 frames, float32 / bfloat16                         1.02 / 0.86
+    base, 16 x 768, float32 / bfloat16 / float16                       1.10 / 0.86 / 0.64
+    base, 16 x 768, float32, accumulate=2; stage 1, 32 x 768           1.15; 0.92
+    tiny, 16 x 1504; base, 16 x 768; both float32 with remat           1.49; 1.60
+
+In low precision XLA on CPU keeps float32 copies for its matrix products, which an accelerator need not.
+And it undoes rematerialisation, which saves nothing on CPU; the last line was compiled without the
+passes that do so (--xla_disable_hlo_passes=cse,optimization-barrier-expander,cse_barrier_expander).
 """
 
+import argparse
 import itertools
 import math
 import pathlib
 import re
 import sys
 
+import jax
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
+from wsign_jax.data.buckets import MULTIPLE
 from wsign_jax.data.vocab import read_vocabulary
-from wsign_jax.errors import exit_on_user_error
+from wsign_jax.errors import WSignError, exit_on_user_error
 from wsign_jax.main import parse
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import stages
+from wsign_jax.train import memory, setup, stages
+
+_GLOSSES = 32  # in the longest sentence, where there is no data set to tell
 
 
 def group_of(path: str) -> str:
@@ -43,18 +66,52 @@ def describe(config: ConfigDict, vocab_size: int) -> None:
         print(f"{name}\n{stages.training_table(shapes, labels)}")
 
 
+def buckets(config: ConfigDict, root: pathlib.Path, vocab_size: int) -> tuple[list[int], int]:
+    """The padded lengths that training will have, and how many glosses its longest label."""
+    if root.is_dir():
+        split = setup.read_split(config, root, "train", vocab_size)
+        return list(setup.plan_training(config, split).buckets), split.max_labels
+    print(f"no data set in {root}: lengths and {_GLOSSES} glosses a sentence are assumed")
+    longest = -(-config.data.max_seq_length // MULTIPLE)
+    count = min(config.data.max_buckets, longest)
+    return [-(-longest * (n + 1) // count) * MULTIPLE for n in range(count)], _GLOSSES
+
+
+def own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The flags of this tool, and the rest."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--gigabytes", type=float, default=16.0)
+    parser.add_argument("--devices", type=int, default=jax.device_count())
+    try:
+        own, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise WSignError(f"in the command line: {error}") from None
+    if not own.gigabytes > 0 or own.devices < 1:
+        raise WSignError("in the command line: --gigabytes must be over 0, --devices at least 1")
+    return own, rest
+
+
 def main() -> None:
     """The command."""
     if "--help" in sys.argv:
         print(__doc__)
         return
     with exit_on_user_error():
-        config, _ = parse(sys.argv)
+        own, rest = own_flags(sys.argv)
+        config, workdir = parse(rest)
         config_lib.check(config)
+        root = pathlib.Path(config.data.dir) if config.data.dir else workdir / "data"
         vocab_size = config.model.vocab_size
         if not vocab_size and config.data.dir:
-            vocab_size = len(read_vocabulary(pathlib.Path(config.data.dir)))
-        describe(config, vocab_size or config.data.synthetic.glosses + 1)
+            vocab_size = len(read_vocabulary(root))
+        vocab_size = vocab_size or config.data.synthetic.glosses + 1
+        if own.memory:
+            lengths, glosses = buckets(config, root, vocab_size)
+            estimator = memory.Estimator(config, vocab_size, glosses, own.devices)
+            print(memory.report(estimator, lengths, own.gigabytes))
+        else:
+            describe(config, vocab_size)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,8 @@ _CHECKS: dict[str, _Check] = {
     "training.label_smoothing": _BELOW_ONE,
     "training.max_steps": _from_to(0),
     "training.precision": _one_of(*PRECISIONS),
+    "training.accumulate": _from_to(1, 65_536),
+    "training.loss_scale": _from_to(1, 2**24),
     "training.ema": _BELOW_ONE,
     "checkpoint.every_steps": _from_to(1),
     "checkpoint.every_minutes": _POSITIVE,
@@ -110,7 +112,8 @@ _STAGE_CHECKS: dict[str, _Check] = {
     ),
 }
 
-# To go on with a run these may differ from what it began with; all else decides its numbers.
+# To go on with a run these may differ from what it began with; all else decides its numbers. What saves
+# memory is among them, because a run may find only at its longest batch that it needs to.
 _FREE_TO_CHANGE = (
     "mode",
     "restart",
@@ -119,6 +122,8 @@ _FREE_TO_CHANGE = (
     "data.threads",
     "data.on_bad",
     "data.synthetic",
+    "training.accumulate",
+    "training.remat",
     "checkpoint",
     "eval",
 )

@@ -1,7 +1,10 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,6 +115,34 @@ def test_the_decoder_sees_only_earlier_glosses():
     b = model.decoder(TOKENS.at[0, 2].set(5), encoded, patches, deterministic=True)
     np.testing.assert_allclose(a[:, :2], b[:, :2], atol=1e-6)
     assert np.abs(a - b)[:, 2:].max() > 1e-3
+
+
+def encoded_sum(params, graph, remat):
+    """A weighted sum of the encoded patches, with dropout."""
+    model = whisper_sign.bind(graph, params)
+    features = jnp.ones((2, 64, 42, 7)) * jnp.arange(64.0)[None, :, None, None]
+    frames = jnp.array([64, 40], jnp.int32)
+    rngs = nnx.Rngs(dropout=3)
+    x, _ = model.encode(features, frames, deterministic=False, rngs=rngs, remat=remat)
+    return jnp.sum(x * jax.random.normal(jax.random.key(4), x.shape))
+
+
+def test_rematerialisation_changes_no_number_and_keeps_less():
+    config = small_config().model
+    config.encoder.num_layers = 2
+    graph, _ = whisper_sign.build(config, V)
+    params = whisper_sign.init(config, V, seed=1)
+    values, kept = [], []
+    for remat in (False, True):
+        loss = functools.partial(encoded_sum, graph=graph, remat=remat)
+        values.append(jax.jit(jax.value_and_grad(loss))(params))
+        residuals = jax.eval_shape(lambda p, loss=loss: jax.vjp(loss, p)[1], params)
+        # Parameters, which are kept in any case, have one or two axes.
+        kept.append(sum(leaf.size for leaf in jax.tree.leaves(residuals) if leaf.ndim > 2))
+    assert all((np.abs(leaf) > 1e-3).any() for leaf in jax.tree.leaves(values[0][1]["frontend"]))
+    for plain, again in zip(*map(jax.tree.leaves, values), strict=True):
+        np.testing.assert_allclose(again, plain, rtol=1e-4, atol=1e-5 * np.abs(plain).max())
+    assert kept[1] < 0.6 * kept[0]
 
 
 @pytest.mark.parametrize("size", whisper_sign.SIZES)

@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 from wsign_jax import main
+from wsign_jax.data import layout
+from wsign_jax.data.buckets import find_buckets
 
 ROOT = pathlib.Path(main.__file__).parents[1]
 
@@ -32,3 +34,36 @@ def test_a_mistake_is_one_line():
     done = describe("--config=configs/base.py", "--config.data.dir=nowhere")
     assert done.returncode == 2
     assert done.stderr.startswith("error: nowhere/label_map.json") and done.stderr.count("\n") == 1
+
+
+def test_memory_is_that_of_the_data_sets_own_buckets(dataset):
+    flags = (
+        f"--config.data.dir={dataset}",
+        "--config.model.size=tiny",
+        "--config.data.max_buckets=2",
+    )
+    done = describe("--config=configs/stage2.py", "--memory", *flags)
+    assert done.returncode == 0, done.stderr
+    split = layout.read_split(dataset, "train", layout.Rules(6, 4, 1500))
+    own = find_buckets(split.frames, 2)
+    assert [int(n) for n in re.findall(r"16 x (\d+) +frames", done.stdout)] == list(own)
+    assert "all of it fits" in done.stdout
+
+
+def test_memory_without_a_data_set_assumes_lengths_and_says_so():
+    flags = ("--config=configs/demo.py", "--workdir=nowhere", "--memory", "--gigabytes=0.01")
+    done = describe(*flags, "--config.stages=('stage1',)")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "no data set in nowhere/data: lengths and 32 glosses a sentence are assumed" in done.stdout
+    )
+    assert re.findall(r"8 x (\d+) +frames", done.stdout) == ["512", "1008", "1504"]
+    assert "nothing makes it fit" in done.stdout
+
+
+def test_a_mistake_in_memorys_flags_is_one_line():
+    for flag in ("--gigabytes=much", "--gigabytes=0", "--devices=0"):
+        done = describe("--config=configs/demo.py", "--memory", flag)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: in the command line: "), done.stderr
+        assert flag.partition("=")[0] in done.stderr and done.stderr.count("\n") == 1

@@ -33,7 +33,7 @@ def make_state(step, ema=False, seed=0):
     labels = stages.label_parameters(params, RULES, "stage1")
     settings = stages.StepSettings()
     tx = stages.make_optimizer(labels, settings, 1.0)
-    return state.create(params, tx, step, ema=ema, scaled=ema)
+    return state.create(params, tx, step, ema=ema, loss_scale=2.0**15 if ema else None)
 
 
 def steps_on_disk(workdir):

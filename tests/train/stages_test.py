@@ -53,6 +53,18 @@ def test_the_default_rules_cover_the_model_as_the_design_says(stage):
         assert label == ("train" if warm_up or stage != "stage1" else "freeze"), path
 
 
+def test_no_gradient_reaches_what_is_frozen():
+    labels = {"encoder": {"kernel": "freeze", "bias": "train"}, "head": {"bias": "train"}}
+
+    def total(params):
+        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(stages.stop_frozen(params, labels)))
+
+    grads = jax.grad(total)(PARAMS)
+    np.testing.assert_array_equal(grads["encoder"]["kernel"], 0.0)
+    np.testing.assert_array_equal(grads["encoder"]["bias"], 1.0)
+    np.testing.assert_array_equal(grads["head"]["bias"], 1.0)
+
+
 def settings(lr=0.1, decay=0.5):
     return stages.StepSettings(*map(np.float32, (lr, decay, 1)), np.int32(1), np.int32(0))
 

@@ -1,3 +1,8 @@
+import os
+import pathlib
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +16,7 @@ from wsign_jax.model import whisper_sign
 from wsign_jax.train import stages, state
 from wsign_jax.train import step as step_lib
 
+ROOT = pathlib.Path(__file__).parents[2]
 V = 7
 GRAPH, SHAPES = whisper_sign.build(small_config().model, V)
 
@@ -37,7 +43,7 @@ def settings(lr=1e-2, alpha=0.3, chunk=2**30):
     )
 
 
-def start(rules, precision="float32", ema=0.0, hybrid=True):
+def start(rules, precision="float32", ema=0.0, hybrid=True, loss_scale=2.0**15):
     labels = stages.label_parameters(SHAPES, rules, "stage2")
     params = whisper_sign.init(small_config().model, V, seed=0)
     tx = stages.make_optimizer(labels, settings(), 1.0)
@@ -45,7 +51,8 @@ def start(rules, precision="float32", ema=0.0, hybrid=True):
     training = small_config().training
     training.ema = ema
     step = step_lib.make_train_step(graph, labels, training, hybrid=hybrid)
-    return step, state.create(params, tx, 0, ema > 0, precision == "float16"), labels
+    scale = loss_scale if precision == "float16" else None
+    return step, state.create(params, tx, 0, ema=ema > 0, loss_scale=scale), labels
 
 
 @pytest.mark.usefixtures("standard_promotion")
@@ -114,6 +121,79 @@ def test_dropout_is_keyed_by_seed_and_step():
 
 
 @pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("hybrid", [True, False])
+def test_a_batch_in_parts_gives_the_same_losses_and_gradients(hybrid):
+    config = small_config()
+    dropouts = (config.model.frontend, config.model.encoder, config.model.decoder)
+    for part in dropouts:
+        part.dropout = 0.0
+    config.model.frontend.spatial_dropout = 0.0
+    graph, _ = whisper_sign.build(config.model, V)
+    labels = stages.label_parameters(SHAPES, ((".*", "train"),), "stage2")
+    whole = make_batch(rows=8, frames=24)
+    # Of two parts one has a single real row, of four parts one has none.
+    whole.frames[[1, 3]] = 0
+    results = []
+    for parts in (1, 2, 4):
+        config.training.accumulate = parts
+        config.training.remat = parts == 4
+        step = step_lib.make_train_step(graph, labels, config.training, hybrid=hybrid)
+        params = whisper_sign.init(config.model, V, seed=0)
+        tx = stages.make_optimizer(labels, settings(), 1.0)
+        begun = state.create(params, tx, 0, ema=False, loss_scale=None)
+        ended, metrics = step(begun, whole, settings())
+        # The optimiser's state holds the clipped gradients and their squares.
+        results.append((jax.device_get(metrics), jax.device_get(ended.opt_state)))
+    for metrics, opt_state in results[1:]:
+        assert metrics.keys() == results[0][0].keys()
+        for name, value in metrics.items():
+            np.testing.assert_allclose(value, results[0][0][name], rtol=1e-5, err_msg=name)
+        for got, expected in zip(
+            jax.tree.leaves(opt_state), jax.tree.leaves(results[0][1]), strict=True
+        ):
+            np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+
+
+def test_every_part_of_a_batch_has_its_own_rows_and_dropout():
+    def gradients(part, key, share):
+        rows = jnp.isin(jnp.arange(12, dtype=jnp.int32), part.example)
+        return {}, {"draw": jnp.where(rows, jax.random.uniform(key), 0.0), "shares": share}
+
+    batch = make_batch(rows=12)._replace(example=np.arange(12, dtype=np.int32))
+    batch = jax.tree.map(jnp.asarray, batch)
+    _, sums = step_lib._over_parts(gradients, batch, jax.random.key(0), 3)
+    assert (sums["draw"] > 0).all(), "a row was left out"
+    assert len(set(sums["draw"].tolist())) == 3
+    assert float(sums["shares"]) == pytest.approx(1.0)
+
+
+def test_rows_that_are_spread_over_devices_stay_where_they_are():
+    code = """if True:
+        import jax, re
+        from tests.train.step_test import make_batch, step_lib
+        from wsign_jax.train import state
+
+        def gradients(part, key, share):
+            return {"sum": part.features.sum() * share}, {}
+
+        batch = state.put_batch(make_batch(rows=8), state.make_mesh())
+        run = jax.jit(lambda batch, key: step_lib._over_parts(gradients, batch, key, 2))
+        compiled = run.lower(batch, jax.random.key(0)).compile().as_text()
+        print(sorted(set(re.findall(r"\\b(all-[a-z]+|collective-[a-z]+)\\(", compiled))))
+    """
+    four = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=four,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "['all-reduce']", done.stderr
+
+
+@pytest.mark.usefixtures("standard_promotion")
 def test_settings_do_not_compile_again():
     step, train_state, _ = start(((".*", "train"),))
     for lr, alpha, chunk in ((1e-3, 0.3, 2**30), (1e-4, 0.5, 2), (0.0, 0.3, 8)):
@@ -133,22 +213,42 @@ def test_the_moving_average_trails_the_weights():
 
 
 @pytest.mark.usefixtures("standard_promotion")
-def test_float16_halves_its_scale_on_overflow_and_skips_the_step():
-    step, train_state, _ = start(((".*", "train"),), precision="float16")
+def test_float16_halves_its_scale_on_overflow_skips_the_step_and_counts_it():
+    step, train_state, _ = start(((".*", "train"),), precision="float16", ema=0.9)
     train_state, metrics = step(train_state, make_batch(), settings())
-    assert float(metrics["overflow"]) == 0.0 and float(metrics["loss_scale"]) == 2.0**15
+    assert int(metrics["skipped_steps"]) == 0 and float(metrics["loss_scale"]) == 2.0**15
     broken = make_batch()._replace(features=make_batch().features * 1e6)
     before = jax.device_get(train_state)
-    train_state, metrics = step(train_state, broken, settings())
-    assert float(metrics["overflow"]) == 1.0 and float(metrics["loss_scale"]) == 2.0**14
-    assert bool(metrics["finite"]), "a skipped step is no divergence"
-    assert int(train_state.step) == 2
+    for skipped in (1, 2):
+        train_state, metrics = step(train_state, broken, settings())
+        assert int(metrics["skipped_steps"]) == int(train_state.loss_scale.skipped) == skipped
+        assert float(metrics["loss_scale"]) == 2.0 ** (15 - skipped)
+        assert bool(metrics["finite"]), "a skipped step is no divergence"
+    assert int(train_state.step) == 3
+    kept = jax.device_get(train_state)
     for old, new in zip(
-        jax.tree.leaves((before.params, before.opt_state)),
-        jax.tree.leaves((train_state.params, train_state.opt_state)),
+        jax.tree.leaves((before.params, before.opt_state, before.ema)),
+        jax.tree.leaves((kept.params, kept.opt_state, kept.ema)),
         strict=True,
     ):
         np.testing.assert_array_equal(old, new)
+    train_state, metrics = step(train_state, make_batch(), settings())
+    assert int(metrics["skipped_steps"]) == 2 and float(metrics["loss_scale"]) == 2.0**13
+    moved = train_state.params["ctc_head"]["kernel"] != kept.params["ctc_head"]["kernel"]
+    assert moved.any(), "the step after goes on"
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_loss_scale_too_high_to_begin_with_comes_down_until_steps_count():
+    step, train_state, _ = start(
+        ((".*", "train"),), precision="float16", ema=0.9, loss_scale=2.0**24
+    )
+    skipped = []
+    for _ in range(14):
+        train_state, metrics = step(train_state, make_batch(), settings())
+        skipped.append(int(metrics["skipped_steps"]))
+        assert float(metrics["loss_scale"]) == 2.0 ** (24 - skipped[-1])
+    assert skipped[0] == 1 and skipped[-1] == skipped[-2] < 14
 
 
 def test_without_rngs_there_is_no_dropout():

@@ -75,8 +75,12 @@ class Encoder(nnx.Module):
         *,
         deterministic: bool,
         rngs: nnx.Rngs | None = None,
+        remat: bool = False,
     ) -> jax.Array:
-        """(B, N, D) embedded patches -> (B, N, D) encoded patches under a (B, 1, N, N) mask."""
+        """(B, N, D) embedded patches -> (B, N, D) encoded patches under a (B, 1, N, N) mask.
+
+        With `remat` the backward pass computes a block again instead of keeping what is inside it.
+        """
         length, width = x.shape[1:]
         angles = None
         if self.positions == "rotary":
@@ -84,6 +88,11 @@ class Encoder(nnx.Module):
             angles = jnp.asarray(cos), jnp.asarray(sin)
         else:
             x = x + jnp.asarray(attention.sinusoids(length, width), x.dtype)[None]
+
+        def run(block: EncoderBlock, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+            return block(x, mask, angles, deterministic=deterministic, rngs=rngs)
+
+        run_block = nnx.remat(run) if remat else run
         for block in self.blocks:
-            x = block(x, mask, angles, deterministic=deterministic, rngs=rngs)
+            x = run_block(block, x, rngs)
         return self.norm(x)

@@ -80,6 +80,7 @@ class WhisperSign(nnx.Module):
         left_context: jax.Array | int = 0,
         deterministic: bool = True,
         rngs: nnx.Rngs | None = None,
+        remat: bool = False,
     ) -> tuple[jax.Array, jax.Array]:
         """Encodes sequences.
 
@@ -90,13 +91,15 @@ class WhisperSign(nnx.Module):
             left_context: L, patches seen before the chunk.
             deterministic: no dropout.
             rngs: with a `dropout` stream where `deterministic` is false.
+            remat: keep only the encoder blocks' inputs for a gradient and compute the rest again.
 
         Returns:
             (B, N, D) encoded patches and (B,) how many of them are valid.
         """
         x, patches = self.frontend(features, frames, deterministic=deterministic, rngs=rngs)
         mask = attention.attention_mask(patches, x.shape[1], chunk, left_context)
-        return self.encoder(x, mask, deterministic=deterministic, rngs=rngs), patches
+        x = self.encoder(x, mask, deterministic=deterministic, rngs=rngs, remat=remat)
+        return x, patches
 
     def ctc_logits(
         self, encoded: jax.Array, *, deterministic: bool = True, rngs: nnx.Rngs | None = None

@@ -86,17 +86,28 @@ def read_split(config: ConfigDict, root: pathlib.Path, name: str, vocab_size: in
     return layout.read_split(root, name, rules, config.data.on_bad, config.data.aspect)
 
 
-def process_rows(batch_size: int, field: str) -> slice:
-    """The rows of every global batch that this process reads.
+def check_rows(batch_size: int, field: str, devices: int, parts: int = 1) -> None:
+    """Checks that a batch can be worked through in equal parts, each spread over all devices.
+
+    Args:
+        batch_size: rows of a global batch.
+        field: of the config, for messages.
+        devices: of all processes.
+        parts: of the batch.
 
     Raises:
-        WSignError: the devices do not divide the batch.
+        WSignError: the devices and the parts do not divide the batch.
     """
-    if batch_size % jax.device_count():
+    if batch_size % (devices * parts):
+        of_parts = f" x {parts} (config.training.accumulate)" if parts > 1 else ""
         raise WSignError(
-            f"config.{field} is {batch_size}; it must be a multiple of the "
-            f"{jax.device_count()} devices"
+            f"config.{field} is {batch_size}; it must be a multiple of {devices} (devices){of_parts}"
         )
+
+
+def process_rows(batch_size: int, field: str, parts: int = 1) -> slice:
+    """The rows of every global batch that this process reads; see `check_rows`."""
+    check_rows(batch_size, field, jax.device_count(), parts)
     own = batch_size // jax.process_count()
     return slice(jax.process_index() * own, (jax.process_index() + 1) * own)
 
@@ -165,6 +176,14 @@ class Run:
         return self.stages[-1].number, len(self.stages[-1].plans)
 
 
+def plan_training(config: ConfigDict, split: layout.Split) -> pipeline.TrainPlan:
+    """The lengths of all stages' epochs together, and the buckets that serve them."""
+    epochs = sum(config[name].epochs for name in config.stages)
+    return pipeline.plan_training(
+        split, config.data, config.model.frontend.patch_size, config.training.seed, epochs
+    )
+
+
 def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     """Checks the config, reads and validates the data, and plans every batch of the run.
 
@@ -184,10 +203,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
             problems.append(str(error))
     if problems:
         raise WSignError("\n".join(problems))
-    epochs = sum(config[name].epochs for name in config.stages)
-    plan = pipeline.plan_training(
-        splits["train"], config.data, config.model.frontend.patch_size, config.training.seed, epochs
-    )
+    plan = plan_training(config, splits["train"])
     stages = []
     epoch = 0
     for number, name in enumerate(config.stages):
@@ -225,7 +241,7 @@ def _plan_stage(
         if (epoch + 1) % config.eval.every_epochs == 0:
             ends.append(len(plans))
     plans = plans[: config.training.max_steps or None]
-    rows = process_rows(stage.batch_size, f"{name}.batch_size")
+    rows = process_rows(stage.batch_size, f"{name}.batch_size", config.training.accumulate)
     return Stage(
         number=number,
         name=name,

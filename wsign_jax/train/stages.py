@@ -91,6 +91,15 @@ def make_optimizer(
     return optax.partition({TRAIN: adamw, FREEZE: optax.set_to_zero()}, labels)
 
 
+def stop_frozen(params: Params, labels: Params) -> Params:
+    """The same parameters, with no gradient, and nothing kept for one, at what is frozen."""
+
+    def stop(leaf: jax.Array, label: str) -> jax.Array:
+        return leaf if label == TRAIN else jax.lax.stop_gradient(leaf)
+
+    return jax.tree.map(stop, params, labels)
+
+
 def trained(tree: Params, labels: Params) -> list[Any]:
     """The leaves of a tree of parameters or gradients that train."""
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(labels), strict=True)

@@ -58,7 +58,13 @@ def begin(run: Run, stage: Stage, params: Params, step: int) -> TrainState:
     """The state with which a stage begins: optimiser and moving average afresh."""
     training = run.config.training
     tx = stages.make_optimizer(stage.labels, stages.StepSettings(), training.grad_clip)
-    state = train_state.create(params, tx, step, training.ema > 0, training.precision == "float16")
+    state = train_state.create(
+        params,
+        tx,
+        step,
+        ema=training.ema > 0,
+        loss_scale=training.loss_scale if training.precision == "float16" else None,
+    )
     return jax.device_put(state, train_state.replicated(run.network.mesh))
 
 

@@ -17,6 +17,14 @@ class LossScale(struct.PyTreeNode):
 
     scale: jax.Array  # float32
     good_steps: jax.Array  # int32 since the last overflow or growth
+    skipped: jax.Array  # int32 steps of the stage that overflowed and changed nothing
+
+    @classmethod
+    def at(cls, scale: float) -> "LossScale":
+        """The scaling that a stage begins with."""
+        return cls(
+            jnp.asarray(scale, jnp.float32), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+        )
 
 
 class TrainState(struct.PyTreeNode):
@@ -35,16 +43,29 @@ class TrainState(struct.PyTreeNode):
 
 
 def create(
-    params: Params, tx: optax.GradientTransformation, step: int, ema: bool, scaled: bool
+    params: Params,
+    tx: optax.GradientTransformation,
+    step: int,
+    *,
+    ema: bool,
+    loss_scale: float | None,
 ) -> TrainState:
-    """The state at the start of a stage."""
+    """The state at the start of a stage.
+
+    Args:
+        params: the weights to begin with.
+        tx: the stage's optimiser.
+        step: global.
+        ema: whether to average the weights.
+        loss_scale: to begin with; None where the loss is not scaled.
+    """
     return TrainState(
         step=jnp.asarray(step, jnp.int32),
         params=params,
         opt_state=tx.init(params),
         # A copy: the step donates its state, and one buffer cannot be donated twice.
         ema=jax.tree.map(jnp.copy, params) if ema else None,
-        loss_scale=LossScale(jnp.asarray(2.0**15), jnp.asarray(0, jnp.int32)) if scaled else None,
+        loss_scale=None if loss_scale is None else LossScale.at(loss_scale),
     )
 
 

@@ -16,6 +16,7 @@ from wsign_jax.train import losses, stages
 from wsign_jax.train.state import LossScale, TrainState
 
 Metrics = dict[str, jax.Array]
+Loss = Callable[[Params, Batch, stages.StepSettings, jax.Array], tuple[jax.Array, Metrics]]
 TrainStep = Callable[[TrainState, Batch, stages.StepSettings], tuple[TrainState, Metrics]]
 
 _GROW_AFTER = 2000  # steps without overflow after which the loss scale doubles
@@ -30,6 +31,7 @@ def batch_loss(
     *,
     hybrid: bool,
     rngs: nnx.Rngs | None = None,
+    remat: bool = False,
 ) -> tuple[jax.Array, Metrics]:
     """The loss of a batch: alpha * CTC + (1 - alpha) * cross-entropy, or CTC alone.
 
@@ -40,6 +42,7 @@ def batch_loss(
         smoothing: label smoothing of the cross-entropy.
         hybrid: whether the attention decoder runs at all.
         rngs: dropout; None evaluates without.
+        remat: see `WhisperSign.encode`.
 
     Returns:
         The scalar loss, and its parts under their log names without 'train/'.
@@ -50,6 +53,7 @@ def batch_loss(
         batch.frames,
         chunk=settings.chunk,
         left_context=settings.left_context,
+        remat=remat,
         **dropout,
     )
     real = batch.frames > 0
@@ -63,6 +67,28 @@ def batch_loss(
     attention = losses.mean_over_rows(attention, real)
     loss = settings.alpha * ctc + (1.0 - settings.alpha) * attention
     return loss, {"loss": loss, "ctc": ctc, "attention": attention}
+
+
+def make_loss(graph: nnx.GraphDef, labels: Params, training: ConfigDict, *, hybrid: bool) -> Loss:
+    """The loss that a step differentiates: of parameters, a batch, its settings and a dropout key.
+
+    Args:
+        graph: from `whisper_sign.build`.
+        labels: 'train' or 'freeze' for every parameter.
+        training: `config.training`.
+        hybrid: whether the attention decoder takes part.
+    """
+    # Plain values: what is traced must not change with the config afterwards.
+    smoothing, remat = training.label_smoothing, training.remat
+
+    def loss(
+        params: Params, batch: Batch, settings: stages.StepSettings, key: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+        model = whisper_sign.bind(graph, stages.stop_frozen(params, labels))
+        rngs = nnx.Rngs(dropout=key)
+        return batch_loss(model, batch, settings, smoothing, hybrid=hybrid, rngs=rngs, remat=remat)
+
+    return loss
 
 
 def make_train_step(
@@ -80,9 +106,10 @@ def make_train_step(
         training: `config.training`; dropout is keyed by its seed and the step.
         hybrid: whether the attention decoder takes part.
     """
-    # Plain numbers: what is traced must not change with the config afterwards.
+    loss = make_loss(graph, labels, training, hybrid=hybrid)
+    # Plain values: what is traced must not change with the config afterwards.
     seed, ema = training.seed, training.ema
-    smoothing, grad_clip = training.label_smoothing, training.grad_clip
+    grad_clip, parts = training.grad_clip, training.accumulate
 
     def train_step(
         state: TrainState, batch: Batch, settings: stages.StepSettings
@@ -91,14 +118,14 @@ def make_train_step(
         loss_scale = state.loss_scale
         scale = jnp.ones(()) if loss_scale is None else loss_scale.scale
 
-        def scaled_loss(params: Params) -> tuple[jax.Array, Metrics]:
-            model = whisper_sign.bind(graph, params)
-            loss, parts = batch_loss(
-                model, batch, settings, smoothing, hybrid=hybrid, rngs=nnx.Rngs(dropout=key)
-            )
-            return loss * scale, parts
+        def gradients(part: Batch, key: jax.Array, share: jax.Array) -> tuple[Params, Metrics]:
+            def scaled_loss(params: Params) -> tuple[jax.Array, Metrics]:
+                value, metrics = loss(params, part, settings, key)
+                return value * (scale * share), jax.tree.map(lambda m: m * share, metrics)
 
-        grads, metrics = jax.grad(scaled_loss, has_aux=True)(state.params)
+            return jax.grad(scaled_loss, has_aux=True)(state.params)
+
+        grads, metrics = _over_parts(gradients, batch, key, parts)
         grads = jax.tree.map(lambda g: g / scale, grads)
         tx = stages.make_optimizer(labels, settings, grad_clip)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -118,7 +145,7 @@ def make_train_step(
             next_scale = _next_scale(loss_scale, finite)
             new = _keep_if(finite, new, state).replace(loss_scale=next_scale)
             metrics["loss_scale"] = next_scale.scale
-            metrics["overflow"] = jnp.where(finite, 0.0, 1.0)
+            metrics["skipped_steps"] = next_scale.skipped
         # A finite loss may still have sent an infinite gradient: look at what is left of the weights.
         sums = [jnp.sum(p) for p in stages.trained(new.params, labels)]
         # A loss that overflows in float16 only lowers the scale, until there is nothing to lower.
@@ -130,6 +157,38 @@ def make_train_step(
     return jax.jit(train_step, donate_argnums=0)
 
 
+def _over_parts(
+    gradients: Callable[[Batch, jax.Array, jax.Array], tuple[Params, Metrics]],
+    batch: Batch,
+    key: jax.Array,
+    parts: int,
+) -> tuple[Params, Metrics]:
+    """Works a batch through in parts, one after the other, and sums what comes out.
+
+    Args:
+        gradients: of a part, its dropout key and its share of the batch's real rows.
+        batch: whose rows `parts` divides.
+        key: for dropout.
+        parts: how many; one needs no loop.
+    """
+    if parts == 1:
+        return gradients(batch, key, jnp.ones(()))
+    # Every parts-th row makes a part, so that rows spread over devices stay where they are.
+    split = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch)
+    real = jnp.sum(split.frames > 0, axis=1, dtype=jnp.float32)
+    inputs = (split, jax.random.split(key, parts), real / jnp.maximum(jnp.sum(real), 1.0))
+
+    def add(total: Any, part: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, gradients(*part)), None
+
+    def of_first(parts: Any) -> Any:
+        return gradients(*jax.tree.map(lambda x: x[0], parts))
+
+    shapes = jax.eval_shape(of_first, inputs)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return jax.lax.scan(add, zeros, inputs)[0]
+
+
 def _keep_if(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:
     """The new state where gradients were finite; else the old one, but for the step's number."""
     kept = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
@@ -137,9 +196,10 @@ def _keep_if(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:
 
 
 def _next_scale(loss_scale: LossScale, finite: jax.Array) -> LossScale:
-    """Halves the scale on overflow and doubles it after a long quiet."""
+    """Halves the scale on overflow, which it counts, and doubles it after a long quiet."""
     good_steps = jnp.where(finite, loss_scale.good_steps + 1, 0)
     grow = good_steps >= _GROW_AFTER
     grown = jnp.where(grow, jnp.minimum(loss_scale.scale * 2.0, _LARGEST_SCALE), loss_scale.scale)
     scale = jnp.where(finite, grown, jnp.maximum(loss_scale.scale * 0.5, 1.0))
-    return LossScale(scale, jnp.where(grow, 0, good_steps))
+    skipped = loss_scale.skipped + jnp.where(finite, 0, 1)
+    return LossScale(scale, jnp.where(grow, 0, good_steps), skipped)
