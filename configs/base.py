@@ -106,6 +106,10 @@ def get_config() -> ConfigDict:
     training.precision = "float32"  # bfloat16 (TPU, A100), float16 with loss scaling (T4)
     training.ema = 0.0  # decay of a moving average of the weights, which is then evaluated
 
+    # How parameters lie on several devices: 'shard' (FSDP) leaves each device a part of each of them,
+    # of its optimiser state and of its average; for models that one device has no room for.
+    training.sharding = ((".*", "replicate"),)
+
     # A checkpoint is also written after every validation that is the best so far.
     config.checkpoint = ConfigDict({"every_steps": 1000, "every_minutes": 5.0, "keep": 2})
 

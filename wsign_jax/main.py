@@ -1,4 +1,5 @@
 """python -m wsign_jax.main --config=configs/demo.py [--workdir=DIR] [--config.FIELD=VALUE ...]
+    [--coordinator=HOST:PORT --num_processes=N --process_id=I | --distributed] [--patience=SECONDS]
 
 Trains the stages of a config, going on where an earlier run in the workdir ended, and evaluates the
 best checkpoint on `config.eval.split`; with --config.mode=evaluate it only evaluates. Exit status 2 is
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from wsign_jax import hosts
 from wsign_jax.errors import WSignError, exit_on_user_error
 
 
@@ -63,14 +65,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(__doc__)
         return
     with exit_on_user_error():
+        cluster, argv = hosts.parse(argv)
         config, workdir = parse(argv)
-        # Imported here, so that a misspelt flag is answered at once.
-        from wsign_jax import evaluate  # noqa: PLC0415
-        from wsign_jax.train import loop  # noqa: PLC0415
+        with hosts.joined(cluster):
+            # Imported here, so that a misspelt flag is answered at once.
+            from wsign_jax import evaluate  # noqa: PLC0415
+            from wsign_jax.train import loop  # noqa: PLC0415
 
-        if config.mode != "evaluate":
-            loop.train(config, workdir)
-        evaluate.evaluate(config, workdir)
+            if config.mode != "evaluate":
+                loop.train(config, workdir)
+            evaluate.evaluate(config, workdir)
 
 
 if __name__ == "__main__":

@@ -181,6 +181,8 @@ class Checkpoints:
         """Turns whatever orbax raises at a damaged checkpoint into a line that says what to do."""
         try:
             yield
+        except jax.errors.JaxRuntimeError:  # no memory, or another process is lost
+            raise
         except Exception as error:  # orbax has no common exception
             reason = str(error).splitlines()[0] if str(error) else ""
             raise WSignError(

@@ -9,6 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
+from wsign_jax import hosts
 from wsign_jax.data import pipeline
 from wsign_jax.errors import DivergedError
 from wsign_jax.model.whisper_sign import Params
@@ -27,7 +28,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
         WSignError: a person's mistake, before anything is trained or overwritten.
         DivergedError: the loss became NaN or infinite.
     """
-    run = setup.prepare(config, workdir)
+    with hosts.all_or_none():
+        run = setup.prepare(config, workdir)
     checkpoints = checkpoint.Checkpoints(workdir, config.checkpoint.keep)
     try:
         Trainer(run, checkpoints).run_stages()
@@ -52,6 +54,7 @@ class Trainer:
     def run_stages(self) -> None:
         """Own checkpoint in the workdir first, then `init_from`, then fresh weights."""
         step = self.checkpoints.latest_step
+        hosts.check_same(str(step), f"the checkpoints in {self.run.workdir}")
         if step is None:
             resumed, params, first = None, start.initial_params(self.run), 0
         else:
@@ -77,7 +80,7 @@ class Trainer:
     ) -> TrainState:
         """Runs the batches of a stage, the first ones left out where a run is resumed."""
         step, done, total = int(state.step), 0, len(stage.plans)
-        train_step = self._train_step(stage)
+        train_step = self._train_step(stage, state)
         batches = iter(
             pipeline.training_dataset(stage.loader, stage.plans, self.config.data.threads)
         )
@@ -122,18 +125,26 @@ class Trainer:
         print(f"{stage.name}: {len(stage.plans)} steps\n{table}", flush=True)
         training = self.config.training
         tx = stages.make_optimizer(stage.labels, stages.StepSettings(), training.grad_clip)
-        state = train_state.create(
-            params, tx, step, training.ema > 0, training.precision == "float16"
+        return train_state.create_placed(
+            params,
+            tx,
+            step,
+            training.ema > 0,
+            training.precision == "float16",
+            self.run.network.shapes,
         )
-        return jax.device_put(state, train_state.replicated(self.run.network.mesh))
 
-    def _train_step(self, stage: Stage) -> step_lib.TrainStep:
+    def _train_step(self, stage: Stage, state: TrainState) -> step_lib.TrainStep:
         """The compiled step; shared by stages that train the same parameters with the same loss."""
         hybrid = stage.config.alpha < 1
         key = (tuple(jax.tree.leaves(stage.labels)), hybrid)
         if key not in self.train_steps:
             self.train_steps[key] = step_lib.make_train_step(
-                self.run.network.graph, stage.labels, self.config.training, hybrid=hybrid
+                self.run.network.graph,
+                stage.labels,
+                self.config.training,
+                hybrid=hybrid,
+                shardings=jax.tree.map(lambda x: x.sharding, state),
             )
         return self.train_steps[key]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import pathlib
 
 import jax
@@ -11,6 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
+from wsign_jax import hosts
 from wsign_jax.data import layout, pipeline, synthetic
 from wsign_jax.data.buckets import BatchPlan, padding_efficiency
 from wsign_jax.data.vocab import Vocabulary, read_vocabulary
@@ -26,7 +28,7 @@ class Network:
     """The model's structure for one vocabulary."""
 
     graph: nnx.GraphDef
-    shapes: Params  # of jax.ShapeDtypeStruct
+    shapes: Params  # of jax.ShapeDtypeStruct, with their sharding
     mesh: Mesh
 
 
@@ -36,11 +38,7 @@ def make_network(config: ConfigDict, vocab_size: int) -> Network:
     dtype = jnp.dtype(config.training.precision)
     graph, shapes = whisper_sign.build(config.model, vocab_size, dtype)
     mesh = train_state.make_mesh()
-    sharding = train_state.replicated(mesh)
-    placed = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
-    )
-    return Network(graph, placed, mesh)
+    return Network(graph, train_state.place(shapes, config.training.sharding, mesh), mesh)
 
 
 def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> pathlib.Path:
@@ -65,11 +63,13 @@ def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> p
     root = workdir / "data"
     settings = synthetic.SigningSettings(**config.data.synthetic)
     about = root / "dataset.json"
+    if make:
+        with hosts.all_or_none():  # the others wait for the first
+            if hosts.is_first() and not about.exists():
+                print(f"making built-in signing in {root}", flush=True)
+                synthetic.write_dataset(root, settings)
     if not about.exists():
-        if not make:
-            raise WSignError(f"{root}: no data set; name the one to use with --config.data.dir=DIR")
-        print(f"making built-in signing in {root}", flush=True)
-        synthetic.write_dataset(root, settings)
+        raise WSignError(f"{root}: no data set; name the one to use with --config.data.dir=DIR")
     made_with = layout.read_json(about).get("settings")
     if made_with != dataclasses.asdict(settings):
         raise WSignError(
@@ -198,7 +198,12 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     efficiency = padding_efficiency(epoch_plans, plan.frames[0])
     buckets = ", ".join(map(str, plan.buckets))
     print(f"buckets: {buckets} frames, padding efficiency {efficiency:.2f}", flush=True)
-    return Run(config, workdir, vocabulary, splits["train"], splits["val"], network, stages)
+    run = Run(config, workdir, vocabulary, splits["train"], splits["val"], network, stages)
+    settings = config_lib.as_json(config)
+    del settings["data"]["dir"]  # each process may have a copy of its own
+    hosts.check_same(json.dumps(settings), "the configs")
+    hosts.check_same("".join(map(fingerprint, splits.values())), "the data sets")
+    return run
 
 
 def _plan_stage(

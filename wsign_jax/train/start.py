@@ -10,7 +10,6 @@ from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import checkpoint, setup
-from wsign_jax.train import state as train_state
 from wsign_jax.train.setup import Run
 
 
@@ -71,9 +70,10 @@ def initial_params(run: Run) -> Params:
 
 
 def fresh_params(run: Run) -> Params:
-    """Weights from the seed, on every device."""
-    params = whisper_sign.init(run.config.model, len(run.vocabulary), run.config.training.seed)
-    return jax.device_put(params, train_state.replicated(run.network.mesh))
+    """Weights from the seed, on the devices."""
+    config, shapes = run.config, run.network.shapes
+    shardings = jax.tree.map(lambda x: x.sharding, shapes)
+    return whisper_sign.init(config.model, len(run.vocabulary), config.training.seed, shardings)
 
 
 def _run_of_the_stage_before(config: ConfigDict, workdir: pathlib.Path) -> str:

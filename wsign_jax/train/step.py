@@ -71,6 +71,7 @@ def make_train_step(
     training: ConfigDict,
     *,
     hybrid: bool,
+    shardings: TrainState | None = None,
 ) -> TrainStep:
     """Compiles once per batch shape; stages that train the same parameters share it.
 
@@ -79,6 +80,7 @@ def make_train_step(
         labels: 'train' or 'freeze' for every parameter.
         training: `config.training`; dropout is keyed by its seed and the step.
         hybrid: whether the attention decoder takes part.
+        shardings: where the state stays from step to step; None leaves it to the compiler.
     """
     # Plain numbers: what is traced must not change with the config afterwards.
     seed, ema = training.seed, training.ema
@@ -92,6 +94,8 @@ def make_train_step(
         scale = jnp.ones(()) if loss_scale is None else loss_scale.scale
 
         def scaled_loss(params: Params) -> tuple[jax.Array, Metrics]:
+            if shardings is not None:  # each device needs the whole while it computes its rows
+                params = jax.lax.with_sharding_constraint(params, shardings.step)
             model = whisper_sign.bind(graph, params)
             loss, parts = batch_loss(
                 model, batch, settings, smoothing, hybrid=hybrid, rngs=nnx.Rngs(dropout=key)
@@ -99,6 +103,8 @@ def make_train_step(
             return loss * scale, parts
 
         grads, metrics = jax.grad(scaled_loss, has_aux=True)(state.params)
+        if shardings is not None:
+            grads = jax.lax.with_sharding_constraint(grads, shardings.params)
         grads = jax.tree.map(lambda g: g / scale, grads)
         tx = stages.make_optimizer(labels, settings, grad_clip)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -127,7 +133,9 @@ def make_train_step(
         metrics["frames"] = jnp.sum(batch.frames)
         return new, metrics
 
-    return jax.jit(train_step, donate_argnums=0)
+    # Without these the compiler may move a parameter, and the next step would be compiled again.
+    placed = None if shardings is None else (shardings, shardings.step)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=placed)
 
 
 def _keep_if(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:

@@ -13,6 +13,8 @@ from types import TracebackType
 import tensorboardX
 from rich import progress
 
+from wsign_jax import hosts
+
 _PLAIN_SECONDS = 10.0  # between two progress lines where there is no terminal
 
 
@@ -22,11 +24,15 @@ class MetricsWriter:
     def __init__(self, workdir: pathlib.Path, step: int):
         """Opens the logs for steps after `step`; what an earlier run logged beyond it is dropped,
         because those steps are about to be run again."""
-        self._path = workdir / "metrics.jsonl"
-        if self._path.exists():
-            _keep_until(self._path, step)
-        self._lines = self._path.open("a", encoding="utf-8")
-        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        first = hosts.is_first()  # of several processes, who all have the same to write
+        path = workdir / "metrics.jsonl"
+        if first and path.exists():
+            _keep_until(path, step)
+        path = path if first else pathlib.Path(os.devnull)
+        self._lines = path.open("a", encoding="utf-8")
+        self._board = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=step + 1, write_to_disk=first
+        )
 
     def write(self, stage: str, step: int, scalars: Mapping[str, float]) -> None:
         """Logs scalars at a global step; floats keep their full precision."""

@@ -1,0 +1,99 @@
+"""Training runs as a person starts them: processes of their own, on simulated devices."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import wsign_jax
+
+ROOT = pathlib.Path(wsign_jax.__file__).parents[1]
+# What one of them has compiled the next need not compile again.
+_COMPILED = tempfile.TemporaryDirectory(prefix="wsign_jax_processes_")
+
+
+def start(
+    workdir: pathlib.Path,
+    *flags: str,
+    devices: int = 1,
+    config: str = "tests/small.py",
+    environment: dict[str, str] | None = None,
+) -> subprocess.Popen:
+    """Starts the command on the CPU; `finish` waits for it.
+
+    Args:
+        workdir: of the run.
+        flags: further ones.
+        devices: simulated.
+        config: the file, from the project's folder.
+        environment: further variables.
+    """
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "wsign_jax.main",
+            f"--config={config}",
+            f"--workdir={workdir}",
+            *flags,
+        ],
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "JAX_COMPILATION_CACHE_DIR": _COMPILED.name,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        }
+        | (environment or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_cluster(
+    workdir: pathlib.Path, *flags: str, processes: int = 2, devices: int = 4
+) -> list[subprocess.Popen]:
+    """Starts the same command in several processes that train together, `devices` each."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    cluster = (f"--coordinator=localhost:{port}", f"--num_processes={processes}")
+    return [
+        start(workdir, *flags, *cluster, f"--process_id={process}", devices=devices)
+        for process in range(processes)
+    ]
+
+
+def finish(process: subprocess.Popen, seconds: float = 120) -> tuple[int, str, str]:
+    """Waits for a process; exit status, stdout and stderr. One that does not end in time is killed."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"still running after {seconds} s:\n{out}\n{err}") from None
+    return process.returncode, out, err
+
+
+def succeed(*processes: subprocess.Popen) -> list[str]:
+    """Waits for processes, all of which must exit with 0; what each printed."""
+    ends = [finish(process) for process in processes]
+    assert not any(code for code, _, _ in ends), ends
+    return [out for _, out, _ in ends]
+
+
+def kill_when(condition: Callable[[], bool], *processes: subprocess.Popen) -> None:
+    """Kills processes, without a warning, as soon as a condition holds."""
+    while not condition():
+        assert all(process.poll() is None for process in processes), finish(processes[0])
+        time.sleep(0.02)
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
