@@ -57,34 +57,43 @@ def start(
     )
 
 
+def cluster_flags(processes: int) -> list[list[str]]:
+    """For each of several processes that train together the flags that join it to the others."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    common = [f"--coordinator=localhost:{port}", f"--num_processes={processes}"]
+    return [[*common, f"--process_id={process}"] for process in range(processes)]
+
+
 def start_cluster(
     workdir: pathlib.Path, *flags: str, processes: int = 2, devices: int = 4
 ) -> list[subprocess.Popen]:
     """Starts the same command in several processes that train together, `devices` each."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    cluster = (f"--coordinator=localhost:{port}", f"--num_processes={processes}")
-    return [
-        start(workdir, *flags, *cluster, f"--process_id={process}", devices=devices)
-        for process in range(processes)
-    ]
+    return [start(workdir, *flags, *own, devices=devices) for own in cluster_flags(processes)]
 
 
-def finish(process: subprocess.Popen, seconds: float = 120) -> tuple[int, str, str]:
-    """Waits for a process; exit status, stdout and stderr. One that does not end in time is killed."""
+def finish(*processes: subprocess.Popen, seconds: float = 300) -> list[tuple[int, str, str]]:
+    """Waits for processes; of each the exit status, stdout and stderr.
+
+    Raises:
+        AssertionError: one did not end in time; none is left running.
+    """
     try:
-        out, err = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        raise AssertionError(f"still running after {seconds} s:\n{out}\n{err}") from None
-    return process.returncode, out, err
+        outputs = [process.communicate(timeout=seconds) for process in processes]
+        return [(p.returncode, *texts) for p, texts in zip(processes, outputs, strict=True)]
+    except subprocess.TimeoutExpired as error:
+        raise AssertionError(f"still running after {seconds} s: {error.stdout}") from None
+    finally:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+                process.communicate()
 
 
 def succeed(*processes: subprocess.Popen) -> list[str]:
     """Waits for processes, all of which must exit with 0; what each printed."""
-    ends = [finish(process) for process in processes]
+    ends = finish(*processes)
     assert not any(code for code, _, _ in ends), ends
     return [out for _, out, _ in ends]
 
@@ -92,7 +101,7 @@ def succeed(*processes: subprocess.Popen) -> list[str]:
 def kill_when(condition: Callable[[], bool], *processes: subprocess.Popen) -> None:
     """Kills processes, without a warning, as soon as a condition holds."""
     while not condition():
-        assert all(process.poll() is None for process in processes), finish(processes[0])
+        assert all(process.poll() is None for process in processes), finish(*processes)
         time.sleep(0.02)
     for process in processes:
         process.send_signal(signal.SIGKILL)

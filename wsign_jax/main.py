@@ -1,9 +1,9 @@
 """python -m wsign_jax.main --config=configs/demo.py [--workdir=DIR] [--config.FIELD=VALUE ...]
     [--coordinator=HOST:PORT --num_processes=N --process_id=I | --distributed] [--patience=SECONDS]
 
-Trains the stages of a config, going on where an earlier run in the workdir ended, and evaluates the
-best checkpoint on `config.eval.split`; with --config.mode=evaluate it only evaluates. Exit status 2 is
-a mistake in the call, the config or the data, 1 a loss that is not a number.
+Trains the stages of a config, going on where an earlier run in the workdir ended, and evaluates the best
+checkpoint on `config.eval.split`; with --config.mode=evaluate it only evaluates. Exit status 2 is a
+mistake in the call, the config or the data, 1 a loss that is not a number or another process lost.
 """
 
 import pathlib
@@ -62,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     argv = sys.argv if argv is None else argv
     if "--help" in argv:
-        print(__doc__)
-        return
+        return print(__doc__)
     with exit_on_user_error():
         cluster, argv = hosts.parse(argv)
         config, workdir = parse(argv)
