@@ -30,6 +30,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
     """
     with hosts.all_or_none():
         run = setup.prepare(config, workdir)
+    setup.check_same_run(run)
     checkpoints = checkpoint.Checkpoints(workdir, config.checkpoint.keep)
     try:
         Trainer(run, checkpoints).run_stages()

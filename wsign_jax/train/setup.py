@@ -198,12 +198,15 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     efficiency = padding_efficiency(epoch_plans, plan.frames[0])
     buckets = ", ".join(map(str, plan.buckets))
     print(f"buckets: {buckets} frames, padding efficiency {efficiency:.2f}", flush=True)
-    run = Run(config, workdir, vocabulary, splits["train"], splits["val"], network, stages)
-    settings = config_lib.as_json(config)
+    return Run(config, workdir, vocabulary, splits["train"], splits["val"], network, stages)
+
+
+def check_same_run(run: Run) -> None:
+    """Raises a `WSignError` in all processes where they are about to train something else."""
+    settings = config_lib.as_json(run.config)
     del settings["data"]["dir"]  # each process may have a copy of its own
     hosts.check_same(json.dumps(settings), "the configs")
-    hosts.check_same("".join(map(fingerprint, splits.values())), "the data sets")
-    return run
+    hosts.check_same(fingerprint(run.train) + fingerprint(run.val), "the data sets")
 
 
 def _plan_stage(
