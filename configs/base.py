@@ -113,14 +113,17 @@ def get_config() -> ConfigDict:
     training.remat = False  # compute encoder layers again for the gradient instead of keeping them
     training.ema = 0.0  # decay of a moving average of the weights, which is then evaluated
 
+    # How parameters lie on several devices: 'shard' (FSDP) leaves each device a part of each of them,
+    # of its optimiser state and of its average; for models that one device has no room for.
+    training.sharding = ((".*", "replicate"),)
+
     # A checkpoint is also written after every validation that is the best so far, at the end of a stage,
     # and when SIGTERM or SIGINT asks to stop.
     checkpoint = config.checkpoint = ConfigDict()
     checkpoint.every_steps = 1000
     checkpoint.every_minutes = 4.0  # with the time to write it, a kill costs at most five
-    checkpoint.keep = (
-        2  # the last two beside the best; about 4 bytes x 3 a parameter each, 4 with EMA
-    )
+    # The last two beside the best; each has 12 bytes a parameter, 16 with the moving average.
+    checkpoint.keep = 2
     checkpoint.mirror = ""  # a second home for checkpoints and logs, such as a Drive folder
 
     config.eval = ConfigDict()

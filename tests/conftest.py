@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base
+from tests.small import get_config as small_config
 from wsign_jax.data import layout
 from wsign_jax.keypoints import joints
 
@@ -69,17 +69,3 @@ def dataset(tmp_path: pathlib.Path) -> pathlib.Path:
 def config() -> ConfigDict:
     """A config so small that a step compiles in seconds: one stage, one encoder layer."""
     return small_config()
-
-
-def small_config() -> ConfigDict:
-    """See the fixture `config`; a function for fixtures of a wider scope."""
-    config = base.get_config()
-    config.model.size = "tiny"
-    config.model.encoder.num_layers = 1
-    config.data.max_buckets = 2
-    config.stages = ("stage2",)
-    config.stage2.epochs = 2
-    config.stage2.lr = 1e-3
-    config.stage2.batch_size = 4
-    config.eval.batch_size = 4
-    return config

@@ -9,6 +9,7 @@ ROOT = pathlib.Path(wsign_jax.__file__).parent
 # Packages and modules of one layer; a layer sees itself and the layers above it in this list.
 LAYERS = [
     {"errors"},
+    {"hosts"},
     {"keypoints"},
     {"data"},
     {"model"},
@@ -24,6 +25,7 @@ FORBIDDEN = {
     "model": {"mediapipe", "av"},
     "decode": {"mediapipe", "av"},
     "errors": {"jax", "flax", "optax", "mediapipe", "av"},
+    "hosts": {"flax", "optax", "mediapipe", "av"},
     "config": {"mediapipe", "av"},
     "metrics": {"jax", "mediapipe", "av"},
     "train": {"mediapipe", "av"},

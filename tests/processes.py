@@ -1,96 +1,110 @@
-"""Runs the command as a person would, in a process of its own that a test can kill."""
+"""Training runs as a person starts them: processes of their own, on simulated devices, to be killed."""
 
-import json
 import os
 import pathlib
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-ROOT = pathlib.Path(__file__).parents[1]
+import wsign_jax
 
-# Two stages of two epochs of built-in signing: 32 steps of a model that compiles in seconds.
-SMALL = (
-    "--config=configs/demo.py",
-    "--config.stages=('stage1','stage2')",
-    "--config.stage1.epochs=2",
-    "--config.stage2.epochs=2",
-    "--config.stage1.batch_size=8",
-    "--config.stage2.batch_size=8",
-    "--config.eval.batch_size=8",
-    "--config.eval.every_epochs=1",
-    "--config.data.max_buckets=1",
-    "--config.data.synthetic.glosses=5",
-    "--config.data.synthetic.train=64",
-    "--config.data.synthetic.val=8",
-    "--config.data.synthetic.test=8",
-    "--config.model.encoder.num_layers=1",
-    "--config.checkpoint.every_steps=3",
-)
+ROOT = pathlib.Path(wsign_jax.__file__).parents[1]
+# What one of them has compiled the next need not compile again.
+_COMPILED = tempfile.TemporaryDirectory(prefix="wsign_jax_processes_")
 
 
 def start(
     workdir: pathlib.Path,
     *flags: str,
-    base: Sequence[str] = SMALL,
     devices: int = 1,
-    environment: dict[str, str] | None = None,
+    config: str = "tests/small.py",
+    log: pathlib.Path | None = None,
 ) -> subprocess.Popen[str]:
-    """Starts a training; its output goes to `<workdir>.log`, one run after the other.
+    """Starts the command on the CPU; `finish` waits for it.
 
     Args:
-        workdir: the run's folder.
-        *flags: further flags, which override those of `base`.
-        base: flags that name the config and make it small.
-        devices: simulated ones.
-        environment: further variables.
+        workdir: of the run.
+        *flags: further ones.
+        devices: simulated.
+        config: the file, from the project's folder.
+        log: where its output is appended; None keeps it for `finish`.
     """
-    settings = os.environ | {
+    command = [sys.executable, "-m", "wsign_jax.main", f"--config={config}"]
+    environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        # Every process but the first finds its programs compiled.
-        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "JAX_COMPILATION_CACHE_DIR": _COMPILED.name,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }
-    with log(workdir).open("a") as out:
+    with (log or pathlib.Path(os.devnull)).open("a") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "wsign_jax.main", *base, f"--workdir={workdir}", *flags],
+            [*command, f"--workdir={workdir}", *flags],
             cwd=ROOT,
-            env=settings | (environment or {}),
-            stdout=out,
-            stderr=subprocess.STDOUT,
+            env=environment,
+            stdout=file if log else subprocess.PIPE,
+            stderr=file if log else subprocess.PIPE,
             text=True,
         )
 
 
-def log(workdir: pathlib.Path) -> pathlib.Path:
-    """Where the output of a run goes."""
-    return workdir.with_name(f"{workdir.name}.log")
+def cluster_flags(processes: int) -> list[list[str]]:
+    """For each of several processes that train together the flags that join it to the others."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    common = [f"--coordinator=localhost:{port}", f"--num_processes={processes}"]
+    return [[*common, f"--process_id={process}"] for process in range(processes)]
 
 
-def finish(process: subprocess.Popen[str], workdir: pathlib.Path) -> None:
-    """Waits for a run that must end well."""
-    code = process.wait(timeout=300)
-    assert code == 0, f"exit status {code}\n{log(workdir).read_text()}"
+def start_cluster(
+    workdir: pathlib.Path, *flags: str, processes: int = 2, devices: int = 4
+) -> list[subprocess.Popen[str]]:
+    """Starts the same command in several processes that train together, `devices` each."""
+    return [start(workdir, *flags, *own, devices=devices) for own in cluster_flags(processes)]
 
 
-def wait_until(seen: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Waits for something that a run does; fails where the run ends before."""
+def finish(*processes: subprocess.Popen[str], seconds: float = 300) -> list[tuple[int, str, str]]:
+    """Waits for processes; of each the exit status, stdout and stderr.
+
+    Raises:
+        AssertionError: one did not end in time; none is left running.
+    """
+    try:
+        outputs = [process.communicate(timeout=seconds) for process in processes]
+        return [(p.returncode, *texts) for p, texts in zip(processes, outputs, strict=True)]
+    except subprocess.TimeoutExpired as error:
+        raise AssertionError(f"still running after {seconds} s: {error.stdout}") from None
+    finally:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+                process.communicate()
+
+
+def succeed(*processes: subprocess.Popen[str]) -> list[str]:
+    """Waits for processes, all of which must exit with 0; what each printed."""
+    ends = finish(*processes)
+    assert not any(code for code, _, _ in ends), ends
+    return [out for _, out, _ in ends]
+
+
+def wait_until(condition: Callable[[], bool], *processes: subprocess.Popen[str]) -> None:
+    """Waits for something that running processes do; fails where one ends before."""
     deadline = time.monotonic() + 300
-    while not seen():
-        assert process.poll() is None, "the run ended before"
+    while not condition():
+        assert all(process.poll() is None for process in processes), finish(*processes)
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.002)
 
 
-def lines(workdir: pathlib.Path) -> list[dict[str, float | str]]:
-    """The whole lines of a run's metrics.jsonl, which it may be writing."""
-    path = workdir / "metrics.jsonl"
-    text = path.read_text() if path.exists() else ""
-    return [json.loads(line) for line in text.split("\n")[:-1]]
-
-
-def last_step(workdir: pathlib.Path) -> int:
-    """The last step of training that is logged."""
-    return max((int(line["step"]) for line in lines(workdir)), default=0)
+def kill_when(condition: Callable[[], bool], *processes: subprocess.Popen[str]) -> None:
+    """Kills processes, without a warning, as soon as a condition holds."""
+    wait_until(condition, *processes)
+    for process in processes:
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "it ended before"

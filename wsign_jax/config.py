@@ -34,11 +34,21 @@ _SIZES_IN_PATCHES: _Check = (
 )
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+def _rules(*actions: str) -> _Check:
+    """Their form; whether they fit the parameters is for `train/rules.py` to say."""
+
+    def holds(value: Any) -> bool:
+        return all(
+            isinstance(rule, tuple | list)
+            and len(rule) == 2
+            and all(isinstance(part, str) for part in rule)
+            for rule in value
+        )
+
+    return holds, f"a tuple of (path pattern, {' | '.join(map(repr, actions))})"
 
 
-_TEXT: _Check = (_is_text, "a text")
+_TEXT: _Check = (lambda value: isinstance(value, str), "a text")
 _YES_OR_NO: _Check = _one_of(True, False)
 
 _CHECKS: dict[str, _Check] = {
@@ -82,6 +92,7 @@ _CHECKS: dict[str, _Check] = {
     "training.accumulate": _from_to(1, 65_536),
     "training.loss_scale": _from_to(1, 2**24),
     "training.ema": _BELOW_ONE,
+    "training.sharding": _rules("replicate", "shard"),
     "checkpoint.every_steps": _from_to(1),
     "checkpoint.every_minutes": _POSITIVE,
     "checkpoint.keep": _from_to(1),
@@ -103,13 +114,7 @@ _STAGE_CHECKS: dict[str, _Check] = {
     "alpha": _SHARE,
     "chunks": _SIZES_IN_PATCHES,
     "left_contexts": _SIZES_IN_PATCHES,
-    "rules": (
-        lambda value: all(
-            isinstance(rule, tuple | list) and len(rule) == 2 and all(map(_is_text, rule))
-            for rule in value
-        ),
-        "a tuple of (path pattern, 'train' | 'freeze')",
-    ),
+    "rules": _rules("train", "freeze"),
 }
 
 # To go on with a run these may differ from what it began with; all else decides its numbers. What saves
@@ -124,6 +129,7 @@ _FREE_TO_CHANGE = (
     "data.synthetic",
     "training.accumulate",
     "training.remat",
+    "training.sharding",
     "checkpoint",
     "eval",
 )

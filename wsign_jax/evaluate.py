@@ -5,6 +5,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
+from wsign_jax import hosts
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import Vocabulary, read_vocabulary
 from wsign_jax.errors import WSignError
@@ -66,7 +67,8 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
         "left_context": config.eval.left_context,
     }
     path = workdir / f"report_{config.eval.split}.json"
-    layout.write_json(path, report)
+    if hosts.is_first():
+        layout.write_json(path, report)
     _print_examples(split, result, info.vocabulary)
     print(f"evaluated {names} on {root}")
     print(

@@ -1,9 +1,10 @@
 """python -m wsign_jax.main --config=configs/demo.py [--workdir=DIR] [--config.FIELD=VALUE ...]
+    [--coordinator=HOST:PORT --num_processes=N --process_id=I | --distributed] [--patience=SECONDS]
 
-Trains the stages of a config, going on where an earlier run in the workdir ended, and evaluates the
-best checkpoint on `config.eval.split`; with --config.mode=evaluate it only evaluates. SIGTERM and Ctrl-C
-save and exit with 0, a second Ctrl-C stops at once. Exit status 2 is a mistake in the call, the config
-or the data, or a full disk, 1 a loss that is not a number.
+Trains the stages of a config, going on where an earlier run in the workdir ended, and evaluates the best
+checkpoint on `config.eval.split`; with --config.mode=evaluate it only evaluates. SIGTERM and Ctrl-C save
+and exit with 0, a second Ctrl-C stops at once. Exit status 2 is a mistake in the call, the config or the
+data, or a full disk, 1 a loss that is not a number or another process lost.
 """
 
 import pathlib
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from wsign_jax import hosts
 from wsign_jax.errors import WSignError, exit_on_user_error
 
 
@@ -62,23 +64,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     argv = sys.argv if argv is None else argv
     if "--help" in argv:
-        print(__doc__)
-        return
+        return print(__doc__)
     with exit_on_user_error():
+        typed = list(argv[1:])
+        cluster, argv = hosts.parse(argv)
         config, workdir = parse(argv)
-        # Imported here, so that a misspelt flag is answered at once.
-        from wsign_jax import config as config_lib  # noqa: PLC0415
-        from wsign_jax import evaluate  # noqa: PLC0415
-        from wsign_jax.train import loop, start  # noqa: PLC0415
+        with hosts.joined(cluster):
+            # Imported here, so that a misspelt flag is answered at once.
+            from wsign_jax import evaluate  # noqa: PLC0415
+            from wsign_jax.train import loop, start  # noqa: PLC0415
 
-        config_lib.check(config)
-        if config.restart:
-            argv = [*argv, *start.over(config, workdir)]
-            config, workdir = parse(argv)
-        if config.mode != "evaluate" and not loop.train(config, workdir):
-            print(f"to go on: python -m wsign_jax.main {shlex.join(argv[1:])}", flush=True)
-            return
-        evaluate.evaluate(config, workdir)
+            if config.restart:
+                there = start.over(config, workdir)
+                typed += there
+                config, workdir = parse([*argv, *there])
+            if config.mode != "evaluate" and not loop.train(config, workdir):
+                print(f"to go on: python -m wsign_jax.main {shlex.join(typed)}", flush=True)
+                return
+            evaluate.evaluate(config, workdir)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,3 @@
-import json
 import re
 import shutil
 
@@ -7,15 +6,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import small_config, write_random_split
+from tests.logs import figures, lines
 from wsign_jax.data import layout
 from wsign_jax.errors import DivergedError, WSignError
 from wsign_jax.train import checkpoint, loop, schedule, setup, start
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
-
-
-def lines(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def two_stages(root):
@@ -92,13 +88,6 @@ def test_the_same_command_again_trains_no_step(finished):
     before = (workdir / "metrics.jsonl").read_text()
     loop.train(two_stages(root), workdir)
     assert (workdir / "metrics.jsonl").read_text() == before
-
-
-def figures(workdir):
-    """What a run logs, but for what depends on the clock."""
-    clock = {"train/frames_per_second", "checkpoint/stall_seconds"}
-    kept = [{k: v for k, v in line.items() if k not in clock} for line in lines(workdir)]
-    return [line for line in kept if line.keys() > {"stage", "step"}]
 
 
 def assert_same_weights(ours, theirs):

@@ -10,7 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests import processes
+from tests import logs, processes
 from wsign_jax.train.checkpoint import steps_in
 
 
@@ -18,15 +18,23 @@ from wsign_jax.train.checkpoint import steps_in
 def base(tmp_path_factory):
     """A folder whose runs share compiled programs; it holds an undisturbed run."""
     folder = tmp_path_factory.mktemp("resume")
-    processes.finish(processes.start(folder / "undisturbed"), folder / "undisturbed")
+    finish(begin(folder / "undisturbed"), folder / "undisturbed")
     return folder
 
 
-def figures(workdir):
-    """What a run logs, but for what depends on the clock."""
-    clock = {"train/frames_per_second", "checkpoint/stall_seconds"}
-    kept = [{k: v for k, v in line.items() if k not in clock} for line in processes.lines(workdir)]
-    return [line for line in kept if line.keys() > {"stage", "step"}]
+def log(workdir):
+    return workdir.with_name(f"{workdir.name}.log")
+
+
+def begin(workdir, *flags):
+    """Starts the command; what it prints is appended to the log."""
+    return begin(workdir, *flags, config="tests/two_stages.py", log=log(workdir))
+
+
+def finish(run, workdir):
+    """Waits for a run that must end well."""
+    ((code, _, _),) = processes.finish(run)
+    assert code == 0, log(workdir).read_text()
 
 
 def weights(workdir):
@@ -39,7 +47,7 @@ def weights(workdir):
 
 def assert_as_undisturbed(workdir):
     undisturbed = workdir.with_name("undisturbed")
-    ours, theirs = figures(workdir), figures(undisturbed)
+    ours, theirs = logs.figures(workdir), logs.figures(undisturbed)
     assert ours == theirs
     trained = [line for line in theirs if "train/loss" in line]
     assert [line["step"] for line in trained] == list(range(1, 33))
@@ -56,13 +64,11 @@ def test_a_run_killed_five_times_at_random_steps_ends_the_same(base):
     workdir = base / "killed"
     steps = sorted(random.Random(0).sample(range(1, 32), 5))
     for step in steps:
-        run = processes.start(workdir)
-        processes.wait_until(lambda at=step: processes.last_step(workdir) >= at, run)
-        run.kill()
-        assert run.wait() == -signal.SIGKILL
-    processes.finish(processes.start(workdir), workdir)
+        run = begin(workdir)
+        processes.kill_when(lambda at=step: logs.last_step(workdir) >= at, run)
+    finish(begin(workdir), workdir)
     assert_as_undisturbed(workdir)
-    assert processes.log(workdir).read_text().count("going on from step") >= 4
+    assert log(workdir).read_text().count("going on from step") >= 4
 
 
 def unfinished(workdir):
@@ -77,37 +83,33 @@ def test_sigterm_a_lost_machine_a_kill_while_saving_and_damage_change_nothing(ba
     workdir = base / "disturbed"
     mirror = base / "mirror"
     flag = f"--config.checkpoint.mirror={mirror}"
-    run = processes.start(workdir, flag)
-    processes.wait_until(lambda: processes.last_step(workdir) >= 4, run)
+    run = begin(workdir, flag)
+    processes.wait_until(lambda: logs.last_step(workdir) >= 4, run)
     run.terminate()
-    processes.finish(run, workdir)
+    finish(run, workdir)
     stopped = steps_in(workdir / "checkpoints")[-1]
-    assert processes.last_step(workdir) == stopped
-    *_, line = processes.log(workdir).read_text().splitlines()
-    assert line.startswith("to go on: python -m wsign_jax.main --config=configs/demo.py")
+    assert logs.last_step(workdir) == stopped
+    *_, line = log(workdir).read_text().splitlines()
+    assert line.startswith("to go on: python -m wsign_jax.main --config=tests/two_stages.py")
     assert f"--workdir={workdir}" in line
 
     # The next machine has only the mirror.
     assert steps_in(mirror / "checkpoints") == steps_in(workdir / "checkpoints")
     shutil.rmtree(workdir)
-    run = processes.start(workdir, flag)
-    processes.wait_until(lambda: processes.last_step(workdir) > stopped, run)
-    assert f"restoring {workdir} from {mirror}" in processes.log(workdir).read_text()
+    run = begin(workdir, flag)
+    processes.wait_until(lambda: logs.last_step(workdir) > stopped, run)
+    assert f"restoring {workdir} from {mirror}" in log(workdir).read_text()
 
-    processes.wait_until(lambda: bool(unfinished(workdir)), run)
-    run.kill()
-    run.wait()
+    processes.kill_when(lambda: bool(unfinished(workdir)), run)
     assert unfinished(workdir), "killed too late: nothing was being written any more"
     saved = steps_in(workdir / "checkpoints")
 
-    run = processes.start(workdir, flag)
-    processes.wait_until(lambda: steps_in(workdir / "checkpoints")[-1] > saved[-1], run)
-    run.kill()
-    run.wait()
+    run = begin(workdir, flag)
+    processes.kill_when(lambda: steps_in(workdir / "checkpoints")[-1] > saved[-1], run)
     *_, before, last = steps_in(workdir / "checkpoints")
     damage(workdir / "checkpoints" / str(last) / "params")
-    processes.finish(processes.start(workdir, flag), workdir)
-    assert f"going on from step {before}\n" in processes.log(workdir).read_text()
+    finish(begin(workdir, flag), workdir)
+    assert f"going on from step {before}\n" in log(workdir).read_text()
     assert (workdir / "damaged" / str(last)).is_dir()
     assert not unfinished(workdir)
     assert steps_in(mirror / "checkpoints") == steps_in(workdir / "checkpoints")
@@ -124,20 +126,16 @@ def damage(item):
 
 def test_ctrl_c_saves_and_a_second_one_stops_at_once(base):
     workdir = base / "interrupted"
-    run = processes.start(workdir)
-    processes.wait_until(lambda: processes.last_step(workdir) >= 1, run)
+    run = begin(workdir)
+    processes.wait_until(lambda: logs.last_step(workdir) >= 1, run)
     run.send_signal(signal.SIGINT)
-    processes.finish(run, workdir)
-    assert (
-        "SIGINT: saving after this step; Ctrl-C stops at once" in processes.log(workdir).read_text()
-    )
-    assert processes.last_step(workdir) == steps_in(workdir / "checkpoints")[-1] < 32
+    finish(run, workdir)
+    assert "SIGINT: saving after this step; Ctrl-C stops at once" in log(workdir).read_text()
+    assert logs.last_step(workdir) == steps_in(workdir / "checkpoints")[-1] < 32
 
-    run = processes.start(workdir)
-    processes.wait_until(
-        lambda: processes.log(workdir).read_text().count("going on from") == 1, run
-    )
+    run = begin(workdir)
+    processes.wait_until(lambda: log(workdir).read_text().count("going on from") == 1, run)
     run.send_signal(signal.SIGINT)
-    processes.wait_until(lambda: processes.log(workdir).read_text().count("saving after") == 2, run)
+    processes.wait_until(lambda: log(workdir).read_text().count("saving after") == 2, run)
     run.send_signal(signal.SIGINT)
     assert run.wait(timeout=60) == -signal.SIGINT

@@ -122,14 +122,14 @@ def build(
     return graph, nnx.to_pure_dict(params)
 
 
-def init(config: ConfigDict, vocab_size: int, seed: int) -> Params:
-    """Fresh float32 parameters as a plain nested dict of arrays."""
+def init(config: ConfigDict, vocab_size: int, seed: int, shardings: Any = None) -> Params:
+    """Fresh float32 parameters as a plain nested dict of arrays, laid out by `shardings` if given."""
 
     def create(key: jax.Array) -> Params:
         model = WhisperSign(config, vocab_size, rngs=nnx.Rngs(params=key))
         return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
-    return jax.jit(create)(jax.random.key(seed))
+    return jax.jit(create, out_shardings=shardings)(jax.random.key(seed))
 
 
 def bind(graph: nnx.GraphDef, params: Params) -> WhisperSign:

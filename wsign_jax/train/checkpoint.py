@@ -102,6 +102,11 @@ def _items(state: TrainState) -> dict[str, Any]:
     return items if state.ema is None else items | {"ema": state.ema}
 
 
+def abstract(tree: T) -> T:
+    """Shapes, dtypes and places of arrays, without what is in them."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+
+
 @jax.jit
 def _leaf_digest(x: jax.Array) -> jax.Array:
     """A sum of an array's 32-bit words, each with its place and mixed: any changed word changes it.
@@ -122,10 +127,10 @@ def _leaf_digest(x: jax.Array) -> jax.Array:
 
 def _digests(items: dict[str, Any]) -> dict[str, int]:
     """A number for every item that changes with any bit of it."""
-    sums = jax.device_get(jax.tree.map(_leaf_digest, items))
     return {
-        name: zlib.crc32(np.array(jax.tree.leaves(leaves), np.uint32).tobytes())
-        for name, leaves in sums.items()
+        # One after the other: sums over many devices at once can block simulated ones.
+        name: zlib.crc32(np.array([int(_leaf_digest(x)) for x in jax.tree.leaves(item)]).tobytes())
+        for name, item in items.items()
     }
 
 
@@ -235,7 +240,8 @@ class Checkpoints:
         Args:
             step: of the checkpoint.
             like: a state of the same structure (the run's config has been compared before, see
-                `config.differences`); its arrays say where to put what is loaded.
+                `config.differences`), of arrays or of `abstract` ones, which say where to put what is
+                loaded.
 
         Raises:
             DamagedCheckpoint: it cannot be read, or not as it was written.
@@ -360,19 +366,18 @@ class Checkpoints:
             warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             try:
                 return read()
+            except jax.errors.JaxRuntimeError:  # no memory, or another process is lost
+                raise
             except Exception as error:  # orbax has no common exception
                 reason = _reason(error)
             gc.collect()
         raise DamagedCheckpoint(f"{self.path(step)}: not a whole checkpoint ({reason})", step)
 
     def _load(self, step: int, items: dict[str, Any]) -> dict[str, Any]:
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), items
-        )
         expected = self._about(step)["arrays"]
 
         def read() -> dict[str, Any]:
-            loaded = ocp.load_checkpointables(self._folder(step), abstract)
+            loaded = ocp.load_checkpointables(self._folder(step), abstract(items))
             changed = [name for name, d in _digests(loaded).items() if d != expected[name]]
             if changed:
                 raise ValueError(f"bits of {' and '.join(changed)} changed on disk")

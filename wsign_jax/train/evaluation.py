@@ -52,9 +52,11 @@ class Evaluation:
 def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
     """Compiles once per batch shape; every process gets every row."""
     smoothing = config.training.label_smoothing
+    everywhere = train_state.replicated(network.mesh)
 
     def eval_step(params: Params, batch: Batch, settings: StepSettings) -> EvalOutputs:
-        model = whisper_sign.bind(network.graph, params)
+        whole = jax.lax.with_sharding_constraint(params, everywhere)
+        model = whisper_sign.bind(network.graph, whole)
         encoded, patches = model.encode(
             batch.features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
         )
@@ -75,7 +77,7 @@ def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
             jnp.copy(batch.example),
         )
 
-    return jax.jit(eval_step, out_shardings=train_state.replicated(network.mesh))
+    return jax.jit(eval_step, out_shardings=everywhere)
 
 
 def evaluate(

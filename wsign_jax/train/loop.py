@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from wsign_jax import hosts
 from wsign_jax.data import pipeline
 from wsign_jax.errors import DivergedError
 from wsign_jax.train import evaluation, setup, stages, start
@@ -32,7 +33,9 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
         WSignError: a person's mistake, before anything is trained or overwritten; or a full disk.
         DivergedError: the loss became NaN or infinite.
     """
-    run = setup.prepare(config, workdir)
+    with hosts.all_or_none():
+        run = setup.prepare(config, workdir)
+    setup.check_same_run(run)
     with (
         claimed(workdir),
         contextlib.closing(Checkpoints(workdir, config.checkpoint.keep)) as saved,
@@ -56,7 +59,7 @@ class Trainer:
         self.checkpoints = checkpoints
         self.schedule = schedule
         self.mirror: Mirror | None = None
-        if run.config.checkpoint.mirror:
+        if run.config.checkpoint.mirror and hosts.is_first():
             self.mirror = Mirror(pathlib.Path(run.config.checkpoint.mirror), run.workdir, print)
         self.eval_step = evaluation.make_eval_step(run.network, run.config)
         self.train_steps: dict[Any, step_lib.TrainStep] = {}
@@ -104,7 +107,7 @@ class Trainer:
             The state after the last step, and False where a signal asked to stop.
         """
         step, done, total, best = int(state.step), 0, len(stage.plans), math.inf
-        train_step = self._train_step(stage)
+        train_step = self._train_step(stage, state)
         batches = iter(
             pipeline.training_dataset(stage.loader, stage.plans, self.config.data.threads)
         )
@@ -144,13 +147,17 @@ class Trainer:
                 pace.leave_out()
         return state, due is not Due.STOP
 
-    def _train_step(self, stage: Stage) -> step_lib.TrainStep:
+    def _train_step(self, stage: Stage, state: TrainState) -> step_lib.TrainStep:
         """The compiled step; shared by stages that train the same parameters with the same loss."""
         hybrid = stage.config.alpha < 1
         key = (tuple(jax.tree.leaves(stage.labels)), hybrid)
         if key not in self.train_steps:
             self.train_steps[key] = step_lib.make_train_step(
-                self.run.network.graph, stage.labels, self.config.training, hybrid=hybrid
+                self.run.network.graph,
+                stage.labels,
+                self.config.training,
+                hybrid=hybrid,
+                shardings=jax.tree.map(lambda x: x.sharding, state),
             )
         return self.train_steps[key]
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import json
 import pathlib
 from typing import Any
 
@@ -13,6 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
+from wsign_jax import hosts
 from wsign_jax.data import layout, pipeline, synthetic
 from wsign_jax.data.buckets import BatchPlan, padding_efficiency
 from wsign_jax.data.vocab import Vocabulary, read_vocabulary
@@ -28,7 +30,7 @@ class Network:
     """The model's structure for one vocabulary."""
 
     graph: nnx.GraphDef
-    shapes: Params  # of jax.ShapeDtypeStruct
+    shapes: Params  # of jax.ShapeDtypeStruct, with their sharding
     mesh: Mesh
 
 
@@ -38,11 +40,7 @@ def make_network(config: ConfigDict, vocab_size: int) -> Network:
     dtype = jnp.dtype(config.training.precision)
     graph, shapes = whisper_sign.build(config.model, vocab_size, dtype)
     mesh = train_state.make_mesh()
-    sharding = train_state.replicated(mesh)
-    placed = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
-    )
-    return Network(graph, placed, mesh)
+    return Network(graph, train_state.place(shapes, config.training.sharding, mesh), mesh)
 
 
 def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> pathlib.Path:
@@ -67,11 +65,13 @@ def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> p
     root = workdir / "data"
     settings = synthetic.SigningSettings(**config.data.synthetic)
     about = root / "dataset.json"
+    if make:
+        with hosts.all_or_none():  # the others wait for the first
+            if hosts.is_first() and not about.exists():
+                print(f"making built-in signing in {root}", flush=True)
+                synthetic.write_dataset(root, settings)
     if not about.exists():
-        if not make:
-            raise WSignError(f"{root}: no data set; name the one to use with --config.data.dir=DIR")
-        print(f"making built-in signing in {root}", flush=True)
-        synthetic.write_dataset(root, settings)
+        raise WSignError(f"{root}: no data set; name the one to use with --config.data.dir=DIR")
     made_with = layout.read_json(about).get("settings")
     if made_with != dataclasses.asdict(settings):
         raise WSignError(
@@ -116,6 +116,15 @@ def evaluation_loader(config: ConfigDict, split: layout.Split) -> pipeline.Batch
     """Loads a split's batches for evaluation."""
     rows = process_rows(config.eval.batch_size, "eval.batch_size")
     return pipeline.BatchLoader(split, config.data, split.max_labels, rows=rows)
+
+
+def fingerprint(split: layout.Split) -> str:
+    """A hash of a split's ids, lengths, labels and aspect: what decides a run's batches."""
+    digest = hashlib.sha256("\n".join(split.ids).encode())
+    digest.update(split.frames.tobytes() + str(split.aspect).encode())
+    for labels in split.labels:
+        digest.update(labels.tobytes() + b"|")
+    return digest.hexdigest()[:16]
 
 
 def check_vocabulary(theirs: Vocabulary, ours: Vocabulary, source: str) -> None:
@@ -163,12 +172,8 @@ class Run:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A hash of what decides the batches: ids, lengths, labels and aspect of the training split."""
-        digest = hashlib.sha256("\n".join(self.train.ids).encode())
-        digest.update(self.train.frames.tobytes() + str(self.train.aspect).encode())
-        for labels in self.train.labels:
-            digest.update(labels.tobytes() + b"|")
-        return digest.hexdigest()[:16]
+        """Of the training split."""
+        return fingerprint(self.train)
 
     @property
     def end(self) -> tuple[int, int]:
@@ -221,6 +226,14 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     buckets = ", ".join(map(str, plan.buckets))
     print(f"buckets: {buckets} frames, padding efficiency {efficiency:.2f}", flush=True)
     return Run(config, workdir, vocabulary, splits["train"], splits["val"], network, stages)
+
+
+def check_same_run(run: Run) -> None:
+    """Raises a `WSignError` in all processes where they are about to train something else."""
+    settings = config_lib.as_json(run.config)
+    del settings["data"]["dir"]  # each process may have a copy of its own
+    hosts.check_same(json.dumps(settings), "the configs")
+    hosts.check_same(run.fingerprint + fingerprint(run.val), "the data sets")
 
 
 def _plan_stage(

@@ -1,7 +1,6 @@
 """What a stage is: what trains in it, its optimiser, learning rate and attention windows."""
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from ml_collections import ConfigDict
 from wsign_jax.errors import WSignError
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import Params, parameter_paths
+from wsign_jax.train import rules as rules_lib
 
 TRAIN, FREEZE = "train", "freeze"
 
@@ -30,43 +30,21 @@ class StepSettings(NamedTuple):
 
 
 def label_parameters(params: Params, rules: Sequence[tuple[str, str]], stage: str) -> Params:
-    """Marks every parameter 'train' or 'freeze' by the first rule whose pattern matches its path.
+    """Marks every parameter 'train' or 'freeze'.
 
     Args:
         params: nested dict; only its structure matters.
-        rules: (regular expression for the whole path, 'train' or 'freeze').
-        stage: for messages.
+        rules: see `rules.apply`.
+        stage: whose rules they are.
 
     Raises:
-        WSignError: an unknown action, a broken pattern, a rule that matches no parameter (it may
-            be misspelt), or a parameter that no rule matches.
+        WSignError: the rules do not fit the parameters, or leave nothing to train.
     """
-    field = f"config.{stage}.rules"
-    compiled = []
-    for rule in rules:
-        if len(rule) != 2 or rule[1] not in (TRAIN, FREEZE):
-            raise WSignError(
-                f"{field}: {tuple(rule)} is not (path pattern, '{TRAIN}' | '{FREEZE}')"
-            )
-        try:
-            compiled.append((re.compile(rule[0]), rule[1]))
-        except re.error as error:
-            raise WSignError(f"{field}: {rule[0]!r} is no regular expression ({error})") from None
-    labels = {}
-    paths = parameter_paths(params)
-    for path in paths:
-        label = next((action for regex, action in compiled if regex.fullmatch(path)), None)
-        if label is None:
-            raise WSignError(f"{field}: no rule covers {path!r}; add one, or end with ('.*', ...)")
-        labels[path] = label
-    for regex, _ in compiled:
-        if not any(regex.fullmatch(path) for path in paths):
-            raise WSignError(
-                f"{field}: {regex.pattern!r} matches no parameter; see them with tools/describe.py"
-            )
-    if TRAIN not in labels.values():
-        raise WSignError(f"{field}: nothing is left to train")
-    return jax.tree.unflatten(jax.tree.structure(params), list(labels.values()))
+    field = f"{stage}.rules"
+    labels = rules_lib.apply(params, rules, (TRAIN, FREEZE), field)
+    if TRAIN not in jax.tree.leaves(labels):
+        raise WSignError(f"config.{field}: nothing is left to train")
+    return labels
 
 
 def make_optimizer(

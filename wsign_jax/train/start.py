@@ -8,10 +8,10 @@ import pathlib
 import re
 
 import jax
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
+from wsign_jax import hosts
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
@@ -40,7 +40,14 @@ def over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
     Returns:
         The flags that send a run there, its mirror to a folder of its own too; they come last, so
         that they override what was typed.
+
+    Raises:
+        WSignError: a config value out of range, or several processes, each of which would take a
+            folder of its own.
     """
+    config_lib.check(config)
+    if jax.process_count() > 1:
+        raise WSignError("config.restart is for one process; name another --workdir to all of them")
     workdir.mkdir(parents=True, exist_ok=True)
     for number in itertools.count(1):
         folder = workdir / f"{_RESTART}{number}"
@@ -58,14 +65,14 @@ def begin(run: Run, stage: Stage, params: Params, step: int) -> TrainState:
     """The state with which a stage begins: optimiser and moving average afresh."""
     training = run.config.training
     tx = stages.make_optimizer(stage.labels, stages.StepSettings(), training.grad_clip)
-    state = train_state.create(
+    return train_state.create_placed(
         params,
         tx,
         step,
         ema=training.ema > 0,
         loss_scale=training.loss_scale if training.precision == "float16" else None,
+        shapes=run.network.shapes,
     )
-    return jax.device_put(state, train_state.replicated(run.network.mesh))
 
 
 def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed | None:
@@ -77,15 +84,16 @@ def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed
     Raises:
         WSignError: a checkpoint is of a run with other settings or data, or none of them is whole.
     """
-    if mirror is not None:
-        _bring_from_mirror(run, checkpoints, mirror)
+    with hosts.all_or_none():  # the others wait for the first, which has the mirror
+        if mirror is not None:
+            _bring_from_mirror(run, checkpoints, mirror)
+    hosts.check_same(str(checkpoints.steps), f"the checkpoints in {run.workdir}")
     damaged: list[checkpoint.DamagedCheckpoint] = []
     for step in reversed(checkpoints.steps):
         try:
             info = resumable(run, checkpoints, step)
-            stage = run.stages[info.stage]
-            blank = begin(run, stage, fresh_params(run), 0)
-            state = checkpoints.restore(step, blank)
+            blank = begin(run, run.stages[info.stage], fresh_params(run), 0)
+            state = checkpoints.restore(step, checkpoint.abstract(blank))
         except checkpoint.DamagedCheckpoint as error:
             damaged.append(error)
             continue
@@ -141,10 +149,8 @@ def _bring_from_mirror(run: Run, checkpoints: Checkpoints, mirror: Mirror) -> No
             print(f"warning: {error}", flush=True)
     if max(steps) <= max(checkpoints.steps, default=-1):
         return
-    if jax.process_index() == 0:
-        print(f"restoring {run.workdir} from {mirror.root}", flush=True)
-        mirror.bring_home()
-    multihost_utils.sync_global_devices("mirror brought home")
+    print(f"restoring {run.workdir} from {mirror.root}", flush=True)
+    mirror.bring_home()
 
 
 def initial_params(run: Run) -> Params:
@@ -180,9 +186,10 @@ def initial_params(run: Run) -> Params:
 
 
 def fresh_params(run: Run) -> Params:
-    """Weights from the seed, on every device."""
-    params = whisper_sign.init(run.config.model, len(run.vocabulary), run.config.training.seed)
-    return jax.device_put(params, train_state.replicated(run.network.mesh))
+    """Weights from the seed, on the devices."""
+    config, shapes = run.config, run.network.shapes
+    shardings = jax.tree.map(lambda x: x.sharding, shapes)
+    return whisper_sign.init(config.model, len(run.vocabulary), config.training.seed, shardings)
 
 
 def _run_of_the_stage_before(config: ConfigDict, workdir: pathlib.Path) -> str:

@@ -1,5 +1,7 @@
 """Everything about a run that changes from step to step, and its place on the devices."""
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,6 +12,9 @@ from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from wsign_jax.model.whisper_sign import Params
+from wsign_jax.train import rules as rules_lib
+
+REPLICATE, SHARD = "replicate", "shard"
 
 
 class LossScale(struct.PyTreeNode):
@@ -77,6 +82,65 @@ def make_mesh() -> Mesh:
 def replicated(mesh: Mesh) -> NamedSharding:
     """Every device holds the whole."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def place(shapes: Params, rules: Sequence[tuple[str, str]], mesh: Mesh) -> Params:
+    """Shapes of parameters with their sharding: replicated, or each device holding a part (FSDP).
+
+    What is sharded is cut along its largest axis that the devices divide; what has none is
+    replicated.
+
+    Args:
+        shapes: nested dict of `jax.ShapeDtypeStruct`s.
+        rules: `config.training.sharding`.
+        mesh: over whose data axis to cut.
+
+    Raises:
+        WSignError: the rules do not fit the parameters.
+    """
+
+    def placed(x: jax.ShapeDtypeStruct, action: str) -> jax.ShapeDtypeStruct:
+        axes = [axis for axis, size in enumerate(x.shape) if size % mesh.size == 0]
+        if action == REPLICATE or not axes:
+            sharding = replicated(mesh)
+        else:
+            largest = max(axes, key=lambda axis: x.shape[axis])
+            sharding = NamedSharding(mesh, PartitionSpec(*[None] * largest, "data"))
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+    return jax.tree.map(
+        placed, shapes, rules_lib.apply(shapes, rules, (REPLICATE, SHARD), "training.sharding")
+    )
+
+
+def create_placed(
+    params: Params,
+    tx: optax.GradientTransformation,
+    step: int,
+    *,
+    ema: bool,
+    loss_scale: float | None,
+    shapes: Params,
+) -> TrainState:
+    """`create` on the devices of a mesh: moments and averages lie where their parameter does.
+
+    Args:
+        params, tx, step, ema, loss_scale: as of `create`.
+        shapes: from `place`.
+    """
+    by_path = {
+        tuple(path): leaf.sharding for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]
+    }
+    mesh = next(iter(by_path.values())).mesh
+
+    def sharding(path: tuple[Any, ...], _: Any) -> NamedSharding:
+        # The path of a moment or an average ends with its parameter's.
+        tails = (path[start:] for start in range(len(path)))
+        return next((by_path[tail] for tail in tails if tail in by_path), replicated(mesh))
+
+    make = functools.partial(create, tx=tx, step=step, ema=ema, loss_scale=loss_scale)
+    shardings = jax.tree_util.tree_map_with_path(sharding, jax.eval_shape(make, params))
+    return jax.jit(make, out_shardings=shardings)(params)
 
 
 def put_batch(batch: Any, mesh: Mesh) -> Any:

@@ -97,6 +97,7 @@ def make_train_step(
     training: ConfigDict,
     *,
     hybrid: bool,
+    shardings: TrainState | None = None,
 ) -> TrainStep:
     """Compiles once per batch shape; stages that train the same parameters share it.
 
@@ -105,6 +106,7 @@ def make_train_step(
         labels: 'train' or 'freeze' for every parameter.
         training: `config.training`; dropout is keyed by its seed and the step.
         hybrid: whether the attention decoder takes part.
+        shardings: where the state stays from step to step; None leaves it to the compiler.
     """
     loss = make_loss(graph, labels, training, hybrid=hybrid)
     # Plain values: what is traced must not change with the config afterwards.
@@ -120,10 +122,15 @@ def make_train_step(
 
         def gradients(part: Batch, key: jax.Array, share: jax.Array) -> tuple[Params, Metrics]:
             def scaled_loss(params: Params) -> tuple[jax.Array, Metrics]:
+                if shardings is not None:  # each device needs the whole while it computes its rows
+                    params = jax.lax.with_sharding_constraint(params, shardings.step)
                 value, metrics = loss(params, part, settings, key)
                 return value * (scale * share), jax.tree.map(lambda m: m * share, metrics)
 
-            return jax.grad(scaled_loss, has_aux=True)(state.params)
+            grads, metrics = jax.grad(scaled_loss, has_aux=True)(state.params)
+            if shardings is not None:
+                grads = jax.lax.with_sharding_constraint(grads, shardings.params)
+            return grads, metrics
 
         grads, metrics = _over_parts(gradients, batch, key, parts)
         grads = jax.tree.map(lambda g: g / scale, grads)
@@ -154,7 +161,9 @@ def make_train_step(
         metrics["frames"] = jnp.sum(batch.frames)
         return new, metrics
 
-    return jax.jit(train_step, donate_argnums=0)
+    # Without these the compiler may move a parameter, and the next step would be compiled again.
+    placed = None if shardings is None else (shardings, shardings.step)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=placed)
 
 
 def _over_parts(

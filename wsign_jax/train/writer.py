@@ -16,10 +16,10 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from wsign_jax import hosts
 from wsign_jax.errors import WSignError
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"  # in a run's folder
-
 _PLAIN_SECONDS = 10.0  # between two progress lines where there is no terminal
 
 
@@ -34,6 +34,9 @@ class MetricsWriter:
             WSignError: they cannot be written.
         """
         self._workdir = workdir
+        self._silent = not hosts.is_first()  # of several processes, who all have the same to write
+        if self._silent:
+            return
         with self._a_full_disk_named():
             board = workdir / TENSORBOARD
             board.mkdir(parents=True, exist_ok=True)
@@ -53,6 +56,8 @@ class MetricsWriter:
         Raises:
             WSignError: the disk is full or gone.
         """
+        if self._silent:
+            return
         values = {name: float(value) for name, value in scalars.items()}
         # JSON has no NaN and no infinity (the gradient of a float16 step that overflowed has).
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
@@ -69,6 +74,8 @@ class MetricsWriter:
         Raises:
             WSignError: the disk is full or gone.
         """
+        if self._silent:
+            return
         with self._a_full_disk_named():
             self._lines.flush()
             os.fsync(self._lines.fileno())
@@ -76,6 +83,8 @@ class MetricsWriter:
 
     def close(self) -> None:
         """Flushes and closes both."""
+        if self._silent:
+            return
         with self._a_full_disk_named():
             self._lines.close()
             self._events.close()

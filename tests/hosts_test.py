@@ -1,0 +1,208 @@
+"""Several devices and processes: all agree with one, and all end when one does."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from tests import processes
+from tests.conftest import small_config, write_random_split
+from tests.logs import figures
+from wsign_jax import hosts
+from wsign_jax.data import layout
+from wsign_jax.errors import WSignError
+from wsign_jax.train import checkpoint, setup
+
+SHARD = "--config.training.sharding=(('.*','shard'),)"
+STEPS = 6
+
+
+def parse(*flags):
+    return hosts.parse(["main", *flags])
+
+
+def test_without_its_flags_there_is_one_process():
+    assert parse("--config=a", "--workdir", "b") == (None, ["main", "--config=a", "--workdir", "b"])
+
+
+def test_flags_and_environment_say_the_same(monkeypatch):
+    flags = ("--coordinator=host:12", "--num_processes=3", "--process_id=2", "--patience=7")
+    expected = hosts.Cluster("host:12", 3, 2, 7)
+    assert parse("--config=a", *flags) == (expected, ["main", "--config=a"])
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "host:12")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "3")
+    monkeypatch.setenv("JAX_PROCESS_ID", "1")
+    assert parse("--process_id=2", "--patience=7")[0] == expected, "a flag goes first"
+
+
+def test_jax_may_find_the_cluster():
+    assert parse("--distributed")[0] == hosts.Cluster(None, None, None, 120)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--num_processes=2", "--process_id=0"], r"missing --coordinator \(or JAX_COORDINATOR_"),
+        (["--coordinator=a:1"], "missing --num_processes .* and --process_id"),
+        (["--coordinator=a", "--num_processes=2", "--process_id=0"], "it must be HOST:PORT"),
+        (["--coordinator=a:1", "--num_processes=2", "--process_id=2"], "below --num_processes=2"),
+        (["--coordinator=a:1", "--num_processes=two", "--process_id=0"], "num_processes=two"),
+    ],
+)
+def test_flags_that_do_not_fit_are_named(flags, message):
+    with pytest.raises(WSignError, match=message) as error:
+        parse(*flags)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [(1, "no coordinator answered at localhost:"), (0, "not all of the 2 processes came")],
+)
+def test_a_process_that_stays_alone_says_so(tmp_path, number, message):
+    flags = processes.cluster_flags(2)[number]
+    ((code, _, err),) = processes.finish(processes.start(tmp_path, *flags, "--patience=3"))
+    assert code == 2
+    assert err.startswith(f"error: {message}") and err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory):
+    """Of a run of six steps, two of them masked in part, on data of one bucket."""
+    root = tmp_path_factory.mktemp("data")
+    for split, count in (("train", 20), ("val", 5)):
+        write_random_split(root, split, count, frames=(20, 32))
+    layout.write_label_map(root, {"<blank>": 0} | {f"G{id}": id for id in range(1, 6)})
+    return [
+        f"--config.data.dir={root}",
+        "--config.data.max_buckets=1",
+        "--config.stage2.batch_size=8",
+        "--config.eval.batch_size=8",
+        "--config.eval.split=val",
+        "--config.checkpoint.every_steps=1",
+        "--config.checkpoint.keep=9",
+    ]
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory, flags):
+    """The workdir of a run on one device."""
+    workdir = tmp_path_factory.mktemp("one")
+    processes.succeed(processes.start(workdir, *flags))
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def eight_devices(tmp_path_factory, flags):
+    """The workdir of a run on eight devices with sharded parameters."""
+    workdir = tmp_path_factory.mktemp("eight")
+    processes.succeed(processes.start(workdir, *flags, SHARD, devices=8))
+    return workdir
+
+
+def assert_same_training(ours, theirs):
+    """Every step once, losses and last weights alike but for float32's rounding."""
+    assert [line["step"] for line in figures(ours) if "train/loss" in line] == [
+        *range(1, STEPS + 1)
+    ]
+    for a, b in zip(figures(ours), figures(theirs), strict=True):
+        assert a == pytest.approx(b, rel=1e-5)
+    shapes = setup.make_network(small_config(), 6).shapes
+    for a, b in zip(
+        *(
+            jax.tree.leaves(checkpoint.Checkpoints(workdir).restore_weights(STEPS, shapes))
+            for workdir in (ours, theirs)
+        ),
+        strict=True,
+    ):
+        # Adam divides by the root of a mean square: where that is nearly 0, rounding is not.
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5)
+
+
+def test_eight_devices_with_sharded_parameters_train_as_one(one_device, eight_devices):
+    assert_same_training(eight_devices, one_device)
+
+
+def test_two_processes_train_as_one(tmp_path, flags, one_device):
+    first, second = processes.succeed(*processes.start_cluster(tmp_path, *flags))
+    assert_same_training(tmp_path, one_device)
+    assert "2 processes, 8 devices" in first and "val: WER" in first
+    assert all(line.startswith("[Gloo]") or not line for line in second.splitlines())
+    reports = [json.loads((w / "report_val.json").read_text()) for w in (tmp_path, one_device)]
+    assert reports[0]["wer"] == reports[1]["wer"]
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_run_goes_on_with_other_devices_and_sharding(
+    tmp_path, flags, one_device, eight_devices, devices
+):
+    before, now = (eight_devices, []) if devices == 1 else (one_device, [SHARD])
+    shutil.copytree(before, tmp_path, dirs_exist_ok=True)
+    for step in range(4, STEPS + 1):
+        shutil.rmtree(tmp_path / "checkpoints" / str(step))
+    (out,) = processes.succeed(processes.start(tmp_path, *flags, *now, devices=devices))
+    assert "going on from step 3" in out
+    assert_same_training(tmp_path, one_device)
+
+
+def test_a_batch_that_the_devices_do_not_divide_is_named(tmp_path, flags):
+    call = processes.start(tmp_path / "work", *flags, "--config.stage2.batch_size=12", devices=8)
+    ((code, _, err),) = processes.finish(call)
+    assert code == 2
+    assert "config.stage2.batch_size is 12; it must be a multiple of the 8 devices" in err
+
+
+def test_a_mistake_in_one_process_stops_both(tmp_path, flags):
+    own = processes.cluster_flags(2)
+    own[1].append("--config.data.dir=nowhere")
+    ends = processes.finish(*(processes.start(tmp_path, *flags, *f) for f in own))
+    assert [code for code, _, _ in ends] == [2, 2]
+    assert "error: process 1 stopped; its own error says why" in ends[0][2]
+    assert "error: nowhere: no such folder" in ends[1][2]
+
+
+def test_processes_with_other_settings_are_refused(tmp_path, flags):
+    own = processes.cluster_flags(2)
+    own[1].append("--config.stage2.lr=0.5")
+    ends = processes.finish(*(processes.start(tmp_path, *flags, *f) for f in own))
+    for code, _, err in ends:
+        assert code == 2 and "error: the configs differ between the processes" in err
+
+
+def test_rows_are_divided_among_the_processes(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    rows = []
+    for process in range(2):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        rows += range(16)[setup.process_rows(16, "stage2.batch_size")]
+    assert rows == [*range(16)]
+
+
+def cut_short(workdir, flags):
+    """A cluster that has saved two steps and is still training."""
+    cluster = processes.start_cluster(workdir, *flags, SHARD, "--patience=10")
+    return cluster, (workdir / "checkpoints" / "2").exists
+
+
+@pytest.mark.slow
+def test_killed_processes_go_on_to_the_same_numbers(tmp_path, flags, one_device):
+    left_alone, killed = tmp_path / "left_alone", tmp_path / "killed"
+    processes.succeed(*processes.start_cluster(left_alone, *flags, SHARD))
+    assert_same_training(left_alone, one_device)
+    cluster, saved = cut_short(killed, flags)
+    processes.kill_when(saved, *cluster)
+    first, _ = processes.succeed(*processes.start_cluster(killed, *flags, SHARD))
+    assert "going on from step" in first
+    assert figures(killed) == figures(left_alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_the_loss_of_a_process_ends_the_other(tmp_path, flags, lost):
+    cluster, saved = cut_short(tmp_path, flags)
+    processes.kill_when(saved, cluster[lost])
+    ((code, _, err),) = processes.finish(cluster[1 - lost], seconds=40)
+    assert code != 0, err
