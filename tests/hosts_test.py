@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests import processes
+from tests import logs, processes
 from tests.conftest import small_config, write_random_split
 from tests.logs import figures
 from wsign_jax import hosts
@@ -108,6 +108,7 @@ def assert_same_training(ours, theirs):
         *range(1, STEPS + 1)
     ]
     for a, b in zip(figures(ours), figures(theirs), strict=True):
+        assert a.pop("stage") == b.pop("stage")
         assert a == pytest.approx(b, rel=1e-5)
     shapes = setup.make_network(small_config(), 6).shapes
     for a, b in zip(
@@ -151,7 +152,7 @@ def test_a_batch_that_the_devices_do_not_divide_is_named(tmp_path, flags):
     call = processes.start(tmp_path / "work", *flags, "--config.stage2.batch_size=12", devices=8)
     ((code, _, err),) = processes.finish(call)
     assert code == 2
-    assert "config.stage2.batch_size is 12; it must be a multiple of the 8 devices" in err
+    assert "config.stage2.batch_size is 12; it must be a multiple of 8 (devices)" in err
 
 
 def test_a_mistake_in_one_process_stops_both(tmp_path, flags):
@@ -181,28 +182,46 @@ def test_rows_are_divided_among_the_processes(monkeypatch):
     assert rows == [*range(16)]
 
 
-def cut_short(workdir, flags):
-    """A cluster that has saved two steps and is still training."""
-    cluster = processes.start_cluster(workdir, *flags, SHARD, "--patience=10")
-    return cluster, (workdir / "checkpoints" / "2").exists
+def saved(workdir, step):
+    """Whether a run has saved this step."""
+    return (workdir / "checkpoints" / str(step)).exists
 
 
 @pytest.mark.slow
-def test_killed_processes_go_on_to_the_same_numbers(tmp_path, flags, one_device):
-    left_alone, killed = tmp_path / "left_alone", tmp_path / "killed"
-    processes.succeed(*processes.start_cluster(left_alone, *flags, SHARD))
-    assert_same_training(left_alone, one_device)
-    cluster, saved = cut_short(killed, flags)
-    processes.kill_when(saved, *cluster)
-    first, _ = processes.succeed(*processes.start_cluster(killed, *flags, SHARD))
-    assert "going on from step" in first
-    assert figures(killed) == figures(left_alone)
+def test_processes_that_are_killed_and_stopped_go_on_to_the_same_numbers(tmp_path, flags):
+    longer = [*flags, SHARD, "--config.stage2.epochs=4"]
+    left_alone, cut = tmp_path / "left_alone", tmp_path / "cut"
+    processes.succeed(*processes.start_cluster(left_alone, *longer))
+    cluster = processes.start_cluster(cut, *longer)
+    processes.kill_when(saved(cut, 3), *cluster)
+
+    # One process hears the signal; both stop after the same step.
+    cluster = processes.start_cluster(cut, *longer)
+    processes.wait_until(saved(cut, 5), *cluster)
+    cluster[1].terminate()
+    first, second = processes.succeed(*cluster)
+    stopped = max(int(path.name) for path in (cut / "checkpoints").iterdir())
+    assert "going on from step" in first and f"checkpoints/{stopped}" in first
+    assert "to go on: python -m wsign_jax.main --config=tests/small.py" in first
+    assert not second.replace("[Gloo]", "").strip() or "Rank" in second
+    assert logs.last_step(cut) == stopped < 12
+
+    processes.succeed(*processes.start_cluster(cut, *longer))
+    assert figures(cut) == figures(left_alone)
+    ours, theirs = (checkpoint.Checkpoints(workdir) for workdir in (cut, left_alone))
+    shapes = setup.make_network(small_config(), 6).shapes
+    for a, b in zip(
+        jax.tree.leaves(ours.restore_weights(12, shapes)),
+        jax.tree.leaves(theirs.restore_weights(12, shapes)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 def test_the_loss_of_a_process_ends_the_other(tmp_path, flags, lost):
-    cluster, saved = cut_short(tmp_path, flags)
-    processes.kill_when(saved, cluster[lost])
+    cluster = processes.start_cluster(tmp_path, *flags, SHARD, "--patience=10")
+    processes.kill_when(saved(tmp_path, 2), cluster[lost])
     ((code, _, err),) = processes.finish(cluster[1 - lost], seconds=40)
     assert code != 0, err
