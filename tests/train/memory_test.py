@@ -111,3 +111,23 @@ def test_a_batch_that_does_not_divide_is_an_error():
     config.training.accumulate = 4
     with pytest.raises(WSignError, match=r"multiple of 4 \(devices\) x 4 \(config.training.acc"):
         estimator(config, devices=4)
+
+
+def test_sharded_parameters_leave_each_device_its_part():
+    config = two_stages()
+    config.training.ema = 0.9
+    whole = estimator(config, devices=4).fixed("stage2")
+    config.training.sharding = ((".*", "shard"),)
+    part = estimator(config, devices=4).fixed("stage2")
+    assert part.gradients == whole.gradients
+    for name in ("parameters", "optimizer", "ema"):
+        assert 0.25 <= getattr(part, name) / getattr(whole, name) < 0.27, (
+            "but for what 4 do not divide"
+        )
+    saved = whole.optimizer + whole.ema - part.optimizer - part.ema
+    totals = []
+    for sharding in ("replicate", "shard"):
+        config.training.sharding = ((".*", sharding),)
+        totals.append(estimator(config, devices=4).total("stage2", T, 1, False))
+    # The parameters are gathered while a step computes.
+    assert totals[0] - totals[1] == saved - part.parameters

@@ -88,3 +88,18 @@ def test_several_processes_act_on_a_wish_one_step_later(monkeypatch, now):
     assert due(2) is Due.SAVE
     due.saved()
     assert due(3) is due(4) is Due.NOTHING, "granted once"
+    now[0] = 12.0
+    assert due(5) is Due.NOTHING
+    assert due(6) is Due.SAVE
+
+
+def test_several_processes_hear_of_a_signal_while_every_step_is_saved(monkeypatch):
+    monkeypatch.setattr(schedule.jax, "process_count", lambda: 2)
+    signals = schedule.Signals()
+    due = make(signals, every_steps=1)
+    assert due(1) is Due.SAVE
+    due.saved()
+    signals.caught = "SIGTERM"
+    assert due(2) is Due.SAVE
+    due.saved()
+    assert due(3) is Due.STOP

@@ -1,8 +1,8 @@
 """What a training step needs of a device's memory, from shapes alone: nothing is compiled or run.
 
 What the backward pass keeps is found by tracing `jax.vjp` of the very loss that a step differentiates,
-so it follows precision, rematerialisation and what is frozen. Parameters, and all that has their shape,
-are counted whole on every device; of a batch each device has its own rows.
+so it follows precision, rematerialisation and what is frozen. Of a batch each device has its own rows;
+of parameters, and all that has their shape, what `training.sharding` leaves it.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend import core
+from jax.sharding import AbstractMesh
 from ml_collections import ConfigDict
 
 from wsign_jax.data.pipeline import Batch
@@ -57,6 +58,8 @@ class Estimator:
         self._glosses = glosses
         dtype = jnp.dtype(config.training.precision)
         self._graph, self._shapes = whisper_sign.build(config.model, vocab_size, dtype)
+        mesh = AbstractMesh((devices,), ("data",))
+        self._placed = train_state.place(self._shapes, config.training.sharding, mesh)
         self._labels = {}
         for name in config.stages:
             field, parts = f"{name}.batch_size", config.training.accumulate
@@ -73,11 +76,16 @@ class Estimator:
             return train_state.create(params, tx, 0, ema=training.ema > 0, loss_scale=None)
 
         state = jax.eval_shape(create, self._shapes)
+        own = jax.tree.map(
+            lambda x, sharding: jax.ShapeDtypeStruct(sharding.shard_shape(x.shape), x.dtype),
+            state,
+            train_state.follow(state, self._placed),
+        )
         return Fixed(
-            parameters=_bytes(state.params),
+            parameters=_bytes(own.params),
             gradients=_bytes(stages.trained(self._shapes, labels)),
-            optimizer=_bytes(state.opt_state),
-            ema=_bytes(state.ema),
+            optimizer=_bytes(own.opt_state),
+            ema=_bytes(own.ema),
         )
 
     def activations(self, stage: str, frames: int, parts: int, remat: bool) -> int:
@@ -106,6 +114,9 @@ class Estimator:
         fixed = self.fixed(stage)
         # Beside the sum of several parts' gradients lie those of the part in hand.
         backward = fixed.gradients * min(parts, 2) + self.activations(stage, frames, parts, remat)
+        # While it computes, a device gathers the parameters of which it keeps a part.
+        whole = _bytes(self._shapes)
+        backward += whole if fixed.parameters < whole else 0
         update = 2 * fixed.gradients  # gradients and what the optimiser makes of them
         return fixed.parameters + fixed.optimizer + fixed.ema + max(backward, update)
 

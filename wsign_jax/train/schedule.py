@@ -86,6 +86,7 @@ class Schedule:
         self._largest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
         self._heard: jax.Array | None = None
         self._saved_at = time.monotonic()
+        self._just_saved = False
 
     def __call__(self, step: int) -> Due:
         """What is due now that a step, counted from 1, is done; to be asked once a step."""
@@ -95,13 +96,16 @@ class Schedule:
         if self._signals.caught is not None:
             wish = Due.STOP
         agreed = wish if jax.process_count() == 1 else self._agree(wish)
+        if agreed is Due.SAVE and self._just_saved:
+            agreed = Due.NOTHING  # the wish is from before that
+        self._just_saved = False
         by_steps = Due.SAVE if step % self._config.every_steps == 0 else Due.NOTHING
         return max(agreed, by_steps)
 
     def saved(self) -> None:
-        """Notes that a checkpoint was written now: wishes up to here are granted."""
+        """Notes that a checkpoint was written now."""
         self._saved_at = time.monotonic()
-        self._heard = None
+        self._just_saved = True
 
     def _agree(self, wish: Due) -> Due:
         """The largest wish of all processes at the step before."""

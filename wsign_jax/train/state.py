@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import rules as rules_lib
@@ -79,12 +79,12 @@ def make_mesh() -> Mesh:
     return Mesh(np.array(jax.devices()), ("data",))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Every device holds the whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def place(shapes: Params, rules: Sequence[tuple[str, str]], mesh: Mesh) -> Params:
+def place(shapes: Params, rules: Sequence[tuple[str, str]], mesh: Mesh | AbstractMesh) -> Params:
     """Shapes of parameters with their sharding: replicated, or each device holding a part (FSDP).
 
     What is sharded is cut along its largest axis that the devices divide; what has none is
@@ -128,6 +128,18 @@ def create_placed(
         params, tx, step, ema, loss_scale: as of `create`.
         shapes: from `place`.
     """
+    make = functools.partial(create, tx=tx, step=step, ema=ema, loss_scale=loss_scale)
+    shardings = follow(jax.eval_shape(make, params), shapes)
+    return jax.jit(make, out_shardings=shardings)(params)
+
+
+def follow(state: TrainState, shapes: Params) -> TrainState:
+    """The sharding of every array of a state: that of its parameter, or replicated where it has none.
+
+    Args:
+        state: of arrays or their shapes.
+        shapes: from `place`.
+    """
     by_path = {
         tuple(path): leaf.sharding for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]
     }
@@ -138,9 +150,7 @@ def create_placed(
         tails = (path[start:] for start in range(len(path)))
         return next((by_path[tail] for tail in tails if tail in by_path), replicated(mesh))
 
-    make = functools.partial(create, tx=tx, step=step, ema=ema, loss_scale=loss_scale)
-    shardings = jax.tree_util.tree_map_with_path(sharding, jax.eval_shape(make, params))
-    return jax.jit(make, out_shardings=shardings)(params)
+    return jax.tree_util.tree_map_with_path(sharding, state)
 
 
 def put_batch(batch: Any, mesh: Mesh) -> Any:
