@@ -4,6 +4,8 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+from absl import flags
+
 
 class WSignError(ValueError):
     """Something a person can mend: the message names the file or field and says the fix."""
@@ -31,3 +33,14 @@ def exit_on_user_error() -> Iterator[None]:
         where = "" if error.filename is None else f"{error.filename}: "
         print(f"error: {where}{error.strerror}", file=sys.stderr, flush=True)
         sys.exit(2)
+
+
+def one_line(error: Exception) -> str:
+    """What is wrong with a command line: ml_collections quotes errors in errors, line breaks and all."""
+    text = str(error)
+    while len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1].replace("\\n", " ").replace("\\", "")
+    text = " ".join(text.split())
+    if isinstance(error, KeyError | AttributeError):
+        return f"no field {text}"
+    return text if isinstance(error, flags.Error | OSError) else f"{type(error).__name__}: {text}"

@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from wsign_jax import hosts
-from wsign_jax.errors import WSignError, exit_on_user_error
+from wsign_jax.errors import WSignError, exit_on_user_error, one_line
 
 
 def parse(argv: Sequence[str]) -> tuple[ConfigDict, pathlib.Path]:
@@ -40,24 +40,13 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, pathlib.Path]:
         # A config file that cannot be loaded says so only when it is first looked at.
         _ = missing or config.value.mode
     except Exception as error:  # whatever a person's own config file may raise
-        raise WSignError(f"in the command line: {_one_line(error)}") from None
+        raise WSignError(f"in the command line: {one_line(error)}") from None
     if rest:
         raise WSignError(f"in the command line: {rest[0]!r} is no flag; write --config.FIELD=VALUE")
     if missing:
         raise WSignError("--config is missing; for a first run: --config=configs/demo.py")
     name = pathlib.Path(config_flags.get_config_filename(values["config"])).stem
     return config.value, pathlib.Path(workdir.value or f"runs/{name}")
-
-
-def _one_line(error: Exception) -> str:
-    """An error's message; ml_collections quotes some inside others', line breaks and all."""
-    text = str(error)
-    while len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-        text = text[1:-1].replace("\\n", " ").replace("\\", "")
-    text = " ".join(text.split())
-    if isinstance(error, KeyError | AttributeError):
-        return f"no field {text}"
-    return text if isinstance(error, flags.Error | OSError) else f"{type(error).__name__}: {text}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -35,6 +35,7 @@ def places(tmp_path):
 
 def update(root, home, warnings):
     mirror = mirror_lib.Mirror(root, home, warnings.append)
+    mirror.own(mirror.steps)
     mirror.update()
     mirror.close()
 
@@ -139,3 +140,14 @@ def test_home_may_delete_a_checkpoint_while_it_is_copied(places, warnings, monke
     monkeypatch.setattr(mirror_lib.shutil, "copyfile", deleting)
     update(root, home, warnings)
     assert steps(root) == [2] and not warnings
+
+
+def test_checkpoints_of_another_run_that_appear_later_are_left_alone(places, warnings, tmp_path):
+    home, root = places
+    mirror = mirror_lib.Mirror(root, home, warnings.append)
+    assert mirror.steps == []  # not mounted yet
+    make_home(root, 1, 500)
+    mirror.update()
+    mirror.close()
+    assert "holds checkpoints of another run; name a new folder" in warnings[0]
+    assert steps(root) == [1, 500]

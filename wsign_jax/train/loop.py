@@ -36,15 +36,20 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
     with hosts.all_or_none():
         run = setup.prepare(config, workdir)
     setup.check_same_run(run)
-    with (
-        claimed(workdir),
-        contextlib.closing(Checkpoints(workdir, config.checkpoint.keep)) as saved,
-    ):
-        with Signals() as signals:
-            trainer = Trainer(run, saved, Schedule(config.checkpoint, run.network.mesh, signals))
-            finished = trainer.run_stages()
-        if not finished:
-            print(f"stopped by {signals.caught}: {saved.path(saved.latest_step or 0)}", flush=True)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(claimed(workdir))
+        saved = stack.enter_context(
+            contextlib.closing(Checkpoints(workdir, config.checkpoint.keep))
+        )
+        mirror = None
+        if config.checkpoint.mirror and hosts.is_first():
+            mirror = Mirror(pathlib.Path(config.checkpoint.mirror), workdir, print)
+            stack.enter_context(contextlib.closing(mirror))
+        signals = stack.enter_context(Signals())
+        schedule = Schedule(config.checkpoint, run.network.mesh, signals)
+        finished = Trainer(run, saved, schedule, mirror).run_stages()
+    if not finished:
+        print(f"stopped by {signals.caught}: {saved.path(saved.latest_step or 0)}", flush=True)
     return finished
 
 
@@ -53,14 +58,14 @@ class Trainer:
 
     writer: MetricsWriter
 
-    def __init__(self, run: Run, checkpoints: Checkpoints, schedule: Schedule):
+    def __init__(
+        self, run: Run, checkpoints: Checkpoints, schedule: Schedule, mirror: Mirror | None = None
+    ):
         self.run = run
         self.config = run.config
         self.checkpoints = checkpoints
         self.schedule = schedule
-        self.mirror: Mirror | None = None
-        if run.config.checkpoint.mirror and hosts.is_first():
-            self.mirror = Mirror(pathlib.Path(run.config.checkpoint.mirror), run.workdir, print)
+        self.mirror = mirror
         self.eval_step = evaluation.make_eval_step(run.network, run.config)
         self.train_steps: dict[Any, step_lib.TrainStep] = {}
         self._unconfirmed = False  # whether a checkpoint is being written
@@ -68,6 +73,8 @@ class Trainer:
     def run_stages(self) -> bool:
         """Runs what is left of the stages; returns False where a signal came in between."""
         resumed = start.resume(self.run, self.checkpoints, self.mirror)
+        if self.mirror is not None:
+            self.mirror.update()  # a killed run may not have come to it; and what is wrong is said now
         if resumed is None:
             params, step, first = start.initial_params(self.run), 0, 0
         elif (resumed.info.stage, resumed.info.next_batch) == self.run.end:
@@ -94,8 +101,6 @@ class Trainer:
             self._confirm_save()
         finally:
             self.writer.close()
-            if self.mirror is not None:
-                self.mirror.close()
         return finished
 
     def _train_stage(

@@ -8,8 +8,9 @@ import concurrent.futures
 import os
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from wsign_jax.errors import WSignError
 from wsign_jax.train import checkpoint
 from wsign_jax.train.writer import METRICS, TENSORBOARD
 
@@ -32,6 +33,7 @@ class Mirror:
         self.root = root
         self._workdir = workdir
         self._warn = warn
+        self._ours: set[int] = set()  # steps there that are this run's
         self._worker = concurrent.futures.ThreadPoolExecutor(1, "mirror")
 
     @property
@@ -42,6 +44,10 @@ class Mirror:
         except OSError as error:
             self._trouble(error)
             return []
+
+    def own(self, steps: Iterable[int]) -> None:
+        """Notes that these checkpoints in the mirror are of this run; it touches no others."""
+        self._ours |= {*steps}
 
     def bring_home(self) -> None:
         """Copies to the workdir what it lacks of the mirror: checkpoints and logs.
@@ -65,6 +71,10 @@ class Mirror:
         try:
             if not self.root.is_dir():
                 self.root.mkdir()
+            # A Drive may be mounted after the run began, with who knows what in it.
+            if not self._ours.issuperset(checkpoint.steps_in(self.root / checkpoint.FOLDER)):
+                raise WSignError(f"{self.root} holds checkpoints of another run; name a new folder")
+            self.own(checkpoint.steps_in(self._workdir / checkpoint.FOLDER))
             _copy_missing_checkpoints(self._workdir, self.root)
             _copy_logs(self._workdir, self.root)
             _prune(self._workdir, self.root)

@@ -147,6 +147,7 @@ def _bring_from_mirror(run: Run, checkpoints: Checkpoints, mirror: Mirror) -> No
             break
         except checkpoint.DamagedCheckpoint as error:
             print(f"warning: {error}", flush=True)
+    mirror.own(steps)
     if max(steps) <= max(checkpoints.steps, default=-1):
         return
     print(f"restoring {run.workdir} from {mirror.root}", flush=True)
