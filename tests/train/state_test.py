@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -62,7 +64,8 @@ def test_moments_and_averages_lie_where_their_parameter_does():
     params = whisper_sign.init(small_config().model, 7, 0, shardings)
     labels = stages.label_parameters(sizes, (("frontend/.*", "freeze"), (".*", "train")), "stage2")
     tx = stages.make_optimizer(labels, stages.StepSettings(), 1.0)
-    created = state.create_placed(params, tx, 3, True, True, placed)
+    make = functools.partial(state.create, tx=tx, step=3, ema=True, loss_scale=8.0)
+    created = state.create_placed(make, params, placed)
     assert specs(created.params) == specs(created.ema) == specs(placed)
     assert created.params["encoder"]["norm"]["scale"].sharding.spec == PartitionSpec("data")
     adam = created.opt_state.inner_states["train"].inner_state[1][0]
@@ -72,3 +75,6 @@ def test_moments_and_averages_lie_where_their_parameter_does():
     for scalar in (created.step, adam.count, created.loss_scale.scale):
         assert scalar.sharding.spec == PartitionSpec()
     assert int(created.step) == 3
+    described = state.abstract(make, placed)
+    for x, y in zip(jax.tree.leaves(described), jax.tree.leaves(created), strict=True):
+        assert (x.shape, x.dtype, x.sharding) == (y.shape, y.dtype, y.sharding)

@@ -102,11 +102,6 @@ def _items(state: TrainState) -> dict[str, Any]:
     return items if state.ema is None else items | {"ema": state.ema}
 
 
-def abstract(tree: T) -> T:
-    """Shapes, dtypes and places of arrays, without what is in them."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
-
-
 @jax.jit
 def _leaf_digest(x: jax.Array) -> jax.Array:
     """A sum of an array's 32-bit words, each with its place and mixed: any changed word changes it.
@@ -240,8 +235,7 @@ class Checkpoints:
         Args:
             step: of the checkpoint.
             like: a state of the same structure (the run's config has been compared before, see
-                `config.differences`), of arrays or of `abstract` ones, which say where to put what is
-                loaded.
+                `config.differences`), of arrays or of shapes, which say where to put what is loaded.
 
         Raises:
             DamagedCheckpoint: it cannot be read, or not as it was written.
@@ -374,10 +368,13 @@ class Checkpoints:
         raise DamagedCheckpoint(f"{self.path(step)}: not a whole checkpoint ({reason})", step)
 
     def _load(self, step: int, items: dict[str, Any]) -> dict[str, Any]:
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), items
+        )
         expected = self._about(step)["arrays"]
 
         def read() -> dict[str, Any]:
-            loaded = ocp.load_checkpointables(self._folder(step), abstract(items))
+            loaded = ocp.load_checkpointables(self._folder(step), abstract)
             changed = [name for name, d in _digests(loaded).items() if d != expected[name]]
             if changed:
                 raise ValueError(f"bits of {' and '.join(changed)} changed on disk")

@@ -75,11 +75,9 @@ class Estimator:
         def create(params: Params) -> train_state.TrainState:
             return train_state.create(params, tx, 0, ema=training.ema > 0, loss_scale=None)
 
-        state = jax.eval_shape(create, self._shapes)
         own = jax.tree.map(
-            lambda x, sharding: jax.ShapeDtypeStruct(sharding.shard_shape(x.shape), x.dtype),
-            state,
-            train_state.follow(state, self._placed),
+            lambda x: jax.ShapeDtypeStruct(x.sharding.shard_shape(x.shape), x.dtype),
+            train_state.abstract(create, self._placed),
         )
         return Fixed(
             parameters=_bytes(own.params),

@@ -3,6 +3,7 @@ weights; then fresh ones."""
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import pathlib
 import re
@@ -63,15 +64,17 @@ def over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
 
 def begin(run: Run, stage: Stage, params: Params, step: int) -> TrainState:
     """The state with which a stage begins: optimiser and moving average afresh."""
+    return train_state.create_placed(_create(run, stage, step), params, run.network.shapes)
+
+
+def _create(run: Run, stage: Stage, step: int) -> train_state.Create:
     training = run.config.training
-    tx = stages.make_optimizer(stage.labels, stages.StepSettings(), training.grad_clip)
-    return train_state.create_placed(
-        params,
-        tx,
-        step,
+    return functools.partial(
+        train_state.create,
+        tx=stages.make_optimizer(stage.labels, stages.StepSettings(), training.grad_clip),
+        step=step,
         ema=training.ema > 0,
         loss_scale=training.loss_scale if training.precision == "float16" else None,
-        shapes=run.network.shapes,
     )
 
 
@@ -92,8 +95,8 @@ def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed
     for step in reversed(checkpoints.steps):
         try:
             info = resumable(run, checkpoints, step)
-            blank = begin(run, run.stages[info.stage], fresh_params(run), 0)
-            state = checkpoints.restore(step, checkpoint.abstract(blank))
+            make = _create(run, run.stages[info.stage], step)
+            state = checkpoints.restore(step, train_state.abstract(make, run.network.shapes))
         except checkpoint.DamagedCheckpoint as error:
             damaged.append(error)
             continue

@@ -1,7 +1,6 @@
 """Everything about a run that changes from step to step, and its place on the devices."""
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -113,24 +112,29 @@ def place(shapes: Params, rules: Sequence[tuple[str, str]], mesh: Mesh | Abstrac
     )
 
 
-def create_placed(
-    params: Params,
-    tx: optax.GradientTransformation,
-    step: int,
-    *,
-    ema: bool,
-    loss_scale: float | None,
-    shapes: Params,
-) -> TrainState:
-    """`create` on the devices of a mesh: moments and averages lie where their parameter does.
+Create = Callable[[Params], TrainState]  # such as `create` with all but its parameters given
+
+
+def create_placed(make: Create, params: Params, shapes: Params) -> TrainState:
+    """A new state on the devices of a mesh: moments and averages lie where their parameter does.
 
     Args:
-        params, tx, step, ema, loss_scale: as of `create`.
+        make: what creates it.
+        params: the weights.
         shapes: from `place`.
     """
-    make = functools.partial(create, tx=tx, step=step, ema=ema, loss_scale=loss_scale)
-    shardings = follow(jax.eval_shape(make, params), shapes)
+    shardings = jax.tree.map(lambda x: x.sharding, abstract(make, shapes))
     return jax.jit(make, out_shardings=shardings)(params)
+
+
+def abstract(make: Create, shapes: Params) -> TrainState:
+    """Shapes, dtypes and places of such a state: what a checkpoint is loaded to."""
+    state = jax.eval_shape(make, shapes)
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        state,
+        follow(state, shapes),
+    )
 
 
 def follow(state: TrainState, shapes: Params) -> TrainState:
