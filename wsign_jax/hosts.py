@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import os
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -76,8 +77,8 @@ def parse(argv: Sequence[str]) -> tuple[Cluster | None, list[str]]:
 
 
 def _check(cluster: Cluster) -> None:
-    port = (cluster.coordinator or ":1").rpartition(":")[2]
-    if not (port.isdecimal() and 0 < int(port) < 2**16):
+    host, _, port = (cluster.coordinator or "host:1").rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 2**16):
         raise WSignError(f"--coordinator is {cluster.coordinator!r}; it must be HOST:PORT")
     number, count = cluster.process_id, cluster.num_processes
     if number is not None and count is not None and number >= count:
@@ -147,6 +148,16 @@ def _connect(cluster: Cluster) -> None:
         )
         os._exit(2)
 
+    if cluster.coordinator and cluster.process_id == 0:
+        port = cluster.coordinator.rpartition(":")[2]
+        try:
+            socket.create_server(
+                ("", int(port))
+            ).close()  # JAX crashes where it cannot have the port
+        except OSError as error:
+            raise WSignError(
+                f"--coordinator: port {port}: {error.strerror}; name another"
+            ) from None
     # JAX would abort the process with a page of C++ addresses.
     watch = threading.Timer(cluster.patience, give_up)
     watch.daemon = True
@@ -162,7 +173,10 @@ def _connect(cluster: Cluster) -> None:
         )
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise WSignError(f"cannot join the other processes: {reason}") from None
+        raise WSignError(
+            f"cannot join the other processes: {reason} Give --coordinator, --num_processes and "
+            "--process_id"
+        ) from None
     finally:
         watch.cancel()
     # JAX's preemption service has taken the signal for itself, and nobody here asks it.
@@ -205,6 +219,11 @@ def all_or_none() -> Iterator[None]:
         failures = _of_all(failed)
     if any(failures):
         raise WSignError(f"process {failures.index(1)} stopped; its own error says why")
+
+
+def any_of_all(value: bool) -> bool:
+    """Whether this holds in any process; waits for all of them."""
+    return any(_of_all(value))
 
 
 def check_same(value: str, what: str) -> None:

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from wsign_jax.errors import WSignError
 from wsign_jax.train import mirror as mirror_lib
 
 
@@ -35,7 +36,7 @@ def places(tmp_path):
 
 def update(root, home, warnings):
     mirror = mirror_lib.Mirror(root, home, warnings.append)
-    mirror.own(mirror.steps)
+    mirror.know(mirror.steps)
     mirror.update()
     mirror.close()
 
@@ -61,6 +62,8 @@ def test_an_empty_home_is_filled_from_it(places, tmp_path, warnings):
     fresh = tmp_path / "fresh" / "work"
     mirror = mirror_lib.Mirror(root, fresh, warnings.append)
     assert mirror.steps == [1, 2]
+    mirror.know([1, 2])
+    assert mirror.has(2) and not mirror.has(3)
     mirror.bring_home()
     assert steps(fresh) == [1, 2]
     assert (fresh / "metrics.jsonl").exists() and (fresh / "tensorboard" / "events.out").exists()
@@ -149,5 +152,31 @@ def test_checkpoints_of_another_run_that_appear_later_are_left_alone(places, war
     make_home(root, 1, 500)
     mirror.update()
     mirror.close()
-    assert "holds checkpoints of another run; name a new folder" in warnings[0]
+    assert "holds checkpoints that were not there before; start the command again" in warnings[0]
     assert steps(root) == [1, 500]
+
+
+def test_what_cannot_be_read_is_left_alone(places, warnings):
+    home, root = places
+    make_home(root, 5)
+    mirror = mirror_lib.Mirror(root, home, warnings.append)
+    mirror.know([], strange=[5])
+    mirror.update()
+    mirror.close()
+    assert steps(root) == [1, 2, 5] and not warnings
+
+
+def test_logs_come_home_only_where_home_is_behind(places, warnings):
+    home, root = places
+    update(root, home, warnings)
+    shutil.rmtree(home / "checkpoints" / "1")
+    (home / "metrics.jsonl").write_text("newer")
+    mirror = mirror_lib.Mirror(root, home, warnings.append)
+    mirror.know([1, 2])
+    mirror.bring_home()
+    assert steps(home) == [1, 2] and (home / "metrics.jsonl").read_text() == "newer"
+
+
+def test_the_workdir_is_no_mirror(tmp_path):
+    with pytest.raises(WSignError, match=r"config.checkpoint.mirror is the workdir itself"):
+        mirror_lib.Mirror(tmp_path / "a" / ".." / "work", tmp_path / "work", print)

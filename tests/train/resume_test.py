@@ -28,7 +28,7 @@ def log(workdir):
 
 def begin(workdir, *flags):
     """Starts the command; what it prints is appended to the log."""
-    return begin(workdir, *flags, config="tests/two_stages.py", log=log(workdir))
+    return processes.start(workdir, *flags, config="tests/two_stages.py", log=log(workdir))
 
 
 def finish(run, workdir):

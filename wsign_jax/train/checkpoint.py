@@ -251,8 +251,7 @@ class Checkpoints:
             like: arrays or `jax.ShapeDtypeStruct`s with the sharding to load to.
 
         Raises:
-            WSignError: names or shapes differ from `like`; lists the paths.
-            DamagedCheckpoint: it cannot be read, or not as it was written.
+            WSignError: names or shapes differ from `like` (lists the paths), or it is damaged.
         """
         differing = self.differing_parameters(step, like)
         if differing:
@@ -261,11 +260,14 @@ class Checkpoints:
                 "the config it was trained with\n  " + "\n  ".join(differing)
             )
         name = "ema" if "ema" in self._about(step)["arrays"] else "params"
-        return self._load(step, {name: like})[name]
+        try:
+            return self._load(step, {name: like})[name]
+        except DamagedCheckpoint as error:
+            raise WSignError(f"{error}; move this folder away to take the next best") from None
 
     def last_of_its_stage(self, count: int) -> list[int]:
         """Steps of the last `count` checkpoints, fewer where the newest one's stage has fewer."""
-        infos = {step: self.info(step) for step in self.steps}
+        infos = {step: info for step in self.steps if (info := self._read_info(step))}
         newest = max(info.stage for info in infos.values())
         return [step for step, info in infos.items() if info.stage == newest][-count:]
 
@@ -350,7 +352,8 @@ class Checkpoints:
             left = "none" if self.latest_step is None else self.path(self.latest_step)
             raise WSignError(
                 f"{self.workdir / FOLDER}: a checkpoint could not be written ({_reason(error)}); "
-                f"last whole checkpoint: {left}; make room, and the same command goes on from it"
+                f"last whole checkpoint: {left}; make room or whatever it lacks, and the same command "
+                "goes on from it"
             ) from error
 
     def _whole(self, step: int, read: Callable[[], T]) -> T:
@@ -360,7 +363,7 @@ class Checkpoints:
             warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             try:
                 return read()
-            except jax.errors.JaxRuntimeError:  # no memory, or another process is lost
+            except (WSignError, jax.errors.JaxRuntimeError):  # the latter: out of memory, say
                 raise
             except Exception as error:  # orbax has no common exception
                 reason = _reason(error)
@@ -387,6 +390,11 @@ class Checkpoints:
 
         def read() -> dict[str, Any]:
             saved = ocp.checkpointables_metadata(self._folder(step)).custom_metadata
+            if saved and "run" not in saved:
+                raise WSignError(
+                    f"{self.path(step)}: written by another version of this project; use that one, or "
+                    "another --workdir"
+                )
             about = {name: saved[name] for name in ("run", "arrays")}
             if saved["digest"] != _text_digest(about):
                 raise ValueError("bits of its metadata changed on disk")
@@ -446,6 +454,8 @@ def claimed(workdir: pathlib.Path) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
+        with contextlib.suppress(OSError):
+            workdir.rmdir()  # where nothing came of it
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
@@ -457,4 +467,5 @@ def steps_in(folder: pathlib.Path) -> list[int]:
     """Steps of the checkpoints in a folder; those that are still being written have other names."""
     if not folder.is_dir():
         return []
-    return sorted(int(child.name) for child in folder.iterdir() if child.name.isdigit())
+    names = [child.name for child in folder.iterdir() if child.is_dir()]
+    return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))

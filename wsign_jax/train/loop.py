@@ -33,11 +33,11 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
         WSignError: a person's mistake, before anything is trained or overwritten; or a full disk.
         DivergedError: the loss became NaN or infinite.
     """
-    with hosts.all_or_none():
-        run = setup.prepare(config, workdir)
-    setup.check_same_run(run)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(claimed(workdir))
+        with hosts.all_or_none():
+            stack.enter_context(claimed(workdir))
+            run = setup.prepare(config, workdir)
+        setup.check_same_run(run)
         saved = stack.enter_context(
             contextlib.closing(Checkpoints(workdir, config.checkpoint.keep))
         )
@@ -49,7 +49,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
         schedule = Schedule(config.checkpoint, run.network.mesh, signals)
         finished = Trainer(run, saved, schedule, mirror).run_stages()
     if not finished:
-        print(f"stopped by {signals.caught}: {saved.path(saved.latest_step or 0)}", flush=True)
+        left = "nothing to save yet" if saved.latest_step is None else saved.path(saved.latest_step)
+        print(f"stopped by {signals.caught}: {left}", flush=True)
     return finished
 
 
@@ -86,6 +87,8 @@ class Trainer:
         finished = True
         try:
             for stage in self.run.stages[first:]:
+                if self.schedule.stopping:
+                    break
                 table = stages.training_table(self.run.network.shapes, stage.labels)
                 print(f"{stage.name}: {len(stage.plans)} steps\n{table}", flush=True)
                 if resumed is None:
@@ -101,7 +104,7 @@ class Trainer:
             self._confirm_save()
         finally:
             self.writer.close()
-        return finished
+        return finished and not self.schedule.stopping
 
     def _train_stage(
         self, stage: Stage, state: TrainState, info: RunInfo | None

@@ -29,11 +29,17 @@ class Mirror:
                 would otherwise be replaced by a folder on this machine.
             workdir: the run's folder.
             warn: prints a line; the mirror's troubles never end a run.
+
+        Raises:
+            WSignError: it is the workdir itself.
         """
+        if root.resolve() == workdir.resolve():
+            raise WSignError("config.checkpoint.mirror is the workdir itself; name another folder")
         self.root = root
         self._workdir = workdir
         self._warn = warn
         self._ours: set[int] = set()  # steps there that are this run's
+        self._strange: set[int] = set()  # and such as nobody can read
         self._worker = concurrent.futures.ThreadPoolExecutor(1, "mirror")
 
     @property
@@ -45,19 +51,25 @@ class Mirror:
             self._trouble(error)
             return []
 
-    def own(self, steps: Iterable[int]) -> None:
-        """Notes that these checkpoints in the mirror are of this run; it touches no others."""
-        self._ours |= {*steps}
+    def know(self, ours: Iterable[int], strange: Iterable[int] = ()) -> None:
+        """Notes which checkpoints in the mirror are this run's: it touches no others."""
+        self._ours |= {*ours}
+        self._strange |= {*strange}
+
+    def has(self, step: int) -> bool:
+        """Whether the mirror has a checkpoint of this run and step."""
+        return step in self._ours and step in self.steps
 
     def bring_home(self) -> None:
-        """Copies to the workdir what it lacks of the mirror: checkpoints and logs.
+        """Copies to the workdir what it lacks of this run's checkpoints, and logs if it is behind.
 
         Raises:
             OSError: the mirror cannot be read, or the workdir not written.
         """
-        self._workdir.mkdir(parents=True, exist_ok=True)
-        _copy_missing_checkpoints(self.root, self._workdir)
-        _copy_logs(self.root, self._workdir)
+        at_home = checkpoint.steps_in(self._workdir / checkpoint.FOLDER)
+        _copy_missing_checkpoints(self.root, self._workdir, self._ours)
+        if max(self._ours) > max(at_home, default=-1):
+            _copy_logs(self.root, self._workdir)
 
     def update(self) -> None:
         """Starts to copy what home has and the mirror lacks; at once or when the last copy is done."""
@@ -72,12 +84,16 @@ class Mirror:
             if not self.root.is_dir():
                 self.root.mkdir()
             # A Drive may be mounted after the run began, with who knows what in it.
-            if not self._ours.issuperset(checkpoint.steps_in(self.root / checkpoint.FOLDER)):
-                raise WSignError(f"{self.root} holds checkpoints of another run; name a new folder")
-            self.own(checkpoint.steps_in(self._workdir / checkpoint.FOLDER))
-            _copy_missing_checkpoints(self._workdir, self.root)
+            if {*checkpoint.steps_in(self.root / checkpoint.FOLDER)} - self._ours - self._strange:
+                raise WSignError(
+                    f"{self.root} holds checkpoints that were not there before; start the command again "
+                    "to go on from them, or name a new folder"
+                )
+            at_home = checkpoint.steps_in(self._workdir / checkpoint.FOLDER)
+            self.know(at_home)
+            _copy_missing_checkpoints(self._workdir, self.root, at_home)
             _copy_logs(self._workdir, self.root)
-            _prune(self._workdir, self.root)
+            _prune(self.root, self._ours - self._strange - {*at_home})
         except Exception as error:  # nothing that happens here may end a run
             self._trouble(error)
 
@@ -91,12 +107,13 @@ class Mirror:
         )
 
 
-def _copy_missing_checkpoints(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Copies the checkpoints that `target` lacks, the newest first."""
+def _copy_missing_checkpoints(
+    source: pathlib.Path, target: pathlib.Path, steps: Iterable[int]
+) -> None:
+    """Copies those of some checkpoints that `target` lacks, the newest first."""
     there = checkpoint.steps_in(target / checkpoint.FOLDER)
-    for step in reversed(checkpoint.steps_in(source / checkpoint.FOLDER)):
-        if step not in there:
-            _copy_checkpoint(source, target, step)
+    for step in sorted({*steps} - {*there}, reverse=True):
+        _copy_checkpoint(source, target, step)
 
 
 def _copy_checkpoint(source: pathlib.Path, target: pathlib.Path, step: int) -> None:
@@ -110,6 +127,9 @@ def _copy_checkpoint(source: pathlib.Path, target: pathlib.Path, step: int) -> N
         if not folder.exists():  # home deleted it in the meantime: nobody wants it
             return
         raise _first(error) from error
+    if not folder.exists():  # or is about to have deleted it: what came may be half of it
+        shutil.rmtree(arriving)
+        return
     (target / checkpoint.FOLDER).mkdir(exist_ok=True)
     arriving.rename(target / checkpoint.FOLDER / str(step))
 
@@ -133,14 +153,12 @@ def _copy_logs(source: pathlib.Path, target: pathlib.Path) -> None:
         os.replace(arriving, target / name)
 
 
-def _prune(home: pathlib.Path, mirror: pathlib.Path) -> None:
+def _prune(mirror: pathlib.Path, steps: Iterable[int]) -> None:
     """Removes from the mirror what home no longer keeps."""
     for unfinished in mirror.glob(f"{_LEAVING}*"):
         shutil.rmtree(unfinished)
-    kept = checkpoint.steps_in(home / checkpoint.FOLDER)
-    for step in checkpoint.steps_in(mirror / checkpoint.FOLDER):
-        if step not in kept:
-            # Renamed first, so that a removal cut short leaves nothing that looks whole.
-            leaving = mirror / f"{_LEAVING}{step}"
-            (mirror / checkpoint.FOLDER / str(step)).rename(leaving)
-            shutil.rmtree(leaving)
+    for step in {*steps} & {*checkpoint.steps_in(mirror / checkpoint.FOLDER)}:
+        # Renamed first, so that a removal cut short leaves nothing that looks whole.
+        leaving = mirror / f"{_LEAVING}{step}"
+        (mirror / checkpoint.FOLDER / str(step)).rename(leaving)
+        shutil.rmtree(leaving)

@@ -102,6 +102,11 @@ class Schedule:
         by_steps = Due.SAVE if step % self._config.every_steps == 0 else Due.NOTHING
         return max(agreed, by_steps)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether a signal has come, to ask between stages; only a lone process knows at once."""
+        return jax.process_count() == 1 and self._signals.caught is not None
+
     def saved(self) -> None:
         """Notes that a checkpoint was written now."""
         self._saved_at = time.monotonic()

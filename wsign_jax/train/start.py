@@ -50,14 +50,18 @@ def over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
     if jax.process_count() > 1:
         raise WSignError("config.restart is for one process; name another --workdir to all of them")
     workdir.mkdir(parents=True, exist_ok=True)
+    mirror = config.checkpoint.mirror and pathlib.Path(config.checkpoint.mirror)
     for number in itertools.count(1):
         folder = workdir / f"{_RESTART}{number}"
+        mirrored = mirror and mirror.with_name(f"{mirror.name}_{folder.name}")
+        if mirrored and mirrored.exists():  # of another machine, which may have gone away
+            continue
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             break
     flags = [f"--workdir={folder}", "--config.restart=False"]
-    if config.checkpoint.mirror:
-        flags.append(f"--config.checkpoint.mirror={config.checkpoint.mirror}_{folder.name}")
+    if mirrored:
+        flags.append(f"--config.checkpoint.mirror={mirrored}")
     print(f"starting over in {folder}", flush=True)
     return flags
 
@@ -81,29 +85,31 @@ def _create(run: Run, stage: Stage, step: int) -> train_state.Create:
 def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed | None:
     """Loads the newest whole checkpoint of this run; None where there is no checkpoint at all.
 
-    What the mirror has and the workdir lacks is brought first, where the mirror is ahead. Damaged
-    checkpoints are passed over and, once a whole one is found, moved aside; each is named.
+    What the mirror has and the workdir lacks is brought first. A damaged checkpoint is moved aside where
+    the mirror has a copy of it; others are passed over and, once a whole one is found, moved aside. Each
+    is named.
 
     Raises:
         WSignError: a checkpoint is of a run with other settings or data, or none of them is whole.
     """
-    with hosts.all_or_none():  # the others wait for the first, which has the mirror
-        if mirror is not None:
-            _bring_from_mirror(run, checkpoints, mirror)
+    _bring_from_mirror(run, mirror)
     hosts.check_same(str(checkpoints.steps), f"the checkpoints in {run.workdir}")
     damaged: list[checkpoint.DamagedCheckpoint] = []
     for step in reversed(checkpoints.steps):
-        try:
-            info = resumable(run, checkpoints, step)
-            make = _create(run, run.stages[info.stage], step)
-            state = checkpoints.restore(step, train_state.abstract(make, run.network.shapes))
-        except checkpoint.DamagedCheckpoint as error:
-            damaged.append(error)
+        found = _load(run, checkpoints, step)
+        if isinstance(found, checkpoint.DamagedCheckpoint) and hosts.any_of_all(
+            mirror is not None and mirror.has(step)
+        ):
+            print(f"warning: {found}; moved to {checkpoints.set_aside(step)}", flush=True)
+            _bring_from_mirror(run, mirror)
+            found = _load(run, checkpoints, step)
+        if isinstance(found, checkpoint.DamagedCheckpoint):
+            damaged.append(found)
             continue
         for passed in damaged:
             place = checkpoints.set_aside(passed.step)
             print(f"warning: {passed}; moved to {place}, going on from step {step}", flush=True)
-        return Resumed(step, info, state)
+        return found
     if damaged:
         raise WSignError(
             "\n".join(map(str, damaged))
@@ -111,6 +117,16 @@ def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed
             "with --config.restart=True, or bring a copy back"
         )
     return None
+
+
+def _load(run: Run, checkpoints: Checkpoints, step: int) -> Resumed | checkpoint.DamagedCheckpoint:
+    try:
+        info = resumable(run, checkpoints, step)
+        make = _create(run, run.stages[info.stage], step)
+        state = checkpoints.restore(step, train_state.abstract(make, run.network.shapes))
+    except checkpoint.DamagedCheckpoint as error:
+        return error
+    return Resumed(step, info, state)
 
 
 def resumable(run: Run, checkpoints: Checkpoints, step: int) -> RunInfo:
@@ -138,23 +154,25 @@ def resumable(run: Run, checkpoints: Checkpoints, step: int) -> RunInfo:
     return info
 
 
-def _bring_from_mirror(run: Run, checkpoints: Checkpoints, mirror: Mirror) -> None:
-    """Copies the mirror's checkpoints home where it is ahead; the mirror must be this run's."""
-    steps = mirror.steps
-    if not steps:
-        return
-    copies = Checkpoints(mirror.root)
-    for step in reversed(steps):
-        try:
-            resumable(run, copies, step)
-            break
-        except checkpoint.DamagedCheckpoint as error:
-            print(f"warning: {error}", flush=True)
-    mirror.own(steps)
-    if max(steps) <= max(checkpoints.steps, default=-1):
-        return
-    print(f"restoring {run.workdir} from {mirror.root}", flush=True)
-    mirror.bring_home()
+def _bring_from_mirror(run: Run, mirror: Mirror | None) -> None:
+    """Copies home what it lacks of the mirror, all of which must be this run's, or unreadable."""
+    with hosts.all_or_none():  # the others wait for the first, which has the mirror
+        if mirror is None or not mirror.steps:
+            return
+        copies = Checkpoints(mirror.root)
+        ours, strange = [], []
+        for step in mirror.steps:
+            try:
+                resumable(run, copies, step)
+                ours.append(step)
+            except checkpoint.DamagedCheckpoint as error:
+                print(f"warning: {error}; left alone", flush=True)
+                strange.append(step)
+        mirror.know(ours, strange)
+        at_home = checkpoint.steps_in(run.workdir / checkpoint.FOLDER)
+        if {*ours} - {*at_home}:
+            print(f"restoring {run.workdir} from {mirror.root}", flush=True)
+            mirror.bring_home()
 
 
 def initial_params(run: Run) -> Params:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -95,20 +96,27 @@ class MetricsWriter:
             yield
         except OSError as error:
             raise WSignError(
-                f"{self._workdir}: the logs cannot be written ({error.strerror}); make room, and the "
-                "same command goes on from the last checkpoint"
+                f"{error.filename or self._workdir}: the logs cannot be written ({error.strerror}); "
+                "make room or whatever they lack, and the same command goes on from the last checkpoint"
             ) from error
 
 
 def _keep_until(path: pathlib.Path, step: int) -> None:
-    """Drops the lines of later steps, and a torn last line, through a temporary name."""
+    """Drops the lines of later steps, and a torn last line, through a temporary name.
+
+    Where other lines cannot be read, the file as it was stays beside it.
+    """
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError):
-            continue
+        except (ValueError, KeyError, TypeError):
+            if number < len(lines):
+                damaged = path.with_name(f"{path.name}.damaged")
+                print(f"warning: {path}: line {number} is damaged; kept as {damaged}", flush=True)
+                shutil.copyfile(path, damaged)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text("".join(kept), encoding="utf-8")
     os.replace(partial, path)
