@@ -262,3 +262,18 @@ def test_without_rngs_there_is_no_dropout():
         model, make_batch(), settings(), 0.1, hybrid=True, rngs=nnx.Rngs(dropout=0)
     )
     assert float(noisy) != first
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_steps_do_not_depend_on_who_else_holds_the_state():
+    """A donated state must not be written to before it is read; one that is held cannot be donated."""
+    losses = []
+    for held in (False, True):
+        step, train_state, _ = start(base.get_config().stage2.rules)
+        losses.append([])
+        for _ in range(4):
+            views = [np.asarray(leaf) for leaf in jax.tree.leaves(train_state) if held]
+            train_state, metrics = step(train_state, make_batch(), settings())
+            losses[-1].append(float(metrics["loss"]))
+            del views
+    assert losses[0] == losses[1]

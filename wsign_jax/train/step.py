@@ -163,7 +163,10 @@ def make_train_step(
 
     # Without these the compiler may move a parameter, and the next step would be compiled again.
     placed = None if shardings is None else (shardings, shardings.step)
-    return jax.jit(train_step, donate_argnums=0, out_shardings=placed)
+    # On CPU jaxlib 0.7.2 writes new weights into a donated state before it has read the old ones: losses
+    # and updates are wrong. A host has memory for both.
+    donated = () if jax.default_backend() == "cpu" else (0,)
+    return jax.jit(train_step, donate_argnums=donated, out_shardings=placed)
 
 
 def _over_parts(
