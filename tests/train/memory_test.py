@@ -76,7 +76,7 @@ def test_the_state_is_counted_as_the_stage_needs_it():
             config[stage].batch_size = batch_size
             of_config = estimator(config)
             activations = of_config.activations(stage, 16, parts, False)
-            state = fixed.parameters + fixed.optimizer + fixed.ema
+            state = 2 * (fixed.parameters + fixed.optimizer + fixed.ema)
             backward = activations + min(parts, 2) * trained
             assert of_config.total(stage, 16, parts, False) == state + max(backward, 2 * trained)
 
@@ -130,4 +130,4 @@ def test_sharded_parameters_leave_each_device_its_part():
         config.training.sharding = ((".*", sharding),)
         totals.append(estimator(config, devices=4).total("stage2", T, 1, False))
     # The parameters are gathered while a step computes.
-    assert totals[0] - totals[1] == saved - part.parameters
+    assert totals[0] - totals[1] == 2 * saved + whole.parameters - 2 * part.parameters

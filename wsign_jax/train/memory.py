@@ -116,7 +116,8 @@ class Estimator:
         whole = _bytes(self._shapes)
         backward += whole if fixed.parameters < whole else 0
         update = 2 * fixed.gradients  # gradients and what the optimiser makes of them
-        return fixed.parameters + fixed.optimizer + fixed.ema + max(backward, update)
+        # The old state and the new one, since not every step may donate (see `make_train_step`).
+        return 2 * (fixed.parameters + fixed.optimizer + fixed.ema) + max(backward, update)
 
     def fits(self, frames: int, parts: int, remat: bool, budget: float) -> bool:
         """Whether every stage's batches of this length stay within so many bytes."""
