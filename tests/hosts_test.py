@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 
 import jax
 import numpy as np
@@ -47,6 +48,7 @@ def test_jax_may_find_the_cluster():
         (["--num_processes=2", "--process_id=0"], r"missing --coordinator \(or JAX_COORDINATOR_"),
         (["--coordinator=a:1"], "missing --num_processes .* and --process_id"),
         (["--coordinator=a", "--num_processes=2", "--process_id=0"], "it must be HOST:PORT"),
+        (["--coordinator=:1", "--num_processes=2", "--process_id=0"], "it must be HOST:PORT"),
         (["--coordinator=a:1", "--num_processes=2", "--process_id=2"], "below --num_processes=2"),
         (["--coordinator=a:1", "--num_processes=two", "--process_id=0"], "num_processes=two"),
     ],
@@ -66,6 +68,15 @@ def test_a_process_that_stays_alone_says_so(tmp_path, number, message):
     ((code, _, err),) = processes.finish(processes.start(tmp_path, *flags, "--patience=3"))
     assert code == 2
     assert err.startswith(f"error: {message}") and err.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_named(tmp_path):
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        flags = [f"--coordinator=localhost:{port}", "--num_processes=2", "--process_id=0"]
+        ((code, _, err),) = processes.finish(processes.start(tmp_path, *flags))
+    assert code == 2
+    assert err.startswith(f"error: --coordinator: port {port}: Address already in use")
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import jax
@@ -181,6 +182,35 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint_and_says_so(tmp_path):
         checkpoints.save(make_state(2), info())
     assert f"last whole checkpoint: {tmp_path / 'checkpoints' / '1'};" in str(error.value)
     assert steps_on_disk(tmp_path) == [1]
+
+
+def test_only_names_of_steps_are_checkpoints(tmp_path):
+    for name in ("12", "007", "\u00b2", "3.orbax-checkpoint-tmp", "notes"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "13").write_text("a file")
+    assert checkpoint.steps_in(tmp_path) == [12]
+    assert checkpoint.steps_in(tmp_path / "nowhere") == []
+
+
+def test_a_checkpoint_of_another_version_is_no_damage(saved, tmp_path):
+    workdir = tmp_path / "work"
+    shutil.copytree(saved, workdir)
+    path = workdir / "checkpoints" / "2" / "_CHECKPOINT_METADATA"
+    about = json.loads(path.read_text())
+    about["custom_metadata"] = {"stage": 0}
+    path.write_text(json.dumps(about))
+    with pytest.raises(WSignError, match="written by another version") as error:
+        checkpoint.Checkpoints(workdir).info(2)
+    assert not isinstance(error.value, checkpoint.DamagedCheckpoint)
+
+
+def test_a_folder_in_which_nothing_came_about_goes(tmp_path):
+    with checkpoint.claimed(tmp_path / "work"):
+        pass
+    assert not (tmp_path / "work").exists()
+    with checkpoint.claimed(tmp_path / "work"):
+        (tmp_path / "work" / "data").mkdir()
+    assert (tmp_path / "work" / "data").exists()
 
 
 def test_one_command_trains_in_a_folder(tmp_path):

@@ -263,6 +263,22 @@ def test_a_damaged_checkpoint_is_passed_over_and_kept(finished, tmp_path, capsys
     assert_same_weights(work, workdir)
 
 
+def test_the_mirror_mends_what_is_damaged_at_home(finished, tmp_path, capsys):
+    root, workdir, _ = finished
+    work, mirror = tmp_path / "work", tmp_path / "mirror"
+    for place in (work, mirror):
+        shutil.copytree(workdir, place)
+    for path in (work / "checkpoints").iterdir():
+        shutil.rmtree(path / "params")
+    config = two_stages(root)
+    config.checkpoint.mirror = str(mirror)
+    loop.train(config, work)
+    last = checkpoint.Checkpoints(workdir).latest_step
+    out = capsys.readouterr().out
+    assert f"moved to {work / 'damaged' / str(last)}" in out and "nothing to train" in out
+    assert_same_weights(work, workdir)
+
+
 def test_nothing_is_started_over_where_every_checkpoint_is_damaged(finished, tmp_path):
     root, workdir, _ = finished
     work = tmp_path / "work"

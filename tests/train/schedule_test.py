@@ -49,10 +49,10 @@ def test_a_signal_asks_to_stop(number, capfd):
     before = signal.getsignal(number)
     with schedule.Signals() as signals:
         due = make(signals, every_steps=1)
-        assert due(1) is Due.SAVE
+        assert due(1) is Due.SAVE and not due.stopping
         os.kill(os.getpid(), number)
         assert due(2) is Due.STOP
-        assert signals.caught == number.name
+        assert signals.caught == number.name and due.stopping
         # What a second one meets is the kernel's own way: an end at once.
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     assert signal.getsignal(number) is before

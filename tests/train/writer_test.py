@@ -38,6 +38,17 @@ def test_going_on_leaves_no_repeated_step_and_no_torn_line(tmp_path):
     assert json.loads(path.read_text().splitlines()[-1])["train/loss"] == 40
 
 
+def test_a_damaged_log_is_kept_beside_what_can_be_read_of_it(tmp_path, capsys):
+    path = tmp_path / "metrics.jsonl"
+    whole = '{"stage": "stage1", "step": 1}'
+    before = whole.encode() + b"\n\xff\xfe\n[1, 2]\n" + whole.replace("1}", "2}").encode() + b"\n"
+    path.write_bytes(before)
+    writer.MetricsWriter(tmp_path, 3).close()
+    assert steps(path) == [1, 2]
+    assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == before
+    assert f"warning: {path}: line 2 is damaged" in capsys.readouterr().out
+
+
 def board(folder):
     """(step, tag) of the scalars that TensorBoard shows: a later start drops what it repeats."""
     shown = []
