@@ -141,7 +141,7 @@ def test_two_processes_train_as_one(tmp_path, flags, one_device):
     first, second = processes.succeed(*processes.start_cluster(tmp_path, *flags))
     assert_same_training(tmp_path, one_device)
     assert "2 processes, 8 devices" in first and "val: WER" in first
-    assert all(line.startswith("[Gloo]") or not line for line in second.splitlines())
+    assert not any(word in second for word in ("data:", "stage2", "WER")), second
     reports = [json.loads((w / "report_val.json").read_text()) for w in (tmp_path, one_device)]
     assert reports[0]["wer"] == reports[1]["wer"]
 
@@ -214,7 +214,7 @@ def test_processes_that_are_killed_and_stopped_go_on_to_the_same_numbers(tmp_pat
     stopped = max(int(path.name) for path in (cut / "checkpoints").iterdir())
     assert "going on from step" in first and f"checkpoints/{stopped}" in first
     assert "to go on: python -m wsign_jax.main --config=tests/small.py" in first
-    assert not second.replace("[Gloo]", "").strip() or "Rank" in second
+    assert "stopped by" not in second
     assert logs.last_step(cut) == stopped < 12
 
     processes.succeed(*processes.start_cluster(cut, *longer))

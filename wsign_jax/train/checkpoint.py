@@ -12,11 +12,11 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
-import gc
 import json
 import os
 import pathlib
 import re
+import sys
 import time
 import warnings
 import zlib
@@ -37,6 +37,8 @@ from wsign_jax.train.state import TrainState
 
 FOLDER = "checkpoints"
 DAMAGED = "damaged"  # beside it: where unreadable ones are moved
+
+_UNAWAITED = "coroutine .* was never awaited"
 
 T = TypeVar("T")
 
@@ -358,16 +360,13 @@ class Checkpoints:
 
     def _whole(self, step: int, read: Callable[[], T]) -> T:
         """Turns whatever orbax raises at a damaged checkpoint into one line."""
-        with warnings.catch_warnings():
-            # A failed load leaves coroutines that nobody awaits, and Python says so of each.
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-            try:
-                return read()
-            except (WSignError, jax.errors.JaxRuntimeError):  # the latter: out of memory, say
-                raise
-            except Exception as error:  # orbax has no common exception
-                reason = _reason(error)
-            gc.collect()
+        try:
+            return read()
+        except (WSignError, jax.errors.JaxRuntimeError):  # the latter: out of memory, say
+            raise
+        except Exception as error:  # orbax has no common exception
+            _ignore_what_a_failed_load_leaves()
+            reason = _reason(error)
         raise DamagedCheckpoint(f"{self.path(step)}: not a whole checkpoint ({reason})", step)
 
     def _load(self, step: int, items: dict[str, Any]) -> dict[str, Any]:
@@ -419,6 +418,20 @@ class Checkpoints:
             if info is not None and info.rank is not None:
                 ranks[step] = info.rank
         return max(ranks, key=lambda step: (ranks[step], step), default=None)
+
+
+@functools.cache
+def _ignore_what_a_failed_load_leaves() -> None:
+    """Coroutines that nobody awaits and threads that call a closed loop, of each of which Python would
+    print a page, now or minutes later."""
+    warnings.filterwarnings("ignore", _UNAWAITED, RuntimeWarning)
+    report = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not re.match(f"{_UNAWAITED}|Event loop is closed", str(unraisable.exc_value)):
+            report(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def _reason(error: Exception) -> str:
