@@ -3,7 +3,7 @@
     python -m wsign_jax.main --config=configs/demo.py
 
 Tiny model, 24 signs. On 2 CPU cores it took 4.5 to 5.5 minutes from a cold start and ended with
-validation WER 0.042 and test WER 0.062, on signers that training never saw.
+validation WER 0.062 and test WER 0.058, on signers that training never saw.
 """
 
 from ml_collections import ConfigDict
