@@ -30,6 +30,7 @@ import orbax.checkpoint.experimental.v1 as ocp
 from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 
+from wsign_jax import hosts
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.errors import WSignError
 from wsign_jax.model.whisper_sign import Params, parameter_paths
@@ -303,7 +304,7 @@ class Checkpoints:
         place = self.workdir / DAMAGED / str(step)
         while place.exists():
             place = place.with_name(place.name + "_")
-        if jax.process_index() == 0:
+        if hosts.is_first():
             place.parent.mkdir(exist_ok=True)
             self.path(step).rename(place)
         multihost_utils.sync_global_devices("set aside")
@@ -360,12 +361,12 @@ class Checkpoints:
 
     def _whole(self, step: int, read: Callable[[], T]) -> T:
         """Turns whatever orbax raises at a damaged checkpoint into one line."""
+        _ignore_what_a_failed_load_leaves()  # before, since its threads may be faster than its error
         try:
             return read()
         except (WSignError, jax.errors.JaxRuntimeError):  # the latter: out of memory, say
             raise
         except Exception as error:  # orbax has no common exception
-            _ignore_what_a_failed_load_leaves()
             reason = _reason(error)
         raise DamagedCheckpoint(f"{self.path(step)}: not a whole checkpoint ({reason})", step)
 
@@ -453,7 +454,7 @@ def claimed(workdir: pathlib.Path) -> Iterator[None]:
     workdir.mkdir(parents=True, exist_ok=True)
     folder = os.open(workdir, os.O_RDONLY)
     try:
-        if jax.process_index() == 0:
+        if hosts.is_first():
             try:
                 # The kernel lets go of it with the process, however that ends.
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
