@@ -101,12 +101,27 @@ class MultiHeadAttention(nnx.Module):
         Returns:
             (B, Q, D).
         """
-        query, key, value = (
-            self._split(project(source))
-            for project, source in ((self.query, x), (self.key, context), (self.value, context))
-        )
+        return self.attend(x, *self.keys_values(context, angles), mask, angles)
+
+    def keys_values(
+        self, context: jax.Array, angles: tuple[jax.Array, jax.Array] | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """(B, N, D) -> keys and values, (B, N, H, K) each, for `attend`; a cache keeps these."""
+        key, value = self._split(self.key(context)), self._split(self.value(context))
+        return (key if angles is None else rotate(key, angles)), value
+
+    def attend(
+        self,
+        x: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        mask: jax.Array,
+        angles: tuple[jax.Array, jax.Array] | None = None,
+    ) -> jax.Array:
+        """Attends from (B, Q, D), at the positions of `angles`, to keys and values -> (B, Q, D)."""
+        query = self._split(self.query(x))
         if angles is not None:
-            query, key = rotate(query, angles), rotate(key, angles)
+            query = rotate(query, angles)
         scale = query.shape[-1] ** -0.5
         scores = jnp.einsum("bqhk,bnhk->bhqn", query * scale, key).astype(jnp.float32)
         weights = jax.nn.softmax(jnp.where(mask, scores, _MASKED), axis=-1).astype(value.dtype)

@@ -1,10 +1,35 @@
-"""Whisper's decoder over gloss ids; id 0, never a label, starts and ends every sentence."""
+"""Whisper's decoder over gloss ids; id 0, never a label, starts and ends every sentence.
+
+`Decoder` itself takes whole sentences, as training does; `Decoder.start` and `Decoder.step` go gloss by
+gloss for Q hypotheses of each sentence, as searches do, with the same result.
+"""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from wsign_jax.model import attention
+
+KeysValues = tuple[jax.Array, jax.Array]
+
+
+class DecoderCache(NamedTuple):
+    """What `Decoder.step` keeps from gloss to gloss; keys and values are one pair a block."""
+
+    labels: tuple[KeysValues, ...]  # (B, Q, U, H, K) of the tokens so far, zeros beyond
+    encoded: tuple[
+        KeysValues, ...
+    ]  # (B, N, H, K) of the encoder's output, shared by all hypotheses
+    patches: jax.Array  # (B,) valid ones of it
+    position: jax.Array  # () int32 tokens so far
+
+    def select(self, parents: jax.Array) -> "DecoderCache":
+        """The cache of the hypotheses that (B, Q) parents lead on to."""
+        index = parents[:, :, None, None, None]
+        labels = jax.tree.map(lambda x: jnp.take_along_axis(x, index, axis=1), self.labels)
+        return self._replace(labels=labels)
 
 
 class DecoderBlock(nnx.Module):
@@ -47,6 +72,33 @@ class DecoderBlock(nnx.Module):
         transformed = self.mlp(self.mlp_norm(x))
         return x + self.dropout(transformed, deterministic=deterministic, rngs=rngs)
 
+    def step(
+        self,
+        x: jax.Array,
+        labels: KeysValues,
+        encoded: KeysValues,
+        cross_mask: jax.Array,
+        position: jax.Array,
+    ) -> tuple[jax.Array, KeysValues]:
+        """(B, Q, D) states of the token at `position` -> (B, Q, D), and its keys and values put in."""
+        normed = self.attention_norm(x)
+        fresh = self.attention.keys_values(normed)
+        keys, values = (
+            jax.lax.dynamic_update_index_in_dim(old, new, position, axis=2)
+            for old, new in zip(labels, fresh, strict=True)
+        )
+        rows = x.shape[0] * x.shape[1]  # every hypothesis looks at its own past
+        attended = self.attention.attend(
+            normed.reshape(rows, 1, -1),
+            keys.reshape(rows, *keys.shape[2:]),
+            values.reshape(rows, *values.shape[2:]),
+            (jnp.arange(keys.shape[2], dtype=jnp.int32) <= position)[None, None, None],
+        )
+        x = x + attended.reshape(x.shape)
+        # All hypotheses of a sentence look at one encoded sequence, as if they were its queries.
+        x = x + self.cross_attention.attend(self.cross_norm(x), *encoded, cross_mask)
+        return x + self.mlp(self.mlp_norm(x)), (keys, values)
+
 
 class Decoder(nnx.Module):
     """Gloss embeddings with Whisper's fixed positions, blocks, a final LayerNorm, tied logits."""
@@ -63,6 +115,7 @@ class Decoder(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
+        self.width = width
         self.embed = nnx.Embed(
             vocab_size,
             width,
@@ -100,14 +153,47 @@ class Decoder(nnx.Module):
         Returns:
             (B, U, V) float32; [:, u] is the gloss after tokens[:, : u + 1], 0 the end.
         """
-        width = encoded.shape[-1]
-        # Tied embeddings have the scale of logits; the square root brings them to that of positions.
-        x = self.embed(tokens) * width**0.5
-        x = x + jnp.asarray(attention.sinusoids(tokens.shape[1], width), x.dtype)[None]
-        x = self.dropout(x, deterministic=deterministic, rngs=rngs)
-        valid = jnp.arange(encoded.shape[1], dtype=jnp.int32)[None] < patches[:, None]
+        positions = jnp.asarray(attention.sinusoids(tokens.shape[1], self.width))[None]
+        x = self.dropout(self._embed(tokens, positions), deterministic=deterministic, rngs=rngs)
+        mask = _cross_mask(patches, encoded.shape[1])
         for block in self.blocks:
-            x = block(x, encoded, valid[:, None, None], deterministic=deterministic, rngs=rngs)
+            x = block(x, encoded, mask, deterministic=deterministic, rngs=rngs)
+        return self._logits(x)
+
+    def start(
+        self, encoded: jax.Array, patches: jax.Array, hypotheses: int, tokens: int
+    ) -> DecoderCache:
+        """An empty cache for (B, N, D) encoded patches, room for Q hypotheses of so many tokens."""
+        crossed = tuple(block.cross_attention.keys_values(encoded) for block in self.blocks)
+        rows, _, heads, head_width = crossed[0][0].shape
+        empty = jnp.zeros((rows, hypotheses, tokens, heads, head_width), crossed[0][0].dtype)
+        own = tuple((empty, empty) for _ in self.blocks)
+        return DecoderCache(own, crossed, patches, jnp.int32(0))
+
+    def step(self, tokens: jax.Array, cache: DecoderCache) -> tuple[jax.Array, DecoderCache]:
+        """(B, Q) next token of every hypothesis (0 first) -> (B, Q, V) float32 logits, and the cache."""
+        encoded_length, room = cache.encoded[0][0].shape[1], cache.labels[0][0].shape[2]
+        table = jnp.asarray(attention.sinusoids(room, self.width))
+        x = self._embed(tokens, table[cache.position][None, None])
+        mask = _cross_mask(cache.patches, encoded_length)
+        labels = []
+        for block, own, crossed in zip(self.blocks, cache.labels, cache.encoded, strict=True):
+            x, kept = block.step(x, own, crossed, mask, cache.position)
+            labels.append(kept)
+        cache = cache._replace(labels=tuple(labels), position=cache.position + 1)
+        return self._logits(x), cache
+
+    def _embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
+        # Tied embeddings have the scale of logits; the square root brings them to that of positions.
+        x = self.embed(tokens) * self.width**0.5
+        return x + positions.astype(x.dtype)
+
+    def _logits(self, x: jax.Array) -> jax.Array:
         # Float32 from here on, whatever the blocks compute in.
         states = self.norm(x).astype(jnp.float32)
         return states @ self.embed.embedding[...].astype(jnp.float32).T
+
+
+def _cross_mask(patches: jax.Array, length: int) -> jax.Array:
+    """(B,) valid patches -> (B, 1, 1, N) bool."""
+    return (jnp.arange(length, dtype=jnp.int32)[None] < patches[:, None])[:, None, None]

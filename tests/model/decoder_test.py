@@ -1,0 +1,45 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from wsign_jax.model.decoder import Decoder
+
+B, Q, U, N, D, V = 3, 4, 6, 9, 16, 7
+
+
+def make():
+    decoder = Decoder(D, 2, 32, 2, 0.5, V, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    encoded = jax.random.normal(jax.random.key(1), (B, N, D))
+    patches = jnp.array([9, 4, 1], jnp.int32)
+    tokens = np.random.default_rng(0).integers(1, V, size=(B, Q, U)).astype(np.int32)
+    tokens[:, :, 0] = 0
+    return decoder, encoded, patches, tokens
+
+
+def test_gloss_by_gloss_gives_what_whole_sentences_give():
+    decoder, encoded, patches, tokens = make()
+    cache = decoder.start(encoded, patches, Q, U)
+    steps = []
+    for token in np.moveaxis(tokens, 2, 0):
+        logits, cache = decoder.step(jnp.asarray(token), cache)
+        steps.append(logits)
+    for q in range(Q):
+        whole = decoder(jnp.asarray(tokens[:, q]), encoded, patches, deterministic=True)
+        for u in range(U):
+            np.testing.assert_allclose(steps[u][:, q], whole[:, u], atol=2e-5)
+
+
+def test_a_cache_follows_the_hypotheses_that_are_chosen():
+    decoder, encoded, patches, tokens = make()
+    parents = jnp.array([[3, 3, 0, 1], [0, 1, 2, 3], [2, 0, 2, 0]], jnp.int32)
+    mixed = np.take_along_axis(tokens, np.asarray(parents)[..., None], axis=1)
+    chosen, followed = (decoder.start(encoded, patches, Q, U) for _ in range(2))
+    for u in range(3):
+        _, chosen = decoder.step(jnp.asarray(tokens[:, :, u]), chosen)
+        _, followed = decoder.step(jnp.asarray(mixed[:, :, u]), followed)
+    last = jnp.asarray(mixed[:, :, 3])
+    expected, _ = decoder.step(last, followed)
+    np.testing.assert_allclose(decoder.step(last, chosen.select(parents))[0], expected, atol=2e-5)
+    unselected, _ = decoder.step(last, chosen)
+    assert np.abs(np.asarray(unselected - expected)).max() > 0.01
