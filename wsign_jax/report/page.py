@@ -14,6 +14,8 @@ from wsign_jax.report.style import STYLE
 from wsign_jax.report.timeline import edits_html, shown, timeline_html
 
 WORST = 10  # sentences shown with their edits before the list of all
+PAIRS = 15  # confused pairs listed; report.json has more
+SUBSTITUTES = 8  # of one gloss in the table of glosses; report.json has all
 _LEGEND = (
     "<p class=legend>Above the reference, below the hypothesis with its time and confidence; "
     "<b class=C>=</b> correct, <b class=S>S</b> substituted, <b class=D>D</b> deleted, "
@@ -115,7 +117,7 @@ def _confusions(summary: Mapping[str, Any]) -> str:
         return "<p>No gloss was taken for another.</p>"
     rows = [
         [shown(pair["reference"]), shown(pair["hypothesis"]), str(pair["count"])]
-        for pair in summary["confusions"]
+        for pair in summary["confusions"][:PAIRS]
     ]
     table = _table(["was signed", "came out as", "times"], rows, text_columns=2)
     return (
@@ -151,7 +153,7 @@ def _glosses(rows: Sequence[Mapping[str, Any]]) -> str:
             shown(row["gloss"]),
             *(str(row[kind]) for kind in ("reference", "correct", "substituted", "deleted")),
             str(row["inserted"]),
-            ", ".join(f"{shown(name)} {count}" for name, count in row["substituted_by"].items()),
+            _most(row["substituted_by"]),
         ]
         for row in rows
     ]
@@ -166,6 +168,13 @@ def _glosses(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     title = f"{len(rows)} glosses, most errors first"
     return f"<details><summary>{title}</summary>{_table(heads, body)}</details>"
+
+
+def _most(counts: Mapping[str, int]) -> str:
+    """The first glosses of many, with their counts."""
+    listed = [f"{shown(name)} {count}" for name, count in counts.items()]
+    more = [f"{len(listed) - SUBSTITUTES} more"] if len(listed) > SUBSTITUTES else []
+    return ", ".join(listed[:SUBSTITUTES] + more)
 
 
 def _calibration(calibration: Mapping[str, Any] | None) -> str:

@@ -70,7 +70,9 @@ def _draw_matrix(
         axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=9, color=_INK)
     for i, count in enumerate(correct):
         if count:
-            axes.text(i, i, str(count), ha="center", va="center", fontsize=8, color=_INK, alpha=0.6)
+            axes.text(
+                i, i, str(count), ha="center", va="center", fontsize=8, color=_INK, alpha=0.75
+            )
     axes.axhline(size - 1.5, color=_INK, linewidth=0.8)
     axes.axvline(size - 1.5, color=_INK, linewidth=0.8)
     axes.set_xlim(-0.5, size - 0.5)

@@ -41,8 +41,8 @@ border-top:.2rem solid;min-width:3.2rem;max-width:100%;font-size:.92rem}
 .edits b,.legend b{font-family:ui-monospace,monospace;font-size:1rem}
 .C{color:var(--C)}.S{color:var(--S)}.D{color:var(--D)}.I{color:var(--I)}
 li.C{background:var(--Cb)}li.S{background:var(--Sb)}li.D{background:var(--Db)}li.I{background:var(--Ib)}
-.timeline{display:grid;grid-template-columns:minmax(4.5rem,9rem) minmax(34rem,1fr);gap:.3rem .5rem;
-min-width:40rem;margin-bottom:1rem}
+.timeline{display:grid;grid-template-columns:fit-content(10rem) minmax(34rem,1fr);gap:.3rem .5rem;
+min-width:45rem;margin-bottom:1rem}
 .names{font-size:.8rem;text-align:right;color:var(--soft);min-width:0}
 .names span{display:block;height:var(--row);line-height:var(--row);overflow:hidden;white-space:nowrap;
 text-overflow:ellipsis}
@@ -50,10 +50,11 @@ text-overflow:ellipsis}
 .track{position:relative;overflow:hidden;background:repeating-linear-gradient(90deg,var(--rule) 0 1px,
 transparent 1px var(--tick)) var(--card)}
 .track span{position:absolute;border-top:.4rem solid;height:var(--line);white-space:nowrap}
+.track .end{display:flex;justify-content:flex-end}
 .track span.D{border-top-style:dashed}.track span.S{border-top-style:double}
-.track i{font:.78rem/1.05rem system-ui,sans-serif;padding-left:.1rem;color:var(--ink)}
-.track .end{direction:rtl}.track .end i{unicode-bidi:isolate;direction:ltr}
-.axis{position:relative;height:1.3rem;font-size:.8rem;color:var(--soft)}
-.axis span{position:absolute;border-left:1px solid var(--soft);padding-left:.2rem;line-height:1}
+.track i{display:block;font:.78rem/1.1rem system-ui,sans-serif;padding:0 .1rem;color:var(--ink)}
+.axis{position:relative;height:var(--row);font-size:.8rem;color:var(--soft)}
+.axis span{position:absolute;border-left:1px solid var(--soft);padding-left:.2rem;
+line-height:var(--row)}
 @media print{details:not([open]){display:none}}
 """
