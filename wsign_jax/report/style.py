@@ -31,7 +31,7 @@ th{vertical-align:bottom}
 {text-align:left}
 .side{display:flex;flex-wrap:wrap;gap:1.5rem;align-items:flex-start}
 figure{margin:0;flex:0 1 auto;max-width:100%}
-.diagram{width:38rem;max-width:100%;height:auto;display:block}.diagram.small{width:22rem}
+.diagram{max-width:min(100%,44rem);height:auto;display:block}.diagram.small{width:22rem}
 details{border-bottom:1px solid var(--rule);padding:.35rem 0}
 summary{cursor:pointer;padding:.2rem 0}
 .edits{list-style:none;display:flex;flex-wrap:wrap;gap:.35rem;padding:0;margin:.4rem 0 .9rem}
