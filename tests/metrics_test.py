@@ -1,10 +1,13 @@
+import time
+
 import jiwer
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsign_jax.metrics import EditCounts, edit_counts
+from wsign_jax import metrics
+from wsign_jax.metrics import Edit, EditCounts, align, bootstrap_wer, edit_counts, paired_bootstrap
 
 glosses = st.lists(st.integers(1, 4), max_size=8)
 
@@ -44,3 +47,190 @@ def test_wer_is_jiwers(references, data):
 def test_empty_references():
     assert EditCounts().wer == 0.0
     assert edit_counts([], [1]).wer == np.inf
+
+
+def deletions_of_cheapest(reference, hypothesis, most: bool) -> int:
+    """The fewest or most deletions that any cheapest alignment has, cell by cell."""
+    rows, columns = len(reference), len(hypothesis)
+    cost = {(0, 0): (0, 0)}  # errors, then deletions, or minus them to look for the most
+    each = -1 if most else 1
+    for i in range(rows + 1):
+        for j in range(columns + 1):
+            ways = []
+            if i and j:
+                errors, deletions = cost[i - 1, j - 1]
+                ways.append((errors + (reference[i - 1] != hypothesis[j - 1]), deletions))
+            if i:
+                errors, deletions = cost[i - 1, j]
+                ways.append((errors + 1, deletions + each))
+            if j:
+                errors, deletions = cost[i, j - 1]
+                ways.append((errors + 1, deletions))
+            if ways:
+                cost[i, j] = min(ways)
+    return each * cost[rows, columns][1]
+
+
+def test_a_thousand_pairs_count_as_in_jiwer():
+    rng = np.random.default_rng(4)
+    unambiguous = 0
+    for _ in range(1000):
+        reference = rng.integers(1, 9, rng.integers(1, 13)).tolist()
+        kept = [gloss for gloss in reference if rng.random() > 0.2]
+        hypothesis = [int(rng.integers(1, 9)) if rng.random() < 0.2 else gloss for gloss in kept]
+        ours = edit_counts(reference, hypothesis)
+        theirs = jiwer.process_words(" ".join(map(str, reference)), " ".join(map(str, hypothesis)))
+        assert ours.wer == pytest.approx(theirs.wer, abs=1e-12)
+        few, many = (deletions_of_cheapest(reference, hypothesis, most) for most in (False, True))
+        assert few <= ours.deletions <= many
+        if few == many:
+            unambiguous += 1
+            kinds = (theirs.substitutions, theirs.deletions, theirs.insertions)
+            assert (ours.substitutions, ours.deletions, ours.insertions) == kinds
+    assert unambiguous > 500
+
+
+@given(glosses, glosses)
+def test_an_alignment_goes_through_both_sequences_in_order(reference, hypothesis):
+    edits = align(reference, hypothesis)
+    assert [e.reference for e in edits if e.reference is not None] == list(range(len(reference)))
+    assert [e.hypothesis for e in edits if e.hypothesis is not None] == list(range(len(hypothesis)))
+    for kind, i, j in edits:
+        expected = "I" if i is None else "D" if j is None else "CS"[reference[i] != hypothesis[j]]
+        assert kind == expected
+    assert metrics.count_edits(edits) == edit_counts(reference, hypothesis)
+
+
+@given(glosses, glosses)
+def test_the_other_way_round_deletions_are_insertions(reference, hypothesis):
+    there, back = edit_counts(reference, hypothesis), edit_counts(hypothesis, reference)
+    assert there.errors == back.errors
+    assert there.deletions - there.insertions == back.insertions - back.deletions
+    assert (there.errors == 0) == (reference == hypothesis)
+    assert there.errors <= max(len(reference), len(hypothesis))
+
+
+def test_an_alignment_in_full():
+    assert align([1, 2, 3, 4], [1, 5, 4, 6]) == [
+        Edit("C", 0, 0),
+        Edit("S", 1, 1),
+        Edit("S", 2, 2),
+        Edit("S", 3, 3),
+    ]
+    assert align([1, 2, 3], [2, 3, 9]) == [
+        Edit("D", 0, None),
+        Edit("C", 1, 0),
+        Edit("C", 2, 1),
+        Edit("I", None, 2),
+    ]
+
+
+def test_aligning_is_quick():
+    rng = np.random.default_rng(0)
+    pairs = [rng.integers(1, 40, (2, 30)).tolist() for _ in range(200)]
+    start = time.process_time()
+    for reference, hypothesis in pairs:
+        align(reference, hypothesis)
+    assert time.process_time() - start < 0.5  # measured: 0.025 s
+
+
+def test_interval_of_wer():
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(5, 15, 400)
+    errors = rng.binomial(lengths, 0.3)
+    low, high = bootstrap_wer(errors, lengths, samples=2000)
+    wer = errors.sum() / lengths.sum()
+    assert low < wer < high
+    # The normal approximation for a ratio of sums.
+    deviation = np.std(errors - wer * lengths) * np.sqrt(len(lengths)) / lengths.sum()
+    assert high - low == pytest.approx(2 * 1.96 * deviation, rel=0.1)
+    assert bootstrap_wer(errors, lengths, 2000) == (low, high)
+    assert bootstrap_wer(errors, lengths, 2000, seed=1) != (low, high)
+
+
+def test_interval_of_equal_sentences_is_a_point():
+    assert bootstrap_wer([1] * 9, [4] * 9) == (0.25, 0.25)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=12))
+def test_interval_lies_between_the_best_and_the_worst_sentence(sentences):
+    errors, lengths = zip(*sentences, strict=True)
+    rates = [error / length for error, length in sentences]
+    low, high = bootstrap_wer(errors, lengths, samples=50)
+    assert min(rates) - 1e-12 <= low <= high <= max(rates) + 1e-12
+
+
+def test_comparison_where_one_is_better_in_every_sentence():
+    result = paired_bootstrap([1, 2, 0, 1], [2, 3, 1, 2], [10, 10, 10, 10])
+    assert result.difference == pytest.approx(-0.1)
+    assert (result.low, result.high) == (pytest.approx(-0.1), pytest.approx(-0.1))
+    assert result.a_better == 1.0
+
+
+def test_comparison_of_a_system_with_itself():
+    same = paired_bootstrap([1, 2, 0], [1, 2, 0], [5, 5, 5])
+    assert (same.difference, same.low, same.high, same.a_better) == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_comparison_swapped_is_the_same_with_the_other_sign():
+    rng = np.random.default_rng(2)
+    lengths = rng.integers(5, 15, 300)
+    a, b = rng.binomial(lengths, 0.30), rng.binomial(lengths, 0.33)
+    there, back = paired_bootstrap(a, b, lengths), paired_bootstrap(b, a, lengths)
+    assert there.difference == -back.difference == pytest.approx(np.sum(a - b) / np.sum(lengths))
+    assert (there.low, there.high) == (pytest.approx(-back.high), pytest.approx(-back.low))
+    assert 0.98 <= there.a_better + back.a_better <= 1.0  # the rest is as many errors in both
+
+
+def test_a_paired_interval_is_narrower_than_two_apart():
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(5, 15, 300)
+    hard = rng.uniform(0, 0.8, 300)
+    b = rng.binomial(lengths, hard)
+    a = np.maximum(b - (rng.random(300) < 0.2), 0)
+    result = paired_bootstrap(a, b, lengths)
+    assert result.high < 0
+    assert result.a_better == 1.0
+    assert bootstrap_wer(a, lengths)[1] > bootstrap_wer(b, lengths)[0]
+
+
+def test_bootstraps_of_nothing():
+    with pytest.raises(ValueError, match="each with at least one reference gloss"):
+        bootstrap_wer([], [])
+    with pytest.raises(ValueError, match="each with at least one reference gloss"):
+        bootstrap_wer([1, 0], [1, 0])
+    with pytest.raises(ValueError, match="different numbers of sentences"):
+        paired_bootstrap([1, 0], [1], [1, 2])
+
+
+def test_intersection_over_union():
+    a = np.array([[0.0, 2.0], [0.0, 1.0], [1.0, 2.0], [1.0, 1.0], [0.0, 4.0]])
+    b = np.array([[1.0, 3.0], [0.0, 1.0], [3.0, 4.0], [1.0, 1.0], [1.0, 2.0]])
+    np.testing.assert_allclose(metrics.interval_iou(a, b), [1 / 3, 1.0, 0.0, 0.0, 0.25])
+
+
+def test_times_of_signs():
+    segments = np.array([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0], [3.0, 4.0]])
+    spans = np.array([[0.1, 1.0], [1.0, 2.0], [2.2, 3.0], [5.0, 6.0]])
+    edits = align([1, 2, 3, 4], [1, 7, 3, 8])
+    scores = metrics.segment_scores([(edits, segments, spans)])
+    assert (scores.signs, scores.matched) == (4, 2)
+    assert scores.iou == pytest.approx((0.9 + 0.8) / 2)
+    assert scores.iou_all == pytest.approx((0.9 + 0.8) / 4)
+    assert scores.onset_error_ms == pytest.approx(150)
+    assert scores.onset_error_ms_median == pytest.approx(150)
+
+
+def test_an_early_and_a_late_sign_cancel_in_the_mean_alone():
+    segments = np.array([[1.0, 2.0], [3.0, 4.0]])
+    spans = segments + np.array([[-0.1], [0.1]])
+    scores = metrics.segment_scores([(align([1, 2], [1, 2]), segments, spans)])
+    assert scores.onset_error_ms == pytest.approx(0, abs=1e-9)
+    assert scores.onset_error_ms_median == pytest.approx(100)
+
+
+def test_times_where_nothing_was_found_or_known():
+    scores = metrics.segment_scores([(align([1], []), np.array([[0.0, 1.0]]), np.empty((0, 2)))])
+    assert (scores.signs, scores.matched, scores.iou, scores.iou_all) == (1, 0, None, 0.0)
+    assert scores.onset_error_ms is None
+    assert metrics.segment_scores([]) is None

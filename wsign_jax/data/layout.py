@@ -38,8 +38,8 @@ def patches_of(frames: int, patch_size: int) -> int:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON through a temporary name, so that a reader never sees half a file."""
-    _write(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    """Writes JSON with `write_bytes`."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -105,13 +105,14 @@ def write_example(
         os.replace(partial, path)
     if segments is not None:
         rows = (f"{g},{s:.3f},{e:.3f}" for g, (s, e) in zip(labels, segments, strict=True))
-        _write(
+        write_bytes(
             folder / "segments" / f"{id}.csv",
             "\n".join(["gloss_id,start_s,end_s", *rows, ""]).encode(),
         )
 
 
-def _write(path: pathlib.Path, content: bytes) -> None:
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file through a temporary name, so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(content)

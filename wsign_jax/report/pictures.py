@@ -1,0 +1,168 @@
+"""Pictures of the report as data URIs: SVG for diagrams, PNG for heat maps.
+
+Figures are made without pyplot, so no window system and no global state is touched. SVG text stays text,
+set in the reader's fonts, and follows the reader's choice of light or dark.
+"""
+
+import base64
+import functools
+import io
+import unicodedata
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import image
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+MATRIX_GLOSSES = 16  # rows and columns of the confusion matrix
+_INK = "#010203"  # stands in for the colour of the reader's text
+_HUE = "#d55e00"  # vermilion, told apart from blue by the colour-blind too
+_NAME_LENGTH = 16  # characters of a gloss name beside a diagram
+_INK_STYLE = (
+    "<style>svg{color:#1c1c1c}@media(prefers-color-scheme:dark){svg{color:#e8e8e8}}</style>"
+)
+
+
+def confusion_matrix(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Data URI of a matrix of the glosses that were confused most, None where none was.
+
+    Args:
+        rows: `by_gloss` of a summary.
+    """
+    pairs = sorted(
+        (-count, row["gloss"], name)
+        for row in rows
+        for name, count in row["substituted_by"].items()
+    )
+    names = list(dict.fromkeys(name for _, *pair in pairs for name in pair))[:MATRIX_GLOSSES]
+    if not names:
+        return None
+    by_name = {row["gloss"]: row for row in rows}
+    size = len(names)
+    counts = np.zeros((size + 1, size + 1), np.int64)  # last column deleted, last row inserted
+    for i, name in enumerate(names):
+        row = by_name[name]
+        counts[i, :size] = [row["substituted_by"].get(other, 0) for other in names]
+        counts[i, size] = row["deleted"]
+        counts[size, i] = row["inserted"]
+    correct = [by_name[name]["correct"] for name in names]
+    side = 2.2 + 0.36 * (size + 1)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    _draw_matrix(axes, counts, correct, names)
+    return _svg(figure)
+
+
+def _draw_matrix(
+    axes: Axes, counts: np.ndarray, correct: Sequence[int], names: Sequence[str]
+) -> None:
+    size = len(counts)
+    shades = np.ma.masked_equal(counts, 0) / max(counts.max(), 1)
+    edges = np.arange(size + 1) - 0.5
+    # At most 0.6 opaque, so that the number stays readable on light and on dark paper.
+    colours = matplotlib.colors.LinearSegmentedColormap.from_list("", [f"{_HUE}1a", f"{_HUE}99"])
+    axes.pcolormesh(edges, edges, shades, cmap=colours, vmin=0, vmax=1, rasterized=False)
+    for i, j in np.argwhere(counts):
+        axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=9, color=_INK)
+    for i, count in enumerate(correct):
+        if count:
+            axes.text(
+                i, i, str(count), ha="center", va="center", fontsize=8, color=_INK, alpha=0.75
+            )
+    axes.axhline(size - 1.5, color=_INK, linewidth=0.8)
+    axes.axvline(size - 1.5, color=_INK, linewidth=0.8)
+    axes.set_xlim(-0.5, size - 0.5)
+    axes.set_ylim(size - 0.5, -0.5)
+    short = [_short(name) for name in names]
+    axes.set_xticks(range(size), [*short, "deleted"], rotation=90, parse_math=False)
+    axes.set_yticks(range(size), [*short, "inserted"], parse_math=False)
+    axes.set_xlabel("came out as")
+    axes.set_ylabel("was signed")
+    axes.xaxis.set_label_position("top")
+    axes.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False, length=0)
+
+
+def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> str:
+    """Data URI of accuracy against confidence, one dot a bin, its area as the bin's count.
+
+    Args:
+        bins: of a summary's `calibration`.
+    """
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    axes = figure.add_subplot()
+    filled = [row for row in bins if row["count"]]
+    confidence = [row["confidence"] for row in filled]
+    accuracy = [row["accuracy"] for row in filled]
+    most = max((row["count"] for row in filled), default=1)
+    area = [20 + 380 * row["count"] / most for row in filled]
+    axes.plot([0, 1], [0, 1], linestyle="--", color=_INK, linewidth=1)
+    axes.plot(confidence, accuracy, color=_HUE, linewidth=1)
+    axes.scatter(confidence, accuracy, s=area, color=_HUE, alpha=0.6, linewidths=0, zorder=3)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("share that is right")
+    return _svg(figure)
+
+
+def heat_map(posteriors: np.ndarray) -> str:
+    """Data URI of a picture with one pixel for every probability, from dark (0) to bright (1).
+
+    Args:
+        posteriors: (rows, patches) in [0, 1].
+    """
+    memory = io.BytesIO()
+    # 32 shades: more cannot be told apart, and they would double the file.
+    image.imsave(
+        memory,
+        np.asarray(posteriors, np.float32),
+        format="png",
+        cmap=_shades(),
+        vmin=0,
+        vmax=1,
+    )
+    return _uri("image/png", memory.getvalue())
+
+
+@functools.cache
+def _shades() -> matplotlib.colors.Colormap:
+    return matplotlib.colormaps["viridis"].resampled(32)
+
+
+def _svg(figure: Figure) -> str:
+    for axes in figure.axes:
+        axes.set_facecolor("none")
+        axes.tick_params(colors=_INK)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set_color(_INK)
+        for spine in axes.spines.values():
+            spine.set_edgecolor(_INK)
+    memory = io.StringIO()
+    settings: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "wsign_jax",
+        "font.family": "sans-serif",
+    }
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # The reader's browser has glyphs for what matplotlib's own font, used to measure, has not.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(
+            memory, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
+    text = memory.getvalue()
+    text = text[text.index("<svg") :].replace(_INK, "currentColor")
+    start = text.index(">") + 1
+    return _uri("image/svg+xml", (text[:start] + _INK_STYLE + text[start:]).encode())
+
+
+def _short(name: str) -> str:
+    """A name that fits beside a diagram, without what XML cannot hold."""
+    plain = "".join("�" if unicodedata.category(char) in {"Cc", "Cs"} else char for char in name)
+    return plain if len(plain) <= _NAME_LENGTH else plain[: _NAME_LENGTH - 1] + "…"
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

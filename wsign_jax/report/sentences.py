@@ -1,0 +1,72 @@
+"""What a report knows of one decoded sentence."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from wsign_jax import metrics
+from wsign_jax.data.vocab import BLANK_ID
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sentence:
+    """One sentence of a split, what was decoded from it, and what the CTC head thought of it.
+
+    Raises:
+        ValueError: the reference is empty, the recording has no length, or shapes do not agree.
+    """
+
+    id: str
+    signer: str  # '' where unknown
+    seconds: float  # length of the recording
+    reference: tuple[int, ...]  # gloss ids
+    hypothesis: tuple[int, ...]
+    spans: np.ndarray  # (hyp, 2) start, end in seconds of every hypothesis gloss
+    confidences: np.ndarray  # (hyp,) in [0, 1], calibrated
+    segments: np.ndarray | None  # (ref, 2) true start, end in seconds, where known
+    patches: int  # valid patches
+    blanks: int  # patches whose likeliest id is the blank
+    posterior_ids: tuple[int, ...]  # glosses whose posteriors are kept; blank first; () for none
+    posteriors: np.ndarray  # (patches, len(posterior_ids)) float16 probabilities
+
+    def __post_init__(self) -> None:
+        references, hypotheses = len(self.reference), len(self.hypothesis)
+        if not references:
+            raise ValueError(f"{self.id}: the reference is empty, so there is no error rate")
+        if not 0 < self.seconds < float("inf"):
+            raise ValueError(f"{self.id}: a recording of {self.seconds} seconds")
+        shapes = {
+            "spans": (self.spans, (hypotheses, 2)),
+            "confidences": (self.confidences, (hypotheses,)),
+            "posteriors": (self.posteriors, (self.patches, len(self.posterior_ids))),
+        }
+        if self.segments is not None:
+            shapes["segments"] = (self.segments, (references, 2))
+        for name, (array, shape) in shapes.items():
+            if array.shape != shape:
+                raise ValueError(f"{self.id}: {name} have shape {array.shape}, not {shape}")
+        if self.posterior_ids and self.posterior_ids[0] != BLANK_ID:
+            raise ValueError(f"{self.id}: the first of posterior_ids is not the blank")
+
+    @functools.cached_property
+    def edits(self) -> tuple[metrics.Edit, ...]:
+        """The alignment of reference and hypothesis."""
+        return tuple(metrics.align(self.reference, self.hypothesis))
+
+    @functools.cached_property
+    def counts(self) -> metrics.EditCounts:
+        """Its errors by kind."""
+        return metrics.count_edits(self.edits)
+
+    @functools.cached_property
+    def aligned(self) -> tuple[tuple[str, int | None, int | None], ...]:
+        """Kind (C, S, D, I), reference and hypothesis gloss id of every edit; None where it has none."""
+        return tuple(
+            (
+                edit.kind,
+                None if edit.reference is None else self.reference[edit.reference],
+                None if edit.hypothesis is None else self.hypothesis[edit.hypothesis],
+            )
+            for edit in self.edits
+        )

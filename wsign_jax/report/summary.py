@@ -1,0 +1,276 @@
+"""The content of `report.json`: every figure of an evaluation, from its decoded sentences."""
+
+import bisect
+import dataclasses
+import math
+import pathlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from wsign_jax import metrics
+from wsign_jax.data.vocab import Vocabulary
+from wsign_jax.errors import WSignError
+from wsign_jax.report.sentences import Sentence
+
+BOOTSTRAP_SAMPLES = 1000
+BOOTSTRAP_SEED = 0
+LENGTH_BINS = (1, 2, 4, 7, 11, 16, 21)  # first reference length of every bin
+CONFUSIONS = 30  # pairs listed
+
+
+def summarise(
+    sentences: Sequence[Sentence],
+    vocabulary: Vocabulary,
+    settings: Mapping[str, Any],
+    timing: Mapping[str, Any],
+    calibration: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Every figure of an evaluation, in a fixed order and ready for JSON.
+
+    Args:
+        sentences: what was decoded.
+        vocabulary: names of the glosses.
+        settings: checkpoint, data, split, decoder, beam and whatever else says what was measured.
+        timing: how long decoding took.
+        calibration: of the confidences, such as temperature and expected calibration error; `bins`, if
+            it is there, is a list of {"confidence": mean confidence of the glosses in the bin,
+            "accuracy": share of them that is right, "count": how many they are}. None if not known.
+
+    Returns:
+        wer, substitutions, deletions, insertions, ref_glosses, sentences, wer_interval (95 %),
+        sentence_accuracy, hyp_glosses, blank_rate, warnings, by_signer, by_length, by_gloss, confusions,
+        segments (`metrics.SegmentScores`, None where no true times are known), calibration, timing,
+        settings.
+
+    Raises:
+        WSignError: no sentences, or two of one id.
+        ValueError: a bin of `calibration` lacks a field.
+        TypeError: `settings`, `timing` or `calibration` hold what JSON cannot.
+    """
+    if not sentences:
+        raise WSignError("no sentences to report on; name a split that has some")
+    twice = [
+        id for id, count in Counter(sentence.id for sentence in sentences).items() if count > 1
+    ]
+    if twice:
+        raise WSignError(f"sentence {twice[0]!r} is in the split twice; give each its own id")
+    interval = metrics.bootstrap_wer(
+        [sentence.counts.errors for sentence in sentences],
+        [sentence.counts.ref_glosses for sentence in sentences],
+        BOOTSTRAP_SAMPLES,
+        BOOTSTRAP_SEED,
+    )
+    return {
+        **_scores(sentences),
+        "wer_interval": list(interval),
+        "hyp_glosses": sum(len(sentence.hypothesis) for sentence in sentences),
+        "blank_rate": _blank_rate(sentences),
+        "warnings": warnings(sentences),
+        "by_signer": _by_signer(sentences),
+        "by_length": _by_length(sentences),
+        "by_gloss": _by_gloss(sentences, vocabulary),
+        "confusions": _confusions(sentences, vocabulary),
+        "segments": _segments(sentences),
+        "calibration": None if calibration is None else _checked_calibration(calibration),
+        "timing": _plain(timing),
+        "settings": _plain(settings),
+    }
+
+
+def _scores(sentences: Sequence[Sentence]) -> dict[str, Any]:
+    edits = sum((sentence.counts for sentence in sentences), metrics.EditCounts())
+    right = sum(sentence.counts.errors == 0 for sentence in sentences)
+    return {
+        "wer": edits.wer,
+        "substitutions": edits.substitutions,
+        "deletions": edits.deletions,
+        "insertions": edits.insertions,
+        "ref_glosses": edits.ref_glosses,
+        "sentences": len(sentences),
+        "sentence_accuracy": right / len(sentences),
+    }
+
+
+def _blank_rate(sentences: Sequence[Sentence]) -> float:
+    """Share of all valid patches whose likeliest id is the blank."""
+    patches = sum(sentence.patches for sentence in sentences)
+    return sum(sentence.blanks for sentence in sentences) / patches if patches else 0.0
+
+
+# ----------------------------------------------------------------------------------------- warnings
+
+
+def warnings(sentences: Sequence[Sentence]) -> list[str]:
+    """What a reader must know before believing any figure, one sentence each; [] where nothing is odd.
+
+    A high blank rate alone is no sign of trouble: a healthy CTC head may spend one patch on a sign of
+    fifteen. It has collapsed onto the blank where the patches left to glosses are too few to spell even
+    half of the references; then next to no glosses come out of it.
+    """
+    glosses = sum(len(sentence.reference) for sentence in sentences)
+    found = sum(len(sentence.hypothesis) for sentence in sentences)
+    spoken = sum(sentence.patches - sentence.blanks for sentence in sentences)
+    silent, few = spoken < 0.5 * glosses, found < 0.3 * glosses
+    came_out = f"{found} glosses came out where the references have {glosses}"
+    blanks = f"the blank is likeliest in {_percent(_blank_rate(sentences))} of all patches"
+    result = []
+    if silent and few:
+        result.append(
+            f"BLANK COLLAPSE: {came_out}, and {blanks}. The model has learnt to say nothing: its WER is "
+            "near 1 whatever the decoder. Train longer or with a higher learning rate, and look whether "
+            "train/ctc still falls."
+        )
+    elif silent:
+        result.append(
+            f"The CTC head is near BLANK COLLAPSE: {blanks}, too many to spell the references. What "
+            "came out is due to the attention decoder, the language model or the length bonus."
+        )
+    elif few:
+        result.append(
+            f"HARDLY ANY GLOSSES: {came_out}, though the blank is not to blame ({blanks}). Either the "
+            "same gloss is likeliest all along, or the decoder stops too early: look at the timelines."
+        )
+    if found > 1.7 * glosses:
+        result.append(
+            f"FAR TOO MANY GLOSSES: {came_out}. Look at the length bonus and at the insertions."
+        )
+    result += _sameness(sentences)
+    return result
+
+
+def _sameness(sentences: Sequence[Sentence]) -> list[str]:
+    """Whether all sentences, too many for chance, came out the same though their references differ."""
+    hypotheses = {sentence.hypothesis for sentence in sentences}
+    references = {sentence.reference for sentence in sentences}
+    if len(sentences) < 5 or len(references) < 5 or len(hypotheses) > 1 or () in hypotheses:
+        return []
+    return [
+        f"ONE ANSWER TO EVERYTHING: all {len(sentences)} sentences came out the same, though "
+        f"{len(references)} different ones were signed. The model does not look at its input: "
+        "check features and normalisation."
+    ]
+
+
+def _percent(share: float) -> str:
+    """Never rounded to 0 or 100 where it is not."""
+    if 0 < share < 1:
+        return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
+    return f"{100 * share:.0f} %"
+
+
+# ------------------------------------------------------------------------------------------- tables
+
+
+def _by_signer(sentences: Sequence[Sentence]) -> list[dict[str, Any]]:
+    """Scores of every signer by name; [] where no signer is known."""
+    groups = defaultdict(list)
+    for sentence in sentences:
+        groups[sentence.signer].append(sentence)
+    if set(groups) == {""}:
+        return []
+    return [{"signer": signer, **_scores(groups[signer])} for signer in sorted(groups)]
+
+
+def _by_length(sentences: Sequence[Sentence]) -> list[dict[str, Any]]:
+    """Scores by length of the reference; bins without sentences are left out."""
+    groups = defaultdict(list)
+    for sentence in sentences:
+        groups[bisect.bisect(LENGTH_BINS, len(sentence.reference)) - 1].append(sentence)
+    return [{"glosses": _bin_name(number), **_scores(groups[number])} for number in sorted(groups)]
+
+
+def _bin_name(number: int) -> str:
+    first = LENGTH_BINS[number]
+    if number + 1 == len(LENGTH_BINS):
+        return f"{first}+"
+    last = LENGTH_BINS[number + 1] - 1
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _by_gloss(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """Every gloss of a reference or hypothesis; those with the most errors first."""
+    counts = Counter(
+        (kind, hypothesis if kind == "I" else reference)
+        for sentence in sentences
+        for kind, reference, hypothesis in sentence.aligned
+    )
+    substituted_by: dict[int, dict[str, int]] = defaultdict(dict)
+    for (reference, hypothesis), count in _substitutions(sentences):
+        substituted_by[reference][vocabulary.names[hypothesis]] = count
+    glosses = {id for sentence in sentences for id in sentence.reference + sentence.hypothesis}
+    rows = [
+        {
+            "gloss": vocabulary.names[id],
+            "reference": counts["C", id] + counts["S", id] + counts["D", id],
+            "correct": counts["C", id],
+            "substituted": counts["S", id],
+            "deleted": counts["D", id],
+            "inserted": counts["I", id],
+            "substituted_by": substituted_by[id],
+        }
+        for id in sorted(glosses)
+    ]
+    return sorted(rows, key=lambda row: row["correct"] - row["reference"] - row["inserted"])
+
+
+def _confusions(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    return [
+        {
+            "reference": vocabulary.names[reference],
+            "hypothesis": vocabulary.names[hypothesis],
+            "count": count,
+        }
+        for (reference, hypothesis), count in _substitutions(sentences)[:CONFUSIONS]
+    ]
+
+
+def _substitutions(sentences: Sequence[Sentence]) -> list[tuple[tuple[int, int], int]]:
+    """((reference, hypothesis), count) of all pairs; the most frequent first, then by id."""
+    counts = Counter(
+        (reference, hypothesis)
+        for sentence in sentences
+        for kind, reference, hypothesis in sentence.aligned
+        if kind == "S" and reference is not None and hypothesis is not None
+    )
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _segments(sentences: Sequence[Sentence]) -> dict[str, Any] | None:
+    scores = metrics.segment_scores(
+        (sentence.edits, sentence.segments, sentence.spans)
+        for sentence in sentences
+        if sentence.segments is not None
+    )
+    return None if scores is None else dataclasses.asdict(scores)
+
+
+# --------------------------------------------------------------------------------------------- JSON
+
+
+def _checked_calibration(calibration: Mapping[str, Any]) -> dict[str, Any]:
+    plain = _plain(calibration)
+    for row in plain.get("bins", []):
+        missing = {"confidence", "accuracy", "count"} - set(row)
+        if missing:
+            raise ValueError(f"a bin of the calibration has no {sorted(missing)[0]!r}")
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """The value in JSON's own types; what is not a number becomes None, which JSON has a word for."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, pathlib.PurePath):
+        return str(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise TypeError(f"a report cannot hold {value!r}, a {type(value).__name__}")

@@ -1,0 +1,67 @@
+"""Writes a whole report into a folder."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wsign_jax.data import layout
+from wsign_jax.data.vocab import Vocabulary
+from wsign_jax.errors import WSignError
+from wsign_jax.report import files
+from wsign_jax.report.page import page
+from wsign_jax.report.sentences import Sentence
+
+SUMMARY = "report.json"
+NAMES = (SUMMARY, "report.html", "hypotheses.jsonl", "ref.trn", "hyp.trn", "hyp.ctm")
+
+
+def check_folder(folder: pathlib.Path) -> None:
+    """Refuses a folder in which there is a report already; to be asked before decoding starts.
+
+    Raises:
+        WSignError: it holds a file of one of `NAMES`, or is none.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise WSignError(f"{folder}: is a file; name a folder for the report")
+    for name in NAMES:
+        if (folder / name).exists():
+            raise WSignError(
+                f"{folder / name}: there is a report already; name another folder, or move it away"
+            )
+
+
+def write(
+    folder: pathlib.Path,
+    sentences: Sequence[Sentence],
+    vocabulary: Vocabulary,
+    summary: Mapping[str, Any],
+    replace: bool = False,
+) -> None:
+    """Writes `NAMES` into a folder, which is made where it is missing.
+
+    Every file is whole or not there at all. `report.json` comes last, and an old one goes first: where
+    it is, all the others are its own.
+
+    Args:
+        folder: where to.
+        sentences: what was decoded.
+        vocabulary: names of the glosses.
+        summary: from `summary.summarise` of these sentences.
+        replace: whether an earlier report may go.
+
+    Raises:
+        WSignError: there is a report already and `replace` is not set.
+    """
+    if not replace:
+        check_folder(folder)
+    texts = {
+        "report.html": page(sentences, vocabulary, summary),
+        "hypotheses.jsonl": files.hypotheses_jsonl(sentences, vocabulary),
+        "ref.trn": files.trn((s.id, vocabulary.glosses(s.reference)) for s in sentences),
+        "hyp.trn": files.trn((s.id, vocabulary.glosses(s.hypothesis)) for s in sentences),
+        "hyp.ctm": files.ctm(sentences, vocabulary),
+    }
+    (folder / SUMMARY).unlink(missing_ok=True)
+    for name, text in texts.items():
+        layout.write_bytes(folder / name, text.encode())
+    layout.write_json(folder / SUMMARY, dict(summary))
