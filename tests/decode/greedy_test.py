@@ -4,28 +4,59 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsign_jax.decode.greedy import greedy
+from tests.decode import exhaustive
+from wsign_jax.decode.greedy import attention_greedy, blanks, ctc_greedy
 
 
 def by_the_book(ids):
-    return [int(i) for i, _ in itertools.groupby(ids) if i != 0]
+    return tuple(int(i) for i, _ in itertools.groupby(ids) if i != 0)
+
+
+def posteriors(ids, vocab_size):
+    return jnp.log(0.1 / (vocab_size - 1) + 0.8 * jax.nn.one_hot(ids, vocab_size))
 
 
 def test_collapses_repeats_then_drops_blanks():
     ids = np.array([[1, 1, 0, 1, 2, 2, 0, 0], [0, 3, 3, 3, 0, 3, 1, 2], [0] * 8, [2] * 8])
     patches = np.array([8, 6, 8, 0])
-    decoded = greedy(jax.nn.one_hot(ids, 4), jnp.asarray(patches, jnp.int32))
+    log_probs = posteriors(ids, 4)
+    decoded = ctc_greedy(log_probs, jnp.asarray(patches, jnp.int32))
     for row, count in enumerate(patches):
-        expected = by_the_book(ids[row, :count])
-        assert decoded.labels[row, : decoded.label_lengths[row]].tolist() == expected
-        assert not decoded.labels[row, decoded.label_lengths[row] :].any()
-    assert decoded.blanks.tolist() == [3, 2, 8, 0]
+        [(labels, score)] = exhaustive.hypotheses(decoded, row)
+        assert labels == by_the_book(ids[row, :count])
+        assert not decoded.labels[row, 0, len(labels) :].any()
+        np.testing.assert_allclose(score, np.max(log_probs[row, :count], axis=-1).sum(), rtol=1e-5)
+    assert blanks(log_probs, jnp.asarray(patches, jnp.int32)).tolist() == [3, 2, 8, 0]
 
 
 def test_random_ids_as_by_the_book():
     ids = np.random.default_rng(0).integers(0, 3, size=(64, 20))
     patches = np.arange(64, dtype=np.int32) % 21
-    decoded = jax.jit(greedy)(jax.nn.one_hot(ids, 3), patches)
+    decoded = jax.jit(ctc_greedy)(posteriors(ids, 3), patches)
     for row in range(64):
-        found = decoded.labels[row, : decoded.label_lengths[row]].tolist()
-        assert found == by_the_book(ids[row, : patches[row]])
+        [(labels, _)] = exhaustive.hypotheses(decoded, row)
+        assert labels == by_the_book(ids[row, : patches[row]])
+
+
+def test_the_attention_decoder_says_its_best_next_gloss_until_the_end():
+    rows, room = 12, 6
+    decoder, encoded, patches = exhaustive.random_decoder(rows, 5, vocab_size=4)
+    found = attention_greedy(decoder, encoded, patches, room)
+    lengths = set()
+    for row in range(rows):
+        expected, total = [], 0.0
+        while len(expected) < room:
+            tokens = jnp.asarray([[0, *expected]], jnp.int32)
+            logits = decoder(
+                tokens, encoded[row : row + 1], patches[row : row + 1], deterministic=True
+            )
+            next_log_probs = exhaustive.log_softmax(logits[0, -1])
+            total += next_log_probs.max()
+            if next_log_probs.argmax() == 0:
+                break
+            expected.append(int(next_log_probs.argmax()))
+        [(labels, score)] = exhaustive.hypotheses(found, row)
+        assert labels == tuple(expected)
+        np.testing.assert_allclose(score, total, atol=1e-4)
+        lengths.add(len(labels))
+    assert len(lengths) > 1 and max(lengths) == room

@@ -217,6 +217,26 @@ def read_split(
     )
 
 
+def read_labels(root: pathlib.Path, split: str, vocab_size: int) -> list[np.ndarray]:
+    """The (U,) gloss ids of all examples of a split, in the order of their ids; no features are read.
+
+    Raises:
+        WSignError: there are none, or a file is not a list of gloss ids below `vocab_size`.
+    """
+    folder = root / split / "labels"
+    result = []
+    for path in sorted(path for path in folder.glob("*.npy") if not path.name.startswith(".")):
+        labels = _load(path)
+        if isinstance(labels, str):
+            raise WSignError(labels)
+        if problem := _id_problem(labels, vocab_size):
+            raise WSignError(f"{path}: {problem}")
+        result.append(labels.astype(np.int32))
+    if not result:
+        raise WSignError(f"{folder}: no *.npy in it; name a data set with a {split} split")
+    return result
+
+
 def read_segments(split: Split, index: int) -> np.ndarray | None:
     """(U, 2) start and end in seconds of an example's glosses, or None where the file is missing.
 
@@ -302,14 +322,21 @@ def _feature_problem(features: np.ndarray, rules: Rules) -> str | None:
     return None
 
 
-def _label_problem(labels: np.ndarray, frames: int, rules: Rules) -> str | None:
+def _id_problem(labels: np.ndarray, vocab_size: int) -> str | None:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         return f"{labels.dtype}{list(labels.shape)} is not a (U,) array of integers"
     if len(labels) == 0:
         return "has no labels"
-    outside = labels[(labels < 1) | (labels >= rules.vocab_size)]
+    outside = labels[(labels < 1) | (labels >= vocab_size)]
     if len(outside):
-        return f"gloss id {outside[0]} is not in the vocabulary (1 to {rules.vocab_size - 1})"
+        return f"gloss id {outside[0]} is not in the vocabulary (1 to {vocab_size - 1})"
+    return None
+
+
+def _label_problem(labels: np.ndarray, frames: int, rules: Rules) -> str | None:
+    problem = _id_problem(labels, rules.vocab_size)
+    if problem:
+        return problem
     patches, needed = patches_of(frames, rules.patch_size), patches_needed(labels)
     if patches < needed:
         return (

@@ -1,34 +1,79 @@
-"""Greedy CTC decoding: the best id of every patch, repeats collapsed, blanks removed."""
-
-from typing import NamedTuple
+"""Greedy decoding: the best id of every patch with CTC, or the attention decoder's best next gloss."""
 
 import jax
 import jax.numpy as jnp
 
 from wsign_jax.data.vocab import BLANK_ID
+from wsign_jax.decode.beam import Beams
+from wsign_jax.model.decoder import Decoder, DecoderCache
 
 
-class Hypotheses(NamedTuple):
-    """Decoded label sequences, right-padded with 0."""
-
-    labels: jax.Array  # (B, N) int32
-    label_lengths: jax.Array  # (B,) int32
-    blanks: jax.Array  # (B,) int32 valid patches whose best id is the blank
-
-
-def greedy(logits: jax.Array, patches: jax.Array) -> Hypotheses:
-    """Decodes a batch.
+def ctc_greedy(log_probs: jax.Array, lengths: jax.Array) -> Beams:
+    """The best path of each row, repeats collapsed, blanks removed.
 
     Args:
-        logits: (B, N, V) CTC logits.
-        patches: (B,) valid patches.
+        log_probs: (B, N, V) log posteriors.
+        lengths: (B,) valid patches.
+
+    Returns:
+        Beams of one with U = N; the score is that of the path.
     """
-    best = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    valid = jnp.arange(best.shape[1], dtype=jnp.int32)[None] < patches[:, None]
+    best = jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
+    valid = jnp.arange(best.shape[1], dtype=jnp.int32)[None] < lengths[:, None]
     before = jnp.pad(best, ((0, 0), (1, 0)), constant_values=BLANK_ID)[:, :-1]
     kept = valid & (best != BLANK_ID) & (best != before)
     # A stable sort by "not kept" moves the kept ids to the front in their order.
     order = jnp.argsort(~kept, axis=-1, stable=True)
     labels = jnp.take_along_axis(jnp.where(kept, best, 0), order, axis=-1)
-    blanks = jnp.sum(valid & (best == BLANK_ID), axis=-1, dtype=jnp.int32)
-    return Hypotheses(labels, jnp.sum(kept, axis=-1, dtype=jnp.int32), blanks)
+    score = jnp.sum(jnp.where(valid, jnp.max(log_probs, axis=-1), 0.0), axis=-1)
+    return Beams(labels[:, None], jnp.sum(kept, axis=-1, dtype=jnp.int32)[:, None], score[:, None])
+
+
+def blanks(log_probs: jax.Array, lengths: jax.Array) -> jax.Array:
+    """(B,) valid patches whose best id is the blank."""
+    valid = jnp.arange(log_probs.shape[1], dtype=jnp.int32)[None] < lengths[:, None]
+    silent = jnp.argmax(log_probs, axis=-1) == BLANK_ID
+    return jnp.sum(valid & silent, axis=-1, dtype=jnp.int32)
+
+
+def attention_greedy(
+    decoder: Decoder, encoded: jax.Array, patches: jax.Array, max_labels: int
+) -> Beams:
+    """The attention decoder's best next gloss, again and again until that is the end.
+
+    Args:
+        decoder: the attention decoder.
+        encoded: (B, N, D) from the encoder.
+        patches: (B,) valid patches.
+        max_labels: U, where it is cut off if the end never comes.
+
+    Returns:
+        Beams of one; the score is the log probability of the glosses and, but where cut off, the end.
+    """
+    Carry = tuple[Beams, jax.Array, jax.Array, DecoderCache]
+
+    def step(carry: Carry) -> Carry:
+        beams, last, ended, cache = carry
+        logits, cache = decoder.step(last, cache)
+        log_probs = jax.nn.log_softmax(logits)
+        best = jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
+        gained = jnp.where(ended, 0.0, jnp.max(log_probs, axis=-1))
+        ended |= best == BLANK_ID
+        added = jnp.where(ended, 0, best)
+        at_end = (
+            jnp.arange(max_labels, dtype=jnp.int32)[None, None] == beams.label_lengths[..., None]
+        )
+        labels = jnp.where(at_end & ~ended[..., None], added[..., None], beams.labels)
+        lengths = beams.label_lengths + (~ended).astype(jnp.int32)
+        return Beams(labels, lengths, beams.scores + gained), added, ended, cache
+
+    def goes_on(carry: Carry) -> jax.Array:
+        beams, _, ended, _ = carry
+        return jnp.any(~ended & (beams.label_lengths < max_labels))
+
+    one = (encoded.shape[0], 1)
+    nothing = jnp.zeros(one, jnp.int32)
+    empty = Beams(jnp.zeros((*one, max_labels), jnp.int32), nothing, jnp.zeros(one))
+    cache = decoder.start(encoded, patches, 1, max_labels)
+    start = (empty, nothing, jnp.zeros(one, bool), cache)
+    return jax.lax.while_loop(goes_on, step, start)[0]

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 
 from wsign_jax.data.layout import Split
 from wsign_jax.data.pipeline import Batch, evaluation_batches
-from wsign_jax.decode.greedy import Hypotheses, greedy
+from wsign_jax.decode.beam import Beams
+from wsign_jax.decode.greedy import blanks, ctc_greedy
 from wsign_jax.metrics import EditCounts, edit_counts
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
@@ -30,11 +31,23 @@ class EvalOutputs(NamedTuple):
     attention: jax.Array  # (B,) loss of the attention decoder, teacher-forced
     hits: jax.Array  # (B,) targets that the attention decoder's likeliest id hits
     patches: jax.Array  # (B,) valid patches
-    hypotheses: Hypotheses
+    blanks: jax.Array  # (B,) those whose best id is the blank
+    greedy: Beams  # of one
+    example: jax.Array  # (B,) index into the split, -1 in a masked row
+
+
+class Encoded(NamedTuple):
+    """What one batch gives to a decoder; every process has every row."""
+
+    states: jax.Array  # (B, N, D)
+    log_probs: jax.Array  # (B, N, V) of CTC
+    patches: jax.Array  # (B,) valid patches
+    hits: jax.Array  # (B,) as in `EvalOutputs`
     example: jax.Array  # (B,) index into the split, -1 in a masked row
 
 
 EvalStep = Callable[[Params, Batch, StepSettings], EvalOutputs]
+EncodeStep = Callable[[Params, Batch, StepSettings], Encoded]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,34 +63,54 @@ class Evaluation:
 
 
 def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
-    """Compiles once per batch shape; every process gets every row."""
+    """For the loop: losses and greedy decoding. Compiles once per batch shape."""
     smoothing = config.training.label_smoothing
     everywhere = train_state.replicated(network.mesh)
 
     def eval_step(params: Params, batch: Batch, settings: StepSettings) -> EvalOutputs:
-        whole = jax.lax.with_sharding_constraint(params, everywhere)
-        model = whisper_sign.bind(network.graph, whole)
-        encoded, patches = model.encode(
-            batch.features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
-        )
-        logits = model.ctc_logits(encoded)
-        tokens = losses.decoder_inputs(batch.labels)
+        _, logits, attention_logits, patches = _forward(network, params, batch, settings)
         attention, hits = losses.attention_loss(
-            model.decoder(tokens, encoded, patches, deterministic=True),
-            batch.labels,
-            batch.label_lengths,
-            smoothing,
+            attention_logits, batch.labels, batch.label_lengths, smoothing
         )
         return EvalOutputs(
             losses.ctc_loss(logits, patches, batch.labels, batch.label_lengths),
             attention,
             hits,
             patches,
-            greedy(logits, patches),
+            blanks(logits, patches),
+            ctc_greedy(logits, patches),
             jnp.copy(batch.example),
         )
 
     return jax.jit(eval_step, out_shardings=everywhere)
+
+
+def make_encode_step(network: Network) -> EncodeStep:
+    """For reports: everything that a decoder needs. Compiles once per batch shape."""
+    everywhere = train_state.replicated(network.mesh)
+
+    def encode_step(params: Params, batch: Batch, settings: StepSettings) -> Encoded:
+        states, logits, attention_logits, patches = _forward(network, params, batch, settings)
+        _, hits = losses.attention_loss(attention_logits, batch.labels, batch.label_lengths, 0.0)
+        log_probs = jax.nn.log_softmax(logits)
+        return Encoded(states, log_probs, patches, hits, jnp.copy(batch.example))
+
+    return jax.jit(encode_step, out_shardings=everywhere)
+
+
+def _forward(
+    network: Network, params: Params, batch: Batch, settings: StepSettings
+) -> tuple[jax.Array, ...]:
+    """States (B, N, D), CTC logits (B, N, V), the attention decoder's logits on the true glosses
+    (B, U + 1, V), and valid patches (B,)."""
+    whole = jax.lax.with_sharding_constraint(params, train_state.replicated(network.mesh))
+    model = whisper_sign.bind(network.graph, whole)
+    states, patches = model.encode(
+        batch.features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
+    )
+    tokens = losses.decoder_inputs(batch.labels)
+    attention_logits = model.decoder(tokens, states, patches, deterministic=True)
+    return states, model.ctc_logits(states), attention_logits, patches
 
 
 def evaluate(
@@ -100,26 +133,26 @@ def evaluate(
     """
     edits = EditCounts()
     hypotheses: dict[int, list[int]] = {}
-    loss = hits = blanks = patches = 0.0
+    loss = hits = silent = patches = 0.0
     for batch in batches:
         out = jax.device_get(eval_step(params, train_state.put_batch(batch, mesh), settings))
         real = out.example >= 0
         alpha = float(settings.alpha)
         loss += float(np.sum((alpha * out.ctc + (1 - alpha) * out.attention)[real], dtype=float))
         hits += int(out.hits[real].sum())
-        blanks += int(out.hypotheses.blanks[real].sum())
+        silent += int(out.blanks[real].sum())
         patches += int(out.patches[real].sum())
         for row in np.flatnonzero(real):
             example = int(out.example[row])
-            length = int(out.hypotheses.label_lengths[row])
-            hypotheses[example] = out.hypotheses.labels[row, :length].tolist()
+            length = int(out.greedy.label_lengths[row, 0])
+            hypotheses[example] = out.greedy.labels[row, 0, :length].tolist()
             edits += edit_counts(split.labels[example].tolist(), hypotheses[example])
     sentences = len(hypotheses)
     return Evaluation(
         loss=loss / sentences,
         edits=edits,
         sentences=sentences,
-        blank_rate=blanks / patches,
+        blank_rate=silent / patches,
         token_accuracy=hits / (edits.ref_glosses + sentences),
         hypotheses=hypotheses,
     )
@@ -143,12 +176,21 @@ def evaluate_split(
         alpha: share of CTC in the loss that is reported.
         network: whose mesh the batches are spread over.
     """
-    settings = StepSettings(
+    settings = window(config, alpha)
+    return evaluate(eval_step, params, split, batches(config, split), settings, network.mesh)
+
+
+def window(config: ConfigDict, alpha: float) -> StepSettings:
+    """The attention window of `config.eval`, with a loss of which CTC has the share `alpha`."""
+    return StepSettings(
         alpha=np.float32(alpha),
         chunk=np.int32(config.eval.chunk or FULL_ATTENTION),
         left_context=np.int32(config.eval.left_context),
     )
-    batches = evaluation_batches(
+
+
+def batches(config: ConfigDict, split: Split) -> Iterable[Batch]:
+    """A split's batches for evaluation, each example once, rows of this process."""
+    return evaluation_batches(
         evaluation_loader(config, split), config.eval.batch_size, config.data.max_buckets
     )
-    return evaluate(eval_step, params, split, batches, settings, network.mesh)

@@ -1,0 +1,245 @@
+"""CTC prefix beam search: the likeliest gloss sequences, each summed over the paths that spell it."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from wsign_jax.data.vocab import BLANK_ID
+from wsign_jax.decode.lm import LanguageModel
+
+# The logarithm of "impossible": finite, so that sums and differences of such never give a NaN.
+IMPOSSIBLE = -1e30
+# With a language model (or an attention decoder) the likeliest so many glosses, or twice the beam size,
+# may extend a hypothesis; without one twice the beam size is provably enough (see `_candidates`).
+CANDIDATES = 40
+
+
+def possible(scores: jax.Array) -> jax.Array:
+    """Which scores or log probabilities are of something possible, however they were weighed."""
+    return scores > IMPOSSIBLE * 1e-6
+
+
+def floor_of(log_probs: jax.Array) -> jax.Array:
+    """Log posteriors in float32 and finite: a model may say -inf."""
+    return jnp.maximum(log_probs.astype(jnp.float32), -1e6)
+
+
+class Beams(NamedTuple):
+    """Hypotheses of a batch, the best first."""
+
+    labels: jax.Array  # (B, K, U) int32, right-padded with 0
+    label_lengths: jax.Array  # (B, K) int32
+    scores: jax.Array  # (B, K) float32; `IMPOSSIBLE` where there are fewer than K hypotheses
+
+    @property
+    def best(self) -> "Beams":
+        """The best hypothesis of each row, as a beam of one."""
+        return Beams(*(x[:, :1] for x in self))
+
+
+class _Prefixes(NamedTuple):
+    """The beam of one sentence after some patches; K hypotheses, some of them impossible."""
+
+    labels: jax.Array  # (K, U)
+    lengths: jax.Array  # (K,)
+    blank: jax.Array  # (K,) log probability of the paths that end in a blank
+    gloss: jax.Array  # (K,) and of those that end in the last gloss
+    prior: jax.Array  # (K,) what language model and length add to the score
+    lm_state: jax.Array  # (K,)
+
+    @property
+    def total(self) -> jax.Array:
+        """(K,) log probability of all paths."""
+        return jnp.logaddexp(self.blank, self.gloss)
+
+    @property
+    def last(self) -> jax.Array:
+        """(K,) last gloss, the blank for the empty hypothesis."""
+        return _last(self.labels, self.lengths)
+
+
+def ctc_prefix_beam_search(
+    log_probs: jax.Array,
+    lengths: jax.Array,
+    beam_size: int,
+    max_labels: int,
+    lm: LanguageModel | None = None,
+    lm_weight: jax.Array | float = 0.0,
+    label_bonus: jax.Array | float = 0.0,
+) -> Beams:
+    """Searches for the gloss sequences with the best score
+
+        log P_ctc(labels) + lm_weight * log P_lm(labels, end of sentence) + label_bonus * len(labels).
+
+    Prefix beam search as in Hannun et al. 2014 (arXiv:1408.2873). With a beam as wide as there are
+    sequences it is exact; a narrower one finds at most the probability that its prefixes kept.
+
+    Args:
+        log_probs: (B, N, V) log posteriors; id 0 is the blank.
+        lengths: (B,) valid patches; with 0 the hypothesis is empty.
+        beam_size: K.
+        max_labels: U, the longest hypothesis.
+        lm: a language model over gloss ids, or none.
+        lm_weight: its weight, at least 0; a traced value.
+        label_bonus: for every gloss, against the language model's and CTC's love of brevity; traced.
+    """
+    log_probs = floor_of(log_probs)
+    weight, bonus = jnp.float32(lm_weight), jnp.float32(label_bonus)
+    ids, values = _candidates(log_probs, beam_size, lm is not None)
+
+    def search(log_probs: jax.Array, ids: jax.Array, values: jax.Array, length: jax.Array) -> Beams:
+        def advance(prefixes: _Prefixes, patch: tuple[jax.Array, ...]) -> tuple[_Prefixes, None]:
+            number, row, ids, values = patch
+            after = _extend(prefixes, row, ids, values, lm, weight, bonus)
+            valid = number < length
+            return jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, prefixes), None
+
+        numbers = jnp.arange(len(log_probs), dtype=jnp.int32)
+        start = _start(beam_size, max_labels, lm)
+        prefixes, _ = jax.lax.scan(advance, start, (numbers, log_probs, ids, values))
+        score = prefixes.total + prefixes.prior
+        if lm is not None:
+            score += weight * lm.log_prob(prefixes.lm_state, jnp.int32(BLANK_ID))
+        score = jnp.where(possible(prefixes.total), score, IMPOSSIBLE)
+        score, order = jax.lax.top_k(score, beam_size)
+        return Beams(prefixes.labels[order], prefixes.lengths[order], score)
+
+    return jax.vmap(search)(log_probs, ids, values, lengths)
+
+
+def ctc_log_prob(
+    log_probs: jax.Array, lengths: jax.Array, labels: jax.Array, label_lengths: jax.Array
+) -> jax.Array:
+    """log P_ctc of given hypotheses, summed over all paths (the recursion of Graves et al. 2006).
+
+    Args:
+        log_probs: (B, N, V) log posteriors.
+        lengths: (B,) valid patches.
+        labels: (B, K, U) right-padded.
+        label_lengths: (B, K).
+
+    Returns:
+        (B, K) float32, not `possible` where the patches are too few.
+    """
+    log_probs = floor_of(log_probs)
+
+    def forward(
+        log_probs: jax.Array, length: jax.Array, labels: jax.Array, label_length: jax.Array
+    ) -> jax.Array:
+        # States 0, 2, 4, ... are blanks, state 2u + 1 is label u.
+        states = jnp.zeros(2 * len(labels) + 1, jnp.int32).at[1::2].set(labels)
+        gloss = states != BLANK_ID
+        skips = gloss & (states != jnp.roll(states, 2))  # over the blank, but for a repeated gloss
+        start = jnp.full(len(states), IMPOSSIBLE).at[0].set(0.0)
+
+        def advance(alpha: jax.Array, patch: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+            number, row = patch
+            one = jnp.pad(alpha, (1, 0), constant_values=IMPOSSIBLE)[:-1]
+            two = jnp.pad(alpha, (2, 0), constant_values=IMPOSSIBLE)[:-2]
+            two = jnp.where(skips, two, IMPOSSIBLE)
+            after = jnp.logaddexp(jnp.logaddexp(alpha, one), two) + row[states]
+            return jnp.where(number < length, jnp.maximum(after, IMPOSSIBLE), alpha), None
+
+        numbers = jnp.arange(len(log_probs), dtype=jnp.int32)
+        alpha, _ = jax.lax.scan(advance, start, (numbers, log_probs))
+        ends_in_gloss = jnp.where(label_length > 0, alpha[2 * label_length - 1], IMPOSSIBLE)
+        return jnp.logaddexp(alpha[2 * label_length], ends_in_gloss)
+
+    over_beam = jax.vmap(forward, in_axes=(None, None, 0, 0))
+    return jax.vmap(over_beam)(log_probs, lengths, labels, label_lengths)
+
+
+def _candidates(log_probs: jax.Array, beam_size: int, with_lm: bool) -> tuple[jax.Array, jax.Array]:
+    """The glosses (B, N, M) of each patch that may extend a hypothesis, and their log posteriors.
+
+    Without a language model a hypothesis' extensions rank as their glosses do, but for its own last
+    gloss and for those that lead to another hypothesis of the beam, at most K in all: among its 2K best
+    there are K that beat whatever is left out.
+    """
+    wanted = max(2 * beam_size, CANDIDATES) if with_lm else 2 * beam_size
+    values, ids = jax.lax.top_k(log_probs[..., 1:], min(wanted, log_probs.shape[-1] - 1))
+    return ids.astype(jnp.int32) + 1, values
+
+
+def _start(beam_size: int, max_labels: int, lm: LanguageModel | None) -> _Prefixes:
+    """The empty hypothesis, and K - 1 impossible ones."""
+    impossible = jnp.full(beam_size, IMPOSSIBLE)
+    return _Prefixes(
+        labels=jnp.zeros((beam_size, max_labels), jnp.int32),
+        lengths=jnp.zeros(beam_size, jnp.int32),
+        blank=impossible.at[0].set(0.0),
+        gloss=impossible,
+        prior=jnp.zeros(beam_size),
+        lm_state=jnp.broadcast_to(jnp.int32(0) if lm is None else lm.start, beam_size),
+    )
+
+
+def _last(labels: jax.Array, lengths: jax.Array) -> jax.Array:
+    """(K, U) labels -> (K,) the last of each, 0 where there is none."""
+    index = jnp.maximum(lengths - 1, 0)[:, None]
+    return jnp.take_along_axis(labels, index, axis=1)[:, 0]
+
+
+def _extend(
+    prefixes: _Prefixes,
+    row: jax.Array,
+    ids: jax.Array,
+    values: jax.Array,
+    lm: LanguageModel | None,
+    lm_weight: jax.Array,
+    label_bonus: jax.Array,
+) -> _Prefixes:
+    """The beam after one more patch with log posteriors (V,), the likeliest M glosses apart."""
+    beam_size, max_labels = prefixes.labels.shape
+    total, last = prefixes.total, prefixes.last
+    alive = possible(total)
+
+    # parent[i, j]: hypothesis j is hypothesis i and one gloss more, so that a path of i that goes on
+    # to that gloss belongs to j, and must not become a second j.
+    positions = jnp.arange(max_labels, dtype=jnp.int32)[None]
+    at_last = positions == prefixes.lengths[:, None] - 1
+    shortened = jnp.where(at_last, 0, prefixes.labels)
+    parent = jnp.all(prefixes.labels[:, None] == shortened[None], axis=-1)
+    parent &= (prefixes.lengths > 0)[None] & alive[None] & alive[:, None]
+
+    # Only after a blank does a repeated gloss count as a new one.
+    leads_on = jnp.where(last[:, None] == last[None], prefixes.blank[:, None], total[:, None])
+    from_parent = jnp.max(jnp.where(parent, leads_on, IMPOSSIBLE), axis=0)  # has one at most
+    blank = total + row[BLANK_ID]
+    gloss = jnp.logaddexp(prefixes.gloss, from_parent) + row[last]
+    gloss = jnp.where(prefixes.lengths > 0, gloss, IMPOSSIBLE)
+    stays = jnp.logaddexp(blank, gloss) + prefixes.prior
+
+    repeats = ids[None] == last[:, None]
+    extended = jnp.where(repeats, prefixes.blank[:, None], total[:, None]) + values[None]
+    merged = jnp.any(parent[:, :, None] & (ids[None] == last[:, None])[None], axis=1)
+    allowed = ~merged & alive[:, None] & (prefixes.lengths < max_labels)[:, None]
+    extended = jnp.where(allowed, extended, IMPOSSIBLE)
+    prior = prefixes.prior[:, None] + label_bonus
+    if lm is not None:
+        prior += lm_weight * lm.log_prob(prefixes.lm_state[:, None], ids[None])
+    scores = jnp.concatenate([stays, (extended + prior).ravel()])
+
+    _, chosen = jax.lax.top_k(scores, beam_size)
+    grows = chosen >= beam_size
+    source = jnp.where(grows, (chosen - beam_size) // len(ids), chosen)
+    added = jnp.where(grows, ids[(chosen - beam_size) % len(ids)], 0)
+
+    def pick(stay: jax.Array, grow: jax.Array) -> jax.Array:
+        """(K,) of what stays or (K, M) of what grows, as chosen."""
+        return jnp.concatenate([stay, grow.ravel()])[chosen]
+
+    lengths = prefixes.lengths[source]
+    at_end = positions == lengths[:, None]
+    lm_state = prefixes.lm_state[source]
+    if lm is not None:
+        lm_state = jnp.where(grows, lm.advance(lm_state, added), lm_state)
+    return _Prefixes(
+        labels=jnp.where(at_end & grows[:, None], added[:, None], prefixes.labels[source]),
+        lengths=lengths + grows.astype(jnp.int32),
+        blank=jnp.maximum(pick(blank, jnp.full(extended.shape, IMPOSSIBLE)), IMPOSSIBLE),
+        gloss=jnp.maximum(pick(gloss, extended), IMPOSSIBLE),
+        prior=pick(prefixes.prior, jnp.broadcast_to(prior, extended.shape)),
+        lm_state=lm_state,
+    )

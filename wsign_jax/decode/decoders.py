@@ -1,0 +1,79 @@
+"""Every decoder behind one function."""
+
+import dataclasses
+
+import jax
+
+from wsign_jax.decode.beam import Beams, ctc_prefix_beam_search
+from wsign_jax.decode.greedy import attention_greedy, ctc_greedy
+from wsign_jax.decode.joint import Weights, joint_beam_search, rescore
+from wsign_jax.decode.lm import LanguageModel
+from wsign_jax.model.whisper_sign import WhisperSign
+
+GREEDY = "greedy"
+DECODERS = (GREEDY, "prefix_beam", "attention", "rescore", "joint")
+NEED_ATTENTION = frozenset({"attention", "rescore", "joint"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """What to search with; constants of a compiled program."""
+
+    decoder: str = GREEDY  # one of DECODERS
+    beam_size: int = 10  # 1 with 'attention' is its greedy decoding
+    max_labels: int = 64  # no hypothesis of a beam is longer
+
+    @property
+    def weighs(self) -> frozenset[str]:
+        """The fields of `Weights` that make a difference."""
+        if self.decoder == GREEDY or (self.decoder == "attention" and self.beam_size == 1):
+            return frozenset()
+        ctc = {"ctc"} if self.decoder in ("rescore", "joint") else set()
+        return frozenset({"lm", "bonus", *ctc})
+
+
+def decode(
+    search: Search,
+    model: WhisperSign,
+    encoded: jax.Array,
+    log_probs: jax.Array,
+    patches: jax.Array,
+    weights: Weights,
+    lm: LanguageModel | None = None,
+) -> Beams:
+    """Decodes a batch.
+
+    greedy       the best id of every patch (CTC)
+    prefix_beam  CTC prefix beam search, with the language model
+    attention    beam search with the attention decoder and the language model
+    rescore      the beam of prefix_beam, ranked anew with the attention decoder
+    joint        one beam search with attention decoder, CTC and language model
+
+    Args:
+        search: which, and how wide.
+        model: whose attention decoder is asked.
+        encoded: (B, N, D) from the encoder.
+        log_probs: (B, N, V) from the CTC head.
+        patches: (B,) valid patches.
+        weights: of the parts of a score; `Search.weighs` says which are read.
+        lm: a language model over gloss ids, or none.
+    """
+    room = min(search.max_labels, log_probs.shape[1])
+    if search.decoder == GREEDY:
+        return ctc_greedy(log_probs, patches)
+    if search.decoder == "attention":
+        if search.beam_size == 1:
+            return attention_greedy(model.decoder, encoded, patches, room)
+        return joint_beam_search(
+            model.decoder, encoded, None, patches, search.beam_size, room, weights, lm
+        )
+    if search.decoder == "joint":
+        return joint_beam_search(
+            model.decoder, encoded, log_probs, patches, search.beam_size, room, weights, lm
+        )
+    beams = ctc_prefix_beam_search(
+        log_probs, patches, search.beam_size, room, lm, weights.lm, weights.bonus
+    )
+    if search.decoder == "prefix_beam":
+        return beams
+    return rescore(model.decoder, encoded, log_probs, patches, beams, weights, lm)

@@ -1,0 +1,251 @@
+"""Beam search with the attention decoder, on its own or in one pass with CTC; rescoring of a beam.
+
+The one-pass search is that of Watanabe et al. 2017 ("Hybrid CTC/Attention Architecture for End-to-End
+Speech Recognition"): hypotheses grow gloss by gloss, and each is scored by the attention decoder and by
+CTC's probability of all sequences that begin with it.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from wsign_jax.decode.beam import CANDIDATES, IMPOSSIBLE, Beams, ctc_log_prob, possible
+from wsign_jax.decode.lm import LanguageModel
+from wsign_jax.decode.prefixes import Prefixes, PrefixScorer
+from wsign_jax.model.decoder import Decoder, DecoderCache
+
+
+class Weights(NamedTuple):
+    """What the parts of a score weigh; traced values, so that tuning them compiles nothing anew."""
+
+    ctc: jax.Array | float = 0.5  # CTC's share, 0 to 1; the rest is the attention decoder's
+    lm: jax.Array | float = 0.0  # the language model's, at least 0
+    bonus: jax.Array | float = 0.0  # for every gloss
+
+    def score(
+        self, ctc: jax.Array, attention: jax.Array, lm: jax.Array, glosses: jax.Array
+    ) -> jax.Array:
+        """The score of log probabilities and a number of glosses."""
+        parts = self.ctc * ctc + (1.0 - self.ctc) * attention + self.lm * lm
+        return parts + self.bonus * glosses.astype(jnp.float32)
+
+
+class _Search(NamedTuple):
+    """The search after `length` glosses: all hypotheses that may still grow have that length."""
+
+    length: jax.Array  # ()
+    labels: jax.Array  # (B, K, U)
+    last: jax.Array  # (B, K) last gloss, 0 at the start
+    scores: jax.Array  # (B, K) that no longer hypothesis can exceed, but for the bonus
+    attention: jax.Array  # (B, K) log probability of the glosses so far
+    lm: jax.Array  # (B, K)
+    lm_state: jax.Array  # (B, K)
+    prefixes: Prefixes | None  # None without CTC
+    cache: DecoderCache
+    ended: Beams  # the best that have ended
+    done: jax.Array  # (B,) no longer hypothesis can enter `ended`
+
+
+def joint_beam_search(
+    decoder: Decoder,
+    encoded: jax.Array,
+    log_probs: jax.Array | None,
+    patches: jax.Array,
+    beam_size: int,
+    max_labels: int,
+    weights: Weights,
+    lm: LanguageModel | None = None,
+) -> Beams:
+    """Searches for the gloss sequences with the best score
+
+        w log P_ctc + (1 - w) log P_attention + v log P_lm + bonus * glosses
+
+    where attention decoder and language model also pay for the end of the sentence. It stops where
+    no longer hypothesis can enter the K best, so a wide enough beam is exact.
+
+    Args:
+        decoder: the attention decoder.
+        encoded: (B, N, D) from the encoder.
+        log_probs: (B, N, V) of CTC; None searches with the attention decoder alone, as w = 0 does.
+        patches: (B,) valid patches.
+        beam_size: K.
+        max_labels: U, the longest hypothesis.
+        weights: w, v and the bonus.
+        lm: a language model over gloss ids, or none.
+    """
+    rows = encoded.shape[0]
+    weights = Weights(*map(jnp.float32, weights))
+    ctc = None
+    if log_probs is None:
+        weights = weights._replace(ctc=jnp.float32(0.0))
+    else:
+        ctc = PrefixScorer.of(log_probs, patches)
+
+    def step(search: _Search) -> _Search:
+        logits, cache = decoder.step(search.last, search.cache)
+        attention = search.attention[..., None] + jax.nn.log_softmax(logits)
+        language = jnp.zeros(attention.shape)
+        if lm is not None:
+            every = jnp.arange(attention.shape[-1], dtype=jnp.int32)[None, None]
+            language = search.lm[..., None] + lm.log_prob(search.lm_state[..., None], every)
+
+        whole = jnp.zeros(()) if search.prefixes is None else search.prefixes.whole
+        score = weights.score(whole, attention[..., 0], language[..., 0], search.length)
+        ended = _merge(search, jnp.where(possible(search.scores), score, IMPOSSIBLE))
+
+        # Candidates by attention and language; the score that counts has CTC in it.
+        known = weights.score(jnp.zeros(()), attention, language, search.length + 1)[..., 1:]
+        _, ids = jax.lax.top_k(known, min(max(2 * beam_size, CANDIDATES), known.shape[-1]))
+        ids = ids.astype(jnp.int32) + 1
+        begins = jnp.zeros(())
+        if ctc is not None and search.prefixes is not None:
+            begins = ctc.begins_with(search.prefixes, search.last, ids)
+        attention, language = (jnp.take_along_axis(x, ids, axis=2) for x in (attention, language))
+        score = weights.score(begins, attention, language, search.length + 1)
+        grows = possible(search.scores) & (search.length < max_labels)
+        score = jnp.where(grows[..., None], score, IMPOSSIBLE)
+        score, chosen = jax.lax.top_k(score.reshape(rows, -1), beam_size)
+
+        def pick(x: jax.Array) -> jax.Array:
+            return jnp.take_along_axis(x.reshape(rows, -1), chosen, axis=1)
+
+        parents, added = chosen // ids.shape[-1], pick(ids)
+        labels = jnp.take_along_axis(search.labels, parents[..., None], axis=1)
+        at_end = jnp.arange(max_labels, dtype=jnp.int32) == search.length
+        lm_state = jnp.take_along_axis(search.lm_state, parents, axis=1)
+        prefixes = search.prefixes
+        if ctc is not None and prefixes is not None:
+            prefixes = ctc.extended(prefixes, search.last, parents, added)
+        hope = jnp.maximum(weights.bonus, 0.0) * (max_labels - search.length - 1).astype(
+            jnp.float32
+        )
+        return _Search(
+            length=search.length + 1,
+            labels=jnp.where(at_end[None, None], added[..., None], labels),
+            last=added,
+            scores=score,
+            attention=pick(attention),
+            lm=pick(language),
+            lm_state=lm_state if lm is None else lm.advance(lm_state, added),
+            prefixes=prefixes,
+            cache=cache.select(parents),
+            ended=ended,
+            done=search.done | (score[:, 0] + hope <= ended.scores[:, -1]),
+        )
+
+    def goes_on(search: _Search) -> jax.Array:
+        return (search.length <= max_labels) & ~jnp.all(search.done)
+
+    start = _Search(
+        length=jnp.int32(0),
+        labels=jnp.zeros((rows, beam_size, max_labels), jnp.int32),
+        last=jnp.zeros((rows, beam_size), jnp.int32),
+        scores=jnp.full((rows, beam_size), IMPOSSIBLE, jnp.float32).at[:, 0].set(0.0),
+        attention=jnp.zeros((rows, beam_size)),
+        lm=jnp.zeros((rows, beam_size)),
+        lm_state=jnp.broadcast_to(jnp.int32(0) if lm is None else lm.start, (rows, beam_size)),
+        prefixes=None if ctc is None else ctc.start(beam_size),
+        cache=decoder.start(encoded, patches, beam_size, max_labels + 1),
+        ended=Beams(
+            jnp.zeros((rows, beam_size, max_labels), jnp.int32),
+            jnp.zeros((rows, beam_size), jnp.int32),
+            jnp.full((rows, beam_size), IMPOSSIBLE, jnp.float32),
+        ),
+        done=jnp.zeros(rows, bool),
+    )
+    return jax.lax.while_loop(goes_on, step, start).ended
+
+
+def rescore(
+    decoder: Decoder,
+    encoded: jax.Array,
+    log_probs: jax.Array,
+    patches: jax.Array,
+    beams: Beams,
+    weights: Weights,
+    lm: LanguageModel | None = None,
+) -> Beams:
+    """Ranks the hypotheses of a beam anew by the score of `joint_beam_search`; CTC's part is exact."""
+    weights = Weights(*map(jnp.float32, weights))
+    score = weights.score(
+        ctc_log_prob(log_probs, patches, beams.labels, beams.label_lengths),
+        attention_log_prob(decoder, encoded, patches, beams),
+        _sentence_log_prob(lm, beams),
+        beams.label_lengths,
+    )
+    score = jnp.where(possible(beams.scores), score, IMPOSSIBLE)
+    score, order = jax.lax.top_k(score, score.shape[1])
+    return Beams(
+        jnp.take_along_axis(beams.labels, order[..., None], axis=1),
+        jnp.take_along_axis(beams.label_lengths, order, axis=1),
+        score,
+    )
+
+
+def attention_log_prob(
+    decoder: Decoder, encoded: jax.Array, patches: jax.Array, beams: Beams
+) -> jax.Array:
+    """(B, K) log probability that the attention decoder gives to hypotheses and their ends."""
+    rows, beam_size, max_labels = beams.labels.shape
+    targets = jnp.pad(beams.labels, ((0, 0), (0, 0), (0, 1)))
+    longest = jnp.max(beams.label_lengths)
+
+    Carry = tuple[jax.Array, jax.Array, jax.Array, DecoderCache]
+
+    def step(carry: Carry) -> Carry:
+        position, tokens, total, cache = carry
+        logits, cache = decoder.step(tokens, cache)
+        target = jnp.take(targets, position, axis=2)
+        gained = jnp.take_along_axis(jax.nn.log_softmax(logits), target[..., None], axis=-1)[..., 0]
+        total += jnp.where(position <= beams.label_lengths, gained, 0.0)
+        return position + 1, target, total, cache
+
+    start = (
+        jnp.int32(0),
+        jnp.zeros((rows, beam_size), jnp.int32),
+        jnp.zeros((rows, beam_size)),
+        decoder.start(encoded, patches, beam_size, max_labels + 1),
+    )
+    return jax.lax.while_loop(lambda carry: carry[0] <= longest, step, start)[2]
+
+
+def _sentence_log_prob(lm: LanguageModel | None, beams: Beams) -> jax.Array:
+    """(B, K) log probability that a language model gives to hypotheses and their ends."""
+    if lm is None:
+        return jnp.zeros(beams.label_lengths.shape)
+
+    Carry = tuple[jax.Array, jax.Array, jax.Array]
+
+    def step(carry: Carry, labels: jax.Array) -> tuple[Carry, None]:
+        position, state, total = carry
+        gained = lm.log_prob(state, labels)
+        total += jnp.where(position <= beams.label_lengths, gained, 0.0)
+        return (position + 1, lm.advance(state, labels), total), None
+
+    states = jnp.broadcast_to(lm.start, beams.label_lengths.shape)
+    targets = jnp.pad(beams.labels, ((0, 0), (0, 0), (0, 1)))
+    start = (jnp.int32(0), states, jnp.zeros(states.shape))
+    (_, _, total), _ = jax.lax.scan(step, start, jnp.moveaxis(targets, 2, 0))
+    return total
+
+
+def _merge(search: _Search, scores: jax.Array) -> Beams:
+    """The best of what had ended and of what ends here with (B, K) scores."""
+    lengths = jnp.broadcast_to(search.length, scores.shape)
+    joined = Beams(
+        *(
+            jnp.concatenate([before, now], axis=1)
+            for before, now in zip(search.ended, (search.labels, lengths, scores), strict=True)
+        )
+    )
+    scores, order = jax.lax.top_k(joined.scores, scores.shape[1])
+    labels = jnp.take_along_axis(joined.labels, order[..., None], axis=1)
+    merged = Beams(labels, jnp.take_along_axis(joined.label_lengths, order, axis=1), scores)
+    # A sentence that is done stays as it is, so that it does not depend on its neighbours' lengths.
+    done = search.done[:, None]
+    return Beams(
+        jnp.where(done[..., None], search.ended.labels, merged.labels),
+        jnp.where(done, search.ended.label_lengths, merged.label_lengths),
+        jnp.where(done, search.ended.scores, merged.scores),
+    )
