@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsign_jax.decode import confidence
+
+
+def drawn(true_temperature, count=20_000):
+    """Confidences of which those that mean what they say are at a temperature, and what was right."""
+    rng = np.random.default_rng(0)
+    confidences = rng.uniform(0.02, 0.98, size=count)
+    return confidences, rng.random(count) < confidence.calibrated(confidences, true_temperature)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_finds_the_temperature_that_was_drawn_from(temperature):
+    confidences, correct = drawn(temperature)
+    fitted = confidence.fit_temperature(confidences, correct)
+    assert fitted == pytest.approx(temperature, rel=0.05)
+    after = confidence.calibrated(confidences, fitted)
+    assert confidence.expected_calibration_error(after, correct) < 0.015
+    if temperature != 1.0:
+        assert confidence.expected_calibration_error(confidences, correct) > 0.08
+
+
+def test_a_temperature_by_hand():
+    # At 0.9, three of four were right: sigmoid(log(9) / T) = 3 / 4, so T = log(9) / log(3) = 2.
+    assert confidence.fit_temperature(
+        np.full(4, 0.9), np.array([True, True, False, True])
+    ) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("confidences", "correct", "expected"),
+    [
+        ([], [], 1.0),
+        ([0.9, 0.2, 1.0], [True] * 3, 1.0),
+        ([0.9, 0.2, 0.0], [False] * 3, 1.0),
+        ([0.6, 0.6, 0.4], [True, True, False], 0.1),  # separable: the sharpest
+        ([0.9, 0.8, 0.1], [False, False, True], 10.0),  # worse than chance: the dullest
+        ([1.0, 0.0, 1.0, 1.0], [False, True, True, True], 10.0),
+    ],
+)
+def test_the_bounds(confidences, correct, expected):
+    found = confidence.fit_temperature(np.array(confidences), np.array(correct, bool))
+    assert found == pytest.approx(expected)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0.1, 10))
+def test_calibration_keeps_the_order_and_the_range(one, other, temperature):
+    low, high = confidence.calibrated(np.array(sorted([one, other])), temperature)
+    assert 0 <= low <= high <= 1
+
+
+def test_what_calibration_leaves_alone():
+    fixed = np.array([[0.0, 0.5, 1.0]])
+    np.testing.assert_allclose(confidence.calibrated(fixed, 3.0), fixed)
+    some = np.array([0.1, 0.7])
+    np.testing.assert_allclose(confidence.calibrated(some, 1.0), some)
+
+
+def test_a_reliability_table_by_hand():
+    confidences = np.array([0.0, 0.1, 0.5, 0.6, 0.7, 1.0])
+    correct = np.array([False, True, False, True, True, True])
+    table = confidence.reliability(confidences, correct, bins=2)
+    np.testing.assert_array_equal(table.counts, [2, 4])
+    np.testing.assert_allclose(table.confidences, [0.05, 0.7])
+    np.testing.assert_allclose(table.accuracies, [0.5, 0.75])
+    error = confidence.expected_calibration_error(confidences, correct, bins=2)
+    assert error == pytest.approx((2 * 0.45 + 4 * 0.05) / 6)
+
+
+def test_perfect_hopeless_and_no_confidences():
+    error = confidence.expected_calibration_error
+    assert error(np.array([1.0, 1.0, 0.0]), np.array([True, True, False])) == 0.0
+    assert error(np.array([1.0, 0.0]), np.array([False, True])) == 1.0
+    assert error(np.zeros(0), np.zeros(0, bool)) == 0.0
+    assert confidence.reliability(np.zeros(0), np.zeros(0, bool)).counts.tolist() == [0] * 15
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match=r"confidences \(2,\) and correct \(1,\) must be \(n,\)"):
+        confidence.fit_temperature(np.array([0.1, 0.2]), np.array([True]))
+    for bad in (1.1, -0.1, np.nan):
+        with pytest.raises(ValueError, match=r"a confidence is outside \[0, 1\]"):
+            confidence.reliability(np.array([bad]), np.array([True]))
+    with pytest.raises(ValueError, match="0 bins; give 1 or more"):
+        confidence.reliability(np.zeros(1), np.zeros(1, bool), bins=0)
+    with pytest.raises(ValueError, match=r"temperature 0.0 is outside \[0.1, 10\]"):
+        confidence.calibrated(np.zeros(1), 0.0)

@@ -1,0 +1,112 @@
+"""Confidences that mean what they say, by validation data, and how far off they are. Numpy only."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Bounds of a temperature: beyond, a few examples that happen to be separable would make all confidences
+# 0 or 1, or 0.5.
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.1, 10.0
+_CLOSEST = (
+    1e-6  # to 0 and 1 that a confidence counts in the fit, so that one mistake is not infinite
+)
+
+
+def fit_temperature(confidences: np.ndarray, correct: np.ndarray) -> float:
+    """The temperature T that makes sigmoid(logit(confidence) / T) the likeliest (temperature scaling;
+    Guo et al. 2017, arXiv:1706.04599, section 4.2, for one confidence instead of all classes).
+
+    The negative log likelihood is convex in 1 / T, so its slope is bisected.
+
+    Args:
+        confidences: (n,) in [0, 1].
+        correct: (n,) bool, whether each was right.
+
+    Returns:
+        T from 0.1 to 10; 1, which changes nothing, where there are none or all are right or all wrong.
+
+    Raises:
+        ValueError: shapes differ, or a confidence is outside [0, 1].
+    """
+    confidences, correct = _checked(confidences, correct)
+    if not correct.any() or correct.all():
+        return 1.0
+    clipped = np.clip(confidences, _CLOSEST, 1 - _CLOSEST)
+    logits = np.log(clipped) - np.log1p(-clipped)
+
+    def slope(inverse: float) -> float:
+        return float(np.sum(logits * (calibrated(clipped, 1 / inverse) - correct)))
+
+    low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE
+    for _ in range(60):  # halves the interval to the precision of float64
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return float(np.clip(2 / (low + high), MIN_TEMPERATURE, MAX_TEMPERATURE))
+
+
+def calibrated(confidences: np.ndarray, temperature: float) -> np.ndarray:
+    """sigmoid(logit(confidence) / temperature), any shape, float64; 0, 0.5 and 1 stay as they are.
+
+    Raises:
+        ValueError: the temperature is outside [0.1, 10].
+    """
+    if not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
+        raise ValueError(f"temperature {temperature} is outside [0.1, 10]; fit it again")
+    confidences = np.asarray(confidences, np.float64)
+    right = confidences ** (1 / temperature)
+    wrong = (1 - confidences) ** (1 / temperature)
+    return right / (right + wrong)
+
+
+class Reliability(NamedTuple):
+    """Confidences in bins of equal width; a bin [a, b) holds a, and the last one 1 as well."""
+
+    counts: np.ndarray  # (bins,) int64
+    confidences: np.ndarray  # (bins,) float64 mean in each bin, 0 in an empty one
+    accuracies: np.ndarray  # (bins,) float64 share that was right, 0 in an empty one
+
+
+def reliability(confidences: np.ndarray, correct: np.ndarray, bins: int = 15) -> Reliability:
+    """What a reliability diagram shows.
+
+    Args:
+        confidences: (n,) in [0, 1].
+        correct: (n,) bool, whether each was right.
+        bins: how many.
+
+    Raises:
+        ValueError: shapes differ, a confidence is outside [0, 1], or there are no bins.
+    """
+    confidences, correct = _checked(confidences, correct)
+    if bins < 1:
+        raise ValueError(f"{bins} bins; give 1 or more")
+    bin_of = np.minimum((confidences * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(bin_of, minlength=bins)
+    some = np.maximum(counts, 1)
+    return Reliability(
+        counts,
+        np.bincount(bin_of, confidences, minlength=bins) / some,
+        np.bincount(bin_of, correct, minlength=bins) / some,
+    )
+
+
+def expected_calibration_error(
+    confidences: np.ndarray, correct: np.ndarray, bins: int = 15
+) -> float:
+    """Mean distance of accuracy and confidence over the bins, weighted by their counts (Guo et al. 2017,
+    section 2); 0 where there are no confidences. Arguments and errors as of `reliability`.
+    """
+    table = reliability(confidences, correct, bins)
+    gaps = np.abs(table.accuracies - table.confidences)
+    return float(np.sum(table.counts * gaps) / max(np.sum(table.counts), 1))
+
+
+def _checked(confidences: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    confidences, correct = np.asarray(confidences, np.float64), np.asarray(correct, bool)
+    if confidences.ndim != 1 or confidences.shape != correct.shape:
+        raise ValueError(
+            f"confidences {confidences.shape} and correct {correct.shape} must be (n,)"
+        )
+    if not np.all((confidences >= 0) & (confidences <= 1)):
+        raise ValueError("a confidence is outside [0, 1]")
+    return confidences, correct
