@@ -2,6 +2,7 @@ import math
 import pathlib
 import tempfile
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,6 +67,8 @@ def test_a_file_of_a_toolkit(tmp_path, capsys):
     warning = capsys.readouterr().out
     assert "glosses.arpa: 2 of 5 glosses are not in it (D, 1); they get the probability" in warning
     assert "of <unk>" in warning
+    after = model.advance(model.advance(model.start, jnp.int32(1)), jnp.int32(0))
+    assert after == model.start  # though the file gives "A </s>" a weight
     for sentence in ([2, 1, 1, 2], [1, 1, 1, 2, 1], [4, 3, 2, 1], [2, 2, 1, 0]):
         rows = rows_of(model, sentence)
         np.testing.assert_allclose(np.exp(rows).sum(axis=1), 1.0, atol=2e-6)

@@ -50,7 +50,7 @@ def rows_of(model, sentence):
     labels[: len(sentence)] = sentence
     state, rows = walk(padded(model), labels)
     rows = np.asarray(rows)
-    # The end leads to the start, whence the next sentence begins.
+    # The end leads to the start, from which another sentence would begin.
     assert state == model.start
     np.testing.assert_array_equal(rows[len(sentence) + 1], rows[0])
     return rows[: len(sentence) + 1]
