@@ -143,6 +143,14 @@ def test_a_label_of_probability_zero_has_no_path():
     assert np.isfinite(possible.scores[0])
 
 
+def test_a_path_that_fails_in_its_last_patch_leaves_no_spans():
+    log_probs = random_log_probs(6, (1, PATCHES, VOCAB))
+    log_probs[:, -1, :3] = -np.inf
+    found = jitted(log_probs, np.array([PATCHES]), np.array([[1, 2]]), np.array([2]))
+    assert found.scores[0] == -np.inf
+    assert not any(np.asarray(x).any() for x in found[:3])
+
+
 def test_jitted_as_eager_in_the_right_dtypes():
     rows, counts = as_batch([[1, 1], [2], [3, 1, 2], [1]])
     arguments = [jnp.asarray(x) for x in (random_log_probs(6), np.full(ROWS, 6), rows, counts)]

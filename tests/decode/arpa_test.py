@@ -2,6 +2,7 @@ import math
 import pathlib
 import tempfile
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,8 @@ from wsign_jax.decode import arpa, lm, ngrams
 from wsign_jax.errors import WSignError
 
 VOCABULARY = Vocabulary(("<blank>", "A", "B", "THANK YOU", "D", "1"))
-# Order 3 as a toolkit may prune it: no "B A" beside "<s> B A", weights left out, glosses 4 and 5 absent.
+# Order 3 as a toolkit may prune it: no "B A" beside "<s> B A", weights left out where something
+# follows and given where nothing does, glosses 4 and 5 absent.
 TEXT = """made by hand
 
 \\data\\
@@ -31,8 +33,8 @@ ngram 3=2
 
 \\2-grams:
 -0.3\t<s> B\t-0.25
--0.2\tA </s>
--0.6\tA A\t0.1
+-0.2\tA </s>\t-0.4
+-0.6\tA A
 -0.8\tA <unk>
 
 \\3-grams:
@@ -60,11 +62,13 @@ def test_a_file_of_a_toolkit(tmp_path, capsys):
     s = "start"
     probs = {(0,): -0.5, (1,): -0.4, (2,): -0.7, (3,): -0.9, (4,): -1.5, (5,): -1.5}
     probs |= {(s, 2): -0.3, (1, 0): -0.2, (1, 1): -0.6, (s, 2, 1): -0.05, (1, 1, 2): -0.45}
-    weights = {(s,): -0.2, (1,): -0.3, (2,): -0.1, (s, 2): -0.25, (1, 1): 0.1}
+    weights = {(s,): -0.2, (1,): -0.3, (2,): -0.1, (s, 2): -0.25}
     model = lm.read_arpa(write(tmp_path, TEXT), VOCABULARY)
     warning = capsys.readouterr().out
     assert "glosses.arpa: 2 of 5 glosses are not in it (D, 1); they get the probability" in warning
     assert "of <unk>" in warning
+    after = model.advance(model.advance(model.start, jnp.int32(1)), jnp.int32(0))
+    assert after == model.start  # though the file gives "A </s>" a weight
     for sentence in ([2, 1, 1, 2], [1, 1, 1, 2, 1], [4, 3, 2, 1], [2, 2, 1, 0]):
         rows = rows_of(model, sentence)
         np.testing.assert_allclose(np.exp(rows).sum(axis=1), 1.0, atol=2e-6)
@@ -74,6 +78,17 @@ def test_a_file_of_a_toolkit(tmp_path, capsys):
             expected = np.array(expected) * math.log(10)
             expected -= np.log(np.exp(expected).sum())
             np.testing.assert_allclose(rows[place], expected, atol=2e-6)
+
+
+def test_a_table_of_a_toolkits_bigrams_has_all_the_mass(tmp_path):
+    text = TEXT[: TEXT.index("\\3-grams")].replace("ngram 3=2\n", "") + "\\end\\\n"
+    for weight in ("-0.25", "-0.4"):  # of the highest order now
+        text = text.replace(f" B\t{weight}", " B").replace(f"</s>\t{weight}", "</s>")
+    model = lm.read_arpa(write(tmp_path, text), VOCABULARY)
+    assert isinstance(model, lm.Bigram)
+    probs = np.exp(rows_of(model, [1, 2, 3, 4, 5]))
+    np.testing.assert_allclose(probs.sum(axis=1), 1.0, atol=2e-6)
+    assert probs[1, 0] / probs[1, 1] == pytest.approx(10 ** (-0.2 + 0.6), rel=1e-5)
 
 
 def test_without_unk_missing_glosses_are_as_the_least_likely(tmp_path, capsys):
@@ -142,7 +157,7 @@ def test_a_file_that_lacks_any_line_is_an_error(tmp_path):
         ("-0.4\tA\t-0.3", "-0.4", "line 11: 1 columns; give .*, 1 gloss and perhaps a back-off"),
         ("-0.3\t<s> B\t-0.25", "-0.3\t<s> B A A", "line 17: 5 columns; give .*, 2 glosses and"),
         ("-0.45\tA A B", "-0.45\tA A B\t-0.1", "line 24: 5 columns; give .*, 3 glosses$"),
-        ("-0.6\tA A\t0.1", "-0.6\tA </s>", "line 19: 'A </s>' is in the file twice; keep one"),
+        ("-0.6\tA A", "-0.6\tA </s>", "line 19: 'A </s>' is in the file twice; keep one"),
         ("-0.2\tA </s>", "-0.2\tA D", "line 18: 'D' is not among the 1-grams"),
         ("-0.2\tA </s>", "-0.2\tA <s>", "line 18: <s> only begins, </s> only ends an n-gram"),
         ("-0.2\tA </s>", "-0.2\t</s> A", "line 18: <s> only begins, </s> only ends an n-gram"),

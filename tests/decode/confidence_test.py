@@ -61,14 +61,14 @@ def test_what_calibration_leaves_alone():
 
 
 def test_a_reliability_table_by_hand():
-    confidences = np.array([0.0, 0.1, 0.5, 0.6, 0.7, 1.0])
+    confidences = np.array([0.0, 0.4, 0.5, 0.6, 0.7, 1.0])
     correct = np.array([False, True, False, True, True, True])
     table = confidence.reliability(confidences, correct, bins=2)
     np.testing.assert_array_equal(table.counts, [2, 4])
-    np.testing.assert_allclose(table.confidences, [0.05, 0.7])
+    np.testing.assert_allclose(table.confidences, [0.2, 0.7])
     np.testing.assert_allclose(table.accuracies, [0.5, 0.75])
     error = confidence.expected_calibration_error(confidences, correct, bins=2)
-    assert error == pytest.approx((2 * 0.45 + 4 * 0.05) / 6)
+    assert error == pytest.approx((2 * 0.3 + 4 * 0.05) / 6)
 
 
 def test_perfect_hopeless_and_no_confidences():

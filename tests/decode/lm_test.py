@@ -49,8 +49,11 @@ def rows_of(model, sentence):
     labels = np.zeros(8, np.int32)
     labels[: len(sentence)] = sentence
     state, rows = walk(padded(model), labels)
+    rows = np.asarray(rows)
+    # The end leads to the start, from which another sentence would begin.
     assert state == model.start
-    return np.asarray(rows)[: len(sentence) + 1]
+    np.testing.assert_array_equal(rows[len(sentence) + 1], rows[0])
+    return rows[: len(sentence) + 1]
 
 
 @settings(max_examples=60, deadline=None)
