@@ -128,7 +128,13 @@ def get_config() -> ConfigDict:
 
     config.eval = ConfigDict()
     config.eval.split = "test"  # reported when training ends, and by mode 'evaluate'
+    # Of the report: greedy, prefix_beam, attention, rescore, joint; validation is always greedy. Their
+    # weights are what tools/tune_decoder.py has written into the run, else defaults.
     config.eval.decoder = "greedy"
+    config.eval.lm = (
+        ""  # 'none', 2 for a bigram of the training labels, FILE.arpa; '': as tuned, else none
+    )
+    config.eval.beam_size = 0  # 0: as tuned, else 10
     config.eval.every_epochs = 1  # validation
     config.eval.batch_size = 16
     config.eval.average = 1  # evaluate the mean of the last so many checkpoints; 1: the best one

@@ -10,8 +10,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests.small import get_config as small_config
+from wsign_jax import trained
 from wsign_jax.data import layout
 from wsign_jax.keypoints import joints
+from wsign_jax.train import loop
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -63,6 +65,39 @@ def dataset(tmp_path: pathlib.Path) -> pathlib.Path:
         write_random_split(root, split, count)
     layout.write_label_map(root, {"<blank>": 0} | {f"G{id}": id for id in range(1, 6)})
     return root
+
+
+def config_of(root: pathlib.Path) -> ConfigDict:
+    """A config that trains a few steps on a data set."""
+    config = small_config()
+    config.data.dir = str(root)
+    config.data.max_buckets = 1
+    config.stage2.epochs = 1
+    return config
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, pathlib.Path]:
+    """A data set, and a run that was trained on it for a few steps with `config_of` it."""
+    base = tmp_path_factory.mktemp("run")
+    root = base / "processed"
+    for split, count in (("train", 8), ("val", 5), ("test", 6)):
+        write_random_split(root, split, count)
+    layout.write_label_map(root, {"<blank>": 0} | {f"G{id}": id for id in range(1, 6)})
+    with jax.numpy_dtype_promotion("standard"):
+        loop.train(config_of(root), base / "work")
+    return root, base / "work"
+
+
+@pytest.fixture
+def opened(
+    trained_run: tuple[pathlib.Path, pathlib.Path],
+) -> tuple[pathlib.Path, trained.Trained]:
+    """That data set and that run, opened, without anything that a test before has tuned."""
+    root, workdir = trained_run
+    for path in (workdir / trained.TUNED, *workdir.glob("*.arpa")):
+        path.unlink(missing_ok=True)
+    return root, trained.open_run(workdir)
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -5,45 +6,45 @@ import jax
 import numpy as np
 import pytest
 
-from tests.conftest import small_config, write_random_split
-from wsign_jax import evaluate
+from tests.conftest import config_of, small_config
+from wsign_jax import evaluate, trained
 from wsign_jax.data import layout
+from wsign_jax.decode.decoders import DECODERS
 from wsign_jax.errors import WSignError
 from wsign_jax.metrics import edit_counts
 from wsign_jax.train import checkpoint, evaluation, loop, setup
 
 KEYS = {
-    "wer", "substitutions", "deletions", "insertions", "ref_glosses", "sentences", "blank_rate",
-    "token_accuracy", "checkpoint", "data", "split", "decoder", "chunk", "left_context",
+    "wer", "substitutions", "deletions", "insertions", "ref_glosses", "hyp_glosses", "sentences",
+    "blank_rate", "token_accuracy", "wer_interval", "sentence_accuracy", "warnings", "by_signer",
+    "by_length", "by_gloss", "confusions", "segments", "calibration", "timing", "settings",
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run of a few steps, its data and its config."""
-    base = tmp_path_factory.mktemp("run")
-    root = base / "processed"
-    for split, count in (("train", 8), ("val", 5), ("test", 6)):
-        write_random_split(root, split, count)
-    layout.write_label_map(root, {"<blank>": 0} | {f"G{id}": id for id in range(1, 6)})
-    config = small_config()
-    config.data.dir = str(root)
-    config.data.max_buckets = 1
-    config.stage2.epochs = 1
-    with jax.numpy_dtype_promotion("standard"):
-        loop.train(config, base / "work")
-    return root, base / "work", config
+@pytest.fixture
+def run(trained_run):
+    """A run's data, its folder, and its config."""
+    root, workdir = trained_run
+    return root, workdir, config_of(root)
+
+
+def untimed(workdir):
+    """A run's report but for what took how long; figures of floating point to a millionth."""
+    report = json.loads((workdir / "report_test.json").read_text())
+    del report["timing"]
+    return json.loads(json.dumps(report), parse_float=lambda text: round(float(text), 6))
 
 
 def test_the_report_has_its_keys_and_adds_up(run, capsys):
     _, workdir, config = run
     evaluate.evaluate(config, workdir)
     report = json.loads((workdir / "report_test.json").read_text())
-    assert report.keys() >= KEYS
-    assert report["split"] == "test" and report["decoder"] == "greedy" and report["sentences"] == 6
+    assert report.keys() == KEYS
+    about = report["settings"]
+    assert about["split"] == "test" and about["decoder"] == "greedy" and report["sentences"] == 6
     errors = report["substitutions"] + report["deletions"] + report["insertions"]
     assert report["wer"] == pytest.approx(errors / report["ref_glosses"])
-    assert (workdir / "checkpoints").as_posix() in report["checkpoint"]
+    assert (workdir / "checkpoints").as_posix() in about["checkpoint"]
     out = capsys.readouterr().out
     assert out.count("  reference   G") == 5 and out.count("  hypothesis") == 5
 
@@ -54,8 +55,7 @@ def test_evaluation_does_not_depend_on_batches_or_buckets(run):
     for batch_size, buckets in ((4, 1), (1, 8), (16, 2)):
         config.eval.batch_size, config.data.max_buckets = batch_size, buckets
         evaluate.evaluate(config, workdir)
-        report = json.loads((workdir / "report_test.json").read_text())
-        reports.append({k: v for k, v in report.items() if k != "checkpoint"})
+        reports.append(untimed(workdir))
     assert reports[0] == reports[1] == reports[2]
 
 
@@ -68,8 +68,8 @@ def test_the_mean_of_the_last_checkpoints_is_evaluated(run, tmp_path, capsys):
     with jax.numpy_dtype_promotion("standard"):
         loop.train(config, work)
     evaluate.evaluate(config, work)
-    report = json.loads((work / "report_test.json").read_text())
-    assert report["checkpoint"] == f"{work / 'checkpoints' / '1'}, {work / 'checkpoints' / '2'}"
+    settings = untimed(work)["settings"]
+    assert settings["checkpoint"] == f"{work / 'checkpoints' / '1'}, {work / 'checkpoints' / '2'}"
     config.mode, config.eval.average = "evaluate", 3
     evaluate.evaluate(config, work)
     assert "the last stage has only 2 checkpoints" in capsys.readouterr().out
@@ -84,18 +84,18 @@ def test_only_the_evaluated_split_is_read(run, tmp_path):
     config.data.dir = str(partial)
     evaluate.evaluate(config, workdir)
     report = json.loads((workdir / "report_test.json").read_text())
-    assert report["data"] == str(partial) and report["sentences"] == 6
+    assert report["settings"]["data"] == str(partial) and report["sentences"] == 6
 
 
 def test_a_config_of_other_stages_evaluates_the_run_with_its_own(run):
     _, workdir, config = run
     config = config.copy_and_resolve_references()
     evaluate.evaluate(config, workdir)
-    expected = (workdir / "report_test.json").read_text()
+    expected = untimed(workdir)
     config.stages = ("stage1", "stage3")
     config.model.size = "large"
     evaluate.evaluate(config, workdir)
-    assert (workdir / "report_test.json").read_text() == expected
+    assert untimed(workdir) == expected
 
 
 def test_evaluation_never_makes_data(run, tmp_path):
@@ -122,6 +122,74 @@ def test_another_vocabulary_is_refused(run, tmp_path):
 def test_no_run_is_an_error(tmp_path):
     with pytest.raises(WSignError, match="no checkpoint to evaluate"):
         evaluate.evaluate(small_config(), tmp_path / "nowhere")
+
+
+def sentences_by(run, decoder, **settings):
+    """The test split decoded, with its report."""
+    root, workdir, config = run
+    opened = trained.open_run(workdir, config)
+    split = trained.read_split(opened, root, "test")
+    choice = dataclasses.replace(trained.untuned(opened, decoder, "none", 4), **settings)
+    return evaluate.run(opened, root, split, choice)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_every_decoder_gives_whole_sentences(run, decoder):
+    sentences, report = sentences_by(run, decoder, lm="2", lm_weight=0.3)
+    assert [s.id for s in sentences] == [f"test_0{n}" for n in range(6)]
+    for sentence in sentences:
+        starts, ends = sentence.spans.T
+        assert np.all(starts < ends) and np.all(starts[1:] >= ends[:-1] - 1e-9)
+        assert np.all(ends <= sentence.patches * 4 / 60 + 1e-9)
+        np.testing.assert_allclose(sentence.posteriors[:, 0], 1, atol=1)
+        assert 0 <= sentence.blanks <= sentence.patches
+    about = report["settings"]
+    read = {"greedy": set(), "prefix_beam": {"lm", "bonus"}, "attention": {"lm", "bonus"}}
+    weights = {name for name in ("ctc", "lm", "bonus") if f"{name}_weight" in about}
+    assert weights == read.get(decoder, {"ctc", "lm", "bonus"}), about
+    assert ("beam_size" in about) == (decoder != "greedy")
+    assert report["timing"]["programs"] == 1
+
+
+def test_what_ctc_has_no_patches_for_shares_the_time_alike(run):
+    """With a large bonus the attention decoder says more than there are patches."""
+    sentences, _ = sentences_by(run, "attention", bonus=30.0)
+    long = [s for s in sentences if len(s.hypothesis) > s.patches or not s.confidences.any()]
+    assert long
+    for sentence in long:
+        np.testing.assert_allclose(np.diff(sentence.spans.ravel()[::2]), sentence.spans[0, 1])
+        assert not sentence.confidences.any()
+
+
+def test_confidences_are_calibrated_and_the_order_of_sentences_is_kept(run):
+    (raw, _), (cooler, report) = (sentences_by(run, "greedy", temperature=t) for t in (1.0, 2.0))
+    assert report["calibration"]["temperature"] == 2.0
+    for a, b in zip(raw, cooler, strict=True):
+        assert a.hypothesis == b.hypothesis
+        np.testing.assert_allclose(
+            np.log(b.confidences / (1 - b.confidences)),
+            np.log(a.confidences / (1 - a.confidences)) / 2,
+            rtol=1e-5,
+        )
+
+
+def test_signers_and_segments_are_read(run, tmp_path):
+    root, workdir, config = run
+    changed = tmp_path / "data"
+    shutil.copytree(root, changed)
+    (changed / "test" / "signers.csv").write_text(
+        "id,signer\n" + "".join(f"test_0{n},S{n % 2}\n" for n in range(6))
+    )
+    (changed / "test" / "segments").mkdir()
+    labels = np.load(changed / "test" / "labels" / "test_02.npy")
+    rows = "".join(f"{id},{u},{u + 0.5}\n" for u, id in enumerate(labels))
+    (changed / "test" / "segments" / "test_02.csv").write_text("gloss_id,start_s,end_s\n" + rows)
+    config = config.copy_and_resolve_references()
+    config.data.dir = str(changed)
+    evaluate.evaluate(config, workdir)
+    report = json.loads((workdir / "report_test.json").read_text())
+    assert [row["signer"] for row in report["by_signer"]] == ["S0", "S1"]
+    assert report["segments"]["signs"] == len(labels)
 
 
 def test_the_counts_are_those_of_the_hypotheses(run):

@@ -17,7 +17,9 @@ LAYERS = [
     {"report"},
     {"config"},
     {"train"},
+    {"trained"},
     {"evaluate"},
+    {"tune"},
     {"main"},
 ]
 FORBIDDEN = {
@@ -31,7 +33,9 @@ FORBIDDEN = {
     "metrics": {"jax", "flax", "optax", "mediapipe", "av"},
     "report": {"jax", "flax", "optax", "mediapipe", "av"},
     "train": {"mediapipe", "av"},
+    "trained": {"mediapipe", "av"},
     "evaluate": {"mediapipe", "av"},
+    "tune": {"mediapipe", "av"},
     "main": {"mediapipe", "av"},
 }
 

@@ -8,11 +8,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from wsign_jax.data.layout import SPLITS
+from wsign_jax.decode.decoders import DECODERS
 from wsign_jax.errors import WSignError
 from wsign_jax.model.whisper_sign import POSITIONS, SIZES
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-DECODERS = ("greedy",)
 
 _Check = tuple[Callable[[Any], bool], str]
 
@@ -99,6 +99,8 @@ _CHECKS: dict[str, _Check] = {
     "checkpoint.mirror": _TEXT,
     "eval.split": _one_of(*SPLITS),
     "eval.decoder": _one_of(*DECODERS),
+    "eval.lm": _TEXT,
+    "eval.beam_size": _from_to(0, 1000),
     "eval.every_epochs": _from_to(1),
     "eval.batch_size": _from_to(1),
     "eval.average": _from_to(1),

@@ -1,15 +1,33 @@
-"""From a run's best checkpoint, or the mean of its last ones, and a split to a report."""
+"""From a trained run and a split to decoded sentences, and to a report."""
 
+import dataclasses
 import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
 from wsign_jax import hosts
 from wsign_jax.data import layout
-from wsign_jax.data.vocab import Vocabulary, read_vocabulary
-from wsign_jax.errors import WSignError
-from wsign_jax.train import checkpoint, evaluation, setup
+from wsign_jax.data.vocab import BLANK_ID, Vocabulary
+from wsign_jax.decode import align, confidence
+from wsign_jax.decode.beam import Beams
+from wsign_jax.decode.decoders import GREEDY, decode
+from wsign_jax.decode.joint import Weights
+from wsign_jax.decode.lm import LanguageModel
+from wsign_jax.keypoints import joints
+from wsign_jax.model import whisper_sign
+from wsign_jax.model.whisper_sign import Params
+from wsign_jax.report import summary
+from wsign_jax.report.sentences import Sentence
+from wsign_jax.train import evaluation, setup
+from wsign_jax.train import state as train_state
+from wsign_jax.train.evaluation import Encoded
+from wsign_jax.trained import Choice, Trained, choose, language_model, open_run, read_split
 
 _SHOWN = 5  # references printed beside their hypotheses
 
@@ -25,75 +43,266 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
         WSignError: no run in `workdir`, another vocabulary, or bad data.
     """
     config_lib.check(config)
-    if not checkpoint.has_checkpoint(workdir):
-        raise WSignError(
-            f"{workdir}: no checkpoint to evaluate; train one, or name another --workdir"
-        )
-    checkpoints = checkpoint.Checkpoints(workdir)
-    steps = [checkpoints.best_step]
-    if config.eval.average > 1:
-        steps = checkpoints.last_of_its_stage(config.eval.average)
-        if len(steps) < config.eval.average:
-            print(
-                f"config.eval.average: the last stage has only {len(steps)} checkpoints", flush=True
-            )
-    info = checkpoints.info(steps[-1])
-    config = _with_run_settings(config, info)
-    root = setup.data_root(config, workdir, make=False)
-    setup.check_vocabulary(
-        info.vocabulary, read_vocabulary(root, config.model.vocab_size), str(workdir)
-    )
-    split = setup.read_split(config, root, config.eval.split, len(info.vocabulary))
-    network = setup.make_network(config, len(info.vocabulary))
-    params = checkpoints.restore_average(steps, network.shapes)
-    eval_step = evaluation.make_eval_step(network, config)
-    alpha = info.config[info.config["stages"][info.stage]]["alpha"]
-    result = evaluation.evaluate_split(config, split, eval_step, params, alpha, network)
-    names = ", ".join(str(checkpoints.path(step)) for step in steps)
-    report = {
-        "wer": result.edits.wer,
-        "substitutions": result.edits.substitutions,
-        "deletions": result.edits.deletions,
-        "insertions": result.edits.insertions,
-        "ref_glosses": result.edits.ref_glosses,
-        "sentences": result.sentences,
-        "blank_rate": result.blank_rate,
-        "token_accuracy": result.token_accuracy,
-        "checkpoint": names,
-        "data": str(root),
-        "split": config.eval.split,
-        "decoder": config.eval.decoder,
-        "chunk": config.eval.chunk,
-        "left_context": config.eval.left_context,
-    }
-    path = workdir / f"report_{config.eval.split}.json"
+    trained = open_run(workdir, config, config.eval.average)
+    root = setup.data_root(trained.config, workdir, make=False)
+    split = read_split(trained, root, config.eval.split)
+    choice = choose(trained, config.eval.decoder, config.eval.lm, config.eval.beam_size)
+    sentences, report = run(trained, root, split, choice)
+    path = workdir / f"report_{split.name}.json"
     if hosts.is_first():
         layout.write_json(path, report)
-    _print_examples(split, result, info.vocabulary)
-    print(f"evaluated {names} on {root}")
+    print_examples(sentences, trained.vocabulary)
+    print_summary(report)
+    print(path, flush=True)
+
+
+def run(
+    trained: Trained, root: pathlib.Path, split: layout.Split, choice: Choice
+) -> tuple[list[Sentence], dict[str, Any]]:
+    """Decodes a split and sums it up.
+
+    Args:
+        trained: the run.
+        root: the data set's folder.
+        split: of it.
+        choice: the decoder with its settings.
+
+    Returns:
+        The sentences in the order of the split, and the content of `report.json`.
+    """
+    lm = language_model(trained, choice.lm, root)
+    encode = Timed(evaluation.make_encode_step(trained.network))
+    search = Timed(make_search(trained, choice))
+    decoded = []
+    for encoded in encode_split(trained, split, encode):
+        beams, alignment = search(trained.params, encoded, choice.weights, lm)
+        light = encoded._replace(states=encoded.patches)  # nobody needs the states any more
+        decoded.append(Decoded(*jax.device_get((light, beams, alignment))))
+    raw = to_sentences(trained, split, decoded)
+    sentences = [
+        dataclasses.replace(s, confidences=confidence.calibrated(s.confidences, choice.temperature))
+        for s in raw
+    ]
+    report = summary.summarise(
+        sentences,
+        trained.vocabulary,
+        settings=_settings(trained, root, split, choice),
+        timing=_timing(encode, search, split),
+        calibration=_calibration(raw, sentences, choice.temperature),
+    )
+    hits = sum(int(batch.encoded.hits[batch.encoded.example >= 0].sum()) for batch in decoded)
+    # Every sentence has its end as a target too.
+    targets = report["ref_glosses"] + report["sentences"]
+    report["token_accuracy"] = hits / targets if trained.has_attention_decoder else None
+    return sentences, report
+
+
+# ------------------------------------------------------------------------------- batches to results
+
+
+class Decoded(NamedTuple):
+    """One batch after the search, on the host."""
+
+    encoded: Encoded  # without the states
+    beams: Beams  # the best hypothesis of each row
+    alignment: align.Alignment  # of it
+
+
+class Timed:
+    """A function that is compiled for every new shape of its arguments, with the seconds it took."""
+
+    def __init__(self, step: Callable[..., Any]):
+        self._step = jax.jit(step)
+        self._compiled: dict[Any, Any] = {}
+        self.seconds = self.compiling = 0.0
+
+    @property
+    def programs(self) -> int:
+        """How many were compiled."""
+        return len(self._compiled)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The result, once it is there."""
+        leaves, structure = jax.tree.flatten(arguments)
+        key = structure, tuple(jax.typeof(leaf) for leaf in leaves)
+        begin = time.perf_counter()
+        if key not in self._compiled:
+            self._compiled[key] = self._step.lower(*arguments).compile()
+            self.compiling += time.perf_counter() - begin
+            begin = time.perf_counter()
+        result = jax.block_until_ready(self._compiled[key](*arguments))
+        self.seconds += time.perf_counter() - begin
+        return result
+
+
+def encode_split(trained: Trained, split: layout.Split, encode: Timed) -> Iterator[Encoded]:
+    """Encodes a split batch by batch, one compilation a bucket; the results stay on the devices.
+
+    Args:
+        trained: the run; `eval.chunk` and `eval.left_context` of its config are the attention window.
+        split: what to encode.
+        encode: times `evaluation.make_encode_step` of the run's network.
+    """
+    settings = evaluation.window(trained.config, trained.alpha)
+    for batch in evaluation.batches(trained.config, split):
+        yield encode(trained.params, train_state.put_batch(batch, trained.network.mesh), settings)
+
+
+def make_search(
+    trained: Trained, choice: Choice
+) -> Callable[[Params, Encoded, Weights, LanguageModel | None], tuple[Beams, align.Alignment]]:
+    """A decoder: the best hypothesis of each row, and its alignment to the patches."""
+    everywhere = train_state.replicated(trained.network.mesh)
+
+    def search(
+        params: Params, encoded: Encoded, weights: Weights, lm: LanguageModel | None
+    ) -> tuple[Beams, align.Alignment]:
+        whole = jax.lax.with_sharding_constraint(params, everywhere)
+        model = whisper_sign.bind(trained.network.graph, whole)
+        states, log_probs, patches = encoded.states, encoded.log_probs, encoded.patches
+        best = decode(choice.search, model, states, log_probs, patches, weights, lm).best
+        labels, lengths = best.labels[:, 0], best.label_lengths[:, 0]
+        return best, align.align(log_probs, patches, labels, lengths)
+
+    return search
+
+
+def to_sentences(
+    trained: Trained, split: layout.Split, decoded: Sequence[Decoded]
+) -> list[Sentence]:
+    """Decoded batches as sentences in the order of the split, with raw confidences."""
+    signers = layout.read_signers(split)
+    found: dict[int, Sentence] = {}
+    for batch in decoded:
+        for row in np.flatnonzero(batch.encoded.example >= 0):
+            example = int(batch.encoded.example[row])
+            reference = tuple(split.labels[example].tolist())
+            found[example] = Sentence(
+                id=split.ids[example],
+                signer=signers.get(split.ids[example], ""),
+                seconds=float(split.frames[example] / joints.FPS),
+                reference=reference,
+                segments=layout.read_segments(split, example),
+                **_found_in(batch, int(row), set(reference), trained.patch_size),
+            )
+    return [found[example] for example in range(len(split))]
+
+
+def _found_in(batch: Decoded, row: int, reference: set[int], patch_size: int) -> dict[str, Any]:
+    """The fields of a `Sentence` that come from a row of a decoded batch."""
+    length, patches = int(batch.beams.label_lengths[row, 0]), int(batch.encoded.patches[row])
+    hypothesis = tuple(batch.beams.labels[row, 0, :length].tolist())
+    # The attention decoder may say what CTC has no patches for; then all share the time alike.
+    edges = np.linspace(0, patches, length + 1)
+    starts, ends, confidences = edges[:-1], edges[1:], np.zeros(length)
+    if np.isfinite(batch.alignment.scores[row]):
+        starts, ends, confidences = (
+            np.asarray(x[row, :length], float) for x in batch.alignment[:3]
+        )
+    log_probs = batch.encoded.log_probs[row, :patches]
+    ids = (BLANK_ID, *sorted(reference | set(hypothesis)))
+    return {
+        "hypothesis": hypothesis,
+        "spans": align.seconds(starts, ends, patch_size, joints.FPS),
+        "confidences": confidences,
+        "patches": patches,
+        "blanks": int(np.sum(log_probs.argmax(axis=-1) == BLANK_ID)),
+        "posterior_ids": ids,
+        "posteriors": np.exp(log_probs[:, ids]).astype(np.float16),
+    }
+
+
+# ---------------------------------------------------------------------------------------- the report
+
+
+def confidences_and_truth(sentences: Sequence[Sentence]) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) confidences of all decoded glosses, and (n,) bool whether each is right."""
+    confidences = [s.confidences for s in sentences]
+    right = []
+    for sentence in sentences:
+        kinds = {edit.hypothesis: edit.kind for edit in sentence.edits}
+        right.append(np.array([kinds[u] == "C" for u in range(len(sentence.hypothesis))], bool))
+    return np.concatenate(confidences), np.concatenate(right)
+
+
+def _calibration(
+    raw: Sequence[Sentence], sentences: Sequence[Sentence], temperature: float
+) -> dict[str, Any]:
+    confidences, right = confidences_and_truth(sentences)
+    return {
+        "temperature": temperature,
+        "expected_calibration_error": confidence.expected_calibration_error(confidences, right),
+        "uncalibrated_error": confidence.expected_calibration_error(*confidences_and_truth(raw)),
+        "bins": [
+            {"confidence": mean, "accuracy": accuracy, "count": count}
+            for count, mean, accuracy in zip(
+                *confidence.reliability(confidences, right), strict=True
+            )
+        ],
+    }
+
+
+def _settings(
+    trained: Trained, root: pathlib.Path, split: layout.Split, choice: Choice
+) -> dict[str, Any]:
+    """What was measured; of the decoder only what it reads."""
+    settings = {
+        "checkpoint": ", ".join(map(str, trained.checkpoints)),
+        "data": str(root),
+        "split": split.name,
+        "chunk": trained.config.eval.chunk,
+        "left_context": trained.config.eval.left_context,
+        "decoder": choice.decoder,
+    }
+    if choice.decoder != GREEDY:
+        settings |= {"beam_size": choice.beam_size, "max_labels": choice.search.max_labels}
+    weights = {"ctc": choice.ctc, "lm": choice.lm_weight, "bonus": choice.bonus}
+    read = choice.weighs
+    if "lm" in read:
+        settings["lm"] = choice.lm
+    return settings | {f"{name}_weight": value for name, value in weights.items() if name in read}
+
+
+def _timing(encode: Timed, search: Timed, split: layout.Split) -> dict[str, Any]:
+    """Seconds without compiling; real-time factors are seconds for each second of signing."""
+    recorded = float(np.sum(split.frames, dtype=np.float64)) / joints.FPS
+    return {
+        "recorded_seconds": recorded,
+        "encoding_seconds": encode.seconds,
+        "decoding_seconds": search.seconds,
+        "compiling_seconds": encode.compiling + search.compiling,
+        "programs": search.programs,
+        "decoding_ms_per_sentence": 1000 * search.seconds / len(split),
+        "real_time_factor": (encode.seconds + search.seconds) / recorded,
+    }
+
+
+def print_examples(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> None:
+    """The first sentences' references beside their hypotheses."""
+    for sentence in sentences[:_SHOWN]:
+        print(sentence.id)
+        print("  reference   " + " ".join(vocabulary.glosses(sentence.reference)))
+        print("  hypothesis  " + " ".join(vocabulary.glosses(sentence.hypothesis)))
+
+
+def print_summary(report: dict[str, Any]) -> None:
+    """What was evaluated, its figures in a line, and what to be warned of."""
+    settings, (low, high) = report["settings"], report["wer_interval"]
+    print(f"evaluated {settings['checkpoint']} on {settings['data']}")
+    for warning in report["warnings"]:
+        print(f"WARNING: {warning}")
     print(
-        f"{config.eval.split}: WER {result.edits.wer:.4f} ({result.edits.substitutions} "
-        f"substitutions, {result.edits.deletions} deletions, {result.edits.insertions} insertions "
-        f"in {result.edits.ref_glosses} glosses of {result.sentences} sentences), "
-        f"blank rate {result.blank_rate:.2f}\n{path}",
+        f"{settings['split']}: WER {report['wer']:.4f}, 95 % interval {low:.4f} to {high:.4f} "
+        f"({report['substitutions']} substitutions, {report['deletions']} deletions, "
+        f"{report['insertions']} insertions in {report['ref_glosses']} glosses of "
+        f"{report['sentences']} sentences), blank rate {report['blank_rate']:.2f}, "
+        f"decoder {settings['decoder']}",
         flush=True,
     )
-
-
-def _with_run_settings(config: ConfigDict, info: checkpoint.RunInfo) -> ConfigDict:
-    """The config with the run's own model and normalisation, whatever was typed."""
-    merged = config.copy_and_resolve_references()
-    merged.unlock()
-    merged.model = ConfigDict(info.config["model"])
-    merged.data.wrist_place = info.config["data"]["wrist_place"]
-    return merged
-
-
-def _print_examples(
-    split: layout.Split, result: evaluation.Evaluation, vocabulary: Vocabulary
-) -> None:
-    """The first sentences' references beside their hypotheses."""
-    for example in sorted(result.hypotheses)[:_SHOWN]:
-        print(split.ids[example])
-        print("  reference   " + " ".join(vocabulary.glosses(split.labels[example])))
-        print("  hypothesis  " + " ".join(vocabulary.glosses(result.hypotheses[example])))
+    if against := report.get("against"):
+        print(
+            f"against {against['folder']}, WER {against['wer']:.4f}: {against['difference']:+.4f}, "
+            f"95 % interval {against['low']:+.4f} to {against['high']:+.4f}; fewer errors in "
+            f"{100 * against['a_better']:.0f} % of resamples",
+            flush=True,
+        )

@@ -169,3 +169,19 @@ def test_a_file_that_changes_during_the_run_is_noticed(dataset):
 def test_patches_needed_counts_a_blank_between_repeats():
     assert layout.patches_needed(np.array([1, 2, 2, 2, 3, 3])) == 9
     assert layout.patches_of(9, 4) == 3
+
+
+def test_labels_alone_are_read_and_checked(dataset):
+    labels = layout.read_labels(dataset, "train", 6)
+    assert len(labels) == 12
+    whole = layout.read_split(dataset, "train", layout.Rules(6, 4, 1500))
+    for alone, beside in zip(labels, whole.labels, strict=True):
+        np.testing.assert_array_equal(alone, beside)
+    np.save(dataset / "train" / "labels" / "train_03.npy", np.array([9]))
+    with pytest.raises(WSignError, match=r"train_03\.npy: gloss id 9 is not in the vocabulary"):
+        layout.read_labels(dataset, "train", 6)
+    (dataset / "train" / "labels" / "train_03.npy").write_bytes(b"cut")
+    with pytest.raises(WSignError, match=r"train_03\.npy: unreadable"):
+        layout.read_labels(dataset, "train", 6)
+    with pytest.raises(WSignError, match="name a data set that has other labels"):
+        layout.read_labels(dataset, "other", 6)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from wsign_jax.data import tables
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
@@ -233,7 +234,7 @@ def read_labels(root: pathlib.Path, split: str, vocab_size: int) -> list[np.ndar
             raise WSignError(f"{path}: {problem}")
         result.append(labels.astype(np.int32))
     if not result:
-        raise WSignError(f"{folder}: no *.npy in it; name a data set with a {split} split")
+        raise WSignError(f"{folder}: no *.npy in it; name a data set that has {split} labels")
     return result
 
 
@@ -253,6 +254,29 @@ def read_segments(split: Split, index: int) -> np.ndarray | None:
     if table.shape != (len(split.labels[index]), 3) or np.any(table[:, 0] != split.labels[index]):
         raise WSignError(f"{path}: its gloss ids are not those of the label file; write it again")
     return table[:, 1:]
+
+
+def read_signers(split: Split) -> dict[str, str]:
+    """Who signs each example, by id; empty where `signers.csv` is missing.
+
+    Raises:
+        WSignError: the file is not a table `id,signer` with each id once; names the line.
+    """
+    path = split.root / split.name / "signers.csv"
+    if not path.exists():
+        return {}
+    rows, problems = tables.read_table(path, ("id", "signer"))
+    signers: dict[str, str] = {}
+    for where, fields in rows:
+        id, signer = fields["id"], fields["signer"]
+        if not id or not signer:
+            problems.append(f"{where}: the id or the signer is empty; write id,signer")
+        elif id in signers:
+            problems.append(f"{where}: {id!r} is in it twice; keep one")
+        signers[id] = signer
+    if problems:
+        raise WSignError(problems[0])
+    return signers
 
 
 def _stems(folder: pathlib.Path) -> set[str]:

@@ -42,6 +42,7 @@ def page(sentences: Sequence[Sentence], vocabulary: Vocabulary, summary: Mapping
             f"<header><h1>{title}</h1></header><main>\n",
             _warnings(summary["warnings"]),
             _headline(summary),
+            _section("Against an earlier report", _fields(summary.get("against", {}))),
             _section("Worst sentences", _worst(worst_first, vocabulary)),
             _section("Confusions", _confusions(summary)),
             _section("By signer", _scores_table("signer", summary["by_signer"])),

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import pathlib
 from typing import Any
@@ -131,12 +132,10 @@ def check_vocabulary(theirs: Vocabulary, ours: Vocabulary, source: str) -> None:
     """Raises a `WSignError` that names the first glosses in which two vocabularies differ."""
     if theirs == ours:
         return
-    if len(theirs) != len(ours):
-        what = f"{len(theirs)} ids there, {len(ours)} here"
-    else:
-        pairs = enumerate(zip(theirs.names, ours.names, strict=True))
-        differing = [f"{id}: {a!r} there, {b!r} here" for id, (a, b) in pairs if a != b]
-        what = "; ".join(differing[:3])
+    pairs = enumerate(itertools.zip_longest(theirs.names, ours.names, fillvalue="nothing"))
+    differing = [f"{id}: {a!r} there, {b!r} here" for id, (a, b) in pairs if a != b]
+    sizes = "" if len(theirs) == len(ours) else f"{len(theirs)} ids there, {len(ours)} here; "
+    what = sizes + "; ".join(differing[:3])
     raise WSignError(f"{source}: another vocabulary ({what}); use the label_map.json it began with")
 
 

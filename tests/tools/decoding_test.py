@@ -1,0 +1,125 @@
+"""tools/tune_decoder.py and tools/evaluate.py as a person runs them, one after the other."""
+
+import json
+import pathlib
+import runpy
+import shutil
+import sys
+
+import pytest
+
+from wsign_jax import main
+from wsign_jax.data import layout
+from wsign_jax.report import files, write
+
+TOOLS = pathlib.Path(main.__file__).parents[1] / "tools"
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs a tool with flags -> its exit status, and what it printed."""
+
+    def run(tool, *flags):
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, flags)])
+        capsys.readouterr()
+        status = 0
+        try:
+            runpy.run_path(str(TOOLS / tool), run_name="__main__")
+        except SystemExit as error:
+            status = error.code
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return run
+
+
+def test_tuned_on_validation_evaluated_on_test_compared_with_greedy(opened, command, tmp_path):
+    root, run = opened
+    work = run.workdir
+    greedy = tmp_path / "greedy"
+    status, printed = command("evaluate.py", f"--checkpoint={work}", f"--out={greedy}")
+    assert status == 0 and str(greedy / "report.html") in printed
+    assert sorted(path.name for path in greedy.iterdir()) == sorted(write.NAMES)
+
+    # Without the test split's features tuning works all the same.
+    without = tmp_path / "without_test"
+    shutil.copytree(root, without, ignore=lambda folder, names: {"test"} & set(names))
+    status, printed = command(
+        "tune_decoder.py", f"--checkpoint={work}", f"--data={without}", "--decoder=prefix_beam"
+    )
+    assert status == 0, printed
+    assert printed.count("prefix_beam") == 2 and "lm 2 " in printed
+    assert str(work / "decoder.json") in printed and (work / "lm_2.arpa").exists()
+    rows = json.loads((work / "decoder.json").read_text())["choices"]
+    tuned = next(row for row in rows if row["lm"] == "2")
+
+    status, printed = command(
+        "evaluate.py", f"--checkpoint={work}", "--decoder=prefix_beam", "--lm=2",
+        f"--against={greedy}",
+    )  # fmt: skip
+    assert status == 0 and f"against {greedy}" in printed
+    folder = work / "evaluation" / "test_prefix_beam_2"
+    report = json.loads((folder / "report.json").read_text())
+    settings = report["settings"]
+    assert (settings["lm_weight"], settings["bonus_weight"]) == (tuned["lm_weight"], tuned["bonus"])
+    assert report["calibration"]["temperature"] == tuned["temperature"]
+    assert report["against"]["wer"] == json.loads((greedy / "report.json").read_text())["wer"]
+    hypotheses = files.read_trn(folder / "hyp.trn")
+    lines = (folder / "hypotheses.jsonl").read_text().splitlines()
+    assert {row["id"]: row["hypothesis"] for row in map(json.loads, lines)} == hypotheses
+
+    # A report is never replaced unasked.
+    again = ("evaluate.py", f"--checkpoint={work}", "--decoder=prefix_beam", "--lm=2")
+    status, printed = command(*again)
+    assert status == 2 and "there is a report already" in printed
+    status, printed = command(*again, "--replace", "--label_bonus=4.5")
+    assert status == 0, printed
+    settings = json.loads((folder / "report.json").read_text())["settings"]
+    assert settings["bonus_weight"] == 4.5 and settings["lm_weight"] == tuned["lm_weight"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--checkpoint={root}"], "no checkpoint to evaluate"),
+        (["--checkpoint={work}", "--data={root}/none"], "none: no such folder"),
+        (["--checkpoint={work}", "--lm={root}/cut.arpa"], "cut.arpa"),
+        (
+            ["--checkpoint={work}", "--lm={root}/foreign.arpa"],
+            "2 of 4 words are not in the vocabulary (ELK, OWL)",
+        ),
+        (["--checkpoint={work}", "--against={root}"], "ref.trn: No such file"),
+        (["--checkpoint={work}", "--beam_size=-1", "--decoder=joint"], "a beam of -1"),
+        (["--checkpoint={work}", "--ctc_weight=1.5", "--decoder=joint"], "ctc_weight is 1.5"),
+        (["--checkpoint={work}", "--lm_weight=-1", "--lm=2"], "lm_weight is -1.0"),
+        (["--checkpoint={work}", "--chunk=-1"], "chunk is -1"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_status_2(opened, command, flags, message):
+    root, run = opened
+    (root / "cut.arpa").write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-1 G1\n")
+    (root / "foreign.arpa").write_text(
+        "\\data\\\nngram 1=4\n\n\\1-grams:\n-1 <s>\n-1 </s>\n-1 ELK\n-1 OWL\n\n\\end\\\n"
+    )
+    flags = [flag.format(root=root, work=run.workdir) for flag in flags]
+    status, printed = command("evaluate.py", *flags)
+    assert status == 2 and message in printed
+    assert len([line for line in printed.splitlines() if line.startswith("error: ")]) == 1
+    assert "Traceback" not in printed
+
+
+def test_another_vocabulary_and_an_empty_split_are_named(opened, command, tmp_path):
+    root, run = opened
+    changed = tmp_path / "changed"
+    shutil.copytree(root, changed)
+    layout.write_label_map(changed, {"<blank>": 0} | {f"G{id}": id for id in range(1, 5)})
+    flags = (f"--checkpoint={run.workdir}", f"--data={changed}")
+    status, printed = command("evaluate.py", *flags, f"--out={tmp_path / 'new'}")
+    assert status == 2
+    assert "6 ids there, 5 here; 5: 'G5' there, 'nothing' here" in printed
+    shutil.copy(root / "label_map.json", changed)
+    shutil.rmtree(changed / "val")
+    status, printed = command("tune_decoder.py", f"--checkpoint={run.workdir}", f"--data={changed}")
+    assert status == 2 and "the val split is empty" in printed
+    status, printed = command("tune_decoder.py", f"--checkpoint={run.workdir}", "--decoder=best")
+    assert status == 2 and "no 'best'; there are greedy, prefix_beam" in printed

@@ -1,0 +1,39 @@
+import numpy as np
+
+from wsign_jax import evaluate, trained, tune
+from wsign_jax.trained import Choice
+
+
+def test_tuning_looks_at_validation_alone_and_never_makes_it_worse(opened):
+    root, run = opened
+    split = trained.read_split(run, root, "val")
+    starts = [trained.untuned(run, name, "none", 3) for name in ("greedy", "prefix_beam")]
+    starts += [trained.untuned(run, "rescore", "2", 3)]
+    models = {name: trained.language_model(run, name, root) for name in ("none", "2")}
+    said = []
+    choices = tune.tune(run, split, starts, models, lambda *result: said.append(result))
+    assert [choice for choice, _ in said] == choices
+    assert [(c.decoder, c.lm, c.beam_size) for c in choices] == [
+        ("greedy", "none", 3), ("prefix_beam", "none", 3), ("rescore", "2", 3),
+    ]  # fmt: skip
+    attempts = ("1 settings", f"{len(tune.GRIDS['bonus'])} settings")
+    assert all(effort.startswith(text) for (_, effort), text in zip(said, attempts, strict=False))
+    for start, choice in zip(starts, choices, strict=True):
+        assert evaluate.run(run, root, split, choice)[1]["wer"] == choice.wer
+        assert choice.wer <= evaluate.run(run, root, split, start)[1]["wer"]
+        assert 0.1 <= choice.temperature <= 10
+
+
+def test_of_equal_error_rates_the_middle_of_the_plain_is_taken():
+    grid = np.full((6, 8), 0.3)
+    grid[1:4, 2:7] = 0.2
+
+    class Attempts:
+        def wer(self, choice):
+            values = [*tune.GRIDS["lm"]], [*tune.GRIDS["bonus"]]
+            return grid[values[0].index(choice.lm_weight), values[1].index(choice.bonus)]
+
+    start = Choice("prefix_beam", "2", 4, 0.5, tune.GRIDS["lm"][1], tune.GRIDS["bonus"][2], 1.0)
+    best = tune._best_of_grid(start, ["lm", "bonus"], Attempts())
+    assert (best.lm_weight, best.wer) == (tune.GRIDS["lm"][2], 0.2)
+    assert best.bonus in tune.GRIDS["bonus"][3:6]

@@ -1,0 +1,81 @@
+"""python tools/evaluate.py --checkpoint=RUN [--data=DIR] [--split=test] [--decoder=joint] [--lm=2]
+    [--out=DIR] [--against=DIR] ...
+
+Decodes a split with a trained run and writes a report into a new folder: report.html to look at,
+report.json with every figure, hypotheses.jsonl, ref.trn and hyp.trn for sclite, hyp.ctm as PHOENIX's
+scorers read it.
+
+Weights that are not given are those that tools/tune_decoder.py has chosen for this decoder, language
+model and beam size, else defaults.
+"""
+
+import argparse
+import pathlib
+
+from wsign_jax import evaluate, trained
+from wsign_jax.data.layout import SPLITS
+from wsign_jax.decode.decoders import DECODERS
+from wsign_jax.errors import exit_on_user_error
+from wsign_jax.report import compare, write
+from wsign_jax.train import setup
+
+
+def parse() -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    path = pathlib.Path
+    add = parser.add_argument
+    add(
+        "--checkpoint",
+        type=path,
+        required=True,
+        help="a run's folder (its best), or a checkpoint's",
+    )
+    add("--data", default=None, help="a data set's folder (the one it was trained on)")
+    add("--split", choices=SPLITS, default="test", help="of the data set (test)")
+    add("--decoder", choices=DECODERS, default="greedy", help="greedy")
+    add(
+        "--lm",
+        default="",
+        help="none, 1 to 9: of the training labels, FILE.arpa (as tuned, or none)",
+    )
+    add("--beam_size", type=int, default=0, help="hypotheses kept (as tuned, or 10)")
+    add("--ctc_weight", type=float, help="CTC's share in rescore and joint, 0 to 1")
+    add("--lm_weight", type=float, help="the language model's weight, at least 0")
+    add("--label_bonus", type=float, help="for every gloss")
+    add("--chunk", type=int, default=0, help="attention's chunk in patches (0: full attention)")
+    add("--left_context", type=int, default=0, help="patches seen before the chunk")
+    add("--out", type=path, help="a new folder (RUN/evaluation/SPLIT_DECODER...)")
+    add("--replace", action="store_true", help="replace the report in --out")
+    add("--against", type=path, help="an earlier report on the same sentences, to compare with")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Parses the flags and calls `evaluate.run`."""
+    flags = parse()
+    with exit_on_user_error():
+        typed = trained.overrides(flags.data, flags.chunk, flags.left_context)
+        run = trained.open_run(flags.checkpoint, overrides=typed)
+        choice = trained.choose(run, flags.decoder, flags.lm, flags.beam_size)
+        choice = choice.weighed(flags.ctc_weight, flags.lm_weight, flags.label_bonus)
+        name = "_".join(filter(None, (flags.split, choice.decoder, pathlib.Path(choice.lm).stem)))
+        out = flags.out or run.workdir / "evaluation" / name
+        if not flags.replace:
+            write.check_folder(out)
+        earlier = None if flags.against is None else compare.read_report(flags.against)
+        root = setup.data_root(run.config, run.workdir, make=False)
+        split = trained.read_split(run, root, flags.split)
+        sentences, report = evaluate.run(run, root, split, choice)
+        if earlier is not None:
+            report["against"] = compare.compare(sentences, run.vocabulary, earlier, flags.against)
+        write.write(out, sentences, run.vocabulary, report, replace=flags.replace)
+        evaluate.print_examples(sentences, run.vocabulary)
+        evaluate.print_summary(report)
+        print(out / "report.html")
+
+
+if __name__ == "__main__":
+    main()

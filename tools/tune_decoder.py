@@ -1,0 +1,73 @@
+"""python tools/tune_decoder.py --checkpoint=RUN [--data=DIR] [--decoder=joint,rescore] [--lm=none,2] ...
+
+Chooses decoders' weights and calibrates their confidences on the validation split, and writes them into
+the run's folder (decoder.json, and lm_<order>.arpa for a language model of the training labels), from
+where tools/evaluate.py and --config.eval.decoder read them. No other split is looked at.
+"""
+
+import argparse
+import pathlib
+
+from wsign_jax import trained, tune
+from wsign_jax.decode.decoders import DECODERS, GREEDY
+from wsign_jax.errors import WSignError, exit_on_user_error
+from wsign_jax.train import setup
+from wsign_jax.trained import NO_LM, Choice
+
+
+def parse() -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--checkpoint", type=pathlib.Path, required=True, help="a run's folder, or a checkpoint's")
+    add("--data", default=None, help="a data set's folder (the one it was trained on)")
+    add("--decoder", default=",".join(DECODERS), help="one or more, with commas (all)")
+    add("--lm", default="none,2", help="none, 1 to 9, FILE.arpa; one or more, with commas (none,2)")
+    add("--beam_size", type=int, default=10, help="hypotheses kept (10)")
+    add("--chunk", type=int, default=0, help="attention's chunk in patches (0: full attention)")
+    add("--left_context", type=int, default=0, help="patches seen before the chunk")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Parses the flags and calls `tune.tune`."""
+    flags = parse()
+    with exit_on_user_error():
+        decoders = flags.decoder.split(",")
+        unknown = [name for name in decoders if name not in DECODERS]
+        if unknown:
+            raise WSignError(f"--decoder: no {unknown[0]!r}; there are {', '.join(DECODERS)}")
+        typed = trained.overrides(flags.data, flags.chunk, flags.left_context)
+        run = trained.open_run(flags.checkpoint, overrides=typed)
+        if flags.decoder == ",".join(DECODERS) and not run.has_attention_decoder:
+            decoders = [GREEDY, "prefix_beam"]
+            print("its attention decoder was never trained: only greedy and prefix_beam are tuned")
+        root = setup.data_root(run.config, run.workdir, make=False)
+        names = flags.lm.split(",")
+        models = {NO_LM: None} | {
+            name: trained.language_model(run, name, root, refit=True) for name in names
+        }
+        starts = [
+            trained.untuned(run, decoder, lm, flags.beam_size)
+            for decoder in decoders
+            for lm in ([NO_LM] if decoder == GREEDY else names)
+        ]
+        split = trained.read_split(run, root, "val")
+
+        def show(choice: Choice, effort: str) -> None:
+            weights = {"ctc": choice.ctc, "lm": choice.lm_weight, "bonus": choice.bonus}
+            shown = [f"{n} {v:g}" for n, v in weights.items() if n in choice.weighs]
+            print(
+                f"{choice.decoder:12} lm {choice.lm:6} WER {choice.wer:.4f}  "
+                f"{', '.join(shown):32} temperature {choice.temperature:.2f}  ({effort})",
+                flush=True,
+            )
+
+        choices = tune.tune(run, split, starts, models, show)
+        print(trained.write_tuned(run, root, split, choices))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Chooses a run's decoder weights on a validation split."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from wsign_jax import evaluate
+from wsign_jax.data import layout
+from wsign_jax.decode import confidence
+from wsign_jax.decode.lm import LanguageModel
+from wsign_jax.evaluate import Decoded, Timed
+from wsign_jax.metrics import EditCounts
+from wsign_jax.train import evaluation
+from wsign_jax.train.evaluation import Encoded
+from wsign_jax.trained import Choice, Trained
+
+# Values tried for each weight. Language model and bonus go together, since one makes up for the other.
+GRIDS = {
+    "ctc": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "lm": (0.0, 0.1, 0.2, 0.3, 0.5, 0.8),
+    "bonus": (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
+}
+_TOGETHER = (("ctc",), ("lm", "bonus"))
+_ROUNDS = 3  # through all of these at most
+
+
+def tune(
+    trained: Trained,
+    split: layout.Split,
+    starts: Sequence[Choice],
+    language_models: dict[str, LanguageModel | None],
+    report: Callable[[Choice, str], None],
+) -> list[Choice]:
+    """Tunes decoders on a split.
+
+    Args:
+        trained: the run.
+        split: validation; it is encoded once for all of them.
+        starts: a decoder, its language model and beam each, with the weights to begin with.
+        language_models: by `Choice.lm`.
+        report: is told every result, with what to say beside it.
+
+    Returns:
+        The choices with their weights, temperatures and error rates.
+    """
+    encode = Timed(evaluation.make_encode_step(trained.network))
+    encoded = list(evaluate.encode_split(trained, split, encode))
+    choices = []
+    for start in starts:
+        search = Timed(evaluate.make_search(trained, start))
+        attempt = _Attempts(trained, split, encoded, search, language_models[start.lm])
+        choice = _climb(start, attempt)
+        choice = dataclasses.replace(choice, temperature=attempt.temperature(choice))
+        choices.append(choice)
+        report(choice, f"{attempt.count} settings tried, {search.seconds:.0f} s")
+    return choices
+
+
+class _Attempts:
+    """Error rates of one decoder under different weights."""
+
+    def __init__(
+        self,
+        trained: Trained,
+        split: layout.Split,
+        encoded: Sequence[Encoded],
+        search: Timed,
+        lm: LanguageModel | None,
+    ):
+        self._trained, self._split, self._encoded = trained, split, encoded
+        self._search, self._lm = search, lm
+        self._known: dict[tuple[float, float, float], float] = {}
+
+    @property
+    def count(self) -> int:
+        """Different weights tried."""
+        return len(self._known)
+
+    def wer(self, choice: Choice) -> float:
+        """The error rate with a choice's weights."""
+        key = (choice.ctc, choice.lm_weight, choice.bonus)
+        if key not in self._known:
+            sentences = self._sentences(choice)
+            self._known[key] = sum((s.counts for s in sentences), EditCounts()).wer
+        return self._known[key]
+
+    def temperature(self, choice: Choice) -> float:
+        """That calibrates the confidences of what is decoded."""
+        return confidence.fit_temperature(*evaluate.confidences_and_truth(self._sentences(choice)))
+
+    def _sentences(self, choice: Choice) -> list[evaluate.Sentence]:
+        weights = jax.tree.map(np.float32, choice.weights)
+        decoded = []
+        for encoded in self._encoded:
+            found = self._search(self._trained.params, encoded, weights, self._lm)
+            light = encoded._replace(states=encoded.patches)
+            decoded.append(Decoded(*jax.device_get((light, *found))))
+        return evaluate.to_sentences(self._trained, self._split, decoded)
+
+
+def _climb(choice: Choice, attempt: _Attempts) -> Choice:
+    """From a choice's weights to better ones, group by group, until a round brings none."""
+    best = dataclasses.replace(choice, wer=attempt.wer(choice))
+    for _ in range(_ROUNDS):
+        before = best.wer
+        for group in _TOGETHER:
+            names = [name for name in group if name in choice.weighs]
+            if names:
+                best = _best_of_grid(best, names, attempt)
+        if best.wer == before:
+            break
+    return best
+
+
+def _best_of_grid(choice: Choice, names: Sequence[str], attempt: _Attempts) -> Choice:
+    """The best of all combinations of some weights, the others as they are.
+
+    Of equal ones that whose neighbours in the grid are best: the middle of a plain, not its edge, stands
+    a better chance on sentences that it was not chosen on.
+    """
+    grids = [GRIDS[name] for name in names]
+    options = [
+        choice.weighed(**dict(zip(names, values, strict=True)))
+        for values in itertools.product(*grids)
+    ]
+    wers = np.array([attempt.wer(option) for option in options])
+    grid = wers.reshape([len(values) for values in grids])
+    around = [
+        grid[tuple(slice(max(i - 1, 0), i + 2) for i in index)].mean()
+        for index in np.ndindex(grid.shape)
+    ]
+    number = min(range(len(options)), key=lambda n: (wers[n], around[n]))
+    return dataclasses.replace(options[number], wer=float(wers[number]))
