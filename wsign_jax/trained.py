@@ -120,7 +120,7 @@ def open_run(
 
 
 def overrides(data: str | None, chunk: int, left_context: int) -> dict[str, Any]:
-    """What to use a run on, as fields of its config: a data set, if not its own, and a window in patches.
+    """What to use a run on, as fields of its config: a data set, if not its own; a window in patches.
 
     Raises:
         WSignError: the window is below 0.

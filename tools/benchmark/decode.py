@@ -1,0 +1,78 @@
+"""python tools/benchmark/decode.py [--batch=16 --patches=180 --glosses=1295 --beam_size=10]
+
+Decoding time against greedy's, over posteriors of PHOENIX-2014's size. Each repeat times all decoders one
+after the other, so that whatever else the machine does meets all of them; ratios are of medians.
+"""
+
+import argparse
+import functools
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsign_jax.decode import lm
+from wsign_jax.decode.beam import ctc_prefix_beam_search
+from wsign_jax.decode.greedy import ctc_greedy
+
+
+def posteriors(
+    rng: np.random.Generator, batch: int, patches: int, vocab_size: int
+) -> tuple[jax.Array, jax.Array]:
+    """Log posteriors (B, N, V) as of a trained model: mostly blank, a peak every 15 patches or so."""
+    logits = rng.normal(0, 1, size=(batch, patches, vocab_size))
+    logits[..., 0] += 8
+    for row in logits:
+        for patch in range(int(rng.integers(4, 12)), patches, int(rng.integers(10, 20))):
+            glosses = rng.integers(1, vocab_size, size=3)
+            row[patch : patch + 2, glosses] += rng.uniform(7, 10, size=3)
+    lengths = rng.integers(patches // 2, patches + 1, size=batch)
+    log_probs = jax.nn.log_softmax(jnp.asarray(logits, jnp.float32))
+    return log_probs, jnp.asarray(lengths, jnp.int32)
+
+
+def medians(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Seconds of each, after a first call that compiles."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(repeats + 1):
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            jax.block_until_ready(run())
+            if repeat:
+                seconds[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def main() -> None:
+    """Prints a row for every decoder."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, value in (("batch", 16), ("patches", 180), ("glosses", 1295), ("beam_size", 10)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--repeats", type=int, default=21)
+    flags = parser.parse_args()
+    rng = np.random.default_rng(0)
+    vocab_size = flags.glosses + 1
+    log_probs, lengths = posteriors(rng, flags.batch, flags.patches, vocab_size)
+    sentences = [rng.integers(1, vocab_size, size=12).tolist() for _ in range(5000)]
+    beam = jax.jit(ctc_prefix_beam_search, static_argnums=(2, 3))
+    search = functools.partial(beam, log_probs, lengths, flags.beam_size, 64)
+    greedy = jax.jit(ctc_greedy)
+    runs = {"greedy": lambda: greedy(log_probs, lengths), "prefix beam": search}
+    for order in (2, 3):
+        model = lm.fit(sentences, order, vocab_size)
+        runs[f"prefix beam, {order}-gram model"] = functools.partial(search, model, 0.3, 0.5)
+    found = medians(runs, flags.repeats)
+    print(
+        f"{flags.batch} sentences of {flags.patches} patches, {vocab_size} ids, jax {jax.__version__}"
+    )
+    for name, seconds in found.items():
+        print(f"{name:28}{1000 * seconds:8.1f} ms{seconds / found['greedy']:8.1f} times greedy")
+
+
+if __name__ == "__main__":
+    main()
