@@ -3,21 +3,26 @@
 <root>/{train,val,test}/features/<id>.npy   (T, 42, 7) float32, 60 Hz
 <root>/{train,val,test}/labels/<id>.npy     (U,) integer gloss ids, 1 <= id < vocab_size
 <root>/{train,val,test}/segments/<id>.csv   optional: gloss_id,start_s,end_s
+<root>/{train,val,test}/signers.csv         optional: id,signer
 <root>/label_map.json                       {"<blank>": 0, "HELLO": 1, ...}
 <root>/dataset.json                         optional: how it was made
 """
 
 import concurrent.futures
+import contextlib
+import csv
 import dataclasses
 import io
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from wsign_jax.data import tables
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
@@ -71,6 +76,33 @@ def write_label_map(root: pathlib.Path, mapping: Mapping[str, int]) -> None:
     write_json(root / "label_map.json", dict(mapping))
 
 
+@contextlib.contextmanager
+def new_dataset(root: pathlib.Path, maker: str, resume: bool = False) -> Iterator[pathlib.Path]:
+    """A folder to write a whole data set into; it becomes `root` once all is written.
+
+    A run that ends early leaves it, hidden, beside `root`, and never a half data set.
+
+    Args:
+        root: a new or an empty folder.
+        maker: who writes; part of the hidden folder's name.
+        resume: yields what an earlier run left, for the caller to go on with; else that is removed.
+
+    Raises:
+        WSignError: there is something at `root` already.
+    """
+    root = root.resolve()
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise WSignError(f"{root}: already holds something; remove it, or name a new folder")
+    partial = root.with_name(f".{root.name}.{maker}-partial")
+    if partial.exists() and not resume:
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    yield partial
+    if root.exists():
+        root.rmdir()  # not every system renames onto an empty folder
+    partial.rename(root)
+
+
 def write_example(
     root: pathlib.Path,
     split: str,
@@ -90,25 +122,33 @@ def write_example(
         segments: (U, 2) start and end of every gloss in seconds, if known.
     """
     folder = root / split
-    for kind, array in (
-        ("features", np.asarray(features, np.float32)),
-        ("labels", np.asarray(labels, np.int32)),
-    ):
-        path = folder / kind / f"{id}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("wb") as file:
-            # Through memory: numpy's own error about a full disk does not say that it is one.
-            memory = io.BytesIO()
-            np.save(memory, array)
-            file.write(memory.getbuffer())
-        os.replace(partial, path)
+    _write_array(folder / "features" / f"{id}.npy", np.asarray(features, np.float32))
+    write_labels(root, split, id, labels)
     if segments is not None:
         rows = (f"{g},{s:.3f},{e:.3f}" for g, (s, e) in zip(labels, segments, strict=True))
         _write(
             folder / "segments" / f"{id}.csv",
             "\n".join(["gloss_id,start_s,end_s", *rows, ""]).encode(),
         )
+
+
+def write_labels(root: pathlib.Path, split: str, id: str, labels: np.ndarray) -> None:
+    """Writes the (U,) gloss ids of an example whose features are there already."""
+    _write_array(root / split / "labels" / f"{id}.npy", np.asarray(labels, np.int32))
+
+
+def write_signers(root: pathlib.Path, split: str, signers: Mapping[str, str]) -> None:
+    """Writes `<root>/<split>/signers.csv` from signers by example id."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([("id", "signer"), *sorted(signers.items())])
+    _write(root / split / "signers.csv", table.getvalue().encode())
+
+
+def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
+    # Through memory: numpy's own error about a full disk does not say that it is one.
+    memory = io.BytesIO()
+    np.save(memory, array)
+    _write(path, memory.getvalue())
 
 
 def _write(path: pathlib.Path, content: bytes) -> None:
@@ -232,6 +272,29 @@ def read_segments(split: Split, index: int) -> np.ndarray | None:
     if table.shape != (len(split.labels[index]), 3) or np.any(table[:, 0] != split.labels[index]):
         raise WSignError(f"{path}: its gloss ids are not those of the label file; write it again")
     return table[:, 1:]
+
+
+def read_signers(split: Split) -> dict[str, str]:
+    """Who signs each example, by id; empty where `signers.csv` is missing.
+
+    Raises:
+        WSignError: the file is not a table `id,signer` with each id once; names the line.
+    """
+    path = split.root / split.name / "signers.csv"
+    if not path.exists():
+        return {}
+    rows, problems = tables.read_table(path, ("id", "signer"))
+    signers: dict[str, str] = {}
+    for where, fields in rows:
+        id, signer = fields["id"], fields["signer"]
+        if not id or not signer:
+            problems.append(f"{where}: the id or the signer is empty; write id,signer")
+        elif id in signers:
+            problems.append(f"{where}: {id!r} is in it twice; keep one")
+        signers[id] = signer
+    if problems:
+        raise WSignError(problems[0])
+    return signers
 
 
 def _stems(folder: pathlib.Path) -> set[str]:
