@@ -7,8 +7,8 @@
 WER after a clean-up (`wsign_jax.data.corpora.phoenix2014.normalize_glosses`), so the validation WER of a
 run is not yet one of them. The run goes to `runs/phoenix2014`.
 
-Not measured: neither the corpus nor an accelerator was at hand, so neither time nor WER is known. On a GPU
-without bfloat16 (Colab's T4): --config.training.precision=float16 --config.training.accumulate=2.
+Not measured: neither the corpus nor an accelerator was at hand, so neither time nor WER is known. On a
+GPU without bfloat16 (Colab's T4): --config.training.precision=float16.
 """
 
 from ml_collections import ConfigDict
@@ -21,9 +21,6 @@ def get_config() -> ConfigDict:
     config = base.get_config()
     # A vocabulary that is not that of the whole corpus is noticed at once.
     config.model.vocab_size = 1296
-    # The longest sentence has 299 pictures, 718 frames at 60 Hz. At the slowest speed below, a few reach
-    # the bound and stay there.
-    config.data.max_seq_length = 800
     # On the corpus's own lengths twelve buckets leave 94 % of the computed frames real, eight 92 %.
     config.data.max_buckets = 12
     config.data.threads = 8

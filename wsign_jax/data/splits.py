@@ -35,6 +35,8 @@ def split_groups(
         Split by group.
     """
     names = sorted(set(groups))
+    if not names:
+        return {}
     columns = {gloss: n for n, gloss in enumerate(sorted({g for some in glosses for g in some}))}
     rows = {group: n for n, group in enumerate(names)}
     counts = np.zeros((len(names), len(columns)), np.int64)

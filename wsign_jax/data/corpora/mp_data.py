@@ -110,9 +110,10 @@ def _load(sequence: pathlib.Path, fps: float, aspect: float, swap_hands: bool) -
 def _load_frame(path: pathlib.Path) -> np.ndarray:
     """(42, 3) positions."""
     try:
-        vector = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise WSignError(f"{path}: unreadable ({str(error).splitlines()[0]})") from None
+        with path.open("rb") as file:
+            vector = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # damage can raise almost anything
+        raise WSignError(f"{path}: unreadable ({str(error).partition(chr(10))[0]})") from None
     if vector.ndim != 1 or len(vector) < _VALUES or vector.dtype.kind not in "fiu":
         raise WSignError(
             f"{path}: {vector.dtype}{list(vector.shape)} is not a vector of {_VALUES} or more numbers"

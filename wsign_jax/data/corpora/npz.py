@@ -11,7 +11,6 @@ All but `keypoints` is optional. Files whose names begin with '_' are left out.
 
 import functools
 import pathlib
-import zipfile
 
 import numpy as np
 
@@ -96,10 +95,10 @@ def _keypoints(
 
 def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise WSignError(f"{path}: unreadable ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # damage can raise almost anything
+        raise WSignError(f"{path}: unreadable ({str(error).partition(chr(10))[0]})") from None
     if "keypoints" not in arrays:
         raise WSignError(f"{path}: no array 'keypoints' in it, only {', '.join(arrays) or 'none'}")
     return arrays
@@ -128,7 +127,8 @@ def _clips(
     present = arrays["present"].reshape(-1, 2)
     if len(present) != len(keypoints):
         raise WSignError(f"{path}: present {list(arrays['present'].shape)} is not (N, T, 2)")
-    return keypoints, present > 0, lengths
+    finite = np.isfinite(keypoints.reshape(len(keypoints), 2, -1)).all(-1)
+    return keypoints, (present > 0) & finite, lengths
 
 
 def _texts(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, count: int) -> list[str]:

@@ -1,10 +1,11 @@
 """A corpus as read -> a data set on disk."""
 
 import dataclasses
+import inspect
 import json
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +26,9 @@ READERS: Mapping[str, Callable[..., Corpus]] = {
     "phoenix2014": phoenix2014.read,
     "phoenix2014t": phoenix2014t.read,
 }
+
+
+_MADE_OF = ".clips.json"  # of an unfinished data set: what each example is made of
 
 
 class Extraction(Protocol):
@@ -64,9 +68,9 @@ def read(name: str, root: pathlib.Path, **options: Any) -> Corpus:
     """
     if name not in READERS:
         raise WSignError(f"unknown corpus {name!r}; the known ones are {', '.join(READERS)}")
-    accepted = READERS[name].__annotations__
+    accepted = inspect.signature(READERS[name]).parameters
     for option in options:
-        if option not in accepted or option == "root":
+        if option not in accepted:
             raise WSignError(f"--{option} is no option of {name}; leave it out")
     corpus = READERS[name](root, **options)
     return dataclasses.replace(corpus, options={"root": root, **options})
@@ -134,8 +138,9 @@ def write(
         if not any(counts.values()):
             raise WSignError(f"{corpus.name}: nothing is left to make a data set of")
         layout.write_label_map(root, ids)
-        left_out = len(problems) + len(failed)
-        layout.write_json(root / "dataset.json", about | {"examples": counts, "left_out": left_out})
+        about |= _extracted(root) | {"examples": counts, "left_out": len(problems) + len(failed)}
+        layout.write_json(root / "dataset.json", about)
+        (root / _MADE_OF).unlink()
 
 
 def check(corpus: Corpus, ids: Mapping[str, int]) -> tuple[list[Record], list[str]]:
@@ -191,38 +196,46 @@ def _with_splits(records: list[Record], seed: int) -> tuple[list[Record], dict[s
 
 def _about(corpus: Corpus, settings: Settings, shared: Mapping[str, list[str]]) -> dict[str, Any]:
     """`dataset.json` but for the counts, which is what the same command writes again."""
-    about = {
+    about: dict[str, Any] = {
         "corpus": corpus.name,
         "options": corpus.options,
         "seed": settings.seed,
         "fps": joints.FPS,
-        "extraction": settings.extraction,
     }
     if shared:
         about["recorded_together"] = shared  # glosses whose sessions serve several splits
-
-    def plain(value: Any) -> Any:
-        return vars(value) if dataclasses.is_dataclass(value) else str(value)
-
-    return json.loads(json.dumps(about, default=plain))
+    return json.loads(json.dumps(about, default=str))
 
 
-def _claim(root: pathlib.Path, about: dict[str, Any], records: Iterable[Record]) -> None:
-    """Makes the folder of an unfinished data set this one's, and removes what does not belong."""
-    path = root / "dataset.json"
-    if path.exists():
-        before = layout.read_json(path)
-        if before != about:
-            raise WSignError(
-                f"{root}: an unfinished data set with other settings; remove it to start afresh"
-            )
+def _extracted(root: pathlib.Path) -> dict[str, Any]:
+    """What the extraction notes beside each split's features, where there were videos."""
+    for split in layout.SPLITS:
+        path = root / split / "dataset.json"
+        if path.exists():
+            return {"extraction": layout.read_json(path).get("extraction")}
+    return {}
+
+
+def _claim(root: pathlib.Path, about: dict[str, Any], records: Sequence[Record]) -> None:
+    """Makes an unfinished data set this one's, and removes what was made of other clips."""
+    path, made_of = root / "dataset.json", root / _MADE_OF
+    if path.exists() and layout.read_json(path) != about:
+        raise WSignError(
+            f"{root}: an unfinished data set with other settings; remove it to start afresh"
+        )
     layout.write_json(path, about)
-    belongs = {(record.split, record.id) for record in records}
+    before = layout.read_json(made_of) if made_of.exists() else {}
+    now = {
+        f"{record.split}/{record.id}": [str(record.source), record.start_s, record.end_s]
+        for record in records
+    }
     for split in layout.SPLITS:
         shutil.rmtree(root / split / "labels", ignore_errors=True)
         for features in (root / split / "features").glob("*.npy"):
-            if (split, features.stem) not in belongs:
+            clip = f"{split}/{features.stem}"
+            if clip not in now or before.get(clip) != now[clip]:
                 features.unlink()
+    layout.write_json(made_of, now)
 
 
 def _write_split(
@@ -241,10 +254,14 @@ def _write_split(
         labels = np.array([ids[gloss] for gloss in record.glosses])
         if record.keypoints is not None:
             try:
-                features = joints.features_from_positions(*sample(record.keypoints()))
+                positions, confidence = sample(record.keypoints())
             except WSignError as error:
                 problems[record.id] = str(error)
                 continue
+            if not confidence.any():
+                problems[record.id] = f"{record.where}: no hand in any of its frames"
+                continue
+            features = joints.features_from_positions(positions, confidence)
             layout.write_example(root, split, record.id, features, labels)
         elif record.id not in problems:
             layout.write_labels(root, split, record.id, labels)
@@ -280,10 +297,7 @@ def _extract(
         for record in records
     ]
     reports = extraction.extract_clips(clips, folder, settings.extraction, settings.workers)
-    sources = {record.id: record.source for record in records}
-    return {
-        report.id: f"{sources[report.id]}: {report.problem}" for report in reports if report.problem
-    }
+    return {report.id: f"{report.id}: {report.problem}" for report in reports if report.problem}
 
 
 def _listing(headline: str, problems: Sequence[str]) -> str:
