@@ -15,8 +15,8 @@ from wsign_jax.data.layout import SPLITS
 _SHARES = (0.7, 0.15, 0.15)  # of all clips, to aim at
 # What it costs that a gloss is missing in train, in both others, in one of them, and that shares are
 # off: learning a sign comes first, then testing it on what training never saw.
-_NO_TRAIN, _NO_HELD_OUT, _ONE_HELD_OUT, _OFF = 10.0, 4.0, 0.5, 4.0
-_RESTARTS = 8  # of the search
+_NO_TRAIN, _NO_HELD_OUT, _ONE_HELD_OUT, _OFF = 10.0, 8.0, 1.5, 4.0
+_RESTARTS = 16  # of the search
 _VAL_OF_HELD_OUT = 0.4
 _TRAIN_OF_CUT, _VAL_OF_CUT = 0.65, 0.8  # up to these shares of a group's clips
 
