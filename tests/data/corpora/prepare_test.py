@@ -143,7 +143,9 @@ def test_failed_clips_stop_no_other_and_the_next_run_goes_on(tmp_path):
     corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
     out = tmp_path / "out"
     broken = corpora.FakeExtraction(broken=("064_009_001",))
-    with pytest.raises(WSignError, match="1 clips failed; all others are kept for next") as error:
+    with pytest.raises(
+        WSignError, match="1 of 6 clips failed; the others are kept for next"
+    ) as error:
         prepare.write(corpus, out, prepare.Settings(), broken)
     assert "064_009_001: " in str(error.value) and "has no frames" in str(error.value)
     assert not out.exists() and len(broken.read) == 5
@@ -160,7 +162,7 @@ def test_failed_clips_can_be_left_out(tmp_path):
     for frame in range(8):
         np.save(broken.parents[1] / "1" / f"{frame}.npy", np.zeros(200))
     lines = []
-    with pytest.raises(WSignError, match="2 clips failed"):
+    with pytest.raises(WSignError, match="2 of 12 clips failed"):
         prepare.write(corpus, tmp_path / "out", prepare.Settings())
     prepare.write(corpus, tmp_path / "out", prepare.Settings(on_bad="skip"), progress=lines.append)
     left_out = [line for line in lines if line.startswith("warning: left out ")]

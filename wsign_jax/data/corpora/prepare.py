@@ -131,7 +131,10 @@ def write(
             progress(f"{split}: {len(done)} examples")
         if failed and settings.on_bad == "error":
             raise WSignError(
-                _listing(f"{len(failed)} clips failed; all others are kept for next time", failed)
+                _listing(
+                    f"{len(failed)} of {len(usable)} clips failed; the others are kept for next time",
+                    failed,
+                )
             )
         for problem in failed:
             progress(f"warning: left out {problem}")
