@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from configs import phoenix2014 as config
 from tests import corpora
 from wsign_jax.data.corpora import phoenix2014, prepare
 from wsign_jax.data.corpora.phoenix2014 import normalize_glosses
@@ -102,3 +103,16 @@ def test_a_missing_or_other_file_is_named(tmp_path):
     (root / "annotations" / "manual" / "dev.corpus.csv").unlink()
     with pytest.raises(WSignError, match=r"dev\.corpus\.csv: no such file"):
         phoenix2014.read(tmp_path)
+
+
+def test_1295_glosses_and_the_blank_make_the_vocabulary_that_the_config_asks_for(tmp_path):
+    root = corpora.phoenix2014(tmp_path)
+    manual = root / "annotations" / "manual"
+    names = [f"GLOSS-{number}" for number in range(1295)]
+    for split, part in (("train", names[:1231]), ("dev", names[1100:1270]), ("test", names[1270:])):
+        table = (manual / f"{split}.corpus.csv").read_text().splitlines()
+        row = table[-1].rsplit("|", 1)[0]
+        (manual / f"{split}.corpus.csv").write_text(f"{table[0]}\n{row}|{' '.join(part)}\n")
+    ids = prepare.label_map(prepare.read("phoenix2014", tmp_path), None)
+    assert len(ids) == 1296 == config.get_config().model.vocab_size
+    assert sorted(ids, key=ids.__getitem__) == ["<blank>", *sorted(names)]

@@ -63,17 +63,8 @@ def read(
                 (sign.name, sequence.name), (f"{gloss}-{_number(sequence) // session_size}", "")
             )
             load = functools.partial(_load, sequence, fps, aspect, swap_hands)
-            found.append(
-                Record(
-                    "",
-                    f"{gloss}_{sequence.name}",
-                    (gloss,),
-                    str(sequence),
-                    signer,
-                    session,
-                    keypoints=load,
-                )
-            )
+            id = f"{gloss}_{sequence.name}"
+            found.append(Record("", id, (gloss,), str(sequence), signer, session, keypoints=load))
     if not found:
         raise WSignError(
             f"{root}: no <sign>/<sequence>/<frame>.npy in it; name MP_Data with --root=DIR"
