@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import write_random_split
 from wsign_jax import main
-from wsign_jax.data import layout
+from wsign_jax.data import layout, validate
 from wsign_jax.errors import WSignError
 
 ROOT = pathlib.Path(main.__file__).parents[1]
@@ -158,5 +158,5 @@ def test_the_examples_of_a_random_data_set_are_valid(dataset):
     """The fixture that the cases above spoil is itself good."""
     write_random_split(dataset, "train", 3)
     names = json.loads((dataset / "label_map.json").read_text())
-    rules = layout.Rules(len(names), 4, 1500)
+    rules = validate.Rules(len(names), 4, 1500)
     assert len(layout.read_split(dataset, "train", rules)) == 12

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import random_features
-from wsign_jax.data import layout
+from wsign_jax.data import layout, validate
 from wsign_jax.errors import WSignError
 
-RULES = layout.Rules(vocab_size=6, patch_size=4, max_seq_length=120)
+RULES = validate.Rules(vocab_size=6, patch_size=4, max_seq_length=120)
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -167,14 +167,14 @@ def test_a_file_that_changes_during_the_run_is_noticed(dataset):
 
 
 def test_patches_needed_counts_a_blank_between_repeats():
-    assert layout.patches_needed(np.array([1, 2, 2, 2, 3, 3])) == 9
-    assert layout.patches_of(9, 4) == 3
+    assert validate.patches_needed(np.array([1, 2, 2, 2, 3, 3])) == 9
+    assert validate.patches_of(9, 4) == 3
 
 
 def test_labels_alone_are_read_and_checked(dataset):
     labels = layout.read_labels(dataset, "train", 6)
     assert len(labels) == 12
-    whole = layout.read_split(dataset, "train", layout.Rules(6, 4, 1500))
+    whole = layout.read_split(dataset, "train", validate.Rules(6, 4, 1500))
     for alone, beside in zip(labels, whole.labels, strict=True):
         np.testing.assert_array_equal(alone, beside)
     np.save(dataset / "train" / "labels" / "train_03.npy", np.array([9]))
@@ -185,3 +185,45 @@ def test_labels_alone_are_read_and_checked(dataset):
         layout.read_labels(dataset, "train", 6)
     with pytest.raises(WSignError, match="name a data set that has other labels"):
         layout.read_labels(dataset, "other", 6)
+
+
+def test_signers_are_read_as_written(dataset):
+    split = layout.read_split(dataset, "val", RULES)
+    assert layout.read_signers(split) == {}
+    signers = {"val_00": "Zoë, left-handed", "val_01": 'the "other"', "id": "id"}
+    layout.write_signers(dataset, "val", signers)
+    assert (
+        (dataset / "val" / "signers.csv").read_text(encoding="utf-8").startswith("id,signer\nid,")
+    )
+    assert layout.read_signers(split) == signers
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", r"signers\.csv: empty; its header must have id, signer"),
+        ("val_00,Ann\n", r"signers\.csv:1: the header is 'val_00,Ann'; it must have id, signer"),
+        ("id,signer\nval_00,Ann\nval_01\n", r"signers\.csv:3: 1 fields, but the header has 2"),
+        ("id,signer\nval_00,\n", r"signers\.csv:2: the id or the signer is empty"),
+        ("id,signer\na,Ann\na,Bob\n", r"signers\.csv:3: 'a' is in it twice; keep one"),
+    ],
+)
+def test_a_broken_table_of_signers_is_named_with_its_line(dataset, content, message):
+    split = layout.read_split(dataset, "val", RULES)
+    (dataset / "val" / "signers.csv").write_text(content)
+    with pytest.raises(WSignError, match=message) as error:
+        layout.read_signers(split)
+    assert "\n" not in str(error.value)
+
+
+def test_a_new_data_set_is_there_whole_or_not_at_all(tmp_path):
+    root = tmp_path / "processed"
+    with pytest.raises(ZeroDivisionError), layout.new_dataset(root, "maker") as folder:
+        (folder / "begun").touch()
+        raise ZeroDivisionError
+    assert not root.exists()
+    with layout.new_dataset(root, "maker", resume=True) as folder:
+        assert (folder / "begun").exists() and not root.exists()
+    assert (root / "begun").exists() and [p.name for p in tmp_path.iterdir()] == ["processed"]
+    with pytest.raises(WSignError, match="already holds something; remove it, or name a new"):
+        layout.new_dataset(root, "maker").__enter__()

@@ -1,9 +1,9 @@
 import numpy as np
 from grain import experimental as grain_experimental
 
-from wsign_jax.data import layout, normalize, pipeline
+from wsign_jax.data import layout, normalize, pipeline, validate
 
-RULES = layout.Rules(vocab_size=6, patch_size=4, max_seq_length=1500)
+RULES = validate.Rules(vocab_size=6, patch_size=4, max_seq_length=1500)
 
 
 def training(dataset, config, epochs=2, batch_size=4, threads=2):
@@ -112,5 +112,5 @@ def test_labels_can_still_be_emitted_after_a_new_pace(dataset, config):
     split, _, batches = training(dataset, config)
     for batch in batches:
         for row in np.flatnonzero(batch.example >= 0):
-            needed = layout.patches_needed(split.labels[batch.example[row]])
-            assert layout.patches_of(int(batch.frames[row]), 4) >= needed
+            needed = validate.patches_needed(split.labels[batch.example[row]])
+            assert validate.patches_of(int(batch.frames[row]), 4) >= needed

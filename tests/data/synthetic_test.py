@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from wsign_jax.data import layout, signing, synthetic
+from wsign_jax.data import layout, signing, synthetic, validate
 from wsign_jax.data.synthetic import SigningSettings, make_noise, make_sentence
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
@@ -107,7 +107,7 @@ def test_features_keep_the_data_contract(noise):
         labels = sentence.labels
         assert labels.dtype == np.int32 and 3 <= len(labels) <= 8
         assert labels.min() >= 1 and labels.max() <= SETTINGS.glosses
-        assert layout.patches_of(len(features), 4) >= layout.patches_needed(labels)
+        assert validate.patches_of(len(features), 4) >= validate.patches_needed(labels)
     assert absent_frames > 0
 
 
@@ -259,7 +259,7 @@ def test_noise_data_is_valid_and_empty_of_meaning():
         assert noise.features.dtype == np.float32 and noise.labels.dtype == np.int32
         assert noise.features.shape[1:] == (joints.NUM_JOINTS, joints.NUM_FEATURES)
         assert 60 <= len(noise.features) <= 300 and 3 <= len(noise.labels) <= 8
-        assert layout.patches_of(len(noise.features), 4) >= layout.patches_needed(noise.labels)
+        assert validate.patches_of(len(noise.features), 4) >= validate.patches_needed(noise.labels)
         confidence = noise.features[..., joints.CONFIDENCE]
         assert confidence.min() >= 0 and confidence.max() <= 1
         assert noise.segments.shape == (len(noise.labels), 2)
@@ -311,7 +311,7 @@ def test_a_written_data_set_passes_the_loaders_rules(tmp_path, random):
     about = json.loads((root / "dataset.json").read_text())
     assert about["settings"] == dataclasses.asdict(settings) and about["random"] is random
     assert "aspect" not in about, "positions are in image widths as they are"
-    rules = layout.Rules(vocab_size=6, patch_size=4, max_seq_length=1500)
+    rules = validate.Rules(vocab_size=6, patch_size=4, max_seq_length=1500)
     make = make_noise if random else make_sentence
     for name in layout.SPLITS:
         split = layout.read_split(root, name, rules)
@@ -321,6 +321,8 @@ def test_a_written_data_set_passes_the_loaders_rules(tmp_path, random):
             assert id == made.id
             assert np.array_equal(split.features(index), made.features)
             assert np.array_equal(split.labels[index], made.labels)
+            signers = layout.read_signers(split)
+            assert signers.get(id) == (None if random else signer_of(made)), "nobody signs noise"
             segments = layout.read_segments(split, index)
             if random:
                 assert segments is None, "noise has no true segments"

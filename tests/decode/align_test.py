@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsign_jax.data import layout
+from wsign_jax.data import validate
 from wsign_jax.decode.align import align, seconds
 
 PATCHES, LABELS, VOCAB, ROWS = 6, 3, 4, 4
@@ -90,7 +90,7 @@ def test_is_the_best_of_all_paths(seed, labels, lengths):
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 3), min_size=1, max_size=12), st.data())
 def test_spans_are_ordered_disjoint_and_repeats_apart(seed, labels, data):
-    needed = layout.patches_needed(np.array(labels))
+    needed = validate.patches_needed(np.array(labels))
     length = data.draw(st.integers(needed, 30))
     padded = np.zeros((1, 12), np.int32)
     padded[0, : len(labels)] = labels

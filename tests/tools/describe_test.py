@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from wsign_jax import main
-from wsign_jax.data import layout
+from wsign_jax.data import layout, validate
 from wsign_jax.data.buckets import find_buckets
 
 ROOT = pathlib.Path(main.__file__).parents[1]
@@ -44,7 +44,7 @@ def test_memory_is_that_of_the_data_sets_own_buckets(dataset):
     )
     done = describe("--config=configs/stage2.py", "--memory", *flags)
     assert done.returncode == 0, done.stderr
-    split = layout.read_split(dataset, "train", layout.Rules(6, 4, 1500))
+    split = layout.read_split(dataset, "train", validate.Rules(6, 4, 1500))
     own = find_buckets(split.frames, 2)
     assert [int(n) for n in re.findall(r"16 x (\d+) +frames", done.stdout)] == list(own)
     assert "all of it fits" in done.stdout

@@ -1,7 +1,7 @@
 """python tools/benchmark/decode.py [--batch=16 --patches=180 --glosses=1295 --beam_size=10]
 
-Decoding time against greedy's, over posteriors of PHOENIX-2014's size. Each repeat times all decoders one
-after the other, so that whatever else the machine does meets all of them; ratios are of medians.
+Decoding time against greedy's, over posteriors of PHOENIX-2014's size. Each repeat times all decoders in
+turn, so that whatever else the machine does meets all of them; ratios are of medians.
 """
 
 import argparse

@@ -3,36 +3,30 @@
 <root>/{train,val,test}/features/<id>.npy   (T, 42, 7) float32, 60 Hz
 <root>/{train,val,test}/labels/<id>.npy     (U,) integer gloss ids, 1 <= id < vocab_size
 <root>/{train,val,test}/segments/<id>.csv   optional: gloss_id,start_s,end_s
+<root>/{train,val,test}/signers.csv         optional: id,signer
 <root>/label_map.json                       {"<blank>": 0, "HELLO": 1, ...}
 <root>/dataset.json                         optional: how it was made
 """
 
 import concurrent.futures
+import contextlib
+import csv
 import dataclasses
 import io
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from wsign_jax.data import tables
+from wsign_jax.data import tables, validate
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
 SPLITS = ("train", "val", "test")
-
-
-def patches_needed(labels: np.ndarray) -> int:
-    """How many patches CTC needs to emit `labels` (U,): one each, and a blank between repeats."""
-    return len(labels) + int(np.count_nonzero(labels[1:] == labels[:-1]))
-
-
-def patches_of(frames: int, patch_size: int) -> int:
-    """Patches in a sequence of `frames`; the last one may be partly empty."""
-    return -(-frames // patch_size)
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -72,6 +66,33 @@ def write_label_map(root: pathlib.Path, mapping: Mapping[str, int]) -> None:
     write_json(root / "label_map.json", dict(mapping))
 
 
+@contextlib.contextmanager
+def new_dataset(root: pathlib.Path, maker: str, resume: bool = False) -> Iterator[pathlib.Path]:
+    """A folder to write a whole data set into; it becomes `root` once all is written.
+
+    A run that ends early leaves it, hidden, beside `root`, and never a half data set.
+
+    Args:
+        root: a new or an empty folder.
+        maker: who writes; part of the hidden folder's name.
+        resume: yields what an earlier run left, for the caller to go on with; else that is removed.
+
+    Raises:
+        WSignError: there is something at `root` already.
+    """
+    root = root.resolve()
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise WSignError(f"{root}: already holds something; remove it, or name a new folder")
+    partial = root.with_name(f".{root.name}.{maker}-partial")
+    if partial.exists() and not resume:
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    yield partial
+    if root.exists():
+        root.rmdir()  # not every system renames onto an empty folder
+    partial.rename(root)
+
+
 def write_example(
     root: pathlib.Path,
     split: str,
@@ -91,25 +112,33 @@ def write_example(
         segments: (U, 2) start and end of every gloss in seconds, if known.
     """
     folder = root / split
-    for kind, array in (
-        ("features", np.asarray(features, np.float32)),
-        ("labels", np.asarray(labels, np.int32)),
-    ):
-        path = folder / kind / f"{id}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("wb") as file:
-            # Through memory: numpy's own error about a full disk does not say that it is one.
-            memory = io.BytesIO()
-            np.save(memory, array)
-            file.write(memory.getbuffer())
-        os.replace(partial, path)
+    _write_array(folder / "features" / f"{id}.npy", np.asarray(features, np.float32))
+    write_labels(root, split, id, labels)
     if segments is not None:
         rows = (f"{g},{s:.3f},{e:.3f}" for g, (s, e) in zip(labels, segments, strict=True))
         write_bytes(
             folder / "segments" / f"{id}.csv",
             "\n".join(["gloss_id,start_s,end_s", *rows, ""]).encode(),
         )
+
+
+def write_labels(root: pathlib.Path, split: str, id: str, labels: np.ndarray) -> None:
+    """Writes the (U,) gloss ids of an example whose features are there already."""
+    _write_array(root / split / "labels" / f"{id}.npy", np.asarray(labels, np.int32))
+
+
+def write_signers(root: pathlib.Path, split: str, signers: Mapping[str, str]) -> None:
+    """Writes `<root>/<split>/signers.csv` from signers by example id."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([("id", "signer"), *sorted(signers.items())])
+    write_bytes(root / split / "signers.csv", table.getvalue().encode())
+
+
+def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
+    # Through memory: numpy's own error about a full disk does not say that it is one.
+    memory = io.BytesIO()
+    np.save(memory, array)
+    write_bytes(path, memory.getvalue())
 
 
 def write_bytes(path: pathlib.Path, content: bytes) -> None:
@@ -121,15 +150,6 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
 
 
 # ------------------------------------------------------------------------------------------ reading
-
-
-@dataclasses.dataclass(frozen=True)
-class Rules:
-    """What the loader asks of an example beyond being readable."""
-
-    vocab_size: int
-    patch_size: int
-    max_seq_length: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +175,7 @@ class Split:
     def features(self, index: int) -> np.ndarray:
         """(T, 42, 7) float32 of one example, y in image widths; never normalised."""
         path = self.root / self.name / "features" / f"{self.ids[index]}.npy"
-        features = _load(path)
+        features = validate.load(path)
         if isinstance(features, str) or len(features) != self.frames[index]:
             raise WSignError(f"{path}: changed or became unreadable during the run; restore it")
         features = features.astype(np.float32, copy=False)
@@ -165,7 +185,7 @@ class Split:
 
 
 def read_split(
-    root: pathlib.Path, name: str, rules: Rules, on_bad: str = "error", aspect: float = 0.0
+    root: pathlib.Path, name: str, rules: validate.Rules, on_bad: str = "error", aspect: float = 0.0
 ) -> Split:
     """Indexes and validates a split, reading every file once.
 
@@ -190,7 +210,7 @@ def read_split(
     good: list[tuple[str, int, np.ndarray]] = []
     ids = sorted(features | labels)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        checked = pool.map(lambda id: _check_example(folder, id, rules), ids)
+        checked = pool.map(lambda id: validate.check_example(folder, id, rules), ids)
         for id, result in zip(ids, checked, strict=True):
             if isinstance(result, str):
                 problems.append(result)
@@ -227,10 +247,10 @@ def read_labels(root: pathlib.Path, split: str, vocab_size: int) -> list[np.ndar
     folder = root / split / "labels"
     result = []
     for path in sorted(path for path in folder.glob("*.npy") if not path.name.startswith(".")):
-        labels = _load(path)
+        labels = validate.load(path)
         if isinstance(labels, str):
             raise WSignError(labels)
-        if problem := _id_problem(labels, vocab_size):
+        if problem := validate.id_problem(labels, vocab_size):
             raise WSignError(f"{path}: {problem}")
         result.append(labels.astype(np.int32))
     if not result:
@@ -291,80 +311,3 @@ def _aspect(root: pathlib.Path) -> float:
     if not isinstance(aspect, int | float) or not 0 < aspect < float("inf"):
         raise WSignError(f'{path}: "aspect" is {aspect!r}; it is width / height of the pictures')
     return float(aspect)
-
-
-def _load(path: pathlib.Path) -> np.ndarray | str:
-    """The array in a .npy, or why it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except FileNotFoundError:
-        return f"{path}: missing"
-    except Exception as error:  # a damaged header can raise almost anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return f"{path}: unreadable ({reason})"
-
-
-def _check_example(folder: pathlib.Path, id: str, rules: Rules) -> tuple[int, np.ndarray] | str:
-    """(frames, labels) of a good example, or what is wrong with which of its files."""
-    path = folder / "features" / f"{id}.npy"
-    label_path = folder / "labels" / f"{id}.npy"
-    features = _load(path)
-    if isinstance(features, str):
-        return features if path.exists() else f"{path}: missing, but {label_path.name} has labels"
-    problem = _feature_problem(features, rules)
-    if problem:
-        return f"{path}: {problem}"
-    labels = _load(label_path)
-    if isinstance(labels, str):
-        return labels
-    problem = _label_problem(labels, len(features), rules)
-    if problem:
-        return f"{label_path}: {problem}"
-    return len(features), labels.astype(np.int32)
-
-
-def _feature_problem(features: np.ndarray, rules: Rules) -> str | None:
-    expected = (joints.NUM_JOINTS, joints.NUM_FEATURES)
-    if features.ndim != 3 or features.shape[1:] != expected:
-        return f"shape {features.shape} is not (T, {expected[0]}, {expected[1]})"
-    if features.dtype != np.float32:
-        return f"dtype {features.dtype} is not float32"
-    if len(features) == 0:
-        return "has no frames"
-    if len(features) > rules.max_seq_length:
-        return (
-            f"{len(features)} frames are over data.max_seq_length={rules.max_seq_length}; "
-            "cut the video at a pause, or raise it"
-        )
-    # A sum is finite if all its terms are, and reads the file once; overflow makes it ask again.
-    if not np.isfinite(features.sum(dtype=np.float64)):
-        finite = np.isfinite(features)
-        if not finite.all():
-            frame = int(np.argwhere(~finite)[0, 0])
-            return f"has NaN or infinity, first in frame {frame}"
-    return None
-
-
-def _id_problem(labels: np.ndarray, vocab_size: int) -> str | None:
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        return f"{labels.dtype}{list(labels.shape)} is not a (U,) array of integers"
-    if len(labels) == 0:
-        return "has no labels"
-    outside = labels[(labels < 1) | (labels >= vocab_size)]
-    if len(outside):
-        return f"gloss id {outside[0]} is not in the vocabulary (1 to {vocab_size - 1})"
-    return None
-
-
-def _label_problem(labels: np.ndarray, frames: int, rules: Rules) -> str | None:
-    problem = _id_problem(labels, rules.vocab_size)
-    if problem:
-        return problem
-    patches, needed = patches_of(frames, rules.patch_size), patches_needed(labels)
-    if patches < needed:
-        return (
-            f"CTC cannot emit {len(labels)} glosses ({needed} patches with a blank between repeats) "
-            f"in {frames} frames ({patches} patches)"
-        )
-    return None

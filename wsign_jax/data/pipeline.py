@@ -14,7 +14,7 @@ import grain
 import numpy as np
 from ml_collections import ConfigDict
 
-from wsign_jax.data import augment, layout, normalize
+from wsign_jax.data import augment, layout, normalize, validate
 from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
 from wsign_jax.keypoints import joints
 
@@ -61,7 +61,7 @@ def plan_training(
         seed: of the run.
         epochs: of all stages together.
     """
-    shortest = patch_size * np.array([layout.patches_needed(labels) for labels in split.labels])
+    shortest = patch_size * np.array([validate.patches_needed(labels) for labels in split.labels])
     frames = np.stack(
         [
             augment.augmented_frames(

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import pathlib
-import shutil
 from collections.abc import Callable
 
 import numpy as np
@@ -109,29 +108,25 @@ def write_dataset(
     Raises:
         WSignError: there is something at `root` already.
     """
-    root = root.resolve()
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise WSignError(f"{root}: already holds something; remove it, or name a new folder")
-    partial = root.with_name(f".{root.name}.synthetic-partial")
-    if partial.exists():
-        shutil.rmtree(partial)
     make = make_noise if random else make_sentence
-    for split in layout.SPLITS:
-        count = getattr(settings, split)
-        for index in range(count):
-            made = make(settings, split, index)
-            segments = None if random else made.segments
-            layout.write_example(partial, split, made.id, made.features, made.labels, segments)
-        if progress:
-            progress(f"{split}: {count} written")
-    layout.write_label_map(partial, label_map(settings))
-    about = {
-        "generator": __name__,
-        "settings": dataclasses.asdict(settings),
-        "random": random,
-        "fps": joints.FPS,
-    }
-    layout.write_json(partial / "dataset.json", about)
-    if root.exists():
-        root.rmdir()  # not every system renames onto an empty folder
-    partial.rename(root)
+    with layout.new_dataset(root, "synthetic") as folder:
+        for split in layout.SPLITS:
+            count = getattr(settings, split)
+            signers = {}
+            for index in range(count):
+                made = make(settings, split, index)
+                segments = None if random else made.segments
+                layout.write_example(folder, split, made.id, made.features, made.labels, segments)
+                signers[made.id] = made.id.rsplit("_", 1)[1]
+            if not random:  # nobody signs noise
+                layout.write_signers(folder, split, signers)
+            if progress:
+                progress(f"{split}: {count} written")
+        layout.write_label_map(folder, label_map(settings))
+        about = {
+            "generator": __name__,
+            "settings": dataclasses.asdict(settings),
+            "random": random,
+            "fps": joints.FPS,
+        }
+        layout.write_json(folder / "dataset.json", about)

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
 from wsign_jax import hosts
-from wsign_jax.data import layout, pipeline, synthetic
+from wsign_jax.data import layout, pipeline, synthetic, validate
 from wsign_jax.data.buckets import BatchPlan, padding_efficiency
 from wsign_jax.data.vocab import Vocabulary, read_vocabulary
 from wsign_jax.errors import WSignError
@@ -83,7 +83,7 @@ def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> p
 
 def read_split(config: ConfigDict, root: pathlib.Path, name: str, vocab_size: int) -> layout.Split:
     """Reads and validates a split under the config's bounds."""
-    rules = layout.Rules(vocab_size, config.model.frontend.patch_size, config.data.max_seq_length)
+    rules = validate.Rules(vocab_size, config.model.frontend.patch_size, config.data.max_seq_length)
     return layout.read_split(root, name, rules, config.data.on_bad, config.data.aspect)
 
 

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from tests import corpora
+from wsign_jax.data.corpora import npz, prepare
+from wsign_jax.errors import WSignError
+
+
+def test_a_file_a_gloss_with_signers_and_sessions(tmp_path):
+    root = corpora.npz_clips(tmp_path)
+    corpora.touch(root / "_rest.npz")
+    corpus = prepare.read("npz", root, fps=20.0, aspect=2.0)
+    assert len(corpus.records) == 36 and corpus.notes == ("left out _rest.npz",)
+    record = corpus.records[3]
+    assert (record.id, record.glosses, record.signer) == ("hello_00003", ("hello",), "S1")
+    assert record.session == "1-1" and record.split == ""
+    keypoints = record.keypoints()
+    with np.load(root / "hello.npz") as arrays:
+        expected = arrays["keypoints"][3] / np.array([1.0, 2.0, 1.0])
+    np.testing.assert_allclose(keypoints.positions, expected)
+    np.testing.assert_array_equal(keypoints.confidence, np.tile([0.0, 1.0], (20, 1)))
+    np.testing.assert_allclose(keypoints.times, np.arange(20) / 20)
+
+
+def test_clips_of_different_lengths_lie_behind_each_other(tmp_path):
+    keypoints = np.random.default_rng(0).random((9, 42, 3))
+    keypoints[4, corpora.LEFT] = np.nan
+    keypoints[5, corpora.RIGHT] = 0.0
+    np.savez(
+        tmp_path / "all.npz",
+        keypoints=keypoints,
+        lengths=np.array([4, 5]),
+        glosses=np.array(["HELLO YOU", "YOU"]),
+        id=np.array(["first", "second"]),
+        split=np.array(["train", "test"]),
+    )
+    first, second = npz.read(tmp_path).records
+    assert (first.id, first.glosses, first.split) == ("first", ("HELLO", "YOU"), "train")
+    assert (second.id, second.glosses, second.split) == ("second", ("YOU",), "test")
+    np.testing.assert_array_equal(second.keypoints().positions, keypoints[4:])
+    expected = [[0, 1], [1, 0], [1, 1], [1, 1], [1, 1]]
+    np.testing.assert_array_equal(second.keypoints().confidence, expected)
+
+
+def test_left_and_right_can_be_swapped(tmp_path):
+    root = corpora.npz_clips(tmp_path)
+    plain = npz.read(root).records[0].keypoints()
+    swapped = npz.read(root, swap_hands=True).records[0].keypoints()
+    np.testing.assert_array_equal(swapped.confidence, plain.confidence[:, ::-1])
+    np.testing.assert_array_equal(
+        swapped.positions[:, corpora.LEFT], plain.positions[:, corpora.RIGHT]
+    )
+
+
+GOOD = np.ones((2, 5, 42, 3))
+BROKEN = {
+    "no array": ({"x": GOOD}, "no array 'keypoints' in it, only x"),
+    "joints": ({"keypoints": GOOD[:, :, :40]}, r"float64\[2, 5, 40, 3\] are not floats \(N, T"),
+    "integers": ({"keypoints": GOOD.astype(int)}, "are not floats"),
+    "no lengths": ({"keypoints": GOOD[0]}, "are not floats"),
+    "lengths": ({"keypoints": GOOD[0], "lengths": np.array([2, 2])}, "nor .sum of lengths, 42, 3"),
+    "present": ({"keypoints": GOOD, "present": np.ones((2, 4, 2))}, r"present \[2, 4, 2\] is not"),
+    "signer": ({"keypoints": GOOD, "signer": np.array(["A"])}, r"signer \[1\] is not \(2,\)"),
+    "split": ({"keypoints": GOOD, "split": np.array(["train", "dev"])}, "split 'dev' of clip 1"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_file_is_named_and_spoils_no_other(tmp_path, case):
+    arrays, message = BROKEN[case]
+    corpora.npz_clips(tmp_path)
+    np.savez(tmp_path / "broken.npz", **arrays)
+    corpus = npz.read(tmp_path)
+    assert len(corpus.records) == 36
+    (problem,) = corpus.problems
+    assert problem.startswith(f"{tmp_path}/broken.npz: ")
+    with pytest.raises(WSignError, match=message):
+        raise WSignError(problem)
+
+
+def test_pickles_and_damage_are_not_loaded(tmp_path):
+    np.savez(tmp_path / "a.npz", keypoints=np.array([{"a": 1}]))
+    (tmp_path / "b.npz").write_bytes(b"PK\x03\x04 and no more")
+    (tmp_path / "c.npz").write_bytes(b"")
+    corpus = npz.read(tmp_path)
+    assert not corpus.records
+    assert ["unreadable" in problem for problem in corpus.problems] == [True] * 3
+
+
+def test_there_must_be_something(tmp_path):
+    with pytest.raises(WSignError, match=r"no \.npz in it"):
+        npz.read(tmp_path)
+    with pytest.raises(WSignError, match="x: no such folder"):
+        npz.read(tmp_path / "x")
+    with pytest.raises(WSignError, match=r"--aspect=nan: give a number over 0"):
+        npz.read(tmp_path, aspect=float("nan"))

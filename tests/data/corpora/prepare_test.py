@@ -1,0 +1,252 @@
+import json
+
+import numpy as np
+import pytest
+
+from tests import corpora
+from wsign_jax.data import layout, validate
+from wsign_jax.data.corpora import prepare
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints
+
+
+def read_back(root, name="train"):
+    vocab_size = len(layout.read_json(root / "label_map.json"))
+    return layout.read_split(root, name, validate.Rules(vocab_size, 4, 1500))
+
+
+def files_in(root):
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def test_videos_become_a_data_set(tmp_path):
+    corpora.phoenix2014(tmp_path)
+    corpus = prepare.read("phoenix2014", tmp_path)
+    extraction, lines = corpora.FakeExtraction(), []
+    out = tmp_path / "processed"
+    prepare.write(corpus, out, prepare.Settings(), extraction, lines.append)
+    assert lines[0].startswith("left out 13April_2011")
+    assert lines[1:] == ["train: 1 examples", "val: 1 examples", "test: 1 examples"]
+    ids = layout.read_json(out / "label_map.json")
+    assert ids["<blank>"] == 0 and sorted(ids.values()) == list(range(8))
+    for split, (published, row) in zip(
+        layout.SPLITS, [("train", 0), ("dev", 0), ("test", 0)], strict=True
+    ):
+        id, signer, glosses = corpora.PHOENIX_ROWS[published][row]
+        read = read_back(out, split)
+        assert read.ids == (id,) and layout.read_signers(read) == {id: signer}
+        assert read.labels[0].tolist() == [ids[gloss] for gloss in glosses.split()]
+    assert {clip.fps for clip in extraction.read} == {25.0}
+    about = layout.read_json(out / "dataset.json")
+    assert about["corpus"] == "phoenix2014" and about["options"] == {"root": str(tmp_path)}
+    assert about["examples"] == {"train": 1, "val": 1, "test": 1} and about["left_out"] == 0
+    assert not [path for path in files_in(out) if path.startswith(".")]
+
+
+def test_parts_and_boxes_of_videos_are_handed_on(tmp_path):
+    corpus = prepare.read("msasl", corpora.msasl(tmp_path / "msasl"))
+    extraction = corpora.FakeExtraction()
+    prepare.write(corpus, tmp_path / "out", prepare.Settings(), extraction)
+    second = extraction.read[1]
+    assert (second.start_s, second.end_s, second.box) == (4.0, 5.5, (0.1, 0.2, 0.9, 0.8))
+    assert second.source.name == "aB-3_x.mp4"
+
+
+def test_what_the_extraction_notes_is_kept(tmp_path):
+    class Noting(corpora.FakeExtraction):
+        def extract_clips(self, clips, output_dir, settings, workers=0):
+            assert settings == "usual" and workers == 3
+            layout.write_json(output_dir.parent / "dataset.json", {"extraction": {"by": "x"}})
+            return super().extract_clips(clips, output_dir, settings, workers)
+
+    corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
+    settings = prepare.Settings(extraction="usual", workers=3)
+    prepare.write(corpus, tmp_path / "out", settings, Noting())
+    assert layout.read_json(tmp_path / "out" / "dataset.json")["extraction"] == {"by": "x"}
+
+
+def test_keypoints_become_features_at_60_hz_in_image_widths(tmp_path):
+    root = corpora.npz_clips(tmp_path / "clips")
+    corpus = prepare.read("npz", root, fps=30.0, aspect=2.0)
+    prepare.write(corpus, tmp_path / "out", prepare.Settings())
+    with np.load(root / "hello.npz") as arrays:
+        clip = arrays["keypoints"][0].astype(np.float64) / [1, 2, 1]
+    (path,) = (tmp_path / "out").glob("*/features/hello_00000.npy")
+    features = np.load(path)
+    assert features.shape == (39, 42, 7) and features.dtype == np.float32
+    right = features[:, joints.RIGHT]
+    np.testing.assert_allclose(right[::2, :, :3], clip[:, joints.RIGHT], atol=1e-6)
+    middle = (clip[3, joints.RIGHT] + clip[4, joints.RIGHT]) / 2
+    np.testing.assert_allclose(right[7, :, :3], middle, atol=1e-6)
+    velocity = (clip[4, joints.RIGHT] - clip[3, joints.RIGHT]) * 30
+    np.testing.assert_allclose(right[7, :, 3:6], velocity, atol=1e-4)
+    assert not features[:, joints.LEFT].any()
+    assert "aspect" not in layout.read_json(tmp_path / "out" / "dataset.json")
+
+
+def test_clips_without_splits_get_them_by_session(tmp_path):
+    corpus = prepare.read("npz", corpora.npz_clips(tmp_path / "clips", count=16))
+    prepare.write(corpus, tmp_path / "out", prepare.Settings())
+    sessions = {record.id: record.session for record in corpus.records}
+    where = [
+        {sessions[path.stem] for path in (tmp_path / "out" / split / "features").iterdir()}
+        for split in layout.SPLITS
+    ]
+    assert all(where) and not where[0] & where[1] and not where[1] & where[2]
+    assert "recorded_together" not in layout.read_json(tmp_path / "out" / "dataset.json")
+
+
+def test_sentences_without_splits_get_them_by_signer(tmp_path):
+    rows = [f"{n}.mp4,HELLO YOU,{n % 5}" for n in range(40)]
+    corpora.write(tmp_path / "v" / "x.csv", "\n".join(["filename,glosses,signer", *rows]))
+    for n in range(40):
+        corpora.touch(tmp_path / "v" / f"{n}.mp4")
+    corpus = prepare.read("folder", tmp_path / "v")
+    prepare.write(corpus, tmp_path / "out", prepare.Settings(), corpora.FakeExtraction())
+    where = [
+        set(layout.read_signers(read_back(tmp_path / "out", s)).values()) for s in layout.SPLITS
+    ]
+    assert sum(map(len, where)) == len(set.union(*where)) == 5 and all(where)
+
+
+def test_bad_annotations_are_all_named_before_anything_is_written(tmp_path):
+    root = corpora.lsa64(tmp_path / "lsa")
+    corpora.touch(root / "a.mp4")
+    corpora.touch(root / "all" / "b" / "001_001_001.mp4")
+    mapping = corpora.write(tmp_path / "map.json", '{"<blank>": 0, "001": 7}')
+    corpus = prepare.read("lsa64", root)
+    settings = prepare.Settings(label_map=mapping)
+    with pytest.raises(WSignError, match=r"lsa64: 5 bad annotations; mend them, or leave") as error:
+        prepare.write(corpus, tmp_path / "out", settings, corpora.FakeExtraction())
+    lines = [line.strip() for line in str(error.value).splitlines()[1:]]
+    assert lines == [
+        f"{root}/a.mp4: its name is not <sign>_<signer>_<repetition>",
+        f"{root}/all/064_001_001.mp4: gloss '064' is not in the vocabulary",
+        f"{root}/all/064_009_001.mp4: gloss '064' is not in the vocabulary",
+        f"{root}/all/064_010_001.mp4: gloss '064' is not in the vocabulary",
+        f"{root}/all/b/001_001_001.mp4: id '001_001_001' is that of {root}/all/001_001_001.mp4 too; "
+        "change one",
+    ]
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
+    lines = []
+    settings = prepare.Settings(label_map=mapping, on_bad="skip")
+    prepare.write(corpus, tmp_path / "out", settings, corpora.FakeExtraction(), lines.append)
+    assert sum(line.startswith("warning: left out ") for line in lines) == 5
+    assert layout.read_json(tmp_path / "out" / "label_map.json") == {
+        "<blank>": 0, **{f"<unused-{id}>": id for id in range(1, 7)}, "001": 7
+    }  # fmt: skip
+    assert read_back(tmp_path / "out").labels[0].tolist() == [7]
+    assert layout.read_json(tmp_path / "out" / "dataset.json")["left_out"] == 5
+
+
+def test_failed_clips_stop_no_other_and_the_next_run_goes_on(tmp_path):
+    corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
+    out = tmp_path / "out"
+    broken = corpora.FakeExtraction(broken=("064_009_001",))
+    with pytest.raises(
+        WSignError, match="1 of 6 clips failed; the others are kept for next"
+    ) as error:
+        prepare.write(corpus, out, prepare.Settings(), broken)
+    assert "064_009_001: " in str(error.value) and "has no frames" in str(error.value)
+    assert not out.exists() and len(broken.read) == 5
+    mended = corpora.FakeExtraction()
+    prepare.write(corpus, out, prepare.Settings(), mended)
+    assert [clip.id for clip in mended.read] == ["064_009_001"]
+    assert [path.name for path in tmp_path.iterdir() if path.name != "lsa"] == ["out"]
+
+
+def test_failed_clips_can_be_left_out(tmp_path):
+    corpus = prepare.read("mp_data", corpora.mp_data(tmp_path))
+    broken = tmp_path / "MP_Data" / "hello" / "0" / "0.npy"
+    np.save(broken, np.zeros(3))
+    for frame in range(8):
+        np.save(broken.parents[1] / "1" / f"{frame}.npy", np.zeros(200))
+    lines = []
+    with pytest.raises(WSignError, match="2 of 12 clips failed"):
+        prepare.write(corpus, tmp_path / "out", prepare.Settings())
+    prepare.write(corpus, tmp_path / "out", prepare.Settings(on_bad="skip"), progress=lines.append)
+    left_out = [line for line in lines if line.startswith("warning: left out ")]
+    assert f"warning: left out {broken}: float64[3] is not a vector" in left_out[0]
+    assert left_out[1].endswith("hello/1: no hand in any of its frames")
+    both = [path for split in layout.SPLITS for path in (tmp_path / "out" / split).glob("*/*.npy")]
+    assert len(both) == 20 and not any(path.stem in ("hello_0", "hello_1") for path in both)
+
+
+def test_an_unfinished_data_set_is_gone_on_with_only_if_it_is_the_same(tmp_path, monkeypatch):
+    def read(**options):
+        return prepare.read("lsa64", tmp_path / "lsa", **options)
+
+    corpora.lsa64(tmp_path / "lsa")
+    out = tmp_path / "out"
+    first = corpora.FakeExtraction()
+    monkeypatch.setattr(layout, "write_label_map", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prepare.write(read(), out, prepare.Settings(), first)
+    monkeypatch.undo()
+    with pytest.raises(
+        WSignError, match=r"\.out\.lsa64-partial: an unfinished data set with other"
+    ):
+        prepare.write(read(val_signers=(1,)), out, prepare.Settings(), first)
+    # A video in another place is another video.
+    (tmp_path / "lsa" / "all" / "001_001_001.mp4").rename(tmp_path / "lsa" / "001_001_001.mp4")
+    (tmp_path / "lsa" / "all" / "064_001_001.mp4").unlink()
+    second = corpora.FakeExtraction()
+    prepare.write(read(), out, prepare.Settings(), second)
+    assert len(first.read) == 6 and [clip.id for clip in second.read] == ["001_001_001"]
+    assert read_back(out).ids == ("001_001_001",)
+
+
+def test_an_existing_data_set_is_left_alone(tmp_path):
+    mine = corpora.write(tmp_path / "out" / "label_map.json", "mine")
+    corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
+    with pytest.raises(WSignError, match=r"out: already holds something"):
+        prepare.write(corpus, tmp_path / "out", prepare.Settings(), corpora.FakeExtraction())
+    assert files_in(tmp_path / "out") == ["label_map.json"] and mine.read_text() == "mine"
+
+
+def test_a_corpus_without_anything_usable_is_an_error(tmp_path):
+    corpora.touch(tmp_path / "lsa" / "x.mp4")
+    corpus = prepare.read("lsa64", tmp_path / "lsa")
+    with pytest.raises(
+        WSignError, match=r"nothing to make a data set of; .*\n  .*/x\.mp4: its name"
+    ):
+        prepare.write(corpus, tmp_path / "out", prepare.Settings(on_bad="skip"))
+
+
+def test_unknown_names_and_settings_are_named(tmp_path):
+    with pytest.raises(
+        WSignError, match="unknown corpus 'how2sign'; the known ones are folder, lsa"
+    ):
+        prepare.read("how2sign", tmp_path)
+    for option in ("aspect", "return"):
+        with pytest.raises(WSignError, match=f"--{option} is no option of lsa64; leave it out"):
+            prepare.read("lsa64", tmp_path, **{option: 1})
+    for change, message in (
+        ({"on_bad": "drop"}, "--on_bad=drop: write error or skip"),
+        ({"seed": -1}, "--seed and --workers must be 0 or more"),
+    ):
+        with pytest.raises(WSignError, match=message):
+            prepare.Settings(**change)
+
+
+def test_ids_that_cannot_be_file_names_are_named(tmp_path):
+    np.savez(
+        tmp_path / "a.npz",
+        keypoints=np.ones((3, 5, 42, 3)),
+        id=np.array(["../x", ".hidden", "fine"]),
+        glosses=np.array(["A", "A", ""]),
+    )
+    corpus = prepare.read("npz", tmp_path)
+    usable, problems = prepare.check(corpus, prepare.label_map(corpus, None))
+    assert [record.id for record in usable] == ["fine"] and usable[0].glosses == ("a",)
+    assert [problem.partition(": clip ")[2] for problem in problems] == [
+        "0: '../x' cannot be a file's name; change it",
+        "1: '.hidden' cannot be a file's name; change it",
+    ]
+
+
+def test_a_given_vocabulary_is_checked(tmp_path):
+    corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
+    bad = corpora.write(tmp_path / "map.json", json.dumps({"<blank>": 1}))
+    with pytest.raises(WSignError, match=r'map\.json: id 0 belongs to "<blank>"'):
+        prepare.label_map(corpus, bad)

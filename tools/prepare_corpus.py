@@ -1,0 +1,105 @@
+"""python tools/prepare_corpus.py CORPUS --root=DIR [--out=data/processed] [--on_bad=skip] [...]
+
+Makes a data set of a corpus as its publishers ship it. CORPUS is one of
+
+    phoenix2014   RWTH-PHOENIX-2014, multisigner     --keep_broken
+    phoenix2014t  RWTH-PHOENIX-2014T
+    msasl         MS-ASL; <video id>.mp4 in --videos=DIR, --classes=100 for MS-ASL100
+    lsa64         LSA64                              --val_signers=9 --test_signers=10
+    folder        videos and a CSV with the header filename,glosses[,signer][,split]
+                                                     --csv=FILE --fps=25 (of folders of pictures)
+    mp_data       MP_Data/<sign>/<sequence>/<frame>.npy
+                                                     --fps=30 --aspect=W/H --swap_hands
+                                                     --session_size=30 --sessions=FILE
+    npz           keypoints from elsewhere           --fps=30 --aspect=W/H --swap_hands
+
+The module of that name in wsign_jax/data/corpora says what is expected where. Videos are read with
+MediaPipe, by --workers=N processes, with the model --model=FILE. Where the corpus has no splits they are
+drawn by --seed, such that no session, or no signer, serves two where possible. The vocabulary is made of
+the sorted glosses, or is that of --label_map=FILE.
+
+Whatever cannot be used is named, a line each, and nothing is written; with --on_bad=skip it is left
+out. A run that ends early goes on when it is started again. Nothing that exists is overwritten.
+"""
+
+import argparse
+import pathlib
+from typing import Any
+
+from wsign_jax.data.corpora import prepare, records
+from wsign_jax.errors import WSignError, exit_on_user_error
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """'9,10' -> (9, 10)."""
+    return tuple(int(number) for number in text.split(","))
+
+
+# Of some corpora only: given to their `read` under the same names, if typed.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "keep_broken": {"action": "store_true"},
+    "videos": {"type": pathlib.Path},
+    "classes": {"type": int},
+    "val_signers": {"type": numbers},
+    "test_signers": {"type": numbers},
+    "csv": {"type": pathlib.Path},
+    "fps": {"type": float},
+    "aspect": {"type": records.parse_aspect},
+    "swap_hands": {"action": "store_true"},
+    "session_size": {"type": int},
+    "sessions": {"type": pathlib.Path},
+}
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        usage=__doc__, add_help=False, allow_abbrev=False, exit_on_error=False
+    )
+    parser.add_argument("corpus", nargs="?", default="")
+    parser.add_argument("--help", action="store_true")
+    parser.add_argument("--root", type=pathlib.Path)
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("data/processed"))
+    parser.add_argument("--on_bad", default="error")
+    parser.add_argument("--label_map", type=pathlib.Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--model", type=pathlib.Path)
+    for name, how in OPTIONS.items():
+        parser.add_argument(f"--{name}", default=None, **how)
+    try:
+        flags, rest = parser.parse_known_args()
+    except argparse.ArgumentError as error:
+        raise WSignError(f"in the command line: {error}") from None
+    if rest:
+        raise WSignError(f"in the command line: {rest[0]!r} is unknown; see --help")
+    return flags
+
+
+def main() -> None:
+    """Reads the corpus and writes the data set."""
+    with exit_on_user_error():
+        flags = parse()
+        if flags.help:
+            print(__doc__)
+            return
+        if not flags.corpus or flags.root is None:
+            raise WSignError("give a corpus and --root=DIR; see --help")
+        options = {name: value for name in OPTIONS if (value := getattr(flags, name)) is not None}
+        corpus = prepare.read(flags.corpus, flags.root, **options)
+        print(f"{corpus.name}: {len(corpus.records)} annotations", flush=True)
+        extraction = extraction_settings = None
+        if any(record.source for record in corpus.records):
+            # Loads MediaPipe, which keypoints that are there already do not need.
+            from wsign_jax.keypoints import extract as extraction  # noqa: PLC0415
+
+            extraction_settings = extraction.Settings(model=flags.model)
+        settings = prepare.Settings(
+            flags.label_map, flags.on_bad, flags.seed, flags.workers, extraction_settings
+        )
+        prepare.write(corpus, flags.out, settings, extraction)
+        print(f"wrote {flags.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,354 @@
+"""Sentences composed out of isolated signs, for whoever has no continuous signing.
+
+A sentence's signs are clips of one signer, each at a pace of its own, and the hands move on smoothly
+from where one ends to where the next begins. Composed, never continuous, signing: real signers blend
+neighbouring signs into each other and shorten what can be guessed.
+
+No clip serves two splits, and no recording session where that is possible; see splits.py. A sentence
+depends on the seed, its split and its number alone.
+"""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from wsign_jax.data import layout, splits, validate, vocab
+from wsign_jax.data.corpora import prepare
+from wsign_jax.data.corpora.records import Corpus, Keypoints, Record, sample
+from wsign_jax.data.grammar import Sentences
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints
+
+_ATTEMPTS = 1000  # to draw a sentence that one signer of a split can sign
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to compose; the same settings and clips always make the same files."""
+
+    train: int = 800  # sentences per split
+    val: int = 100
+    test: int = 100
+    seed: int = 0
+    pace: tuple[float, float] = (0.8, 1.25)  # times a clip's own duration, drawn for every sign
+    seconds: tuple[float, float] | None = None  # a sign's duration, instead of its own
+    transition: tuple[float, float] = (0.1, 0.3)  # seconds between two signs
+
+    def __post_init__(self) -> None:
+        for name in (*layout.SPLITS, "seed"):
+            if getattr(self, name) < 0:
+                raise WSignError(f"--{name}={getattr(self, name)}: give 0 or more")
+        for name in ("pace", "seconds", "transition"):
+            low, high = getattr(self, name) or (1.0, 1.0)
+            if not 0 < low <= high < math.inf:
+                raise WSignError(f"--{name}={low}:{high}: give two numbers over 0, the lower first")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sentence:
+    """One composed example."""
+
+    id: str
+    signer: str  # '' where unknown
+    glosses: tuple[str, ...]
+    clips: tuple[str, ...]  # ids of the clips that it is made of
+    features: np.ndarray  # (T, 42, 7) float32
+    segments: np.ndarray  # (U, 2) float64 start and end of every sign in seconds
+
+
+# ------------------------------------------------------------------------------------------- clips
+
+
+def read_clips(
+    source: pathlib.Path, label_map: pathlib.Path | None = None, **options: Any
+) -> tuple[Corpus, dict[str, int]]:
+    """Reads clips of single signs.
+
+    Args:
+        source: a data set in the project's layout, whose examples with other than one label are left
+            out; a folder of .npz files; or `MP_Data` (see corpora/npz.py and corpora/mp_data.py).
+        label_map: a vocabulary to keep to; without it, the sorted glosses from 1.
+        options: of the last two kinds of source.
+
+    Returns:
+        The clips, and ids by gloss.
+
+    Raises:
+        WSignError: there are no clips, or some cannot be used, as their gloss is not in the
+            vocabulary; all are named.
+    """
+    if not source.is_dir():
+        raise WSignError(f"{source}: no such folder; name the clips' with --source=DIR")
+    if (source / "label_map.json").exists():
+        if options:
+            raise WSignError(f"--{min(options)} is no option of a data set; leave it out")
+        corpus = _read_dataset(source)
+    else:
+        kind = "npz" if any(source.glob("*.npz")) else "mp_data"
+        corpus = prepare.read(kind, source, **options)
+    ids = prepare.label_map(corpus, label_map)
+    _, problems = prepare.check(corpus, ids)
+    problems += [
+        f"{clip.where}: {len(clip.glosses)} glosses; a clip has one sign"
+        for clip in corpus.records
+        if len(clip.glosses) > 1
+    ]
+    if problems:
+        raise WSignError(f"{source}: {len(problems)} bad clips\n  " + "\n  ".join(problems))
+    return corpus, ids
+
+
+def _read_dataset(root: pathlib.Path) -> Corpus:
+    vocabulary = vocab.read_vocabulary(root)
+    rules = validate.Rules(len(vocabulary), patch_size=1, max_seq_length=10**6)
+    records = []
+    others = 0
+    for name in layout.SPLITS:
+        if not (root / name).is_dir():
+            continue
+        split = layout.read_split(root, name, rules)
+        signers = layout.read_signers(split)
+        for index, (id, labels) in enumerate(zip(split.ids, split.labels, strict=True)):
+            if len(labels) != 1:
+                others += 1
+                continue
+            records.append(
+                Record(
+                    name,
+                    id,
+                    tuple(vocabulary.glosses(labels.tolist())),
+                    str(root / name / "features" / f"{id}.npy"),
+                    signer=signers.get(id, ""),
+                    keypoints=_Example(split, index),
+                )
+            )
+    if not records:
+        raise WSignError(f"{root}: no example of a single sign in it; name a folder of such")
+    notes = (f"left out {others} examples with more than one sign",) if others else ()
+    return Corpus("dataset", tuple(records), notes=notes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Example:
+    """The keypoints of an example on disk."""
+
+    split: layout.Split
+    index: int
+
+    def __call__(self) -> Keypoints:
+        features = self.split.features(self.index)
+        confidence = features[:, joints.WRISTS, joints.CONFIDENCE]
+        times = np.arange(len(features)) / joints.FPS
+        return Keypoints(features[..., joints.POSITION].astype(np.float64), confidence, times)
+
+
+def with_splits(
+    clips: Sequence[Record], split_by: str, seed: int
+) -> tuple[list[Record], dict[str, list[str]]]:
+    """Gives every clip a split.
+
+    Args:
+        clips: of single signs.
+        split_by: 'given' keeps the clips' own; 'session' and 'signer' share out whole sessions (a
+            clip without one: its signer) or signers; '' is 'given' where every clip has a split and
+            all three have clips, else 'session'.
+        seed: of the search.
+
+    Returns:
+        The clips; and the glosses recorded in too few groups, by the splits that share groups.
+
+    Raises:
+        WSignError: clips are to keep splits that they do not have.
+    """
+    given = {clip.split for clip in clips}
+    if split_by == "":
+        split_by = "given" if given == set(layout.SPLITS) else "session"
+    if split_by == "given":
+        if "" in given:
+            raise WSignError("--split_by=given: clips have no splits; write session or signer")
+        return list(clips), {}
+    if split_by not in ("session", "signer"):
+        raise WSignError(f"--split_by={split_by}: write given, session or signer")
+    groups = [
+        prepare.group_of(clip if split_by == "session" else dataclasses.replace(clip, session=""))
+        for clip in clips
+    ]
+    drawn, shared = splits.split_signs([clip.glosses[0] for clip in clips], groups, seed)
+    new = [dataclasses.replace(clip, split=split) for clip, split in zip(clips, drawn, strict=True)]
+    return new, {kind: glosses for kind, glosses in shared.items() if glosses}
+
+
+# --------------------------------------------------------------------------------------- composing
+
+
+class Composer:
+    """Makes any sentence of a data set, in any order."""
+
+    def __init__(self, clips: Sequence[Record], sentences: Sentences, settings: Settings):
+        """Sorts clips.
+
+        Args:
+            clips: of single signs, with splits.
+            sentences: draws what to sign.
+            settings: see there.
+
+        Raises:
+            WSignError: a split that is wanted has no clips.
+        """
+        self._sentences = sentences
+        self._settings = settings
+        self._clips: dict[str, dict[str, dict[str, list[Record]]]] = {}
+        for clip in clips:
+            of_signer = self._clips.setdefault(clip.split, {}).setdefault(clip.signer, {})
+            of_signer.setdefault(clip.glosses[0], []).append(clip)
+        for split in layout.SPLITS:
+            if getattr(settings, split) and split not in self._clips:
+                raise WSignError(f"no clips for {split}; write --{split}=0, or --split_by=session")
+
+    def compose(self, split: str, index: int) -> Sentence:
+        """Sentence `index` of a split.
+
+        Raises:
+            WSignError: no signer of the split can sign what is drawn, or a clip cannot be read.
+        """
+        rng = np.random.default_rng([self._settings.seed, layout.SPLITS.index(split), index])
+        signer, glosses = self._draw(rng, split)
+        chosen = [self._choose(rng, self._clips[split][signer][gloss]) for gloss in glosses]
+        signs = [self._act(rng, keypoints) for _, keypoints in chosen]
+        low, high = np.array(self._settings.transition) * joints.FPS
+        pauses = np.round(rng.uniform(low, high, len(signs) - 1)).astype(int).tolist()
+        positions, confidence, spans = join(signs, pauses)
+        return Sentence(
+            f"{split}_{index:05d}",
+            signer,
+            tuple(glosses),
+            tuple(clip.id for clip, _ in chosen),
+            joints.features_from_positions(positions, confidence),
+            spans / joints.FPS,
+        )
+
+    def _draw(self, rng: np.random.Generator, split: str) -> tuple[str, list[str]]:
+        """A signer, and glosses that there are clips of."""
+        signers = sorted(self._clips[split])
+        for _ in range(_ATTEMPTS):
+            signer = signers[rng.integers(len(signers))]
+            glosses = self._sentences.draw(rng, sorted(self._clips[split][signer]))
+            if glosses:
+                return signer, glosses
+        raise WSignError(
+            f"no signer of {split} has clips of all glosses of any of {_ATTEMPTS} sentences; record "
+            "more, or write sentences with fewer different glosses"
+        )
+
+    def _choose(
+        self, rng: np.random.Generator, clips: Sequence[Record]
+    ) -> tuple[Record, Keypoints]:
+        """A clip with a hand in it, cut where the first hand comes and the last one goes."""
+        for number in rng.permutation(len(clips)):
+            read = clips[number].keypoints
+            assert read is not None
+            keypoints = read()
+            seen = np.flatnonzero((keypoints.confidence > 0).any(axis=1))
+            if len(seen) > 1:
+                rows = slice(seen[0], seen[-1] + 1)
+                return clips[number], Keypoints(*(array[rows] for array in keypoints))
+        raise WSignError(f"{clips[0].where}: neither this nor any like it shows a hand; remove it")
+
+    def _act(self, rng: np.random.Generator, keypoints: Keypoints) -> tuple[np.ndarray, np.ndarray]:
+        """A clip at a pace of its own: (n, 42, 3) and (n, 2)."""
+        duration = keypoints.times[-1] - keypoints.times[0]
+        if self._settings.seconds is None:
+            stretch = rng.uniform(*self._settings.pace)
+        else:
+            # n frames last from the first to the last of them.
+            frames = round(rng.uniform(*self._settings.seconds) * joints.FPS)
+            stretch = max(frames - 1, 1) / joints.FPS / duration
+        times = (keypoints.times - keypoints.times[0]) * stretch
+        return sample(keypoints._replace(times=times))
+
+
+def join(
+    signs: Sequence[tuple[np.ndarray, np.ndarray]], pauses: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Puts signs behind each other, with the hands moving on in between.
+
+    Joints move from the last pose of a sign to the first of the next along a straight line with the
+    least jerk, 10 s^3 - 15 s^4 + 6 s^5 (Flash and Hogan, The coordination of arm movements, 1985). A
+    hand that is not seen in both is absent in between.
+
+    Args:
+        signs: positions (n, 42, 3) and confidence (n, 2) of each.
+        pauses: frames between each and the next.
+
+    Returns:
+        (T, 42, 3) positions, (T, 2) confidence, and (signs, 2) first and end frame of every sign.
+    """
+    parts = [signs[0]]
+    spans = [(0, len(signs[0][0]))]
+    for (positions, confidence), pause in zip(signs[1:], pauses, strict=True):
+        share = np.arange(1, pause + 1) / (pause + 1)
+        share = share**3 * (10 - 15 * share + 6 * share**2)
+        last, last_confidence = parts[-1][0][-1], parts[-1][1][-1]
+        moved = last + (positions[0] - last) * share[:, None, None]
+        both = np.minimum(last_confidence, confidence[0])
+        start = spans[-1][1] + pause
+        parts += [(moved, np.repeat(both[None], pause, axis=0)), (positions, confidence)]
+        spans.append((start, start + len(positions)))
+    return (
+        np.concatenate([positions for positions, _ in parts]),
+        np.concatenate([confidence for _, confidence in parts]),
+        np.array(spans, np.float64),
+    )
+
+
+def write_dataset(
+    out: pathlib.Path,
+    composer: Composer,
+    ids: Mapping[str, int],
+    settings: Settings,
+    about: Mapping[str, Any],
+    progress: Callable[[str], None] = print,
+) -> None:
+    """Writes a whole data set, with segments; a run that is killed leaves no half one at `out`.
+
+    Args:
+        out: a new or an empty folder.
+        composer: makes the sentences.
+        ids: of all glosses.
+        settings: how many of each split.
+        about: what `dataset.json` is to say of clips and sentences.
+        progress: told in a line about every split that is done.
+
+    Raises:
+        WSignError: there is something at `out` already, or a sentence cannot be made.
+    """
+    with layout.new_dataset(out, "composed") as root:
+        for split in layout.SPLITS:
+            count = getattr(settings, split)
+            signers: dict[str, str] = {}
+            glosses = frames = 0
+            for index in range(count):
+                made = composer.compose(split, index)
+                labels = np.array([ids[gloss] for gloss in made.glosses])
+                layout.write_example(root, split, made.id, made.features, labels, made.segments)
+                if made.signer:
+                    signers[made.id] = made.signer
+                glosses += len(labels)
+                frames += len(made.features)
+            if signers:
+                layout.write_signers(root, split, signers)
+            if count:
+                progress(
+                    f"{split}: {count} sentences of {glosses / count:.1f} glosses and "
+                    f"{frames / count / joints.FPS:.1f} s on average"
+                )
+        layout.write_label_map(root, ids)
+        layout.write_json(
+            root / "dataset.json",
+            {"generator": __name__, **about}
+            | {"settings": dataclasses.asdict(settings), "fps": joints.FPS},
+        )

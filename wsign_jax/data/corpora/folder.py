@@ -1,0 +1,72 @@
+"""A folder of one's own: videos, and a CSV with the header `filename,glosses[,signer][,split]`."""
+
+import pathlib
+
+from wsign_jax.data import layout, tables
+from wsign_jax.data.corpora import records
+from wsign_jax.data.corpora.records import Corpus, Record
+from wsign_jax.data.tables import Row
+from wsign_jax.errors import WSignError
+
+_SPLITS = {name: name for name in layout.SPLITS} | {"dev": "val", "": ""}
+
+
+def read(root: pathlib.Path, csv: pathlib.Path | None = None, fps: float = 25.0) -> Corpus:
+    """Reads the CSV; glosses are separated by spaces, file names are relative to `root`.
+
+    A file name may also be that of a folder of pictures. An example's id is the file's name without
+    folders and ending. Rows without a split get one by signer, or by themselves.
+
+    Args:
+        root: the folder of the videos.
+        csv: the CSV; without it, the only one in `root`.
+        fps: of the pictures, where a file name is that of a folder.
+
+    Raises:
+        WSignError: there is no CSV, or its header lacks a column.
+    """
+    records.check_positive("fps", fps)
+    rows, problems = tables.read_table(csv or _find_csv(root), ("filename", "glosses"))
+    found: list[Record] = []
+    for row in rows:
+        read_row = _record(row, root, fps)
+        if isinstance(read_row, str):
+            problems.append(read_row)
+        else:
+            found.append(read_row)
+    glosses = tuple(gloss for record in found for gloss in record.glosses)
+    present, missing = records.check_sources(found)
+    return Corpus("folder", tuple(present), (*problems, *missing), glosses=glosses)
+
+
+def _find_csv(root: pathlib.Path) -> pathlib.Path:
+    if not root.is_dir():
+        raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
+    tables_here = sorted(root.glob("*.csv"))
+    if len(tables_here) != 1:
+        what = "no .csv" if not tables_here else f"{len(tables_here)} .csv files"
+        raise WSignError(f"{root}: {what} in it; name the annotations with --csv=FILE")
+    return tables_here[0]
+
+
+def _record(row: Row, root: pathlib.Path, fps: float) -> Record | str:
+    where, fields = row
+    filename, glosses = fields["filename"], tuple(fields["glosses"].split())
+    split = fields.get("split", "").lower()
+    if not filename:
+        return f"{where}: no filename"
+    if not glosses:
+        return f"{where}: no glosses for {filename}"
+    if split not in _SPLITS:
+        return f"{where}: split {split!r}; write train, val or test"
+    source = root / filename
+    pictures = source.is_dir()
+    return Record(
+        _SPLITS[split],
+        source.name if pictures else source.stem,
+        glosses,
+        where,
+        signer=fields.get("signer", ""),
+        source=source,
+        fps=fps if pictures else None,
+    )

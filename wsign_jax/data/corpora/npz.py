@@ -1,0 +1,140 @@
+"""Keypoints from elsewhere: a .npz of clips for every gloss, or of sentences.
+
+<gloss>.npz   keypoints  (N, T, 42, 3), or all clips behind each other (sum of T, 42, 3) with `lengths`
+              lengths    (N,) frames of every clip, where they differ
+              present    (N, T, 2) or (sum of T, 2), left and right hand; without it a hand that is all
+                         zeros or NaN is absent
+              glosses    (N,) glosses separated by spaces; without it the file's name is the gloss
+              signer     (N,); session (N,); id (N,); split (N,)
+All but `keypoints` is optional. Files whose names begin with '_' are left out.
+"""
+
+import functools
+import pathlib
+
+import numpy as np
+
+from wsign_jax.data import layout
+from wsign_jax.data.corpora import records
+from wsign_jax.data.corpora.records import Corpus, Keypoints, Record
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints
+
+_TEXTS = ("glosses", "signer", "session", "id", "split")
+
+
+def read(
+    root: pathlib.Path, fps: float = 30.0, aspect: float = 1.0, swap_hands: bool = False
+) -> Corpus:
+    """Reads all files; they stay in memory while their records do.
+
+    Args:
+        root: the folder of the .npz files.
+        fps: of the keypoints.
+        aspect: width / height of the pictures, where y is in image heights; 1 leaves it.
+        swap_hands: exchanges left and right, for data from the legacy MediaPipe API.
+
+    Raises:
+        WSignError: there is no such file, or an option is not what it can be.
+    """
+    records.check_positive("fps", fps)
+    records.check_positive("aspect", aspect)
+    if not root.is_dir():
+        raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
+    paths = sorted(root.glob("*.npz"))
+    if not paths:
+        raise WSignError(f"{root}: no .npz in it; name the folder of the files with --root=DIR")
+    found: list[Record] = []
+    problems: list[str] = []
+    left_out = [path.name for path in paths if path.name.startswith("_")]
+    for path in paths:
+        if path.name in left_out:
+            continue
+        try:
+            found += _read_file(path, fps, aspect, swap_hands)
+        except WSignError as error:
+            problems.append(str(error))
+    notes = (f"left out {', '.join(left_out)}",) if left_out else ()
+    return Corpus("npz", tuple(found), tuple(problems), notes)
+
+
+def _read_file(path: pathlib.Path, fps: float, aspect: float, swap_hands: bool) -> list[Record]:
+    arrays = _load(path)
+    positions, present, lengths = _clips(path, arrays)
+    texts = {name: _texts(path, arrays, name, len(lengths)) for name in _TEXTS}
+    ends = np.cumsum(lengths)
+    clips = []
+    for number, (length, end) in enumerate(zip(lengths, ends, strict=True)):
+        rows = slice(end - length, end)
+        load = functools.partial(
+            _keypoints, positions[rows], present[rows], fps, aspect, swap_hands
+        )
+        glosses, signer, session, id, split = (texts[name][number] for name in _TEXTS)
+        if split not in ("", *layout.SPLITS):
+            raise WSignError(f"{path}: split {split!r} of clip {number}; write train, val or test")
+        clips.append(
+            Record(
+                split,
+                id or f"{path.stem}_{number:05d}",
+                tuple((glosses or "-".join(path.stem.split())).split()),
+                f"{path}: clip {number}",
+                signer,
+                session,
+                keypoints=load,
+            )
+        )
+    return clips
+
+
+def _keypoints(
+    positions: np.ndarray, present: np.ndarray, fps: float, aspect: float, swap_hands: bool
+) -> Keypoints:
+    times = np.arange(len(positions)) / fps
+    return records.to_keypoints(positions.astype(np.float64), present, times, aspect, swap_hands)
+
+
+def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except Exception as error:  # damage can raise almost anything
+        raise WSignError(f"{path}: unreadable ({str(error).partition(chr(10))[0]})") from None
+    if "keypoints" not in arrays:
+        raise WSignError(f"{path}: no array 'keypoints' in it, only {', '.join(arrays) or 'none'}")
+    return arrays
+
+
+def _clips(
+    path: pathlib.Path, arrays: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Positions (sum of T, 42, 3) of all clips behind each other, present (sum of T, 2), and their T."""
+    keypoints = arrays["keypoints"]
+    if keypoints.ndim == 4:
+        lengths = [keypoints.shape[1]] * len(keypoints)
+        keypoints = keypoints.reshape(-1, *keypoints.shape[2:])
+    elif "lengths" in arrays and arrays["lengths"].dtype.kind in "iu":
+        lengths = arrays["lengths"].ravel().tolist()
+    else:
+        lengths = []
+    good = keypoints.shape[1:] == (joints.NUM_JOINTS, 3) and keypoints.dtype.kind == "f"
+    if not good or sum(lengths) != len(keypoints) or min(lengths, default=0) < 1:
+        raise WSignError(
+            f"{path}: keypoints {arrays['keypoints'].dtype}{list(arrays['keypoints'].shape)} are not "
+            "floats (N, T, 42, 3), nor (sum of lengths, 42, 3)"
+        )
+    if "present" not in arrays:
+        return keypoints, records.seen_where_not_zero(keypoints), lengths
+    present = arrays["present"].reshape(-1, 2)
+    if len(present) != len(keypoints):
+        raise WSignError(f"{path}: present {list(arrays['present'].shape)} is not (N, T, 2)")
+    finite = np.isfinite(keypoints.reshape(len(keypoints), 2, -1)).all(-1)
+    return keypoints, (present > 0) & finite, lengths
+
+
+def _texts(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, count: int) -> list[str]:
+    if name not in arrays:
+        return [""] * count
+    array = arrays[name]
+    if array.shape != (count,):
+        raise WSignError(f"{path}: {name} {list(array.shape)} is not ({count},), one a clip")
+    return [str(value) for value in array]

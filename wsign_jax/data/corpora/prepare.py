@@ -1,0 +1,311 @@
+"""A corpus as read -> a data set on disk."""
+
+import dataclasses
+import inspect
+import json
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from wsign_jax.data import layout, splits
+from wsign_jax.data.corpora import folder, lsa64, mp_data, msasl, npz, phoenix2014, phoenix2014t
+from wsign_jax.data.corpora.records import Corpus, Record, sample
+from wsign_jax.data.vocab import BLANK, BLANK_ID, Vocabulary
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints
+
+READERS: Mapping[str, Callable[..., Corpus]] = {
+    "folder": folder.read,
+    "lsa64": lsa64.read,
+    "mp_data": mp_data.read,
+    "msasl": msasl.read,
+    "npz": npz.read,
+    "phoenix2014": phoenix2014.read,
+    "phoenix2014t": phoenix2014t.read,
+}
+
+
+_MADE_OF = ".clips.json"  # of an unfinished data set: what each example is made of
+
+
+class Extraction(Protocol):
+    """What reads videos: `wsign_jax.keypoints.extract`, which loads MediaPipe, or a stand-in."""
+
+    Clip: Callable[..., Any]
+    extract_clips: Callable[..., list[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a data set is made of a corpus."""
+
+    label_map: pathlib.Path | None = None  # a vocabulary to keep to; else the sorted glosses from 1
+    on_bad: str = "error"  # or 'skip': leave out what cannot be used
+    seed: int = 0  # of splits, where the corpus has none
+    workers: int = 0  # processes that read videos; 0: one a core
+    extraction: Any = None  # settings of the extraction
+
+    def __post_init__(self) -> None:
+        if self.on_bad not in ("error", "skip"):
+            raise WSignError(f"--on_bad={self.on_bad}: write error or skip")
+        if self.seed < 0 or self.workers < 0:
+            raise WSignError("--seed and --workers must be 0 or more")
+
+
+def read(name: str, root: pathlib.Path, **options: Any) -> Corpus:
+    """Reads a corpus by its name.
+
+    Args:
+        name: one of `READERS`.
+        root: the folder of the corpus.
+        options: of that corpus's `read`.
+
+    Raises:
+        WSignError: there is no such corpus, it has no such option, or it cannot be read.
+    """
+    if name not in READERS:
+        raise WSignError(f"unknown corpus {name!r}; the known ones are {', '.join(READERS)}")
+    accepted = inspect.signature(READERS[name]).parameters
+    for option in options:
+        if option not in accepted:
+            raise WSignError(f"--{option} is no option of {name}; leave it out")
+    corpus = READERS[name](root, **options)
+    return dataclasses.replace(corpus, options={"root": root, **options})
+
+
+def label_map(corpus: Corpus, file: pathlib.Path | None) -> dict[str, int]:
+    """Ids by gloss: those of `file`, or the corpus's sorted glosses from 1; the blank is 0."""
+    if file is not None:
+        mapping = layout.read_json(file)
+        return dict(Vocabulary.from_mapping(mapping, str(file)).ids)
+    used = {gloss for record in corpus.records for gloss in record.glosses}
+    names = sorted(used.union(corpus.glosses) - {BLANK})
+    return {BLANK: BLANK_ID} | {name: id for id, name in enumerate(names, start=1)}
+
+
+def write(
+    corpus: Corpus,
+    out: pathlib.Path,
+    settings: Settings,
+    extraction: Extraction | None = None,
+    progress: Callable[[str], None] = print,
+) -> None:
+    """Writes a data set: features, labels, signers, label_map.json and dataset.json.
+
+    All of it is made in a hidden folder beside `out` and moved there when it is whole. A run that ends
+    early, or leaves clips that failed, goes on when it is started again.
+
+    Args:
+        corpus: as read.
+        out: a new or an empty folder.
+        settings: see there.
+        extraction: reads videos and pictures; not needed for a corpus of keypoints.
+        progress: told in a line what was done, and what was left out.
+
+    Raises:
+        WSignError: there is something at `out`; annotations or clips cannot be used and `on_bad` is
+            'error' (all are named); nothing is left; an unfinished data set has other settings.
+    """
+    ids = label_map(corpus, settings.label_map)
+    usable, problems = check(corpus, ids)
+    if problems and settings.on_bad == "error":
+        raise WSignError(_listing(f"{corpus.name}: {len(problems)} bad annotations", problems))
+    if not usable:
+        raise WSignError(_listing(f"{corpus.name}: nothing to make a data set of", problems))
+    for line in (*corpus.notes, *(f"warning: left out {problem}" for problem in problems)):
+        progress(line)
+    usable, shared = _with_splits(usable, settings.seed)
+    about = _about(corpus, settings, shared)
+    with layout.new_dataset(out, corpus.name, resume=True) as root:
+        _claim(root, about, usable)
+        failed: list[str] = []
+        counts = {}
+        for split in layout.SPLITS:
+            records = [record for record in usable if record.split == split]
+            done, bad = _write_split(root, split, records, ids, settings, extraction)
+            counts[split] = len(done)
+            failed += bad
+            progress(f"{split}: {len(done)} examples")
+        if failed and settings.on_bad == "error":
+            raise WSignError(
+                _listing(
+                    f"{len(failed)} of {len(usable)} clips failed; the others are kept for next time",
+                    failed,
+                )
+            )
+        for problem in failed:
+            progress(f"warning: left out {problem}")
+        if not any(counts.values()):
+            raise WSignError(f"{corpus.name}: nothing is left to make a data set of")
+        layout.write_label_map(root, ids)
+        about |= _extracted(root) | {"examples": counts, "left_out": len(problems) + len(failed)}
+        layout.write_json(root / "dataset.json", about)
+        (root / _MADE_OF).unlink()
+
+
+def check(corpus: Corpus, ids: Mapping[str, int]) -> tuple[list[Record], list[str]]:
+    """Records that can be used, by split and id, and a line for everything else.
+
+    Args:
+        corpus: as read.
+        ids: the vocabulary's.
+    """
+    problems = list(corpus.problems)
+    usable: list[Record] = []
+    taken: dict[tuple[str, str], str] = {}
+    drawn = not all(record.split for record in corpus.records)  # then any two may meet in one split
+    for record in corpus.records:
+        outside = [g for g in record.glosses if ids.get(g, BLANK_ID) == BLANK_ID]
+        place = ("" if drawn else record.split, record.id)
+        first = taken.setdefault(place, record.where)
+        if not record.glosses:
+            problems.append(f"{record.where}: no glosses")
+        elif outside:
+            problems.append(f"{record.where}: gloss {outside[0]!r} is not in the vocabulary")
+        elif not record.id or record.id[0] == "." or "/" in record.id or "\\" in record.id:
+            problems.append(f"{record.where}: {record.id!r} cannot be a file's name; change it")
+        elif first != record.where:
+            problems.append(f"{record.where}: id {record.id!r} is that of {first} too; change one")
+        else:
+            usable.append(record)
+    usable.sort(key=lambda record: (layout.SPLITS.index(record.split or "train"), record.id))
+    return usable, problems
+
+
+def group_of(record: Record) -> str:
+    """What must not serve two splits: the session, or the signer, or else the record alone."""
+    return record.session or record.signer or record.id
+
+
+def _with_splits(records: list[Record], seed: int) -> tuple[list[Record], dict[str, list[str]]]:
+    """Gives records without a split one, by session or signer; see `splits`."""
+    without = [record for record in records if not record.split]
+    groups = [group_of(record) for record in without]
+    shared: dict[str, list[str]] = {}
+    if all(len(record.glosses) == 1 for record in without):
+        drawn, shared = splits.split_signs([r.glosses[0] for r in without], groups, seed)
+    else:
+        of_group = splits.split_groups([r.glosses for r in without], groups, seed)
+        drawn = [of_group[group] for group in groups]
+    given = [record for record in records if record.split]
+    return given + [
+        dataclasses.replace(record, split=split)
+        for record, split in zip(without, drawn, strict=True)
+    ], {kind: glosses for kind, glosses in shared.items() if glosses}
+
+
+def _about(corpus: Corpus, settings: Settings, shared: Mapping[str, list[str]]) -> dict[str, Any]:
+    """`dataset.json` but for the counts, which is what the same command writes again."""
+    about: dict[str, Any] = {
+        "corpus": corpus.name,
+        "options": corpus.options,
+        "seed": settings.seed,
+        "fps": joints.FPS,
+    }
+    if shared:
+        about["recorded_together"] = shared  # glosses whose sessions serve several splits
+    return json.loads(json.dumps(about, default=str))
+
+
+def _extracted(root: pathlib.Path) -> dict[str, Any]:
+    """What the extraction notes beside each split's features, where there were videos."""
+    for split in layout.SPLITS:
+        path = root / split / "dataset.json"
+        if path.exists():
+            return {"extraction": layout.read_json(path).get("extraction")}
+    return {}
+
+
+def _claim(root: pathlib.Path, about: dict[str, Any], records: Sequence[Record]) -> None:
+    """Makes an unfinished data set this one's, and removes what was made of other clips."""
+    path, made_of = root / "dataset.json", root / _MADE_OF
+    if path.exists() and layout.read_json(path) != about:
+        raise WSignError(
+            f"{root}: an unfinished data set with other settings; remove it to start afresh"
+        )
+    layout.write_json(path, about)
+    before = layout.read_json(made_of) if made_of.exists() else {}
+    now = {
+        f"{record.split}/{record.id}": [str(record.source), record.start_s, record.end_s]
+        for record in records
+    }
+    for split in layout.SPLITS:
+        shutil.rmtree(root / split / "labels", ignore_errors=True)
+        for features in (root / split / "features").glob("*.npy"):
+            clip = f"{split}/{features.stem}"
+            if clip not in now or before.get(clip) != now[clip]:
+                features.unlink()
+    layout.write_json(made_of, now)
+
+
+def _write_split(
+    root: pathlib.Path,
+    split: str,
+    records: Sequence[Record],
+    ids: Mapping[str, int],
+    settings: Settings,
+    extraction: Extraction | None,
+) -> tuple[list[Record], list[str]]:
+    """Writes a split: its records that are done, and what is wrong with each of the others."""
+    videos = [record for record in records if record.source is not None]
+    problems = _extract(root / split / "features", videos, settings, extraction)
+    done = []
+    for record in records:
+        labels = np.array([ids[gloss] for gloss in record.glosses])
+        if record.keypoints is not None:
+            try:
+                positions, confidence = sample(record.keypoints())
+            except WSignError as error:
+                problems[record.id] = str(error)
+                continue
+            if not confidence.any():
+                problems[record.id] = f"{record.where}: no hand in any of its frames"
+                continue
+            features = joints.features_from_positions(positions, confidence)
+            layout.write_example(root, split, record.id, features, labels)
+        elif record.id not in problems:
+            layout.write_labels(root, split, record.id, labels)
+        if record.id not in problems:
+            done.append(record)
+    signers = {record.id: record.signer for record in done if record.signer}
+    if signers:
+        layout.write_signers(root, split, signers)
+    return done, list(problems.values())
+
+
+def _extract(
+    folder: pathlib.Path,
+    records: Sequence[Record],
+    settings: Settings,
+    extraction: Extraction | None,
+) -> dict[str, str]:
+    """Extracts videos' features into a folder; problems by id."""
+    if not records:
+        return {}
+    if extraction is None:
+        raise ValueError("a corpus of videos needs an extraction")
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = [
+        extraction.Clip(
+            id=record.id,
+            source=record.source,
+            fps=record.fps,
+            start_s=record.start_s,
+            end_s=record.end_s,
+            box=record.box,
+        )
+        for record in records
+    ]
+    reports = extraction.extract_clips(clips, folder, settings.extraction, settings.workers)
+    return {report.id: f"{report.id}: {report.problem}" for report in reports if report.problem}
+
+
+def _listing(headline: str, problems: Sequence[str]) -> str:
+    if not problems:
+        return headline
+    return f"{headline}; mend them, or leave them out with --on_bad=skip\n  " + "\n  ".join(
+        problems
+    )

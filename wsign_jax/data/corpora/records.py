@@ -1,0 +1,195 @@
+"""What every corpus is read into: records of who signs what, and where it can be seen."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from wsign_jax.data import tables
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints
+from wsign_jax.keypoints.resample import resample
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+
+
+class Keypoints(NamedTuple):
+    """Keypoints as they were recorded, at their own times."""
+
+    positions: np.ndarray  # (t, 42, 3), image widths; anything where the hand is absent
+    confidence: np.ndarray  # (t, 2), left and right hand, 0 where the hand was not seen
+    times: np.ndarray  # (t,) seconds, increasing
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One annotated piece of signing: a video, a part of one, a folder of pictures, or keypoints."""
+
+    split: str  # train, val or test; '' where the corpus does not say
+    id: str  # of the example, and its file name
+    glosses: tuple[str, ...]
+    where: str  # the annotation, for messages: 'FILE:LINE'
+    signer: str = ""  # '' where unknown, as is session
+    session: str = ""
+    source: pathlib.Path | None = None  # video or folder of pictures
+    fps: float | None = None  # of a folder of pictures
+    start_s: float | None = None  # part of the video
+    end_s: float | None = None
+    box: tuple[float, float, float, float] | None = None  # y0, x0, y1, x1 shares of the frame
+    keypoints: Callable[[], Keypoints] | None = None  # reads them, instead of a source
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """A corpus as read."""
+
+    name: str
+    records: tuple[Record, ...]
+    problems: tuple[str, ...] = ()  # annotations that cannot be used, one line each
+    notes: tuple[str, ...] = ()  # what was left out on purpose, and what was chosen
+    glosses: tuple[str, ...] = ()  # more names of the vocabulary than the records use
+    options: Mapping[str, object] = dataclasses.field(default_factory=dict)  # that it was read with
+
+
+def sample(keypoints: Keypoints) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints at 60 Hz: (T, 42, 3) positions and (T, 2) confidence; see `resample`."""
+    present = keypoints.confidence > 0
+    positions, seen = resample(keypoints.positions, present, keypoints.times)
+    times = keypoints.times[0] + np.arange(len(positions)) / joints.FPS
+    confidence = np.zeros(seen.shape)
+    for side in range(2):
+        known = present[:, side]
+        if known.any():
+            values = np.interp(times, keypoints.times[known], keypoints.confidence[known, side])
+            confidence[:, side] = np.where(seen[:, side], values, 0.0)
+    return positions, confidence
+
+
+def find_root(root: pathlib.Path, file: str, *below: str) -> pathlib.Path:
+    """The folder that holds `file`: `root` itself, or one of the folders `below` in it.
+
+    Raises:
+        WSignError: none of them does; `root` is missing or is not where the corpus lies.
+    """
+    for folder in (root, *(root / name for name in below)):
+        if (folder / file).is_file():
+            return folder
+    if not root.is_dir():
+        raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
+    raise WSignError(f"{root}: no {file} in it; name the corpus's own folder with --root=DIR")
+
+
+def subfolders(root: pathlib.Path) -> list[pathlib.Path]:
+    """Folders in a folder, by name, without hidden ones."""
+    return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def read_pictures(
+    table: pathlib.Path, pictures: pathlib.Path, split: str, columns: Mapping[str, str], fps: float
+) -> tuple[list[Record], list[str]]:
+    """Reads an annotation file of either PHOENIX corpus: a row, a folder of pictures.
+
+    Args:
+        table: the file, fields separated by '|'.
+        pictures: the folder that holds the rows' folders.
+        split: of the rows.
+        columns: the file's names for `id`, `folder`, `signer` and `glosses`.
+        fps: of the pictures.
+
+    Returns:
+        Records, also of rows with a problem, whose glosses belong to the vocabulary all the same; and
+        the problems.
+    """
+    rows, problems = tables.read_table(table, columns.values(), delimiter="|")
+    records = []
+    for where, fields in rows:
+        id, folder = fields[columns["id"]], fields[columns["folder"]]
+        # '<folder>/1/*.png' is a pattern of file names.
+        source = pictures / re.sub(r"/\*\.\w+$", "", folder)
+        glosses = tuple(fields[columns["glosses"]].split())
+        records.append(
+            Record(split, id, glosses, where, fields[columns["signer"]], source=source, fps=fps)
+        )
+    return records, problems
+
+
+def check_sources(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Records whose source is there, and a problem for each of the others."""
+    found, problems = [], []
+    for record in records:
+        source = record.source
+        if source is None or source.is_file():
+            found.append(record)
+        elif not source.is_dir():
+            problems.append(f"{record.where}: {source} is missing")
+        elif not any(path.suffix.lower() in PICTURES for path in source.iterdir()):
+            problems.append(f"{record.where}: {source} has no pictures in it")
+        else:
+            found.append(record)
+    return found, problems
+
+
+def to_keypoints(
+    positions: np.ndarray, present: np.ndarray, times: np.ndarray, aspect: float, swap_hands: bool
+) -> Keypoints:
+    """Keypoints of another tool in this project's terms.
+
+    Args:
+        positions: (t, 42, 3), x and z in image widths, y in image heights.
+        present: (t, 2) bool.
+        times: (t,) seconds.
+        aspect: width / height of the pictures; 1 where y is in image widths already.
+        swap_hands: exchanges left and right, for data from the legacy MediaPipe API, which took every
+            picture for a mirror's.
+    """
+    if swap_hands:
+        positions = np.concatenate([positions[:, joints.RIGHT], positions[:, joints.LEFT]], axis=1)
+        present = present[:, ::-1]
+    positions = positions / np.array([1.0, aspect, 1.0])
+    return Keypoints(positions, present.astype(np.float64), times)
+
+
+def seen_where_not_zero(positions: np.ndarray) -> np.ndarray:
+    """(t, 2) bool from positions (t, 42, 3): a hand is absent where it is all zeros or has a NaN."""
+    hands = positions.reshape(len(positions), 2, -1)
+    return np.isfinite(hands).all(-1) & hands.any(-1)
+
+
+def videos_below(root: pathlib.Path) -> list[pathlib.Path]:
+    """All videos in a folder and its subfolders, by path.
+
+    Raises:
+        WSignError: the folder is missing, or has none.
+    """
+    if not root.is_dir():
+        raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
+    videos = [
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in VIDEOS and not path.name.startswith(".") and path.is_file()
+    ]
+    if not videos:
+        raise WSignError(f"{root}: no videos in it; name the corpus's folder with --root=DIR")
+    return sorted(videos)
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raises a `WSignError` where an option is not a finite number over 0."""
+    if not 0 < value < float("inf"):
+        raise WSignError(f"--{name}={value}: give a number over 0")
+
+
+def parse_aspect(text: str) -> float:
+    """'640/480' or '1.333' -> 1.333; for command lines.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    width, slash, height = text.partition("/")
+    if slash and not float(height):
+        raise ValueError(text)
+    return float(width) / float(height or 1)

@@ -1,0 +1,121 @@
+"""Splits of signing that comes without any: no session in two splits where that is possible.
+
+A group is whatever must stay together: a signer, or a recording session. Groups are given to splits as
+a whole, such that every gloss is in all three splits if it can be. A gloss that was recorded in too few
+groups for that is cut: where a group of it trains and another does not, the clips of those that do not
+are shared by val and test; else the clips of each group are cut in the order of recording.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wsign_jax.data.layout import SPLITS
+
+_SHARES = (0.7, 0.15, 0.15)  # of all clips, to aim at
+# What it costs that a gloss is missing in train, in both others, in one of them, and that shares are
+# off: learning a sign comes first, then testing it on what training never saw.
+_NO_TRAIN, _NO_HELD_OUT, _ONE_HELD_OUT, _OFF = 10.0, 8.0, 1.5, 4.0
+_RESTARTS = 16  # of the search
+_VAL_OF_HELD_OUT = 0.4
+_TRAIN_OF_CUT, _VAL_OF_CUT = 0.65, 0.8  # up to these shares of a group's clips
+
+
+def split_groups(
+    glosses: Sequence[Sequence[str]], groups: Sequence[str], seed: int
+) -> dict[str, str]:
+    """Gives every group a split.
+
+    Args:
+        glosses: of every clip.
+        groups: that every clip belongs to.
+        seed: of the search; what it finds depends on it and on the clips alone.
+
+    Returns:
+        Split by group.
+    """
+    names = sorted(set(groups))
+    if not names:
+        return {}
+    columns = {gloss: n for n, gloss in enumerate(sorted({g for some in glosses for g in some}))}
+    rows = {group: n for n, group in enumerate(names)}
+    counts = np.zeros((len(names), len(columns)), np.int64)
+    for some, group in zip(glosses, groups, strict=True):
+        for gloss in some:
+            counts[rows[group], columns[gloss]] += 1
+    rng = np.random.default_rng([seed, len(names)])
+    best, lowest = np.zeros(len(names), np.int64), np.inf
+    for _ in range(_RESTARTS):
+        where, cost = _search(counts, rng)
+        if cost < lowest:
+            best, lowest = where, cost
+    return {name: SPLITS[int(split)] for name, split in zip(names, best, strict=True)}
+
+
+def _search(counts: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Moves one group after the other, of (groups, glosses) counts, to where it costs least."""
+    where = rng.choice(3, size=len(counts), p=_SHARES)
+    totals = np.stack([counts[where == split].sum(0) for split in range(3)])  # (3, glosses)
+    cost = _cost(totals)
+    improved = True
+    while improved:
+        improved = False
+        for group in rng.permutation(len(counts)):
+            home = where[group]
+            for split in range(3):
+                if split == where[group]:
+                    continue
+                totals[where[group]] -= counts[group]
+                totals[split] += counts[group]
+                moved = _cost(totals)
+                if moved < cost - 1e-12:
+                    where[group], cost = split, moved
+                else:
+                    totals[split] -= counts[group]
+                    totals[where[group]] += counts[group]
+            improved |= bool(where[group] != home)
+    return where, cost
+
+
+def _cost(totals: np.ndarray) -> float:
+    train, val, test = totals == 0
+    missing = _NO_TRAIN * train + _NO_HELD_OUT * (val & test) + _ONE_HELD_OUT * (val ^ test)
+    shares = totals.sum(1) / max(totals.sum(), 1)
+    return float(missing.mean() + _OFF * np.sum((shares - np.array(_SHARES)) ** 2))
+
+
+def split_signs(
+    glosses: Sequence[str], groups: Sequence[str], seed: int
+) -> tuple[list[str], dict[str, list[str]]]:
+    """Gives every clip of one sign a split.
+
+    Args:
+        glosses: of every clip, in the order of recording.
+        groups: that every clip belongs to.
+        seed: of the search for the groups' splits.
+
+    Returns:
+        The clips' splits; and the glosses that were cut: 'val and test' share groups, or 'all' do.
+    """
+    of_group = split_groups([(gloss,) for gloss in glosses], groups, seed)
+    splits = [of_group[group] for group in groups]
+    shared: dict[str, list[str]] = {"val and test": [], "all": []}
+    clips_of: dict[str, dict[str, list[int]]] = {}
+    for clip, (gloss, group) in enumerate(zip(glosses, groups, strict=True)):
+        clips_of.setdefault(gloss, {}).setdefault(group, []).append(clip)
+    for gloss, by_group in sorted(clips_of.items()):
+        present = {of_group[group] for group in by_group}
+        if present == set(SPLITS):
+            continue
+        if "train" in present and len(present) == 2:
+            shared["val and test"].append(gloss)
+            cut = {g: (0.0, _VAL_OF_HELD_OUT) for g in by_group if of_group[g] != "train"}
+        else:
+            shared["all"].append(gloss)
+            cut = dict.fromkeys(by_group, (_TRAIN_OF_CUT, _VAL_OF_CUT))
+        for group, (train, val) in cut.items():
+            clips = by_group[group]
+            for place, clip in enumerate(clips):
+                share = place / len(clips)
+                splits[clip] = SPLITS[int(share >= train) + int(share >= val)]
+    return splits, shared

@@ -1,0 +1,105 @@
+"""What makes one example good: its arrays, and whether CTC can emit its label."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from wsign_jax.keypoints import joints
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What the loader asks of an example beyond being readable."""
+
+    vocab_size: int
+    patch_size: int
+    max_seq_length: int
+
+
+def patches_needed(labels: np.ndarray) -> int:
+    """How many patches CTC needs to emit `labels` (U,): one each, and a blank between repeats."""
+    return len(labels) + int(np.count_nonzero(labels[1:] == labels[:-1]))
+
+
+def patches_of(frames: int, patch_size: int) -> int:
+    """Patches in a sequence of `frames`; the last one may be partly empty."""
+    return -(-frames // patch_size)
+
+
+def load(path: pathlib.Path) -> np.ndarray | str:
+    """The array in a .npy, or what is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except FileNotFoundError:
+        return f"{path}: missing"
+    except Exception as error:  # a damaged header can raise almost anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return f"{path}: unreadable ({reason})"
+
+
+def check_example(folder: pathlib.Path, id: str, rules: Rules) -> tuple[int, np.ndarray] | str:
+    """(frames, labels) of a good example, or what is wrong with which of its files."""
+    path = folder / "features" / f"{id}.npy"
+    label_path = folder / "labels" / f"{id}.npy"
+    features = load(path)
+    if isinstance(features, str):
+        return features if path.exists() else f"{path}: missing, but {label_path.name} has labels"
+    problem = _feature_problem(features, rules)
+    if problem:
+        return f"{path}: {problem}"
+    labels = load(label_path)
+    if isinstance(labels, str):
+        return labels
+    problem = _label_problem(labels, len(features), rules)
+    if problem:
+        return f"{label_path}: {problem}"
+    return len(features), labels.astype(np.int32)
+
+
+def _feature_problem(features: np.ndarray, rules: Rules) -> str | None:
+    expected = (joints.NUM_JOINTS, joints.NUM_FEATURES)
+    if features.ndim != 3 or features.shape[1:] != expected:
+        return f"shape {features.shape} is not (T, {expected[0]}, {expected[1]})"
+    if features.dtype != np.float32:
+        return f"dtype {features.dtype} is not float32"
+    if len(features) == 0:
+        return "has no frames"
+    if len(features) > rules.max_seq_length:
+        return (
+            f"{len(features)} frames are over data.max_seq_length={rules.max_seq_length}; "
+            "cut the video at a pause, or raise it"
+        )
+    # A sum is finite if all its terms are, and reads the file once; overflow makes it ask again.
+    if not np.isfinite(features.sum(dtype=np.float64)):
+        finite = np.isfinite(features)
+        if not finite.all():
+            frame = int(np.argwhere(~finite)[0, 0])
+            return f"has NaN or infinity, first in frame {frame}"
+    return None
+
+
+def id_problem(labels: np.ndarray, vocab_size: int) -> str | None:
+    """What is wrong with a list of gloss ids, or None."""
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        return f"{labels.dtype}{list(labels.shape)} is not a (U,) array of integers"
+    if len(labels) == 0:
+        return "has no labels"
+    outside = labels[(labels < 1) | (labels >= vocab_size)]
+    if len(outside):
+        return f"gloss id {outside[0]} is not in the vocabulary (1 to {vocab_size - 1})"
+    return None
+
+
+def _label_problem(labels: np.ndarray, frames: int, rules: Rules) -> str | None:
+    problem = id_problem(labels, rules.vocab_size)
+    if problem:
+        return problem
+    patches, needed = patches_of(frames, rules.patch_size), patches_needed(labels)
+    if patches < needed:
+        return (
+            f"CTC cannot emit {len(labels)} glosses ({needed} patches with a blank between repeats) "
+            f"in {frames} frames ({patches} patches)"
+        )
+    return None
