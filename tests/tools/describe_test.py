@@ -1,3 +1,4 @@
+import os
 import pathlib
 import re
 import subprocess
@@ -12,7 +13,8 @@ ROOT = pathlib.Path(main.__file__).parents[1]
 
 def describe(*flags):
     command = [sys.executable, "tools/describe.py", *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    here = os.environ | {"PYTHONPATH": str(ROOT)}  # whatever else is installed
+    return subprocess.run(command, cwd=ROOT, env=here, capture_output=True, text=True, check=False)
 
 
 def test_groups_and_parameters_add_up_to_the_whole():
