@@ -10,7 +10,7 @@ import numpy as np
 
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
-from wsign_jax.keypoints.video import Picture, load_av
+from wsign_jax.keypoints.video import Picture, load_av, load_cv2
 
 _COLOURS = ((255, 140, 0), (0, 200, 255))  # RGB of the left and the right hand
 _PALM = (joints.WRIST, 5, 9, 13, 17, joints.WRIST)
@@ -25,7 +25,7 @@ def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
         image: (height, width, 3) uint8 RGB.
         frame: (42, 7) features in picture widths.
     """
-    import cv2  # noqa: PLC0415
+    cv2 = load_cv2()
 
     image = image.copy()
     width = image.shape[1]
@@ -84,7 +84,7 @@ def contact_sheet(
     pictures: Iterable[Picture], count: int = 12, columns: int = 4, width: int = 320
 ) -> np.ndarray:
     """One picture (height, width, 3) of up to `count` pictures spread evenly over a video."""
-    import cv2  # noqa: PLC0415
+    cv2 = load_cv2()
 
     small: list[np.ndarray] = []
     stride = 1
@@ -111,7 +111,7 @@ def write_picture(path: pathlib.Path, image: np.ndarray) -> None:
     Raises:
         WSignError: the file is there already.
     """
-    import cv2  # noqa: PLC0415
+    cv2 = load_cv2()
 
     _, content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     partial = _partial(path)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from wsign_jax.errors import WSignError
-from wsign_jax.keypoints import joints, landmarker, progress, quality, track, video, workers
+from wsign_jax.keypoints import joints, landmarker, progress, quality, system, track, video, workers
 from wsign_jax.keypoints.quality import ClipReport
 
 DATASET, QUALITY = "dataset.json", "quality.csv"
@@ -169,7 +169,7 @@ def extract_clips(
             "on with --resume"
         )
     model = landmarker.find_model(settings.model)
-    with landmarker.quiet(), landmarker.Landmarker(model):
+    with system.quiet(), landmarker.Landmarker(model):
         pass  # what the system lacks is said once, not for every clip
     _record_settings(output_dir, settings, bool(done))
     name = QUALITY if shard[1] == 1 else f"quality-{shard[0]}of{shard[1]}.csv"

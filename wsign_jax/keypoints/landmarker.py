@@ -1,24 +1,20 @@
 """MediaPipe's HandLandmarker: where its model file comes from, and pictures in, hands out."""
 
-import contextlib
 import hashlib
 import os
 import pathlib
-import re
 import shutil
-import sys
 import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from wsign_jax.errors import WSignError
-from wsign_jax.keypoints import joints
+from wsign_jax.keypoints import joints, system
 
 MODEL_NAME = "hand_landmarker.task"
 MODEL_VERSION = "hand_landmarker float16 version 1"
@@ -34,15 +30,9 @@ _INNER_SHA256 = {
 }
 _DOWNLOAD_SECONDS = 60.0  # without a byte
 
-# What MediaPipe needs of the system, and does not bring.
-DEBIAN_PACKAGES = ("libegl1", "libgles2", "libgl1", "libglib2.0-0")
-
 LEFT_HAND, RIGHT_HAND = range(2)  # indices into joints.HANDS
 # The Tasks API names the signer's own hand in an unmirrored picture (the legacy API the other one).
 _HAND_OF = {"Left": LEFT_HAND, "Right": RIGHT_HAND}
-
-# Native code logs to the file descriptor, whatever the environment asks. Its errors begin with E or F.
-_NOISE = re.compile(r"[IW]\d{4} |INFO: |WARNING: (Logging|All log messages) before |\s*$")
 
 
 class Detection(NamedTuple):
@@ -152,7 +142,7 @@ class Landmarker:
         )
         self._mp = mp
         self._milliseconds = -1
-        with _system_libraries_named():
+        with system.named():
             self._native = vision.HandLandmarker.create_from_options(options)
 
     def __enter__(self) -> "Landmarker":
@@ -204,66 +194,7 @@ def versions() -> dict[str, str]:
 
 
 def _load_mediapipe() -> tuple[Any, Any]:
-    with _system_libraries_named():
-        try:
-            import mediapipe as mp  # noqa: PLC0415
-            from mediapipe.tasks.python import vision  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            raise WSignError(
-                f'{error.name} is not installed; keypoints from video need pip install -e ".[video]"'
-            ) from None
+    with system.named():
+        import mediapipe as mp  # noqa: PLC0415
+        from mediapipe.tasks.python import vision  # noqa: PLC0415
     return mp, vision
-
-
-@contextlib.contextmanager
-def _system_libraries_named() -> Iterator[None]:
-    try:
-        yield
-    except (ImportError, OSError) as error:
-        if "cannot open shared object file" not in str(error):
-            raise
-        library = str(error).split(":")[0]
-        raise WSignError(
-            f"MediaPipe needs the system library {library}; on Debian or Ubuntu: "
-            f"apt-get install {' '.join(DEBIAN_PACKAGES)}"
-        ) from None
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps what MediaPipe's native code logs in normal running off stderr.
-
-    What it logs of errors is passed on at the end, and so is everything that Python writes, at once.
-    """
-    sys.stderr.flush()
-    own = os.dup(2)
-    python, kept = sys.stderr, os.fdopen(os.dup(own), "w", buffering=1, errors="replace")
-    try:
-        with tempfile.TemporaryFile() as log:
-            os.dup2(log.fileno(), 2)
-            if _writes_to(python, 2):
-                sys.stderr = kept
-            try:
-                yield
-            finally:
-                os.dup2(own, 2)
-                log.seek(0)
-                for line in complaints(log.read()):
-                    print(line, file=kept)
-    finally:
-        sys.stderr = python
-        kept.close()
-        os.close(own)
-
-
-def complaints(log: bytes) -> list[str]:
-    """What in a native log is worth a person's eye: not the messages of normal running."""
-    lines = log.decode(errors="replace").splitlines()
-    return [line for line in lines if not _NOISE.match(line)]
-
-
-def _writes_to(stream: Any, descriptor: int) -> bool:
-    try:
-        return bool(stream.fileno() == descriptor)
-    except (AttributeError, OSError, ValueError):  # not a file, as in a notebook
-        return False

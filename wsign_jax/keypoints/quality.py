@@ -67,18 +67,22 @@ def report(
         id=id,
         source=source,
         frames=len(features),
-        duration_s=len(features) / fps,
-        fps=(len(times) - 1) / span if span > 0 else 0.0,
-        left_share=float(seen[:, 0].mean()),
-        right_share=float(seen[:, 1].mean()),
+        duration_s=_rounded(len(features) / fps),
+        fps=_rounded((len(times) - 1) / span) if span > 0 else 0.0,
+        left_share=_rounded(seen[:, 0].mean()),
+        right_share=_rounded(seen[:, 1].mean()),
         left_gaps=_gaps(seen[:, 0]),
         right_gaps=_gaps(seen[:, 1]),
         label_flips=flips,
-        mean_score=float(scores.mean()) if scores.size else 0.0,
+        mean_score=_rounded(scores.mean()) if scores.size else 0.0,
     )
     detections = seen.sum() / fps * figures.fps
     warnings = _warnings(figures, float((~seen.any(1)).mean()), float(detections))
     return dataclasses.replace(figures, warnings="; ".join(warnings))
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 4)
 
 
 def _gaps(seen: np.ndarray) -> int:
@@ -109,12 +113,8 @@ def _warnings(figures: ClipReport, unseen: float, detections: float) -> list[str
 
 def row(clip: ClipReport) -> str:
     """A report as a line of the table."""
-    values = []
-    for name in COLUMNS:
-        value = getattr(clip, name)
-        values.append(
-            f"{value:.4g}" if isinstance(value, float) else "" if value is None else value
-        )
+    fields = (getattr(clip, name) for name in COLUMNS)
+    values = ["" if value is None else value for value in fields]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(values)
     return text.getvalue()

@@ -16,7 +16,7 @@ _ROUNDING = 1e-6
 def place(times: Sequence[float], time: float, fps: float) -> tuple[int, int, float] | None:
     """Which samples of one hand make its frame at `time`: (i, j, w) for (1 - w) * s[i] + w * s[j].
 
-    Between two samples no more than `MAX_GAP` apart it is interpolated. Outside, less than half a
+    Between two samples no more than `MAX_GAP` apart it is interpolated. Outside, up to half a
     frame from a sample, it is that sample, so that every sample is in some frame. Else None: absent.
 
     Args:
@@ -35,7 +35,7 @@ def place(times: Sequence[float], time: float, fps: float) -> tuple[int, int, fl
         return nearest, nearest, 0.0
     if len(near) == 2 and times[after] - times[before] <= MAX_GAP + _ROUNDING:
         return before, after, (time - times[before]) / (times[after] - times[before])
-    return (nearest, nearest, 0.0) if distance < 0.5 / fps else None
+    return (nearest, nearest, 0.0) if distance <= 0.5 / fps + _ROUNDING else None
 
 
 def frame_count(seconds: float, fps: float) -> int:

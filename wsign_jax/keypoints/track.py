@@ -189,7 +189,7 @@ class Tracker:
         """Fills in the next frame, (42, 3) and (2,), from what is known `DELAY` after it."""
         time = self._time(self._done)
         present = self._present(time)
-        self._name([(track, votes) for track, votes, _ in present])
+        self._name([(track, votes, track.seen[samples[0]]) for track, votes, samples in present])
         shown: list[_Track | None] = [None] * len(joints.HANDS)
         for track, _, (before, after, weight) in present:
             hand = track.name
@@ -220,13 +220,21 @@ class Tracker:
         found.sort(key=lambda entry: entry[:3])
         return [entry[3:] for entry in found[: len(joints.HANDS)]]
 
-    def _name(self, present: list[tuple[_Track, float]]) -> None:
-        """Names the tracks of a frame, each with its votes."""
+    def _name(self, present: list[tuple[_Track, float, Detection]]) -> None:
+        """Names the tracks of a frame, each with its votes and what was seen of it."""
         if not present:
             return
-        track, votes = present[0]
-        other, against = present[1] if len(present) == 2 else (None, 0.0)
-        evidence = votes - against  # that the first is the right hand, and the other the left
+        track, evidence, seen = present[
+            0
+        ]  # for the first as the right hand and the other as the left
+        other = None
+        if len(present) == 2:
+            other, against, beside = present[1]
+            # Labels that say nothing: a signer's right hand is mostly on the picture's left.
+            places = beside.landmarks[joints.WRIST, 0] - seen.landmarks[joints.WRIST, 0]
+            evidence = evidence - against or float(places)
+        elif not evidence:
+            evidence = 1.0 if seen.hand == RIGHT_HAND else -1.0
         for known, right in ((track, RIGHT_HAND), (other, LEFT_HAND)):
             if known is not None and known.name is not None:
                 evidence += _RENAMING if known.name == right else -_RENAMING
@@ -280,7 +288,8 @@ class FeatureStream:
 def _log_odds(detection: Detection) -> float:
     """That a detection is a right hand, by its label alone."""
     score = min(max(detection.score, 0.5), 1 - 1e-6)
-    odds = min(math.log(score / (1 - score)), _MOST_LOG_ODDS)
+    # Bounded, but of two reports the surer one always counts for more.
+    odds = _MOST_LOG_ODDS * math.tanh(math.log(score / (1 - score)) / _MOST_LOG_ODDS)
     return odds if detection.hand == RIGHT_HAND else -odds
 
 

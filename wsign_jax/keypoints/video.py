@@ -1,6 +1,7 @@
 """Pictures with the times at which they were taken: from a video, a folder of pictures or a camera."""
 
 import contextlib
+import importlib
 import pathlib
 import queue
 import re
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import system
 
 _VIDEOS = "3gp avi flv m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
 _PICTURES = "bmp jpeg jpg png tif tiff webp"
@@ -136,8 +138,7 @@ def camera(number: int | str) -> Pictures:
     Raises:
         WSignError: it cannot be opened.
     """
-    import cv2  # noqa: PLC0415
-
+    cv2 = load_cv2()
     capture = cv2.VideoCapture(number)
     try:
         if not capture.isOpened():
@@ -173,20 +174,19 @@ def _natural(name: str) -> list[tuple[int, str]]:
 def _folder(folder: pathlib.Path, fps: float | None) -> Pictures:
     if fps is None or not fps > 0:
         raise WSignError(f"{folder}: pictures carry no times; say at how many fps they were taken")
+    cv2 = load_cv2()
     size: tuple[int, ...] | None = None
     for number, path in enumerate(pictures_in(folder)):
-        with _unreadable_named(path), load_av().open(str(path)) as container:
-            frame = next(container.decode(video=0), None)
-            if frame is None:
-                raise WSignError(f"{path}: has no picture; replace it")
-            image = frame.to_ndarray(format="rgb24")
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            raise WSignError(f"{path}: is no picture that can be read, or is damaged; replace it")
         if size not in (None, image.shape):
             raise WSignError(
                 f"{path}: is {image.shape[1]}x{image.shape[0]}, those before it are not; "
                 "a folder holds the pictures of one video"
             )
         size = image.shape
-        yield Picture(number / fps, image)
+        yield Picture(number / fps, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
 # ----------------------------------------------------------------------------------------------- videos
@@ -280,10 +280,18 @@ def load_av() -> Any:
     Raises:
         WSignError: it is not installed.
     """
-    try:
-        import av  # noqa: PLC0415
-    except ModuleNotFoundError:
-        raise WSignError(
-            'av is not installed; keypoints from video need pip install -e ".[video]"'
-        ) from None
-    return av
+    return _load("av")
+
+
+def load_cv2() -> Any:
+    """OpenCV, which comes with MediaPipe.
+
+    Raises:
+        WSignError: it, or a system library that it needs, is not installed.
+    """
+    return _load("cv2")
+
+
+def _load(name: str) -> Any:
+    with system.named():
+        return importlib.import_module(name)

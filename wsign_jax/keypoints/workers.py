@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 from wsign_jax.errors import WSignError
-from wsign_jax.keypoints import landmarker
+from wsign_jax.keypoints import system
 
 
 class Outcome(NamedTuple):
@@ -116,7 +116,7 @@ class _Worker:
 
     def _complaints(self) -> list[str]:
         self._log.seek(0)
-        return landmarker.complaints(self._log.read())
+        return system.complaints(self._log.read())
 
     def close(self) -> None:
         """Lets the process end, and passes on what it complained of."""
