@@ -121,6 +121,61 @@ def test_a_hand_that_comes_back_elsewhere_starts_anew():
     np.testing.assert_allclose(wrists[52:, L], [[0.75, 0.3]] * 39, atol=1e-6)
 
 
+def test_a_hand_that_comes_back_in_the_same_place_starts_anew_too():
+    pictures = [[hand(0.4, 0.5, R)]] * 20 + [[]] * 6 + [[hand(0.4, 0.5, L)]] * 20
+    seen, _ = run(pictures)
+    assert not seen[39:, R].any() and seen[52:, L].all()
+
+
+def test_the_other_hand_is_told_from_the_lost_one_by_its_label_too():
+    """Three hand sizes in 0.1 s: the same hand could, but it would not change its name as well."""
+    pictures = [[hand(0.3, 0.5, R)]] * 20 + [[]] * 2 + [[hand(0.54, 0.5, L)]] * 20
+    seen, _ = run(pictures)
+    assert not seen[39:, R].any() and not seen[:44, L].any() and seen[44:, L].all()
+    same, _ = run([*pictures[:22], *[[hand(0.54, 0.5, R)]] * 20])
+    assert same[:, R].all()
+
+
+def test_labels_that_alternate_do_not_alternate_the_hand():
+    seen, _ = run([[hand(0.4, 0.5, (L, R)[n % 2], 0.9)] for n in range(60)])
+    assert seen[:, seen[0]].all() and not seen[:, ~seen[0]].any()
+
+
+def test_the_surer_of_two_right_hands_is_the_right_one():
+    pictures = [[hand(0.6, 0.5, R, 0.52)] for _ in range(10)]
+    pictures += [[hand(0.6, 0.5, R, 0.52), hand(0.2, 0.5, R, 0.99)] for _ in range(20)]
+    seen, wrists = run(pictures)
+    assert seen[24:].all()
+    np.testing.assert_allclose(wrists[24:, R, 0], 0.2, atol=1e-6)
+    np.testing.assert_allclose(wrists[24:, L, 0], 0.6, atol=1e-6)
+
+
+def test_fast_hands_that_cross_are_told_apart_by_their_speed():
+    pictures = [[hand(0.2 + 0.05 * n, 0.5, R), hand(0.78 - 0.05 * n, 0.5, L)] for n in range(13)]
+    for number in (5, 6, 7):
+        pictures[number] = [d._replace(hand=R, score=0.6) for d in pictures[number]]
+    seen, wrists = run(pictures)
+    assert seen.all()
+    np.testing.assert_allclose(wrists[:, R, 0], 0.2 + 0.025 * np.arange(25), atol=1e-6)
+
+
+def test_nothing_beyond_the_delay_counts_even_where_pictures_are_far_apart():
+    tracker = track.Tracker()
+    tracker.push(0.0, [hand(0.4, 0.5, L, 0.6)])
+    tracker.push(1 / 60, [hand(0.4, 0.5, L, 0.6)])
+    # 0.167 s after the first frame, which is made final only now.
+    frames = tracker.push(1 / 60 + 0.15, [hand(0.4, 0.5, R, 0.99)])
+    np.testing.assert_array_equal(frames.confidence[0] > 0, [True, False])
+
+
+def test_detections_given_to_the_other_hand_are_counted():
+    tracker = track.Tracker()
+    for number in range(30):
+        tracker.push(number / 30, [hand(0.4, 0.5, L if number in (7, 8, 20) else R)])
+    tracker.finish()
+    assert tracker.renamed == 3
+
+
 def test_hands_that_cross_keep_their_names():
     x = np.linspace(0, 0.6, 40)
     pictures = [[hand(0.2 + a, 0.5, R), hand(0.8 - a, 0.55, L)] for a in x]
@@ -159,6 +214,13 @@ def test_smoothing_calms_and_keeps_what_is_absent_absent():
     assert not smooth[1][41:].any()
 
 
+def test_smoothing_starts_afresh_after_an_absence():
+    pictures = [[hand(0.3, 0.5, R)]] * 20 + [[]] * 20 + [[hand(0.8, 0.5, R)]] * 5
+    seen, wrists = run(pictures, fps=60, smooth=True)
+    assert seen[40:, R].all()
+    np.testing.assert_allclose(wrists[40:, R, 0], 0.8, atol=1e-6)
+
+
 def test_times_must_increase():
     tracker = track.Tracker()
     tracker.push(0.5, [])
@@ -177,8 +239,8 @@ def test_nothing_pushed_is_no_frames():
 DETECTIONS = st.lists(
     st.builds(
         hand,
-        st.floats(0.1, 0.9),
-        st.floats(0.1, 0.9),
+        st.sampled_from([0.2, 0.25, 0.3, 0.7]),  # so that tracks go on
+        st.floats(0.4, 0.6),
         st.sampled_from([L, R]),
         st.floats(0.5, 1.0),
     ),

@@ -1,5 +1,6 @@
 import fractions
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -88,6 +89,30 @@ def test_a_folder_of_pictures_is_read_by_number(tmp_path):
     (tmp_path / "bild-ä5.png").write_bytes(b"torn")
     with pytest.raises(WSignError, match=r"bild-ä5.png: .* damaged"):
         list(video.read(tmp_path, fps=25))
+
+
+def test_pictures_whose_time_does_not_increase_are_left_out(tmp_path, monkeypatch):
+    def unordered(*_):
+        for number, time in enumerate((0.0, 0.1, 0.1, 0.05, 0.2)):
+            yield video.Picture(time, videos.numbered(5)[number])
+
+    monkeypatch.setattr(video, "_video", unordered)
+    assert numbers_and_times(video.read(tmp_path / "v.mp4")) == ([0, 1, 4], [0.0, 0.1, 0.2])
+
+
+def test_a_title_in_another_encoding_is_no_reason_to_refuse_a_video(tmp_path):
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Gr\u00fc\u00dfe"
+        stream = container.add_stream("ffv1", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(videos.numbered(1)[0], format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    content = path.read_bytes()
+    assert "Gr\u00fc\u00df".encode() in content
+    path.write_bytes(content.replace("\u00fc\u00df".encode(), b"\xfc\xdf\xfc\xdf"))
+    assert len(list(video.read(path))) == 1
 
 
 def cut(path, share):

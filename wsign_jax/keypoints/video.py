@@ -197,7 +197,7 @@ def _video(path: pathlib.Path, start: float, end: float | None) -> Pictures:
     with contextlib.suppress(OSError):
         if path.stat().st_size == 0:
             raise WSignError(f"{path}: is empty; copy or download it again")
-    with _unreadable_named(path), av.open(str(path), metadata_errors="replace") as container:
+    with _unreadable_named(path), _open(path) as container:
         if not container.streams.video:
             raise WSignError(f"{path}: has no video, only sound or other data; replace it")
         stream = container.streams.video[0]
@@ -218,6 +218,13 @@ def _video(path: pathlib.Path, start: float, end: float | None) -> Pictures:
                 yield Picture(seconds, _upright(frame, stream))
         if start == 0:
             _check_whole(path, container, stream, count, last + step)
+
+
+def _open(path: pathlib.Path) -> Any:
+    try:
+        return load_av().open(str(path))
+    except UnicodeDecodeError:  # of a title, say; av 19 does not mind
+        return load_av().open(str(path), metadata_errors="replace")
 
 
 def _check_whole(
