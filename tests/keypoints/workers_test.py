@@ -1,5 +1,10 @@
 import operator
+import pathlib
+import subprocess
+import sys
+import time
 
+from tests.processes import ROOT, wait_until
 from wsign_jax.keypoints import workers
 
 
@@ -37,6 +42,22 @@ def test_processes_run_at_the_same_time():
         value for value, _ in outcomes(eval, [("__import__('os').getpid()",)] * 8).values()
     }
     assert len(processes) == 2
+
+
+def test_when_the_parent_is_killed_its_workers_die(tmp_path):
+    pid = tmp_path / "pid"
+    tell = f"open({str(pid)!r}, 'w').write(str(__import__('os').getpid()))"
+    task = f"[{tell}, __import__('time').sleep(60)]"
+    code = f"from wsign_jax.keypoints import workers; list(workers.run(eval, [({task!r},)], 1))"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as parent:
+        wait_until(lambda: pid.exists() and pid.read_text(), parent)
+        worker = pathlib.Path("/proc", pid.read_text())
+        assert worker.exists()
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while worker.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_whoever_stops_early_leaves_no_process():

@@ -1,7 +1,7 @@
 """Worker processes that one bad task cannot take along.
 
 Each is a fresh interpreter that works through one task at a time. One that dies costs its task and is
-replaced; when the parent dies, its workers end with their task.
+replaced; when the parent dies, however it does, its workers die at once.
 """
 
 import collections
@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
@@ -94,7 +95,7 @@ class _Worker:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # nothing is written to it: its end is the parent's
             stdout=self._log,
             stderr=self._log,
             pass_fds=[theirs.fileno()],
@@ -122,6 +123,8 @@ class _Worker:
         """Lets the process end, and passes on what it complained of."""
         self.pipe.close()
         self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
         for line in dict.fromkeys(self._complaints()):
             print(line, file=sys.stderr, flush=True)
         self._log.close()
@@ -131,6 +134,7 @@ def main() -> None:
     """A worker: takes tasks from the pipe whose descriptor is named, until it is closed."""
     # Ctrl-C reaches the whole group; the parent ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     pipe = multiprocessing.connection.Connection(int(sys.argv[1]))
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
@@ -144,6 +148,11 @@ def main() -> None:
                 traceback.print_exc()
                 answer = None, " ".join(f"{type(error).__name__}: {error}".split())
             pipe.send(answer)
+
+
+def _die_with_parent() -> None:
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
 
 
 if __name__ == "__main__":
