@@ -134,10 +134,20 @@ def test_any_form_of_a_video_gives_the_same_keypoints(tmp_path, soup):
             assert np.nanmedian(apart) < 0.01, form
 
 
-def test_a_picture_is_a_video_of_one_frame(tmp_path):
-    (tmp_path / "1.jpg").write_bytes(videos.shared("hands/rock_left.jpg").read_bytes())
+@pytest.mark.parametrize(
+    "name", ["four_left", "four_right", "rock_left", "rock_right_0", "rock_right_1", "rock_right_2"]
+)
+def test_a_picture_is_a_video_of_one_frame(tmp_path, name):
+    (tmp_path / "1.jpg").write_bytes(videos.shared(f"hands/{name}.jpg").read_bytes())
     features, _ = keypoints(tmp_path, fps=25.0)
-    np.testing.assert_array_equal(joints.seen_hands(features), [[True, False]])
+    # The name says which hand a bare HandLandmarker reports.
+    np.testing.assert_array_equal(joints.seen_hands(features), [["left" in name, "right" in name]])
+
+
+def test_a_picture_in_which_no_hand_is_found_fails(tmp_path):
+    (tmp_path / "1.jpg").write_bytes(videos.shared("hands/point_missed.jpg").read_bytes())
+    with pytest.raises(WSignError, match="no hand in any of its 1 pictures; leave it out"):
+        keypoints(tmp_path, fps=25.0)
 
 
 def test_a_part_and_a_box_of_a_video(soup):
