@@ -292,16 +292,6 @@ def test_an_id_must_be_a_files_name(folder, tmp_path):
     assert os.listdir(out) == []
 
 
-def test_two_extractions_do_not_share_a_table(folder, tmp_path):
-    path = tmp_path / "quality.csv"
-    with (
-        extract._Reports(path, set()),
-        pytest.raises(WSignError, match=r"quality.csv: another extraction is at work on it"),
-        extract._Reports(path, set()),
-    ):
-        pass
-
-
 def test_killed_half_way_it_goes_on_with_whole_files(folder, tmp_path):
     out = tmp_path / "train" / "features"
     pictures = [picture.image for picture in video.read(folder / "a.mp4")]

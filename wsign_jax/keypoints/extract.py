@@ -7,20 +7,28 @@ clip).
 import collections
 import contextlib
 import dataclasses
-import fcntl
-import json
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from wsign_jax.errors import WSignError
-from wsign_jax.keypoints import joints, landmarker, progress, quality, system, track, video, workers
+from wsign_jax.keypoints import (
+    joints,
+    landmarker,
+    progress,
+    quality,
+    record,
+    system,
+    track,
+    video,
+    workers,
+)
 from wsign_jax.keypoints.quality import ClipReport
 
-DATASET, QUALITY = "dataset.json", "quality.csv"
+QUALITY = "quality.csv"
 PICTURE_FPS = 25.0  # of folders of pictures, as PHOENIX has them
 
 
@@ -83,9 +91,27 @@ def extract_clip(
     Raises:
         WSignError: the clip cannot be read, or no hand was found in it.
     """
+    parts: list[np.ndarray] = []
+    report = _extract(clip, settings, model, parts.append)
+    return np.concatenate(parts), report
+
+
+def _extract(
+    clip: Clip,
+    settings: Settings,
+    model: pathlib.Path,
+    write: Callable[[np.ndarray], object],
+) -> ClipReport:
+    """Gives `write` the features as they become final: a long clip takes no more memory than a short."""
     tracker = track.Tracker(settings.fps, settings.smooth)
+    stream = track.FeatureStream(settings.fps)
     times: list[float] = []
-    parts: list[track.Frames] = []
+    confidence: list[np.ndarray] = []
+
+    def keep(features: np.ndarray) -> None:
+        confidence.append(features[:, joints.WRISTS, joints.CONFIDENCE])
+        write(features)
+
     pictures = video.ahead(video.read(clip.source, clip.fps, clip.start_s, clip.end_s, clip.box))
     with (
         contextlib.closing(pictures),
@@ -94,36 +120,41 @@ def extract_clip(
         for picture in pictures:
             times.append(picture.time_s)
             detections = hands.detect(picture.image, picture.time_s)
-            parts.append(tracker.push(picture.time_s, detections))
-    parts.append(tracker.finish())
-    frames = track.concatenate(parts)
-    if not frames.confidence.any():
+            keep(stream.push(tracker.push(picture.time_s, detections)))
+    keep(stream.push(tracker.finish()))
+    keep(stream.finish())
+    scores = np.concatenate(confidence)
+    if not scores.any():
         raise WSignError(
             f"{clip.source}: no hand in any of its {len(times)} pictures; leave it out"
         )
-    features = joints.features_from_positions(*frames, fps=settings.fps)
-    report = quality.report(
-        clip.id, str(clip.source), features, settings.fps, times, tracker.renamed
-    )
-    return features, report
+    return quality.report(clip.id, str(clip.source), scores, settings.fps, times, tracker.renamed)
 
 
 def _extract_to_file(
     clip: Clip, settings: Settings, model: pathlib.Path, output_dir: pathlib.Path
 ) -> tuple[ClipReport, pathlib.Path]:
     """In a worker: the report, and the file that only needs its name."""
-    features, report = extract_clip(clip, settings, model)
     partial = output_dir / f".{clip.id}.npy.{os.getpid()}.partial"
     try:
         with partial.open("wb") as file:
-            # Not numpy's own save: its error about a full disk does not say that it is one.
-            header = np.lib.format.header_data_from_array_1_0(features)
-            np.lib.format.write_array_header_1_0(file, header)
-            file.write(features.data)
+            _write_header(file, 0)
+            report = _extract(clip, settings, model, lambda features: file.write(features.data))
+            file.seek(0)
+            _write_header(file, report.frames)  # as long as before: numpy leaves room for the count
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise WSignError(f"{partial.parent}: cannot be written to ({error.strerror})") from None
+        raise WSignError(f"{error.filename or output_dir}: {error.strerror}") from None
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     return report, partial
+
+
+def _write_header(file: BinaryIO, frames: int) -> None:
+    shape = (frames, joints.NUM_JOINTS, joints.NUM_FEATURES)
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 # ----------------------------------------------------------------------------------------- many clips
@@ -171,17 +202,17 @@ def extract_clips(
     model = landmarker.find_model(settings.model)
     with system.quiet(), landmarker.Landmarker(model):
         pass  # what the system lacks is said once, not for every clip
-    _record_settings(output_dir, settings, bool(done))
+    record.hold_settings(output_dir, settings.record(), bool(done))
     name = QUALITY if shard[1] == 1 else f"quality-{shard[0]}of{shard[1]}.csv"
     again = {clip.id for clip in mine} - done
-    with _Reports(output_dir.parent / name, again) as reports:
+    with record.Reports(output_dir.parent / name, again) as reports:
         for clip in mine:
             if clip in problems:
                 reports.add(ClipReport(clip.id, str(clip.source), problem=problems[clip]))
         todo = [clip for clip in mine if clip.id in again and clip not in problems]
         with progress.Progress(len(mine) - len(todo), len(mine)) as bar:
             _work_through(todo, output_dir, settings, model, workers, reports, bar)
-        return [reports.of(clip, output_dir) for clip in mine]
+        return [reports.of(c.id, str(c.source), _output(output_dir, c)) for c in mine]
 
 
 def extract_from_dataset(
@@ -240,7 +271,7 @@ def _work_through(
     settings: Settings,
     model: pathlib.Path,
     count: int,
-    reports: "_Reports",
+    reports: record.Reports,
     bar: progress.Progress,
 ) -> None:
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -284,115 +315,3 @@ def _bad_ids(clips: Sequence[Clip]) -> dict[Clip, str]:
             others = [str(c.source) for c in clips if c.id == clip.id and c is not clip]
             problems[clip] = f"{clip.source}: has the id of {', '.join(others)}; rename one"
     return problems
-
-
-# ---------------------------------------------------------------------------------------- the record
-
-
-class _Reports:
-    """`quality.csv`: rows are added as clips are done, so that a killed extraction keeps them."""
-
-    def __init__(self, path: pathlib.Path, again: set[str]):
-        """Opens the table at `path`, without the rows of clips that are about to be done again."""
-        self._path, self._again = path, again
-        self._rows: dict[tuple[str, str], ClipReport] = {}
-
-    def __enter__(self) -> "_Reports":
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self._path.with_name(f".{self._path.name}.lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise WSignError(
-                f"{self._path}: another extraction is at work on it; wait for it, or give each its "
-                "own part with --shard"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        self._others = [
-            clip
-            for path in sorted(self._path.parent.glob("quality*.csv"))
-            if path != self._path
-            for clip in quality.read(path)
-        ]
-        for clip in quality.read(self._path):
-            if clip.id not in self._again:
-                self._rows[clip.id, clip.source] = clip
-        _write_text(self._path, quality.table(self._rows.values()))
-        self._file = self._path.open("a", encoding="utf-8")
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._file.close()
-        _write_text(self._path, quality.table(self._rows.values()))
-        self._lock.close()
-
-    def add(self, report: ClipReport) -> None:
-        """Adds a row, on the disk too."""
-        self._rows[report.id, report.source] = report
-        self._file.write(quality.row(report))
-        self._file.flush()
-
-    def of(self, clip: Clip, output_dir: pathlib.Path) -> ClipReport:
-        """The row of a clip, which may be in another shard's table or, if that is lost, only on disk."""
-        key = (clip.id, str(clip.source))
-        if key in self._rows:
-            return self._rows[key]
-        # Its video may have moved since.
-        for report in [*self._rows.values(), *self._others]:
-            if report.id == clip.id and report.done:
-                return report
-        frames = len(np.load(_output(output_dir, clip), mmap_mode="r"))
-        return ClipReport(*key, frames=frames)
-
-
-def _record_settings(output_dir: pathlib.Path, settings: Settings, begun: bool) -> None:
-    """Holds the settings against `dataset.json`, or writes them into it.
-
-    Raises:
-        WSignError: the folder was begun with other settings, or belongs to another output folder.
-    """
-    path = output_dir.parent / DATASET
-    content: dict[str, Any] = {}
-    if path.exists():
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise WSignError(f"{path}: not valid JSON ({error}); mend it or move it away") from None
-        if not isinstance(content, dict):
-            raise WSignError(f"{path}: must be a JSON object; move it away")
-    versions = landmarker.versions() | video.versions()
-    recorded = content.get("extraction")
-    if recorded is None:
-        if begun:
-            raise WSignError(
-                f"{output_dir}: has keypoints of which {path} says nothing; move them away"
-            )
-        record = {"folder": output_dir.name, **settings.record(), "versions": versions}
-        _write_text(path, json.dumps(content | {"extraction": record}, indent=1) + "\n")
-        return
-    if not isinstance(recorded, dict):
-        raise WSignError(f'{path}: "extraction" must be an object; move the file away')
-    if recorded.get("folder") != output_dir.name:
-        raise WSignError(
-            f"{path}: describes the output folder {recorded.get('folder')!r} beside it; give each "
-            f"output a place of its own, such as {output_dir}/features"
-        )
-    for name, value in settings.record().items():
-        if recorded.get(name) != value:
-            raise WSignError(
-                f"{path}: begun with {name} {recorded.get(name)!r}, not {value!r}; keep to that, or "
-                "choose another output folder"
-            )
-    for name, version in versions.items():
-        before = recorded.get("versions", {}).get(name)
-        if before != version:
-            print(f"warning: begun with {name} {before}, goes on with {version}", flush=True)
-
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

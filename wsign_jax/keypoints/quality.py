@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from wsign_jax.errors import WSignError
-from wsign_jax.keypoints import joints
 
 _LITTLE_SEEN = 0.5  # share of frames in which no hand was seen
 _MANY_FLIPS = 0.1  # share of detections whose label was not believed
@@ -48,26 +47,26 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(ClipReport))
 
 
 def report(
-    id: str, source: str, features: np.ndarray, fps: float, times: Sequence[float], flips: int
+    id: str, source: str, confidence: np.ndarray, fps: float, times: Sequence[float], flips: int
 ) -> ClipReport:
     """Figures of a clip that was extracted.
 
     Args:
         id: of the clip.
         source: what it was read from.
-        features: (T, 42, 7) at `fps`.
-        fps: of the features.
+        confidence: (T, 2) of the left and the right hand in its frames, at `fps`.
+        fps: of the frames.
         times: of the source's pictures, seconds.
         flips: detections that were given to the other hand.
     """
-    seen = joints.seen_hands(features)
-    scores = features[:, joints.WRISTS, joints.CONFIDENCE][seen]
+    seen = confidence > 0
+    scores = confidence[seen]
     span = times[-1] - times[0]
     figures = ClipReport(
         id=id,
         source=source,
-        frames=len(features),
-        duration_s=_rounded(len(features) / fps),
+        frames=len(confidence),
+        duration_s=_rounded(len(confidence) / fps),
         fps=_rounded((len(times) - 1) / span) if span > 0 else 0.0,
         left_share=_rounded(seen[:, 0].mean()),
         right_share=_rounded(seen[:, 1].mean()),
