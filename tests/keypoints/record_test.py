@@ -36,3 +36,15 @@ def test_a_row_is_found_where_the_video_or_the_shard_is_another(tmp_path):
         reports.add(ClipReport("a", "old/a.mp4", 5))
         assert reports.of("a", "new/a.mp4", tmp_path / "a.npy").frames == 5
         assert reports.of("b", "new/b.mp4", tmp_path / "b.npy").frames == 7
+
+
+def test_a_table_that_cannot_be_read_is_left_as_it_is(tmp_path):
+    path = tmp_path / "quality.csv"
+    path.write_text("my own table\n")
+    for _ in range(2):  # the lock is let go
+        with (
+            pytest.raises(WSignError, match=r"quality.csv: is no table of this extraction's"),
+            record.Reports(path, set()),
+        ):
+            pass
+    assert path.read_text() == "my own table\n"

@@ -36,6 +36,14 @@ class Reports:
             ) from None
         except OSError:
             pass  # a file system without locks
+        try:
+            self._open()
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def _open(self) -> None:
         self._others = [
             clip
             for path in sorted(self._path.parent.glob("quality*.csv"))
@@ -47,7 +55,6 @@ class Reports:
                 self._rows[clip.id, clip.source] = clip
         _write_text(self._path, quality.table(self._rows.values()))
         self._file = self._path.open("a", encoding="utf-8")
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
