@@ -24,19 +24,19 @@ LAYERS = [
 ]
 FORBIDDEN = {
     "keypoints": {"jax", "flax", "optax"},
-    "data": {"jax", "flax", "optax", "mediapipe", "av"},
-    "model": {"mediapipe", "av"},
-    "decode": {"mediapipe", "av"},
-    "errors": {"jax", "flax", "optax", "mediapipe", "av"},
-    "hosts": {"flax", "optax", "mediapipe", "av"},
-    "config": {"mediapipe", "av"},
-    "metrics": {"jax", "flax", "optax", "mediapipe", "av"},
-    "report": {"jax", "flax", "optax", "mediapipe", "av"},
-    "train": {"mediapipe", "av"},
-    "trained": {"mediapipe", "av"},
-    "evaluate": {"mediapipe", "av"},
-    "tune": {"mediapipe", "av"},
-    "main": {"mediapipe", "av"},
+    "data": {"jax", "flax", "optax", "mediapipe", "av", "cv2"},
+    "model": {"mediapipe", "av", "cv2"},
+    "decode": {"mediapipe", "av", "cv2"},
+    "errors": {"jax", "flax", "optax", "mediapipe", "av", "cv2"},
+    "hosts": {"flax", "optax", "mediapipe", "av", "cv2"},
+    "config": {"mediapipe", "av", "cv2"},
+    "metrics": {"jax", "flax", "optax", "mediapipe", "av", "cv2"},
+    "report": {"jax", "flax", "optax", "mediapipe", "av", "cv2"},
+    "train": {"mediapipe", "av", "cv2"},
+    "trained": {"mediapipe", "av", "cv2"},
+    "evaluate": {"mediapipe", "av", "cv2"},
+    "tune": {"mediapipe", "av", "cv2"},
+    "main": {"mediapipe", "av", "cv2"},
 }
 
 

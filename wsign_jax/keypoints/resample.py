@@ -1,48 +1,111 @@
-"""Keypoints at their own times -> keypoints at 60 Hz."""
+"""From the times at which pictures were taken to frames at a constant rate, by linear interpolation."""
+
+import bisect
+from collections.abc import Sequence
 
 import numpy as np
 
 from wsign_jax.keypoints import joints
 
-MAX_GAP_S = 0.15  # a hand that was lost for longer is absent, not somewhere in between
-_HALF_FRAME_S = 0.5 / joints.FPS
+# Seconds. A hand that was missed for longer is gone: what it did meanwhile is not made up.
+MAX_GAP = 0.15
+# Times in files are rounded to microseconds at best.
+_ROUNDING = 1e-6
+
+
+def place(times: Sequence[float], time: float, fps: float) -> tuple[int, int, float] | None:
+    """Which samples of one hand make its frame at `time`: (i, j, w) for (1 - w) * s[i] + w * s[j].
+
+    Between two samples no more than `MAX_GAP` apart it is interpolated. Outside, up to half a
+    frame from a sample, it is that sample, so that every sample is in some frame. Else None: absent.
+
+    Args:
+        times: (n,) seconds, increasing.
+        time: seconds.
+        fps: rate of the frames.
+    """
+    after = bisect.bisect_left(times, time)
+    before = after - 1
+    near = [index for index in (before, after) if 0 <= index < len(times)]
+    if not near:
+        return None
+    nearest = min(near, key=lambda index: abs(times[index] - time))
+    distance = abs(times[nearest] - time)
+    if distance <= _ROUNDING:
+        return nearest, nearest, 0.0
+    if len(near) == 2 and times[after] - times[before] <= MAX_GAP + _ROUNDING:
+        return before, after, (time - times[before]) / (times[after] - times[before])
+    return (nearest, nearest, 0.0) if distance <= 0.5 / fps + _ROUNDING else None
+
+
+def frame_count(seconds: float, fps: float) -> int:
+    """Frames at `fps` of a video whose last picture is `seconds` after its first."""
+    return round(seconds * fps) + 1
 
 
 def resample(
-    positions: np.ndarray, present: np.ndarray, times: np.ndarray
+    positions: np.ndarray, present: np.ndarray, times: np.ndarray, fps: float = joints.FPS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Samples a sequence at 60 Hz, by linear interpolation across gaps up to 0.15 s.
+    """Brings ready-made keypoints to a constant rate.
 
     Args:
-        positions: (t, 42, 3); ignored where the hand is absent.
+        positions: (t, 42, 3), ignored where the hand is absent.
         present: (t, 2) bool, left and right hand.
-        times: (t,) seconds, increasing; at least one.
+        times: (t,) seconds, increasing, at least one.
+        fps: of the result.
 
     Returns:
-        (T, 42, 3) positions, zeros where the hand is absent, and (T, 2) bool; the first frame is at
-        times[0], the last half a frame from times[-1] at most.
+        (T, 42, 3) positions, zeros where the hand is absent, and (T, 2) bool. Frame k is at
+        times[0] + k / fps; gaps up to `MAX_GAP` are interpolated, longer ones stay.
     """
-    times = np.asarray(times, np.float64) - times[0]
-    wanted = np.arange(round(times[-1] * joints.FPS) + 1) / joints.FPS
-    sampled = np.zeros((len(wanted), *positions.shape[1:]), np.float64)
-    seen = np.zeros((len(wanted), 2), bool)
-    for side, hand in enumerate(joints.HANDS):
-        frames = np.flatnonzero(present[:, side])
-        if not len(frames):
-            continue
-        known = times[frames]
-        after = np.searchsorted(known, wanted).clip(0, len(known) - 1)
-        before = (after - 1).clip(0)
-        gap = known[after] - known[before]
-        weight = ((wanted - known[before]) / np.where(gap > 0, gap, 1.0)).clip(0.0, 1.0)
-        inside = (wanted >= known[0]) & (wanted <= known[-1]) & (gap <= MAX_GAP_S + 1e-9)
-        # In a longer gap, or outside, only what is as good as at the time of a seen frame.
-        nearest = np.where(weight < 0.5, before, after)
-        close = np.abs(wanted - known[nearest]) < _HALF_FRAME_S
-        weight = np.where(inside, weight, nearest == after)[:, None, None]
-        first, second = positions[frames[before], hand], positions[frames[after], hand]
-        seen[:, side] = inside | close
-        sampled[:, hand] = np.where(
-            seen[:, side, None, None], first + (second - first) * weight, 0.0
-        )
-    return sampled, seen
+    count = frame_count(float(times[-1] - times[0]), fps)
+    result = np.zeros((count, *positions.shape[1:]), positions.dtype)
+    result_present = np.zeros((count, len(joints.HANDS)), bool)
+    for hand, rows in enumerate(joints.HANDS):
+        (samples,) = np.nonzero(present[:, hand])
+        sample_times = times[samples].tolist()
+        for frame in range(count):
+            found = place(sample_times, float(times[0]) + frame / fps, fps)
+            if found is None:
+                continue
+            before, after = positions[samples[found[0]], rows], positions[samples[found[1]], rows]
+            result[frame, rows] = before + found[2] * (after - before)
+            result_present[frame, hand] = True
+    return result, result_present
+
+
+class OneEuroFilter:
+    """Smooths the joints of one hand: the slower they move, the more.
+
+    Casiez, Roussel, Vogel: 1 Euro Filter, CHI 2012. It looks back only, so it adds no delay but its own
+    lag, which the cut-off frequency that grows with the speed keeps short in movement.
+    """
+
+    MIN_CUTOFF = 3.0  # Hz, of a hand at rest
+    SPEED_CUTOFF = 1.0  # Hz, of the speed itself
+    BETA = 10.0  # Hz for every picture width per second
+
+    def __init__(self, fps: float):
+        self._fps = fps
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the past: the next frame is taken as it is."""
+        self._position: np.ndarray | None = None
+        self._velocity: np.ndarray | float = 0.0
+
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        """The next frame, (21, 3), smoothed."""
+        if self._position is None:
+            self._position = positions
+            return positions
+        velocity = (positions - self._position) * self._fps
+        self._velocity += self._weight(self.SPEED_CUTOFF) * (velocity - self._velocity)
+        speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True)
+        weight = self._weight(self.MIN_CUTOFF + self.BETA * speed)
+        self._position = self._position + weight * (positions - self._position)
+        return self._position
+
+    def _weight(self, cutoff: np.ndarray | float) -> np.ndarray | float:
+        """Of a new value in an exponential mean with a cut-off frequency in Hz."""
+        return 1.0 / (1.0 + self._fps / (2 * np.pi * cutoff))

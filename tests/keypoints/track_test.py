@@ -1,0 +1,333 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsign_jax.keypoints import joints, track
+from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
+
+L, R = LEFT_HAND, RIGHT_HAND
+SHAPE = np.random.default_rng(0).normal(0, 0.03, (21, 3))
+SHAPE[joints.WRIST] = 0.0
+SHAPE[joints.MIDDLE_KNUCKLE] = [0.0, -0.08, 0.0]
+
+
+def hand(x, y, label, score=0.95):
+    return Detection(SHAPE + np.array([x, y, 0.0]), label, score)
+
+
+def run(pictures, fps=30.0, **options):
+    """(confidence > 0, wrists) of pictures, each a list of detections, at a constant rate."""
+    tracker = track.Tracker(**options)
+    parts = [tracker.push(n / fps, detections) for n, detections in enumerate(pictures)]
+    frames = track.concatenate([*parts, tracker.finish()])
+    return frames.confidence > 0, frames.positions[:, joints.WRISTS, :2]
+
+
+def signer(count, left=(0.7, 0.7), right=(0.3, 0.7)):
+    """Pictures with both hands, the right one waving."""
+    wave = 0.05 * np.sin(np.arange(count) / 3)
+    return [[hand(right[0], right[1] + w, R), hand(*left, L)] for w in wave]
+
+
+def assert_hands_stay(seen, wrists, left=(0.7, 0.7), right=(0.3, 0.7)):
+    for number, (x, _) in enumerate((left, right)):
+        present = seen[:, number]
+        np.testing.assert_allclose(wrists[present, number, 0], x, atol=0.02)
+
+
+def test_two_hands_at_30_fps_become_60_hz():
+    seen, wrists = run(signer(30))
+    assert seen.shape == (59, 2) and seen.all()
+    assert_hands_stay(seen, wrists)
+
+
+def test_two_hands_with_one_label_are_two_hands():
+    pictures = signer(40)
+    for number in range(20, 26):
+        right, left = pictures[number]
+        pictures[number] = [right, left._replace(hand=R, score=0.99)]
+    seen, wrists = run(pictures)
+    assert seen.all()
+    assert_hands_stay(seen, wrists)
+
+
+def test_the_second_hand_may_have_the_wrong_label_from_the_start():
+    pictures = signer(40)
+    for number, (right, left) in enumerate(pictures):
+        late = [left._replace(hand=R if number < 12 else L, score=0.7)] if number > 9 else []
+        pictures[number] = [right, *late]
+    seen, wrists = run(pictures)
+    assert seen[:, R].all() and not seen[:20, L].any() and seen[20:, L].all()
+    assert_hands_stay(seen, wrists)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 45), st.integers(1, 6), st.booleans(), st.booleans())
+def test_labels_that_flip_for_a_few_pictures_are_outvoted(begin, length, flip_left, flip_right):
+    pictures = signer(50)
+    for number in range(begin, min(begin + length, 50)):
+        right, left = pictures[number]
+        right = right._replace(hand=L) if flip_right else right
+        left = left._replace(hand=R) if flip_left else left
+        # In any order: it means nothing.
+        pictures[number] = [left, right] if number % 2 else [right, left]
+    seen, wrists = run(pictures)
+    # At a video's very start nothing says which labels are the wrong ones.
+    if begin > length:
+        assert seen.all()
+        assert_hands_stay(seen, wrists)
+
+
+def test_a_wrong_first_label_is_mended_by_looking_ahead():
+    seen, _ = run([[hand(0.4, 0.5, L if n < 2 else R)] for n in range(30)])
+    assert seen[:, R].all() and not seen[:, L].any()
+
+
+def test_one_hand_whose_label_flips_now_and_then_never_makes_a_second():
+    pictures = [[hand(0.4, 0.5, L if n % 7 in (3, 4) else R)] for n in range(60)]
+    seen, _ = run(pictures)
+    assert seen[:, R].all() and not seen[:, L].any()
+
+
+@pytest.mark.parametrize(("missing", "filled"), [(1, True), (3, True), (4, False), (12, False)])
+def test_short_gaps_are_filled_and_longer_ones_stay(missing, filled):
+    pictures = signer(50)
+    for number in range(20, 20 + missing):
+        pictures[number] = pictures[number][1:]  # without the right hand
+    seen, wrists = run(pictures)
+    gap = slice(39, 39 + 2 * missing + 1)  # between the pictures 19 and 20 + missing
+    assert seen[gap, R].all() == filled == seen[gap, R].any()
+    assert seen[:, L].all() and seen[: gap.start, R].all() and seen[gap.stop :, R].all()
+    assert_hands_stay(seen, wrists)
+
+
+def test_while_one_hand_is_lost_the_other_does_not_take_its_place():
+    pictures = signer(40)
+    for number in range(15, 19):
+        # The right hand is not found, and the left one is named right.
+        pictures[number] = [pictures[number][1]._replace(hand=R)]
+    seen, wrists = run(pictures)
+    assert seen[:, L].all()
+    assert_hands_stay(seen, wrists)
+
+
+def test_a_hand_that_comes_back_elsewhere_starts_anew():
+    pictures = [[hand(0.3, 0.7, R)] for _ in range(20)]
+    pictures += [[] for _ in range(6)] + [[hand(0.75, 0.3, L)] for _ in range(20)]
+    seen, wrists = run(pictures)
+    assert seen[:39, R].all() and not seen[39:, R].any()
+    assert not seen[:52, L].any() and seen[52:, L].all()
+    np.testing.assert_allclose(wrists[52:, L], [[0.75, 0.3]] * 39, atol=1e-6)
+
+
+def test_a_hand_that_comes_back_in_the_same_place_starts_anew_too():
+    pictures = [[hand(0.4, 0.5, R)]] * 20 + [[]] * 6 + [[hand(0.4, 0.5, L)]] * 20
+    seen, _ = run(pictures)
+    assert not seen[39:, R].any() and seen[52:, L].all()
+
+
+def test_the_other_hand_is_told_from_the_lost_one_by_its_label_too():
+    """Three hand sizes in 0.1 s: the same hand could, but it would not change its name as well."""
+    pictures = [[hand(0.3, 0.5, R)]] * 20 + [[]] * 2 + [[hand(0.54, 0.5, L)]] * 20
+    seen, _ = run(pictures)
+    assert not seen[39:, R].any() and not seen[:44, L].any() and seen[44:, L].all()
+    same, _ = run([*pictures[:22], *[[hand(0.54, 0.5, R)]] * 20])
+    assert same[:, R].all()
+
+
+def test_labels_that_alternate_do_not_alternate_the_hand():
+    seen, _ = run([[hand(0.4, 0.5, (L, R)[n % 2], 0.9)] for n in range(60)])
+    assert seen[:, seen[0]].all() and not seen[:, ~seen[0]].any()
+
+
+def test_the_surer_of_two_right_hands_is_the_right_one():
+    pictures = [[hand(0.6, 0.5, R, 0.52)] for _ in range(10)]
+    pictures += [[hand(0.6, 0.5, R, 0.52), hand(0.2, 0.5, R, 0.99)] for _ in range(20)]
+    seen, wrists = run(pictures)
+    assert seen[24:].all()
+    np.testing.assert_allclose(wrists[24:, R, 0], 0.2, atol=1e-6)
+    np.testing.assert_allclose(wrists[24:, L, 0], 0.6, atol=1e-6)
+
+
+def test_fast_hands_that_cross_are_told_apart_by_their_speed():
+    pictures = [[hand(0.2 + 0.05 * n, 0.5, R), hand(0.78 - 0.05 * n, 0.5, L)] for n in range(13)]
+    for number in (5, 6, 7):
+        pictures[number] = [d._replace(hand=R, score=0.6) for d in pictures[number]]
+    seen, wrists = run(pictures)
+    assert seen.all()
+    np.testing.assert_allclose(wrists[:, R, 0], 0.2 + 0.025 * np.arange(25), atol=1e-6)
+
+
+def test_nothing_beyond_the_delay_counts_even_where_pictures_are_far_apart():
+    tracker = track.Tracker()
+    tracker.push(0.0, [hand(0.4, 0.5, L, 0.6)])
+    tracker.push(1 / 60, [hand(0.4, 0.5, L, 0.6)])
+    # 0.167 s after the first frame, which is made final only now.
+    frames = tracker.push(1 / 60 + 0.15, [hand(0.4, 0.5, R, 0.99)])
+    np.testing.assert_array_equal(frames.confidence[0] > 0, [True, False])
+
+
+def test_detections_given_to_the_other_hand_are_counted():
+    tracker = track.Tracker()
+    for number in range(30):
+        tracker.push(number / 30, [hand(0.4, 0.5, L if number in (7, 8, 20) else R)])
+    tracker.finish()
+    assert tracker.renamed == 3
+
+
+def test_hands_that_cross_keep_their_names():
+    x = np.linspace(0, 0.6, 40)
+    pictures = [[hand(0.2 + a, 0.5, R), hand(0.8 - a, 0.55, L)] for a in x]
+    for number in (18, 19, 20, 21):  # where they meet, labels are useless
+        pictures[number] = [d._replace(hand=R, score=0.6) for d in pictures[number]]
+    seen, wrists = run(pictures)
+    assert seen.all()
+    np.testing.assert_allclose(wrists[:, R, 0], np.linspace(0.2, 0.8, 79), atol=0.03)
+    np.testing.assert_allclose(wrists[:, L, 0], np.linspace(0.8, 0.2, 79), atol=0.03)
+
+
+def test_one_hand_that_is_reported_twice_is_one():
+    pictures = [[hand(0.4, 0.5, R, 0.9), hand(0.405, 0.5, L, 0.8)] for _ in range(20)]
+    seen, _ = run(pictures)
+    assert seen[:, R].all() and not seen[:, L].any()
+
+
+def test_another_hand_in_the_same_slot_is_no_movement():
+    """At 60 fps no frame lies between the two: there must still be no velocity from one to the other."""
+    pictures = [[hand(0.2, 0.5, R)] for _ in range(30)] + [[hand(0.8, 0.5, R)] for _ in range(30)]
+    tracker = track.Tracker()
+    parts = [tracker.push(n / 60, detections) for n, detections in enumerate(pictures)]
+    features = joints.features_from_positions(*track.concatenate([*parts, tracker.finish()]))
+    assert (~joints.seen_hands(features)[:, R]).sum() == 1
+    np.testing.assert_array_equal(features[..., joints.VELOCITY], 0.0)
+
+
+def test_smoothing_calms_and_keeps_what_is_absent_absent():
+    rng = np.random.default_rng(1)
+    pictures = [
+        [hand(0.4 + e, 0.5, R)] if n < 40 else [] for n, e in enumerate(rng.normal(0, 0.003, 60))
+    ]
+    plain, smooth = run(pictures, fps=60), run(pictures, fps=60, smooth=True)
+    np.testing.assert_array_equal(plain[0], smooth[0])
+    assert smooth[1][:40, R, 0].std() < 0.7 * plain[1][:40, R, 0].std()
+    assert not smooth[1][41:].any()
+
+
+def test_smoothing_starts_afresh_after_an_absence():
+    pictures = [[hand(0.3, 0.5, R)]] * 20 + [[]] * 20 + [[hand(0.8, 0.5, R)]] * 5
+    seen, wrists = run(pictures, fps=60, smooth=True)
+    assert seen[40:, R].all()
+    np.testing.assert_allclose(wrists[40:, R, 0], 0.8, atol=1e-6)
+
+
+def test_times_must_increase():
+    tracker = track.Tracker()
+    tracker.push(0.5, [])
+    for time in (0.5, 0.4, float("nan")):
+        with pytest.raises(ValueError, match=r"does not come after 0\.5"):
+            tracker.push(time, [])
+
+
+def test_nothing_pushed_is_no_frames():
+    frames = track.Tracker().finish()
+    assert frames.positions.shape == (0, 42, 3) and frames.confidence.shape == (0, 2)
+
+
+# ---------------------------------------------------------------------------------- live equals offline
+
+DETECTIONS = st.lists(
+    st.builds(
+        hand,
+        st.sampled_from([0.2, 0.25, 0.3, 0.7]),  # so that tracks go on
+        st.floats(0.4, 0.6),
+        st.sampled_from([L, R]),
+        st.floats(0.5, 1.0),
+    ),
+    max_size=3,
+)
+VIDEOS = st.lists(
+    st.tuples(st.sampled_from([0.004, 1 / 60, 1 / 30, 0.06, 0.3]), DETECTIONS), max_size=25
+)
+
+
+def timed(video):
+    times = 5.0 + np.cumsum([step for step, _ in video])
+    return [(float(time), hands) for time, (_, hands) in zip(times, video, strict=True)]
+
+
+def pushed(video, smooth=False):
+    tracker = track.Tracker(smooth=smooth)
+    return [tracker.push(time, hands) for time, hands in video], tracker.finish()
+
+
+@settings(max_examples=60, deadline=None)
+@given(VIDEOS, VIDEOS, st.booleans())
+def test_a_frame_depends_on_nothing_later_than_the_stated_delay(video, other, smooth):
+    first, second = timed([*video, *VIDEO_END]), timed([*video, *other, *VIDEO_END])
+    parts, rest = pushed(first, smooth)
+    changed_parts, changed_rest = pushed(second, smooth)
+    whole = track.concatenate([*parts, rest])
+    changed = track.concatenate([*changed_parts, changed_rest])
+    differs_from = min(first[len(video)][0], second[len(video)][0])
+    times = first[0][0] + np.arange(min(len(whole.confidence), len(changed.confidence))) / 60
+    fixed = int(np.count_nonzero(times + track.DELAY < differs_from))
+    np.testing.assert_array_equal(whole.positions[:fixed], changed.positions[:fixed])
+    np.testing.assert_array_equal(whole.confidence[:fixed], changed.confidence[:fixed])
+
+
+VIDEO_END = [(1 / 30, [hand(0.3, 0.3, R)])]
+
+
+@settings(max_examples=60, deadline=None)
+@given(VIDEOS)
+def test_frames_come_as_soon_as_the_stated_delay_is_over(video):
+    video = timed(video)
+    parts, rest = pushed(video)
+    count = 0
+    for (time, _), part in zip(video, parts, strict=True):
+        count += len(part.confidence)
+        assert video[0][0] + (count - 1) / 60 + track.DELAY <= time or count == 0
+        assert video[0][0] + count / 60 + track.DELAY > time
+    if video:
+        assert count + len(rest.confidence) == round((video[-1][0] - video[0][0]) * 60) + 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(VIDEOS, st.data())
+def test_live_features_are_those_of_the_whole_video(video, data):
+    parts, rest = pushed(timed(video))
+    whole = track.concatenate([*parts, rest])
+    stream = track.FeatureStream()
+    live = []
+    remaining = list(parts)
+    while remaining:  # in pushes of any size
+        size = data.draw(st.integers(1, len(remaining)))
+        live.append(stream.push(track.concatenate(remaining[:size])))
+        remaining = remaining[size:]
+    live += [stream.push(rest), stream.finish()]
+    np.testing.assert_array_equal(np.concatenate(live), joints.features_from_positions(*whole))
+
+
+@settings(max_examples=40, deadline=None)
+@given(VIDEOS)
+def test_a_mirrored_video_swaps_the_hands(video):
+    def mirrored(detection):
+        landmarks = detection.landmarks * [-1, 1, 1] + [1, 0, 0]
+        return Detection(landmarks, 1 - detection.hand, detection.score)
+
+    parts, rest = pushed(timed(video))
+    swapped_parts, swapped_rest = pushed(timed([(s, [mirrored(d) for d in ds]) for s, ds in video]))
+    plain, swapped = (
+        track.concatenate([*parts, rest]),
+        track.concatenate([*swapped_parts, swapped_rest]),
+    )
+    np.testing.assert_array_equal(plain.confidence, swapped.confidence[:, ::-1])
+
+
+def test_a_long_stream_needs_no_more_memory_than_a_short_one():
+    tracker = track.Tracker()
+    for number in range(3000):
+        tracker.push(number / 30, [hand(0.3, 0.5, R), hand(0.7, 0.5 + 0.3 * (number % 97 > 90), L)])
+    assert len(tracker._tracks) <= 4
+    assert sum(len(kept.times) for kept in tracker._tracks) < 50

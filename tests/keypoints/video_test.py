@@ -1,0 +1,187 @@
+import fractions
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from tests import videos
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import video
+
+IRREGULAR = (0.0, 0.04, 0.05, 0.2, 0.21, 0.5, 0.9, 0.95)
+
+
+def numbers_and_times(pictures):
+    taken = list(pictures)
+    return [videos.number_of(p.image) for p in taken], [p.time_s for p in taken]
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "libx264"), ("mkv", "ffv1")])
+def test_pictures_come_with_their_own_times_in_their_order(tmp_path, suffix, codec):
+    path = tmp_path / f"irregular.{suffix}"
+    videos.write(path, videos.numbered(8), IRREGULAR, codec=codec)  # libx264 uses B-frames
+    numbers, times = numbers_and_times(video.read(path))
+    assert numbers == list(range(8))
+    np.testing.assert_allclose(times, IRREGULAR, atol=1e-3)  # Matroska counts milliseconds
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p10le", "yuv444p", "gray", "yuvj420p"])
+def test_any_pixel_format_becomes_rgb(tmp_path, pixels):
+    codec = "mjpeg" if pixels == "yuvj420p" else "ffv1"
+    videos.write(tmp_path / "v.mkv", videos.numbered(3), codec=codec, pixels=pixels)
+    for number, picture in enumerate(video.read(tmp_path / "v.mkv")):
+        assert picture.image.shape == (48, 64, 3) and picture.image.dtype == np.uint8
+        assert picture.image.flags.c_contiguous and videos.number_of(picture.image) == number
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("flip", [False, True])
+def test_pictures_are_turned_as_the_file_says(tmp_path, rotation, flip):
+    corner = np.zeros((48, 64, 3), np.uint8)
+    corner[:16, :16] = 255  # top left as stored
+    videos.write(tmp_path / "v.mp4", [corner] * 2, rotation=rotation, flip=flip)
+    shown = np.rot90(corner, rotation // 90)
+    shown = shown[:, ::-1] if flip else shown
+    for picture in video.read(tmp_path / "v.mp4"):
+        assert picture.image.shape == shown.shape
+        assert np.abs(picture.image.astype(int) - shown).mean() < 8
+
+
+def test_pixels_become_square(tmp_path):
+    wide = fractions.Fraction(3, 2)
+    videos.write(tmp_path / "v.mp4", videos.numbered(2), pixel_aspect=wide)
+    assert [p.image.shape for p in video.read(tmp_path / "v.mp4")] == [(48, 96, 3)] * 2
+
+
+def test_a_part_of_a_video(tmp_path):
+    videos.write(tmp_path / "v.mp4", videos.numbered(20), options={"g": "5"})
+    part = video.read(tmp_path / "v.mp4", start_s=0.3, end_s=0.5)
+    numbers, times = numbers_and_times(part)
+    assert numbers == [9, 10, 11, 12, 13, 14]
+    np.testing.assert_allclose(times, np.array(numbers) / 30, atol=1e-4)
+    with pytest.raises(WSignError, match=r"v.mp4: has no pictures from 7 s to 9 s"):
+        list(video.read(tmp_path / "v.mp4", start_s=7.0, end_s=9.0))
+
+
+def test_a_box_is_cut_out_of_the_picture(tmp_path):
+    halves = np.zeros((48, 64, 3), np.uint8)
+    halves[:, 32:] = 200
+    videos.write(tmp_path / "v.mkv", [halves], codec="ffv1", pixels="yuv444p")
+    (picture,) = video.read(tmp_path / "v.mkv", box=(0.25, 0.5, 1.0, 2.0))
+    assert picture.image.shape == (36, 32, 3) and picture.image.min() > 190
+    with pytest.raises(WSignError, match=r"box \(0.5, 0.5, 0.5, 1\) is empty"):
+        list(video.read(tmp_path / "v.mkv", box=(0.5, 0.5, 0.5, 1)))
+
+
+def test_a_folder_of_pictures_is_read_by_number(tmp_path):
+    for number, picture in enumerate(videos.numbered(12)):
+        cv2.imwrite(str(tmp_path / f"bild-ä{number}.png"), picture)
+    (tmp_path / "notes.txt").write_text("no picture")
+    numbers, times = numbers_and_times(video.read(tmp_path, fps=25))
+    assert numbers == list(range(12))  # 10 comes after 9
+    np.testing.assert_allclose(times, np.arange(12) / 25)
+    with pytest.raises(WSignError, match="pictures carry no times; say at how many fps"):
+        list(video.read(tmp_path))
+    cv2.imwrite(str(tmp_path / "bild-ä99.png"), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(WSignError, match=r"bild-ä99.png: is 8x8, those before it are not"):
+        list(video.read(tmp_path, fps=25))
+    (tmp_path / "bild-ä5.png").write_bytes(b"torn")
+    with pytest.raises(WSignError, match=r"bild-ä5.png: .* damaged"):
+        list(video.read(tmp_path, fps=25))
+
+
+def test_pictures_whose_time_does_not_increase_are_left_out(tmp_path, monkeypatch):
+    def unordered(*_):
+        for number, time in enumerate((0.0, 0.1, 0.1, 0.05, 0.2)):
+            yield video.Picture(time, videos.numbered(5)[number])
+
+    monkeypatch.setattr(video, "_video", unordered)
+    assert numbers_and_times(video.read(tmp_path / "v.mp4")) == ([0, 1, 4], [0.0, 0.1, 0.2])
+
+
+def test_a_title_in_another_encoding_is_no_reason_to_refuse_a_video(tmp_path):
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Gr\u00fc\u00dfe"
+        stream = container.add_stream("ffv1", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(videos.numbered(1)[0], format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    content = path.read_bytes()
+    assert "Gr\u00fc\u00df".encode() in content
+    path.write_bytes(content.replace("\u00fc\u00df".encode(), b"\xfc\xdf\xfc\xdf"))
+    assert len(list(video.read(path))) == 1
+
+
+def cut(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def test_bad_files_are_named_with_what_is_wrong(tmp_path):
+    path = tmp_path / "v.mp4"
+    for content, what in ((b"", "is empty"), (b"text\n" * 99, "is no video that can be read")):
+        path.write_bytes(content)
+        with pytest.raises(WSignError, match=f"v.mp4: {what}"):
+            list(video.read(path))
+    videos.write_sound(path)
+    with pytest.raises(WSignError, match=r"v.mp4: has no video, only sound"):
+        list(video.read(path))
+    with pytest.raises(WSignError, match=r"gone.mp4: .*No such file"):
+        list(video.read(tmp_path / "gone.mp4"))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_file_that_was_cut_off_is_no_shorter_video(tmp_path, suffix):
+    path = tmp_path / f"v.{suffix}"
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(60)]
+    # The index first, so that what is left of the file can be opened.
+    videos.write(
+        path, noise, codec="mjpeg", pixels="yuvj420p", container_options={"movflags": "faststart"}
+    )
+    assert len(list(video.read(path))) == 60
+    cut(path, 0.6)
+    with pytest.raises(WSignError, match=r"v.m.*: is (cut off|no video .* damaged)"):
+        list(video.read(path))
+
+
+def test_reading_ahead_gives_the_same_and_passes_errors_on(tmp_path):
+    path = tmp_path / "v.mp4"
+    videos.write(path, videos.numbered(20))
+    assert numbers_and_times(video.ahead(video.read(path))) == numbers_and_times(video.read(path))
+    path.write_bytes(b"")
+    with pytest.raises(WSignError, match="is empty"):
+        list(video.ahead(video.read(path)))
+
+
+def test_reading_ahead_stops_with_its_reader(tmp_path):
+    closed = []
+
+    def endless():
+        try:
+            while True:
+                yield video.Picture(0.0, np.zeros((2, 2, 3), np.uint8))
+        finally:
+            closed.append(True)
+
+    pictures = video.ahead(endless())
+    next(pictures)
+    pictures.close()
+    assert closed == [True]
+
+
+def test_a_camera_gives_pictures_until_it_ends(tmp_path):
+    blue = np.zeros((48, 64, 3), np.uint8)
+    blue[..., 2] = 255
+    videos.write(tmp_path / "v.mp4", [blue] * 5)  # OpenCV takes a file for a camera
+    pictures = list(video.camera(str(tmp_path / "v.mp4")))
+    assert len(pictures) == 5 and (np.diff([p.time_s for p in pictures]) > 0).all()
+    np.testing.assert_allclose(pictures[0].image.mean((0, 1)), [0, 0, 255], atol=8)
+
+
+def test_a_camera_that_is_not_there_is_named(capfd):
+    with pytest.raises(WSignError, match=r"camera /nowhere cannot be opened"):
+        next(video.camera("/nowhere"))

@@ -1,0 +1,112 @@
+import os
+import runpy
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from tests import videos
+from tests.processes import ROOT
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import draw, joints, video
+
+ORANGE, BLUE = (255, 140, 0), (0, 200, 255)
+
+
+def view(*flags):
+    """Runs the tool in this process; its exit status."""
+    saved, sys.argv = sys.argv, ["view_keypoints.py", *map(str, flags)]
+    try:
+        runpy.run_path(str(ROOT / "tools" / "view_keypoints.py"), run_name="__main__")
+    except SystemExit as end:
+        return end.code
+    finally:
+        sys.argv = saved
+    return 0
+
+
+@pytest.fixture
+def features():
+    """Half a second of two hands; the right one comes later."""
+    hand = np.random.default_rng(0).uniform(-0.05, 0.05, (21, 2))
+    positions = np.zeros((31, 42, 3))
+    positions[:, joints.LEFT, :2] = hand + np.array([0.75, 0.3])
+    positions[:, joints.RIGHT, :2] = hand + np.array([0.25, 0.3])
+    confidence = np.ones((31, 2))
+    confidence[:10, 1] = 0.0
+    return joints.features_from_positions(positions, confidence)
+
+
+def colours_in(image):
+    """Where orange and blue are: the mean column of each, or None."""
+    found = []
+    for colour in (ORANGE, BLUE):
+        near = np.abs(image.astype(int) - colour).sum(-1) < 120
+        found.append(float(near.nonzero()[1].mean()) / image.shape[1] if near.any() else None)
+    return found
+
+
+def test_hands_are_drawn_where_they_are_in_their_colours(features):
+    black = np.zeros((240, 320, 3), np.uint8)
+    assert colours_in(draw.skeleton(black, features[0])) == [pytest.approx(0.75, abs=0.05), None]
+    left, right = colours_in(draw.skeleton(black, features[20]))
+    assert (left, right) == (pytest.approx(0.75, abs=0.05), pytest.approx(0.25, abs=0.05))
+    assert not black.any()  # it was a copy
+
+
+def test_every_picture_of_a_video_gets_its_own_frame(features, tmp_path):
+    grey = [np.full((48, 64, 3), 50, np.uint8)] * 4
+    times = (0.0, 0.1, 0.2, 0.5)
+    shown = draw.on_pictures(features, map(video.Picture, times, grey))
+    assert [colours_in(picture.image)[1] is not None for picture in shown] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    for wrong in ((0.0, 0.4), (0.0, 0.6)):
+        with pytest.raises(
+            WSignError, match=r"the keypoints end after 0\.52 s, the video does not"
+        ):
+            list(draw.on_pictures(features, map(video.Picture, wrong, grey)))
+
+
+def test_videos_and_contact_sheets_are_written(features, tmp_path, capsys):
+    np.save(tmp_path / "a.npy", features)
+    assert view(tmp_path / "a.npy", "--out", tmp_path / "a.mp4") == 0
+    pictures, times = videos.pictures_of(tmp_path / "a.mp4")
+    np.testing.assert_allclose(times, np.arange(31) / 60, atol=1e-3)
+    assert colours_in(pictures[0])[1] is None and colours_in(pictures[-1])[1] is not None
+    assert view(tmp_path / "a.npy", "--out", tmp_path / "a.png") == 0
+    sheet = cv2.imread(str(tmp_path / "a.png"))
+    assert sheet.shape[1] == 4 * 320 and sheet.shape[0] % 3 == 0
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'a.mp4'}\nwrote {tmp_path / 'a.png'}\n"
+    assert sorted(os.listdir(tmp_path)) == ["a.mp4", "a.npy", "a.png"]
+
+
+def test_a_long_video_fits_on_a_sheet():
+    pictures = (video.Picture(n / 30, np.full((9, 16, 3), n % 250, np.uint8)) for n in range(900))
+    sheet = draw.contact_sheet(pictures, count=4, columns=2, width=16)
+    assert sheet.shape == (18, 32, 3)
+
+
+def test_mistakes_are_one_line(features, tmp_path, capsys):
+    good, bad = tmp_path / "a.npy", tmp_path / "bad.npy"
+    np.save(good, features)
+    (tmp_path / "there.mp4").write_text("mine")
+    for path, out, message in (
+        (good, "a.gif", "a.gif: --out must end in .mp4 or .png"),
+        (good, "there.mp4", "there.mp4: is there already; choose another name, or delete it"),
+        (bad, "a.mp4", "bad.npy: No such file or directory"),
+    ):
+        assert view(path, "--out", tmp_path / out) == 2
+        assert capsys.readouterr().err == f"error: {tmp_path}/{message}\n"
+    for array, message in (
+        (np.zeros((4, 2)), "shape (4, 2) is not (T, 42, 7)"),
+        (b"no array", "is no .npy"),
+    ):
+        bad.write_bytes(array) if isinstance(array, bytes) else np.save(bad, array)
+        assert view(bad, "--out", tmp_path / "a.mp4") == 2
+        assert f"bad.npy: {message}" in capsys.readouterr().err
+    assert (tmp_path / "there.mp4").read_text() == "mine" and not (tmp_path / "a.mp4").exists()

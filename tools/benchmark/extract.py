@@ -1,0 +1,143 @@
+"""python tools/benchmark/extract.py --video=FILE [--model=FILE] [--seconds=20] [--rounds=3]
+
+Measures how fast keypoints are extracted, on this machine and on a video repeated to a length:
+
+    one process    extraction (decoding, landmarks, tracking) against a bare HandLandmarker loop over
+                   pictures that are in memory already; as a ratio of pictures per second
+    two processes  against one, on two such videos, from the start of the processes to the last file
+    memory         the most that a worker process takes for a video of --minutes, and of a tenth of it
+
+Ratios are medians of rounds in which the two sides take turns. Nothing else should run meanwhile; the
+ratio of processor time, where there is one, minds other programs less.
+"""
+
+import argparse
+import itertools
+import pathlib
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from wsign_jax.errors import exit_on_user_error
+from wsign_jax.keypoints import draw, extract, landmarker, system, video
+
+
+def repeated(source: pathlib.Path, seconds: float) -> Iterator[video.Picture]:
+    """The pictures of a video over and over, with the times of one that goes on."""
+    pictures = list(video.read(source))
+    step = pictures[-1].time_s / (len(pictures) - 1)
+    for number in itertools.count():
+        if number * step >= seconds:
+            return
+        yield video.Picture(number * step, pictures[number % len(pictures)].image)
+
+
+def bare(pictures: list[video.Picture], model: pathlib.Path) -> tuple[float, float]:
+    """Seconds on the clock, and of the processor, of MediaPipe alone."""
+    import mediapipe as mp  # noqa: PLC0415  what is measured against is not this package's code
+
+    vision = mp.tasks.vision
+    options = vision.HandLandmarkerOptions(
+        base_options=mp.tasks.BaseOptions(model_asset_path=str(model)),
+        running_mode=vision.RunningMode.VIDEO,
+        num_hands=2,
+    )
+    with vision.HandLandmarker.create_from_options(options) as native:
+        began = clocks()
+        for picture in pictures:
+            image = mp.Image(
+                image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(picture.image)
+            )
+            native.detect_for_video(image, round(picture.time_s * 1000))
+        return since(began)
+
+
+def own(path: pathlib.Path, model: pathlib.Path) -> tuple[float, float]:
+    """Seconds on the clock, and of the processor, of the extraction in this process."""
+    began = clocks()
+    extract.extract_clip(extract.Clip("clip", path), extract.Settings(), model)
+    return since(began)
+
+
+def clocks() -> tuple[float, float]:
+    """On the wall, and of this process."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(began: tuple[float, float]) -> tuple[float, float]:
+    """Seconds since `clocks()`."""
+    now = clocks()
+    return now[0] - began[0], now[1] - began[1]
+
+
+def workers_seconds(paths: list[pathlib.Path], model: pathlib.Path, count: int) -> float:
+    """Seconds that `count` worker processes take for some videos."""
+    clips = [extract.Clip(f"clip{number}", path) for number, path in enumerate(paths)]
+    with tempfile.TemporaryDirectory() as folder:
+        output_dir = pathlib.Path(folder) / "features"
+        began = time.perf_counter()
+        reports = extract.extract_clips(clips, output_dir, extract.Settings(model=model), count)
+        assert all(report.done for report in reports), reports
+        return time.perf_counter() - began
+
+
+def peak_megabytes(path: pathlib.Path, model: pathlib.Path) -> float:
+    """The most memory that a worker process ever had, those of earlier calls included."""
+    workers_seconds([path], model, 1)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--video", type=pathlib.Path, required=True)
+    parser.add_argument("--model", type=pathlib.Path)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="of the video for memory; 0: none"
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    flags = parser.parse_args()
+    with exit_on_user_error(), tempfile.TemporaryDirectory() as folder, system.quiet():
+        model = landmarker.find_model(flags.model)
+        path = pathlib.Path(folder) / "video.mp4"
+        draw.write_video(path, repeated(flags.video, flags.seconds))
+        pictures = list(video.read(path))
+        count = len(pictures)
+        rounds = [(bare(pictures, model), own(path, model)) for _ in range(flags.rounds)]
+        del pictures
+        for clock, name in enumerate(("clock", "processor time")):
+            sides = [(theirs[clock], ours[clock]) for theirs, ours in rounds]
+            theirs, ours = (count / statistics.median(side) for side in zip(*sides, strict=True))
+            ratio = statistics.median(theirs / ours for theirs, ours in sides)
+            print(
+                f"one process, by the {name}: bare {theirs:.1f}, extraction {ours:.1f} pictures/s, "
+                f"ratio {ratio:.3f}"
+            )
+        times = [
+            [workers_seconds([path] * 4, model, processes) for processes in (1, 2)]
+            for _ in range(flags.rounds)
+        ]
+        one, two = (4 * count / statistics.median(side) for side in zip(*times, strict=True))
+        ratio = statistics.median(one / two for one, two in times)
+        print(f"workers: one {one:.1f}, two {two:.1f} pictures/s, ratio {ratio:.3f}")
+        if flags.minutes:
+            peaks = []
+            for minutes in (flags.minutes / 10, flags.minutes):
+                long = pathlib.Path(folder) / f"{minutes}.mp4"
+                draw.write_video(long, repeated(flags.video, minutes * 60))
+                peaks.append(peak_megabytes(long, model))
+            print(
+                f"memory of a process: {peaks[0]:.0f} MB at {flags.minutes / 10:g} minutes, "
+                f"{peaks[1]:.0f} MB at {flags.minutes:g}"
+            )
+
+
+if __name__ == "__main__":
+    main()

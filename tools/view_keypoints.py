@@ -1,0 +1,71 @@
+"""python tools/view_keypoints.py FILE.npy --out=FILE [--video=FILE] [--fps=60]
+
+Draws keypoints on the video that they were extracted from, or on black: as a video where --out ends in
+.mp4, as a contact sheet of moments spread over it where it ends in .png. The left hand is orange, the
+right one blue.
+"""
+
+import argparse
+import pathlib
+
+import numpy as np
+
+from wsign_jax.errors import WSignError, exit_on_user_error
+from wsign_jax.keypoints import draw, extract, joints, video
+
+
+def load(path: pathlib.Path) -> np.ndarray:
+    """(T, 42, 7) features."""
+    try:
+        features = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise WSignError(f"{path}: is no .npy that can be read ({error})") from None
+    if features.shape[1:] != (joints.NUM_JOINTS, joints.NUM_FEATURES) or not len(features):
+        raise WSignError(f"{path}: shape {features.shape} is not (T, 42, 7); name a features file")
+    return features
+
+
+def main() -> None:
+    """Parses the flags and calls `draw`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("features", metavar="FILE.npy", type=pathlib.Path)
+    parser.add_argument(
+        "--out", metavar="FILE", type=pathlib.Path, required=True, help=".mp4 or .png"
+    )
+    parser.add_argument(
+        "--video", metavar="FILE", type=pathlib.Path, help="or a folder of pictures"
+    )
+    parser.add_argument("--fps", type=float, default=joints.FPS, help="of the keypoints (60)")
+    parser.add_argument(
+        "--picture-fps",
+        metavar="FPS",
+        type=float,
+        default=extract.PICTURE_FPS,
+        help=f"of a folder of pictures ({extract.PICTURE_FPS:g})",
+    )
+    flags = parser.parse_args()
+    with exit_on_user_error():
+        writers = {".mp4": draw.write_video, ".png": write_sheet}
+        if flags.out.suffix.lower() not in writers:
+            raise WSignError(f"{flags.out}: --out must end in .mp4 or .png")
+        features = load(flags.features)
+        if flags.video is None:
+            pictures = draw.on_black(features, flags.fps)
+        else:
+            source = video.read(flags.video, flags.picture_fps)
+            pictures = draw.on_pictures(features, source, flags.fps)
+        writers[flags.out.suffix.lower()](flags.out, pictures)
+        print(f"wrote {flags.out}")
+
+
+def write_sheet(path: pathlib.Path, pictures: draw.Iterable[video.Picture]) -> None:
+    """Writes a contact sheet."""
+    draw.write_picture(path, draw.contact_sheet(pictures))
+
+
+if __name__ == "__main__":
+    main()

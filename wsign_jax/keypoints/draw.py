@@ -1,0 +1,159 @@
+"""Keypoints as a person can see them: skeletons on the video or on black, as a video or a picture."""
+
+import fractions
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints
+from wsign_jax.keypoints.video import Picture, load_av, load_cv2
+
+_COLOURS = ((255, 140, 0), (0, 200, 255))  # RGB of the left and the right hand
+_PALM = (joints.WRIST, 5, 9, 13, 17, joints.WRIST)
+_BLACK_WIDTH = 640  # pixels of pictures on black
+_TICKS = 1000  # a second, in the times of written videos
+
+
+def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """A copy of a picture with the hands of one frame on it.
+
+    Args:
+        image: (height, width, 3) uint8 RGB.
+        frame: (42, 7) features in picture widths.
+    """
+    cv2 = load_cv2()
+
+    image = image.copy()
+    width = image.shape[1]
+    thickness = max(1, width // 320)
+    for rows, colour in zip(joints.HANDS, _COLOURS, strict=True):
+        hand = frame[rows]
+        if not hand[joints.WRIST, joints.CONFIDENCE]:
+            continue
+        # OpenCV takes no coordinates far outside.
+        points = np.rint(np.clip(hand[:, :2] * width, -(2**14), 2**14)).astype(int).tolist()
+        for line in (_PALM, *((joints.WRIST, *finger) for finger in joints.FINGERS)):
+            path = np.array([points[joint] for joint in line], np.int32)
+            cv2.polylines(image, [path], False, colour, thickness, cv2.LINE_AA)
+        for point in points:
+            cv2.circle(image, point, thickness + 1, colour, -1, cv2.LINE_AA)
+    return image
+
+
+def on_black(features: np.ndarray, fps: float = joints.FPS) -> Iterator[Picture]:
+    """Every frame of (T, 42, 7) on black; the picture is as high as the hands go."""
+    lowest = float(features[..., 1].max(initial=0.5))
+    black = np.zeros((round(_BLACK_WIDTH * min(lowest + 0.05, 2.0)), _BLACK_WIDTH, 3), np.uint8)
+    for number, frame in enumerate(features):
+        yield Picture(number / fps, skeleton(black, frame))
+
+
+def on_pictures(
+    features: np.ndarray, pictures: Iterable[Picture], fps: float = joints.FPS
+) -> Iterator[Picture]:
+    """Pictures of a video with the frame nearest to each on them.
+
+    Args:
+        features: (T, 42, 7) that were extracted from the whole of that video.
+        pictures: of the video.
+        fps: of the features.
+
+    Raises:
+        WSignError: the video is longer or shorter than the features.
+    """
+    first = None
+    nearest = 0
+    for picture in pictures:
+        first = picture.time_s if first is None else first
+        nearest = round((picture.time_s - first) * fps)
+        if nearest >= len(features):
+            break
+        yield Picture(picture.time_s - first, skeleton(picture.image, features[nearest]))
+    if abs(nearest - (len(features) - 1)) > 1:
+        raise WSignError(
+            f"the keypoints end after {len(features) / fps:.2f} s, the video does not; they are of "
+            "another video, or of a part of it, or at another --fps"
+        )
+
+
+def contact_sheet(
+    pictures: Iterable[Picture], count: int = 12, columns: int = 4, width: int = 320
+) -> np.ndarray:
+    """One picture (height, width, 3) of up to `count` pictures spread evenly over a video."""
+    cv2 = load_cv2()
+
+    small: list[np.ndarray] = []
+    stride = 1
+    for number, (time_s, image) in enumerate(pictures):
+        if number % stride:
+            continue
+        size = (width, max(1, round(width * image.shape[0] / image.shape[1])))
+        tile = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        white = (255, 255, 255)
+        cv2.putText(tile, f"{time_s:.2f} s", (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, white, 1)
+        small.append(tile)
+        if len(small) == 16 * count:  # a long video is thinned out as it comes
+            small, stride = small[::2], 2 * stride
+    chosen = np.unique(np.linspace(0, len(small) - 1, min(count, len(small))).round().astype(int))
+    tiles = [small[index] for index in chosen]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
+    return np.vstack(rows)
+
+
+def write_picture(path: pathlib.Path, image: np.ndarray) -> None:
+    """Writes a png.
+
+    Raises:
+        WSignError: the file is there already.
+    """
+    cv2 = load_cv2()
+
+    _, content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    partial = _partial(path)
+    partial.write_bytes(content.tobytes())
+    os.replace(partial, path)
+
+
+def write_video(path: pathlib.Path, pictures: Iterable[Picture]) -> None:
+    """Writes an mp4 (H.264) in which every picture has its own time.
+
+    Raises:
+        WSignError: the file is there already.
+    """
+    av = load_av()
+    partial = _partial(path)
+    tick = fractions.Fraction(1, _TICKS)
+    try:
+        with av.open(str(partial), "w", format="mp4") as container:
+            stream = None
+            for picture in pictures:
+                frame = av.VideoFrame.from_ndarray(picture.image, format="rgb24")
+                if stream is None:
+                    stream = container.add_stream("libx264", rate=joints.FPS)
+                    # H.264 wants even sides.
+                    stream.width, stream.height = (
+                        2 * math.ceil(n / 2) for n in (frame.width, frame.height)
+                    )
+                    stream.pix_fmt = "yuv420p"
+                    stream.codec_context.time_base = tick
+                frame = frame.reformat(stream.width, stream.height, "yuv420p")
+                frame.pts, frame.time_base = round(picture.time_s * _TICKS), tick
+                container.mux(stream.encode(frame))
+            if stream is not None:
+                container.mux(stream.encode(None))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _partial(path: pathlib.Path) -> pathlib.Path:
+    """The name under which a file is written until it is whole."""
+    if path.exists():
+        raise WSignError(f"{path}: is there already; choose another name, or delete it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")

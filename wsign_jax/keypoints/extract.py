@@ -1,0 +1,317 @@
+"""Videos in, `<id>.npy` of features out: resumable, on all cores, one bad clip never stops the rest.
+
+Beside the output folder are `dataset.json` (how it was made) and `quality.csv` (what became of each
+clip).
+"""
+
+import collections
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import (
+    joints,
+    landmarker,
+    progress,
+    quality,
+    record,
+    system,
+    track,
+    video,
+    workers,
+)
+from wsign_jax.keypoints.quality import ClipReport
+
+QUALITY = "quality.csv"
+PICTURE_FPS = 25.0  # of folders of pictures, as PHOENIX has them
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """What to extract."""
+
+    id: str  # output file name without .npy
+    source: pathlib.Path  # video file, or folder of pictures
+    fps: float | None = None  # of a folder of pictures; videos carry their own times
+    start_s: float | None = None  # part of the video
+    end_s: float | None = None
+    # y0, x0, y1, x1 as shares of the picture, cut out before landmarks; it is then the picture.
+    box: tuple[float, float, float, float] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to extract; all but the model's place must stay the same within one output folder."""
+
+    model: pathlib.Path | None = None  # None: from the cache, or downloaded into it
+    fps: float = joints.FPS
+    min_confidence: float = 0.5  # MediaPipe's thresholds of detection, presence and tracking
+    smooth: bool = False  # with a One-Euro filter
+
+    def check(self) -> None:
+        """Raises `WSignError` for what cannot be."""
+        if not 1 <= self.fps <= 1000:
+            raise WSignError(f"fps {self.fps:g} must be from 1 to 1000")
+        if not 0 <= self.min_confidence <= 1:
+            raise WSignError(f"min_confidence {self.min_confidence:g} must be from 0 to 1")
+
+    def record(self) -> dict[str, Any]:
+        """What `dataset.json` says of them."""
+        return {
+            "extractor": "MediaPipe HandLandmarker",
+            "model": landmarker.MODEL_VERSION,
+            "fps": self.fps,
+            "min_confidence": self.min_confidence,
+            "smooth": self.smooth,
+        }
+
+
+# -------------------------------------------------------------------------------------------- one clip
+
+
+def extract_clip(
+    clip: Clip, settings: Settings, model: pathlib.Path
+) -> tuple[np.ndarray, ClipReport]:
+    """Extracts one clip in this process.
+
+    Args:
+        clip: what.
+        settings: how.
+        model: what `landmarker.find_model` returned.
+
+    Returns:
+        (T, 42, 7) float32 and its report.
+
+    Raises:
+        WSignError: the clip cannot be read, or no hand was found in it.
+    """
+    parts: list[np.ndarray] = []
+    report = _extract(clip, settings, model, parts.append)
+    return np.concatenate(parts), report
+
+
+def _extract(
+    clip: Clip,
+    settings: Settings,
+    model: pathlib.Path,
+    write: Callable[[np.ndarray], object],
+) -> ClipReport:
+    """Gives `write` the features as they become final: a long clip takes no more memory than a short."""
+    tracker = track.Tracker(settings.fps, settings.smooth)
+    stream = track.FeatureStream(settings.fps)
+    times: list[float] = []
+    confidence: list[np.ndarray] = []
+
+    def keep(features: np.ndarray) -> None:
+        confidence.append(features[:, joints.WRISTS, joints.CONFIDENCE])
+        write(features)
+
+    pictures = video.ahead(video.read(clip.source, clip.fps, clip.start_s, clip.end_s, clip.box))
+    with (
+        contextlib.closing(pictures),
+        landmarker.Landmarker(model, settings.min_confidence) as hands,
+    ):
+        for picture in pictures:
+            times.append(picture.time_s)
+            detections = hands.detect(picture.image, picture.time_s)
+            keep(stream.push(tracker.push(picture.time_s, detections)))
+    keep(stream.push(tracker.finish()))
+    keep(stream.finish())
+    scores = np.concatenate(confidence)
+    if not scores.any():
+        raise WSignError(
+            f"{clip.source}: no hand in any of its {len(times)} pictures; leave it out"
+        )
+    return quality.report(clip.id, str(clip.source), scores, settings.fps, times, tracker.renamed)
+
+
+def _extract_to_file(
+    clip: Clip, settings: Settings, model: pathlib.Path, output_dir: pathlib.Path
+) -> tuple[ClipReport, pathlib.Path]:
+    """In a worker: the report, and the file that only needs its name."""
+    partial = output_dir / f".{clip.id}.npy.{os.getpid()}.partial"
+    try:
+        with partial.open("wb") as file:
+            _write_header(file, 0)
+            report = _extract(clip, settings, model, lambda features: file.write(features.data))
+            file.seek(0)
+            _write_header(file, report.frames)  # as long as before: numpy leaves room for the count
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise WSignError(f"{error.filename or output_dir}: {error.strerror}") from None
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return report, partial
+
+
+def _write_header(file: BinaryIO, frames: int) -> None:
+    shape = (frames, joints.NUM_JOINTS, joints.NUM_FEATURES)
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+# ----------------------------------------------------------------------------------------- many clips
+
+
+def extract_clips(
+    clips: Sequence[Clip],
+    output_dir: pathlib.Path,
+    settings: Settings | None = None,
+    workers: int = 0,
+    shard: tuple[int, int] = (1, 1),
+    resume: bool = True,
+) -> list[ClipReport]:
+    """Extracts clips into `<output_dir>/<id>.npy`, and leaves those that are done before.
+
+    Args:
+        clips: what; ids must differ.
+        output_dir: made if missing; the reports go beside it, into its parent.
+        settings: how; None for the usual ones.
+        workers: processes; 0 for one a core.
+        shard: (i, n), the i-th of n parts of the clips, from 1, where several machines share the work.
+        resume: False refuses an output folder that has some of the clips.
+
+    Returns:
+        A report for each clip of this shard, in their order; `problem` says why one failed.
+
+    Raises:
+        WSignError: nothing can be extracted at all, or the folder was made with other settings.
+    """
+    settings = settings or Settings()
+    settings.check()
+    if workers < 0 or not 1 <= shard[0] <= shard[1]:
+        raise WSignError(
+            f"workers {workers} must be 0 or more, shard {shard} be (i, n) with i <= n"
+        )
+    output_dir = output_dir.absolute()
+    problems = _bad_ids(clips)
+    mine = [clip for n, clip in enumerate(clips) if n % shard[1] == shard[0] - 1]
+    done = {c.id for c in mine if c not in problems and _output(output_dir, c).exists()}
+    if done and not resume:
+        raise WSignError(
+            f"{output_dir}: has {len(done)} of these {len(mine)} clips; choose another folder, or go "
+            "on with --resume"
+        )
+    model = landmarker.find_model(settings.model)
+    with system.quiet(), landmarker.Landmarker(model):
+        pass  # what the system lacks is said once, not for every clip
+    record.hold_settings(output_dir, settings.record(), bool(done))
+    name = QUALITY if shard[1] == 1 else f"quality-{shard[0]}of{shard[1]}.csv"
+    again = {clip.id for clip in mine} - done
+    with record.Reports(output_dir.parent / name, again) as reports:
+        for clip in mine:
+            if clip in problems:
+                reports.add(ClipReport(clip.id, str(clip.source), problem=problems[clip]))
+        todo = [clip for clip in mine if clip.id in again and clip not in problems]
+        with progress.Progress(len(mine) - len(todo), len(mine)) as bar:
+            _work_through(todo, output_dir, settings, model, workers, reports, bar)
+        return [reports.of(c.id, str(c.source), _output(output_dir, c)) for c in mine]
+
+
+def extract_from_dataset(
+    video_dir: pathlib.Path | str,
+    output_dir: pathlib.Path | str,
+    target_fps: float = joints.FPS,
+    **options: Any,
+) -> list[ClipReport]:
+    """Extracts every video under a folder; its id is its file name without the ending.
+
+    Args:
+        video_dir: searched with its sub-folders; a folder of pictures counts as one video.
+        output_dir: gets `<id>.npy` and nothing else; the reports go beside it.
+        target_fps: of the features; training needs 60.
+        **options: further ones of `Settings` and `extract_clips`, and `picture_fps`.
+
+    Returns:
+        A report for each video.
+
+    Raises:
+        WSignError: as `extract_clips` does, and where there is no video.
+    """
+    names = [field.name for field in dataclasses.fields(Settings)]
+    chosen = {name: options.pop(name) for name in names if name in options}
+    clips = find_clips(pathlib.Path(video_dir), options.pop("picture_fps", PICTURE_FPS))
+    settings = Settings(fps=target_fps, **chosen)
+    return extract_clips(clips, pathlib.Path(output_dir), settings, **options)
+
+
+def find_clips(video_dir: pathlib.Path, picture_fps: float = PICTURE_FPS) -> list[Clip]:
+    """The videos under a folder, by id; a sub-folder with pictures is one too.
+
+    Raises:
+        WSignError: there are none.
+    """
+    if not video_dir.is_dir():
+        raise WSignError(f"{video_dir}: is no folder; name the one that holds the videos")
+    clips = []
+    for path in sorted(video_dir.rglob("*")):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            if video.pictures_in(path):
+                clips.append(Clip(path.name, path, fps=picture_fps))
+        elif path.suffix.lower() in video.VIDEO_SUFFIXES:
+            clips.append(Clip(path.stem, path))
+    if not clips:
+        kinds = " ".join(sorted(video.VIDEO_SUFFIXES))
+        raise WSignError(f"{video_dir}: no videos in it ({kinds}), and no folders of pictures")
+    return sorted(clips, key=lambda clip: clip.id)
+
+
+def _work_through(
+    todo: Sequence[Clip],
+    output_dir: pathlib.Path,
+    settings: Settings,
+    model: pathlib.Path,
+    count: int,
+    reports: record.Reports,
+    bar: progress.Progress,
+) -> None:
+    output_dir.mkdir(parents=True, exist_ok=True)
+    _remove_partials(output_dir, {clip.id for clip in todo})
+    tasks = [(clip, settings, model, output_dir) for clip in todo]
+    outcomes = workers.run(_extract_to_file, tasks, count or workers.cores())
+    with contextlib.closing(outcomes):
+        for outcome in outcomes:
+            clip = todo[outcome.task]
+            if outcome.problem is not None:
+                report = ClipReport(clip.id, str(clip.source), problem=outcome.problem)
+                bar.note(f"failed: {clip.id}: {outcome.problem}")
+            else:
+                report, partial = outcome.value
+            # The row first: keypoints without one would never get one.
+            reports.add(report)
+            if report.done:
+                os.replace(partial, _output(output_dir, clip))
+            bar.advance(round(report.duration_s * report.fps))
+
+
+def _output(output_dir: pathlib.Path, clip: Clip) -> pathlib.Path:
+    return output_dir / f"{clip.id}.npy"
+
+
+def _remove_partials(output_dir: pathlib.Path, ids: set[str]) -> None:
+    """What a killed extraction of these clips left; another shard's are left alone."""
+    for path in output_dir.glob(".*.npy.*.partial"):
+        if path.name[1:].rsplit(".npy.", 1)[0] in ids:
+            path.unlink(missing_ok=True)
+
+
+def _bad_ids(clips: Sequence[Clip]) -> dict[Clip, str]:
+    """Clips whose id cannot be a file's name, or is another's too."""
+    counts = collections.Counter(clip.id for clip in clips)
+    problems = {}
+    for clip in clips:
+        if not clip.id or "/" in clip.id or "\0" in clip.id or clip.id.startswith("."):
+            problems[clip] = f"{clip.source}: {clip.id!r} cannot be a file's name; rename it"
+        elif counts[clip.id] > 1:
+            others = [str(c.source) for c in clips if c.id == clip.id and c is not clip]
+            problems[clip] = f"{clip.source}: has the id of {', '.join(others)}; rename one"
+    return problems

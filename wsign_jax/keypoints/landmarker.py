@@ -1,0 +1,200 @@
+"""MediaPipe's HandLandmarker: where its model file comes from, and pictures in, hands out."""
+
+import hashlib
+import os
+import pathlib
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints, system
+
+MODEL_NAME = "hand_landmarker.task"
+MODEL_VERSION = "hand_landmarker float16 version 1"
+MODEL_URL = (
+    "https://storage.googleapis.com/mediapipe-models/hand_landmarker/hand_landmarker/float16/1/"
+    + MODEL_NAME
+)
+_MODEL_SHA256 = "fbc2a30080c3c557093b5ddfc334698132eb341044ccee322ccf8bcf3607cde1"
+# The networks inside: a bundle that was zipped again is as good.
+_INNER_SHA256 = {
+    "hand_detector.tflite": "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
+    "hand_landmarks_detector.tflite": "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
+}
+_DOWNLOAD_SECONDS = 60.0  # without a byte
+
+LEFT_HAND, RIGHT_HAND = range(2)  # indices into joints.HANDS
+# The Tasks API names the signer's own hand in an unmirrored picture (the legacy API the other one).
+_HAND_OF = {"Left": LEFT_HAND, "Right": RIGHT_HAND}
+
+
+class Detection(NamedTuple):
+    """One hand in one picture."""
+
+    landmarks: np.ndarray  # (21, 3) x, y, z in picture widths
+    hand: int  # LEFT_HAND or RIGHT_HAND, as reported
+    score: float  # of that report, 0.5 to 1
+
+
+# ------------------------------------------------------------------------------------------- the model
+
+
+def find_model(path: pathlib.Path | None = None) -> pathlib.Path:
+    """The checked model file: the one given, else the cache's, else a download into the cache.
+
+    Raises:
+        WSignError: it is not the published one, or there is none and no network.
+    """
+    if path is not None:
+        _check_model(path)
+        return path
+    cached = cache_folder() / MODEL_NAME
+    if cached.exists():
+        _check_model(cached)
+    else:
+        _download(cached)
+    return cached
+
+
+def cache_folder() -> pathlib.Path:
+    """Where downloads are kept: $XDG_CACHE_HOME/wsign_jax, ~/.cache/wsign_jax by default."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (pathlib.Path(home) if home else pathlib.Path.home() / ".cache") / "wsign_jax"
+
+
+def _check_model(path: pathlib.Path) -> None:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WSignError(
+            f"{path}: the model cannot be read ({error.strerror}); download {MODEL_URL} there"
+        ) from None
+    if hashlib.sha256(content).hexdigest() == _MODEL_SHA256:
+        return
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            inner = {name: hashlib.sha256(bundle.read(name)).hexdigest() for name in _INNER_SHA256}
+    except (zipfile.BadZipFile, KeyError, OSError):
+        inner = {}
+    if inner != _INNER_SHA256:
+        raise WSignError(
+            f"{path}: is not {MODEL_VERSION}, or is damaged; delete it and download {MODEL_URL}"
+        )
+
+
+def _download(path: pathlib.Path) -> None:
+    print(f"downloading {MODEL_URL} to {path}", flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    partial = pathlib.Path(name)
+    try:
+        with (
+            os.fdopen(descriptor, "wb") as file,
+            urllib.request.urlopen(MODEL_URL, timeout=_DOWNLOAD_SECONDS) as response,
+        ):
+            shutil.copyfileobj(response, file)
+        _check_model(partial)
+        os.replace(partial, path)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise WSignError(
+            f"{path}: the model is not here and cannot be downloaded ({error}); put "
+            f"{MODEL_URL} there, or name a copy with --model=FILE"
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+# -------------------------------------------------------------------------------------- the landmarker
+
+
+class Landmarker:
+    """MediaPipe's HandLandmarker for the pictures of one video, in their order; up to two hands.
+
+    A context manager: a landmarker that is not closed keeps its memory. Use a new one for every video,
+    because it looks for a hand first where the picture before had it.
+    """
+
+    def __init__(self, model: pathlib.Path, min_confidence: float = 0.5):
+        """Starts one.
+
+        Args:
+            model: what `find_model` returned.
+            min_confidence: threshold of the detection, of a hand's presence and of its tracking.
+
+        Raises:
+            WSignError: MediaPipe, or a system library that it needs, is not installed.
+        """
+        mp, vision = _load_mediapipe()
+        options = vision.HandLandmarkerOptions(
+            base_options=mp.tasks.BaseOptions(model_asset_path=str(model)),
+            running_mode=vision.RunningMode.VIDEO,
+            num_hands=2,
+            min_hand_detection_confidence=min_confidence,
+            min_hand_presence_confidence=min_confidence,
+            min_tracking_confidence=min_confidence,
+        )
+        self._mp = mp
+        self._milliseconds = -1
+        with system.named():
+            self._native = vision.HandLandmarker.create_from_options(options)
+
+    def __enter__(self) -> "Landmarker":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._native.close()
+
+    def detect(self, image: np.ndarray, time_s: float) -> list[Detection]:
+        """The hands in the next picture.
+
+        Args:
+            image: (height, width, 3) uint8, RGB, not mirrored.
+            time_s: when it was taken.
+        """
+        # MediaPipe's clock must advance, and ticks in milliseconds.
+        self._milliseconds = max(self._milliseconds + 1, round(time_s * 1000))
+        # A view, such as a mirrored picture, is read wrongly without an error.
+        picture = self._mp.Image(
+            image_format=self._mp.ImageFormat.SRGB, data=np.ascontiguousarray(image)
+        )
+        result = self._native.detect_for_video(picture, self._milliseconds)
+        height, width = image.shape[:2]
+        scale = np.array([1.0, height / width, 1.0])
+        return [
+            Detection(
+                landmarks=np.array([(p.x, p.y, p.z) for p in landmarks]) * scale,
+                hand=_HAND_OF[handedness[0].category_name],
+                score=float(handedness[0].score),
+            )
+            for handedness, landmarks in zip(result.handedness, result.hand_landmarks, strict=True)
+            if len(landmarks) == joints.JOINTS_PER_HAND
+        ]
+
+
+def versions() -> dict[str, str]:
+    """The version of MediaPipe, for the record.
+
+    Raises:
+        WSignError: it is not installed.
+    """
+    mp, _ = _load_mediapipe()
+    return {"mediapipe": mp.__version__}
+
+
+def _load_mediapipe() -> tuple[Any, Any]:
+    with system.named():
+        import mediapipe as mp  # noqa: PLC0415
+        from mediapipe.tasks.python import vision  # noqa: PLC0415
+    return mp, vision

@@ -1,0 +1,131 @@
+"""What is kept beside an output folder: the settings in `dataset.json`, the clips in `quality.csv`."""
+
+import fcntl
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import landmarker, quality, video
+from wsign_jax.keypoints.quality import ClipReport
+
+DATASET = "dataset.json"
+
+
+class Reports:
+    """`quality.csv`: rows are added as clips are done, so that a killed extraction keeps them."""
+
+    def __init__(self, path: pathlib.Path, again: set[str]):
+        """Opens the table at `path`, without the rows of clips that are about to be done again."""
+        self._path, self._again = path, again
+        self._rows: dict[tuple[str, str], ClipReport] = {}
+
+    def __enter__(self) -> "Reports":
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = self._path.with_name(f".{self._path.name}.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise WSignError(
+                f"{self._path}: another extraction is at work on it; wait for it, or give each its "
+                "own part with --shard"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        try:
+            self._open()
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def _open(self) -> None:
+        self._others = [
+            clip
+            for path in sorted(self._path.parent.glob("quality*.csv"))
+            if path != self._path
+            for clip in quality.read(path)
+        ]
+        for clip in quality.read(self._path):
+            if clip.id not in self._again:
+                self._rows[clip.id, clip.source] = clip
+        _write_text(self._path, quality.table(self._rows.values()))
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+        _write_text(self._path, quality.table(self._rows.values()))
+        self._lock.close()
+
+    def add(self, report: ClipReport) -> None:
+        """Adds a row, on the disk too."""
+        self._rows[report.id, report.source] = report
+        self._file.write(quality.row(report))
+        self._file.flush()
+
+    def of(self, id: str, source: str, output: pathlib.Path) -> ClipReport:
+        """The row of a clip, which may be in another shard's table or, if that is lost, only on disk."""
+        key = (id, source)
+        if key in self._rows:
+            return self._rows[key]
+        # Its video may have moved since.
+        for report in [*self._rows.values(), *self._others]:
+            if report.id == id and report.done:
+                return report
+        frames = len(np.load(output, mmap_mode="r"))
+        return ClipReport(*key, frames=frames)
+
+
+def hold_settings(output_dir: pathlib.Path, settings: dict[str, Any], begun: bool) -> None:
+    """Holds the settings against `dataset.json`, or writes them into it.
+
+    Raises:
+        WSignError: the folder was begun with other settings, or belongs to another output folder.
+    """
+    path = output_dir.parent / DATASET
+    content: dict[str, Any] = {}
+    if path.exists():
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise WSignError(f"{path}: not valid JSON ({error}); mend it or move it away") from None
+        if not isinstance(content, dict):
+            raise WSignError(f"{path}: must be a JSON object; move it away")
+    versions = landmarker.versions() | video.versions()
+    recorded = content.get("extraction")
+    if recorded is None:
+        if begun:
+            raise WSignError(
+                f"{output_dir}: has keypoints of which {path} says nothing; move them away"
+            )
+        record = {"folder": output_dir.name, **settings, "versions": versions}
+        _write_text(path, json.dumps(content | {"extraction": record}, indent=1) + "\n")
+        return
+    if not isinstance(recorded, dict):
+        raise WSignError(f'{path}: "extraction" must be an object; move the file away')
+    if recorded.get("folder") != output_dir.name:
+        raise WSignError(
+            f"{path}: describes the output folder {recorded.get('folder')!r} beside it; give each "
+            f"output a place of its own, such as {output_dir}/features"
+        )
+    for name, value in settings.items():
+        if recorded.get(name) != value:
+            raise WSignError(
+                f"{path}: begun with {name} {recorded.get(name)!r}, not {value!r}; keep to that, or "
+                "choose another output folder"
+            )
+    for name, version in versions.items():
+        before = recorded.get("versions", {}).get(name)
+        if before != version:
+            print(f"warning: begun with {name} {before}, goes on with {version}", flush=True)
+
+
+def _write_text(path: pathlib.Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

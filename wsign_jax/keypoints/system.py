@@ -1,0 +1,76 @@
+"""Native libraries: which packages and system libraries they need, and what they log."""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from wsign_jax.errors import WSignError
+
+# What MediaPipe and its OpenCV need of the system, and do not bring.
+DEBIAN_PACKAGES = ("libegl1", "libgles2", "libgl1", "libglib2.0-0")
+
+# MediaPipe logs to the file descriptor, whatever the environment asks. Its errors begin with E or F.
+_NOISE = re.compile(r"[IW]\d{4} |INFO: |WARNING: (Logging|All log messages) before |\s*$")
+
+
+@contextlib.contextmanager
+def named() -> Iterator[None]:
+    """Turns the failure to load something native into a `WSignError` that says what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise WSignError(
+            f'{error.name} is not installed; keypoints from video need pip install -e ".[video]"'
+        ) from None
+    except (ImportError, OSError) as error:
+        if "cannot open shared object file" not in str(error):
+            raise
+        library = str(error).split(":")[0]
+        raise WSignError(
+            f"the system library {library} is missing; on Debian or Ubuntu: "
+            f"apt-get install {' '.join(DEBIAN_PACKAGES)}"
+        ) from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what MediaPipe's native code logs in normal running off stderr.
+
+    What it logs of errors is passed on at the end, and so is everything that Python writes, at once.
+    """
+    sys.stderr.flush()
+    own = os.dup(2)
+    python, kept = sys.stderr, os.fdopen(os.dup(own), "w", buffering=1, errors="replace")
+    try:
+        with tempfile.TemporaryFile() as log:
+            os.dup2(log.fileno(), 2)
+            if _writes_to(python, 2):
+                sys.stderr = kept
+            try:
+                yield
+            finally:
+                os.dup2(own, 2)
+                log.seek(0)
+                for line in complaints(log.read()):
+                    print(line, file=kept)
+    finally:
+        sys.stderr = python
+        kept.close()
+        os.close(own)
+
+
+def complaints(log: bytes) -> list[str]:
+    """What in a native log is worth a person's eye: not the messages of normal running."""
+    lines = log.decode(errors="replace").splitlines()
+    return [line for line in lines if not _NOISE.match(line)]
+
+
+def _writes_to(stream: Any, descriptor: int) -> bool:
+    try:
+        return bool(stream.fileno() == descriptor)
+    except (AttributeError, OSError, ValueError):  # not a file, as in a notebook
+        return False

@@ -1,0 +1,337 @@
+"""From the hands that were seen in pictures to a left and a right hand in every 60 Hz frame.
+
+The one tracker of extraction and of live use. It looks ahead by a stated time, so that what is live is
+late by that and otherwise the same. Two steps:
+
+1. Tracks. A hand seen in a picture continues the track that it fits best, by place, speed and label, or
+   begins one. This looks back only. A track that nothing continued for `MAX_GAP` has ended: a hand that
+   comes back later starts anew. There are two tracks at most, as a signer has two hands.
+2. Names. In each output frame every track is the left or the right hand, by the labels that MediaPipe
+   gave it: a sum of their log odds over about a second past and up to the look-ahead. A label that
+   flips for a few pictures is outvoted; of two tracks with one label, the one with less of it is the
+   other hand.
+"""
+
+import bisect
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wsign_jax.keypoints import joints
+from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
+from wsign_jax.keypoints.resample import MAX_GAP, OneEuroFilter, frame_count, place
+
+DELAY_FRAMES = 9  # at joints.FPS: by so much the output is late, and may the tracker look ahead
+DELAY = DELAY_FRAMES / joints.FPS  # seconds
+
+# Tracks; lengths in hand sizes, costs in nats.
+_SPREAD, _SPREAD_PER_SECOND = 0.5, 6.0  # of where a hand is found around where it was expected
+_LINEAR = 1.5  # spreads from which on the cost of a distance grows linearly
+_EXTRAPOLATION = 0.05  # seconds for which a hand is expected to keep its velocity
+_NEW_TRACK = 5.0
+_SAME_HAND = 0.3  # two detections whose joints are nearer than this on average are one hand
+_SMALLEST_HAND = 0.02  # picture widths
+# Names.
+_MEMORY = 1.0  # seconds after which a label counts e times less
+_MOST_LOG_ODDS = 3.0  # of one label: MediaPipe is often wrong and sure of it
+_RENAMING = 3.0  # the evidence by which a track's name must be wrong to be changed
+
+
+class Frames(NamedTuple):
+    """Output frames, at a constant rate from the time of the first picture."""
+
+    positions: np.ndarray  # (n, 42, 3) float32, picture widths; zeros where the hand is absent
+    confidence: np.ndarray  # (n, 2) float32, left and right; 0 where the hand is absent
+
+
+def concatenate(parts: Sequence[Frames]) -> Frames:
+    """The frames of several pushes in their order."""
+    return Frames(
+        np.concatenate([part.positions for part in parts]),
+        np.concatenate([part.confidence for part in parts]),
+    )
+
+
+@dataclasses.dataclass(eq=False)
+class _Track:
+    """One hand as long as it is seen without a gap over `MAX_GAP`."""
+
+    times: list[float] = dataclasses.field(default_factory=list)
+    seen: list[Detection] = dataclasses.field(default_factory=list)
+    # After each of them: decayed sum of the log odds that it is the right hand.
+    votes: list[float] = dataclasses.field(default_factory=list)
+    name: int | None = None  # in the last output frame
+
+    def add(self, time: float, detection: Detection) -> None:
+        decayed = 0.0
+        if self.times:
+            decayed = self.votes[-1] * math.exp((self.times[-1] - time) / _MEMORY)
+        self.times.append(time)
+        self.seen.append(detection)
+        self.votes.append(decayed + _log_odds(detection))
+
+    def cost(self, time: float, detection: Detection) -> float:
+        """Of a detection as this track's next: minus log likelihood, but for a constant."""
+        elapsed = time - self.times[-1]
+        last = self.seen[-1].landmarks
+        expected = last[joints.WRIST, :2]
+        if len(self.times) > 1:
+            step = expected - self.seen[-2].landmarks[joints.WRIST, :2]
+            steps = min(elapsed, _EXTRAPOLATION) / (self.times[-1] - self.times[-2])
+            expected = expected + min(steps, 1.0) * step
+        size = max(_size(last), _size(detection.landmarks))
+        distance = float(np.linalg.norm(detection.landmarks[joints.WRIST, :2] - expected)) / size
+        vote, past = _log_odds(detection), self.votes[-1]
+        contradiction = min(abs(vote), abs(past)) if vote * past < 0 else 0.0
+        away = distance / (_SPREAD + _SPREAD_PER_SECOND * elapsed)
+        # Huber's loss: hands that reverse are found far from where they were expected.
+        surprise = 0.5 * away**2 if away < _LINEAR else _LINEAR * (away - 0.5 * _LINEAR)
+        return surprise + contradiction
+
+    def forget_before(self, time: float) -> None:
+        """Drops samples that no frame from `time` on needs; the last two stay for `cost`."""
+        keep = min(bisect.bisect_left(self.times, time), max(len(self.times) - 2, 0))
+        del self.times[:keep], self.seen[:keep], self.votes[:keep]
+
+
+class Tracker:
+    """Turns detections, picture by picture, into frames at a constant rate."""
+
+    def __init__(self, fps: float = joints.FPS, smooth: bool = False):
+        """Begins a video.
+
+        Args:
+            fps: of the output.
+            smooth: with a One-Euro filter.
+        """
+        self._fps = fps
+        self._live: list[_Track] = []  # that the next picture may continue
+        self._tracks: list[_Track] = []  # that an output frame to come may need
+        self._first = self._last = -math.inf  # times of pictures
+        self._done = 0  # output frames
+        self._shown: list[_Track | None] = [None] * len(joints.HANDS)  # in the last output frame
+        self._filters = [OneEuroFilter(fps) for _ in joints.HANDS] if smooth else None
+        self.renamed = 0  # detections that were given to the hand that MediaPipe did not name
+
+    def push(self, time_s: float, detections: Sequence[Detection]) -> Frames:
+        """Takes the hands in the next picture.
+
+        Args:
+            time_s: when the picture was taken; must increase.
+            detections: what was seen in it.
+
+        Returns:
+            The output frames that this makes final: those up to `DELAY` before `time_s`.
+
+        Raises:
+            ValueError: the time does not increase.
+        """
+        if not time_s > self._last:
+            raise ValueError(f"time {time_s} does not come after {self._last}")
+        if math.isinf(self._first):
+            self._first = time_s
+        self._last = time_s
+        self._associate(time_s, _distinct(detections))
+        count = self._done
+        while self._time(count) + DELAY <= time_s:
+            count += 1
+        return self._output(count)
+
+    def finish(self) -> Frames:
+        """The frames up to the last picture that pushes have not returned."""
+        pushed = not math.isinf(self._first)
+        return self._output(frame_count(self._last - self._first, self._fps) if pushed else 0)
+
+    def _time(self, frame: int) -> float:
+        return self._first + frame / self._fps
+
+    # ------------------------------------------------------------------------------------------ tracks
+
+    def _associate(self, time: float, detections: list[Detection]) -> None:
+        live = [t for t in self._live if time - t.times[-1] <= MAX_GAP + 1e-6]
+        matches = _best_matches(
+            [[track.cost(time, detection) for track in live] for detection in detections]
+        )
+        seen = []
+        for detection, match in zip(detections, matches, strict=True):
+            track = _Track() if match is None else live[match]
+            track.add(time, detection)
+            seen.append(track)
+            if match is None:
+                self._tracks.append(track)
+        # What was seen now stays; a track that was not may wait only where a hand is left for it.
+        waiting = [track for track in live if track not in seen]
+        waiting.sort(key=lambda track: -track.times[-1])
+        self._live = (seen + waiting)[: len(joints.HANDS)]
+
+    # ------------------------------------------------------------------------------------------- names
+
+    def _output(self, count: int) -> Frames:
+        """Frames from the first that is not done up to `count`."""
+        new = max(count - self._done, 0)
+        frames = Frames(
+            np.zeros((new, joints.NUM_JOINTS, 3), np.float32),
+            np.zeros((new, len(joints.HANDS)), np.float32),
+        )
+        for row in range(new):
+            self._frame(frames.positions[row], frames.confidence[row])
+            self._done += 1
+        oldest = self._time(self._done) - MAX_GAP - 1 / self._fps
+        self._tracks = [t for t in self._tracks if t.times[-1] >= oldest or t in self._live]
+        for track in self._tracks:
+            track.forget_before(oldest)
+        return frames
+
+    def _frame(self, positions: np.ndarray, confidence: np.ndarray) -> None:
+        """Fills in the next frame, (42, 3) and (2,), from what is known `DELAY` after it."""
+        time = self._time(self._done)
+        present = self._present(time)
+        self._name([(track, votes, track.seen[samples[0]]) for track, votes, samples in present])
+        shown: list[_Track | None] = [None] * len(joints.HANDS)
+        for track, _, (before, after, weight) in present:
+            hand = track.name
+            assert hand is not None  # of what is present
+            self._count_renamed(track, time)
+            # Another track right after this hand's last: a frame of absence in between, or the jump
+            # from one place to the other would pass for velocity.
+            if self._shown[hand] not in (None, track):
+                continue
+            a, b = track.seen[before], track.seen[after]
+            positions[joints.HANDS[hand]] = a.landmarks + weight * (b.landmarks - a.landmarks)
+            confidence[hand] = a.score + weight * (b.score - a.score)
+            shown[hand] = track
+        self._shown = shown
+        self._smooth(positions)
+
+    def _present(self, time: float) -> list[tuple[_Track, float, tuple[int, int, float]]]:
+        """The tracks that cover a time, two at most, with their votes and the samples to take."""
+        found: list[tuple[Any, ...]] = []
+        for track in self._tracks:
+            # Nothing later than the stated look-ahead may count, even if it is known.
+            known = bisect.bisect_right(track.times, time + DELAY)
+            samples = place(track.times[:known], time, self._fps)
+            if samples is not None:
+                away = min(abs(track.times[index] - time) for index in samples[:2])
+                inside = samples[0] != samples[1]
+                found.append((not inside, away, len(found), track, track.votes[known - 1], samples))
+        found.sort(key=lambda entry: entry[:3])
+        return [entry[3:] for entry in found[: len(joints.HANDS)]]
+
+    def _name(self, present: list[tuple[_Track, float, Detection]]) -> None:
+        """Names the tracks of a frame, each with its votes and what was seen of it."""
+        if not present:
+            return
+        track, evidence, seen = present[
+            0
+        ]  # for the first as the right hand and the other as the left
+        other = None
+        if len(present) == 2:
+            other, against, beside = present[1]
+            # Labels that say nothing: a signer's right hand is mostly on the picture's left.
+            places = beside.landmarks[joints.WRIST, 0] - seen.landmarks[joints.WRIST, 0]
+            evidence = evidence - against or float(places)
+        elif not evidence:
+            evidence = 1.0 if seen.hand == RIGHT_HAND else -1.0
+        for known, right in ((track, RIGHT_HAND), (other, LEFT_HAND)):
+            if known is not None and known.name is not None:
+                evidence += _RENAMING if known.name == right else -_RENAMING
+        track.name = RIGHT_HAND if evidence > 0 else LEFT_HAND
+        if other is not None:
+            other.name = LEFT_HAND if evidence > 0 else RIGHT_HAND
+
+    def _count_renamed(self, track: _Track, time: float) -> None:
+        begin = bisect.bisect_right(track.times, time - 1 / self._fps)
+        for detection in track.seen[begin : bisect.bisect_right(track.times, time)]:
+            self.renamed += detection.hand != track.name
+
+    def _smooth(self, positions: np.ndarray) -> None:
+        for hand, smooth in enumerate(self._filters or ()):
+            rows = joints.HANDS[hand]
+            if self._shown[hand] is None:
+                smooth.reset()
+            else:
+                positions[rows] = smooth(positions[rows].astype(np.float64))
+
+
+class FeatureStream:
+    """Features of frames as they become final; velocities need the frame after, so one frame later."""
+
+    def __init__(self, fps: float = joints.FPS):
+        self._fps = fps
+        self._waiting: list[Frames] = []  # the last frame, and the one before for its velocity
+
+    def push(self, frames: Frames) -> np.ndarray:
+        """(n, 42, 7) float32: all but the last of the frames so far that were not returned before."""
+        return self._features(frames, last=False)
+
+    def finish(self) -> np.ndarray:
+        """(n, 42, 7) float32: the last frame, if there was any."""
+        nothing = Frames(
+            np.zeros((0, joints.NUM_JOINTS, 3), np.float32), np.zeros((0, 2), np.float32)
+        )
+        return self._features(nothing, last=True)
+
+    def _features(self, frames: Frames, last: bool) -> np.ndarray:
+        known = concatenate([*self._waiting, frames])
+        total = len(known.confidence)
+        begin = sum(len(part.confidence) for part in self._waiting[:-1])
+        end = total if last else max(total - 1, begin)
+        features = joints.features_from_positions(*known, fps=self._fps)[begin:end]
+        keep = [slice(max(total - 2, 0), max(total - 1, 0)), slice(max(total - 1, 0), total)]
+        self._waiting = [Frames(*(array[rows] for array in known)) for rows in keep]
+        return features
+
+
+def _log_odds(detection: Detection) -> float:
+    """That a detection is a right hand, by its label alone."""
+    score = min(max(detection.score, 0.5), 1 - 1e-6)
+    # Bounded, but of two reports the surer one always counts for more.
+    odds = _MOST_LOG_ODDS * math.tanh(math.log(score / (1 - score)) / _MOST_LOG_ODDS)
+    return odds if detection.hand == RIGHT_HAND else -odds
+
+
+def _size(landmarks: np.ndarray) -> float:
+    """From wrist to middle knuckle, which turns less out of sight than a finger does."""
+    palm = landmarks[joints.MIDDLE_KNUCKLE] - landmarks[joints.WRIST]
+    return max(float(np.linalg.norm(palm)), _SMALLEST_HAND)
+
+
+def _distinct(detections: Sequence[Detection]) -> list[Detection]:
+    """Without a second report of one and the same hand; the surer one stays."""
+    kept: list[Detection] = []
+    for detection in sorted(detections, key=lambda d: -d.score):
+        near = (
+            float(np.linalg.norm(d.landmarks - detection.landmarks, axis=1).mean())
+            < _SAME_HAND * max(_size(d.landmarks), _size(detection.landmarks))
+            for d in kept
+        )
+        if not any(near):
+            kept.append(detection)
+    return kept[: len(joints.HANDS)]
+
+
+def _best_matches(costs: list[list[float]]) -> list[int | None]:
+    """For each detection its track, or None for a new one, at the least total cost.
+
+    Args:
+        costs: of every detection with every track; at most two by two.
+    """
+    choices: list[list[int | None]] = [[]]
+    for row in costs:
+        choices = [
+            [*taken, track]
+            for taken in choices
+            for track in [*range(len(row)), None]
+            if track is None or track not in taken
+        ]
+
+    def total(choice: list[int | None]) -> float:
+        return sum(
+            _NEW_TRACK if track is None else row[track]
+            for row, track in zip(costs, choice, strict=True)
+        )
+
+    return min(choices, key=total)
