@@ -224,9 +224,8 @@ class Tracker:
         """Names the tracks of a frame, each with its votes and what was seen of it."""
         if not present:
             return
-        track, evidence, seen = present[
-            0
-        ]  # for the first as the right hand and the other as the left
+        # Evidence for the first as the right hand, and the other as the left.
+        track, evidence, seen = present[0]
         other = None
         if len(present) == 2:
             other, against, beside = present[1]
