@@ -51,6 +51,8 @@ def test_language_models_by_name(opened):
         trained.language_model(run, "3", root / "gone")
     with pytest.raises(WSignError, match="a language model of order 0"):
         trained.language_model(run, "0", root)
+    with pytest.raises(WSignError, match="²: no such file"):
+        trained.language_model(run, "²", root)
     with pytest.raises(WSignError, match=r"nowhere\.arpa"):
         trained.language_model(run, str(root / "nowhere.arpa"), root)
 
@@ -88,3 +90,22 @@ def test_a_broken_tuning_file_is_named(opened):
         path.write_text(content)
         with pytest.raises(WSignError, match=r"decoder.json: not "):
             trained.choose(run, "joint")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("decoder", "nope"), ("lm", 2), ("beam_size", 0), ("beam_size", "10"), ("ctc", 7.0),
+        ("lm_weight", None), ("bonus", "1"), ("temperature", 0), ("wer", None), ("wer", "x"),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_of_a_tuning_file_is_named(opened, field, value):
+    root, run = opened
+    row = Choice("joint", "none", 10, 0.7, 0.0, 0.5, 1.5, wer=0.3)
+    trained.write_tuned(run, root, trained.read_split(run, root, "val"), [row])
+    path = run.workdir / trained.TUNED
+    content = json.loads(path.read_text())
+    content["choices"][0][field] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(WSignError, match=rf"decoder.json: not what .* \({field} is {value!r}\)"):
+        trained.choose(run, "joint")

@@ -45,6 +45,8 @@ def main() -> None:
             decoders = [GREEDY, "prefix_beam"]
             print("its attention decoder was never trained: only greedy and prefix_beam are tuned")
         root = setup.data_root(run.config, run.workdir, make=False)
+        # First, so that a wrong data set leaves the run's language models as they are.
+        split = trained.read_split(run, root, "val")
         names = flags.lm.split(",")
         models = {NO_LM: None} | {
             name: trained.language_model(run, name, root, refit=True) for name in names
@@ -54,7 +56,6 @@ def main() -> None:
             for decoder in decoders
             for lm in ([NO_LM] if decoder == GREEDY else names)
         ]
-        split = trained.read_split(run, root, "val")
 
         def show(choice: Choice, effort: str) -> None:
             weights = {"ctc": choice.ctc, "lm": choice.lm_weight, "bonus": choice.bonus}

@@ -10,6 +10,7 @@ A language model fitted for it lies beside it as `lm_<order>.arpa`.
 """
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,8 +19,8 @@ from ml_collections import ConfigDict
 
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import Vocabulary, read_vocabulary
-from wsign_jax.decode import arpa, lm, ngrams
-from wsign_jax.decode.decoders import NEED_ATTENTION, Search
+from wsign_jax.decode import arpa, confidence, lm, ngrams
+from wsign_jax.decode.decoders import DECODERS, NEED_ATTENTION, Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm import LanguageModel
 from wsign_jax.errors import WSignError
@@ -160,7 +161,7 @@ def language_model(
     """
     if choice == NO_LM:
         return None
-    if not choice.isdigit():
+    if not choice.isdecimal():
         return lm.read_arpa(pathlib.Path(choice), trained.vocabulary)
     order = int(choice)
     if not 1 <= order <= 9:
@@ -201,6 +202,29 @@ class Choice:
                 named = {"ctc": "ctc_weight", "bonus": "label_bonus"}.get(field, field)
                 raise WSignError(f"{named} is {changes[field]}; it must be from {low} to {high}")
         return dataclasses.replace(self, **changes)
+
+    def check(self) -> None:
+        """Raises a `ValueError` that names the first field that no tuned choice has."""
+        ranges = {
+            "ctc": (0, 1),
+            "lm_weight": (0, 100),
+            "bonus": (-100, 100),
+            "temperature": (confidence.MIN_TEMPERATURE, confidence.MAX_TEMPERATURE),
+            "beam_size": (1, math.inf),
+            "wer": (0, math.inf),
+        }
+        fits = {
+            "decoder": self.decoder in DECODERS,
+            "lm": isinstance(self.lm, str),
+            "beam_size": isinstance(self.beam_size, int),
+        }
+        for field, (low, high) in ranges.items():
+            value = getattr(self, field)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            fits[field] = fits.get(field, True) and number and low <= value <= high
+        for field, good in fits.items():
+            if not good:
+                raise ValueError(f"{field} is {getattr(self, field)!r}")
 
     @property
     def weighs(self) -> frozenset[str]:
@@ -250,7 +274,8 @@ def untuned(trained: Trained, decoder: str, lm: str, beam_size: int) -> Choice:
 
 
 def read_tuned(trained: Trained) -> list[Choice]:
-    """The rows of a run's `decoder.json`; none where there is no such file, or for other weights.
+    """The rows of a run's `decoder.json`; none where there is no such file. Warns where it was tuned for
+    other weights.
 
     Raises:
         WSignError: the file is broken.
@@ -262,7 +287,9 @@ def read_tuned(trained: Trained) -> list[Choice]:
     try:
         choices = [Choice(**row) for row in content["choices"]]
         tuned_on = content["checkpoint"]
-    except (KeyError, TypeError) as error:
+        for choice in choices:
+            choice.check()
+    except (KeyError, TypeError, ValueError) as error:
         raise WSignError(
             f"{path}: not what tools/tune_decoder.py writes ({error}); run that again"
         ) from None

@@ -114,6 +114,12 @@ def test_another_vocabulary_and_an_empty_split_are_named(opened, command, tmp_pa
     shutil.copytree(root, changed)
     layout.write_label_map(changed, {"<blank>": 0} | {f"G{id}": id for id in range(1, 5)})
     flags = (f"--checkpoint={run.workdir}", f"--data={changed}")
+    kept = run.workdir / "lm_2.arpa"
+    kept.write_text("of an earlier tuning")
+    status, printed = command("tune_decoder.py", *flags)
+    assert status == 2 and "5: 'G5' there, 'nothing' here" in printed
+    assert kept.read_text() == "of an earlier tuning"
+    kept.unlink()
     status, printed = command("evaluate.py", *flags, f"--out={tmp_path / 'new'}")
     assert status == 2
     assert "6 ids there, 5 here; 5: 'G5' there, 'nothing' here" in printed

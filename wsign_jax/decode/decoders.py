@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 
 from wsign_jax.decode.beam import Beams, ctc_prefix_beam_search
 from wsign_jax.decode.greedy import attention_greedy, ctc_greedy
@@ -59,17 +60,20 @@ def decode(
         lm: a language model over gloss ids, or none.
     """
     room = min(search.max_labels, log_probs.shape[1])
+    limits = jnp.minimum(
+        room, patches
+    )  # by a row's own patches: padding must not change its answer
     if search.decoder == GREEDY:
         return ctc_greedy(log_probs, patches)
     if search.decoder == "attention":
         if search.beam_size == 1:
-            return attention_greedy(model.decoder, encoded, patches, room)
+            return attention_greedy(model.decoder, encoded, patches, room, limits)
         return joint_beam_search(
-            model.decoder, encoded, None, patches, search.beam_size, room, weights, lm
+            model.decoder, encoded, None, patches, search.beam_size, room, weights, lm, limits
         )
     if search.decoder == "joint":
         return joint_beam_search(
-            model.decoder, encoded, log_probs, patches, search.beam_size, room, weights, lm
+            model.decoder, encoded, log_probs, patches, search.beam_size, room, weights, lm, limits
         )
     beams = ctc_prefix_beam_search(
         log_probs, patches, search.beam_size, room, lm, weights.lm, weights.bonus

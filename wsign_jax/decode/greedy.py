@@ -37,7 +37,11 @@ def blanks(log_probs: jax.Array, lengths: jax.Array) -> jax.Array:
 
 
 def attention_greedy(
-    decoder: Decoder, encoded: jax.Array, patches: jax.Array, max_labels: int
+    decoder: Decoder,
+    encoded: jax.Array,
+    patches: jax.Array,
+    max_labels: int,
+    limits: jax.Array | None = None,
 ) -> Beams:
     """The attention decoder's best next gloss, again and again until that is the end.
 
@@ -46,6 +50,7 @@ def attention_greedy(
         encoded: (B, N, D) from the encoder.
         patches: (B,) valid patches.
         max_labels: U, where it is cut off if the end never comes.
+        limits: (B,) where each row is cut off before that; U by default.
 
     Returns:
         Beams of one; the score is the log probability of the glosses and, but where cut off, the end.
@@ -65,15 +70,16 @@ def attention_greedy(
         )
         labels = jnp.where(at_end & ~ended[..., None], added[..., None], beams.labels)
         lengths = beams.label_lengths + (~ended).astype(jnp.int32)
+        ended |= lengths >= longest
         return Beams(labels, lengths, beams.scores + gained), added, ended, cache
 
     def goes_on(carry: Carry) -> jax.Array:
-        beams, _, ended, _ = carry
-        return jnp.any(~ended & (beams.label_lengths < max_labels))
+        return ~jnp.all(carry[2])
 
     one = (encoded.shape[0], 1)
     nothing = jnp.zeros(one, jnp.int32)
+    longest = jnp.full(one, max_labels) if limits is None else limits[:, None]
     empty = Beams(jnp.zeros((*one, max_labels), jnp.int32), nothing, jnp.zeros(one))
     cache = decoder.start(encoded, patches, 1, max_labels)
-    start = (empty, nothing, jnp.zeros(one, bool), cache)
+    start = (empty, nothing, longest <= 0, cache)
     return jax.lax.while_loop(goes_on, step, start)[0]

@@ -56,6 +56,7 @@ def joint_beam_search(
     max_labels: int,
     weights: Weights,
     lm: LanguageModel | None = None,
+    limits: jax.Array | None = None,
 ) -> Beams:
     """Searches for the gloss sequences with the best score
 
@@ -73,8 +74,10 @@ def joint_beam_search(
         max_labels: U, the longest hypothesis.
         weights: w, v and the bonus.
         lm: a language model over gloss ids, or none.
+        limits: (B,) the longest hypothesis of each row, at most U; U by default.
     """
     rows = encoded.shape[0]
+    longest = jnp.full(rows, max_labels, jnp.int32) if limits is None else limits
     weights = Weights(*map(jnp.float32, weights))
     ctc = None
     if log_probs is None:
@@ -103,7 +106,7 @@ def joint_beam_search(
             begins = ctc.begins_with(search.prefixes, search.last, ids)
         attention, language = (jnp.take_along_axis(x, ids, axis=2) for x in (attention, language))
         score = weights.score(begins, attention, language, search.length + 1)
-        grows = possible(search.scores) & (search.length < max_labels)
+        grows = possible(search.scores) & (search.length < longest)[:, None]
         score = jnp.where(grows[..., None], score, IMPOSSIBLE)
         score, chosen = jax.lax.top_k(score.reshape(rows, -1), beam_size)
 
@@ -117,9 +120,8 @@ def joint_beam_search(
         prefixes = search.prefixes
         if ctc is not None and prefixes is not None:
             prefixes = ctc.extended(prefixes, search.last, parents, added)
-        hope = jnp.maximum(weights.bonus, 0.0) * (max_labels - search.length - 1).astype(
-            jnp.float32
-        )
+        room = (longest - search.length - 1).astype(jnp.float32)  # below 0: nothing grows any more
+        hope = jnp.maximum(weights.bonus, 0.0) * jnp.maximum(room, 0.0)
         return _Search(
             length=search.length + 1,
             labels=jnp.where(at_end[None, None], added[..., None], labels),
