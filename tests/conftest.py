@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests.small import get_config as small_config
-from wsign_jax import trained
+from wsign_jax import choices, trained
 from wsign_jax.data import layout
 from wsign_jax.keypoints import joints
 from wsign_jax.train import loop
@@ -95,7 +95,7 @@ def opened(
 ) -> tuple[pathlib.Path, trained.Trained]:
     """That data set and that run, opened, without anything that a test before has tuned."""
     root, workdir = trained_run
-    for path in (workdir / trained.TUNED, *workdir.glob("*.arpa")):
+    for path in (workdir / choices.TUNED, *workdir.glob("*.arpa")):
         path.unlink(missing_ok=True)
     return root, trained.open_run(workdir)
 

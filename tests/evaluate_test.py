@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import config_of, small_config
-from wsign_jax import evaluate, trained
+from wsign_jax import choices, evaluate, trained
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import DECODERS
 from wsign_jax.errors import WSignError
@@ -129,7 +129,7 @@ def sentences_by(run, decoder, **settings):
     root, workdir, config = run
     opened = trained.open_run(workdir, config)
     split = trained.read_split(opened, root, "test")
-    choice = dataclasses.replace(trained.untuned(opened, decoder, "none", 4), **settings)
+    choice = dataclasses.replace(choices.untuned(opened, decoder, "none", 4), **settings)
     return evaluate.run(opened, root, split, choice)
 
 

@@ -1,24 +1,24 @@
 import numpy as np
 
-from wsign_jax import evaluate, trained, tune
-from wsign_jax.trained import Choice
+from wsign_jax import choices, evaluate, trained, tune
+from wsign_jax.choices import Choice
 
 
 def test_tuning_looks_at_validation_alone_and_never_makes_it_worse(opened):
     root, run = opened
     split = trained.read_split(run, root, "val")
-    starts = [trained.untuned(run, name, "none", 3) for name in ("greedy", "prefix_beam")]
-    starts += [trained.untuned(run, "rescore", "2", 3)]
+    starts = [choices.untuned(run, name, "none", 3) for name in ("greedy", "prefix_beam")]
+    starts += [choices.untuned(run, "rescore", "2", 3)]
     models = {name: trained.language_model(run, name, root) for name in ("none", "2")}
     said = []
-    choices = tune.tune(run, split, starts, models, lambda *result: said.append(result))
-    assert [choice for choice, _ in said] == choices
-    assert [(c.decoder, c.lm, c.beam_size) for c in choices] == [
+    tuned = tune.tune(run, split, starts, models, lambda *result: said.append(result))
+    assert [choice for choice, _ in said] == tuned
+    assert [(c.decoder, c.lm, c.beam_size) for c in tuned] == [
         ("greedy", "none", 3), ("prefix_beam", "none", 3), ("rescore", "2", 3),
     ]  # fmt: skip
     attempts = ("1 settings", f"{len(tune.GRIDS['bonus'])} settings")
     assert all(effort.startswith(text) for (_, effort), text in zip(said, attempts, strict=False))
-    for start, choice in zip(starts, choices, strict=True):
+    for start, choice in zip(starts, tuned, strict=True):
         assert evaluate.run(run, root, split, choice)[1]["wer"] == choice.wer
         assert choice.wer <= evaluate.run(run, root, split, start)[1]["wer"]
         assert 0.1 <= choice.temperature <= 10

@@ -12,7 +12,7 @@ model and beam size, else defaults.
 import argparse
 import pathlib
 
-from wsign_jax import evaluate, trained
+from wsign_jax import choices, evaluate, trained
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.decode.decoders import DECODERS
 from wsign_jax.errors import exit_on_user_error
@@ -45,8 +45,8 @@ def parse() -> argparse.Namespace:
     add("--ctc_weight", type=float, help="CTC's share in rescore and joint, 0 to 1")
     add("--lm_weight", type=float, help="the language model's weight, at least 0")
     add("--label_bonus", type=float, help="for every gloss")
-    add("--chunk", type=int, default=0, help="attention's chunk in patches (0: full attention)")
-    add("--left_context", type=int, default=0, help="patches seen before the chunk")
+    add("--chunk", type=int, help="attention's chunk in patches, 0: full (the run's eval.chunk)")
+    add("--left_context", type=int, help="patches seen before the chunk")
     add("--out", type=path, help="a new folder (RUN/evaluation/SPLIT_DECODER...)")
     add("--replace", action="store_true", help="replace the report in --out")
     add("--against", type=path, help="an earlier report on the same sentences, to compare with")
@@ -59,7 +59,7 @@ def main() -> None:
     with exit_on_user_error():
         typed = trained.overrides(flags.data, flags.chunk, flags.left_context)
         run = trained.open_run(flags.checkpoint, overrides=typed)
-        choice = trained.choose(run, flags.decoder, flags.lm, flags.beam_size)
+        choice = choices.choose(run, flags.decoder, flags.lm, flags.beam_size)
         choice = choice.weighed(flags.ctc_weight, flags.lm_weight, flags.label_bonus)
         name = "_".join(filter(None, (flags.split, choice.decoder, pathlib.Path(choice.lm).stem)))
         out = flags.out or run.workdir / "evaluation" / name

@@ -8,11 +8,12 @@ where tools/evaluate.py and --config.eval.decoder read them. No other split is l
 import argparse
 import pathlib
 
-from wsign_jax import trained, tune
+from wsign_jax import choices, trained, tune
+from wsign_jax.choices import Choice
 from wsign_jax.decode.decoders import DECODERS, GREEDY
 from wsign_jax.errors import WSignError, exit_on_user_error
 from wsign_jax.train import setup
-from wsign_jax.trained import NO_LM, Choice
+from wsign_jax.trained import NO_LM
 
 
 def parse() -> argparse.Namespace:
@@ -26,8 +27,8 @@ def parse() -> argparse.Namespace:
     add("--decoder", default=",".join(DECODERS), help="one or more, with commas (all)")
     add("--lm", default="none,2", help="none, 1 to 9, FILE.arpa; one or more, with commas (none,2)")
     add("--beam_size", type=int, default=10, help="hypotheses kept (10)")
-    add("--chunk", type=int, default=0, help="attention's chunk in patches (0: full attention)")
-    add("--left_context", type=int, default=0, help="patches seen before the chunk")
+    add("--chunk", type=int, help="attention's chunk in patches, 0: full (the run's eval.chunk)")
+    add("--left_context", type=int, help="patches seen before the chunk")
     return parser.parse_args()
 
 
@@ -52,7 +53,7 @@ def main() -> None:
             name: trained.language_model(run, name, root, refit=True) for name in names
         }
         starts = [
-            trained.untuned(run, decoder, lm, flags.beam_size)
+            choices.untuned(run, decoder, lm, flags.beam_size)
             for decoder in decoders
             for lm in ([NO_LM] if decoder == GREEDY else names)
         ]
@@ -66,8 +67,8 @@ def main() -> None:
                 flush=True,
             )
 
-        choices = tune.tune(run, split, starts, models, show)
-        print(trained.write_tuned(run, root, split, choices))
+        tuned = tune.tune(run, split, starts, models, show)
+        print(choices.write_tuned(run, root, split, tuned))
 
 
 if __name__ == "__main__":

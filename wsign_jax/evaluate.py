@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
 from wsign_jax import hosts
+from wsign_jax.choices import Choice, choose
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK_ID, Vocabulary
 from wsign_jax.decode import align, confidence
@@ -27,7 +28,7 @@ from wsign_jax.report.sentences import Sentence
 from wsign_jax.train import evaluation, setup
 from wsign_jax.train import state as train_state
 from wsign_jax.train.evaluation import Encoded
-from wsign_jax.trained import Choice, Trained, choose, language_model, open_run, read_split
+from wsign_jax.trained import Trained, language_model, open_run, read_split
 
 _SHOWN = 5  # references printed beside their hypotheses
 

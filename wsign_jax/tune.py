@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from wsign_jax import evaluate
+from wsign_jax.choices import Choice
 from wsign_jax.data import layout
 from wsign_jax.decode import confidence
 from wsign_jax.decode.lm import LanguageModel
@@ -15,7 +16,7 @@ from wsign_jax.evaluate import Decoded, Timed
 from wsign_jax.metrics import EditCounts
 from wsign_jax.train import evaluation
 from wsign_jax.train.evaluation import Encoded
-from wsign_jax.trained import Choice, Trained
+from wsign_jax.trained import Trained
 
 # Values tried for each weight. Language model and bonus go together, since one makes up for the other.
 GRIDS = {

@@ -12,6 +12,7 @@ from wsign_jax import main
 from wsign_jax.data import layout
 from wsign_jax.report import files, write
 
+BEAM = "--decoder=prefix_beam"
 TOOLS = pathlib.Path(main.__file__).parents[1] / "tools"
 
 
@@ -83,16 +84,20 @@ def test_tuned_on_validation_evaluated_on_test_compared_with_greedy(opened, comm
     [
         (["--checkpoint={root}"], "no checkpoint to evaluate"),
         (["--checkpoint={work}", "--data={root}/none"], "none: no such folder"),
-        (["--checkpoint={work}", "--lm={root}/cut.arpa"], "cut.arpa"),
         (
-            ["--checkpoint={work}", "--lm={root}/foreign.arpa"],
+            ["--checkpoint={work}", BEAM, "--lm={root}/cut.arpa"],
+            "cut.arpa, line 6: the file ends before",
+        ),
+        (
+            ["--checkpoint={work}", BEAM, "--lm={root}/foreign.arpa"],
             "2 of 4 words are not in the vocabulary (ELK, OWL)",
         ),
         (["--checkpoint={work}", "--against={root}"], "ref.trn: No such file"),
         (["--checkpoint={work}", "--beam_size=-1", "--decoder=joint"], "a beam of -1"),
         (["--checkpoint={work}", "--ctc_weight=1.5", "--decoder=joint"], "ctc_weight is 1.5"),
-        (["--checkpoint={work}", "--lm_weight=-1", "--lm=2"], "lm_weight is -1.0"),
+        (["--checkpoint={work}", BEAM, "--lm_weight=-1", "--lm=2"], "lm_weight is -1.0"),
         (["--checkpoint={work}", "--chunk=-1"], "chunk is -1"),
+        (["--checkpoint={work}", "--lm=2"], "decoder 'greedy' reads no language model"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_status_2(opened, command, flags, message):

@@ -21,12 +21,14 @@ def check_folder(folder: pathlib.Path) -> None:
     Raises:
         WSignError: it holds a file of one of `NAMES`, or is none.
     """
-    if folder.exists() and not folder.is_dir():
-        raise WSignError(f"{folder}: is a file; name a folder for the report")
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise WSignError(f"{place}: is a file; name a folder for the report")
     for name in NAMES:
         if (folder / name).exists():
             raise WSignError(
-                f"{folder / name}: there is a report already; name another folder, or move it away"
+                f"{folder / name}: there is a report already; name another folder (--out), or "
+                "replace it (--replace)"
             )
 
 

@@ -1,0 +1,207 @@
+"""How a run's decoders were tuned on the validation split.
+
+`<run>/decoder.json` is what `tune.py` chose:
+
+    {"tuned_on": "checkpoint 7500, full attention", "data": "...", "split": "val", "sentences": 100,
+     "choices": [{"decoder": "prefix_beam", "lm": "2", "beam_size": 10, "ctc": 0.5, "lm_weight": 0.4,
+                  "bonus": 0.8, "temperature": 1.3, "wer": 0.05}, ...]}
+
+A language model fitted for it lies beside it as `lm_<order>.arpa`.
+"""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wsign_jax.data import layout
+from wsign_jax.decode import confidence
+from wsign_jax.decode.decoders import DECODERS, GREEDY, Search
+from wsign_jax.decode.joint import Weights
+from wsign_jax.errors import WSignError
+from wsign_jax.trained import NO_LM, Trained, names
+
+TUNED = "decoder.json"
+# Before anything is tuned: a little language model, and no bonus.
+_UNTUNED: Mapping[str, Any] = {"ctc": 0.5, "lm_weight": 0.3, "bonus": 0.0, "temperature": 1.0}
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "ctc": (0, 1),
+    "lm_weight": (0, 100),
+    "bonus": (-100, 100),
+    "temperature": (confidence.MIN_TEMPERATURE, confidence.MAX_TEMPERATURE),
+    "beam_size": (1, math.inf),
+    "wer": (0, math.inf),
+}
+# Of `Weights`, the field of a choice, and what a person types.
+_WEIGHTS = {
+    "ctc": ("ctc", "ctc_weight"),
+    "lm": ("lm_weight", "lm_weight"),
+    "bonus": ("bonus", "label_bonus"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A decoder with all its settings; one row of `decoder.json`."""
+
+    decoder: str
+    lm: str  # as in `language_model`
+    beam_size: int
+    ctc: float
+    lm_weight: float
+    bonus: float
+    temperature: float  # of the confidences
+    wer: float | None = None  # on the validation split, where it was tuned
+
+    def weighed(
+        self, ctc: float | None = None, lm: float | None = None, bonus: float | None = None
+    ) -> "Choice":
+        """With other weights; None leaves one as it is.
+
+        Raises:
+            WSignError: a weight is out of range, or this decoder does not read it.
+        """
+        changes: dict[str, Any] = {}
+        for name, value in (("ctc", ctc), ("lm", lm), ("bonus", bonus)):
+            if value is None:
+                continue
+            field, typed = _WEIGHTS[name]
+            low, high = _RANGES[field]
+            if not low <= value <= high:
+                raise WSignError(f"{typed} is {value}; it must be from {low} to {high}")
+            if name not in self.weighs:
+                with_lm = f" with lm {self.lm!r}" if name == "lm" else ""
+                raise WSignError(
+                    f"decoder {self.decoder!r}{with_lm} reads no {typed}; leave it out"
+                )
+            changes[field] = value
+        return dataclasses.replace(self, **changes)
+
+    def check(self) -> None:
+        """Raises a `ValueError` that names the first field that no tuned choice has."""
+        fits = {
+            "decoder": self.decoder in DECODERS,
+            "lm": isinstance(self.lm, str),
+            "beam_size": isinstance(self.beam_size, int),
+        }
+        for field, (low, high) in _RANGES.items():
+            value = getattr(self, field)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            fits[field] = fits.get(field, True) and number and low <= value <= high
+        for field, good in fits.items():
+            if not good:
+                raise ValueError(f"{field} is {getattr(self, field)!r}")
+
+    @property
+    def weighs(self) -> frozenset[str]:
+        """The weights that make a difference: of ctc, lm, bonus."""
+        return self.search.weighs - ({"lm"} if self.lm == NO_LM else set())
+
+    @property
+    def search(self) -> Search:
+        """Its constants."""
+        return Search(self.decoder, self.beam_size)
+
+    @property
+    def weights(self) -> Weights:
+        """Its numbers."""
+        return Weights(self.ctc, self.lm_weight if self.lm != NO_LM else 0.0, self.bonus)
+
+
+def choose(trained: Trained, decoder: str, lm: str = "", beam_size: int = 0) -> Choice:
+    """A decoder's settings: those it was tuned to, else the defaults.
+
+    Args:
+        trained: the run.
+        decoder: one of `DECODERS`.
+        lm: as in `language_model`; '' takes the one with which the decoder was tuned best, or none.
+        beam_size: 0 takes the tuned one, or 10.
+
+    Raises:
+        WSignError: the run has no such decoder, the decoder reads no language model, or a broken
+            `decoder.json`.
+    """
+    default = untuned(trained, decoder, lm or NO_LM, beam_size or Search.beam_size)
+    if "lm" not in default.search.weighs and default.lm != NO_LM:
+        raise WSignError(f"decoder {decoder!r} reads no language model; leave lm {lm!r} out")
+    tuned = [
+        choice
+        for choice in read_tuned(trained)
+        if choice.decoder == decoder
+        and choice.lm == (lm or choice.lm)
+        # Greedy decoding has no beam, whatever it was tuned with.
+        and (decoder == GREEDY or choice.beam_size == (beam_size or choice.beam_size))
+    ]
+    return min(tuned, key=lambda choice: (choice.wer, choice.lm != NO_LM), default=default)
+
+
+def untuned(trained: Trained, decoder: str, lm: str, beam_size: int) -> Choice:
+    """A decoder with the defaults; raises a `WSignError` where the run has none of its kind."""
+    trained.check_decoder(decoder)
+    if beam_size < 1:
+        raise WSignError(f"a beam of {beam_size}; keep at least one hypothesis")
+    return Choice(decoder, lm, beam_size, **_UNTUNED)
+
+
+def read_tuned(trained: Trained) -> list[Choice]:
+    """The rows of a run's `decoder.json`; none where there is no such file. Warns where it was tuned for
+    other weights.
+
+    Raises:
+        WSignError: the file is broken.
+    """
+    path = trained.workdir / TUNED
+    if not path.exists():
+        return []
+    content = layout.read_json(path)
+    try:
+        choices = [Choice(**row) for row in content["choices"]]
+        tuned_on = content["tuned_on"]
+        for choice in choices:
+            choice.check()
+    except (KeyError, TypeError, ValueError) as error:
+        raise WSignError(
+            f"{path}: not what tools/tune_decoder.py writes ({error}); run that again"
+        ) from None
+    here = _tuned_on(trained)
+    if tuned_on != here:
+        print(
+            f"warning: {path} was tuned on {tuned_on}, and this is {here}; "
+            "tools/tune_decoder.py tunes anew",
+            flush=True,
+        )
+    return choices
+
+
+def write_tuned(
+    trained: Trained, root: pathlib.Path, split: layout.Split, choices: Sequence[Choice]
+) -> pathlib.Path:
+    """Writes a run's `decoder.json`; what was tuned before on the same model and window stays."""
+    path = trained.workdir / TUNED
+    if path.exists() and layout.read_json(path).get("tuned_on") == _tuned_on(trained):
+        new = {(choice.decoder, choice.lm, choice.beam_size) for choice in choices}
+        kept = [c for c in read_tuned(trained) if (c.decoder, c.lm, c.beam_size) not in new]
+        choices = [*kept, *choices]
+    layout.write_json(
+        path,
+        {
+            "tuned_on": _tuned_on(trained),
+            "data": str(root),
+            "split": split.name,
+            "sentences": len(split),
+            "choices": [dataclasses.asdict(choice) for choice in choices],
+        },
+    )
+    return path
+
+
+def _tuned_on(trained: Trained) -> str:
+    """What else decides which weights are best."""
+    window = trained.config.eval
+    attention = (
+        f"chunks of {window.chunk} patches, {window.left_context} behind"
+        if window.chunk
+        else "full attention"
+    )
+    return f"checkpoint {names(trained.checkpoints)}, {attention}"
