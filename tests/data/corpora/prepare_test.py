@@ -185,6 +185,23 @@ def test_failed_clips_stop_no_other_and_the_next_run_goes_on(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name != "lsa"] == ["out"]
 
 
+def test_an_unfinished_data_set_is_gone_on_with_after_a_gloss_was_mended(tmp_path):
+    table = tmp_path / "v" / "x.csv"
+    rows = ["filename,glosses", *(f"{n}.mp4,HELLO" for n in range(9)), "9.mp4,HELO"]
+    for n in range(10):
+        corpora.touch(tmp_path / "v" / f"{n}.mp4")
+    for text, broken in (("\n".join(rows), ("4",)), ("\n".join(rows).replace("HELO", "HELLO"), ())):
+        corpus = prepare.read("folder", corpora.write(table, text).parent)
+        extraction = corpora.FakeExtraction(broken=broken)
+        if broken:
+            with pytest.raises(WSignError, match="1 of 10 clips failed"):
+                prepare.write(corpus, tmp_path / "out", prepare.Settings(), extraction)
+        else:
+            prepare.write(corpus, tmp_path / "out", prepare.Settings(), extraction)
+    assert "4" in {clip.id for clip in extraction.read} and len(extraction.read) < 10
+    assert "HELO" not in layout.read_json(tmp_path / "out" / "label_map.json")
+
+
 def test_failed_clips_can_be_left_out(tmp_path):
     corpus = prepare.read("mp_data", corpora.mp_data(tmp_path))
     broken = tmp_path / "MP_Data" / "hello" / "0" / "0.npy"

@@ -248,7 +248,9 @@ def _extracted(root: pathlib.Path) -> dict[str, Any]:
 def _claim(root: pathlib.Path, about: dict[str, Any], records: Sequence[Record]) -> None:
     """Makes an unfinished data set this one's, and removes what was made of other clips."""
     path, made_of = root / "dataset.json", root / _MADE_OF
-    if path.exists() and layout.read_json(path) != about:
+    begun = layout.read_json(path) if path.exists() else about
+    # What follows from the annotations may have been mended since; the settings may not.
+    if any(begun.get(name) != about[name] for name in ("corpus", "options", "seed", "fps")):
         raise WSignError(
             f"{root}: an unfinished data set with other settings; remove it to start afresh"
         )
