@@ -32,7 +32,7 @@ recorded what when; then compose:
          NF == 4 {print ($1 == "LETTER_Data" ? "fs-" : "") $2 "," $3 "," made}' |
          sort -u -t, -k1,2) > sessions.csv
     for letter in LETTER_Data/[a-z]; do mv "$letter" "MP_Data/fs-${letter##*/}"; done
-    python tools/compose_sentences.py --source=MP_Data --sessions=sessions.csv --out=data/processed \
+    python tools/compose_sentences.py --source=MP_Data --sessions=sessions.csv --out=data/processed \\
         --grammar=tools/asl.grammar --seconds=0.6:1.3
 """
 

@@ -35,6 +35,9 @@ def test_a_table_that_is_none_is_an_error(tmp_path):
     path.write_text("id,sign\n")
     with pytest.raises(WSignError, match=r"t\.csv:1: the header is 'id,sign'; it must have signer"):
         tables.read_table(path, ("id", "signer"))
+    path.write_text("id;signer\n")  # as a German Excel writes it
+    with pytest.raises(WSignError, match="it must have id, signer, separated by ','"):
+        tables.read_table(path, ("id", "signer"))
     path.write_bytes(b"id\n\xff\n")
     with pytest.raises(WSignError, match=r"t\.csv: not UTF-8 text"):
         tables.read_table(path, ("id",))

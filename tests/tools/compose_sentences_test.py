@@ -79,7 +79,8 @@ def test_what_to_sign_must_make_sense(tmp_path):
 
 def test_help_says_how_to_rebuild_the_composed_asl_set():
     done = compose("--help")
-    assert done.returncode == 0 and "--grammar=tools/asl.grammar" in done.stdout
+    assert done.returncode == 0
+    assert "--out=data/processed \\\n        --grammar=tools/asl.grammar" in done.stdout
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="the clips of traduttore-model are not here")

@@ -102,6 +102,8 @@ def test_mistakes_are_one_line(features, tmp_path, capsys):
     ):
         assert view(path, "--out", tmp_path / out) == 2
         assert capsys.readouterr().err == f"error: {tmp_path}/{message}\n"
+    assert view(good, "--out", "/proc/a.mp4") == 2  # where not even root can write
+    assert capsys.readouterr().err.startswith("error: /proc/a.mp4: ")
     for array, message in (
         (np.zeros((4, 2)), "shape (4, 2) is not (T, 42, 7)"),
         (b"no array", "is no .npy"),

@@ -73,7 +73,8 @@ def read_table(
             lacking = [name for name in columns if name not in header]
             if lacking:
                 raise WSignError(
-                    f"{where}: the header is {line.strip()!r}; it must have {', '.join(lacking)}"
+                    f"{where}: the header is {line.strip()!r}; it must have {', '.join(lacking)}, "
+                    f"separated by {delimiter!r}"
                 )
         elif len(fields) != len(header):
             problems.append(f"{where}: {len(fields)} fields, but the header has {len(header)}")

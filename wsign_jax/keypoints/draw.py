@@ -123,7 +123,7 @@ def write_video(path: pathlib.Path, pictures: Iterable[Picture]) -> None:
     """Writes an mp4 (H.264) in which every picture has its own time.
 
     Raises:
-        WSignError: the file is there already.
+        WSignError: the file is there already, or cannot be written.
     """
     av = load_av()
     partial = _partial(path)
@@ -147,6 +147,8 @@ def write_video(path: pathlib.Path, pictures: Iterable[Picture]) -> None:
             if stream is not None:
                 container.mux(stream.encode(None))
         os.replace(partial, path)
+    except av.error.FFmpegError as error:
+        raise WSignError(f"{path}: {error.strerror}") from None
     finally:
         partial.unlink(missing_ok=True)
 

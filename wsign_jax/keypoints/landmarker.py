@@ -53,11 +53,11 @@ def find_model(path: pathlib.Path | None = None) -> pathlib.Path:
         WSignError: it is not the published one, or there is none and no network.
     """
     if path is not None:
-        _check_model(path)
+        _check_model(path, f"name a copy of {MODEL_URL} with --model=FILE")
         return path
     cached = cache_folder() / MODEL_NAME
     if cached.exists():
-        _check_model(cached)
+        _check_model(cached, f"delete it, or put {MODEL_URL} there")
     else:
         _download(cached)
     return cached
@@ -69,7 +69,7 @@ def cache_folder() -> pathlib.Path:
     return (pathlib.Path(home) if home else pathlib.Path.home() / ".cache") / "wsign_jax"
 
 
-def _check_model(path: pathlib.Path) -> None:
+def _check_model(path: pathlib.Path, mend: str) -> None:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -84,9 +84,7 @@ def _check_model(path: pathlib.Path) -> None:
     except (zipfile.BadZipFile, KeyError, OSError):
         inner = {}
     if inner != _INNER_SHA256:
-        raise WSignError(
-            f"{path}: is not {MODEL_VERSION}, or is damaged; delete it and download {MODEL_URL}"
-        )
+        raise WSignError(f"{path}: is not {MODEL_VERSION}, or is damaged; {mend}")
 
 
 def _download(path: pathlib.Path) -> None:
@@ -100,7 +98,7 @@ def _download(path: pathlib.Path) -> None:
             urllib.request.urlopen(MODEL_URL, timeout=_DOWNLOAD_SECONDS) as response,
         ):
             shutil.copyfileobj(response, file)
-        _check_model(partial)
+        _check_model(partial, f"put {MODEL_URL} at {path}, or name a copy with --model=FILE")
         os.replace(partial, path)
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise WSignError(

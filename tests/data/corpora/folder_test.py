@@ -63,3 +63,10 @@ def test_the_csv_must_be_found(tmp_path):
         folder.read(tmp_path, csv=tmp_path / "a.csv")
     with pytest.raises(WSignError, match=r"--fps=0: give a number over 0"):
         folder.read(tmp_path, fps=0)
+
+
+def test_whatever_the_extraction_reads_is_a_video_or_a_picture(tmp_path):
+    corpora.touch(tmp_path / "pictures" / "1.webp")
+    corpora.write(tmp_path / "signs.csv", "filename,glosses\npictures,HELLO\n")
+    corpus = folder.read(tmp_path)
+    assert len(corpus.records) == 1 and not corpus.problems

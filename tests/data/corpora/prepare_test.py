@@ -109,6 +109,36 @@ def test_sentences_without_splits_get_them_by_signer(tmp_path):
     assert sum(map(len, where)) == len(set.union(*where)) == 5 and all(where)
 
 
+@pytest.mark.parametrize("signers", [1, 2])
+def test_sentences_of_too_few_signers_are_split_one_by_one(tmp_path, signers):
+    rows = [f"{n}.mp4,HELLO YOU,{n % signers}" for n in range(20)]
+    corpora.write(tmp_path / "v" / "x.csv", "\n".join(["filename,glosses,signer", *rows]))
+    for n in range(20):
+        corpora.touch(tmp_path / "v" / f"{n}.mp4")
+    corpus, lines = prepare.read("folder", tmp_path / "v"), []
+    out = tmp_path / "out"
+    prepare.write(corpus, out, prepare.Settings(), corpora.FakeExtraction(), lines.append)
+    assert lines == [
+        "warning: too few signers or sessions, whose clips serve all: HELLO, YOU",
+        "train: 14 examples",
+        "val: 3 examples",
+        "test: 3 examples",
+    ]
+    assert layout.read_json(out / "dataset.json")["recorded_together"] == {"all": ["HELLO", "YOU"]}
+
+
+def test_an_empty_split_is_warned_of_before_anything_is_extracted(tmp_path):
+    corpora.write(tmp_path / "v" / "x.csv", "filename,glosses,split\na.mp4,HELLO YOU,train\n")
+    corpora.touch(tmp_path / "v" / "a.mp4")
+    corpus, lines = prepare.read("folder", tmp_path / "v"), []
+    prepare.write(
+        corpus, tmp_path / "out", prepare.Settings(), corpora.FakeExtraction(), lines.append
+    )
+    assert lines[0] == (
+        "warning: no clips for val and test; a training run needs train, val and test"
+    )
+
+
 def test_bad_annotations_are_all_named_before_anything_is_written(tmp_path):
     root = corpora.lsa64(tmp_path / "lsa")
     corpora.touch(root / "a.mp4")
@@ -153,6 +183,23 @@ def test_failed_clips_stop_no_other_and_the_next_run_goes_on(tmp_path):
     prepare.write(corpus, out, prepare.Settings(), mended)
     assert [clip.id for clip in mended.read] == ["064_009_001"]
     assert [path.name for path in tmp_path.iterdir() if path.name != "lsa"] == ["out"]
+
+
+def test_an_unfinished_data_set_is_gone_on_with_after_a_gloss_was_mended(tmp_path):
+    table = tmp_path / "v" / "x.csv"
+    rows = ["filename,glosses", *(f"{n}.mp4,HELLO" for n in range(9)), "9.mp4,HELO"]
+    for n in range(10):
+        corpora.touch(tmp_path / "v" / f"{n}.mp4")
+    for text, broken in (("\n".join(rows), ("4",)), ("\n".join(rows).replace("HELO", "HELLO"), ())):
+        corpus = prepare.read("folder", corpora.write(table, text).parent)
+        extraction = corpora.FakeExtraction(broken=broken)
+        if broken:
+            with pytest.raises(WSignError, match="1 of 10 clips failed"):
+                prepare.write(corpus, tmp_path / "out", prepare.Settings(), extraction)
+        else:
+            prepare.write(corpus, tmp_path / "out", prepare.Settings(), extraction)
+    assert "4" in {clip.id for clip in extraction.read} and len(extraction.read) < 10
+    assert "HELO" not in layout.read_json(tmp_path / "out" / "label_map.json")
 
 
 def test_failed_clips_can_be_left_out(tmp_path):

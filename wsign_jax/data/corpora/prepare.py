@@ -118,6 +118,8 @@ def write(
     for line in (*corpus.notes, *(f"warning: left out {problem}" for problem in problems)):
         progress(line)
     usable, shared = _with_splits(usable, settings.seed)
+    for line in _doubts(usable, shared):
+        progress(line)
     about = _about(corpus, settings, shared)
     with layout.new_dataset(out, corpus.name, resume=True) as root:
         _claim(root, about, usable)
@@ -181,8 +183,9 @@ def group_of(record: Record) -> str:
 
 
 def _with_splits(records: list[Record], seed: int) -> tuple[list[Record], dict[str, list[str]]]:
-    """Gives records without a split one, by session or signer; see `splits`."""
+    """Gives records without a split one, by session or signer if there are enough; see `splits`."""
     without = [record for record in records if not record.split]
+    given = [record for record in records if record.split]
     groups = [group_of(record) for record in without]
     shared: dict[str, list[str]] = {}
     if all(len(record.glosses) == 1 for record in without):
@@ -190,11 +193,34 @@ def _with_splits(records: list[Record], seed: int) -> tuple[list[Record], dict[s
     else:
         of_group = splits.split_groups([r.glosses for r in without], groups, seed)
         drawn = [of_group[group] for group in groups]
-    given = [record for record in records if record.split]
+        if {record.split for record in given}.union(drawn) != set(layout.SPLITS):
+            # Too few groups to go round: by clip, if that fills more splits.
+            of_clip = splits.split_groups(
+                [r.glosses for r in without], [r.id for r in without], seed
+            )
+            alone = [of_clip[record.id] for record in without]
+            if len(set(alone)) > len(set(drawn)):
+                drawn = alone
+                shared = {"all": sorted({gloss for r in without for gloss in r.glosses})}
     return given + [
         dataclasses.replace(record, split=split)
         for record, split in zip(without, drawn, strict=True)
     ], {kind: glosses for kind, glosses in shared.items() if glosses}
+
+
+def _doubts(records: Sequence[Record], shared: Mapping[str, list[str]]) -> list[str]:
+    """Warnings of splits that say little, before hours go into extraction."""
+    lines = [
+        f"warning: too few signers or sessions, whose clips serve {kind}: {', '.join(glosses)}"
+        for kind, glosses in shared.items()
+    ]
+    present = {record.split for record in records}
+    empty = [split for split in layout.SPLITS if split not in present]
+    if empty:
+        lines.append(
+            f"warning: no clips for {' and '.join(empty)}; a training run needs train, val and test"
+        )
+    return lines
 
 
 def _about(corpus: Corpus, settings: Settings, shared: Mapping[str, list[str]]) -> dict[str, Any]:
@@ -222,7 +248,9 @@ def _extracted(root: pathlib.Path) -> dict[str, Any]:
 def _claim(root: pathlib.Path, about: dict[str, Any], records: Sequence[Record]) -> None:
     """Makes an unfinished data set this one's, and removes what was made of other clips."""
     path, made_of = root / "dataset.json", root / _MADE_OF
-    if path.exists() and layout.read_json(path) != about:
+    begun = layout.read_json(path) if path.exists() else about
+    # What follows from the annotations may have been mended since; the settings may not.
+    if any(begun.get(name) != about[name] for name in ("corpus", "options", "seed", "fps")):
         raise WSignError(
             f"{root}: an unfinished data set with other settings; remove it to start afresh"
         )

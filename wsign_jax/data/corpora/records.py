@@ -10,11 +10,8 @@ import numpy as np
 
 from wsign_jax.data import tables
 from wsign_jax.errors import WSignError
-from wsign_jax.keypoints import joints
+from wsign_jax.keypoints import joints, video
 from wsign_jax.keypoints.resample import resample
-
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
-VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
 
 class Keypoints(NamedTuple):
@@ -126,7 +123,7 @@ def check_sources(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
             found.append(record)
         elif not source.is_dir():
             problems.append(f"{record.where}: {source} is missing")
-        elif not any(path.suffix.lower() in PICTURES for path in source.iterdir()):
+        elif not video.pictures_in(source):
             problems.append(f"{record.where}: {source} has no pictures in it")
         else:
             found.append(record)
@@ -170,7 +167,9 @@ def videos_below(root: pathlib.Path) -> list[pathlib.Path]:
     videos = [
         path
         for path in root.rglob("*")
-        if path.suffix.lower() in VIDEOS and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in video.VIDEO_SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
     ]
     if not videos:
         raise WSignError(f"{root}: no videos in it; name the corpus's folder with --root=DIR")
