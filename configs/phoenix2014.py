@@ -19,7 +19,7 @@ from configs import base
 def get_config() -> ConfigDict:
     """The config."""
     config = base.get_config()
-    # A vocabulary that is not that of the whole corpus is noticed at once.
+    # Of the whole corpus: a larger vocabulary is an error, a smaller one is padded with unused ids.
     config.model.vocab_size = 1296
     # On the corpus's own lengths twelve buckets leave 94 % of the computed frames real, eight 92 %.
     config.data.max_buckets = 12
