@@ -1,7 +1,10 @@
 """What makes one example good: its arrays, and whether CTC can emit its label."""
 
 import dataclasses
+import math
 import pathlib
+import threading
+from typing import BinaryIO
 
 import numpy as np
 
@@ -31,12 +34,36 @@ def load(path: pathlib.Path) -> np.ndarray | str:
     """The array in a .npy, or what is wrong with it."""
     try:
         with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
+            return _read(file)
     except FileNotFoundError:
         return f"{path}: missing"
     except Exception as error:  # a damaged header can raise almost anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return f"{path}: unreadable ({reason})"
+
+
+# NumPy reads a header with `ast.literal_eval`, whose guard against deep nesting counts for all threads
+# together (seen with Python 3.11): now and then a good file among thousands then fails with "AST
+# constructor recursion depth mismatch".
+_ONE_HEADER_AT_A_TIME = threading.Lock()
+
+
+def _read(file: BinaryIO) -> np.ndarray:
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f".npy of version {version}; save it again with numpy.save")
+    with _ONE_HEADER_AT_A_TIME:
+        if version == (1, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+    if dtype.hasobject:
+        raise ValueError("holds Python objects, not numbers")
+    count = math.prod(shape)
+    array = np.fromfile(file, dtype, count)
+    if len(array) < count:
+        raise ValueError(f"cut off: {len(array)} of {count} numbers")
+    return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
 
 
 def check_example(folder: pathlib.Path, id: str, rules: Rules) -> tuple[int, np.ndarray] | str:
