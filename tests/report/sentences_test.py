@@ -32,4 +32,7 @@ def test_what_does_not_agree_is_an_error(change, message):
 
 
 def test_posteriors_may_be_left_out():
-    dataclasses.replace(sentence(), posterior_ids=(), posteriors=np.zeros((30, 0), np.float16))
+    without = dataclasses.replace(
+        sentence(), posterior_ids=(), posteriors=np.zeros((30, 0), np.float16)
+    )
+    assert without.posteriors.size == 0 and without.counts == sentence().counts
