@@ -1,5 +1,8 @@
+import asyncio
+import gc
 import json
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -150,6 +153,31 @@ def test_damage_is_noticed(saved, tmp_path, item, damage):
     assert int(checkpoints.restore(1, make_state(0)).step) == 1
     assert checkpoints.set_aside(2) == workdir / "damaged" / "2"
     assert checkpoints.steps == [1] and checkpoints.best_step == 1
+
+
+@pytest.mark.parametrize("file, told", [("/lib/orbax/reading.py", 0), ("/lib/ours/reading.py", 1)])
+def test_only_what_orbax_leaves_behind_is_kept_quiet(monkeypatch, file, told):
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+    checkpoint._ignore_what_a_failed_load_leaves.__wrapped__()
+    code = """
+import asyncio
+async def read():
+    try:
+        await asyncio.get_running_loop().create_future()
+    except BaseException:
+        raise ValueError("a page about a file")
+"""
+    names = {}
+    exec(compile(code, file, "exec"), names)
+
+    async def abandon():
+        reading = names["read"]()
+        reading.send(None)  # up to where it waits; there it ends with whoever waits for it
+
+    asyncio.run(abandon())
+    gc.collect()
+    assert len(reported) == told
 
 
 def test_a_changed_weight_changes_its_digest_wherever_it_is():

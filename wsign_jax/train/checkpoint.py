@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
+import inspect
 import json
 import os
 import pathlib
@@ -423,13 +424,18 @@ class Checkpoints:
 
 @functools.cache
 def _ignore_what_a_failed_load_leaves() -> None:
-    """Coroutines that nobody awaits and threads that call a closed loop, of each of which Python would
-    print a page, now or minutes later."""
+    """Orbax's coroutines, never awaited or ended in the middle, and threads that call a closed loop, of
+    each of which Python would print a page, now or minutes later."""
     warnings.filterwarnings("ignore", _UNAWAITED, RuntimeWarning)
     report = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        if not re.match(f"{_UNAWAITED}|Event loop is closed", str(unraisable.exc_value)):
+        orbaxs = inspect.iscoroutine(unraisable.object) and (
+            f"{os.sep}orbax{os.sep}" in unraisable.object.cr_code.co_filename
+        )
+        if not orbaxs and not re.match(
+            f"{_UNAWAITED}|Event loop is closed", str(unraisable.exc_value)
+        ):
             report(unraisable)
 
     sys.unraisablehook = hook
