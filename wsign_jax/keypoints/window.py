@@ -17,7 +17,7 @@ _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
 class Window:
-    """Shows one picture after the other until the user closes it."""
+    """Shows one picture after the other until the user closes it. A context; leaving it closes it too."""
 
     def __init__(self, title: str):
         """Opens one.
@@ -36,6 +36,12 @@ class Window:
             raise WSignError("--show: this OpenCV cannot show windows; leave it out") from None
         self.closed = False
 
+    def __enter__(self) -> "Window":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._cv2.destroyAllWindows()
+
     def show(self, image: np.ndarray, hands: np.ndarray, lines: Sequence[str]) -> None:
         """Shows a picture; `closed` says afterwards whether the user wants no more.
 
@@ -51,9 +57,6 @@ class Window:
         visible = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE)
         self.closed |= key in _KEYS_THAT_CLOSE or visible < 1
 
-    def close(self) -> None:
-        """Takes it off the screen."""
-        self._cv2.destroyAllWindows()
 
 
 def annotate(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
