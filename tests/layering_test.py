@@ -22,6 +22,9 @@ LAYERS = [
     {"choices"},
     {"evaluate"},
     {"tune"},
+    {"chunks"},
+    {"endpoint"},
+    {"stream"},
     {"main"},
 ]
 FORBIDDEN = {
@@ -40,6 +43,9 @@ FORBIDDEN = {
     "choices": {"mediapipe", "av", "cv2"},
     "evaluate": {"mediapipe", "av", "cv2"},
     "tune": {"mediapipe", "av", "cv2"},
+    "chunks": {"mediapipe", "av", "cv2"},
+    "endpoint": {"mediapipe", "av", "cv2"},
+    "stream": {"mediapipe", "av", "cv2"},
     "main": {"mediapipe", "av", "cv2"},
 }
 

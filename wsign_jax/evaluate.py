@@ -191,6 +191,25 @@ def to_sentences(
 
 def _found_in(batch: Decoded, row: int, reference: set[int], patch_size: int) -> dict[str, Any]:
     """The fields of a `Sentence` that come from a row of a decoded batch."""
+    hypothesis, spans, confidences = timed_glosses(batch, row, patch_size)
+    patches = int(batch.encoded.patches[row])
+    log_probs = batch.encoded.log_probs[row, :patches]
+    ids = (BLANK_ID, *sorted(reference | set(hypothesis)))
+    return {
+        "hypothesis": hypothesis,
+        "spans": spans,
+        "confidences": confidences,
+        "patches": patches,
+        "blanks": int(np.sum(log_probs.argmax(axis=-1) == BLANK_ID)),
+        "posterior_ids": ids,
+        "posteriors": np.exp(log_probs[:, ids]).astype(np.float16),
+    }
+
+
+def timed_glosses(
+    batch: Decoded, row: int, patch_size: int
+) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """A row's hypothesis, its spans (U, 2) in seconds, and raw confidences (U,)."""
     length, patches = int(batch.beams.label_lengths[row, 0]), int(batch.encoded.patches[row])
     hypothesis = tuple(batch.beams.labels[row, 0, :length].tolist())
     # The attention decoder may say what CTC has no patches for; then all share the time alike.
@@ -200,17 +219,7 @@ def _found_in(batch: Decoded, row: int, reference: set[int], patch_size: int) ->
         starts, ends, confidences = (
             np.asarray(x[row, :length], float) for x in batch.alignment[:3]
         )
-    log_probs = batch.encoded.log_probs[row, :patches]
-    ids = (BLANK_ID, *sorted(reference | set(hypothesis)))
-    return {
-        "hypothesis": hypothesis,
-        "spans": align.seconds(starts, ends, patch_size, joints.FPS),
-        "confidences": confidences,
-        "patches": patches,
-        "blanks": int(np.sum(log_probs.argmax(axis=-1) == BLANK_ID)),
-        "posterior_ids": ids,
-        "posteriors": np.exp(log_probs[:, ids]).astype(np.float16),
-    }
+    return hypothesis, align.seconds(starts, ends, patch_size, joints.FPS), confidences
 
 
 # ---------------------------------------------------------------------------------------- the report

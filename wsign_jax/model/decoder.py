@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from wsign_jax.model import attention
-
-KeysValues = tuple[jax.Array, jax.Array]
+from wsign_jax.model.attention import KeysValues
 
 
 class DecoderCache(NamedTuple):
