@@ -25,6 +25,8 @@ LAYERS = [
     {"chunks"},
     {"endpoint"},
     {"stream"},
+    {"events", "measure"},
+    {"live"},
     {"main"},
 ]
 FORBIDDEN = {
@@ -46,6 +48,9 @@ FORBIDDEN = {
     "chunks": {"mediapipe", "av", "cv2"},
     "endpoint": {"mediapipe", "av", "cv2"},
     "stream": {"mediapipe", "av", "cv2"},
+    "events": {"mediapipe", "av", "cv2"},
+    "measure": {"mediapipe", "av", "cv2"},
+    "live": {"mediapipe", "av", "cv2"},
     "main": {"mediapipe", "av", "cv2"},
 }
 

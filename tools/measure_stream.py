@@ -52,7 +52,9 @@ def main() -> None:
     with exit_on_user_error():
         if flags.out is not None:
             streaming.check_folder(flags.out)
-        run = trained.open_run(flags.checkpoint, overrides=trained.overrides(flags.data, None, None))
+        run = trained.open_run(
+            flags.checkpoint, overrides=trained.overrides(flags.data, None, None)
+        )
         root = setup.data_root(run.config, run.workdir, make=False)
         split = trained.read_split(run, root, flags.split)
         rows = []

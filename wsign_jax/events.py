@@ -38,18 +38,16 @@ class Summary:
     delays: dict[str, tuple[float, float]]
 
     def __str__(self) -> str:
-        rows = [*self.delays.items()]
-        if rows:
-            rows.append(("together", tuple(map(sum, zip(*self.delays.values(), strict=True)))))
-        table = [f"  {name:10} {median:7.1f} ms {most:7.1f} ms" for name, (median, most) in rows]
-        return "\n".join(
-            [
-                f"{self.count} {self.kind} of {self.seconds:.2f} s in {self.took:.2f} s; "
-                f"{self.dropped} dropped, {self.out_of_order} out of order, {self.nan} with NaN",
-                f"delay          {'median':>8} {'95 %':>10}",
-                *table,
-            ]
-        )
+        lines = [
+            f"{self.count} {self.kind} of {self.seconds:.2f} s in {self.took:.2f} s; "
+            f"{self.dropped} dropped, {self.out_of_order} out of order, {self.nan} with NaN"
+        ]
+        if self.delays:
+            medians, most = (sum(column) for column in zip(*self.delays.values(), strict=True))
+            rows = {**self.delays, "together": (medians, most)}
+            lines.append(f"{'delay':10} {'median':>10} {'95 %':>10}")
+            lines += [f"{name:10} {a:7.1f} ms {b:7.1f} ms" for name, (a, b) in rows.items()]
+        return "\n".join(lines)
 
 
 class Lines:

@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -41,11 +41,15 @@ class Frames(NamedTuple):
     features: np.ndarray  # (t, 42, 7)
 
 
+Items: TypeAlias = Every[Picture] | Newest[Picture] | Every[Frames]
+Events: TypeAlias = Lines | JsonLines
+
+
 class Source(NamedTuple):
     """Where pictures or keypoints come from; nothing is read before `items` is entered."""
 
     name: str  # as the user knows it
-    items: Every[Picture] | Newest[Picture] | Every[Frames]
+    items: Items
     has_pictures: bool
     is_camera: bool
 
@@ -114,19 +118,19 @@ def run(
             while, what was recognised until then is finished and printed first.
     """
     with contextlib.ExitStack() as stack:
-        enter = stack.enter_context
-        window = enter(Window("WhisperSign-JAX")) if show else None
-        hands = enter(_landmarker(model)) if source.has_pictures else None
-        signals = enter(Signals("finishing the sentence"))
-        items = enter(source.items)
-        session = _Session(stream, hands, window, enter(JsonLines() if json else Lines()))
+        window = stack.enter_context(Window("WhisperSign-JAX")) if show else None
+        hands = stack.enter_context(_landmarker(model)) if source.has_pictures else None
+        events: Events = JsonLines() if json else Lines()
+        session = _Session(stream, source.items, hands, window, stack.enter_context(events))
+        signals = stack.enter_context(Signals("finishing the sentence"))
+        stack.enter_context(source.items)
         try:
-            user = session.listen(items, signals)
+            user = session.listen(signals)
         except (WSignError, OSError) as error:
-            session.finish(f"{source.name}: {error}", items.dropped)
+            session.finish(f"{source.name}: {error}")
             raise
         end = End.USER if user else End.GONE if source.is_camera else End.FILE
-        session.finish(f"{source.name}: {end.value}", items.dropped)
+        session.finish(f"{source.name}: {end.value}")
         return end
 
 
@@ -147,11 +151,13 @@ class _Session:
     def __init__(
         self,
         stream: Stream,
+        items: Items,
         hands: Landmarker | None,
         window: Window | None,
-        events: Lines | JsonLines,
+        events: Events,
     ):
-        self._stream, self._hands, self._window, self._events = stream, hands, window, events
+        self._stream, self._items, self._events = stream, items, events
+        self._hands, self._window = hands, window
         self._count = self._out_of_order = 0
         self._first: float | None = None  # time of the first picture, or frame
         self._last = -float("inf")  # of the last
@@ -163,13 +169,11 @@ class _Session:
         self._is_slow = False
         self._glosses: collections.deque[str] = collections.deque(maxlen=_SHOWN_GLOSSES)
 
-    def listen(
-        self, items: Every[Picture] | Newest[Picture] | Every[Frames], signals: Signals
-    ) -> bool:
+    def listen(self, signals: Signals) -> bool:
         """Takes what comes until nothing more does, or the user stops it: then true."""
         while signals.caught is None and not (self._window and self._window.closed):
-            taken = items.take(_PATIENCE)
-            if items.ended:
+            taken = self._items.take(_PATIENCE)
+            if self._items.ended:
                 return False
             if taken is None:
                 continue
@@ -189,7 +193,7 @@ class _Session:
             self._ended = time.monotonic()
         return True
 
-    def finish(self, why: str, dropped: int) -> None:
+    def finish(self, why: str) -> None:
         """Finishes the sentence, and says how it went."""
         self._tell(self._stream.finish())
         summary = Summary(
@@ -197,7 +201,7 @@ class _Session:
             count=self._count,
             seconds=self._seconds,
             took=self._ended - self._began,
-            dropped=dropped,
+            dropped=self._items.dropped,
             out_of_order=self._out_of_order,
             nan=self._stream.nan_frames,
             delays=self._delays() if self._count else {},

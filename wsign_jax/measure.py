@@ -25,7 +25,9 @@ class Reported(NamedTuple):
 
     example: int  # index into the split
     ids: list[int]  # of the glosses
-    times: np.ndarray  # (U,) seconds of the recording that had gone by when each was reported for good
+    times: (
+        np.ndarray
+    )  # (U,) seconds of the recording that had gone by when each was reported for good
     computing: list[float]  # seconds for each chunk
 
 

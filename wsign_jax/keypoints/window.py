@@ -58,7 +58,6 @@ class Window:
         self.closed |= key in _KEYS_THAT_CLOSE or visible < 1
 
 
-
 def annotate(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
     """A picture, enlarged where it is small, with lines of text at its bottom; what does not fit is cut
     off at the left, where the older glosses are."""
