@@ -1,9 +1,9 @@
 """python tools/measure_stream.py --checkpoint=RUN [--data=DIR] [--split=val] [--chunks=1,8,0]
     [--left_contexts=32,64] [--tracker] [--out=DIR]
 
-Streams a split with every chunk size and left context, and prints for each the word error rate, how long
-after a sign's true end (segments/) its gloss is reported for good, and what computing takes. With --out it
-also writes, into a new folder, streaming.md with the table, streaming.json, and wer_over_delay.png.
+Streams a split with every chunk size and left context, and prints for each the word error rate, how
+long after a sign's true end (segments/) its gloss is reported for good, and what computing takes. With
+--out it also writes, into a new folder, streaming.md with the table, streaming.json, wer_over_delay.png.
 """
 
 import argparse

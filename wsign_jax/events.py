@@ -44,7 +44,7 @@ class Summary:
         ]
         if self.delays:
             medians, most = (sum(column) for column in zip(*self.delays.values(), strict=True))
-            rows = {**self.delays, "together": (medians, most)}
+            rows = {**self.delays, "sum": (medians, most)}
             lines.append(f"{'delay':10} {'median':>10} {'95 %':>10}")
             lines += [f"{name:10} {a:7.1f} ms {b:7.1f} ms" for name, (a, b) in rows.items()]
         return "\n".join(lines)
@@ -92,7 +92,7 @@ class JsonLines:
     """One JSON object a line."""
 
     def __init__(self) -> None:
-        self._partial: Sequence[str] = ()
+        self._partial: list[str] = []
 
     def __enter__(self) -> "JsonLines":
         return self

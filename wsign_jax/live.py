@@ -121,7 +121,8 @@ def run(
         window = stack.enter_context(Window("WhisperSign-JAX")) if show else None
         hands = stack.enter_context(_landmarker(model)) if source.has_pictures else None
         events: Events = JsonLines() if json else Lines()
-        session = _Session(stream, source.items, hands, window, stack.enter_context(events))
+        stack.enter_context(events)
+        session = _Session(stream, source.items, hands, window, events)
         signals = stack.enter_context(Signals("finishing the sentence"))
         stack.enter_context(source.items)
         try:
@@ -137,12 +138,15 @@ def run(
 @contextlib.contextmanager
 def _landmarker(model: pathlib.Path | None) -> Iterator[Landmarker]:
     path = landmarker.find_model(model)
-    with contextlib.ExitStack() as stack:
-        # What only the first picture takes long for, or makes MediaPipe say, is over before the first.
-        with system.quiet():
-            hands = stack.enter_context(Landmarker(path))
-            hands.detect(np.zeros((240, 320, 3), np.uint8), 0.0)
+    # What only the first picture takes long for, or makes MediaPipe say, is over before the source begins.
+    with system.quiet():
+        hands = Landmarker(path)
+        hands.detect(np.zeros((240, 320, 3), np.uint8), 0.0)
+    try:
         yield hands
+    finally:
+        with system.quiet(), hands:
+            pass
 
 
 class _Session:

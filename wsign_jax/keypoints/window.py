@@ -17,7 +17,10 @@ _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
 class Window:
-    """Shows one picture after the other until the user closes it. A context; leaving it closes it too."""
+    """Shows one picture after the other until the user closes it.
+
+    A context; leaving it closes the window too.
+    """
 
     def __init__(self, title: str):
         """Opens one.

@@ -25,7 +25,7 @@ _COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")  # told apart by the col
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One attention window over a whole split. Delays are of the signs that the alignment finds right."""
+    """One attention window over a whole split; delays are of the signs that were found."""
 
     chunk: int  # patches, or `FULL`
     left_context: int  # patches; of full attention 0
