@@ -108,13 +108,10 @@ class Stream:
         _check(trained, decoder, endpoint_seconds, look_ahead)
         self._temperature = choose(trained, decoder).temperature
         self._step = make_step(trained.network.graph)
-        # One device, whatever mesh the run was opened for. The first cache is put there too: were it not
-        # committed to a device, as those that the step returns are, the second step would compile anew.
-        device = jax.local_devices()[0]
-        self._params = jax.device_put(trained.params, device)
+        # One device, whatever mesh the run was opened for.
+        self._params = jax.device_put(trained.params, jax.local_devices()[0])
         self._endpointer = Endpointer(trained, endpoint_seconds) if endpoint_seconds else None
-        state = init_stream(trained, self.chunk, self.left_context)
-        self.state = state._replace(cache=jax.device_put(state.cache, device))
+        self.state = init_stream(trained, self.chunk, self.left_context)
         self._pictures: PictureStream | None = None
         self._finished = False
         self._nan_frames = 0
