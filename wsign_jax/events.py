@@ -76,8 +76,8 @@ class Lines:
         if result.final is not None:
             self._print(f"{'sentence':>22}       {result.final.text}")
         if self._live:
-            text = " ".join(_labels(result.partial))
-            self._live.update(Text(" " * _MARGIN + text, "dim"), refresh=True)
+            text = "".join([" " * _MARGIN, " ".join(_labels(result.partial))]).rstrip()
+            self._live.update(Text(text, "dim"), refresh=True)
 
     def end(self, why: str, summary: Summary) -> None:
         """Why it is over, and how it went."""

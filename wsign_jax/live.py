@@ -138,7 +138,7 @@ def run(
 @contextlib.contextmanager
 def _landmarker(model: pathlib.Path | None) -> Iterator[Landmarker]:
     path = landmarker.find_model(model)
-    # What only the first picture takes long for, or makes MediaPipe say, is over before the source begins.
+    # What takes long, or is said, at the first picture only is over before the source begins.
     with system.quiet():
         hands = Landmarker(path)
         hands.detect(np.zeros((240, 320, 3), np.uint8), 0.0)
