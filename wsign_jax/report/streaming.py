@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from wsign_jax import disk
 from wsign_jax.data import layout
 from wsign_jax.errors import WSignError
 
@@ -126,8 +127,8 @@ def write(folder: pathlib.Path, rows: Sequence[Row], settings: Mapping[str, Any]
         WSignError: there is such a report already.
     """
     check_folder(folder)
-    layout.write_bytes(folder / "streaming.md", table(rows).encode())
-    layout.write_bytes(folder / "wer_over_delay.png", picture(rows))
+    disk.write(folder / "streaming.md", table(rows).encode())
+    disk.write(folder / "wer_over_delay.png", picture(rows))
     layout.write_json(
         folder / SUMMARY, {**settings, "windows": [dataclasses.asdict(row) for row in rows]}
     )
