@@ -171,7 +171,7 @@ class _Session:
         self._looked: collections.deque[float] = collections.deque(maxlen=_REMEMBERED)
         self._chunks: collections.deque[tuple[float, float]] = collections.deque(maxlen=_REMEMBERED)
         self._gaps: collections.deque[float] = collections.deque(maxlen=_JUDGED)
-        self._is_slow = False
+        self._is_slow = self._has_found = False
         self._glosses: collections.deque[str] = collections.deque(maxlen=_SHOWN_GLOSSES)
 
     def listen(self, signals: Signals) -> bool:
@@ -220,7 +220,10 @@ class _Session:
     def _see(self, picture: Picture, came: float) -> None:
         assert self._hands is not None  # where there are pictures
         begin = time.monotonic()
-        detections = self._hands.detect(picture.image, picture.time_s)
+        # At the first hand MediaPipe sets up one more network, and logs that.
+        with contextlib.nullcontext() if self._has_found else system.quiet():
+            detections = self._hands.detect(picture.image, picture.time_s)
+        self._has_found |= bool(detections)
         self._waited.append(begin - came)
         self._looked.append(time.monotonic() - begin)
         self._count += 1
