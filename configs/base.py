@@ -138,6 +138,7 @@ def get_config() -> ConfigDict:
     config.eval.every_epochs = 1  # validation
     config.eval.batch_size = 16
     config.eval.average = 1  # evaluate the mean of the last so many checkpoints; 1: the best one
+    config.eval.pictures = True  # in TensorBoard: when a stage ends or WER is down by a quarter
     config.eval.chunk = 0  # attention window in patches; 0: full
     config.eval.left_context = 0
     return config

@@ -104,6 +104,7 @@ _CHECKS: dict[str, _Check] = {
     "eval.every_epochs": _from_to(1),
     "eval.batch_size": _from_to(1),
     "eval.average": _from_to(1),
+    "eval.pictures": _YES_OR_NO,
     "eval.chunk": _from_to(0),
     "eval.left_context": _from_to(0),
 }
@@ -177,13 +178,18 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Fields that must match to go on with a run and do not, as 'config.a.b: was 1, is 2'."""
-    before, after = (_flatten(_without_idle_stages(config)) for config in (saved, now))
+    before, after = flat(saved), flat(now)
     return [
         f"config.{field}: was {before.get(field)!r}, is {after.get(field)!r}"
         for field in sorted(before.keys() | after.keys())
         if before.get(field) != after.get(field)
         and not any(field == free or field.startswith(free + ".") for free in _FREE_TO_CHANGE)
     ]
+
+
+def flat(config: dict[str, Any]) -> dict[str, Any]:
+    """A config's fields by their dotted names, but for stages that it does not run."""
+    return _flatten(_without_idle_stages(config))
 
 
 def _without_idle_stages(config: dict[str, Any]) -> dict[str, Any]:
