@@ -178,10 +178,7 @@ class Split:
         features = validate.load(path)
         if isinstance(features, str) or len(features) != self.frames[index]:
             raise WSignError(f"{path}: changed or became unreadable during the run; restore it")
-        features = features.astype(np.float32, copy=False)
-        if self.aspect != 1.0:
-            features[..., [joints.POSITION.start + 1, joints.VELOCITY.start + 1]] /= self.aspect
-        return features
+        return joints.in_widths(features.astype(np.float32, copy=False), self.aspect)
 
 
 def read_split(

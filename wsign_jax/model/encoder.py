@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from wsign_jax import positions
 from wsign_jax.model import attention
 
 
@@ -76,18 +77,23 @@ class Encoder(nnx.Module):
         deterministic: bool,
         rngs: nnx.Rngs | None = None,
         remat: bool = False,
+        tables: tuple[jax.Array, ...] | None = None,
     ) -> jax.Array:
         """(B, N, D) embedded patches -> (B, N, D) encoded patches under a (B, 1, N, N) mask.
 
         With `remat` the backward pass computes a block again instead of keeping what is inside it.
+        `tables` are those of the positions; where N is symbolic they cannot be made here.
         """
         length, width = x.shape[1:]
+        if tables is None:
+            made = positions.tables(self.positions, length, width, self.head_width)
+            tables = tuple(map(jnp.asarray, made))
         angles = None
-        if self.positions == "rotary":
-            cos, sin = attention.rotary_angles(0, length, self.head_width)
-            angles = jnp.asarray(cos), jnp.asarray(sin)
+        if self.positions == positions.ROTARY:
+            cos, sin = tables
+            angles = cos, sin
         else:
-            x = x + jnp.asarray(attention.sinusoids(length, width), x.dtype)[None]
+            x = x + tables[0].astype(x.dtype)[None]
 
         def run(block: EncoderBlock, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
             return block(x, mask, angles, deterministic=deterministic, rngs=rngs)

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax.errors import WSignError
 from wsign_jax.model import attention, decoder, encoder, frontend
+from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
 
 Params = dict[str, Any]
 
@@ -31,8 +32,6 @@ SIZES = {
     "base": Size(512, 8, 2048, 6, 6),
     "large": Size(768, 12, 3072, 12, 12),
 }
-POSITIONS = ("rotary", "sinusoidal")
-MAX_SINUSOIDAL_PATCHES = 1500
 
 
 class WhisperSign(nnx.Module):
@@ -81,6 +80,7 @@ class WhisperSign(nnx.Module):
         deterministic: bool = True,
         rngs: nnx.Rngs | None = None,
         remat: bool = False,
+        tables: tuple[jax.Array, ...] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Encodes sequences.
 
@@ -92,13 +92,16 @@ class WhisperSign(nnx.Module):
             deterministic: no dropout.
             rngs: with a `dropout` stream where `deterministic` is false.
             remat: keep only the encoder blocks' inputs for a gradient and compute the rest again.
+            tables: of the N positions (`positions.tables`), where T is symbolic; else made here.
 
         Returns:
             (B, N, D) encoded patches and (B,) how many of them are valid.
         """
         x, patches = self.frontend(features, frames, deterministic=deterministic, rngs=rngs)
         mask = attention.attention_mask(patches, x.shape[1], chunk, left_context)
-        x = self.encoder(x, mask, deterministic=deterministic, rngs=rngs, remat=remat)
+        x = self.encoder(
+            x, mask, deterministic=deterministic, rngs=rngs, remat=remat, tables=tables
+        )
         return x, patches
 
     def ctc_logits(
@@ -146,7 +149,7 @@ def parameter_paths(params: Params) -> dict[str, Any]:
 def check_length(config: ConfigDict, max_seq_length: int) -> None:
     """Raises a `WSignError` where sequences are longer than the positions reach."""
     patches = -(-max_seq_length // config.frontend.patch_size)
-    if config.positions == "sinusoidal" and patches > MAX_SINUSOIDAL_PATCHES:
+    if config.positions == SINUSOIDAL and patches > MAX_SINUSOIDAL_PATCHES:
         raise WSignError(
             f"config.data.max_seq_length={max_seq_length} makes {patches} patches, and sinusoidal "
             f"positions end at {MAX_SINUSOIDAL_PATCHES}; lower it, or set model.positions=rotary"
