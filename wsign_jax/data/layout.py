@@ -230,7 +230,7 @@ def read_split(
         ids=tuple(id for id, _, _ in good),
         frames=np.array([frames for _, frames, _ in good], np.int32),
         labels=tuple(labels for _, _, labels in good),
-        aspect=aspect or _aspect(root),
+        aspect=aspect or read_aspect(root),
         skipped=len(problems),
     )
 
@@ -300,7 +300,12 @@ def _stems(folder: pathlib.Path) -> set[str]:
     return {path.stem for path in folder.glob("*.npy") if not path.name.startswith(".")}
 
 
-def _aspect(root: pathlib.Path) -> float:
+def read_aspect(root: pathlib.Path) -> float:
+    """The `aspect` of a data set's `dataset.json`; 1 where that says nothing or is not there.
+
+    Raises:
+        WSignError: it is no such number.
+    """
     path = root / "dataset.json"
     if not path.exists():
         return 1.0
