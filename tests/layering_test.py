@@ -26,6 +26,9 @@ LAYERS = [
     {"running"},
     {"evaluate"},
     {"tune"},
+    {"chunks"},
+    {"endpoint"},
+    {"stream"},
     {"export"},
     {"recognizer"},
     {"predict"},
@@ -54,6 +57,9 @@ FORBIDDEN = {
     "export": {"mediapipe", "av", "cv2"},
     "recognizer": {"mediapipe", "av", "cv2"},
     "predict": {"mediapipe", "av", "cv2"},
+    "chunks": {"mediapipe", "av", "cv2"},
+    "endpoint": {"mediapipe", "av", "cv2"},
+    "stream": {"mediapipe", "av", "cv2"},
     "main": {"mediapipe", "av", "cv2"},
 }
 

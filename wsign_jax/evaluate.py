@@ -189,9 +189,8 @@ def to_sentences(
 
 def _found_in(batch: Decoded, row: int, reference: set[int], patch_size: int) -> dict[str, Any]:
     """The fields of a `Sentence` that come from a row of a decoded batch."""
-    length, patches = int(batch.beams.label_lengths[row, 0]), int(batch.encoded.patches[row])
-    hypothesis = tuple(batch.beams.labels[row, 0, :length].tolist())
-    spans, confidences = align.timed(batch.alignment, row, length, patches, patch_size)
+    hypothesis, spans, confidences = timed_glosses(batch, row, patch_size)
+    patches = int(batch.encoded.patches[row])
     log_probs = batch.encoded.log_probs[row, :patches]
     ids = (BLANK_ID, *sorted(reference | set(hypothesis)))
     return {
@@ -203,6 +202,16 @@ def _found_in(batch: Decoded, row: int, reference: set[int], patch_size: int) ->
         "posterior_ids": ids,
         "posteriors": np.exp(log_probs[:, ids]).astype(np.float16),
     }
+
+
+def timed_glosses(
+    batch: Decoded, row: int, patch_size: int
+) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """A row's hypothesis, its spans (U, 2) in seconds, and raw confidences (U,)."""
+    length, patches = int(batch.beams.label_lengths[row, 0]), int(batch.encoded.patches[row])
+    hypothesis = tuple(batch.beams.labels[row, 0, :length].tolist())
+    spans, confidences = align.timed(batch.alignment, row, length, patches, patch_size)
+    return hypothesis, spans, confidences
 
 
 # ---------------------------------------------------------------------------------------- the report

@@ -10,7 +10,7 @@ for transcript in recognizer.transcribe(["hello.mp4", "sentence.npy"]):
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -25,6 +25,9 @@ from wsign_jax.keypoints import extract, joints, landmarker, system
 from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
 from wsign_jax.recognition import Backend, Program, Recognised
 from wsign_jax.transcript import Gloss, Transcript
+
+if TYPE_CHECKING:
+    from wsign_jax.stream import Stream
 
 # A video, a folder of pictures or a .npy by its path, or keypoints (T, 42, 7).
 Recording: TypeAlias = str | os.PathLike[str] | np.ndarray
@@ -174,6 +177,31 @@ class Recognizer:
                 if example >= 0:
                     found[example] = logits[row, : patches[row]]
         return found
+
+    def stream(
+        self,
+        chunk: int | None = None,
+        left_context: int | None = None,
+        decoder: str = "greedy",
+        endpoint_seconds: float = 0.0,
+    ) -> "Stream":
+        """Begins a stream, whose offline twin is `transcribe` with the same window; see `Stream`.
+
+        Raises:
+            WSignError: this is an exported file, which does not stream, or as `Stream`.
+        """
+        from wsign_jax.running import Running  # noqa: PLC0415  an exported file does without
+        from wsign_jax.stream import Stream  # noqa: PLC0415
+
+        if not isinstance(self._backend, Running):
+            raise WSignError("an exported file does not stream; load the run itself")
+        return Stream(
+            self._backend.trained,
+            chunk=chunk,
+            left_context=left_context,
+            decoder=decoder,
+            endpoint_seconds=endpoint_seconds,
+        )
 
     def keypoints(self, recording: Recording, name: str = "keypoints") -> np.ndarray:
         """A recording as (T, 42, 7) float32, not normalised, y in picture widths.

@@ -8,6 +8,8 @@ from flax import nnx
 # A chunk size that no sequence reaches: everything is one chunk, attention is full.
 FULL_ATTENTION = 2**30
 
+KeysValues = tuple[jax.Array, jax.Array]
+
 _MASKED = -1e30  # finite, so that a row without any key (a masked row of a batch) gives no NaN
 
 
@@ -31,6 +33,24 @@ def attention_mask(
     visible = (key >= start - left_context) & (key < start + chunk)
     valid = key < patches[:, None]
     return (visible[None] & valid[:, None])[:, None]
+
+
+def ring_positions(first: jax.Array, chunk: int, room: int) -> jax.Array:
+    """Whose keys a ring buffer holds once a chunk is in it: patch p is kept in slot p mod R.
+
+    With room for the left context and a chunk that is, but for patches which a stream does not have,
+    just what `attention_mask` shows the chunk's queries.
+
+    Args:
+        first: () position of the chunk's first patch.
+        chunk: C.
+        room: R = L + C.
+
+    Returns:
+        (R,) int32 position in every slot: the last R up to the chunk's last.
+    """
+    last = first + chunk - 1
+    return last - (last - jnp.arange(room, dtype=jnp.int32)) % room
 
 
 def causal_mask(length: int) -> np.ndarray:

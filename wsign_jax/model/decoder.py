@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from wsign_jax.model import attention
+from wsign_jax.model.attention import KeysValues
 from wsign_jax.positions import sinusoids
-
-KeysValues = tuple[jax.Array, jax.Array]
 
 
 class DecoderCache(NamedTuple):

@@ -6,6 +6,7 @@ from flax import nnx
 
 from wsign_jax import positions
 from wsign_jax.model import attention
+from wsign_jax.model.attention import KeysValues
 
 
 class EncoderBlock(nnx.Module):
@@ -42,6 +43,32 @@ class EncoderBlock(nnx.Module):
         x = x + self.dropout(attended, deterministic=deterministic, rngs=rngs)
         transformed = self.mlp(self.mlp_norm(x))
         return x + self.dropout(transformed, deterministic=deterministic, rngs=rngs)
+
+    def step(
+        self,
+        x: jax.Array,
+        ring: KeysValues,
+        slots: jax.Array,
+        mask: jax.Array,
+        angles: tuple[jax.Array, jax.Array] | None,
+    ) -> tuple[jax.Array, KeysValues]:
+        """(B, C, D) of a stream's next chunk -> the same; its keys and values are put into the ring.
+
+        Args:
+            x: of the chunk.
+            ring: keys and values, (B, R, H, K) each.
+            slots: (C,) where in the ring the chunk's go.
+            mask: (1, 1, 1, R) bool, what the chunk sees.
+            angles: of the chunk.
+        """
+        normed = self.attention_norm(x)
+        fresh = self.attention.keys_values(normed, angles)
+        keys, values = (
+            old.at[:, slots].set(new, unique_indices=True)
+            for old, new in zip(ring, fresh, strict=True)
+        )
+        x = x + self.attention.attend(normed, keys, values, mask, angles)
+        return x + self.mlp(self.mlp_norm(x)), (keys, values)
 
 
 class Encoder(nnx.Module):
@@ -102,3 +129,45 @@ class Encoder(nnx.Module):
         for block in self.blocks:
             x = run_block(block, x, rngs)
         return self.norm(x)
+
+    def start(self, rows: int, room: int) -> tuple[KeysValues, ...]:
+        """Empty rings of keys and values, (B, R, H, K) each, one pair a block."""
+        heads = self.blocks[0].attention.heads
+        dtype = self.blocks[0].attention.key.dtype
+        empty = jnp.zeros((rows, room, heads, self.head_width), dtype)
+        return tuple((empty, empty) for _ in self.blocks)
+
+    def step(
+        self,
+        x: jax.Array,
+        first: jax.Array,
+        patches: jax.Array,
+        angles: tuple[jax.Array, jax.Array] | None,
+        rings: tuple[KeysValues, ...],
+    ) -> tuple[jax.Array, tuple[KeysValues, ...]]:
+        """Encodes a stream's next chunk as a call with the whole stream would under `attention_mask`.
+
+        Args:
+            x: (B, C, D) embedded patches.
+            first: () the first one's position since the stream began; a negative one counts for none.
+            patches: () length of the stream, or any number beyond the chunk while it goes on.
+            angles: rotary angles of the chunk, from the host; None with sinusoidal positions.
+            rings: from `start`, or the step for the chunk before; they have room for L + C patches.
+
+        Returns:
+            (B, C, D) encoded patches, and the rings.
+        """
+        chunk, width = x.shape[1:]
+        room = rings[0][0].shape[1]
+        if self.positions == positions.SINUSOIDAL:
+            longest = positions.MAX_SINUSOIDAL_PATCHES + chunk
+            table = jnp.asarray(positions.sinusoids(longest, width), x.dtype)
+            x = x + jax.lax.dynamic_slice_in_dim(table, first, chunk)[None]
+        held = attention.ring_positions(first, chunk, room)
+        mask = ((held >= 0) & (held < patches))[None, None, None]
+        slots = (first + jnp.arange(chunk, dtype=jnp.int32)) % room
+        after = []
+        for block, ring in zip(self.blocks, rings, strict=True):
+            x, kept = block.step(x, ring, slots, mask, angles)
+            after.append(kept)
+        return self.norm(x), tuple(after)

@@ -1,16 +1,18 @@
 """WhisperSign: frontend, encoder, CTC head, attention decoder; and its parameters as a plain dict."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
 from wsign_jax.errors import WSignError
 from wsign_jax.model import attention, decoder, encoder, frontend
-from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
+from wsign_jax.model.attention import KeysValues
+from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, rotary_angles
 
 Params = dict[str, Any]
 
@@ -32,6 +34,25 @@ SIZES = {
     "base": Size(512, 8, 2048, 6, 6),
     "large": Size(768, 12, 3072, 12, 12),
 }
+
+
+class StreamCache(NamedTuple):
+    """What `WhisperSign.stream_step` keeps from chunk to chunk; its size never changes."""
+
+    tail: jax.Array  # (B, taps - 1, D) embedded patches that the frontend's convolution still needs
+    rings: tuple[KeysValues, ...]  # (B, L + C, H, K) keys and values, one pair a block
+
+
+class Chunk(NamedTuple):
+    """A stream's next C patches, and where in the stream they lie; arrays of the host or of a device."""
+
+    features: Any  # (B, C * P, J, F) normalised frames
+    begin: Any  # (B,) int32 the first frame that is one, a multiple of P
+    end: Any  # (B,) int32 the frame after the last
+    # () int32 position of the first patch that comes out, `look_ahead` before the first that comes in.
+    first: Any
+    patches: Any  # () int32 of the stream; any number beyond the chunk while it goes on
+    angles: Any  # `stream_angles` of `first`
 
 
 class WhisperSign(nnx.Module):
@@ -104,6 +125,23 @@ class WhisperSign(nnx.Module):
         )
         return x, patches
 
+    def stream_start(self, rows: int, chunk: int, left_context: int) -> StreamCache:
+        """The cache of a stream before its first chunk."""
+        return StreamCache(
+            self.frontend.start(rows), self.encoder.start(rows, left_context + chunk)
+        )
+
+    def stream_step(self, chunk: Chunk, cache: StreamCache) -> tuple[jax.Array, StreamCache]:
+        """Encodes a stream's next chunk: what `encode` gives these patches of the whole stream.
+
+        Returns:
+            (B, C, D) encoded patches from `chunk.first` on, meaningless outside of the stream, and the
+            cache.
+        """
+        x, tail = self.frontend.step(chunk.features, chunk.begin, chunk.end, cache.tail)
+        x, rings = self.encoder.step(x, chunk.first, chunk.patches, chunk.angles, cache.rings)
+        return x, StreamCache(tail, rings)
+
     def ctc_logits(
         self, encoded: jax.Array, *, deterministic: bool = True, rngs: nnx.Rngs | None = None
     ) -> jax.Array:
@@ -138,6 +176,16 @@ def init(config: ConfigDict, vocab_size: int, seed: int, shardings: Any = None) 
 def bind(graph: nnx.GraphDef, params: Params) -> WhisperSign:
     """The network with these parameters; cheap inside a jitted function."""
     return nnx.merge(graph, params)
+
+
+def stream_angles(
+    config: ConfigDict, first: int, chunk: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The rotary angles of a stream's next chunk, for `Chunk`; None with sinusoidal positions."""
+    if config.positions == SINUSOIDAL:
+        return None
+    size = SIZES[config.size]
+    return rotary_angles(first, chunk, size.width // size.heads)
 
 
 def parameter_paths(params: Params) -> dict[str, Any]:
