@@ -8,7 +8,7 @@ import wsign_jax
 ROOT = pathlib.Path(wsign_jax.__file__).parent
 # Packages and modules of one layer; a layer sees itself and the layers above it in this list.
 LAYERS = [
-    {"errors"},
+    {"errors", "disk", "progress"},
     {"hosts"},
     {"keypoints"},
     {"data"},
@@ -41,6 +41,8 @@ FORBIDDEN = {
     "decode": {"mediapipe", "av", "cv2"},
     "positions": {"jax", "flax", "optax", "mediapipe", "av", "cv2"},
     "errors": {"jax", "flax", "optax", "mediapipe", "av", "cv2"},
+    "disk": {"jax", "flax", "optax", "mediapipe", "av", "cv2"},
+    "progress": {"jax", "flax", "optax", "mediapipe", "av", "cv2"},
     "hosts": {"flax", "optax", "mediapipe", "av", "cv2"},
     "config": {"mediapipe", "av", "cv2"},
     "metrics": {"jax", "flax", "optax", "mediapipe", "av", "cv2"},

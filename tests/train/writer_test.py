@@ -93,34 +93,6 @@ def test_a_full_disk_is_one_line(tmp_path):
     log.close()
 
 
-FIGURES = {"train/loss": 1.5, "train/frames_per_second": 1e5, "train/padding_efficiency": 0.9}
-
-
-def test_elsewhere_than_on_a_terminal_plain_lines_appear_now_and_then(capsys, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(writer.time, "monotonic", lambda: now[0])
-    with writer.Progress("stage2", 0, 100) as progress:
-        for _ in range(50):
-            now[0] += 1.0
-            progress.advance(FIGURES)
-        progress.note("a note")
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6 and lines[-1] == "a note"
-    assert lines[0] == (
-        "stage2 step 10/100  loss 1.500  100,000 frames/s  padding efficiency 0.90  1:30 left"
-    )
-
-
-def test_on_a_terminal_there_is_a_bar(monkeypatch, capsys):
-    monkeypatch.setattr(writer.sys.stdout, "isatty", lambda: True, raising=False)
-    with writer.Progress("stage2", 0, 2) as progress:
-        progress.advance(FIGURES)
-        progress.note("a note")
-        progress.advance(FIGURES)
-    out = capsys.readouterr().out
-    assert "2/2" in out and "a note" in out
-
-
 def test_the_pace_is_a_mean_over_steps_without_what_lay_between(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(writer.time, "monotonic", lambda: now[0])
@@ -132,8 +104,3 @@ def test_the_pace_is_a_mean_over_steps_without_what_lay_between(monkeypatch):
         now[0] += 50.0  # a validation
         pace.leave_out()
     assert paces == [100.0, 50.0, 100.0]
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(5.4, "0:05"), (125, "2:05"), (7325, "2:02:05")])
-def test_the_time_left_is_readable(seconds, text):
-    assert writer._clock(seconds) == text

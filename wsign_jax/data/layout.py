@@ -14,7 +14,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from wsign_jax import disk
 from wsign_jax.data import tables, validate
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
@@ -33,8 +33,8 @@ SPLITS = ("train", "val", "test")
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON with `write_bytes`."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    """Writes JSON, whole or not at all."""
+    disk.write(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def write_example(
     write_labels(root, split, id, labels)
     if segments is not None:
         rows = (f"{g},{s:.3f},{e:.3f}" for g, (s, e) in zip(labels, segments, strict=True))
-        write_bytes(
+        disk.write(
             folder / "segments" / f"{id}.csv",
             "\n".join(["gloss_id,start_s,end_s", *rows, ""]).encode(),
         )
@@ -131,22 +131,14 @@ def write_signers(root: pathlib.Path, split: str, signers: Mapping[str, str]) ->
     """Writes `<root>/<split>/signers.csv` from signers by example id."""
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([("id", "signer"), *sorted(signers.items())])
-    write_bytes(root / split / "signers.csv", table.getvalue().encode())
+    disk.write(root / split / "signers.csv", table.getvalue().encode())
 
 
 def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
     # Through memory: numpy's own error about a full disk does not say that it is one.
     memory = io.BytesIO()
     np.save(memory, array)
-    write_bytes(path, memory.getvalue())
-
-
-def write_bytes(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file through a temporary name, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    disk.write(path, memory.getvalue())
 
 
 # ------------------------------------------------------------------------------------------ reading

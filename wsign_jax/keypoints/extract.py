@@ -18,7 +18,6 @@ from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import (
     joints,
     landmarker,
-    progress,
     quality,
     record,
     system,
@@ -27,6 +26,7 @@ from wsign_jax.keypoints import (
     workers,
 )
 from wsign_jax.keypoints.quality import ClipReport
+from wsign_jax.progress import Progress
 
 QUALITY = "quality.csv"
 PICTURE_FPS = 25.0  # of folders of pictures, as PHOENIX has them
@@ -210,7 +210,7 @@ def extract_clips(
             if clip in problems:
                 reports.add(ClipReport(clip.id, str(clip.source), problem=problems[clip]))
         todo = [clip for clip in mine if clip.id in again and clip not in problems]
-        with progress.Progress(len(mine) - len(todo), len(mine)) as bar:
+        with Progress("keypoints", len(mine) - len(todo), len(mine), "clips") as bar:
             _work_through(todo, output_dir, settings, model, workers, reports, bar)
         return [reports.of(c.id, str(c.source), _output(output_dir, c)) for c in mine]
 
@@ -272,12 +272,13 @@ def _work_through(
     model: pathlib.Path,
     count: int,
     reports: record.Reports,
-    bar: progress.Progress,
+    bar: Progress,
 ) -> None:
     output_dir.mkdir(parents=True, exist_ok=True)
     _remove_partials(output_dir, {clip.id for clip in todo})
     tasks = [(clip, settings, model, output_dir) for clip in todo]
     outcomes = workers.run(_extract_to_file, tasks, count or workers.cores())
+    pictures = 0
     with contextlib.closing(outcomes):
         for outcome in outcomes:
             clip = todo[outcome.task]
@@ -290,7 +291,8 @@ def _work_through(
             reports.add(report)
             if report.done:
                 os.replace(partial, _output(output_dir, clip))
-            bar.advance(round(report.duration_s * report.fps))
+            pictures += round(report.duration_s * report.fps)
+            bar.advance(f"{pictures / bar.seconds:.0f} pictures/s")
 
 
 def _output(output_dir: pathlib.Path, clip: Clip) -> pathlib.Path:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from wsign_jax import hosts
 from wsign_jax.data import pipeline
 from wsign_jax.errors import DivergedError
+from wsign_jax.progress import Progress
 from wsign_jax.train import evaluation, setup, stages, start
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
@@ -20,7 +21,7 @@ from wsign_jax.train.mirror import Mirror
 from wsign_jax.train.schedule import Due, Schedule, Signals
 from wsign_jax.train.setup import Run, Stage
 from wsign_jax.train.state import TrainState
-from wsign_jax.train.writer import MetricsWriter, Pace, Progress
+from wsign_jax.train.writer import MetricsWriter, Pace
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
@@ -124,7 +125,7 @@ class Trainer:
             batches.set_state(info.iterator)
         due, pace = Due.NOTHING, Pace()
         pending: Callable[[], None] | None = None
-        with Progress(stage.name, done, total) as progress:
+        with Progress(stage.name, done, total, "steps") as progress:
             while done < total:
                 settings = stages.step_settings(
                     stage.config, self.config.training, step, step - done, total
@@ -193,7 +194,7 @@ class Trainer:
                 "train/padding_efficiency": frames / computed,
             }
             self.writer.write(stage.name, step, scalars)
-            progress.advance(scalars)
+            progress.advance(*_figures(scalars))
 
         return log
 
@@ -263,3 +264,10 @@ class Trainer:
             self._unconfirmed = False
             if self.mirror is not None:
                 self.mirror.update()
+
+
+def _figures(scalars: dict[str, float]) -> tuple[str, str]:
+    """What to show of a step's scalars, and in short."""
+    loss = f"loss {scalars['train/loss']:.3f}  {scalars['train/frames_per_second']:,.0f} frames/s"
+    efficiency = f"efficiency {scalars['train/padding_efficiency']:.2f}"
+    return f"{loss}  padding {efficiency}", f"{loss}  {efficiency}"
