@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.decode.decoders import DECODERS
 from wsign_jax.errors import WSignError
-from wsign_jax.model.whisper_sign import POSITIONS, SIZES
+from wsign_jax.model.whisper_sign import SIZES
+from wsign_jax.positions import POSITIONS
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 

@@ -170,10 +170,7 @@ class Split:
         features = validate.load(path)
         if isinstance(features, str) or len(features) != self.frames[index]:
             raise WSignError(f"{path}: changed or became unreadable during the run; restore it")
-        features = features.astype(np.float32, copy=False)
-        if self.aspect != 1.0:
-            features[..., [joints.POSITION.start + 1, joints.VELOCITY.start + 1]] /= self.aspect
-        return features
+        return joints.in_widths(features.astype(np.float32, copy=False), self.aspect)
 
 
 def read_split(
@@ -225,7 +222,7 @@ def read_split(
         ids=tuple(id for id, _, _ in good),
         frames=np.array([frames for _, frames, _ in good], np.int32),
         labels=tuple(labels for _, _, labels in good),
-        aspect=aspect or _aspect(root),
+        aspect=aspect or read_aspect(root),
         skipped=len(problems),
     )
 
@@ -295,7 +292,12 @@ def _stems(folder: pathlib.Path) -> set[str]:
     return {path.stem for path in folder.glob("*.npy") if not path.name.startswith(".")}
 
 
-def _aspect(root: pathlib.Path) -> float:
+def read_aspect(root: pathlib.Path) -> float:
+    """The `aspect` of a data set's `dataset.json`; 1 where that says nothing or is not there.
+
+    Raises:
+        WSignError: it is no such number.
+    """
     path = root / "dataset.json"
     if not path.exists():
         return 1.0

@@ -1,4 +1,4 @@
-"""Attention as in Whisper (no key bias), its one mask function, and the two kinds of positions."""
+"""Attention as in Whisper (no key bias), its one mask function, and rotary positions."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,8 @@ from flax import nnx
 
 # A chunk size that no sequence reaches: everything is one chunk, attention is full.
 FULL_ATTENTION = 2**30
+
+KeysValues = tuple[jax.Array, jax.Array]
 
 _MASKED = -1e30  # finite, so that a row without any key (a masked row of a batch) gives no NaN
 
@@ -33,28 +35,27 @@ def attention_mask(
     return (visible[None] & valid[:, None])[:, None]
 
 
+def ring_positions(first: jax.Array, chunk: int, room: int) -> jax.Array:
+    """Whose keys a ring buffer holds once a chunk is in it: patch p is kept in slot p mod R.
+
+    With room for the left context and a chunk that is, but for patches which a stream does not have,
+    just what `attention_mask` shows the chunk's queries.
+
+    Args:
+        first: () position of the chunk's first patch.
+        chunk: C.
+        room: R = L + C.
+
+    Returns:
+        (R,) int32 position in every slot: the last R up to the chunk's last.
+    """
+    last = first + chunk - 1
+    return last - (last - jnp.arange(room, dtype=jnp.int32)) % room
+
+
 def causal_mask(length: int) -> np.ndarray:
     """(1, 1, U, U) bool: label u sees labels up to u."""
     return np.tril(np.ones((length, length), bool))[None, None]
-
-
-def rotary_angles(first: int, length: int, head_width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine and sine of the rotary angles (Su et al. 2021, arXiv:2104.09864), base 10,000.
-
-    Computed on the host in float64: position times frequency in float32 drifts within an hour.
-
-    Args:
-        first: position of the first patch since the stream began.
-        length: N.
-        head_width: K, even.
-
-    Returns:
-        Two (N, K / 2) float32.
-    """
-    position = np.arange(first, first + length, dtype=np.float64)
-    frequency = 10_000.0 ** (-np.arange(0, head_width, 2) / head_width)
-    angle = position[:, None] * frequency
-    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 
 def rotate(x: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -63,14 +64,6 @@ def rotate(x: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
     first, second = jnp.split(x, 2, axis=-1)
     cos, sin = cos[None], sin[None]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-
-
-def sinusoids(length: int, width: int) -> np.ndarray:
-    """Whisper's fixed positions: (N, D) float32, sine half and cosine half concatenated."""
-    half = width // 2
-    frequency = np.exp(-np.log(10_000.0) / max(half - 1, 1) * np.arange(half))
-    angle = np.arange(length)[:, None] * frequency
-    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
 class MultiHeadAttention(nnx.Module):

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from wsign_jax.model import attention
-
-KeysValues = tuple[jax.Array, jax.Array]
+from wsign_jax.model.attention import KeysValues
+from wsign_jax.positions import sinusoids
 
 
 class DecoderCache(NamedTuple):
@@ -161,7 +161,7 @@ class Decoder(nnx.Module):
         Returns:
             (B, U, V) float32; [:, u] is the gloss after tokens[:, : u + 1], 0 the end.
         """
-        positions = jnp.asarray(attention.sinusoids(tokens.shape[1], self.width))[None]
+        positions = jnp.asarray(sinusoids(tokens.shape[1], self.width))[None]
         x = self.dropout(self._embed(tokens, positions), deterministic=deterministic, rngs=rngs)
         mask = _cross_mask(patches, encoded.shape[1])
         for block in self.blocks:
@@ -190,7 +190,7 @@ class Decoder(nnx.Module):
     def step(self, tokens: jax.Array, cache: DecoderCache) -> tuple[jax.Array, DecoderCache]:
         """(B, Q) next token of every hypothesis (0 first) -> (B, Q, V) float32 logits, and the cache."""
         encoded_length, room = cache.encoded[0][0].shape[1], cache.labels[0][0].shape[2]
-        table = jnp.asarray(attention.sinusoids(room, self.width))
+        table = jnp.asarray(sinusoids(room, self.width))
         x = self._embed(tokens, table[cache.position][None, None])
         mask = _cross_mask(cache.patches, encoded_length)
         labels = []

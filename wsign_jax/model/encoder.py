@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from wsign_jax import positions
 from wsign_jax.model import attention
+from wsign_jax.model.attention import KeysValues
 
 
 class EncoderBlock(nnx.Module):
@@ -42,6 +44,32 @@ class EncoderBlock(nnx.Module):
         transformed = self.mlp(self.mlp_norm(x))
         return x + self.dropout(transformed, deterministic=deterministic, rngs=rngs)
 
+    def step(
+        self,
+        x: jax.Array,
+        ring: KeysValues,
+        slots: jax.Array,
+        mask: jax.Array,
+        angles: tuple[jax.Array, jax.Array] | None,
+    ) -> tuple[jax.Array, KeysValues]:
+        """(B, C, D) of a stream's next chunk -> the same; its keys and values are put into the ring.
+
+        Args:
+            x: of the chunk.
+            ring: keys and values, (B, R, H, K) each.
+            slots: (C,) where in the ring the chunk's go.
+            mask: (1, 1, 1, R) bool, what the chunk sees.
+            angles: of the chunk.
+        """
+        normed = self.attention_norm(x)
+        fresh = self.attention.keys_values(normed, angles)
+        keys, values = (
+            old.at[:, slots].set(new, unique_indices=True)
+            for old, new in zip(ring, fresh, strict=True)
+        )
+        x = x + self.attention.attend(normed, keys, values, mask, angles)
+        return x + self.mlp(self.mlp_norm(x)), (keys, values)
+
 
 class Encoder(nnx.Module):
     """A stack of blocks and a final LayerNorm."""
@@ -76,18 +104,23 @@ class Encoder(nnx.Module):
         deterministic: bool,
         rngs: nnx.Rngs | None = None,
         remat: bool = False,
+        tables: tuple[jax.Array, ...] | None = None,
     ) -> jax.Array:
         """(B, N, D) embedded patches -> (B, N, D) encoded patches under a (B, 1, N, N) mask.
 
         With `remat` the backward pass computes a block again instead of keeping what is inside it.
+        `tables` are those of the positions; where N is symbolic they cannot be made here.
         """
         length, width = x.shape[1:]
+        if tables is None:
+            made = positions.tables(self.positions, length, width, self.head_width)
+            tables = tuple(map(jnp.asarray, made))
         angles = None
-        if self.positions == "rotary":
-            cos, sin = attention.rotary_angles(0, length, self.head_width)
-            angles = jnp.asarray(cos), jnp.asarray(sin)
+        if self.positions == positions.ROTARY:
+            cos, sin = tables
+            angles = cos, sin
         else:
-            x = x + jnp.asarray(attention.sinusoids(length, width), x.dtype)[None]
+            x = x + tables[0].astype(x.dtype)[None]
 
         def run(block: EncoderBlock, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
             return block(x, mask, angles, deterministic=deterministic, rngs=rngs)
@@ -96,3 +129,45 @@ class Encoder(nnx.Module):
         for block in self.blocks:
             x = run_block(block, x, rngs)
         return self.norm(x)
+
+    def start(self, rows: int, room: int) -> tuple[KeysValues, ...]:
+        """Empty rings of keys and values, (B, R, H, K) each, one pair a block."""
+        heads = self.blocks[0].attention.heads
+        dtype = self.blocks[0].attention.key.dtype
+        empty = jnp.zeros((rows, room, heads, self.head_width), dtype)
+        return tuple((empty, empty) for _ in self.blocks)
+
+    def step(
+        self,
+        x: jax.Array,
+        first: jax.Array,
+        patches: jax.Array,
+        angles: tuple[jax.Array, jax.Array] | None,
+        rings: tuple[KeysValues, ...],
+    ) -> tuple[jax.Array, tuple[KeysValues, ...]]:
+        """Encodes a stream's next chunk as a call with the whole stream would under `attention_mask`.
+
+        Args:
+            x: (B, C, D) embedded patches.
+            first: () the first one's position since the stream began; a negative one counts for none.
+            patches: () length of the stream, or any number beyond the chunk while it goes on.
+            angles: rotary angles of the chunk, from the host; None with sinusoidal positions.
+            rings: from `start`, or the step for the chunk before; they have room for L + C patches.
+
+        Returns:
+            (B, C, D) encoded patches, and the rings.
+        """
+        chunk, width = x.shape[1:]
+        room = rings[0][0].shape[1]
+        if self.positions == positions.SINUSOIDAL:
+            longest = positions.MAX_SINUSOIDAL_PATCHES + chunk
+            table = jnp.asarray(positions.sinusoids(longest, width), x.dtype)
+            x = x + jax.lax.dynamic_slice_in_dim(table, first, chunk)[None]
+        held = attention.ring_positions(first, chunk, room)
+        mask = ((held >= 0) & (held < patches))[None, None, None]
+        slots = (first + jnp.arange(chunk, dtype=jnp.int32)) % room
+        after = []
+        for block, ring in zip(self.blocks, rings, strict=True):
+            x, kept = block.step(x, ring, slots, mask, angles)
+            after.append(kept)
+        return self.norm(x), tuple(after)

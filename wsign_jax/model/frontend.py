@@ -34,14 +34,21 @@ class DepthwiseConv(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, N, D) -> (B, N, D), zeros beyond both ends."""
+        return self.inside(jnp.pad(x, ((0, 0), (self.behind, self.look_ahead), (0, 0))))
+
+    @property
+    def behind(self) -> int:
+        """Patches of the kernel that lie behind."""
+        return self.kernel.shape[0] - 1 - self.look_ahead
+
+    def inside(self, x: jax.Array) -> jax.Array:
+        """(B, `behind` + N + `look_ahead`, D) -> (B, N, D), where the kernel lies inside of x."""
         kernel = self.kernel[...].astype(self.dtype)
-        taps, length = len(kernel), x.shape[1]
-        behind = taps - 1 - self.look_ahead
-        padded = jnp.pad(x, ((0, 0), (behind, self.look_ahead), (0, 0)))
+        taps, length = len(kernel), x.shape[1] - len(kernel) + 1
         bias = self.bias[...].astype(self.dtype)
         return sum(
-            (padded[:, tap : tap + length] * kernel[tap][None, None] for tap in range(taps)),
-            start=jnp.broadcast_to(bias[None, None], x.shape),
+            (x[:, tap : tap + length] * kernel[tap][None, None] for tap in range(taps)),
+            start=jnp.broadcast_to(bias[None, None], (x.shape[0], length, x.shape[2])),
         )
 
 
@@ -84,17 +91,54 @@ class Frontend(nnx.Module):
             (B, N, D), meaningless beyond the valid patches, and (B,) how many are valid.
             N is T / P rounded up: the last patch may be partly empty.
         """
+        x, patches = self._embed(features, jnp.zeros_like(frames), frames)
+        x = self.norm(x + self.conv(x))
+        x = self.spatial_dropout(x, deterministic=deterministic, rngs=rngs)
+        return self.dropout(x, deterministic=deterministic, rngs=rngs), patches
+
+    def start(self, rows: int) -> jax.Array:
+        """(B, taps - 1, D): the tail of a stream's patches before the first, of which there are none."""
+        taps, width = self.conv.kernel.shape
+        return jnp.zeros((rows, taps - 1, width), self.dtype)
+
+    def step(
+        self, features: jax.Array, begin: jax.Array, end: jax.Array, tail: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Embeds patches of a stream as a call with the whole of it would.
+
+        Args:
+            features: (B, C * P, J, F) the next frames.
+            begin: (B,) those before are none, a multiple of P: a stream begins with the patches ahead.
+            end: (B,) nor are those from here on: a stream ends.
+            tail: what `start`, or the step for the patches before, returned.
+
+        Returns:
+            (B, C, D), the patches that lie `look_ahead` before those that came in; and the next tail.
+        """
+        x, _ = self._embed(features, begin, end)
+        x = jnp.concatenate([tail, x], axis=1)
+        first, chunk = self.conv.behind, x.shape[1] - tail.shape[1]
+        return self.norm(x[:, first : first + chunk] + self.conv.inside(x)), x[:, chunk:]
+
+    def _embed(
+        self, features: jax.Array, begin: jax.Array, end: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Frames from `begin` to `end` of each row -> (B, N, D), zeros elsewhere; (B,) patch after the
+        last."""
         b, t = features.shape[:2]
         n = -(-t // self.patch_size)
-        valid_frames = jnp.arange(t, dtype=jnp.int32)[None] < frames[:, None]
+        valid_frames = _within(t, begin, end)
         x = jnp.where(valid_frames[:, :, None, None], features, jnp.zeros((), features.dtype))
         x = x * jnp.asarray(_FEATURE_SCALE, x.dtype)[None, None, None]
         x = jnp.pad(x, ((0, 0), (0, n * self.patch_size - t), (0, 0), (0, 0)))
         x = x.reshape(b, n, -1).astype(self.dtype)
         x = self.project(jax.nn.gelu(self.embed(x), approximate=False))
-        patches = -(-frames // self.patch_size)
-        valid = jnp.arange(n, dtype=jnp.int32)[None] < patches[:, None]
-        x = jnp.where(valid[..., None], x, jnp.zeros((), x.dtype))
-        x = self.norm(x + self.conv(x))
-        x = self.spatial_dropout(x, deterministic=deterministic, rngs=rngs)
-        return self.dropout(x, deterministic=deterministic, rngs=rngs), patches
+        patches = -(-end // self.patch_size)
+        valid = _within(n, begin // self.patch_size, patches)
+        return jnp.where(valid[..., None], x, jnp.zeros((), x.dtype)), patches
+
+
+def _within(length: int, begin: jax.Array, end: jax.Array) -> jax.Array:
+    """(B, length) bool, true from (B,) begin to (B,) end."""
+    position = jnp.arange(length, dtype=jnp.int32)[None]
+    return (position >= begin[:, None]) & (position < end[:, None])

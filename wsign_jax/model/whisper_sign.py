@@ -1,15 +1,18 @@
 """WhisperSign: frontend, encoder, CTC head, attention decoder; and its parameters as a plain dict."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
 from wsign_jax.errors import WSignError
 from wsign_jax.model import attention, decoder, encoder, frontend
+from wsign_jax.model.attention import KeysValues
+from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, rotary_angles
 
 Params = dict[str, Any]
 
@@ -31,8 +34,25 @@ SIZES = {
     "base": Size(512, 8, 2048, 6, 6),
     "large": Size(768, 12, 3072, 12, 12),
 }
-POSITIONS = ("rotary", "sinusoidal")
-MAX_SINUSOIDAL_PATCHES = 1500
+
+
+class StreamCache(NamedTuple):
+    """What `WhisperSign.stream_step` keeps from chunk to chunk; its size never changes."""
+
+    tail: jax.Array  # (B, taps - 1, D) embedded patches that the frontend's convolution still needs
+    rings: tuple[KeysValues, ...]  # (B, L + C, H, K) keys and values, one pair a block
+
+
+class Chunk(NamedTuple):
+    """A stream's next C patches, and where in the stream they lie; arrays of the host or of a device."""
+
+    features: Any  # (B, C * P, J, F) normalised frames
+    begin: Any  # (B,) int32 the first frame that is one, a multiple of P
+    end: Any  # (B,) int32 the frame after the last
+    # () int32 position of the first patch that comes out, `look_ahead` before the first that comes in.
+    first: Any
+    patches: Any  # () int32 of the stream; any number beyond the chunk while it goes on
+    angles: Any  # `stream_angles` of `first`
 
 
 class WhisperSign(nnx.Module):
@@ -81,6 +101,7 @@ class WhisperSign(nnx.Module):
         deterministic: bool = True,
         rngs: nnx.Rngs | None = None,
         remat: bool = False,
+        tables: tuple[jax.Array, ...] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Encodes sequences.
 
@@ -92,14 +113,34 @@ class WhisperSign(nnx.Module):
             deterministic: no dropout.
             rngs: with a `dropout` stream where `deterministic` is false.
             remat: keep only the encoder blocks' inputs for a gradient and compute the rest again.
+            tables: of the N positions (`positions.tables`), where T is symbolic; else made here.
 
         Returns:
             (B, N, D) encoded patches and (B,) how many of them are valid.
         """
         x, patches = self.frontend(features, frames, deterministic=deterministic, rngs=rngs)
         mask = attention.attention_mask(patches, x.shape[1], chunk, left_context)
-        x = self.encoder(x, mask, deterministic=deterministic, rngs=rngs, remat=remat)
+        x = self.encoder(
+            x, mask, deterministic=deterministic, rngs=rngs, remat=remat, tables=tables
+        )
         return x, patches
+
+    def stream_start(self, rows: int, chunk: int, left_context: int) -> StreamCache:
+        """The cache of a stream before its first chunk."""
+        return StreamCache(
+            self.frontend.start(rows), self.encoder.start(rows, left_context + chunk)
+        )
+
+    def stream_step(self, chunk: Chunk, cache: StreamCache) -> tuple[jax.Array, StreamCache]:
+        """Encodes a stream's next chunk: what `encode` gives these patches of the whole stream.
+
+        Returns:
+            (B, C, D) encoded patches from `chunk.first` on, meaningless outside of the stream, and the
+            cache.
+        """
+        x, tail = self.frontend.step(chunk.features, chunk.begin, chunk.end, cache.tail)
+        x, rings = self.encoder.step(x, chunk.first, chunk.patches, chunk.angles, cache.rings)
+        return x, StreamCache(tail, rings)
 
     def ctc_logits(
         self, encoded: jax.Array, *, deterministic: bool = True, rngs: nnx.Rngs | None = None
@@ -137,6 +178,16 @@ def bind(graph: nnx.GraphDef, params: Params) -> WhisperSign:
     return nnx.merge(graph, params)
 
 
+def stream_angles(
+    config: ConfigDict, first: int, chunk: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The rotary angles of a stream's next chunk, for `Chunk`; None with sinusoidal positions."""
+    if config.positions == SINUSOIDAL:
+        return None
+    size = SIZES[config.size]
+    return rotary_angles(first, chunk, size.width // size.heads)
+
+
 def parameter_paths(params: Params) -> dict[str, Any]:
     """Parameters by their path, such as 'encoder/blocks/0/mlp/up/kernel'."""
     flat, _ = jax.tree_util.tree_flatten_with_path(params)
@@ -146,7 +197,7 @@ def parameter_paths(params: Params) -> dict[str, Any]:
 def check_length(config: ConfigDict, max_seq_length: int) -> None:
     """Raises a `WSignError` where sequences are longer than the positions reach."""
     patches = -(-max_seq_length // config.frontend.patch_size)
-    if config.positions == "sinusoidal" and patches > MAX_SINUSOIDAL_PATCHES:
+    if config.positions == SINUSOIDAL and patches > MAX_SINUSOIDAL_PATCHES:
         raise WSignError(
             f"config.data.max_seq_length={max_seq_length} makes {patches} patches, and sinusoidal "
             f"positions end at {MAX_SINUSOIDAL_PATCHES}; lower it, or set model.positions=rotary"

@@ -38,6 +38,9 @@ from wsign_jax.model.whisper_sign import Params, parameter_paths
 from wsign_jax.train.state import TrainState
 
 FOLDER = "checkpoints"
+# Of what is saved, and raised with every change that this version could not read; none in a
+# checkpoint is 1.
+FORMAT = 1
 DAMAGED = "damaged"  # beside it: where unreadable ones are moved
 
 _UNAWAITED = "coroutine .* was never awaited"
@@ -219,7 +222,7 @@ class Checkpoints:
                 lambda: self._checkpointer.save_checkpointables_async(
                     step,
                     items,
-                    custom_metadata=about | {"digest": _text_digest(about)},
+                    custom_metadata=about | {"digest": _text_digest(about), "format": FORMAT},
                     force=True,
                 )
             )
@@ -391,6 +394,11 @@ class Checkpoints:
 
         def read() -> dict[str, Any]:
             saved = ocp.checkpointables_metadata(self._folder(step)).custom_metadata
+            if saved and saved.get("format", 1) > FORMAT:
+                raise WSignError(
+                    f"{self.path(step)}: written by a newer version of this project (format "
+                    f"{saved['format']}; this one reads up to {FORMAT}); update the project"
+                )
             if saved and "run" not in saved:
                 raise WSignError(
                     f"{self.path(step)}: written by another version of this project; use that one, or "

@@ -1,0 +1,139 @@
+"""The core of a stream: its state, and the step from one chunk of frames to the model's outputs."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+
+from wsign_jax.data import normalize
+from wsign_jax.data.normalize import NormalizerState
+from wsign_jax.decode.runs import Run
+from wsign_jax.keypoints import joints
+from wsign_jax.model import whisper_sign
+from wsign_jax.model.whisper_sign import Chunk, Params, StreamCache
+from wsign_jax.trained import Trained
+
+GOES_ON = 2**30  # patches of a stream whose end is not known yet
+# Frames. Where a chunk and so many frames before it show no hand, nothing is recognised, whatever the
+# network makes of nothing.
+SILENCE = joints.FPS
+
+
+class StreamState(NamedTuple):
+    """All that a stream carries from push to push; its size is the same after an hour."""
+
+    cache: StreamCache  # the model's
+    run: Run  # of greedy CTC
+    normalizer: NormalizerState
+    frames: np.ndarray  # (C * P, J, F) float32, normalised, of the chunk that is being filled
+    begin: int  # the first of them that is one; above 0 before the stream's beginning
+    filled: int  # how many there are
+    first: int  # patch that the chunk's first will give out, see `Chunk`
+    skipped: int  # patches before it that were not encoded, since nothing was to be seen
+    total: int  # frames of the stream so far
+    last_seen: int  # number of the last frame that shows a hand; far below 0 if none did
+    quiet: int  # patches encoded since
+
+
+class Outputs(NamedTuple):
+    """What a step gives for its C patches."""
+
+    states: jax.Array  # (C, D)
+    logits: jax.Array  # (C, V) float32 of CTC
+    log_probs: jax.Array  # (C, V)
+
+
+Step = Callable[[Params, StreamCache, Chunk], tuple[Outputs, StreamCache]]
+
+
+@functools.lru_cache(maxsize=8)
+def make_step(graph: nnx.GraphDef) -> Step:
+    """One chunk to its outputs, jitted; compiled once for every chunk size and left context."""
+
+    def step(params: Params, cache: StreamCache, chunk: Chunk) -> tuple[Outputs, StreamCache]:
+        model = whisper_sign.bind(graph, params)
+        states, cache = model.stream_step(chunk, cache)
+        logits = model.ctc_logits(states)
+        return Outputs(states[0], logits[0], jax.nn.log_softmax(logits)[0]), cache
+
+    return jax.jit(step)
+
+
+def init_stream(trained: Trained, chunk: int, left_context: int) -> StreamState:
+    """A stream before its first frame.
+
+    The frontend may look A patches ahead, so a chunk of C patches comes out when A more have come in.
+    Chunks that come out lie at multiples of C, as `attention_mask` has them; so what comes in begins A
+    patches, rounded up to whole chunks, before the stream, with nothing.
+    """
+    frontend = trained.config.model.frontend
+    model = whisper_sign.bind(trained.network.graph, trained.params)
+    first = -(-frontend.look_ahead // chunk) * chunk
+    lead = (first - frontend.look_ahead) * frontend.patch_size
+    shape = (chunk * frontend.patch_size, joints.NUM_JOINTS, joints.NUM_FEATURES)
+    return StreamState(
+        cache=model.stream_start(1, chunk, left_context),
+        run=Run(),
+        normalizer=normalize.INITIAL_STATE,
+        frames=np.zeros(shape, np.float32),
+        begin=lead,
+        filled=lead,
+        first=-first,
+        skipped=0,
+        total=0,
+        last_seen=-SILENCE - shape[0],
+        quiet=0,
+    )
+
+
+def silent(seen: np.ndarray, chunk: int, patch_size: int, look_ahead: int) -> np.ndarray:
+    """The patches in which a stream recognises nothing, because there is no hand to be seen.
+
+    Args:
+        seen: (T,) bool, the frames that show a hand.
+        chunk: C, or any number beyond the sequence for full attention.
+        patch_size: P.
+        look_ahead: of the frontend, in patches.
+
+    Returns:
+        (N,) bool, the same for all patches of a chunk: none of its frames, the look-ahead's and those
+        of a second before shows a hand.
+    """
+    count = -(-len(seen) // patch_size)
+    result = np.zeros(count, bool)
+    for first in range(0, count, chunk):
+        begin = max(first * patch_size - SILENCE, 0)
+        end = (first + chunk + look_ahead) * patch_size
+        result[first : first + chunk] = not seen[begin:end].any()
+    return result
+
+
+def fill(state: StreamState, features: np.ndarray, wrist_place: bool) -> StreamState:
+    """Puts (n, 42, 7) features as on disk into the chunk; no more than there is room for."""
+    end = state.filled + len(features)
+    frames = state.frames.copy()
+    frames[state.filled : end], normalizer = normalize.normalize(
+        features, state.normalizer, wrist_place
+    )
+    (seen,) = np.nonzero(joints.seen_hands(features).any(axis=1))
+    return state._replace(
+        frames=frames,
+        filled=end,
+        normalizer=normalizer,
+        total=state.total + len(features),
+        last_seen=state.total + int(seen[-1]) if len(seen) else state.last_seen,
+    )
+
+
+def without_nan(features: np.ndarray) -> tuple[np.ndarray, int]:
+    """(t, 42, 7) with hands absent where they have a NaN or infinity, and in how many frames that is."""
+    result = features.astype(np.float32)
+    bad = np.zeros(len(features), bool)
+    for hand in joints.HANDS:
+        broken = ~np.isfinite(result[:, hand]).all(axis=(1, 2))
+        result[broken, hand] = 0.0
+        bad |= broken
+    return result, int(bad.sum())

@@ -1,0 +1,141 @@
+"""Where a sentence of a stream ends, and the whole of it decoded anew."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsign_jax.choices import choose
+from wsign_jax.data.vocab import BLANK_ID
+from wsign_jax.decode import confidence
+from wsign_jax.evaluate import Decoded, make_search, timed_glosses
+from wsign_jax.keypoints import joints
+from wsign_jax.train.evaluation import Encoded
+from wsign_jax.trained import Trained, language_model
+from wsign_jax.transcript import Gloss, Transcript
+
+# Image widths per second, mean over a hand's joints. A tracker's noise moves a hand at rest by less.
+REST_SPEED = 0.1
+
+
+def moving(features: np.ndarray) -> np.ndarray:
+    """(T, 42, 7) as on disk -> (T,) bool: a hand is seen, and not at rest."""
+    speed = np.linalg.norm(features[..., joints.VELOCITY], axis=-1)
+    hands = np.stack([speed[:, hand].mean(axis=1) for hand in joints.HANDS], axis=1)
+    return np.any(joints.seen_hands(features) & (hands > REST_SPEED), axis=1)
+
+
+class _Patches(NamedTuple):
+    """What is kept of a sentence, patch by patch."""
+
+    states: np.ndarray  # (n, D)
+    log_probs: np.ndarray  # (n, V)
+    best: np.ndarray  # (n,) best ids
+
+    def part(self, begin: int, end: int) -> "_Patches":
+        """From one patch to another."""
+        return _Patches(*(x[begin:end] for x in self))
+
+
+class Endpointer:
+    """Keeps what the encoder said of the current sentence, until that is over.
+
+    A sentence is over once no hand has moved for a configured time, or at the latest when it has as many
+    frames as the run was trained on (`data.max_seq_length`), so that its memory is bounded. It ends
+    with the last patch that CTC takes for a blank, so that no gloss is cut in two; what comes after
+    begins the next one. The encoder goes on as if nothing had happened.
+    """
+
+    def __init__(self, trained: Trained, seconds: float):
+        """Compiles the search: rescoring if the run has an attention decoder, else prefix beam search.
+
+        Args:
+            trained: the run; the search's settings are those it was tuned to.
+            seconds: without movement.
+        """
+        self._trained = trained
+        self._rest = round(seconds * joints.FPS)
+        self._room = -(-trained.config.data.max_seq_length // trained.patch_size)
+        decoder = "rescore" if trained.has_attention_decoder else "prefix_beam"
+        self._choice = choose(trained, decoder)
+        self._lm = language_model(trained, self._choice.lm, trained.workdir)
+        self._search = jax.jit(make_search(trained, self._choice))
+        width, vocab_size = trained.params["ctc_head"]["kernel"].shape
+        self._kept = _Patches(
+            np.zeros((0, width), np.float32),
+            np.zeros((0, vocab_size), np.float32),
+            np.zeros(0, np.int64),
+        )
+        self._first = 0  # patch of the stream
+        self._still = 0  # frames since a hand moved
+        self._decode(self._kept)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the current sentence has no gloss yet."""
+        return not self._kept.best.any()
+
+    def see(self, features: np.ndarray) -> None:
+        """Takes the next frames, (n, 42, 7) as on disk."""
+        (moved,) = np.nonzero(moving(features))
+        still = len(features) - 1 - int(moved[-1]) if len(moved) else self._still + len(features)
+        self._still = still
+
+    def add(self, first: int, states: np.ndarray, log_probs: np.ndarray) -> list[Transcript]:
+        """Takes the next patches.
+
+        Args:
+            first: number of the first of them; where some are left out, a sentence begins.
+            states: (n, D).
+            log_probs: (n, V).
+
+        Returns:
+            The sentences that are over, decoded anew.
+        """
+        closed = []
+        if first != self._first + len(self._kept.best):
+            closed += self.close(at_end=True)
+            self._first = first
+        while len(self._kept.best) + len(states) > self._room and len(self._kept.best):
+            closed += self.close()
+        new = _Patches(states, log_probs, log_probs.argmax(axis=-1))
+        self._kept = _Patches(*map(np.concatenate, zip(self._kept, new, strict=True)))
+        return closed + (self.close() if self._still >= self._rest else [])
+
+    def close(self, at_end: bool = False) -> list[Transcript]:
+        """Ends the current sentence.
+
+        Args:
+            at_end: of the stream, with all that there is, whether or not a gloss goes on.
+
+        Returns:
+            It, decoded anew, if it has a gloss.
+        """
+        (blanks,) = np.nonzero(self._kept.best == BLANK_ID)
+        count = len(self._kept.best)
+        cut = int(blanks[-1]) + 1 if len(blanks) and not at_end else count
+        sentence = self._kept.part(0, cut)
+        closed = [self._decode(sentence)] if sentence.best.any() else []
+        self._kept = self._kept.part(cut, count)
+        self._first += cut
+        return closed
+
+    def _decode(self, sentence: _Patches) -> Transcript:
+        def padded(x: np.ndarray) -> np.ndarray:
+            return np.pad(x, ((0, self._room - len(x)), (0, 0)))[None]
+
+        count, nothing = np.array([len(sentence.best)], np.int32), np.zeros(1, np.int32)
+        kept = padded(sentence.states), padded(sentence.log_probs), count, nothing, nothing
+        encoded = Encoded(*map(jnp.asarray, kept))
+        found = self._search(self._trained.params, encoded, self._choice.weights, self._lm)
+        decoded = Decoded(*jax.device_get((encoded, *found)))
+        ids, spans, confidences = timed_glosses(decoded, 0, self._trained.patch_size)
+        spans += self._first * self._trained.patch_size / joints.FPS
+        confidences = confidence.calibrated(confidences, self._choice.temperature)
+        names = self._trained.vocabulary.glosses(ids)
+        glosses = [
+            Gloss(name, float(start), float(end), float(sure))
+            for name, (start, end), sure in zip(names, spans, confidences, strict=True)
+        ]
+        return Transcript(glosses, float(decoded.beams.scores[0, 0]))

@@ -1,0 +1,381 @@
+"""A stream of hand keypoints: chunk in, glosses out, with the answer that the whole recording gets.
+
+`Stream` is the host's side: it takes frames (or the hands found in pictures) in pushes of any size,
+makes chunks of C patches out of them and collects glosses. All that it carries from push to push is one
+`StreamState`, whose size never changes, and whose step is one compiled program. Nothing is encoded
+twice.
+"""
+
+import dataclasses
+import math
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from wsign_jax.choices import choose
+from wsign_jax.chunks import (
+    GOES_ON,
+    SILENCE,
+    Outputs,
+    StreamState,
+    fill,
+    init_stream,
+    make_step,
+    without_nan,
+)
+from wsign_jax.data.vocab import BLANK_ID
+from wsign_jax.decode import align, confidence, runs
+from wsign_jax.decode.decoders import GREEDY
+from wsign_jax.decode.runs import Run
+from wsign_jax.endpoint import Endpointer
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints
+from wsign_jax.keypoints.landmarker import Detection
+from wsign_jax.keypoints.pictures import PictureStream
+from wsign_jax.model import whisper_sign
+from wsign_jax.model.whisper_sign import Chunk, StreamCache
+from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES
+from wsign_jax.trained import Trained
+from wsign_jax.transcript import Gloss, Transcript
+
+DEFAULT_CHUNK, DEFAULT_LEFT_CONTEXT = 8, 64  # patches: 0.53 s and 4.3 s
+
+
+class StreamResult(NamedTuple):
+    """What one push has brought."""
+
+    stable: list[Gloss]  # new ones, which never change again
+    partial: list[Gloss]  # all of the current sentence that is not stable yet; may change
+    # Only with endpointing, where this push has closed a sentence: the whole of it, decoded anew.
+    final: Transcript | None = None
+
+
+@dataclasses.dataclass
+class Spent:
+    """What a stream has taken so far, compilation apart."""
+
+    chunks: int = 0
+    model_seconds: float = 0.0
+    decoding_seconds: float = 0.0
+
+    def add(self, model_seconds: float, decoding_seconds: float) -> None:
+        """Counts a chunk."""
+        self.chunks += 1
+        self.model_seconds += model_seconds
+        self.decoding_seconds += decoding_seconds
+
+
+class Stream:
+    """One stream from its first frame to its last.
+
+    Not for several threads at once. Times of glosses are seconds from the first frame, or picture.
+    """
+
+    def __init__(
+        self,
+        trained: Trained,
+        *,
+        chunk: int | None = None,
+        left_context: int | None = None,
+        decoder: str = GREEDY,
+        endpoint_seconds: float = 0.0,
+        look_ahead: int | None = None,
+    ):
+        """Begins a stream; compiles what it needs.
+
+        Args:
+            trained: the run.
+            chunk: patches that are recognised at a time, and seen by each other; by default 8 (0.53 s
+                with patches of 4 frames), or the nearest that the run's last stage was trained with.
+            left_context: patches before a chunk that it sees; by default the most that it was trained
+                with. Others than those trained with are warned of.
+            decoder: 'greedy'.
+            endpoint_seconds: after hands were absent, or at rest, for so long, a sentence is over; 0:
+                never.
+            look_ahead: patches that the frontend may look ahead, if it matters: those that it was
+                trained with or an error.
+
+        Raises:
+            WSignError: full attention, a decoder that cannot stream, another look-ahead than the run's,
+                or a number out of range.
+        """
+        self._trained = trained
+        self.chunk, self.left_context = _window(trained, chunk, left_context)
+        _check(trained, decoder, endpoint_seconds, look_ahead)
+        self._temperature = choose(trained, decoder).temperature
+        self._step = make_step(trained.network.graph)
+        # One device, whatever mesh the run was opened for.
+        self._params = jax.device_put(trained.params, jax.local_devices()[0])
+        self._endpointer = Endpointer(trained, endpoint_seconds) if endpoint_seconds else None
+        self.state = init_stream(trained, self.chunk, self.left_context)
+        self._pictures: PictureStream | None = None
+        self._finished = False
+        self._nan_frames = 0
+        self.spent = Spent()
+        self._new: list[Run] = []
+        self._closed: list[Transcript] = []
+        jax.block_until_ready(self._encode(self.state, GOES_ON))
+
+    @property
+    def nan_frames(self) -> int:
+        """Frames, or pictures, that had a hand with NaN or infinity, which was taken as absent."""
+        return self._nan_frames + (self._pictures.nan_pictures if self._pictures else 0)
+
+    @property
+    def delay(self) -> float:
+        """Seconds by which a frame at a chunk's beginning is late, for the chunk and look-aheads."""
+        frontend = self._trained.config.model.frontend
+        waits = (self.chunk + frontend.look_ahead) * frontend.patch_size / joints.FPS
+        return waits + (PictureStream.delay if self._pictures else 0.0)
+
+    def push(
+        self, keypoints: np.ndarray | Sequence[Detection], time_s: float | None = None
+    ) -> StreamResult:
+        """Takes what comes next.
+
+        Args:
+            keypoints: (t, 42, 7) floats, features at 60 Hz as on disk, any number of frames; or the
+                hands that were found in one picture. One kind for the whole of a stream.
+            time_s: when the picture was taken, seconds by any clock; of keypoints none.
+
+        Returns:
+            What can be said now. Of pictures, frames are known `PictureStream.delay` later.
+
+        Raises:
+            WSignError: the stream is finished, another shape, times that do not increase, or sinusoidal
+                positions come to their end. The stream is then as it was before.
+        """
+        if self._finished:
+            raise WSignError("this stream is finished; begin another one")
+        for features in self._features(keypoints, time_s):
+            self._take(features)
+        return self._result()
+
+    def finish(self) -> StreamResult:
+        """Ends the stream: what was still open becomes stable, and the last sentence is closed."""
+        if self._finished:
+            raise WSignError("this stream is finished; begin another one")
+        self._finished = True
+        if self._pictures is not None:
+            self._take(self._pictures.finish())
+        patch_size = self._trained.patch_size
+        state = self.state
+        patches = -(-state.total // patch_size) - state.skipped
+        while self.state.first < patches:
+            self._run_chunk(patches)
+        if self.state.run.id != BLANK_ID:
+            self._new.append(self.state.run)
+            self.state = self.state._replace(run=Run())
+        if self._endpointer:
+            self._closed += self._endpointer.close(at_end=True)
+        return self._result()
+
+    # ------------------------------------------------------------------------------------------ frames
+
+    def _features(
+        self, keypoints: np.ndarray | Sequence[Detection], time_s: float | None
+    ) -> Iterable[np.ndarray]:
+        """Checked features, in parts."""
+        started = self.state.total > 0 or self._pictures is not None
+        if isinstance(keypoints, np.ndarray):
+            if time_s is not None or (started and self._pictures is not None):
+                raise WSignError(
+                    "keypoints of 60 Hz frames have no time of their own; leave time_s out, and do "
+                    "not push them into a stream of pictures"
+                )
+            return [self._checked(keypoints)]
+        if time_s is None or (started and self._pictures is None):
+            raise WSignError(
+                "hands of a picture need its time; give time_s, and do not push them into a stream "
+                "of 60 Hz frames"
+            )
+        self._pictures = self._pictures or PictureStream()
+        return self._pictures.push(time_s, keypoints)
+
+    def _checked(self, features: np.ndarray) -> np.ndarray:
+        """(t, 42, 7) float32 without NaN."""
+        wanted = (joints.NUM_JOINTS, joints.NUM_FEATURES)
+        if features.shape[1:] != wanted or not np.issubdtype(features.dtype, np.floating):
+            raise WSignError(
+                f"keypoints are {features.shape} {features.dtype}; give floats (t, 42, 7)"
+            )
+        features, bad = without_nan(features)
+        self._nan_frames += bad
+        return features
+
+    def _take(self, features: np.ndarray) -> None:
+        """Fills chunks with (n, 42, 7) features, and runs each that is full."""
+        frames = self.state.total + len(features)
+        longest = MAX_SINUSOIDAL_PATCHES * self._trained.patch_size
+        if self._trained.config.model.positions == "sinusoidal" and frames > longest:
+            raise WSignError(
+                f"the run's sinusoidal positions end after {MAX_SINUSOIDAL_PATCHES} patches "
+                f"({longest / joints.FPS:.0f} s), and this stream would have {frames} frames; finish "
+                "it and begin another one, or train with model.positions=rotary"
+            )
+        while len(features):
+            room = len(self.state.frames) - self.state.filled
+            self.state = fill(self.state, features[:room], self._trained.config.data.wrist_place)
+            if self._endpointer:
+                self._endpointer.see(features[:room])
+            if self.state.filled == len(self.state.frames):
+                self._run_chunk(GOES_ON)
+            features = features[room:]
+
+    # ------------------------------------------------------------------------------------------ chunks
+
+    def _run_chunk(self, patches: int) -> None:
+        """Encodes and decodes what is there of the chunk.
+
+        Args:
+            patches: of the stream, `skipped` apart, where it has ended.
+        """
+        state, patch_size = self.state, self._trained.patch_size
+        number = state.first + state.skipped
+        is_silent = state.last_seen < number * patch_size - SILENCE
+        if is_silent and patches == GOES_ON and self._may_sleep():
+            # Attention reaches nothing but silence, and sees distances only: were it encoded, the cache
+            # would be the same again.
+            self.state = state._replace(
+                run=Run(),
+                frames=np.zeros_like(state.frames),
+                filled=0,
+                skipped=state.skipped + self.chunk,
+            )
+            self._new += [state.run] if state.run.id != BLANK_ID else []
+            return
+        begin = time.perf_counter()
+        outputs, cache = self._encode(state, patches)
+        valid = slice(max(-state.first, 0), min(self.chunk, patches - state.first))
+        log_probs = np.asarray(outputs.log_probs)[valid]
+        encoded = time.perf_counter()
+        if is_silent:
+            log_probs = np.full_like(log_probs, -np.inf)
+            log_probs[:, BLANK_ID] = 0.0
+        ended, run = runs.extend(state.run, log_probs, number + valid.start)
+        self._new += ended
+        if self._endpointer and len(log_probs):
+            states = np.asarray(outputs.states)[valid]
+            self._closed += self._endpointer.add(number + valid.start, states, log_probs)
+        has_hand = state.last_seen >= state.total - (state.filled - state.begin)
+        self.state = state._replace(
+            cache=cache,
+            run=run,
+            frames=np.zeros_like(state.frames),  # a new one: the step may still read the old
+            begin=0,
+            filled=0,
+            first=state.first + self.chunk,
+            quiet=0 if has_hand or state.first < 0 else state.quiet + self.chunk,
+        )
+        self.spent.add(encoded - begin, time.perf_counter() - encoded)
+
+    def _may_sleep(self) -> bool:
+        """Whether all that the next chunk sees, through all layers, is a silence with no end before."""
+        if self._trained.config.model.positions == "sinusoidal":
+            return False
+        taps, layers = self.state.cache.tail.shape[1] + 1, len(self.state.cache.rings)
+        reach = layers * (self.left_context + self.chunk) + taps + self.chunk
+        return self.state.quiet >= reach and (self._endpointer is None or self._endpointer.is_empty)
+
+    def _encode(self, state: StreamState, patches: int) -> tuple[Outputs, StreamCache]:
+        model = self._trained.config.model
+        chunk = Chunk(
+            features=state.frames[None],
+            begin=np.array([state.begin], np.int32),
+            end=np.array([state.filled], np.int32),
+            first=np.int32(state.first),
+            patches=np.int32(patches),
+            angles=whisper_sign.stream_angles(model, state.first, self.chunk),
+        )
+        return self._step(self._params, state.cache, chunk)
+
+    # ----------------------------------------------------------------------------------------- glosses
+
+    def _result(self) -> StreamResult:
+        run = self.state.run
+        result = StreamResult(
+            [self._gloss(ended) for ended in self._new],
+            [self._gloss(run)] if run.id != BLANK_ID else [],
+            _joined(self._closed),
+        )
+        self._new, self._closed = [], []
+        return result
+
+    def _gloss(self, run: Run) -> Gloss:
+        patch_size = self._trained.patch_size
+        start, end = align.seconds(np.array(run.start), np.array(run.end), patch_size).tolist()
+        raw = min(np.exp(run.log_prob), 1.0)
+        sure = float(confidence.calibrated(np.array(raw), self._temperature))
+        return Gloss(self._trained.vocabulary.names[run.id], start, end, sure)
+
+
+def _window(trained: Trained, chunk: int | None, left_context: int | None) -> tuple[int, int]:
+    """The attention window to use; warns where the run was not trained with it.
+
+    Raises:
+        WSignError: no window of a stream.
+    """
+    stages = trained.info.config["stages"]
+    stage = trained.info.config[stages[trained.info.stage]]
+    chunks = sorted({size for size in stage["chunks"] if size})
+    contexts = sorted(set(stage["left_contexts"])) if chunks else []
+    if chunk is None:
+        chunk = min(
+            chunks, key=lambda size: (abs(size - DEFAULT_CHUNK), size), default=DEFAULT_CHUNK
+        )
+    if left_context is None:
+        left_context = max(contexts, default=DEFAULT_LEFT_CONTEXT)
+    if chunk < 1:
+        raise WSignError(
+            f"chunk is {chunk}; 0 would be full attention, which needs the whole recording: give 1 "
+            "patch or more, or transcribe the recording"
+        )
+    if left_context < 0:
+        raise WSignError(f"left_context is {left_context}; give 0 patches or more")
+    for name, value, known in (("chunk", chunk, chunks), ("left_context", left_context, contexts)):
+        if value not in known:
+            trained_with = ", ".join(map(str, known)) or "full attention alone"
+            print(
+                f"warning: {trained.workdir} was not trained with a {name} of {value} patches but "
+                f"with {trained_with}; expect more errors",
+                file=sys.stderr,
+                flush=True,
+            )
+    return chunk, left_context
+
+
+def _check(trained: Trained, decoder: str, endpoint_seconds: float, look_ahead: int | None) -> None:
+    """Raises a `WSignError` for what a stream of this run cannot do."""
+    if decoder != GREEDY:
+        raise WSignError(
+            f"decoder {decoder!r} cannot stream; take {GREEDY!r}, and endpoint_seconds for sentences "
+            "decoded anew"
+        )
+    if not 0 <= endpoint_seconds < math.inf:
+        raise WSignError(f"endpoint_seconds is {endpoint_seconds}; give seconds, 0 for never")
+    own = trained.config.model.frontend.look_ahead
+    if look_ahead not in (None, own):
+        raise WSignError(
+            f"{trained.workdir}: its frontend looks {own} patches ahead "
+            f"(model.frontend.look_ahead), and cannot look {look_ahead}; leave look_ahead out, or "
+            "train another"
+        )
+    if trained.config.model.positions == "sinusoidal":
+        print(
+            f"note: sinusoidal positions: one utterance a stream, {MAX_SINUSOIDAL_PATCHES} patches at "
+            "most",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _joined(sentences: Sequence[Transcript]) -> Transcript | None:
+    """Sentences that one push has closed, one after the other, as one."""
+    if not sentences:
+        return None
+    glosses = [gloss for sentence in sentences for gloss in sentence.glosses]
+    return Transcript(glosses, sum(sentence.score for sentence in sentences))
