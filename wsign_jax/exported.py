@@ -15,7 +15,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ import jax
 import jax.export
 import numpy as np
 
-from wsign_jax import positions
+from wsign_jax import disk, positions
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.beam import Beams
@@ -116,15 +115,12 @@ def write(
         "temperature": temperature,
         "sha256": {name: hashlib.sha256(value).hexdigest() for name, value in members.items()},
     }
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with zipfile.ZipFile(partial, "w") as archive:
-            archive.writestr(_ABOUT, json.dumps(content, indent=1, ensure_ascii=False))
-            for name, value in members.items():
-                archive.writestr(name, value)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr(_ABOUT, json.dumps(content, indent=1, ensure_ascii=False))
+        for name, value in members.items():
+            archive.writestr(name, value)
+    disk.write(path, whole.getvalue())
 
 
 def read(path: pathlib.Path) -> Exported:

@@ -95,6 +95,12 @@ class Recognizer:
         """The glosses it knows, by id."""
         return self._backend.vocabulary
 
+    def prepare(
+        self, decoder: str = "greedy", chunk: int | None = None, left_context: int | None = None
+    ) -> None:
+        """Raises the `WSignError` that `transcribe` would for this decoder or window."""
+        self._program(decoder, chunk, left_context)
+
     def transcribe(
         self,
         recordings: Recording | Sequence[Recording],
@@ -216,7 +222,7 @@ class Recognizer:
         if isinstance(recording, str | os.PathLike):
             path = pathlib.Path(recording)
             name = str(path)
-            features = self._load(path) if path.suffix == ".npy" else self._extract(path)
+            features = self._load(path) if path.suffix.lower() == ".npy" else self._extract(path)
         else:
             features = _as_float32(recording, name)
         self._check(features, name)
@@ -227,7 +233,7 @@ class Recognizer:
     def _extract(self, path: pathlib.Path) -> np.ndarray:
         if not path.exists():
             raise WSignError(f"{path}: no such file")
-        clip = extract.Clip(path.stem, path, fps=extract.PICTURE_FPS if path.is_dir() else None)
+        clip = extract.clip_of(path)
         with system.quiet():
             model = landmarker.find_model(self._hand_landmarker)
             return extract.extract_clip(clip, extract.Settings(), model)[0]

@@ -17,7 +17,7 @@ from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import SIZES, Params
 from wsign_jax.recognition import Program, Recognised, Settings
-from wsign_jax.trained import Trained, language_model, open_run
+from wsign_jax.trained import Trained, language_model, open_run, overrides
 
 Window = tuple[jax.Array, jax.Array]  # chunk and left context, () int32 patches; chunk 0: full
 
@@ -25,15 +25,24 @@ Window = tuple[jax.Array, jax.Array]  # chunk and left context, () int32 patches
 class Running:
     """A run's best checkpoint, or a certain one, in float32 whatever it was trained in."""
 
-    def __init__(self, path: pathlib.Path):
+    def __init__(self, path: pathlib.Path, data: str | None = None):
         """Opens it; see `open_run`.
+
+        Args:
+            path: the run's folder, or that of one of its checkpoints.
+            data: its data set's folder, where that has moved; only language models and cards ask.
 
         Raises:
             WSignError: there is no such run or checkpoint, or it is damaged.
         """
         everywhere = ((".*", "replicate"),)
         self.trained = open_run(
-            path, overrides={"training.precision": "float32", "training.sharding": everywhere}
+            path,
+            overrides={
+                "training.precision": "float32",
+                "training.sharding": everywhere,
+                **overrides(data, None, None),
+            },
         )
         self.settings = settings(self.trained)
         self.vocabulary = self.trained.vocabulary

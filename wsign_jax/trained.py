@@ -89,6 +89,8 @@ def open_run(
         raise WSignError(f"{path}: no checkpoint to evaluate; train one, or name another folder")
     checkpoints = checkpoint.Checkpoints(workdir)
     if not steps:
+        for step in checkpoints.damaged:
+            print(f"warning: {checkpoints.path(step)} is damaged; left out", flush=True)
         steps = [checkpoints.best_step]
         if average > 1:
             steps = checkpoints.last_of_its_stage(average)

@@ -227,6 +227,11 @@ def read_split(
     )
 
 
+def count(root: pathlib.Path, name: str) -> int:
+    """How many examples there are features of, good or bad; 0 where there is no such split."""
+    return len(_stems(root / name / "features"))
+
+
 def read_labels(root: pathlib.Path, split: str, vocab_size: int) -> list[np.ndarray]:
     """The (U,) gloss ids of all examples of a split, in the order of their ids; no features are read.
 
@@ -266,12 +271,17 @@ def read_segments(split: Split, index: int) -> np.ndarray | None:
 
 
 def read_signers(split: Split) -> dict[str, str]:
-    """Who signs each example, by id; empty where `signers.csv` is missing.
+    """Who signs each example of a split; see `signers_of`."""
+    return signers_of(split.root, split.name)
+
+
+def signers_of(root: pathlib.Path, name: str) -> dict[str, str]:
+    """Who signs each example of the split `name`, by id; empty where `signers.csv` is missing.
 
     Raises:
         WSignError: the file is not a table `id,signer` with each id once; names the line.
     """
-    path = split.root / split.name / "signers.csv"
+    path = root / name / "signers.csv"
     if not path.exists():
         return {}
     rows, problems = tables.read_table(path, ("id", "signer"))
