@@ -170,7 +170,7 @@ class Decoder(nnx.Module):
 
     def alignment(self, tokens: jax.Array, encoded: jax.Array, patches: jax.Array) -> jax.Array:
         """Where the last block looks for every next gloss: (B, U, N) shares; arguments as in a call."""
-        positions = jnp.asarray(attention.sinusoids(tokens.shape[1], self.width))[None]
+        positions = jnp.asarray(sinusoids(tokens.shape[1], self.width))[None]
         x, mask = self._embed(tokens, positions), _cross_mask(patches, encoded.shape[1])
         *before, last = self.blocks
         for block in before:
