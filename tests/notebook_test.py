@@ -17,7 +17,8 @@ NOTEBOOK = ROOT / "notebooks" / "train_colab.ipynb"
 STEPS = [
     "Settings", "The project", "Set-up and device check", "Drive, optional", "Smoke test",
     "Keypoints from videos", "Demo data", "Configuration", "Stage 1", "Stage 2", "Stage 3",
-    "Evaluation on the test split", "TensorBoard", "After a disconnect", "Using the trained model", "Export",
+    "Evaluation on the test split", "TensorBoard", "After a disconnect",
+    "Using the trained model", "Export",
 ]  # fmt: skip
 
 
