@@ -5,7 +5,9 @@ import tempfile
 from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from ml_collections import ConfigDict
 
@@ -13,7 +15,7 @@ from tests.small import get_config as small_config
 from wsign_jax import choices, trained
 from wsign_jax.data import layout
 from wsign_jax.keypoints import joints
-from wsign_jax.train import loop
+from wsign_jax.train import checkpoint, loop, state
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -87,6 +89,21 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path,
     with jax.numpy_dtype_promotion("standard"):
         loop.train(config_of(root), base / "work")
     return root, base / "work"
+
+
+@pytest.fixture(scope="session")
+def talkative_run(
+    trained_run: tuple[pathlib.Path, pathlib.Path], tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    """A run like `trained_run`, of the same data, whose CTC head says many glosses instead of none."""
+    run = trained.open_run(trained_run[1])
+    head = run.params["ctc_head"]
+    kernel = np.random.default_rng(0).normal(0, 0.3, head["kernel"].shape).astype(np.float32)
+    params = {**run.params, "ctc_head": {**head, "kernel": jnp.asarray(kernel)}}
+    saved = checkpoint.Checkpoints(tmp_path_factory.mktemp("talkative"), keep=1)
+    saved.save(state.create(params, optax.sgd(0.0), 1, ema=False, loss_scale=None), run.info)
+    saved.close()
+    return saved.workdir
 
 
 @pytest.fixture

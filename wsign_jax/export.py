@@ -15,6 +15,7 @@ from wsign_jax import disk, exported, positions, running
 from wsign_jax.choices import choose
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import GREEDY, Search
+from wsign_jax.decode.joint import Weights
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
@@ -45,13 +46,12 @@ def card_of(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(path.name + _CARD)
 
 
-def export(trained: Trained, path: pathlib.Path, licence: str = "") -> None:
-    """Writes a run as one file, and a model card beside it; replaces what is there.
+def export(trained: Trained, path: pathlib.Path) -> None:
+    """Writes a run as one file; replaces what is there.
 
     Args:
         trained: the run, in float32.
         path: of the file.
-        licence: of the weights, for the card.
     """
     settings = running.settings(trained)
     parameters = {
@@ -68,7 +68,6 @@ def export(trained: Trained, path: pathlib.Path, licence: str = "") -> None:
         program(trained, settings),
         {"checkpoint": names(trained.checkpoints), "versions": versions()},
     )
-    disk.write(card_of(path), card.card(facts(trained, path.name, licence)).encode())
 
 
 def program(trained: Trained, settings: Settings) -> bytes:
@@ -76,7 +75,6 @@ def program(trained: Trained, settings: Settings) -> bytes:
     recognise = running.make_recognise(trained.network.graph, Search(GREEDY))
     shapes = whisper_sign.parameter_paths(trained.network.shapes)
     structure = jax.tree.structure(trained.network.shapes)
-    weights = choose(trained, GREEDY).weights
     shape = jax.ShapeDtypeStruct
     read = {
         name: shape(leaf.shape, leaf.dtype)
@@ -97,7 +95,7 @@ def program(trained: Trained, settings: Settings) -> bytes:
             for name, leaf in shapes.items()
         ]
         params = jax.tree.unflatten(structure, leaves)
-        found = recognise(params, features, frames, window, weights, tables=tables)
+        found = recognise(params, features, frames, window, Weights(), tables=tables)
         return exported.flatten(found)
 
     batch, patches = jax.export.symbolic_shape("b, n")
@@ -112,6 +110,17 @@ def program(trained: Trained, settings: Settings) -> bytes:
         tuple(shape((patches, table.shape[1]), jnp.float32) for table in tables),
     )
     return bytes(jax.export.export(jax.jit(step), platforms=PLATFORMS)(*arguments).serialize())
+
+
+def write_card(trained: Trained, path: pathlib.Path, licence: str = "") -> None:
+    """Writes the model card beside an exported file; replaces what is there.
+
+    Args:
+        trained: the run.
+        path: of the file.
+        licence: of the weights.
+    """
+    disk.write(card_of(path), card.card(facts(trained, path.name, licence)).encode())
 
 
 def versions() -> dict[str, str]:

@@ -15,7 +15,7 @@ from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm import LanguageModel
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
-from wsign_jax.model.whisper_sign import SIZES, Params
+from wsign_jax.model.whisper_sign import SIZES, Params, WhisperSign
 from wsign_jax.recognition import Program, Recognised, Settings
 from wsign_jax.trained import Trained, language_model, open_run, overrides
 
@@ -110,17 +110,28 @@ def make_recognise(graph: nnx.GraphDef, search: Search) -> Callable[..., Recogni
         tables: tuple[jax.Array, ...] | None = None,
     ) -> Recognised:
         model = whisper_sign.bind(graph, params)
-        chunk, left_context = window
-        states, patches = model.encode(
-            features,
-            frames,
-            chunk=jnp.where(chunk > 0, chunk, FULL_ATTENTION),
-            left_context=left_context,
-            tables=tables,
-        )
-        logits = model.ctc_logits(states)
+        states, logits, patches = encode(model, features, frames, window, tables)
         log_probs = jax.nn.log_softmax(logits)
         beams, alignment = decode_and_align(search, model, states, log_probs, patches, weights, lm)
         return Recognised(logits, patches, beams, alignment)
 
     return recognise
+
+
+def encode(
+    model: WhisperSign,
+    features: jax.Array,
+    frames: jax.Array,
+    window: Window,
+    tables: tuple[jax.Array, ...] | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """States (B, N, D), CTC logits (B, N, V) and valid patches (B,) under a window."""
+    chunk, left_context = window
+    states, patches = model.encode(
+        features,
+        frames,
+        chunk=jnp.where(chunk > 0, chunk, FULL_ATTENTION),
+        left_context=left_context,
+        tables=tables,
+    )
+    return states, model.ctc_logits(states), patches

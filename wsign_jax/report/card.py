@@ -48,10 +48,15 @@ def card(facts: Facts) -> str:
 
 
 def _use(facts: Facts) -> str:
+    model = (
+        f"Model: {facts.model}; stages {', '.join(facts.stages)}; checkpoint {facts.checkpoint}."
+    )
+    if facts.name.endswith(".onnx"):
+        return f"From normalised keypoints to CTC's logits, with any ONNX runtime.\n\n{model}"
     return (
         f"    from wsign_jax import Recognizer\n\n"
         f'    [transcript] = Recognizer.load("{facts.name}").transcribe("video.mp4")\n\n'
-        f"Model: {facts.model}; stages {', '.join(facts.stages)}; checkpoint {facts.checkpoint}."
+        f"{model}"
     )
 
 
