@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from flax import nnx
+from ml_collections import ConfigDict
 
 from wsign_jax.data import normalize
 from wsign_jax.data.normalize import NormalizerState
@@ -74,8 +75,11 @@ def init_stream(trained: Trained, chunk: int, left_context: int) -> StreamState:
     first = -(-frontend.look_ahead // chunk) * chunk
     lead = (first - frontend.look_ahead) * frontend.patch_size
     shape = (chunk * frontend.patch_size, joints.NUM_JOINTS, joints.NUM_FEATURES)
+    cache = model.stream_start(1, chunk, left_context)
     return StreamState(
-        cache=model.stream_start(1, chunk, left_context),
+        cache=jax.device_put(
+            cache, jax.local_devices()[0]
+        ),  # as what a step returns, or it compiles again
         run=Run(),
         normalizer=normalize.INITIAL_STATE,
         frames=np.zeros(shape, np.float32),
@@ -109,6 +113,25 @@ def silent(seen: np.ndarray, chunk: int, patch_size: int, look_ahead: int) -> np
         end = (first + chunk + look_ahead) * patch_size
         result[first : first + chunk] = not seen[begin:end].any()
     return result
+
+
+def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int = GOES_ON) -> Chunk:
+    """What the step takes of a state.
+
+    Args:
+        model: `config.model`.
+        state: whose frames are filled, but for the stream's last ones.
+        chunk: C.
+        patches: of the stream, without those skipped, where it has ended.
+    """
+    return Chunk(
+        features=state.frames[None],
+        begin=np.array([state.begin], np.int32),
+        end=np.array([state.filled], np.int32),
+        first=np.int32(state.first),
+        patches=np.int32(patches),
+        angles=whisper_sign.stream_angles(model, state.first, chunk),
+    )
 
 
 def fill(state: StreamState, features: np.ndarray, wrist_place: bool) -> StreamState:
