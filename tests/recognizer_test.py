@@ -98,14 +98,20 @@ def test_the_window_is_that_of_evaluation(data, talkative_run, recognizer):
     assert np.abs(full - cut).max() > 1e-3
 
 
-def test_a_stream_is_the_twin(data, recognizer):
-    features = np.load(paths_of(data)[0])
+def test_a_stream_is_the_twin_where_there_is_nothing_to_see_too(data, recognizer):
+    first, second = (np.load(path) for path in paths_of(data)[:2])
+    features = np.concatenate([first, np.zeros((150, 42, 7), np.float32), second])
     stream = recognizer.stream(chunk=4, left_context=8)
     glosses = [*stream.push(features).stable, *stream.finish().stable]
     [offline] = recognizer.transcribe(features, chunk=4, left_context=8)
-    assert glosses and [gloss.label for gloss in glosses] == [
-        gloss.label for gloss in offline.glosses
-    ]
+    assert [gloss.label for gloss in glosses] == [gloss.label for gloss in offline.glosses]
+    ends = [gloss.end for gloss in offline.glosses]
+    # Nothing after a second without a hand, and the rest of its chunk.
+    begin, end = (len(first) + 60 + 16) / 60, (len(first) + 150) / 60
+    assert any(x <= begin for x in ends) and any(x > end for x in ends)
+    assert not any(begin < x <= end for x in ends)
+    [nothing] = recognizer.transcribe(np.zeros((90, 42, 7), np.float32))
+    assert nothing.glosses == [] and nothing.score == 0.0
 
 
 def test_a_tuned_temperature_is_used(data, talkative_run, recognizer):

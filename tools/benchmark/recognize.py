@@ -1,14 +1,14 @@
 """python tools/benchmark/recognize.py [--checkpoint=RUN] [--size=base] [--frames=600] [--rounds=21]
 
-Measures the recogniser in a fresh process, on keypoints of so many frames; without --checkpoint with a run
-of fresh weights of a size:
+Measures the recogniser in a fresh process, on keypoints of so many frames; without --checkpoint with a
+run of fresh weights of a size:
 
     first     seconds from the process's first line, imports included, to the first transcript
     second    seconds of a further call, against the bare model: the same keypoints, normalised and not
               padded, through encoder and CTC head in one compiled program
 
-The ratio is the median of rounds in which the two take turns, so that whatever else the machine does meets
-both.
+The ratio is the median of rounds in which the two take turns, so that whatever else the machine does
+meets both.
 """
 
 import time
@@ -33,18 +33,14 @@ def make_run(workdir: pathlib.Path, size: str) -> None:
     import optax  # noqa: PLC0415
 
     from configs import base  # noqa: PLC0415
-    from wsign_jax import config as config_lib  # noqa: PLC0415
-    from wsign_jax.data.vocab import BLANK, Vocabulary  # noqa: PLC0415
-    from wsign_jax.model import whisper_sign  # noqa: PLC0415
+    from wsign_jax import trained  # noqa: PLC0415
     from wsign_jax.train import checkpoint, state  # noqa: PLC0415
 
     config = base.get_config()
     config.model.size = size
-    vocabulary = Vocabulary((BLANK, *(f"GLOSS-{id}" for id in range(1, 42))))
-    params = whisper_sign.init(config.model, len(vocabulary), seed=0)
-    info = checkpoint.RunInfo(2, 0, 1.0, 1.0, "", config_lib.as_json(config), vocabulary, {})
+    run = trained.untrained(config, vocab_size=42)
     saved = checkpoint.Checkpoints(workdir, keep=1)
-    saved.save(state.create(params, optax.sgd(0.0), 1, ema=False, loss_scale=None), info)
+    saved.save(state.create(run.params, optax.sgd(0.0), 1, ema=False, loss_scale=None), run.info)
     saved.close()
 
 
