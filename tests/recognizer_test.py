@@ -2,15 +2,14 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
 
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint.experimental.v1 as ocp
 import pytest
-from ml_collections import ConfigDict
 
 from tests import videos
 from tests.conftest import random_features
@@ -20,7 +19,6 @@ from wsign_jax.data import layout, normalize
 from wsign_jax.decode import confidence
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
-from wsign_jax.model import whisper_sign
 from wsign_jax.recognizer import LONGEST, padded_length
 
 
@@ -98,14 +96,20 @@ def test_the_window_is_that_of_evaluation(data, talkative_run, recognizer):
     assert np.abs(full - cut).max() > 1e-3
 
 
-def test_a_stream_is_the_twin(data, recognizer):
-    features = np.load(paths_of(data)[0])
+def test_a_stream_is_the_twin_where_there_is_nothing_to_see_too(data, recognizer):
+    first, second = (np.load(path) for path in paths_of(data)[:2])
+    features = np.concatenate([first, np.zeros((150, 42, 7), np.float32), second])
     stream = recognizer.stream(chunk=4, left_context=8)
     glosses = [*stream.push(features).stable, *stream.finish().stable]
     [offline] = recognizer.transcribe(features, chunk=4, left_context=8)
-    assert glosses and [gloss.label for gloss in glosses] == [
-        gloss.label for gloss in offline.glosses
-    ]
+    assert [gloss.label for gloss in glosses] == [gloss.label for gloss in offline.glosses]
+    ends = [gloss.end for gloss in offline.glosses]
+    # Nothing after a second without a hand, and the rest of its chunk.
+    begin, end = (len(first) + 60 + 16) / 60, (len(first) + 150) / 60
+    assert any(x <= begin for x in ends) and any(x > end for x in ends)
+    assert not any(begin < x <= end for x in ends)
+    [nothing] = recognizer.transcribe(np.zeros((90, 42, 7), np.float32))
+    assert nothing.glosses == [] and nothing.score == 0.0
 
 
 def test_a_tuned_temperature_is_used(data, talkative_run, recognizer):
@@ -158,21 +162,32 @@ def test_a_video_is_read(talkative_run, recognizer, tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_plain_orbax_calls_restore_it(data, talkative_run, recognizer):
-    """As the README has it."""
-    [checkpoint] = (talkative_run / "checkpoints").iterdir()
-    about = ocp.checkpointables_metadata(checkpoint).custom_metadata["run"]
-    config = ConfigDict(about["config"])
-    fresh = whisper_sign.init(config.model, len(about["vocabulary"]), seed=0)
-    params = ocp.load_checkpointables(checkpoint, {"params": fresh})["params"]
-    graph, _ = whisper_sign.build(config.model, len(about["vocabulary"]))
+def readme(told: str) -> str:
+    """The README's Python block in which something is told."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    [block] = [block for block in blocks if told in block]
+    return block
 
+
+def test_the_readmes_few_lines_run(data, talkative_run, capsys):
+    block = readme("Recognizer.load").replace("runs/asl", str(talkative_run))
+    path = paths_of(data)[0]
+    block = block.replace("my_videos/hello.mp4", str(path)).replace("sentence.npy", str(path))
+    exec(block, {})
+    assert len(capsys.readouterr().out.splitlines()) >= 2
+
+
+def test_plain_orbax_calls_restore_it_as_the_readme_says(data, talkative_run, recognizer):
     features = np.load(paths_of(data)[0])
-    normalized, _ = normalize.normalize(features, wrist_place=config.data.wrist_place)
-    model = whisper_sign.bind(graph, params)
-    states, _ = model.encode(normalized[None], np.array([len(features)], np.int32))
+    normalized, _ = normalize.normalize(features)
+    [checkpoint] = (talkative_run / "checkpoints").iterdir()
+    block = readme("load_checkpointables").replace(
+        "/home/me/runs/asl/checkpoints/7500", str(checkpoint)
+    )
+    found = {"features": normalized[None], "frames": np.array([len(features)], np.int32)}
+    exec(block, found)
     [expected] = recognizer.logits(features[None], [len(features)])
-    np.testing.assert_allclose(model.ctc_logits(states)[0], expected, atol=1e-4)
+    np.testing.assert_allclose(found["logits"][0], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(

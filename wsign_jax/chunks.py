@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from flax import nnx
+from ml_collections import ConfigDict
 
 from wsign_jax.data import normalize
 from wsign_jax.data.normalize import NormalizerState
@@ -14,12 +15,10 @@ from wsign_jax.decode.runs import Run
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Chunk, Params, StreamCache
+from wsign_jax.silence import SILENCE
 from wsign_jax.trained import Trained
 
 GOES_ON = 2**30  # patches of a stream whose end is not known yet
-# Frames. Where a chunk and so many frames before it show no hand, nothing is recognised, whatever the
-# network makes of nothing.
-SILENCE = joints.FPS
 
 
 class StreamState(NamedTuple):
@@ -74,8 +73,11 @@ def init_stream(trained: Trained, chunk: int, left_context: int) -> StreamState:
     first = -(-frontend.look_ahead // chunk) * chunk
     lead = (first - frontend.look_ahead) * frontend.patch_size
     shape = (chunk * frontend.patch_size, joints.NUM_JOINTS, joints.NUM_FEATURES)
+    cache = model.stream_start(1, chunk, left_context)
     return StreamState(
-        cache=model.stream_start(1, chunk, left_context),
+        cache=jax.device_put(
+            cache, jax.local_devices()[0]
+        ),  # as what a step returns, or it compiles again
         run=Run(),
         normalizer=normalize.INITIAL_STATE,
         frames=np.zeros(shape, np.float32),
@@ -89,26 +91,23 @@ def init_stream(trained: Trained, chunk: int, left_context: int) -> StreamState:
     )
 
 
-def silent(seen: np.ndarray, chunk: int, patch_size: int, look_ahead: int) -> np.ndarray:
-    """The patches in which a stream recognises nothing, because there is no hand to be seen.
+def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int = GOES_ON) -> Chunk:
+    """What the step takes of a state.
 
     Args:
-        seen: (T,) bool, the frames that show a hand.
-        chunk: C, or any number beyond the sequence for full attention.
-        patch_size: P.
-        look_ahead: of the frontend, in patches.
-
-    Returns:
-        (N,) bool, the same for all patches of a chunk: none of its frames, the look-ahead's and those
-        of a second before shows a hand.
+        model: `config.model`.
+        state: whose frames are filled, but for the stream's last ones.
+        chunk: C.
+        patches: of the stream, without those skipped, where it has ended.
     """
-    count = -(-len(seen) // patch_size)
-    result = np.zeros(count, bool)
-    for first in range(0, count, chunk):
-        begin = max(first * patch_size - SILENCE, 0)
-        end = (first + chunk + look_ahead) * patch_size
-        result[first : first + chunk] = not seen[begin:end].any()
-    return result
+    return Chunk(
+        features=state.frames[None],
+        begin=np.array([state.begin], np.int32),
+        end=np.array([state.filled], np.int32),
+        first=np.int32(state.first),
+        patches=np.int32(patches),
+        angles=whisper_sign.stream_angles(model, state.first, chunk),
+    )
 
 
 def fill(state: StreamState, features: np.ndarray, wrist_place: bool) -> StreamState:

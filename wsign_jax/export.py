@@ -86,6 +86,7 @@ def program(trained: Trained, settings: Settings) -> bytes:
         parameters: dict[str, jax.Array],
         features: jax.Array,
         frames: jax.Array,
+        silence: jax.Array,
         window: running.Window,
         tables: tuple[jax.Array, ...],
     ) -> tuple[jax.Array, ...]:
@@ -95,7 +96,7 @@ def program(trained: Trained, settings: Settings) -> bytes:
             for name, leaf in shapes.items()
         ]
         params = jax.tree.unflatten(structure, leaves)
-        found = recognise(params, features, frames, window, Weights(), tables=tables)
+        found = recognise(params, features, frames, silence, window, Weights(), tables=tables)
         return exported.flatten(found)
 
     batch, patches = jax.export.symbolic_shape("b, n")
@@ -106,6 +107,7 @@ def program(trained: Trained, settings: Settings) -> bytes:
         read,
         shape((batch, settings.patch_size * patches, *frame), jnp.float32),
         shape((batch,), jnp.int32),
+        shape((batch, patches), jnp.bool_),
         (whole_number, whole_number),
         tuple(shape((patches, table.shape[1]), jnp.float32) for table in tables),
     )

@@ -42,8 +42,8 @@ class Exported:
     """A model out of a file; a `Backend`.
 
     Its program takes the parameters by their paths, (B, T, 42, 7) float32 normalised features with T a
-    multiple of the patch size, (B,) int32 frames, the window as two () int32, and the tables of
-    positions; it returns the leaves of a `Recognised`.
+    multiple of the patch size, (B,) int32 frames, (B, N) bool silence, the window as two () int32, and
+    the tables of positions; it returns the leaves of a `Recognised`.
     """
 
     settings: Settings
@@ -61,13 +61,13 @@ class Exported:
             )
         window = np.int32(chunk), np.int32(left_context)
 
-        def run(features: np.ndarray, frames: np.ndarray) -> Recognised:
+        def run(features: np.ndarray, frames: np.ndarray, silence: np.ndarray) -> Recognised:
             s = self.settings
             patches = features.shape[1] // s.patch_size
             tables = positions.tables(s.positions, patches, s.width, s.head_width)
-            return unflatten(self.call(self.parameters, features, frames, window, tables))
+            return unflatten(self.call(self.parameters, features, frames, silence, window, tables))
 
-        return Program(run, self.temperature)
+        return Program(run, chunk, self.temperature)
 
 
 def flatten(found: Recognised) -> tuple[jax.Array, ...]:

@@ -18,6 +18,7 @@ class Settings:
     """What a model expects of its input, and its window where none is asked for."""
 
     patch_size: int  # frames
+    look_ahead: int  # of the frontend, in patches
     wrist_place: bool  # of `normalize.normalize`
     aspect: float  # of its data set's features, as config.data.aspect; 0: see dataset.json
     positions: str  # one of `positions.POSITIONS`
@@ -59,8 +60,10 @@ class Recognised(NamedTuple):
 class Program:
     """A decoder under one attention window."""
 
-    # (B, T, 42, 7) float32 normalised, T a multiple of the patch size, and (B,) int32 valid frames.
-    run: Callable[[np.ndarray, np.ndarray], Recognised]
+    # (B, T, 42, 7) float32 normalised, T a multiple of the patch size, (B,) int32 valid frames, and
+    # (B, N) bool, the patches in which nothing is recognised.
+    run: Callable[[np.ndarray, np.ndarray, np.ndarray], Recognised]
+    chunk: int  # of its window, in patches; 0: full attention
     temperature: float  # of the confidences
 
 

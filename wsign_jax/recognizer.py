@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from wsign_jax import exported
+from wsign_jax import silence as silence_lib
 from wsign_jax.data import layout, normalize, validate
 from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
 from wsign_jax.data.vocab import Vocabulary
@@ -120,7 +121,8 @@ class Recognizer:
             left_context: patches seen before the chunk; None as the run was evaluated.
 
         Returns:
-            A transcript for each, always as a list.
+            A transcript for each, always as a list. Where no hand was seen for a second, nothing is
+            recognised, as in a stream.
 
         Raises:
             WSignError: a recording cannot be read, is no keypoints, or is shorter than two frames or
@@ -330,12 +332,17 @@ class Recognizer:
             length = validate.patches_of(plan.bucket, settings.patch_size) * settings.patch_size
             shape = (len(plan.rows), length, joints.NUM_JOINTS, joints.NUM_FEATURES)
             features, frames = np.zeros(shape, np.float32), np.zeros(len(plan.rows), np.int32)
+            silence = np.zeros((len(plan.rows), length // settings.patch_size), bool)
             for row in np.flatnonzero(plan.rows >= 0):
                 recording = recordings[plan.rows[row]]
                 normalized, _ = normalize.normalize(recording, wrist_place=settings.wrist_place)
                 features[row, : len(recording)] = normalized
                 frames[row] = len(recording)
-            yield plan.rows, program.run(features, frames)
+                seen = np.any(joints.seen_hands(recording), axis=1)
+                chunk = program.chunk or len(recording)
+                silent = silence_lib.silent(seen, chunk, settings.patch_size, settings.look_ahead)
+                silence[row, : len(silent)] = silent
+            yield plan.rows, program.run(features, frames, silence)
 
 
 def _as_float32(value: Any, name: str) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from wsign_jax.choices import choose
+from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode.decoders import Search, decode_and_align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm import LanguageModel
@@ -69,10 +70,10 @@ class Running:
             self._steps[choice.search] = jax.jit(recognise)
         step = self._steps[choice.search]
 
-        def run(features: np.ndarray, frames: np.ndarray) -> Recognised:
-            return step(trained.params, features, frames, window, weights, lm)
+        def run(features: np.ndarray, frames: np.ndarray, silence: np.ndarray) -> Recognised:
+            return step(trained.params, features, frames, silence, window, weights, lm)
 
-        return Program(run, choice.temperature)
+        return Program(run, config.eval.chunk, choice.temperature)
 
 
 def settings(trained: Trained) -> Settings:
@@ -80,6 +81,7 @@ def settings(trained: Trained) -> Settings:
     config, size = trained.config, SIZES[trained.config.model.size]
     return Settings(
         patch_size=trained.patch_size,
+        look_ahead=config.model.frontend.look_ahead,
         wrist_place=config.data.wrist_place,
         aspect=config.data.aspect,
         positions=config.model.positions,
@@ -104,6 +106,7 @@ def make_recognise(graph: nnx.GraphDef, search: Search) -> Callable[..., Recogni
         params: Params,
         features: jax.Array,
         frames: jax.Array,
+        silence: jax.Array,
         window: Window,
         weights: Weights,
         lm: LanguageModel | None = None,
@@ -111,7 +114,8 @@ def make_recognise(graph: nnx.GraphDef, search: Search) -> Callable[..., Recogni
     ) -> Recognised:
         model = whisper_sign.bind(graph, params)
         states, logits, patches = encode(model, features, frames, window, tables)
-        log_probs = jax.nn.log_softmax(logits)
+        blank = jnp.where(jnp.arange(logits.shape[2], dtype=jnp.int32) == BLANK_ID, 0.0, -jnp.inf)
+        log_probs = jnp.where(silence[..., None], blank[None, None], jax.nn.log_softmax(logits))
         beams, alignment = decode_and_align(search, model, states, log_probs, patches, weights, lm)
         return Recognised(logits, patches, beams, alignment)
 

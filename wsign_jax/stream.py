@@ -19,12 +19,12 @@ import numpy as np
 from wsign_jax.choices import choose
 from wsign_jax.chunks import (
     GOES_ON,
-    SILENCE,
     Outputs,
     StreamState,
     fill,
     init_stream,
     make_step,
+    next_chunk,
     without_nan,
 )
 from wsign_jax.data.vocab import BLANK_ID
@@ -36,9 +36,9 @@ from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.pictures import PictureStream
-from wsign_jax.model import whisper_sign
-from wsign_jax.model.whisper_sign import Chunk, StreamCache
+from wsign_jax.model.whisper_sign import StreamCache
 from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES
+from wsign_jax.silence import SILENCE
 from wsign_jax.trained import Trained
 from wsign_jax.transcript import Gloss, Transcript
 
@@ -282,15 +282,7 @@ class Stream:
         return self.state.quiet >= reach and (self._endpointer is None or self._endpointer.is_empty)
 
     def _encode(self, state: StreamState, patches: int) -> tuple[Outputs, StreamCache]:
-        model = self._trained.config.model
-        chunk = Chunk(
-            features=state.frames[None],
-            begin=np.array([state.begin], np.int32),
-            end=np.array([state.filled], np.int32),
-            first=np.int32(state.first),
-            patches=np.int32(patches),
-            angles=whisper_sign.stream_angles(model, state.first, self.chunk),
-        )
+        chunk = next_chunk(self._trained.config.model, state, self.chunk, patches)
         return self._step(self._params, state.cache, chunk)
 
     # ----------------------------------------------------------------------------------------- glosses

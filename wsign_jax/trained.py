@@ -7,12 +7,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from wsign_jax import config as config_lib
 from wsign_jax.data import layout
-from wsign_jax.data.vocab import Vocabulary, read_vocabulary
+from wsign_jax.data.vocab import BLANK, Vocabulary, read_vocabulary
 from wsign_jax.decode import arpa, lm, ngrams
 from wsign_jax.decode.decoders import DECODERS, NEED_ATTENTION
 from wsign_jax.decode.lm import LanguageModel
 from wsign_jax.errors import WSignError
+from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.recognition import check_window
 from wsign_jax.train import checkpoint, setup
@@ -109,6 +111,24 @@ def open_run(
     params = checkpoints.restore_average(steps, network.shapes)
     paths = tuple(checkpoints.path(step) for step in steps)
     return Trained(workdir, paths, info, config, network, params)
+
+
+def untrained(config: ConfigDict, vocab_size: int) -> Trained:
+    """Fresh weights in the place of a run's: what takes time or memory shows on them as well."""
+    names = (BLANK, *(f"GLOSS-{id}" for id in range(1, vocab_size)))
+    info = checkpoint.RunInfo(
+        stage=len(config.stages) - 1,
+        next_batch=0,
+        val_wer=None,
+        best_wer=None,
+        data="",
+        config=config_lib.as_json(config),
+        vocabulary=Vocabulary(names),
+        iterator={},
+    )
+    network = setup.make_network(config, vocab_size)
+    params = whisper_sign.init(config.model, vocab_size, config.training.seed)
+    return Trained(pathlib.Path("untrained"), (), info, config, network, params)
 
 
 def overrides(data: str | None, chunk: int | None, left_context: int | None) -> dict[str, Any]:

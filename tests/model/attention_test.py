@@ -25,6 +25,18 @@ def test_a_huge_chunk_is_full_attention_whatever_the_left_context():
         assert bool(mask.all())
 
 
+@pytest.mark.parametrize(("chunk", "left"), [(1, 0), (3, 2), (4, 9)])
+def test_a_ring_holds_what_the_mask_shows(chunk, left):
+    length = 8 * chunk
+    mask = np.asarray(attention.attention_mask(jnp.array([length]), length, chunk, left))
+    for first in range(0, length, chunk):
+        held = np.asarray(attention.ring_positions(jnp.int32(first), chunk, left + chunk))
+        for position in held[held >= 0]:
+            assert held[position % (left + chunk)] == position
+        for query in range(first, first + chunk):
+            assert sorted(held[held >= 0]) == np.flatnonzero(mask[0, 0, query]).tolist()
+
+
 def test_chunk_and_left_context_are_traced():
     compiled = jax.jit(lambda c, left: attention.attention_mask(jnp.array([8]), 8, c, left))
     masks = [compiled(jnp.int32(c), jnp.int32(left)) for c, left in ((2, 0), (4, 4), (2, 4))]

@@ -1,0 +1,108 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from wsign_jax import endpoint
+from wsign_jax.choices import choose
+from wsign_jax.evaluate import make_search
+from wsign_jax.train.evaluation import Encoded
+
+V = 6  # of the run
+
+
+@pytest.fixture
+def ended(opened):
+    """An endpointer of half a second, for sentences of at most 20 patches."""
+    _, run = opened
+    config = run.config.copy_and_resolve_references()
+    config.data.max_seq_length = 80
+    return endpoint.Endpointer(dataclasses.replace(run, config=config), 0.5)
+
+
+def frames(count, speed):
+    """(n, 42, 7) of a right hand that moves so fast."""
+    features = np.zeros((count, 42, 7), np.float32)
+    features[:, 21:, 6] = 0.9
+    features[:, 21:, 3] = speed
+    return features
+
+
+def patches(*ids):
+    """States and log posteriors with these best ids."""
+    log_probs = np.full((len(ids), V), -9.0, np.float32)
+    log_probs[np.arange(len(ids)), ids] = -0.01
+    states = np.random.default_rng(len(ids)).normal(size=(len(ids), 128)).astype(np.float32)
+    return states, log_probs
+
+
+def test_movement_is_a_hand_that_is_seen_and_fast():
+    absent = frames(2, 0.5)
+    absent[..., 6] = 0.0
+    assert endpoint.moving(frames(2, 0.5)).all()
+    assert not endpoint.moving(frames(2, endpoint.REST_SPEED / 2)).any()
+    assert not endpoint.moving(absent).any()
+    fingers = frames(2, 0.0)
+    fingers[:, 21 + 5 : 21 + 9, 4] = 1.0  # one finger, the wrist at rest
+    assert endpoint.moving(fingers).all()
+
+
+def test_rest_ends_a_sentence_once(ended):
+    ended.see(frames(32, 0.5))
+    assert ended.add(0, *patches(0, 1, 1, 0, 2, 0, 0, 0)) == []
+    ended.see(frames(29, 0.0))
+    assert ended.add(8, *patches(0, 0, 0, 0)) == []  # not long enough yet
+    ended.see(frames(1, 0.0))
+    [sentence] = ended.add(12, *patches(0, 0))
+    assert sentence.score < 0 and sentence.glosses
+    assert all(0 <= gloss.start < gloss.end <= 14 * 4 / 60 for gloss in sentence.glosses)
+    assert ended.is_empty
+    ended.see(frames(60, 0.0))
+    assert ended.add(14, *patches(0, 0)) == [] == ended.close(at_end=True)
+
+
+def test_no_gloss_is_cut_in_two(ended):
+    ended.see(frames(60, 0.0))
+    [first] = ended.add(0, *patches(0, 1, 0, 2))  # the last goes on
+    assert not ended.is_empty
+    assert all(gloss.end <= 3 * 4 / 60 for gloss in first.glosses)
+    [second] = ended.add(4, *patches(2, 0))
+    assert all(gloss.start >= 3 * 4 / 60 for gloss in second.glosses)
+
+
+def test_a_sentence_without_end_is_closed_at_the_longest_trained(ended):
+    ended.see(frames(32, 0.5))
+    closed = []
+    for first in range(0, 400, 4):
+        closed += ended.add(first, *patches(1, 0, 2, 0))
+        assert len(ended._kept.best) <= 20
+    assert len(closed) == 19
+    gloss_upon_gloss = [ended.add(first, *patches(1, 2, 1, 2)) for first in range(400, 480, 4)]
+    assert sum(map(len, gloss_upon_gloss)) >= 3 and len(ended._kept.best) <= 20
+
+
+def test_a_sentence_is_what_the_tuned_decoder_says_of_it(ended, opened):
+    _, run = opened
+    states, log_probs = patches(0, 1, 1, 0, 2, 0, 3, 3, 0)
+    ended.add(0, *patches(0, 0, 1, 0))
+    ended.see(frames(60, 0.0))
+    ended.add(4, *patches(0))  # closes what was before
+    [sentence] = ended.add(5, states, log_probs)
+    choice = choose(run, "rescore")
+    one = jnp.array([0], jnp.int32)
+    encoded = Encoded(*map(jnp.asarray, (states[None], log_probs[None], one + 9, one, one)))
+    search = jax.jit(make_search(run, choice))
+    beams, found = search(run.params, encoded, choice.weights, None)
+    count = int(beams.label_lengths[0, 0])
+    labels = run.vocabulary.glosses(beams.labels[0, 0, :count].tolist())
+    assert [gloss.label for gloss in sentence.glosses] == labels
+    assert sentence.score == pytest.approx(float(beams.scores[0, 0]), rel=1e-4)
+    starts = (np.asarray(found.starts)[0, :count] + 5) * 4 / 60
+    np.testing.assert_allclose([gloss.start for gloss in sentence.glosses], starts)
+    np.testing.assert_allclose(
+        [gloss.confidence for gloss in sentence.glosses],
+        np.asarray(found.confidences)[0, :count],
+        atol=1e-5,
+    )

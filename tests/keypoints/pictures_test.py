@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
+from wsign_jax.keypoints.pictures import PictureStream
+from wsign_jax.keypoints.track import FeatureStream, Tracker
+
+SHAPE = np.random.default_rng(0).normal(0, 0.03, size=(21, 3))
+
+
+def hands(time):
+    """A left hand and a right hand that move."""
+    places = ((LEFT_HAND, 0.7), (RIGHT_HAND, 0.3))
+    return [
+        Detection(SHAPE + np.array([x + 0.1 * np.sin(time), 0.5, 0.0]), hand, 0.95)
+        for hand, x in places
+    ]
+
+
+def streamed(pictures):
+    stream = PictureStream()
+    parts = [part for time, found in pictures for part in stream.push(time, found)]
+    return np.concatenate([*parts, stream.finish()]), max(map(len, parts))
+
+
+def extracted(pictures):
+    """As extraction does it."""
+    tracker, features = Tracker(), FeatureStream()
+    parts = [features.push(tracker.push(time, found)) for time, found in pictures]
+    return np.concatenate([*parts, features.push(tracker.finish()), features.finish()])
+
+
+@pytest.mark.parametrize("fps", [5, 12.5, 24, 30, 59.94, 120])
+def test_every_frame_rate_gives_what_extraction_gives(fps):
+    times = 1e4 + np.arange(int(3 * fps)) / fps
+    pictures = [(float(time), hands(time)) for time in times]
+    features, _ = streamed(pictures)
+    np.testing.assert_array_equal(features, extracted(pictures))
+    assert len(features) == round((times[-1] - times[0]) * 60) + 1
+    # Below 1 / MAX_GAP = 6.7 pictures a second nothing is made up between them.
+    seen = (features[:, :, 6] > 0).mean()
+    assert seen == 1.0 if fps > 7 else 0.05 < seen < 0.2
+
+
+def test_a_pause_of_minutes_is_worked_through_in_parts():
+    times = [*np.arange(20) / 30, *(200 + np.arange(20) / 30)]
+    pictures = [(float(time), hands(time)) for time in times]
+    features, largest = streamed(pictures)
+    np.testing.assert_array_equal(features, extracted(pictures))
+    assert largest <= 1300 and len(features) > 12_000
+
+
+@pytest.mark.parametrize("time", [1.5, 1.4999, -1.0])
+def test_times_that_do_not_increase_are_both_named(time):
+    stream = PictureStream()
+    list(stream.push(1.5, ()))
+    with pytest.raises(WSignError, match=rf"time is {time:.6f} s, .* before was 1.500000 s"):
+        stream.push(time, ())
+    with pytest.raises(WSignError, match="time is nan; give seconds"):
+        stream.push(float("nan"), ())
+    list(stream.push(1.6, ()))  # goes on
+    assert len(stream.finish()) == 7
+
+
+def test_a_hand_with_nan_is_left_out_and_counted():
+    pictures = [(number / 30, hands(number / 30)) for number in range(30)]
+    clean = [
+        (time, found[1:] if 10 <= n < 20 else found) for n, (time, found) in enumerate(pictures)
+    ]
+    stream = PictureStream()
+    parts = []
+    for number, (time, found) in enumerate(pictures):
+        if 10 <= number < 20:
+            landmarks = found[0].landmarks.copy()
+            landmarks[4, 1] = np.nan
+            parts += stream.push(time, [found[0]._replace(landmarks=landmarks), found[1]])
+        else:
+            parts += stream.push(time, found)
+    assert stream.nan_pictures == 10
+    np.testing.assert_array_equal(np.concatenate([*parts, stream.finish()]), extracted(clean))
+
+
+def test_nothing_pushed_is_nothing():
+    assert PictureStream().finish().shape == (0, 42, 7)
