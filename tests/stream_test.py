@@ -1,4 +1,5 @@
 import functools
+import itertools
 import resource
 import time
 from typing import NamedTuple
@@ -277,6 +278,20 @@ def test_endpointing_closes_sentences_and_leaves_the_rest_as_it_is():
     assert not any(stream.push(rest).final for _ in range(5)) and stream.finish().final is None
 
 
+def test_prefix_beam_search_streams_with_a_state_that_never_grows():
+    features = random_features(np.random.default_rng(4), 300)
+    found, sizes = [], set()
+    for pushes in ([300], [7, 20]):
+        stream = Stream(model("rotary"), chunk=3, left_context=0, decoder="prefix_beam")
+        found.append(stream_all(stream, features, pushes))
+        sizes.add(size_of(stream.state))
+    assert found[0] == found[1] != [] and len(sizes) == 1
+    for before, after in itertools.pairwise(found[0]):
+        assert before.start < before.end <= after.start
+    silence = Stream(model("rotary"), chunk=3, left_context=0, decoder="prefix_beam")
+    assert silence.push(np.zeros((900, 42, 7), np.float32)) == ([], [], None) == silence.finish()
+
+
 def test_nan_is_an_absent_hand_and_is_counted():
     features = random_features(np.random.default_rng(2), 120)
     absent, broken = features.copy(), features.copy()
@@ -317,7 +332,7 @@ def test_partial_glosses_become_stable_and_stable_ones_stay():
     [
         ({"chunk": 0}, "full attention, which needs the whole recording"),
         ({"left_context": -1}, "left_context is -1"),
-        ({"decoder": "joint"}, "decoder 'joint' cannot stream; take 'greedy'"),
+        ({"decoder": "joint"}, "decoder 'joint' cannot stream; take 'greedy' or 'prefix_beam'"),
         ({"endpoint_seconds": -1.0}, "endpoint_seconds is -1.0"),
         ({"endpoint_seconds": float("nan")}, "endpoint_seconds is nan"),
         ({"look_ahead": 2}, "looks 0 patches ahead .* cannot look 2"),
