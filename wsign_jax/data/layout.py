@@ -232,6 +232,24 @@ def count(root: pathlib.Path, name: str) -> int:
     return len(_stems(root / name / "features"))
 
 
+def read_features(path: pathlib.Path) -> np.ndarray:
+    """(T, 42, 7) float32 of a .npy that need not be part of a data set, as it is.
+
+    Raises:
+        WSignError: it cannot be read, or is something else.
+    """
+    features = validate.load(path)
+    if isinstance(features, str):
+        raise WSignError(features)
+    shape = (joints.NUM_JOINTS, joints.NUM_FEATURES)
+    if features.shape[1:] != shape or not len(features) or features.dtype.kind != "f":
+        raise WSignError(
+            f"{path}: {features.dtype} of shape {features.shape} is not (T, 42, 7) floats; name a "
+            "features file"
+        )
+    return features.astype(np.float32, copy=False)
+
+
 def read_labels(root: pathlib.Path, split: str, vocab_size: int) -> list[np.ndarray]:
     """The (U,) gloss ids of all examples of a split, in the order of their ids; no features are read.
 

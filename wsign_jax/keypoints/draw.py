@@ -4,12 +4,13 @@ import fractions
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
+from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.video import Picture, load_av, load_cv2
 
 _COLOURS = ((255, 140, 0), (0, 200, 255))  # RGB of the left and the right hand
@@ -56,10 +57,24 @@ def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
     return image
 
 
+def frame_of(detections: Sequence[Detection]) -> np.ndarray:
+    """(42, 7) features of the hands seen in one picture, each as the hand that MediaPipe called it."""
+    frame = np.zeros((joints.NUM_JOINTS, joints.NUM_FEATURES), np.float32)
+    for seen in detections:
+        frame[joints.HANDS[seen.hand], joints.POSITION] = seen.landmarks
+        frame[joints.HANDS[seen.hand], joints.CONFIDENCE] = seen.score
+    return frame
+
+
+def black_picture(features: np.ndarray) -> np.ndarray:
+    """(height, width, 3) of black, as high as the hands of (T, 42, 7) go."""
+    lowest = float(features[..., 1].max(initial=0.5))
+    return np.zeros((round(_BLACK_WIDTH * min(lowest + 0.05, 2.0)), _BLACK_WIDTH, 3), np.uint8)
+
+
 def on_black(features: np.ndarray, fps: float = joints.FPS) -> Iterator[Picture]:
     """Every frame of (T, 42, 7) on black; the picture is as high as the hands go."""
-    lowest = float(features[..., 1].max(initial=0.5))
-    black = np.zeros((round(_BLACK_WIDTH * min(lowest + 0.05, 2.0)), _BLACK_WIDTH, 3), np.uint8)
+    black = black_picture(features)
     for number, frame in enumerate(features):
         yield Picture(number / fps, skeleton(black, frame))
 
