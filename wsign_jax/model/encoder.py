@@ -83,11 +83,11 @@ class Encoder(nnx.Module):
         """
         length, width = x.shape[1:]
         angles = None
-        if self.positions == "rotary":
+        if self.positions == "sinusoidal":
+            x = x + jnp.asarray(attention.sinusoids(length, width), x.dtype)[None]
+        else:  # 'auto' too, where no weights have settled it
             cos, sin = attention.rotary_angles(0, length, self.head_width)
             angles = jnp.asarray(cos), jnp.asarray(sin)
-        else:
-            x = x + jnp.asarray(attention.sinusoids(length, width), x.dtype)[None]
 
         def run(block: EncoderBlock, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
             return block(x, mask, angles, deterministic=deterministic, rngs=rngs)
