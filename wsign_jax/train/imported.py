@@ -39,7 +39,7 @@ def find(run: Run, name: str) -> tuple[Whisper, dict[str, str]]:
     Raises:
         WSignError: there is none, it is damaged, or it does not fit.
     """
-    whisper = whisper_import.open_whisper(_folder(name))
+    whisper = whisper_import.open_whisper(folder(name))
     shapes = parameter_paths(run.network.shapes)
     config = run.config
     return whisper, whisper_import.sources(whisper, config.model.size, shapes, config.init_layers)
@@ -85,7 +85,7 @@ def _groups(params: dict[str, jax.Array], named: dict[str, str]) -> dict[str, di
     return groups
 
 
-def _folder(name: str) -> pathlib.Path:
+def folder(name: str) -> pathlib.Path:
     """The folder of that name, or of what was downloaded under it.
 
     Raises:
