@@ -11,10 +11,13 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
+from tests import whispers
 from tests.small import get_config as small_config
 from wsign_jax import choices, trained
+from wsign_jax import config as config_lib
 from wsign_jax.data import layout
 from wsign_jax.keypoints import joints
+from wsign_jax.model import whisper_sign
 from wsign_jax.train import checkpoint, loop, state
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -115,6 +118,14 @@ def opened(
     for path in (workdir / choices.TUNED, *workdir.glob("*.arpa")):
         path.unlink(missing_ok=True)
     return root, trained.open_run(workdir)
+
+
+@pytest.fixture
+def fixture_size(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a size of the model that the weights in `whispers.FIXTURE` fit."""
+    monkeypatch.setitem(whisper_sign.SIZES, "fixture", whispers.SIZE)
+    monkeypatch.setitem(config_lib._CHECKS, "model.size", config_lib._one_of("fixture"))
+    return "fixture"
 
 
 @pytest.fixture

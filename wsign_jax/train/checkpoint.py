@@ -127,8 +127,8 @@ def _leaf_digest(x: jax.Array) -> jax.Array:
     return jnp.sum(words ^ (words >> 16), dtype=jnp.uint32)
 
 
-def _digests(items: dict[str, Any]) -> dict[str, int]:
-    """A number for every item that changes with any bit of it."""
+def digests(items: dict[str, Any]) -> dict[str, int]:
+    """A number for every item, a tree of arrays, that changes with any bit of it."""
     return {
         # One after the other: sums over many devices at once can block simulated ones.
         name: zlib.crc32(np.array([int(_leaf_digest(x)) for x in jax.tree.leaves(item)]).tobytes())
@@ -222,7 +222,7 @@ class Checkpoints:
         step = int(state.step)
         if step not in self.steps:
             items = _items(state)
-            about = {"run": info.to_json(), "arrays": _digests(items)}
+            about = {"run": info.to_json(), "arrays": digests(items)}
             self._infos[step] = info
             self._saving = self._written(
                 lambda: self._checkpointer.save_checkpointables_async(
@@ -394,7 +394,7 @@ class Checkpoints:
 
         def read() -> dict[str, Any]:
             loaded = ocp.load_checkpointables(self._folder(step), abstract)
-            changed = [name for name, d in _digests(loaded).items() if d != expected[name]]
+            changed = [name for name, d in digests(loaded).items() if d != expected[name]]
             if changed:
                 raise ValueError(f"bits of {' and '.join(changed)} changed on disk")
             return loaded

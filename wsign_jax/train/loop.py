@@ -97,7 +97,8 @@ class Trainer:
             for stage in self.run.stages[first:]:
                 if self.schedule.stopping:
                     break
-                table = stages.training_table(self.run.network.shapes, stage.labels)
+                shapes = self.run.network.shapes
+                table = stages.training_table(shapes, stage.labels, stage.rates)
                 print(f"{stage.name}: {len(stage.plans)} steps\n{table}", flush=True)
                 if resumed is None:
                     state, info = start.begin(self.run, stage, params, step), None
@@ -172,13 +173,14 @@ class Trainer:
     def _train_step(self, stage: Stage, state: TrainState) -> step_lib.TrainStep:
         """The compiled step; shared by stages that train the same parameters with the same loss."""
         hybrid = stage.config.alpha < 1
-        key = (tuple(jax.tree.leaves(stage.labels)), hybrid)
+        key = (*jax.tree.leaves((stage.labels, stage.rates)), hybrid)
         if key not in self.train_steps:
             self.train_steps[key] = step_lib.make_train_step(
                 self.run.network.graph,
                 stage.labels,
                 self.config.training,
                 hybrid=hybrid,
+                rates=stage.rates,
                 shardings=jax.tree.map(lambda x: x.sharding, state),
             )
         return self.train_steps[key]
