@@ -25,6 +25,7 @@ SUMMARY = Summary(
 
 def tell(events):
     with events:
+        events.start("v.mp4", 8, 32)
         for time_s, result in RESULTS:
             events.tell(time_s, result)
         events.end("v.mp4: the end of the file", SUMMARY)
@@ -33,6 +34,7 @@ def tell(events):
 def test_lines_in_a_file_are_stable_glosses_alone(capsys):
     tell(Lines())
     assert capsys.readouterr().out.splitlines() == [
+        "v.mp4: 8 patches at a time, 32 before; Ctrl-C ends it",
         "         0.20 - 0.60 s  0.99 SOUP",
         "         1.00 - 1.25 s  0.50 EAT",
         "              sentence       SOUP EAT",
@@ -59,7 +61,10 @@ def test_on_a_terminal_what_may_change_is_drawn_below_and_erased(capsys, monkeyp
 
 def test_json_is_an_object_a_line_and_a_partial_is_told_when_it_changes(capsys):
     tell(JsonLines())
-    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    begin, *events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert begin == {
+        "event": "start", "time": 0.0, "source": "v.mp4", "chunk": 8, "left_context": 32,
+    }  # fmt: skip
     assert [event["event"] for event in events] == [
         "partial", "stable", "partial", "stable", "final", "partial", "end",
     ]  # fmt: skip

@@ -147,7 +147,7 @@ def test_nan_in_a_file_is_an_absent_hand_and_counted(model, tmp_path, capsys):
 
 
 def test_a_camera_that_disappears_finishes_the_sentence(model, landmarker, monkeypatch, capsys):
-    monkeypatch.setattr(video, "camera", lambda number: pictures(TIMES, then=None))
+    monkeypatch.setattr(video, "camera", lambda number: pictures(TIMES))
     given = live.open_source("7")
     assert isinstance(given.items, Newest)
     # Nothing is dropped here, so that what is recognised is known.

@@ -2,6 +2,7 @@
 
 Objects have `event`, and `time`, the seconds of the stream so far:
 
+    start    source, chunk, left_context: pictures are waited for
     stable   label, start, end, confidence: a gloss that never changes again
     partial  labels: what follows the stable ones and may still change; told when it does
     final    labels, score: a sentence that is over, decoded anew as a whole
@@ -67,6 +68,10 @@ class Lines:
         if self._live:
             self._live.stop()
 
+    def start(self, source: str, chunk: int, left_context: int) -> None:
+        """What is about to be recognised, with which attention window in patches."""
+        self._print(f"{source}: {chunk} patches at a time, {left_context} before; Ctrl-C ends it")
+
     def tell(self, time_s: float, result: StreamResult) -> None:
         """What a push has brought."""
         del time_s
@@ -99,6 +104,10 @@ class JsonLines:
 
     def __exit__(self, *exception: object) -> None:
         pass
+
+    def start(self, source: str, chunk: int, left_context: int) -> None:
+        """What is about to be recognised, with which attention window in patches."""
+        self._print("start", 0.0, source=source, chunk=chunk, left_context=left_context)
 
     def tell(self, time_s: float, result: StreamResult) -> None:
         """What a push has brought."""

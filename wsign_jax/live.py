@@ -124,6 +124,7 @@ def run(
         stack.enter_context(events)
         session = _Session(stream, source.items, hands, window, events)
         signals = stack.enter_context(Signals("finishing the sentence"))
+        events.start(source.name, stream.chunk, stream.left_context)
         stack.enter_context(source.items)
         try:
             user = session.listen(signals)
