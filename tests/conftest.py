@@ -29,6 +29,32 @@ jax.config.update("jax_compilation_cache_dir", _COMPILED.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+_HERE = pathlib.Path(__file__).parent
+# What lies below training and takes seconds: nothing that compiles for minutes or runs MediaPipe.
+_QUICK = (
+    "data",
+    "decode/align_test.py",
+    "decode/arpa_test.py",
+    "decode/confidence_test.py",
+    "decode/lm_test.py",
+    "decode/ngrams_test.py",
+    "keypoints/joints_test.py",
+    "keypoints/resample_test.py",
+    "keypoints/track_test.py",
+    "layering_test.py",
+    "metrics_test.py",
+    "model",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what is quick."""
+    for item in items:
+        if any(item.path.is_relative_to(_HERE / place) for place in _QUICK):
+            item.add_marker("quick")
+
+
 def random_features(rng: np.random.Generator, frames: int) -> np.ndarray:
     """(T, 42, 7) plausible keypoints: a left hand that comes and goes, a right hand that stays."""
     shape = rng.normal(0, 0.05, size=(joints.NUM_JOINTS, 3))
