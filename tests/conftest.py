@@ -5,15 +5,20 @@ import tempfile
 from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from ml_collections import ConfigDict
 
+from tests import whispers
 from tests.small import get_config as small_config
 from wsign_jax import choices, trained
+from wsign_jax import config as config_lib
 from wsign_jax.data import layout
 from wsign_jax.keypoints import joints
-from wsign_jax.train import loop
+from wsign_jax.model import whisper_sign
+from wsign_jax.train import checkpoint, loop, state
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -89,6 +94,21 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path,
     return root, base / "work"
 
 
+@pytest.fixture(scope="session")
+def talkative_run(
+    trained_run: tuple[pathlib.Path, pathlib.Path], tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    """A run like `trained_run`, of the same data, whose CTC head says many glosses instead of none."""
+    run = trained.open_run(trained_run[1])
+    head = run.params["ctc_head"]
+    kernel = np.random.default_rng(0).normal(0, 0.3, head["kernel"].shape).astype(np.float32)
+    params = {**run.params, "ctc_head": {**head, "kernel": jnp.asarray(kernel)}}
+    saved = checkpoint.Checkpoints(tmp_path_factory.mktemp("talkative"), keep=1)
+    saved.save(state.create(params, optax.sgd(0.0), 1, ema=False, loss_scale=None), run.info)
+    saved.close()
+    return saved.workdir
+
+
 @pytest.fixture
 def opened(
     trained_run: tuple[pathlib.Path, pathlib.Path],
@@ -98,6 +118,14 @@ def opened(
     for path in (workdir / choices.TUNED, *workdir.glob("*.arpa")):
         path.unlink(missing_ok=True)
     return root, trained.open_run(workdir)
+
+
+@pytest.fixture
+def fixture_size(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a size of the model that the weights in `whispers.FIXTURE` fit."""
+    monkeypatch.setitem(whisper_sign.SIZES, "fixture", whispers.SIZE)
+    monkeypatch.setitem(config_lib._CHECKS, "model.size", config_lib._one_of("fixture"))
+    return "fixture"
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def start_cluster(
     return [start(workdir, *flags, *own, devices=devices) for own in cluster_flags(processes)]
 
 
-def finish(*processes: subprocess.Popen[str], seconds: float = 300) -> list[tuple[int, str, str]]:
+def finish(*processes: subprocess.Popen[str], seconds: float = 900) -> list[tuple[int, str, str]]:
     """Waits for processes; of each the exit status, stdout and stderr.
 
     Raises:
@@ -94,7 +94,7 @@ def succeed(*processes: subprocess.Popen[str]) -> list[str]:
 
 def wait_until(condition: Callable[[], bool], *processes: subprocess.Popen[str]) -> None:
     """Waits for something that running processes do; fails where one ends before."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while not condition():
         assert all(process.poll() is None for process in processes), finish(*processes)
         assert time.monotonic() < deadline, "it did not happen"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.conftest import random_features
 from tests.small import get_config as small_config
 from wsign_jax import trained
-from wsign_jax.chunks import make_step, next_chunk, silent
+from wsign_jax.chunks import make_step, next_chunk
 from wsign_jax.data.normalize import normalize
 from wsign_jax.decode.align import align, seconds
 from wsign_jax.decode.greedy import ctc_greedy
@@ -23,6 +23,7 @@ from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import RIGHT_HAND, Detection
 from wsign_jax.keypoints.track import FeatureStream, Tracker
 from wsign_jax.model import whisper_sign
+from wsign_jax.silence import silent
 from wsign_jax.stream import Stream
 
 V = 7

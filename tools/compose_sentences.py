@@ -42,7 +42,7 @@ import pathlib
 
 from wsign_jax.data import compose, grammar
 from wsign_jax.data.corpora import records
-from wsign_jax.errors import WSignError, exit_on_user_error
+from wsign_jax.errors import WSignError, exit_on_user_error, parse_flags
 
 SOURCE_OPTIONS = ("fps", "aspect", "swap_hands", "session_size", "sessions")
 SENTENCE_OPTIONS = ("grammar", "text", "order", "uniform", "shortest", "longest", "repeat")
@@ -58,7 +58,6 @@ def parse() -> argparse.Namespace:
     """The command line."""
     usual = compose.Settings()
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--help", action="store_true")
     for name in ("source", "out", "grammar", "text", "label_map", "sessions"):
         parser.add_argument(f"--{name}", type=pathlib.Path)
     for name in ("train", "val", "test", "seed"):
@@ -75,13 +74,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--aspect", type=records.parse_aspect)
     parser.add_argument("--swap_hands", action="store_true", default=None)
     parser.add_argument("--session_size", type=int)
-    try:
-        flags, rest = parser.parse_known_args()
-    except argparse.ArgumentError as error:
-        raise WSignError(f"in the command line: {error}") from None
-    if rest:
-        raise WSignError(f"in the command line: {rest[0]!r} is unknown; see --help")
-    return flags
+    return parse_flags(parser)
 
 
 def sentences(flags: argparse.Namespace, glosses: list[str]) -> grammar.Sentences:

@@ -27,7 +27,7 @@ import pathlib
 from typing import Any
 
 from wsign_jax.data.corpora import prepare, records
-from wsign_jax.errors import WSignError, exit_on_user_error
+from wsign_jax.errors import WSignError, exit_on_user_error, parse_flags
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -57,7 +57,6 @@ def parse() -> argparse.Namespace:
         usage=__doc__, add_help=False, allow_abbrev=False, exit_on_error=False
     )
     parser.add_argument("corpus", nargs="?", default="")
-    parser.add_argument("--help", action="store_true")
     parser.add_argument("--root", type=pathlib.Path)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("data/processed"))
     parser.add_argument("--on_bad", default="error")
@@ -67,13 +66,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", type=pathlib.Path)
     for name, how in OPTIONS.items():
         parser.add_argument(f"--{name}", default=None, **how)
-    try:
-        flags, rest = parser.parse_known_args()
-    except argparse.ArgumentError as error:
-        raise WSignError(f"in the command line: {error}") from None
-    if rest:
-        raise WSignError(f"in the command line: {rest[0]!r} is unknown; see --help")
-    return flags
+    return parse_flags(parser)
 
 
 def main() -> None:

@@ -15,12 +15,10 @@ from wsign_jax.decode.online import Decoder
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Chunk, Params, StreamCache
+from wsign_jax.silence import SILENCE
 from wsign_jax.trained import Trained
 
 GOES_ON = 2**30  # patches of a stream whose end is not known yet
-# Frames. Where a chunk and so many frames before it show no hand, nothing is recognised, whatever the
-# network makes of nothing.
-SILENCE = joints.FPS
 
 
 class StreamState(NamedTuple):
@@ -91,28 +89,6 @@ def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: in
         last_seen=-SILENCE - shape[0],
         quiet=0,
     )
-
-
-def silent(seen: np.ndarray, chunk: int, patch_size: int, look_ahead: int) -> np.ndarray:
-    """The patches in which a stream recognises nothing, because there is no hand to be seen.
-
-    Args:
-        seen: (T,) bool, the frames that show a hand.
-        chunk: C, or any number beyond the sequence for full attention.
-        patch_size: P.
-        look_ahead: of the frontend, in patches.
-
-    Returns:
-        (N,) bool, the same for all patches of a chunk: none of its frames, the look-ahead's and those
-        of a second before shows a hand.
-    """
-    count = -(-len(seen) // patch_size)
-    result = np.zeros(count, bool)
-    for first in range(0, count, chunk):
-        begin = max(first * patch_size - SILENCE, 0)
-        end = (first + chunk + look_ahead) * patch_size
-        result[first : first + chunk] = not seen[begin:end].any()
-    return result
 
 
 def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int = GOES_ON) -> Chunk:

@@ -1,5 +1,6 @@
 """What can go wrong in a way that a person should read about, and how a command reports it."""
 
+import argparse
 import contextlib
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,22 @@ def exit_on_user_error() -> Iterator[None]:
         where = "" if error.filename is None else f"{error.filename}: "
         print(f"error: {where}{error.strerror}", file=sys.stderr, flush=True)
         sys.exit(2)
+
+
+def parse_flags(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line by a parser made with `exit_on_error=False`; this adds `--help`.
+
+    Raises:
+        WSignError: a flag is unknown, or has a value of the wrong kind.
+    """
+    parser.add_argument("--help", action="store_true")
+    try:
+        flags, rest = parser.parse_known_args()
+    except argparse.ArgumentError as error:
+        raise WSignError(f"in the command line: {error}") from None
+    if rest:
+        raise WSignError(f"in the command line: {rest[0]!r} is unknown; see --help")
+    return flags
 
 
 def one_line(error: Exception) -> str:

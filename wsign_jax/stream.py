@@ -19,7 +19,6 @@ import numpy as np
 from wsign_jax.choices import Choice, choose
 from wsign_jax.chunks import (
     GOES_ON,
-    SILENCE,
     Outputs,
     StreamState,
     fill,
@@ -38,8 +37,9 @@ from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.pictures import PictureStream
-from wsign_jax.model.encoder import MAX_SINUSOIDAL_PATCHES
 from wsign_jax.model.whisper_sign import StreamCache
+from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES
+from wsign_jax.silence import SILENCE
 from wsign_jax.trained import Trained, language_model
 from wsign_jax.transcript import Gloss, Transcript
 

@@ -1,37 +1,14 @@
 """tools/tune_decoder.py and tools/evaluate.py as a person runs them, one after the other."""
 
 import json
-import pathlib
-import runpy
 import shutil
-import sys
 
 import pytest
 
-from wsign_jax import main
 from wsign_jax.data import layout
 from wsign_jax.report import files, write
 
 BEAM = "--decoder=prefix_beam"
-TOOLS = pathlib.Path(main.__file__).parents[1] / "tools"
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs a tool with flags -> its exit status, and what it printed."""
-
-    def run(tool, *flags):
-        monkeypatch.setattr(sys, "argv", [tool, *map(str, flags)])
-        capsys.readouterr()
-        status = 0
-        try:
-            runpy.run_path(str(TOOLS / tool), run_name="__main__")
-        except SystemExit as error:
-            status = error.code
-        printed = capsys.readouterr()
-        return status, printed.out + printed.err
-
-    return run
 
 
 def test_tuned_on_validation_evaluated_on_test_compared_with_greedy(opened, command, tmp_path):

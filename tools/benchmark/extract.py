@@ -4,7 +4,9 @@ Measures how fast keypoints are extracted, on this machine and on a video repeat
 
     one process    extraction (decoding, landmarks, tracking) against a bare HandLandmarker loop over
                    pictures that are in memory already; as a ratio of pictures per second
-    two processes  against one, on two such videos, from the start of the processes to the last file
+    two processes  against one, on four such videos, from the start of the processes to the last file;
+                   beside it the same of bare loops, from the first picture to the last: what the
+                   machine and MediaPipe leave to be gained
     memory         the most that a worker process takes for a video of --minutes, and of a tenth of it
 
 Ratios are medians of rounds in which the two sides take turns. Nothing else should run meanwhile; the
@@ -13,12 +15,14 @@ ratio of processor time, where there is one, minds other programs less.
 
 import argparse
 import itertools
+import multiprocessing
 import pathlib
 import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -85,6 +89,27 @@ def workers_seconds(paths: list[pathlib.Path], model: pathlib.Path, count: int) 
         return time.perf_counter() - began
 
 
+def bare_seconds(path: pathlib.Path, model: pathlib.Path, count: int) -> float:
+    """Seconds that the slowest of `count` bare loops takes, each in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    begin, times = spawn.Barrier(count), spawn.SimpleQueue()
+    loops = [
+        spawn.Process(target=_bare_process, args=(path, model, begin, times)) for _ in range(count)
+    ]
+    for loop in loops:
+        loop.start()
+    slowest = max(times.get() for _ in loops)
+    for loop in loops:
+        loop.join()
+    return slowest
+
+
+def _bare_process(path: pathlib.Path, model: pathlib.Path, begin: Any, times: Any) -> None:
+    pictures = list(video.read(path))
+    begin.wait()
+    times.put(bare(pictures, model)[0])
+
+
 def peak_megabytes(path: pathlib.Path, model: pathlib.Path) -> float:
     """The most memory that a worker process ever had, those of earlier calls included."""
     workers_seconds([path], model, 1)
@@ -124,9 +149,14 @@ def main() -> None:
             [workers_seconds([path] * 4, model, processes) for processes in (1, 2)]
             for _ in range(flags.rounds)
         ]
+        side_by_side = [
+            2 * bare_seconds(path, model, 1) / bare_seconds(path, model, 2)
+            for _ in range(flags.rounds)
+        ]
         one, two = (4 * count / statistics.median(side) for side in zip(*times, strict=True))
         ratio = statistics.median(one / two for one, two in times)
         print(f"workers: one {one:.1f}, two {two:.1f} pictures/s, ratio {ratio:.3f}")
+        print(f"bare loops: two against one, ratio {statistics.median(side_by_side):.3f}")
         if flags.minutes:
             peaks = []
             for minutes in (flags.minutes / 10, flags.minutes):

@@ -14,7 +14,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from wsign_jax import disk
 from wsign_jax.data import tables, validate
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
@@ -33,8 +33,8 @@ SPLITS = ("train", "val", "test")
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON with `write_bytes`."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    """Writes JSON, whole or not at all."""
+    disk.write(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def write_example(
     write_labels(root, split, id, labels)
     if segments is not None:
         rows = (f"{g},{s:.3f},{e:.3f}" for g, (s, e) in zip(labels, segments, strict=True))
-        write_bytes(
+        disk.write(
             folder / "segments" / f"{id}.csv",
             "\n".join(["gloss_id,start_s,end_s", *rows, ""]).encode(),
         )
@@ -131,22 +131,14 @@ def write_signers(root: pathlib.Path, split: str, signers: Mapping[str, str]) ->
     """Writes `<root>/<split>/signers.csv` from signers by example id."""
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([("id", "signer"), *sorted(signers.items())])
-    write_bytes(root / split / "signers.csv", table.getvalue().encode())
+    disk.write(root / split / "signers.csv", table.getvalue().encode())
 
 
 def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
     # Through memory: numpy's own error about a full disk does not say that it is one.
     memory = io.BytesIO()
     np.save(memory, array)
-    write_bytes(path, memory.getvalue())
-
-
-def write_bytes(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file through a temporary name, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    disk.write(path, memory.getvalue())
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -178,10 +170,7 @@ class Split:
         features = validate.load(path)
         if isinstance(features, str) or len(features) != self.frames[index]:
             raise WSignError(f"{path}: changed or became unreadable during the run; restore it")
-        features = features.astype(np.float32, copy=False)
-        if self.aspect != 1.0:
-            features[..., [joints.POSITION.start + 1, joints.VELOCITY.start + 1]] /= self.aspect
-        return features
+        return joints.in_widths(features.astype(np.float32, copy=False), self.aspect)
 
 
 def read_split(
@@ -233,9 +222,32 @@ def read_split(
         ids=tuple(id for id, _, _ in good),
         frames=np.array([frames for _, frames, _ in good], np.int32),
         labels=tuple(labels for _, _, labels in good),
-        aspect=aspect or _aspect(root),
+        aspect=aspect or read_aspect(root),
         skipped=len(problems),
     )
+
+
+def count(root: pathlib.Path, name: str) -> int:
+    """How many examples there are features of, good or bad; 0 where there is no such split."""
+    return len(_stems(root / name / "features"))
+
+
+def read_features(path: pathlib.Path) -> np.ndarray:
+    """(T, 42, 7) float32 of a .npy that need not be part of a data set, as it is.
+
+    Raises:
+        WSignError: it cannot be read, or is something else.
+    """
+    features = validate.load(path)
+    if isinstance(features, str):
+        raise WSignError(features)
+    shape = (joints.NUM_JOINTS, joints.NUM_FEATURES)
+    if features.shape[1:] != shape or not len(features) or features.dtype.kind != "f":
+        raise WSignError(
+            f"{path}: {features.dtype} of shape {features.shape} is not (T, 42, 7) floats; name a "
+            "features file"
+        )
+    return features.astype(np.float32, copy=False)
 
 
 def read_labels(root: pathlib.Path, split: str, vocab_size: int) -> list[np.ndarray]:
@@ -277,12 +289,17 @@ def read_segments(split: Split, index: int) -> np.ndarray | None:
 
 
 def read_signers(split: Split) -> dict[str, str]:
-    """Who signs each example, by id; empty where `signers.csv` is missing.
+    """Who signs each example of a split; see `signers_of`."""
+    return signers_of(split.root, split.name)
+
+
+def signers_of(root: pathlib.Path, name: str) -> dict[str, str]:
+    """Who signs each example of the split `name`, by id; empty where `signers.csv` is missing.
 
     Raises:
         WSignError: the file is not a table `id,signer` with each id once; names the line.
     """
-    path = split.root / split.name / "signers.csv"
+    path = root / name / "signers.csv"
     if not path.exists():
         return {}
     rows, problems = tables.read_table(path, ("id", "signer"))
@@ -303,7 +320,12 @@ def _stems(folder: pathlib.Path) -> set[str]:
     return {path.stem for path in folder.glob("*.npy") if not path.name.startswith(".")}
 
 
-def _aspect(root: pathlib.Path) -> float:
+def read_aspect(root: pathlib.Path) -> float:
+    """The `aspect` of a data set's `dataset.json`; 1 where that says nothing or is not there.
+
+    Raises:
+        WSignError: it is no such number.
+    """
     path = root / "dataset.json"
     if not path.exists():
         return 1.0

@@ -21,7 +21,6 @@ word; white space in its name is `_` in the file.
 """
 
 import math
-import os
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
@@ -29,6 +28,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from wsign_jax import disk
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import ngrams
 from wsign_jax.errors import WSignError
@@ -82,10 +82,7 @@ def write(path: pathlib.Path, levels: ngrams.Levels, vocabulary: Vocabulary) -> 
     lines = ["\\data\\", *(f"ngram {n}={len(lines)}" for n, lines in enumerate(sections, 1))]
     for order, section in enumerate(sections, 1):
         lines += ["", f"\\{order}-grams:", *section]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("\n".join([*lines, "", "\\end\\", ""]), encoding="utf-8")
-    os.replace(partial, path)
+    disk.write(path, "\n".join([*lines, "", "\\end\\", ""]).encode())
 
 
 def _lines_of(levels: ngrams.Levels, order: int, words: list[str]) -> list[str]:

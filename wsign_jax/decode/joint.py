@@ -84,79 +84,119 @@ def joint_beam_search(
         weights = weights._replace(ctc=jnp.float32(0.0))
     else:
         ctc = PrefixScorer.of(log_probs, patches)
+    scorers = _Scorers(decoder, ctc, lm, weights, longest)
+    start = scorers.start(encoded, patches, beam_size, max_labels)
 
-    def step(search: _Search) -> _Search:
-        logits, cache = decoder.step(search.last, search.cache)
+    def goes_on(search: _Search) -> jax.Array:
+        return (search.length <= max_labels) & ~jnp.all(search.done)
+
+    return jax.lax.while_loop(goes_on, scorers.step, start).ended
+
+
+class _Grown(NamedTuple):
+    """The ways looked at to make hypotheses a gloss longer, C for each of them; all (B, K, C)."""
+
+    ids: jax.Array  # the gloss
+    scores: jax.Array  # `IMPOSSIBLE` where the hypothesis cannot grow
+    attention: jax.Array  # log probability of the glosses so far
+    lm: jax.Array
+
+
+class _Scorers(NamedTuple):
+    """What scores hypotheses: the same in every step of a search."""
+
+    decoder: Decoder
+    ctc: PrefixScorer | None
+    model: LanguageModel | None
+    weights: Weights
+    longest: jax.Array  # (B,) glosses of a hypothesis
+
+    def start(
+        self, encoded: jax.Array, patches: jax.Array, beam_size: int, max_labels: int
+    ) -> _Search:
+        """The search before the first gloss: one hypothesis a sentence, the empty one."""
+        rows = encoded.shape[0]
+        first = jnp.int32(0) if self.model is None else self.model.start
+        impossible = jnp.full((rows, beam_size), IMPOSSIBLE, jnp.float32)
+        no_labels = jnp.zeros((rows, beam_size, max_labels), jnp.int32)
+        none = jnp.zeros((rows, beam_size), jnp.int32)
+        return _Search(
+            length=jnp.int32(0),
+            labels=no_labels,
+            last=none,
+            scores=impossible.at[:, 0].set(0.0),
+            attention=jnp.zeros((rows, beam_size)),
+            lm=jnp.zeros((rows, beam_size)),
+            lm_state=jnp.broadcast_to(first, (rows, beam_size)),
+            prefixes=None if self.ctc is None else self.ctc.start(beam_size),
+            cache=self.decoder.start(encoded, patches, beam_size, max_labels + 1),
+            ended=Beams(no_labels, none, impossible),
+            done=jnp.zeros(rows, bool),
+        )
+
+    def step(self, search: _Search) -> _Search:
+        """Every hypothesis ends, or grows by a gloss; the best of both are kept."""
+        logits, cache = self.decoder.step(search.last, search.cache)
         attention = search.attention[..., None] + jax.nn.log_softmax(logits)
         language = jnp.zeros(attention.shape)
-        if lm is not None:
+        if self.model is not None:
             every = jnp.arange(attention.shape[-1], dtype=jnp.int32)[None, None]
-            language = search.lm[..., None] + lm.log_prob(search.lm_state[..., None], every)
+            language = search.lm[..., None] + self.model.log_prob(search.lm_state[..., None], every)
+        ended = self._ended(search, attention[..., 0], language[..., 0])
+        return self._kept(search, self._grown(search, attention, language), cache, ended)
 
+    def _ended(self, search: _Search, attention: jax.Array, language: jax.Array) -> Beams:
+        """The best that have ended, those that end here, after `attention` and `language`, included."""
         whole = jnp.zeros(()) if search.prefixes is None else search.prefixes.whole
-        score = weights.score(whole, attention[..., 0], language[..., 0], search.length)
-        ended = _merge(search, jnp.where(possible(search.scores), score, IMPOSSIBLE))
+        score = self.weights.score(whole, attention, language, search.length)
+        return _merge(search, jnp.where(possible(search.scores), score, IMPOSSIBLE))
 
-        # Candidates by attention and language; the score that counts has CTC in it.
-        known = weights.score(jnp.zeros(()), attention, language, search.length + 1)[..., 1:]
+    def _grown(self, search: _Search, attention: jax.Array, language: jax.Array) -> _Grown:
+        """The likeliest next glosses by (B, K, V) log probabilities of attention and language; the
+        score that counts has CTC in it."""
+        beam_size, length = search.last.shape[1], search.length + 1
+        known = self.weights.score(jnp.zeros(()), attention, language, length)[..., 1:]
         _, ids = jax.lax.top_k(known, min(max(2 * beam_size, CANDIDATES), known.shape[-1]))
         ids = ids.astype(jnp.int32) + 1
         begins = jnp.zeros(())
-        if ctc is not None and search.prefixes is not None:
-            begins = ctc.begins_with(search.prefixes, search.last, ids)
+        if self.ctc is not None and search.prefixes is not None:
+            begins = self.ctc.begins_with(search.prefixes, search.last, ids)
         attention, language = (jnp.take_along_axis(x, ids, axis=2) for x in (attention, language))
-        score = weights.score(begins, attention, language, search.length + 1)
-        grows = possible(search.scores) & (search.length < longest)[:, None]
-        score = jnp.where(grows[..., None], score, IMPOSSIBLE)
-        score, chosen = jax.lax.top_k(score.reshape(rows, -1), beam_size)
+        score = self.weights.score(begins, attention, language, length)
+        grows = possible(search.scores) & (search.length < self.longest)[:, None]
+        return _Grown(ids, jnp.where(grows[..., None], score, IMPOSSIBLE), attention, language)
+
+    def _kept(self, search: _Search, grown: _Grown, cache: DecoderCache, ended: Beams) -> _Search:
+        """The search one gloss further, with the best of what has grown."""
+        rows, beam_size, max_labels = search.labels.shape
+        score, chosen = jax.lax.top_k(grown.scores.reshape(rows, -1), beam_size)
 
         def pick(x: jax.Array) -> jax.Array:
             return jnp.take_along_axis(x.reshape(rows, -1), chosen, axis=1)
 
-        parents, added = chosen // ids.shape[-1], pick(ids)
+        parents, added = chosen // grown.ids.shape[-1], pick(grown.ids)
         labels = jnp.take_along_axis(search.labels, parents[..., None], axis=1)
         at_end = jnp.arange(max_labels, dtype=jnp.int32) == search.length
         lm_state = jnp.take_along_axis(search.lm_state, parents, axis=1)
         prefixes = search.prefixes
-        if ctc is not None and prefixes is not None:
-            prefixes = ctc.extended(prefixes, search.last, parents, added)
-        room = (longest - search.length - 1).astype(jnp.float32)  # below 0: nothing grows any more
-        hope = jnp.maximum(weights.bonus, 0.0) * jnp.maximum(room, 0.0)
+        if self.ctc is not None and prefixes is not None:
+            prefixes = self.ctc.extended(prefixes, search.last, parents, added)
+        # Below 0: nothing grows any more.
+        room = (self.longest - search.length - 1).astype(jnp.float32)
+        hope = jnp.maximum(self.weights.bonus, 0.0) * jnp.maximum(room, 0.0)
         return _Search(
             length=search.length + 1,
             labels=jnp.where(at_end[None, None], added[..., None], labels),
             last=added,
             scores=score,
-            attention=pick(attention),
-            lm=pick(language),
-            lm_state=lm_state if lm is None else lm.advance(lm_state, added),
+            attention=pick(grown.attention),
+            lm=pick(grown.lm),
+            lm_state=lm_state if self.model is None else self.model.advance(lm_state, added),
             prefixes=prefixes,
             cache=cache.select(parents),
             ended=ended,
             done=search.done | (score[:, 0] + hope <= ended.scores[:, -1]),
         )
-
-    def goes_on(search: _Search) -> jax.Array:
-        return (search.length <= max_labels) & ~jnp.all(search.done)
-
-    start = _Search(
-        length=jnp.int32(0),
-        labels=jnp.zeros((rows, beam_size, max_labels), jnp.int32),
-        last=jnp.zeros((rows, beam_size), jnp.int32),
-        scores=jnp.full((rows, beam_size), IMPOSSIBLE, jnp.float32).at[:, 0].set(0.0),
-        attention=jnp.zeros((rows, beam_size)),
-        lm=jnp.zeros((rows, beam_size)),
-        lm_state=jnp.broadcast_to(jnp.int32(0) if lm is None else lm.start, (rows, beam_size)),
-        prefixes=None if ctc is None else ctc.start(beam_size),
-        cache=decoder.start(encoded, patches, beam_size, max_labels + 1),
-        ended=Beams(
-            jnp.zeros((rows, beam_size, max_labels), jnp.int32),
-            jnp.zeros((rows, beam_size), jnp.int32),
-            jnp.full((rows, beam_size), IMPOSSIBLE, jnp.float32),
-        ),
-        done=jnp.zeros(rows, bool),
-    )
-    return jax.lax.while_loop(goes_on, step, start).ended
 
 
 def rescore(

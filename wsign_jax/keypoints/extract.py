@@ -18,7 +18,6 @@ from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import (
     joints,
     landmarker,
-    progress,
     quality,
     record,
     system,
@@ -27,6 +26,7 @@ from wsign_jax.keypoints import (
     workers,
 )
 from wsign_jax.keypoints.quality import ClipReport
+from wsign_jax.progress import Progress
 
 QUALITY = "quality.csv"
 PICTURE_FPS = 25.0  # of folders of pictures, as PHOENIX has them
@@ -73,6 +73,13 @@ class Settings:
 
 
 # -------------------------------------------------------------------------------------------- one clip
+
+
+def clip_of(path: pathlib.Path, picture_fps: float = PICTURE_FPS) -> Clip:
+    """A video file, or a folder of pictures, as a clip named by it."""
+    if path.is_dir():
+        return Clip(path.name, path, fps=picture_fps)
+    return Clip(path.stem, path)
 
 
 def extract_clip(
@@ -210,7 +217,7 @@ def extract_clips(
             if clip in problems:
                 reports.add(ClipReport(clip.id, str(clip.source), problem=problems[clip]))
         todo = [clip for clip in mine if clip.id in again and clip not in problems]
-        with progress.Progress(len(mine) - len(todo), len(mine)) as bar:
+        with Progress("keypoints", len(mine) - len(todo), len(mine), "clips") as bar:
             _work_through(todo, output_dir, settings, model, workers, reports, bar)
         return [reports.of(c.id, str(c.source), _output(output_dir, c)) for c in mine]
 
@@ -256,9 +263,9 @@ def find_clips(video_dir: pathlib.Path, picture_fps: float = PICTURE_FPS) -> lis
             continue
         if path.is_dir():
             if video.pictures_in(path):
-                clips.append(Clip(path.name, path, fps=picture_fps))
+                clips.append(clip_of(path, picture_fps))
         elif path.suffix.lower() in video.VIDEO_SUFFIXES:
-            clips.append(Clip(path.stem, path))
+            clips.append(clip_of(path))
     if not clips:
         kinds = " ".join(sorted(video.VIDEO_SUFFIXES))
         raise WSignError(f"{video_dir}: no videos in it ({kinds}), and no folders of pictures")
@@ -272,12 +279,13 @@ def _work_through(
     model: pathlib.Path,
     count: int,
     reports: record.Reports,
-    bar: progress.Progress,
+    bar: Progress,
 ) -> None:
     output_dir.mkdir(parents=True, exist_ok=True)
     _remove_partials(output_dir, {clip.id for clip in todo})
     tasks = [(clip, settings, model, output_dir) for clip in todo]
     outcomes = workers.run(_extract_to_file, tasks, count or workers.cores())
+    pictures = 0
     with contextlib.closing(outcomes):
         for outcome in outcomes:
             clip = todo[outcome.task]
@@ -290,7 +298,8 @@ def _work_through(
             reports.add(report)
             if report.done:
                 os.replace(partial, _output(output_dir, clip))
-            bar.advance(round(report.duration_s * report.fps))
+            pictures += round(report.duration_s * report.fps)
+            bar.advance(f"{pictures / bar.seconds:.0f} pictures/s")
 
 
 def _output(output_dir: pathlib.Path, clip: Clip) -> pathlib.Path:

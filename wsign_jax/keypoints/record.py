@@ -2,12 +2,12 @@
 
 import fcntl
 import json
-import os
 import pathlib
 from typing import Any
 
 import numpy as np
 
+from wsign_jax import disk
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import landmarker, quality, video
 from wsign_jax.keypoints.quality import ClipReport
@@ -53,12 +53,12 @@ class Reports:
         for clip in quality.read(self._path):
             if clip.id not in self._again:
                 self._rows[clip.id, clip.source] = clip
-        _write_text(self._path, quality.table(self._rows.values()))
+        disk.write(self._path, quality.table(self._rows.values()).encode())
         self._file = self._path.open("a", encoding="utf-8")
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
-        _write_text(self._path, quality.table(self._rows.values()))
+        disk.write(self._path, quality.table(self._rows.values()).encode())
         self._lock.close()
 
     def add(self, report: ClipReport) -> None:
@@ -103,7 +103,8 @@ def hold_settings(output_dir: pathlib.Path, settings: dict[str, Any], begun: boo
                 f"{output_dir}: has keypoints of which {path} says nothing; move them away"
             )
         record = {"folder": output_dir.name, **settings, "versions": versions}
-        _write_text(path, json.dumps(content | {"extraction": record}, indent=1) + "\n")
+        content |= {"extraction": record}
+        disk.write(path, (json.dumps(content, indent=1) + "\n").encode())
         return
     if not isinstance(recorded, dict):
         raise WSignError(f'{path}: "extraction" must be an object; move the file away')
@@ -122,10 +123,3 @@ def hold_settings(output_dir: pathlib.Path, settings: dict[str, Any], begun: boo
         before = recorded.get("versions", {}).get(name)
         if before != version:
             print(f"warning: begun with {name} {before}, goes on with {version}", flush=True)
-
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

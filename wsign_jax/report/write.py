@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wsign_jax import disk
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.errors import WSignError
@@ -65,5 +66,5 @@ def write(
     }
     (folder / SUMMARY).unlink(missing_ok=True)
     for name, text in texts.items():
-        layout.write_bytes(folder / name, text.encode())
+        disk.write(folder / name, text.encode())
     layout.write_json(folder / SUMMARY, dict(summary))

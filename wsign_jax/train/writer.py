@@ -1,4 +1,4 @@
-"""Logs: TensorBoard scalars, the same as JSON lines, and a progress bar or plain lines."""
+"""Logs: JSON lines; TensorBoard's scalars, pictures and texts."""
 
 import collections
 import contextlib
@@ -7,21 +7,20 @@ import math
 import os
 import pathlib
 import shutil
-import sys
+import struct
 import time
-from collections.abc import Iterator, Mapping
-from types import TracebackType
+from collections.abc import Iterable, Iterator, Mapping
 
-from rich import progress
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import hparams, scalar, text
 
-from wsign_jax import hosts
+from wsign_jax import disk, hosts
 from wsign_jax.errors import WSignError
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"  # in a run's folder
-_PLAIN_SECONDS = 10.0  # between two progress lines where there is no terminal
+_RGBA = 4  # channels of a PNG from matplotlib
 
 
 class MetricsWriter:
@@ -49,7 +48,9 @@ class MetricsWriter:
             # there: these go straight to the file, whose name would do for one start a second.
             self._events = EventsWriter(str(board / "events"), f".{time.time_ns()}")
             again = SessionLog(status=SessionLog.START)
-            self._events.write_event(Event(wall_time=time.time(), step=step + 1, session_log=again))
+            # What describes a whole run has step 0, and is written again only where the run begins.
+            after = step + 1 if step else 0
+            self._events.write_event(Event(wall_time=time.time(), step=after, session_log=again))
 
     def write(self, stage: str, step: int, scalars: Mapping[str, float]) -> None:
         """Logs scalars at a global step; floats keep their full precision.
@@ -65,9 +66,37 @@ class MetricsWriter:
         with self._a_full_disk_named():
             self._lines.write(json.dumps({"stage": stage, "step": step, **finite}) + "\n")
             self._lines.flush()
-            for name, value in values.items():
-                summary = scalar(name, value)
-                self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+            self._write_events(step, (scalar(name, value) for name, value in values.items()))
+
+    def picture(self, step: int, tag: str, png: bytes) -> None:
+        """Shows a PNG in TensorBoard; raises as `write` does."""
+        width, height = struct.unpack(">II", png[16:24])
+        image = Summary.Image(
+            width=width, height=height, colorspace=_RGBA, encoded_image_string=png
+        )
+        self._show(step, [Summary(value=[Summary.Value(tag=tag, image=image)])])
+
+    def text(self, step: int, tag: str, markdown: str) -> None:
+        """Shows a text in TensorBoard; raises as `write` does."""
+        self._show(step, [text(tag, markdown)])
+
+    def hyperparameters(
+        self, step: int, values: Mapping[str, object], scalars: Iterable[str]
+    ) -> None:
+        """Shows what runs are to be compared by, and the scalars to compare; raises as `write` does."""
+        kept = (bool, int, float, str)
+        plain = {n: v if isinstance(v, kept) else str(v) for n, v in values.items()}
+        self._show(step, hparams(plain, dict.fromkeys(scalars, 0.0)))
+
+    def _show(self, step: int, summaries: Iterable[Summary]) -> None:
+        if self._silent:
+            return
+        with self._a_full_disk_named():
+            self._write_events(step, summaries)
+
+    def _write_events(self, step: int, summaries: Iterable[Summary]) -> None:
+        for summary in summaries:
+            self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
 
     def flush(self) -> None:
         """Puts all that was logged on the disk, where a killed process cannot lose it.
@@ -117,9 +146,7 @@ def _keep_until(path: pathlib.Path, step: int) -> None:
                 damaged = path.with_name(f"{path.name}.damaged")
                 print(f"warning: {path}: line {number} is damaged; kept as {damaged}", flush=True)
                 shutil.copyfile(path, damaged)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    os.replace(partial, path)
+    disk.write(path, "".join(kept).encode())
 
 
 class Pace:
@@ -142,66 +169,3 @@ class Pace:
     def leave_out(self) -> None:
         """Leaves out the time since the last step: it went into something else."""
         self._began = time.monotonic()
-
-
-class Progress:
-    """Where a stage stands: a bar on a terminal, a line every ten seconds elsewhere."""
-
-    def __init__(self, stage: str, done: int, steps: int):
-        self._stage, self._done, self._steps = stage, done, steps
-        self._began = self._printed = time.monotonic()
-        self._began_at = done
-        self._bar: progress.Progress | None = None
-        if sys.stdout.isatty():
-            self._bar = progress.Progress(
-                progress.TextColumn("{task.description}"),
-                progress.BarColumn(bar_width=6),  # all of it fits 80 columns
-                progress.MofNCompleteColumn(),
-                progress.TextColumn("{task.fields[figures]}"),
-            )
-            self._task = self._bar.add_task(stage, total=steps, completed=done, figures="")
-
-    def __enter__(self) -> "Progress":
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def advance(self, scalars: Mapping[str, float]) -> None:
-        """Counts one step and shows its figures now and then."""
-        self._done += 1
-        now = time.monotonic()
-        pace = (now - self._began) / (self._done - self._began_at)
-        left = _clock(pace * (self._steps - self._done))
-        figures = (
-            f"loss {scalars['train/loss']:.3f}  "
-            f"{scalars['train/frames_per_second']:,.0f} frames/s  "
-            f"padding efficiency {scalars['train/padding_efficiency']:.2f}  {left} left"
-        )
-        if self._bar:
-            short = figures.replace("padding ", "")
-            self._bar.update(self._task, completed=self._done, figures=short)
-        elif now - self._printed >= _PLAIN_SECONDS or self._done == self._steps:
-            self._printed = now
-            print(f"{self._stage} step {self._done}/{self._steps}  {figures}", flush=True)
-
-    def note(self, line: str) -> None:
-        """Prints a line above the bar."""
-        if self._bar:
-            self._bar.console.print(line, highlight=False)
-        else:
-            print(line, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

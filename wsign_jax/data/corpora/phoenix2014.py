@@ -13,8 +13,6 @@ import re
 from wsign_jax.data.corpora import records
 from wsign_jax.data.corpora.records import Corpus
 
-SPLITS = {"train": "train", "dev": "val", "test": "test"}  # by their published names
-FPS = 25.0
 COLUMNS = {"id": "id", "folder": "folder", "signer": "signer", "glosses": "annotation"}
 
 # 16 frames for a whole sentence; common practice leaves it out of training.
@@ -76,13 +74,8 @@ def read(root: pathlib.Path, keep_broken: bool = False) -> Corpus:
         "phoenix-2014-multisigner",
         "phoenix2014-release/phoenix-2014-multisigner",
     )
-    found, problems, notes = [], [], []
-    for published, split in SPLITS.items():
-        table = root / "annotations" / "manual" / f"{published}.corpus.csv"
-        pictures = root / "features" / "fullFrame-210x260px" / published
-        rows, broken = records.read_pictures(table, pictures, split, COLUMNS, FPS)
-        found += rows
-        problems += broken
+    found, problems = records.read_phoenix(root, "{}.corpus.csv", COLUMNS)
+    notes: list[str] = []
     glosses = tuple(gloss for record in found for gloss in record.glosses)
     if not keep_broken and any(record.id == BROKEN for record in found):
         found = [record for record in found if record.id != BROKEN]

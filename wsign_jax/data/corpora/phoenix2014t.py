@@ -9,8 +9,6 @@ import pathlib
 from wsign_jax.data.corpora import records
 from wsign_jax.data.corpora.records import Corpus
 
-SPLITS = {"train": "train", "dev": "val", "test": "test"}  # by their published names
-FPS = 25.0
 COLUMNS = {"id": "name", "folder": "name", "signer": "speaker", "glosses": "orth"}
 
 
@@ -29,13 +27,7 @@ def read(root: pathlib.Path) -> Corpus:
         "PHOENIX-2014-T",
         "PHOENIX-2014-T-release-v3/PHOENIX-2014-T",
     )
-    found, problems = [], []
-    for published, split in SPLITS.items():
-        table = root / "annotations" / "manual" / f"PHOENIX-2014-T.{published}.corpus.csv"
-        pictures = root / "features" / "fullFrame-210x260px" / published
-        rows, broken = records.read_pictures(table, pictures, split, COLUMNS, FPS)
-        found += rows
-        problems += broken
+    found, problems = records.read_phoenix(root, "PHOENIX-2014-T.{}.corpus.csv", COLUMNS)
     present, missing = records.check_sources(found)
     glosses = tuple(gloss for record in found for gloss in record.glosses)
     return Corpus("phoenix2014t", tuple(present), (*problems, *missing), glosses=glosses)

@@ -13,6 +13,9 @@ from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints, video
 from wsign_jax.keypoints.resample import resample
 
+_PHOENIX_SPLITS = {"train": "train", "dev": "val", "test": "test"}  # by their published names
+_PHOENIX_FPS = 25.0
+
 
 class Keypoints(NamedTuple):
     """Keypoints as they were recorded, at their own times."""
@@ -85,32 +88,40 @@ def subfolders(root: pathlib.Path) -> list[pathlib.Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
-def read_pictures(
-    table: pathlib.Path, pictures: pathlib.Path, split: str, columns: Mapping[str, str], fps: float
+def read_phoenix(
+    root: pathlib.Path, table: str, columns: Mapping[str, str]
 ) -> tuple[list[Record], list[str]]:
-    """Reads an annotation file of either PHOENIX corpus: a row, a folder of pictures.
+    """Reads the annotations of either PHOENIX corpus: a row, a folder of pictures.
 
     Args:
-        table: the file, fields separated by '|'.
-        pictures: the folder that holds the rows' folders.
-        split: of the rows.
-        columns: the file's names for `id`, `folder`, `signer` and `glosses`.
-        fps: of the pictures.
+        root: the corpus's folder.
+        table: name of a split's file in annotations/manual with '{}' for 'train', 'dev' or 'test'; its
+            fields are separated by '|'.
+        columns: the files' names for `id`, `folder`, `signer` and `glosses`.
 
     Returns:
         Records, also of rows with a problem, whose glosses belong to the vocabulary all the same; and
         the problems.
+
+    Raises:
+        WSignError: an annotation file is missing or is no such table.
     """
-    rows, problems = tables.read_table(table, columns.values(), delimiter="|")
-    records = []
-    for where, fields in rows:
-        id, folder = fields[columns["id"]], fields[columns["folder"]]
-        # '<folder>/1/*.png' is a pattern of file names.
-        source = pictures / re.sub(r"/\*\.\w+$", "", folder)
-        glosses = tuple(fields[columns["glosses"]].split())
-        records.append(
-            Record(split, id, glosses, where, fields[columns["signer"]], source=source, fps=fps)
-        )
+    records, problems = [], []
+    for published, split in _PHOENIX_SPLITS.items():
+        pictures = root / "features" / "fullFrame-210x260px" / published
+        path = root / "annotations" / "manual" / table.format(published)
+        rows, broken = tables.read_table(path, columns.values(), delimiter="|")
+        problems += broken
+        for where, fields in rows:
+            id, folder, signer, text = (
+                fields[columns[name]] for name in ("id", "folder", "signer", "glosses")
+            )
+            # '<folder>/1/*.png' is a pattern of file names.
+            source = pictures / re.sub(r"/\*\.\w+$", "", folder)
+            glosses = tuple(text.split())
+            records.append(
+                Record(split, id, glosses, where, signer, source=source, fps=_PHOENIX_FPS)
+            )
     return records, problems
 
 
