@@ -38,7 +38,7 @@ from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.pictures import PictureStream
 from wsign_jax.model.whisper_sign import StreamCache
-from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES
+from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
 from wsign_jax.silence import SILENCE
 from wsign_jax.trained import Trained, language_model
 from wsign_jax.transcript import Gloss, Transcript
@@ -232,7 +232,7 @@ class Stream:
     @property
     def _frames_left(self) -> int:
         """How many more a stream with the run's positions may have."""
-        if self._trained.config.model.positions != "sinusoidal":
+        if self._trained.config.model.positions != SINUSOIDAL:
             return sys.maxsize
         return MAX_SINUSOIDAL_PATCHES * self._trained.patch_size - self.state.total
 
@@ -282,7 +282,7 @@ class Stream:
     def _may_sleep(self) -> bool:
         """Whether all that the next chunk sees, through all layers, is a silence with no end before."""
         if (
-            self._trained.config.model.positions == "sinusoidal"
+            self._trained.config.model.positions == SINUSOIDAL
             or self.state.decoding.run.id != BLANK_ID
             or not (self._endpointer is None or self._endpointer.is_empty)
         ):
@@ -366,7 +366,7 @@ def _check(trained: Trained, decoder: str, endpoint_seconds: float, look_ahead: 
             f"(model.frontend.look_ahead), and cannot look {look_ahead}; leave look_ahead out, or "
             "train another"
         )
-    if trained.config.model.positions == "sinusoidal":
+    if trained.config.model.positions == SINUSOIDAL:
         print(
             f"note: sinusoidal positions: one utterance a stream, {MAX_SINUSOIDAL_PATCHES} patches at "
             "most",
