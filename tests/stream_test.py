@@ -415,6 +415,12 @@ def test_sinusoidal_positions_end(capsys):
     stream.finish()
     assert stream.state.first == 1504
 
+    pictures = Stream(model("sinusoidal"), chunk=8, left_context=16)
+    pictures.push([], time_s=0.0)
+    with pytest.raises(WSignError, match="end after 1500 patches"):
+        pictures.push([], time_s=101.0)
+    pictures.finish()
+
 
 @pytest.mark.parametrize("shape", [(42, 7), (3, 42, 6), (3, 21, 7), (0, 42)])
 def test_other_shapes_are_named(shape):

@@ -38,7 +38,7 @@ from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.pictures import PictureStream
 from wsign_jax.model.whisper_sign import StreamCache
-from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES
+from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
 from wsign_jax.silence import SILENCE
 from wsign_jax.trained import Trained, language_model
 from wsign_jax.transcript import Gloss, Transcript
@@ -151,7 +151,7 @@ class Stream:
 
         Raises:
             WSignError: the stream is finished, another shape, times that do not increase, or sinusoidal
-                positions come to their end. The stream is then as it was before.
+                positions come to their end. What was pushed before stays; `finish` gives the rest.
         """
         if self._finished:
             raise WSignError("this stream is finished; begin another one")
@@ -165,7 +165,7 @@ class Stream:
             raise WSignError("this stream is finished; begin another one")
         self._finished = True
         if self._pictures is not None:
-            self._take(self._pictures.finish())
+            self._take(self._pictures.finish()[: self._frames_left])
         patch_size = self._trained.patch_size
         state = self.state
         patches = -(-state.total // patch_size) - state.skipped
@@ -212,13 +212,13 @@ class Stream:
 
     def _take(self, features: np.ndarray) -> None:
         """Fills chunks with (n, 42, 7) features, and runs each that is full."""
-        frames = self.state.total + len(features)
-        longest = MAX_SINUSOIDAL_PATCHES * self._trained.patch_size
-        if self._trained.config.model.positions == "sinusoidal" and frames > longest:
+        if len(features) > self._frames_left:
+            longest = MAX_SINUSOIDAL_PATCHES * self._trained.patch_size
             raise WSignError(
                 f"the run's sinusoidal positions end after {MAX_SINUSOIDAL_PATCHES} patches "
-                f"({longest / joints.FPS:.0f} s), and this stream would have {frames} frames; finish "
-                "it and begin another one, or train with model.positions=rotary"
+                f"({longest / joints.FPS:.0f} s), and this stream would have "
+                f"{self.state.total + len(features)} frames; finish it and begin another one, or "
+                "train with model.positions=rotary"
             )
         while len(features):
             room = len(self.state.frames) - self.state.filled
@@ -228,6 +228,13 @@ class Stream:
             if self.state.filled == len(self.state.frames):
                 self._run_chunk(GOES_ON)
             features = features[room:]
+
+    @property
+    def _frames_left(self) -> int:
+        """How many more a stream with the run's positions may have."""
+        if self._trained.config.model.positions != SINUSOIDAL:
+            return sys.maxsize
+        return MAX_SINUSOIDAL_PATCHES * self._trained.patch_size - self.state.total
 
     # ------------------------------------------------------------------------------------------ chunks
 
@@ -275,7 +282,7 @@ class Stream:
     def _may_sleep(self) -> bool:
         """Whether all that the next chunk sees, through all layers, is a silence with no end before."""
         if (
-            self._trained.config.model.positions == "sinusoidal"
+            self._trained.config.model.positions == SINUSOIDAL
             or self.state.decoding.run.id != BLANK_ID
             or not (self._endpointer is None or self._endpointer.is_empty)
         ):
@@ -359,7 +366,7 @@ def _check(trained: Trained, decoder: str, endpoint_seconds: float, look_ahead: 
             f"(model.frontend.look_ahead), and cannot look {look_ahead}; leave look_ahead out, or "
             "train another"
         )
-    if trained.config.model.positions == "sinusoidal":
+    if trained.config.model.positions == SINUSOIDAL:
         print(
             f"note: sinusoidal positions: one utterance a stream, {MAX_SINUSOIDAL_PATCHES} patches at "
             "most",
