@@ -228,9 +228,8 @@ def test_an_hour_of_a_stream_takes_no_memory_and_compiles_once():
     assert stream.state.first == 15 * 3600 // 32 * 32
     assert step._cache_size() == programs
     assert peaks[-1] < 1.02 * peaks[2]
-    assert (
-        medians[-1] < 3 * medians[0]
-    )  # were all of it encoded again, it would be 60 times as long
+    # Were all of it encoded again, it would be 60 times as long.
+    assert medians[-1] < 10 * medians[0]
 
 
 def test_after_a_long_silence_nothing_is_computed_and_nothing_has_changed():

@@ -44,7 +44,9 @@ from wsign_jax.trained import Trained, language_model
 from wsign_jax.transcript import Gloss, Transcript
 
 _DECODERS = (GREEDY, "prefix_beam")
-DEFAULT_CHUNK, DEFAULT_LEFT_CONTEXT = 8, 64  # patches: 0.53 s and 4.3 s
+# Patches, 0.53 s and 2.1 s. Of 32, 64 and 128 before a chunk of 8, 32 had the lowest validation WER on
+# composed ASL.
+DEFAULT_CHUNK, DEFAULT_LEFT_CONTEXT = 8, 32
 
 
 class StreamResult(NamedTuple):
@@ -93,8 +95,8 @@ class Stream:
             trained: the run.
             chunk: patches that are recognised at a time, and seen by each other; by default 8 (0.53 s
                 with patches of 4 frames), or the nearest that the run's last stage was trained with.
-            left_context: patches before a chunk that it sees; by default the most that it was trained
-                with. Others than those trained with are warned of.
+            left_context: patches before a chunk that it sees; by default 32, or the nearest. Others than
+                those trained with are warned of.
             decoder: 'greedy', or 'prefix_beam' with the settings that it was tuned to.
             endpoint_seconds: after hands were absent, or at rest, for so long, a sentence is over; 0:
                 never.
@@ -326,11 +328,9 @@ def _window(trained: Trained, chunk: int | None, left_context: int | None) -> tu
     chunks = sorted({size for size in stage["chunks"] if size})
     contexts = sorted(set(stage["left_contexts"])) if chunks else []
     if chunk is None:
-        chunk = min(
-            chunks, key=lambda size: (abs(size - DEFAULT_CHUNK), size), default=DEFAULT_CHUNK
-        )
+        chunk = _nearest(chunks, DEFAULT_CHUNK)
     if left_context is None:
-        left_context = max(contexts, default=DEFAULT_LEFT_CONTEXT)
+        left_context = _nearest(contexts, DEFAULT_LEFT_CONTEXT)
     if chunk < 1:
         raise WSignError(
             f"chunk is {chunk}; 0 would be full attention, which needs the whole recording: give 1 "
@@ -348,6 +348,10 @@ def _window(trained: Trained, chunk: int | None, left_context: int | None) -> tu
                 flush=True,
             )
     return chunk, left_context
+
+
+def _nearest(known: Sequence[int], wanted: int) -> int:
+    return min(known, key=lambda value: (abs(value - wanted), value), default=wanted)
 
 
 def _check(trained: Trained, decoder: str, endpoint_seconds: float, look_ahead: int | None) -> None:
