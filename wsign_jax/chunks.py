@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,23 +11,21 @@ from ml_collections import ConfigDict
 
 from wsign_jax.data import normalize
 from wsign_jax.data.normalize import NormalizerState
-from wsign_jax.decode.runs import Run
+from wsign_jax.decode.online import Decoder
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Chunk, Params, StreamCache
+from wsign_jax.silence import SILENCE
 from wsign_jax.trained import Trained
 
 GOES_ON = 2**30  # patches of a stream whose end is not known yet
-# Frames. Where a chunk and so many frames before it show no hand, nothing is recognised, whatever the
-# network makes of nothing.
-SILENCE = joints.FPS
 
 
 class StreamState(NamedTuple):
     """All that a stream carries from push to push; its size is the same after an hour."""
 
     cache: StreamCache  # the model's
-    run: Run  # of greedy CTC
+    decoding: Any  # the decoder's
     normalizer: NormalizerState
     frames: np.ndarray  # (C * P, J, F) float32, normalised, of the chunk that is being filled
     begin: int  # the first of them that is one; above 0 before the stream's beginning
@@ -63,7 +61,7 @@ def make_step(graph: nnx.GraphDef) -> Step:
     return jax.jit(step)
 
 
-def init_stream(trained: Trained, chunk: int, left_context: int) -> StreamState:
+def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: int) -> StreamState:
     """A stream before its first frame.
 
     The frontend may look A patches ahead, so a chunk of C patches comes out when A more have come in.
@@ -80,7 +78,7 @@ def init_stream(trained: Trained, chunk: int, left_context: int) -> StreamState:
         cache=jax.device_put(
             cache, jax.local_devices()[0]
         ),  # as what a step returns, or it compiles again
-        run=Run(),
+        decoding=decoder.start(),
         normalizer=normalize.INITIAL_STATE,
         frames=np.zeros(shape, np.float32),
         begin=lead,
@@ -91,28 +89,6 @@ def init_stream(trained: Trained, chunk: int, left_context: int) -> StreamState:
         last_seen=-SILENCE - shape[0],
         quiet=0,
     )
-
-
-def silent(seen: np.ndarray, chunk: int, patch_size: int, look_ahead: int) -> np.ndarray:
-    """The patches in which a stream recognises nothing, because there is no hand to be seen.
-
-    Args:
-        seen: (T,) bool, the frames that show a hand.
-        chunk: C, or any number beyond the sequence for full attention.
-        patch_size: P.
-        look_ahead: of the frontend, in patches.
-
-    Returns:
-        (N,) bool, the same for all patches of a chunk: none of its frames, the look-ahead's and those
-        of a second before shows a hand.
-    """
-    count = -(-len(seen) // patch_size)
-    result = np.zeros(count, bool)
-    for first in range(0, count, chunk):
-        begin = max(first * patch_size - SILENCE, 0)
-        end = (first + chunk + look_ahead) * patch_size
-        result[first : first + chunk] = not seen[begin:end].any()
-    return result
 
 
 def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int = GOES_ON) -> Chunk:

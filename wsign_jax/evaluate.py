@@ -17,7 +17,7 @@ from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK_ID, Vocabulary
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.beam import Beams
-from wsign_jax.decode.decoders import GREEDY, decode
+from wsign_jax.decode.decoders import GREEDY, decode_and_align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm import LanguageModel
 from wsign_jax.keypoints import joints
@@ -161,9 +161,7 @@ def make_search(
         whole = jax.lax.with_sharding_constraint(params, everywhere)
         model = whisper_sign.bind(trained.network.graph, whole)
         states, log_probs, patches = encoded.states, encoded.log_probs, encoded.patches
-        best = decode(choice.search, model, states, log_probs, patches, weights, lm).best
-        labels, lengths = best.labels[:, 0], best.label_lengths[:, 0]
-        return best, align.align(log_probs, patches, labels, lengths)
+        return decode_and_align(choice.search, model, states, log_probs, patches, weights, lm)
 
     return search
 
@@ -212,14 +210,8 @@ def timed_glosses(
     """A row's hypothesis, its spans (U, 2) in seconds, and raw confidences (U,)."""
     length, patches = int(batch.beams.label_lengths[row, 0]), int(batch.encoded.patches[row])
     hypothesis = tuple(batch.beams.labels[row, 0, :length].tolist())
-    # The attention decoder may say what CTC has no patches for; then all share the time alike.
-    edges = np.linspace(0, patches, length + 1)
-    starts, ends, confidences = edges[:-1], edges[1:], np.zeros(length)
-    if np.isfinite(batch.alignment.scores[row]):
-        starts, ends, confidences = (
-            np.asarray(x[row, :length], float) for x in batch.alignment[:3]
-        )
-    return hypothesis, align.seconds(starts, ends, patch_size, joints.FPS), confidences
+    spans, confidences = align.timed(batch.alignment, row, length, patches, patch_size)
+    return hypothesis, spans, confidences
 
 
 # ---------------------------------------------------------------------------------------- the report

@@ -11,11 +11,12 @@ from wsign_jax import config as config_lib
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK, Vocabulary, read_vocabulary
 from wsign_jax.decode import arpa, lm, ngrams
-from wsign_jax.decode.decoders import NEED_ATTENTION
+from wsign_jax.decode.decoders import DECODERS, NEED_ATTENTION
 from wsign_jax.decode.lm import LanguageModel
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
+from wsign_jax.recognition import check_window
 from wsign_jax.train import checkpoint, setup
 from wsign_jax.train.setup import Network
 
@@ -55,7 +56,9 @@ class Trained:
         return any(self.info.config[stage]["alpha"] < 1 for stage in stages)
 
     def check_decoder(self, decoder: str) -> None:
-        """Raises a `WSignError` where a decoder needs what this run has not trained."""
+        """Raises a `WSignError` where there is no such decoder, or this run has not trained it."""
+        if decoder not in DECODERS:
+            raise WSignError(f"decoder {decoder!r} is none of {', '.join(DECODERS)}")
         if decoder in NEED_ATTENTION and not self.has_attention_decoder:
             raise WSignError(
                 f"{self.workdir}: its attention decoder was never trained (alpha is 1 in all its "
@@ -88,6 +91,8 @@ def open_run(
         raise WSignError(f"{path}: no checkpoint to evaluate; train one, or name another folder")
     checkpoints = checkpoint.Checkpoints(workdir)
     if not steps:
+        for step in checkpoints.damaged:
+            print(f"warning: {checkpoints.path(step)} is damaged; left out", flush=True)
         steps = [checkpoints.best_step]
         if average > 1:
             steps = checkpoints.last_of_its_stage(average)
@@ -132,9 +137,7 @@ def overrides(data: str | None, chunk: int | None, left_context: int | None) -> 
     Raises:
         WSignError: the window is below 0.
     """
-    for name, value in (("chunk", chunk), ("left_context", left_context)):
-        if value is not None and value < 0:
-            raise WSignError(f"{name} is {value}; give patches, 0 or more")
+    check_window(chunk, left_context)
     fields = {"data.dir": data, "eval.chunk": chunk, "eval.left_context": left_context}
     return {name: value for name, value in fields.items() if value is not None}
 

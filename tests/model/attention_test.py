@@ -5,6 +5,7 @@ import pytest
 from flax import nnx
 
 from wsign_jax.model import attention
+from wsign_jax.positions import rotary_angles, sinusoids
 
 
 def test_the_mask_follows_its_definition():
@@ -49,7 +50,7 @@ def test_rotary_scores_depend_on_the_distance_only_even_after_hours():
 
     def score(first):
         rotated = [
-            attention.rotate(x, tuple(map(jnp.asarray, attention.rotary_angles(p, 1, 64))))
+            attention.rotate(x, tuple(map(jnp.asarray, rotary_angles(p, 1, 64))))
             for x, p in ((query, first + 5), (key, first))
         ]
         return float(jnp.sum(rotated[0] * rotated[1]))
@@ -60,7 +61,7 @@ def test_rotary_scores_depend_on_the_distance_only_even_after_hours():
 
 
 def test_sinusoids_are_whispers():
-    table = attention.sinusoids(20, 8)
+    table = sinusoids(20, 8)
     np.testing.assert_array_equal(table[0], [0, 0, 0, 0, 1, 1, 1, 1])
     np.testing.assert_allclose(table[7, 0], np.sin(7.0), rtol=1e-6)
     np.testing.assert_allclose(table[7, 7], np.cos(7.0 / 10_000), rtol=1e-6)

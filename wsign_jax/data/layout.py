@@ -170,10 +170,7 @@ class Split:
         features = validate.load(path)
         if isinstance(features, str) or len(features) != self.frames[index]:
             raise WSignError(f"{path}: changed or became unreadable during the run; restore it")
-        features = features.astype(np.float32, copy=False)
-        if self.aspect != 1.0:
-            features[..., [joints.POSITION.start + 1, joints.VELOCITY.start + 1]] /= self.aspect
-        return features
+        return joints.in_widths(features.astype(np.float32, copy=False), self.aspect)
 
 
 def read_split(
@@ -225,9 +222,14 @@ def read_split(
         ids=tuple(id for id, _, _ in good),
         frames=np.array([frames for _, frames, _ in good], np.int32),
         labels=tuple(labels for _, _, labels in good),
-        aspect=aspect or _aspect(root),
+        aspect=aspect or read_aspect(root),
         skipped=len(problems),
     )
+
+
+def count(root: pathlib.Path, name: str) -> int:
+    """How many examples there are features of, good or bad; 0 where there is no such split."""
+    return len(_stems(root / name / "features"))
 
 
 def read_features(path: pathlib.Path) -> np.ndarray:
@@ -287,12 +289,17 @@ def read_segments(split: Split, index: int) -> np.ndarray | None:
 
 
 def read_signers(split: Split) -> dict[str, str]:
-    """Who signs each example, by id; empty where `signers.csv` is missing.
+    """Who signs each example of a split; see `signers_of`."""
+    return signers_of(split.root, split.name)
+
+
+def signers_of(root: pathlib.Path, name: str) -> dict[str, str]:
+    """Who signs each example of the split `name`, by id; empty where `signers.csv` is missing.
 
     Raises:
         WSignError: the file is not a table `id,signer` with each id once; names the line.
     """
-    path = split.root / split.name / "signers.csv"
+    path = root / name / "signers.csv"
     if not path.exists():
         return {}
     rows, problems = tables.read_table(path, ("id", "signer"))
@@ -313,7 +320,12 @@ def _stems(folder: pathlib.Path) -> set[str]:
     return {path.stem for path in folder.glob("*.npy") if not path.name.startswith(".")}
 
 
-def _aspect(root: pathlib.Path) -> float:
+def read_aspect(root: pathlib.Path) -> float:
+    """The `aspect` of a data set's `dataset.json`; 1 where that says nothing or is not there.
+
+    Raises:
+        WSignError: it is no such number.
+    """
     path = root / "dataset.json"
     if not path.exists():
         return 1.0

@@ -73,7 +73,7 @@ def check_example(folder: pathlib.Path, id: str, rules: Rules) -> tuple[int, np.
     features = load(path)
     if isinstance(features, str):
         return features if path.exists() else f"{path}: missing, but {label_path.name} has labels"
-    problem = _feature_problem(features, rules)
+    problem = feature_problem(features) or _length_problem(features, rules)
     if problem:
         return f"{path}: {problem}"
     labels = load(label_path)
@@ -85,7 +85,8 @@ def check_example(folder: pathlib.Path, id: str, rules: Rules) -> tuple[int, np.
     return len(features), labels.astype(np.int32)
 
 
-def _feature_problem(features: np.ndarray, rules: Rules) -> str | None:
+def feature_problem(features: np.ndarray) -> str | None:
+    """What is wrong with keypoints that should be (T, 42, 7) float32, or None."""
     expected = (joints.NUM_JOINTS, joints.NUM_FEATURES)
     if features.ndim != 3 or features.shape[1:] != expected:
         return f"shape {features.shape} is not (T, {expected[0]}, {expected[1]})"
@@ -93,17 +94,21 @@ def _feature_problem(features: np.ndarray, rules: Rules) -> str | None:
         return f"dtype {features.dtype} is not float32"
     if len(features) == 0:
         return "has no frames"
-    if len(features) > rules.max_seq_length:
-        return (
-            f"{len(features)} frames are over data.max_seq_length={rules.max_seq_length}; "
-            "cut the video at a pause, or raise it"
-        )
     # A sum is finite if all its terms are, and reads the file once; overflow makes it ask again.
     if not np.isfinite(features.sum(dtype=np.float64)):
         finite = np.isfinite(features)
         if not finite.all():
             frame = int(np.argwhere(~finite)[0, 0])
             return f"has NaN or infinity, first in frame {frame}"
+    return None
+
+
+def _length_problem(features: np.ndarray, rules: Rules) -> str | None:
+    if len(features) > rules.max_seq_length:
+        return (
+            f"{len(features)} frames are over data.max_seq_length={rules.max_seq_length}; "
+            "cut the video at a pause, or raise it"
+        )
     return None
 
 

@@ -122,3 +122,27 @@ def seconds(
         (U, 2) float64 seconds from the first frame; the last patch may reach beyond the last frame.
     """
     return np.stack([starts, ends], axis=-1) * (patch_size / frame_rate)
+
+
+def timed(
+    alignment: Alignment, row: int, length: int, patches: int, patch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """When and how surely the glosses of one row were signed.
+
+    Args:
+        alignment: of a batch, on the host.
+        row: of it.
+        length: the row's glosses, U.
+        patches: its valid patches.
+        patch_size: frames of a patch.
+
+    Returns:
+        (U, 2) seconds from the first frame, and (U,) uncalibrated confidences.
+    """
+    if np.isfinite(alignment.scores[row]):
+        starts, ends, confidences = (np.asarray(x[row, :length], float) for x in alignment[:3])
+    else:
+        # The attention decoder may say what CTC has no patches for; then all share the time alike.
+        edges = np.linspace(0, patches, length + 1)
+        starts, ends, confidences = edges[:-1], edges[1:], np.zeros(length)
+    return seconds(starts, ends, patch_size), confidences

@@ -1,10 +1,11 @@
-"""Every decoder behind one function."""
+"""Every decoder behind one function, and the times of what it finds."""
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
 
+from wsign_jax.decode.align import Alignment, align
 from wsign_jax.decode.beam import Beams, ctc_prefix_beam_search
 from wsign_jax.decode.greedy import attention_greedy, ctc_greedy
 from wsign_jax.decode.joint import Weights, joint_beam_search, rescore
@@ -59,12 +60,12 @@ def decode(
         weights: of the parts of a score; `Search.weighs` says which are read.
         lm: a language model over gloss ids, or none.
     """
+    if search.decoder == GREEDY:
+        return ctc_greedy(log_probs, patches)
     room = min(search.max_labels, log_probs.shape[1])
     limits = jnp.minimum(
         room, patches
     )  # by a row's own patches: padding must not change its answer
-    if search.decoder == GREEDY:
-        return ctc_greedy(log_probs, patches)
     if search.decoder == "attention":
         if search.beam_size == 1:
             return attention_greedy(model.decoder, encoded, patches, room, limits)
@@ -81,3 +82,17 @@ def decode(
     if search.decoder == "prefix_beam":
         return beams
     return rescore(model.decoder, encoded, log_probs, patches, beams, weights, lm)
+
+
+def decode_and_align(
+    search: Search,
+    model: WhisperSign,
+    encoded: jax.Array,
+    log_probs: jax.Array,
+    patches: jax.Array,
+    weights: Weights,
+    lm: LanguageModel | None = None,
+) -> tuple[Beams, Alignment]:
+    """The best hypothesis of each row, and its alignment to the patches; arguments as of `decode`."""
+    best = decode(search, model, encoded, log_probs, patches, weights, lm).best
+    return best, align(log_probs, patches, best.labels[:, 0], best.label_lengths[:, 0])

@@ -75,6 +75,13 @@ class Settings:
 # -------------------------------------------------------------------------------------------- one clip
 
 
+def clip_of(path: pathlib.Path, picture_fps: float = PICTURE_FPS) -> Clip:
+    """A video file, or a folder of pictures, as a clip named by it."""
+    if path.is_dir():
+        return Clip(path.name, path, fps=picture_fps)
+    return Clip(path.stem, path)
+
+
 def extract_clip(
     clip: Clip, settings: Settings, model: pathlib.Path
 ) -> tuple[np.ndarray, ClipReport]:
@@ -256,9 +263,9 @@ def find_clips(video_dir: pathlib.Path, picture_fps: float = PICTURE_FPS) -> lis
             continue
         if path.is_dir():
             if video.pictures_in(path):
-                clips.append(Clip(path.name, path, fps=picture_fps))
+                clips.append(clip_of(path, picture_fps))
         elif path.suffix.lower() in video.VIDEO_SUFFIXES:
-            clips.append(Clip(path.stem, path))
+            clips.append(clip_of(path))
     if not clips:
         kinds = " ".join(sorted(video.VIDEO_SUFFIXES))
         raise WSignError(f"{video_dir}: no videos in it ({kinds}), and no folders of pictures")

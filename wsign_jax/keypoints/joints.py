@@ -34,6 +34,20 @@ def seen_hands(features: np.ndarray) -> np.ndarray:
     return features[:, WRISTS, CONFIDENCE] > 0
 
 
+def in_widths(features: np.ndarray, aspect: float) -> np.ndarray:
+    """(T, 42, 7) whose y was divided by the picture's height -> the same with y in picture widths.
+
+    Args:
+        features: is left alone.
+        aspect: width / height of the pictures; 1 where y is in widths already.
+    """
+    if aspect == 1.0:
+        return features
+    features = features.copy()
+    features[..., [POSITION.start + 1, VELOCITY.start + 1]] /= aspect
+    return features
+
+
 def features_from_positions(
     positions: np.ndarray, confidence: np.ndarray, fps: float = FPS
 ) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Attention as in Whisper (no key bias), its one mask function, and the two kinds of positions."""
+"""Attention as in Whisper (no key bias), its one mask function, and rotary positions."""
 
 import jax
 import jax.numpy as jnp
@@ -58,39 +58,12 @@ def causal_mask(length: int) -> np.ndarray:
     return np.tril(np.ones((length, length), bool))[None, None]
 
 
-def rotary_angles(first: int, length: int, head_width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine and sine of the rotary angles (Su et al. 2021, arXiv:2104.09864), base 10,000.
-
-    Computed on the host in float64: position times frequency in float32 drifts within an hour.
-
-    Args:
-        first: position of the first patch since the stream began.
-        length: N.
-        head_width: K, even.
-
-    Returns:
-        Two (N, K / 2) float32.
-    """
-    position = np.arange(first, first + length, dtype=np.float64)
-    frequency = 10_000.0 ** (-np.arange(0, head_width, 2) / head_width)
-    angle = position[:, None] * frequency
-    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
-
-
 def rotate(x: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Rotates (B, N, H, K) queries or keys by their positions' angles, two of (N, K / 2)."""
     cos, sin = (a[:, None].astype(x.dtype) for a in angles)
     first, second = jnp.split(x, 2, axis=-1)
     cos, sin = cos[None], sin[None]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-
-
-def sinusoids(length: int, width: int) -> np.ndarray:
-    """Whisper's fixed positions: (N, D) float32, sine half and cosine half concatenated."""
-    half = width // 2
-    frequency = np.exp(-np.log(10_000.0) / max(half - 1, 1) * np.arange(half))
-    angle = np.arange(length)[:, None] * frequency
-    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
 class MultiHeadAttention(nnx.Module):
@@ -139,14 +112,24 @@ class MultiHeadAttention(nnx.Module):
         angles: tuple[jax.Array, jax.Array] | None = None,
     ) -> jax.Array:
         """Attends from (B, Q, D), at the positions of `angles`, to keys and values -> (B, Q, D)."""
+        weights = self.weights(x, key, mask, angles).astype(value.dtype)
+        mixed = jnp.einsum("bhqn,bnhk->bqhk", weights, value)
+        return self.out(mixed.reshape(x.shape))
+
+    def weights(
+        self,
+        x: jax.Array,
+        key: jax.Array,
+        mask: jax.Array,
+        angles: tuple[jax.Array, jax.Array] | None = None,
+    ) -> jax.Array:
+        """(B, H, Q, N) float32: how much of what `attend` makes of a query comes from each key."""
         query = self._split(self.query(x))
         if angles is not None:
             query = rotate(query, angles)
         scale = query.shape[-1] ** -0.5
         scores = jnp.einsum("bqhk,bnhk->bhqn", query * scale, key).astype(jnp.float32)
-        weights = jax.nn.softmax(jnp.where(mask, scores, _MASKED), axis=-1).astype(value.dtype)
-        mixed = jnp.einsum("bhqn,bnhk->bqhk", weights, value)
-        return self.out(mixed.reshape(x.shape))
+        return jax.nn.softmax(jnp.where(mask, scores, _MASKED), axis=-1)
 
     def _split(self, x: jax.Array) -> jax.Array:
         """(B, N, D) -> (B, N, H, K)."""

@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from wsign_jax import positions
 from wsign_jax.model import attention
 from wsign_jax.model.attention import KeysValues
-
-MAX_SINUSOIDAL_PATCHES = 1500
 
 
 class EncoderBlock(nnx.Module):
@@ -105,18 +104,23 @@ class Encoder(nnx.Module):
         deterministic: bool,
         rngs: nnx.Rngs | None = None,
         remat: bool = False,
+        tables: tuple[jax.Array, ...] | None = None,
     ) -> jax.Array:
         """(B, N, D) embedded patches -> (B, N, D) encoded patches under a (B, 1, N, N) mask.
 
         With `remat` the backward pass computes a block again instead of keeping what is inside it.
+        `tables` are those of the positions; where N is symbolic they cannot be made here.
         """
         length, width = x.shape[1:]
+        if tables is None:
+            made = positions.tables(self.positions, length, width, self.head_width)
+            tables = tuple(map(jnp.asarray, made))
         angles = None
-        if self.positions == "rotary":
-            cos, sin = attention.rotary_angles(0, length, self.head_width)
-            angles = jnp.asarray(cos), jnp.asarray(sin)
-        else:
-            x = x + jnp.asarray(attention.sinusoids(length, width), x.dtype)[None]
+        if self.positions == positions.SINUSOIDAL:
+            x = x + tables[0].astype(x.dtype)[None]
+        else:  # 'auto' too, where no weights have settled it
+            cos, sin = tables
+            angles = cos, sin
 
         def run(block: EncoderBlock, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
             return block(x, mask, angles, deterministic=deterministic, rngs=rngs)
@@ -155,8 +159,9 @@ class Encoder(nnx.Module):
         """
         chunk, width = x.shape[1:]
         room = rings[0][0].shape[1]
-        if self.positions == "sinusoidal":
-            table = jnp.asarray(attention.sinusoids(MAX_SINUSOIDAL_PATCHES + chunk, width), x.dtype)
+        if self.positions == positions.SINUSOIDAL:
+            longest = positions.MAX_SINUSOIDAL_PATCHES + chunk
+            table = jnp.asarray(positions.sinusoids(longest, width), x.dtype)
             x = x + jax.lax.dynamic_slice_in_dim(table, first, chunk)[None]
         held = attention.ring_positions(first, chunk, room)
         mask = ((held >= 0) & (held < patches))[None, None, None]

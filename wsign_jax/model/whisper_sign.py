@@ -1,6 +1,7 @@
 """WhisperSign: frontend, encoder, CTC head, attention decoder; and its parameters as a plain dict."""
 
 import dataclasses
+import re
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 from wsign_jax.errors import WSignError
 from wsign_jax.model import attention, decoder, encoder, frontend
 from wsign_jax.model.attention import KeysValues
-from wsign_jax.model.encoder import MAX_SINUSOIDAL_PATCHES
+from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, rotary_angles
 
 Params = dict[str, Any]
 
@@ -33,8 +34,10 @@ SIZES = {
     "small": Size(256, 4, 1024, 4, 2),
     "base": Size(512, 8, 2048, 6, 6),
     "large": Size(768, 12, 3072, 12, 12),
+    # Whisper's other sizes: its base and small are the two above.
+    "whisper_tiny": Size(384, 6, 1536, 4, 4),
+    "whisper_medium": Size(1024, 16, 4096, 24, 24),
 }
-POSITIONS = ("rotary", "sinusoidal")
 
 
 class StreamCache(NamedTuple):
@@ -102,6 +105,7 @@ class WhisperSign(nnx.Module):
         deterministic: bool = True,
         rngs: nnx.Rngs | None = None,
         remat: bool = False,
+        tables: tuple[jax.Array, ...] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Encodes sequences.
 
@@ -113,13 +117,16 @@ class WhisperSign(nnx.Module):
             deterministic: no dropout.
             rngs: with a `dropout` stream where `deterministic` is false.
             remat: keep only the encoder blocks' inputs for a gradient and compute the rest again.
+            tables: of the N positions (`positions.tables`), where T is symbolic; else made here.
 
         Returns:
             (B, N, D) encoded patches and (B,) how many of them are valid.
         """
         x, patches = self.frontend(features, frames, deterministic=deterministic, rngs=rngs)
         mask = attention.attention_mask(patches, x.shape[1], chunk, left_context)
-        x = self.encoder(x, mask, deterministic=deterministic, rngs=rngs, remat=remat)
+        x = self.encoder(
+            x, mask, deterministic=deterministic, rngs=rngs, remat=remat, tables=tables
+        )
         return x, patches
 
     def stream_start(self, rows: int, chunk: int, left_context: int) -> StreamCache:
@@ -179,10 +186,10 @@ def stream_angles(
     config: ConfigDict, first: int, chunk: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """The rotary angles of a stream's next chunk, for `Chunk`; None with sinusoidal positions."""
-    if config.positions == "sinusoidal":
+    if config.positions == SINUSOIDAL:
         return None
     size = SIZES[config.size]
-    return attention.rotary_angles(first, chunk, size.width // size.heads)
+    return rotary_angles(first, chunk, size.width // size.heads)
 
 
 def parameter_paths(params: Params) -> dict[str, Any]:
@@ -191,10 +198,17 @@ def parameter_paths(params: Params) -> dict[str, Any]:
     return {"/".join(str(key.key) for key in path): leaf for path, leaf in flat}
 
 
+def group_of(path: str) -> str:
+    """Such as 'frontend', 'encoder/blocks/0', 'encoder/norm': what a parameter is listed under."""
+    match = re.match(r"(encoder|decoder)/(blocks/\d+|[^/]+)|[^/]+", path)
+    assert match is not None
+    return match[0]
+
+
 def check_length(config: ConfigDict, max_seq_length: int) -> None:
     """Raises a `WSignError` where sequences are longer than the positions reach."""
     patches = -(-max_seq_length // config.frontend.patch_size)
-    if config.positions == "sinusoidal" and patches > MAX_SINUSOIDAL_PATCHES:
+    if config.positions == SINUSOIDAL and patches > MAX_SINUSOIDAL_PATCHES:
         raise WSignError(
             f"config.data.max_seq_length={max_seq_length} makes {patches} patches, and sinusoidal "
             f"positions end at {MAX_SINUSOIDAL_PATCHES}; lower it, or set model.positions=rotary"

@@ -38,6 +38,9 @@ from wsign_jax.model.whisper_sign import Params, parameter_paths
 from wsign_jax.train.state import TrainState
 
 FOLDER = "checkpoints"
+# Of what is saved, and raised with every change that this version could not read; none in a
+# checkpoint is 1.
+FORMAT = 1
 DAMAGED = "damaged"  # beside it: where unreadable ones are moved
 
 _UNAWAITED = "coroutine .* was never awaited"
@@ -124,8 +127,8 @@ def _leaf_digest(x: jax.Array) -> jax.Array:
     return jnp.sum(words ^ (words >> 16), dtype=jnp.uint32)
 
 
-def _digests(items: dict[str, Any]) -> dict[str, int]:
-    """A number for every item that changes with any bit of it."""
+def digests(items: dict[str, Any]) -> dict[str, int]:
+    """A number for every item, a tree of arrays, that changes with any bit of it."""
     return {
         # One after the other: sums over many devices at once can block simulated ones.
         name: zlib.crc32(np.array([int(_leaf_digest(x)) for x in jax.tree.leaves(item)]).tobytes())
@@ -152,6 +155,7 @@ class Checkpoints:
         self._keep = keep
         self._saving: Any | None = None  # orbax's response to the save under way
         self._infos: dict[int, RunInfo | None] = {}
+        self._metadata: dict[int, Any] = {}
         self.workdir = workdir
 
     @functools.cached_property
@@ -193,6 +197,11 @@ class Checkpoints:
             raise WSignError(f"{self.workdir / FOLDER}: no whole checkpoint; train again")
         return step
 
+    @property
+    def damaged(self) -> list[int]:
+        """Steps of the checkpoints of which not even the metadata can be read."""
+        return [step for step in self.steps if self._read_info(step) is None]
+
     def path(self, step: int) -> pathlib.Path:
         """The folder of one checkpoint."""
         return self.workdir / FOLDER / str(step)
@@ -213,13 +222,13 @@ class Checkpoints:
         step = int(state.step)
         if step not in self.steps:
             items = _items(state)
-            about = {"run": info.to_json(), "arrays": _digests(items)}
+            about = {"run": info.to_json(), "arrays": digests(items)}
             self._infos[step] = info
             self._saving = self._written(
                 lambda: self._checkpointer.save_checkpointables_async(
                     step,
                     items,
-                    custom_metadata=about | {"digest": _text_digest(about)},
+                    custom_metadata=about | {"digest": _text_digest(about), "format": FORMAT},
                     force=True,
                 )
             )
@@ -230,8 +239,13 @@ class Checkpoints:
 
         Raises:
             DamagedCheckpoint: it cannot be read.
+            WSignError: another version of this project wrote it.
         """
-        return RunInfo.from_json(self._about(step)["run"])
+        about = self._about(step)
+        try:
+            return RunInfo.from_json(about["run"])
+        except (KeyError, TypeError):
+            raise self._of_another_version(step) from None
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """Loads the whole state.
@@ -286,7 +300,7 @@ class Checkpoints:
         """Parameters whose name or shape is another in a checkpoint than in `like`."""
 
         def read() -> dict[str, tuple[int, ...]]:
-            saved = ocp.checkpointables_metadata(self._folder(step)).metadata["params"]
+            saved = self._read_metadata(step).metadata["params"]
             shapes = {path: tuple(leaf.shape) for path, leaf in parameter_paths(saved).items()}
             if not shapes:
                 raise ValueError("no parameters in it")
@@ -308,6 +322,7 @@ class Checkpoints:
         if hosts.is_first():
             place.parent.mkdir(exist_ok=True)
             self.path(step).rename(place)
+        self._metadata.pop(step, None)
         multihost_utils.sync_global_devices("set aside")
         return place
 
@@ -379,7 +394,7 @@ class Checkpoints:
 
         def read() -> dict[str, Any]:
             loaded = ocp.load_checkpointables(self._folder(step), abstract)
-            changed = [name for name, d in _digests(loaded).items() if d != expected[name]]
+            changed = [name for name, d in digests(loaded).items() if d != expected[name]]
             if changed:
                 raise ValueError(f"bits of {' and '.join(changed)} changed on disk")
             return loaded
@@ -390,18 +405,32 @@ class Checkpoints:
         """The JSON beside the arrays."""
 
         def read() -> dict[str, Any]:
-            saved = ocp.checkpointables_metadata(self._folder(step)).custom_metadata
-            if saved and "run" not in saved:
+            saved = self._read_metadata(step).custom_metadata
+            if saved and saved.get("format", 1) > FORMAT:
                 raise WSignError(
-                    f"{self.path(step)}: written by another version of this project; use that one, or "
-                    "another --workdir"
+                    f"{self.path(step)}: written by a newer version of this project (format "
+                    f"{saved['format']}; this one reads up to {FORMAT}); update the project"
                 )
+            if saved and "run" not in saved:
+                raise self._of_another_version(step)
             about = {name: saved[name] for name in ("run", "arrays")}
             if saved["digest"] != _text_digest(about):
                 raise ValueError("bits of its metadata changed on disk")
             return about
 
         return self._whole(step, read)
+
+    def _read_metadata(self, step: int) -> Any:
+        """Orbax's own, read once: it takes orbax a third of a second."""
+        if step not in self._metadata:
+            self._metadata[step] = ocp.checkpointables_metadata(self._folder(step))
+        return self._metadata[step]
+
+    def _of_another_version(self, step: int) -> WSignError:
+        return WSignError(
+            f"{self.path(step)}: written by another version of this project; use that one, or "
+            "another --workdir"
+        )
 
     def _read_info(self, step: int) -> RunInfo | None:
         """A checkpoint's info, read once; None where it cannot be read."""

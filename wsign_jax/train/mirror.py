@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from wsign_jax.errors import WSignError
 from wsign_jax.train import checkpoint
+from wsign_jax.train.origin import INIT
 from wsign_jax.train.writer import METRICS, TENSORBOARD
 
 # Temporary names, outside checkpoints/, where only whole ones may be seen.
@@ -144,7 +145,7 @@ def _first(error: OSError) -> OSError:
 
 def _copy_logs(source: pathlib.Path, target: pathlib.Path) -> None:
     boards = [path.relative_to(source) for path in (source / TENSORBOARD).glob("events*")]
-    for name in (pathlib.Path(METRICS), *boards):
+    for name in (pathlib.Path(METRICS), pathlib.Path(INIT), *boards):
         if not (source / name).is_file():
             continue
         (target / name).parent.mkdir(exist_ok=True)

@@ -1,0 +1,50 @@
+"""ONNX against the recogniser, through onnxruntime, where the extra [onnx] is installed."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from tests.conftest import random_features
+from wsign_jax import Recognizer, export_onnx, running
+from wsign_jax.data import normalize
+from wsign_jax.errors import WSignError
+
+FRAMES = 90
+
+
+@pytest.mark.filterwarnings("ignore")  # of jax2onnx and onnxruntime
+def test_onnxruntime_gives_the_logits_of_the_recogniser(talkative_run, tmp_path):
+    pytest.importorskip("jax2onnx", reason="the extra [onnx] is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    run, path = running.Running(talkative_run), tmp_path / "model.onnx"
+    export_onnx.export(run.trained, path, FRAMES)
+    session = onnxruntime.InferenceSession(path)
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["label_map"]) == dict(run.vocabulary.ids)
+    wrist_place = json.loads(about["settings"])["wrist_place"]
+    rng = np.random.default_rng(0)
+    for frames in (2, 37, FRAMES):
+        keypoints = random_features(rng, frames)
+        features = np.full((1, 92, 42, 7), 7.0, np.float32)
+        features[0, :frames], _ = normalize.normalize(keypoints, wrist_place=wrist_place)
+        inputs = {"features": features, "frames": np.array([frames], np.int32)}
+        logits, patches = session.run(list(export_onnx.OUTPUTS), inputs)
+        [expected] = Recognizer(run).logits(keypoints[None], [frames])
+        assert patches.tolist() == [len(expected)]
+        found = logits[0, : len(expected)]
+        assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+        np.testing.assert_array_equal(found.argmax(axis=-1), expected.argmax(axis=-1))
+
+
+def test_without_the_extra_it_says_what_to_install(talkative_run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    run = running.Running(talkative_run).trained
+    with pytest.raises(
+        WSignError, match=r'jax2onnx is not installed; .* pip install -e "\.\[onnx\]"'
+    ):
+        export_onnx.export(run, tmp_path / "model.onnx", FRAMES)
+    with pytest.raises(WSignError, match="frames is -1"):
+        export_onnx.export(run, tmp_path / "model.onnx", -1)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,182 @@
+"""An exported file: as the run, without the network's code; refused in one line where not whole."""
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from tests.conftest import random_features
+from tests.processes import ROOT
+from wsign_jax import Recognizer, export, exported, positions, running
+from wsign_jax.data import layout
+from wsign_jax.errors import WSignError
+
+# Batch sizes and longest lengths, of which one is no multiple of a patch.
+SHAPES = ((1, 2), (3, 57), (5, 130))
+
+WITHOUT_THE_MODEL = """
+import sys
+import numpy as np
+from wsign_jax import Recognizer
+
+batches, recognizer = np.load(sys.argv[2]), Recognizer.load(sys.argv[1])
+found = {}
+for n in range(len(batches) // 2):
+    features, lengths = batches[f"features{n}"], batches[f"lengths{n}"]
+    for row, logits in enumerate(recognizer.logits(features, lengths, chunk=4 * (n % 2))):
+        found[f"logits{n}_{row}"] = logits
+    for row, ids in enumerate(recognizer.decode(features, lengths)):
+        found[f"ids{n}_{row}"] = ids
+[transcript] = recognizer.transcribe(features[0, : lengths[0]])
+found["text"], found["times"] = transcript.text, [gloss.start for gloss in transcript.glosses]
+np.savez(sys.argv[3], **found)
+assert not [name for name in sys.modules if name.startswith("wsign_jax.model")]
+"""
+
+
+@pytest.fixture(scope="module")
+def file(talkative_run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("exported") / "model.wsign"
+    export.export(running.Running(talkative_run).trained, path)
+    return path
+
+
+def test_the_same_answers_in_a_process_without_the_model(file, talkative_run, tmp_path):
+    rng = np.random.default_rng(0)
+    batches = {}
+    for n, (rows, longest) in enumerate(SHAPES):
+        lengths = np.append(longest, rng.integers(2, longest + 1, size=rows - 1))
+        features = np.zeros((rows, longest, 42, 7), np.float32)
+        for row, length in enumerate(lengths):
+            features[row, :length] = random_features(rng, length)
+        batches |= {f"features{n}": features, f"lengths{n}": lengths}
+    np.savez(tmp_path / "batches.npz", **batches)
+    command = [sys.executable, "-c", WITHOUT_THE_MODEL, file, "batches.npz", "found.npz"]
+    command[3:] = [str(file), *(str(tmp_path / name) for name in command[4:])]
+    subprocess.run(command, check=True, cwd=ROOT)
+
+    found, recognizer = np.load(tmp_path / "found.npz"), Recognizer.load(talkative_run)
+    for n, (rows, _) in enumerate(SHAPES):
+        features, lengths = batches[f"features{n}"], batches[f"lengths{n}"]
+        logits = recognizer.logits(features, lengths, chunk=4 * (n % 2))
+        ids = recognizer.decode(features, lengths)
+        for row in range(rows):
+            theirs, ours = found[f"logits{n}_{row}"], logits[row]
+            assert theirs.shape == ours.shape
+            assert np.abs(theirs - ours).max() <= 1e-5 * np.abs(ours).max()
+            assert found[f"ids{n}_{row}"].tolist() == ids[row]
+    assert any(ids)
+    [transcript] = recognizer.transcribe(features[0, : lengths[0]])
+    assert found["text"] == transcript.text
+    np.testing.assert_allclose(found["times"], [gloss.start for gloss in transcript.glosses])
+
+
+def test_it_has_the_platforms_and_what_surrounds_the_program(file, talkative_run):
+    program = zipfile.ZipFile(file).read("program.bin")
+    assert set(exported.jax.export.deserialize(bytearray(program)).platforms) == {
+        "cpu",
+        "cuda",
+        "tpu",
+    }
+    read, run = exported.read(file), running.Running(talkative_run)
+    assert read.vocabulary == run.vocabulary and read.settings == run.settings
+    assert json.loads(zipfile.ZipFile(file).read("label_map.json"))["<blank>"] == 0
+    assert read.about["versions"]["jax"] == exported.jax.__version__
+    assert not any(name.startswith("decoder/") for name in read.parameters)
+
+
+def test_other_decoders_and_streams_need_the_run(file):
+    recognizer = Recognizer.load(file)
+    features = random_features(np.random.default_rng(0), 20)
+    with pytest.raises(WSignError, match="decodes with 'greedy' alone; load the run itself"):
+        recognizer.transcribe(features, decoder="joint")
+    with pytest.raises(WSignError, match="an exported file does not stream"):
+        recognizer.stream()
+
+
+def test_sinusoidal_positions_are_as_in_the_network():
+    (table,) = positions.tables("sinusoidal", 7, 16, 4)
+    np.testing.assert_array_equal(table, positions.sinusoids(7, 16))
+
+
+def rewritten(file, place, changes):
+    """A copy of an exported file with other members; None leaves one out."""
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(place, "w") as new:
+        for name in old.namelist():
+            content = changes[name](old.read(name)) if name in changes else old.read(name)
+            if content is not None:
+                new.writestr(name, content)
+    return place
+
+
+def about_with(**fields):
+    return lambda content: json.dumps(json.loads(content) | fields)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"label_map.json": lambda content: content.replace(b"G1", b"HELLO")},
+            "label_map.json in it was changed after the export; export it again",
+        ),
+        (
+            {"about.json": about_with(format=2)},
+            r"newer version of this project \(format 2; this one reads up to 1\); update",
+        ),
+        ({"about.json": about_with(settings={"beam": 3})}, "not a file that tools/export.py wrote"),
+        ({"about.json": lambda content: None}, "not a file that tools/export.py wrote"),
+        ({"program.bin": lambda content: None}, "not a file that tools/export.py wrote"),
+    ],
+)
+def test_a_changed_file_is_refused_in_one_line(file, tmp_path, changes, message):
+    with pytest.raises(WSignError, match=message) as error:
+        exported.read(rewritten(file, tmp_path / "changed", changes))
+    assert "\n" not in str(error.value)
+
+
+def test_a_cut_off_file_and_a_foreign_program_are_refused_in_one_line(file, tmp_path):
+    (tmp_path / "cut").write_bytes(file.read_bytes()[:50_000])
+    with pytest.raises(WSignError, match=r"not a file that tools/export\.py wrote, or damaged"):
+        exported.read(tmp_path / "cut")
+    good, memory = exported.read(file), io.BytesIO()
+    np.save(memory, np.zeros(3))
+    exported.write(
+        tmp_path / "foreign", good.settings, good.vocabulary, 1.0, {}, memory.getvalue(),
+        {"versions": {"jax": "99.0"}},
+    )  # fmt: skip
+    with pytest.raises(WSignError, match=r"jax .* cannot read its program, which jax 99.0 wrote"):
+        exported.read(tmp_path / "foreign")
+
+
+def test_nothing_is_overwritten_unasked(tmp_path):
+    export.check_free(tmp_path / "new.wsign")
+    (tmp_path / "old.wsign.md").touch()
+    with pytest.raises(WSignError, match=r"old.wsign.md: is there already"):
+        export.check_free(tmp_path / "old.wsign")
+    with pytest.raises(WSignError, match="is a folder; name a file"):
+        export.check_free(tmp_path)
+
+
+def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):
+    root, _ = trained_run
+    run = running.Running(talkative_run).trained
+    layout.write_signers(root, "test", {"test_00": "ANN", "test_01": "BEN"})
+    report = {"settings": {"checkpoint": f"elsewhere/{run.checkpoints[0].name}"}, "wer": 0.5}
+    layout.write_json(talkative_run / "report_test.json", report)
+    layout.write_json(talkative_run / "report_val.json", {"settings": {"checkpoint": "x/77"}})
+    try:
+        facts = export.facts(run, "model.wsign", "MIT")
+    finally:
+        (root / "test" / "signers.csv").unlink()
+        for split in ("test", "val"):
+            (talkative_run / f"report_{split}.json").unlink()
+    assert facts.sentences == {"train": 8, "val": 5, "test": 6}
+    assert facts.signers == {"test": ["ANN", "BEN"]}
+    assert facts.reports == {"test": report} and facts.licence == "MIT"
+    assert list(facts.glosses) == ["G1", "G2", "G3", "G4", "G5"]
+    assert facts.stages == ["stage2"] and facts.versions["jax"] == exported.jax.__version__

@@ -1,0 +1,284 @@
+"""The recogniser: the answer of evaluation, however it is asked, and one line where it cannot be."""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import videos
+from tests.conftest import random_features
+from tests.processes import ROOT
+from wsign_jax import Recognizer, choices, evaluate, trained
+from wsign_jax.data import layout, normalize
+from wsign_jax.decode import confidence
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints
+from wsign_jax.recognizer import LONGEST, padded_length
+
+
+def paths_of(root):
+    return sorted((root / "test" / "features").glob("*.npy"))
+
+
+@pytest.fixture(scope="module")
+def data(trained_run):
+    return trained_run[0]
+
+
+@pytest.fixture(scope="module")
+def recognizer(talkative_run):
+    return Recognizer.load(talkative_run)
+
+
+def as_ids(recognizer, transcript):
+    return [recognizer.vocabulary.ids[gloss.label] for gloss in transcript.glosses]
+
+
+@pytest.mark.parametrize("decoder", ["greedy", "rescore"])
+def test_a_transcript_is_what_evaluation_finds(data, talkative_run, recognizer, decoder):
+    run = trained.open_run(talkative_run)
+    split = trained.read_split(run, data, "test")
+    sentences, _ = evaluate.run(run, data, split, choices.choose(run, decoder))
+    transcripts = recognizer.transcribe(paths_of(data), decoder=decoder)
+    assert any(transcript.glosses for transcript in transcripts)
+    for sentence, transcript in zip(sentences, transcripts, strict=True):
+        assert as_ids(recognizer, transcript) == list(sentence.hypothesis)
+        spans = [(gloss.start, gloss.end) for gloss in transcript.glosses]
+        np.testing.assert_allclose(np.reshape(spans, (-1, 2)), sentence.spans)
+        sure = [gloss.confidence for gloss in transcript.glosses]
+        np.testing.assert_allclose(sure, sentence.confidences, atol=1e-5)
+
+
+def test_inputs_of_every_kind_and_mixed_lengths(data, recognizer):
+    paths = paths_of(data)
+    features = [np.load(path) for path in paths]
+    assert len({len(x) for x in features}) > 2
+    expected = recognizer.transcribe(paths)
+    mixed = [features[0], str(paths[1]), jnp.asarray(features[2]), *paths[3:]]
+    for one, other in zip(recognizer.transcribe(mixed), expected, strict=True):
+        assert one.text == other.text
+    # Always a list; batch and padding change nothing.
+    for number, x in enumerate(features):
+        [alone] = recognizer.transcribe(x)
+        assert alone.text == expected[number].text
+        assert alone.score == pytest.approx(expected[number].score, rel=1e-4)
+    assert recognizer.transcribe([]) == []
+    [alone] = recognizer.transcribe(paths[0])
+    assert alone.text == expected[0].text
+
+
+def test_the_familiar_call(data, recognizer):
+    features = [np.load(path) for path in paths_of(data)]
+    lengths = np.array([len(x) for x in features])
+    padded = np.full((len(features), lengths.max(), 42, 7), np.nan, np.float32)
+    for row, x in enumerate(features):
+        padded[row, : len(x)] = x
+    transcripts = recognizer.transcribe(features)
+    expected = [as_ids(recognizer, transcript) for transcript in transcripts]
+    assert all(expected) and recognizer.decode(padded, lengths) == expected
+
+
+def test_the_window_is_that_of_evaluation(data, talkative_run, recognizer):
+    windowed = trained.open_run(talkative_run, overrides={"eval.chunk": 2, "eval.left_context": 3})
+    split = trained.read_split(windowed, data, "test")
+    sentences, _ = evaluate.run(windowed, data, split, choices.choose(windowed, "greedy"))
+    transcripts = recognizer.transcribe(paths_of(data), chunk=2, left_context=3)
+    found = [as_ids(recognizer, transcript) for transcript in transcripts]
+    assert found == [list(sentence.hypothesis) for sentence in sentences]
+    features = np.load(paths_of(data)[0])[None]
+    [full], [cut] = (recognizer.logits(features, [features.shape[1]], chunk=c) for c in (0, 2))
+    assert np.abs(full - cut).max() > 1e-3
+
+
+def test_a_stream_is_the_twin_where_there_is_nothing_to_see_too(data, recognizer):
+    first, second = (np.load(path) for path in paths_of(data)[:2])
+    features = np.concatenate([first, np.zeros((150, 42, 7), np.float32), second])
+    stream = recognizer.stream(chunk=4, left_context=8)
+    glosses = [*stream.push(features).stable, *stream.finish().stable]
+    [offline] = recognizer.transcribe(features, chunk=4, left_context=8)
+    assert [gloss.label for gloss in glosses] == [gloss.label for gloss in offline.glosses]
+    ends = [gloss.end for gloss in offline.glosses]
+    # Nothing after a second without a hand, and the rest of its chunk.
+    begin, end = (len(first) + 60 + 16) / 60, (len(first) + 150) / 60
+    assert any(x <= begin for x in ends) and any(x > end for x in ends)
+    assert not any(begin < x <= end for x in ends)
+    [nothing] = recognizer.transcribe(np.zeros((90, 42, 7), np.float32))
+    assert nothing.glosses == [] and nothing.score == 0.0
+
+
+def test_a_tuned_temperature_is_used(data, talkative_run, recognizer):
+    run = trained.open_run(talkative_run)
+    row = dataclasses.replace(choices.untuned(run, "greedy", "none", 1), temperature=2.0, wer=0.1)
+    tuned_on = f"checkpoint {trained.names(run.checkpoints)}, full attention"
+    content = {"tuned_on": tuned_on, "choices": [dataclasses.asdict(row)]}
+    layout.write_json(talkative_run / choices.TUNED, content)
+    try:
+        [cool] = Recognizer.load(talkative_run).transcribe(paths_of(data)[0])
+    finally:
+        (talkative_run / choices.TUNED).unlink()
+    [plain] = recognizer.transcribe(paths_of(data)[0])
+    expected = confidence.calibrated([gloss.confidence for gloss in plain.glosses], 2.0)
+    np.testing.assert_allclose([gloss.confidence for gloss in cool.glosses], expected, rtol=1e-5)
+
+
+def test_few_lengths_and_little_padding():
+    lengths = {padded_length(frames) for frames in range(1, 1501)}
+    assert len(lengths) == 8 + 8 * 3 + 4
+    for frames in range(130, 1501):
+        assert frames <= padded_length(frames) <= frames * 1.125 + 1
+
+
+def test_a_data_sets_aspect_is_heeded(data, recognizer, tmp_path):
+    path = paths_of(data)[0]
+    folder = tmp_path / "set" / "test" / "features"
+    folder.mkdir(parents=True)
+    shutil.copy(path, folder)
+    layout.write_json(tmp_path / "set" / "dataset.json", {"aspect": 2.0})
+    found, plain = recognizer.keypoints(folder / path.name), np.load(path)
+    np.testing.assert_array_equal(found, joints.in_widths(plain, 2.0))
+    assert not np.array_equal(found, plain)
+
+
+def test_a_video_is_read(talkative_run, recognizer, tmp_path):
+    path = videos.shared("videos/soup.mp4")
+    fresh = Recognizer.load(talkative_run, hand_landmarker=videos.model())
+    keypoints = fresh.keypoints(path)
+    assert keypoints.shape[1:] == (42, 7) and keypoints.any()
+    assert fresh.transcribe(path)[0].text == recognizer.transcribe(keypoints)[0].text
+    (tmp_path / "empty.mp4").touch()
+    videos.write(tmp_path / "one.mp4", videos.numbered(1))
+    for name, message in (
+        ("empty.mp4", "empty.mp4: is empty"),
+        ("one.mp4", "no hand in any of its 1"),
+    ):
+        with pytest.raises(WSignError, match=message) as error:
+            fresh.transcribe(tmp_path / name)
+        assert "\n" not in str(error.value)
+
+
+def readme(told: str) -> str:
+    """The README's Python block in which something is told."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    [block] = [block for block in blocks if told in block]
+    return block
+
+
+def test_the_readmes_few_lines_run(data, talkative_run, capsys):
+    block = readme("Recognizer.load").replace("runs/asl", str(talkative_run))
+    path = paths_of(data)[0]
+    block = block.replace("my_videos/hello.mp4", str(path)).replace("sentence.npy", str(path))
+    exec(block, {})
+    assert len(capsys.readouterr().out.splitlines()) >= 2
+
+
+def test_plain_orbax_calls_restore_it_as_the_readme_says(data, talkative_run, recognizer):
+    features = np.load(paths_of(data)[0])
+    normalized, _ = normalize.normalize(features)
+    [checkpoint] = (talkative_run / "checkpoints").iterdir()
+    block = readme("load_checkpointables").replace(
+        "/home/me/runs/asl/checkpoints/7500", str(checkpoint)
+    )
+    found = {"features": normalized[None], "frames": np.array([len(features)], np.int32)}
+    exec(block, found)
+    [expected] = recognizer.logits(features[None], [len(features)])
+    np.testing.assert_allclose(found["logits"][0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (np.zeros((5, 42, 6), np.float32), r"recording 0: shape \(5, 42, 6\) is not \(T, 42, 7\)"),
+        (np.zeros((0, 42, 7), np.float32), "recording 0: has no frames"),
+        (np.zeros((1, 42, 7), np.float32), "recording 0: has one frame, and signs move"),
+        (np.full((5, 42, 7), np.nan, np.float32), "recording 0: has NaN or infinity, first in frame 0"),
+        (np.zeros((LONGEST + 1, 42, 7), np.float32), "36001 frames are over 36000"),
+        (["nothing.npy"], "nothing.npy: missing"),
+        (["nothing.mp4"], "nothing.mp4: no such file"),
+        ([["a", "b"]], "recording 0: is no array of numbers"),
+        ([np.zeros((9, 42, 7)), np.zeros((9, 21, 7))], r"recording 1: shape \(9, 21, 7\)"),
+    ],
+)  # fmt: skip
+def test_bad_recordings_are_one_line(recognizer, features, message):
+    with pytest.raises(WSignError, match=message) as error:
+        recognizer.transcribe(features)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("features", "lengths", "message"),
+    [
+        ([np.zeros((9, 42, 7)), np.zeros((8, 42, 7))], [9, 8], "mixed lengths .* pad them"),
+        (np.zeros((9, 42, 7)), [9], r"features \(9, 42, 7\) are not \(B, T, 42, 7\)"),
+        (np.zeros((2, 9, 42, 7)), [9], r"lengths int64\[1\] are not \(2,\)"),
+        (np.zeros((2, 9, 42, 7)), [9, 10], r"lengths\[1\] is 10; it must be from 2 to 9"),
+        (np.zeros((2, 9, 42, 6)), [9, 9], r"row 0: shape \(9, 42, 6\)"),
+    ],
+)  # fmt: skip
+def test_bad_batches_are_one_line(recognizer, features, lengths, message):
+    with pytest.raises(WSignError, match=message) as error:
+        recognizer.decode(features, lengths)
+    assert "\n" not in str(error.value)
+
+
+def test_a_wrong_decoder_or_window_is_one_line(recognizer):
+    features = random_features(np.random.default_rng(0), 20)
+    with pytest.raises(WSignError, match="decoder 'best' is none of greedy"):
+        recognizer.transcribe(features, decoder="best")
+    with pytest.raises(WSignError, match="chunk is -1"):
+        recognizer.transcribe(features, chunk=-1)
+
+
+def changed_metadata(workdir, tmp_path, change):
+    """A copy of a run whose checkpoints' metadata a function has changed."""
+    copy = tmp_path / "copy"
+    shutil.copytree(workdir, copy)
+    for path in copy.glob("checkpoints/*/_CHECKPOINT_METADATA"):
+        content = json.loads(path.read_text())
+        change(content["custom_metadata"])
+        path.write_text(json.dumps(content))
+    return copy
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    for path in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(WSignError, match="no checkpoint"):
+            Recognizer.load(path)
+    (tmp_path / "file").write_text("no export")
+    with pytest.raises(WSignError, match=r"file: not a file that tools/export.py wrote"):
+        Recognizer.load(tmp_path / "file")
+
+
+def test_a_checkpoint_from_a_newer_version(talkative_run, tmp_path):
+    copy = changed_metadata(talkative_run, tmp_path, lambda saved: saved.update(format=99))
+    with pytest.raises(
+        WSignError, match=r"newer version .*format 99; this one reads up to 1"
+    ) as error:
+        Recognizer.load(copy)
+    assert "\n" not in str(error.value)
+
+
+def test_a_vocabulary_that_was_edited_after_training(talkative_run, recognizer, tmp_path):
+    def edit(saved):
+        saved["run"]["vocabulary"][1] = "HELLO"
+
+    copy = changed_metadata(talkative_run, tmp_path, edit)
+    with pytest.raises(WSignError, match="bits of its metadata changed") as error:
+        Recognizer.load(copy)
+    assert "\n" not in str(error.value)
+    # Of the data set's own file, which others may go on with, the model's names do not depend.
+    assert recognizer.vocabulary.names[1] == "G1"
+
+
+def test_importing_the_package_brings_no_jax():
+    code = "import sys, wsign_jax; assert 'jax' not in sys.modules; wsign_jax.Recognizer"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    with pytest.raises(AttributeError, match="no attribute 'Recogniser'"):
+        import wsign_jax  # noqa: PLC0415
+
+        wsign_jax.Recogniser  # noqa: B018

@@ -1,0 +1,49 @@
+import dataclasses
+
+from wsign_jax.report import card
+
+FACTS = card.Facts(
+    name="asl.wsign",
+    checkpoint="7500",
+    model="tiny, 840,362 parameters",
+    stages=("stage1", "stage2"),
+    glosses=("HELLO", "SOUP"),
+    data="data/processed",
+    made={"extractor": "MediaPipe", "aspect": 1.5, "settings": {"seed": 1}},
+    sentences={"train": 800, "test": 100},
+    signers={"train": ["ANN", "BEN"], "test": ["BEN"]},
+    reports={
+        "test": {
+            "wer": 0.0754, "wer_interval": [0.05, 0.1], "sentences": 100,
+            "settings": {"decoder": "greedy", "chunk": 8, "left_context": 64},
+        }
+    },
+    licence="MIT",
+    versions={"jax": "0.10.2"},
+)  # fmt: skip
+
+
+def test_a_card_has_what_a_user_must_know():
+    text = card.card(FACTS)
+    for said in (
+        '[transcript] = Recognizer.load("asl.wsign").transcribe("video.mp4")',
+        "Sentences: 800 train, 100 test.", "extractor: MediaPipe.", "2 glosses: HELLO, SOUP",
+        "- train: 2 (ANN, BEN)", "test shares BEN with train",
+        "| test | 0.075 | 0.050 to 0.100 | 100 | greedy | 8 patches, 64 behind |",
+        "## Limits", "## Licence\n\nMIT", "send metrics", "- jax 0.10.2",
+    ):  # fmt: skip
+        assert said in text, said
+    assert "seed" not in text
+
+
+def test_what_is_not_known_is_said_to_be():
+    bare = dataclasses.replace(FACTS, sentences={}, signers={}, reports={}, licence="", made={})
+    text = card.card(bare)
+    assert "Sentences: not known, the data set was not at hand" in text
+    assert "Not known: the data set was not at hand" in text
+    assert "Not measured" in text and "Not stated at the export" in text
+    assert "has no `signers.csv`" in card.card(dataclasses.replace(FACTS, signers={}))
+
+
+def test_an_onnx_file_is_no_recogniser():
+    assert "Recognizer" not in card.card(dataclasses.replace(FACTS, name="asl.onnx"))

@@ -1,0 +1,126 @@
+"""tools/predict.py and tools/export.py as a person runs them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests import videos
+from wsign_jax import Recognizer, formats, predict
+
+SRT = ("--checkpoint={run}", "--format=srt")
+
+
+@pytest.fixture
+def inputs(trained_run, tmp_path):
+    """A folder with two good .npy, one in a sub-folder, and a bad one."""
+    features = sorted((trained_run[0] / "test" / "features").glob("*.npy"))
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    shutil.copy(features[0], folder / "a.npy")
+    shutil.copy(features[1], folder / "sub" / "b.npy")
+    np.save(folder / "bad.npy", np.zeros((9, 42, 6), np.float32))
+    return folder
+
+
+def split_output(printed):
+    lines = printed.splitlines()
+    return [x for x in lines if not x.startswith("failed")], [
+        x for x in lines if x.startswith("failed")
+    ]
+
+
+def test_a_bad_file_stops_nothing(talkative_run, inputs, command):
+    status, printed = command("predict.py", f"--checkpoint={talkative_run}", inputs)
+    good, failed = split_output(printed)
+    assert status == 1
+    assert failed == [f"failed: {inputs / 'bad.npy'}: shape (9, 42, 6) is not (T, 42, 7)"]
+    paths = [inputs / "a.npy", inputs / "sub" / "b.npy"]
+    expected = Recognizer.load(talkative_run).transcribe(paths)
+    assert [x.text for x in expected] == [line.split("\t")[1] for line in good] and any(good)
+    assert [line.split("\t")[0] for line in good] == [str(path) for path in paths]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_one_file_for_all_and_never_over_another(talkative_run, inputs, command, tmp_path, kind):
+    out = tmp_path / "new" / "out"
+    flags = ("predict.py", f"--checkpoint={talkative_run}", f"--format={kind}", f"--out={out}")
+    status, printed = command(*flags, inputs / "a.npy", inputs / "sub")
+    assert status == 0 and not printed
+    text = out.read_text()
+    if kind == "jsonl":
+        files = [json.loads(line)["file"] for line in text.splitlines()]
+        assert files == [str(inputs / "a.npy"), str(inputs / "sub" / "b.npy")]
+    else:
+        assert text.startswith(formats.head("csv")) and "b.npy" in text
+    status, printed = command(*flags, inputs / "a.npy")
+    assert status == 2 and "is there already" in printed and out.read_text() == text
+    status, printed = command(*flags, inputs / "a.npy", "--replace")
+    assert status == 0 and "b.npy" not in out.read_text()
+
+
+def test_subtitles_of_a_real_video_with_a_broken_one_beside_it(talkative_run, command, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "sub").mkdir(parents=True)
+    shutil.copy(videos.shared("videos/soup.mp4"), folder / "sub")
+    (folder / "broken.mp4").write_bytes(b"no video")
+    flags = (f"--checkpoint={talkative_run}", f"--model={videos.model()}")
+    status, printed = command("predict.py", *flags, "--format=srt", f"--out={out}", folder)
+    assert status == 1
+    assert f"failed: {folder / 'broken.mp4'}: is no video that can be read" in printed
+    [path] = [path for path in out.rglob("*") if path.is_file()]
+    assert path == out / "sub" / "soup.srt" and "00:00:" in path.read_text()
+    status, printed = command("predict.py", *flags, "--format=vtt", folder)
+    assert status == 2 and "vtt is one file a recording, and these are 2" in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--checkpoint={run}", "{inputs}/nothing"], "nothing: no such file or folder"),
+        (["--checkpoint={run}", "{inputs}/empty"], "empty: no videos in it"),
+        (["--checkpoint={inputs}", "{inputs}/a.npy"], "no checkpoint"),
+        (["--checkpoint={inputs}/a.npy", "{inputs}/a.npy"], "not a file that tools/export.py wrote"),
+        (["--checkpoint={run}", "--decoder=best", "{inputs}"], "decoder 'best' is none of"),
+        (["--checkpoint={run}", "--chunk=-1", "{inputs}"], "chunk is -1"),
+        (["--checkpoint={run}", "--out={inputs}", "{inputs}"], "is a folder; name a file"),
+        ([*SRT, "--out={inputs}/a.npy", "{inputs}"], "is a file; name"),
+        ([*SRT, "--out={inputs}/out", "{inputs}/a.npy", "{inputs}/a.npy"], "would be of two recordings"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_exit_status_2(talkative_run, inputs, command, flags, message):
+    (inputs / "empty").mkdir()
+    flags = [flag.format(run=talkative_run, inputs=inputs) for flag in flags]
+    status, printed = command("predict.py", *flags)
+    assert status == 2 and message in printed and not (inputs / "out").exists()
+    assert len([line for line in printed.splitlines() if line.startswith("error: ")]) == 1
+    assert "Traceback" not in printed
+
+
+def test_more_recordings_than_are_recognised_at_a_time(talkative_run, inputs, monkeypatch):
+    monkeypatch.setattr(predict, "_TOGETHER", 2)
+    sources = predict.find([inputs, inputs / "a.npy", inputs / "sub", inputs / "a.npy"])
+    recognizer = Recognizer.load(talkative_run)
+    outcomes = list(predict.transcribe(recognizer, sources, predict.Window()))
+    assert [outcome.source for outcome in outcomes] == sources
+    assert [outcome.problem == "" for outcome in outcomes] == [True, False, True, True, True, True]
+    a, b = outcomes[0].transcript, outcomes[2].transcript
+    assert [outcome.transcript.text for outcome in outcomes[3:]] == [a.text, b.text, a.text]
+
+
+def test_an_export_is_made_used_and_never_overwritten(talkative_run, inputs, command, tmp_path):
+    out = tmp_path / "model.wsign"
+    flags = ("export.py", f"--checkpoint={talkative_run}", f"--out={out}", "--licence=MIT")
+    status, printed = command(*flags)
+    assert (
+        status == 0 and str(out) in printed and "MIT" in (tmp_path / "model.wsign.md").read_text()
+    )
+    _, from_run = command("predict.py", f"--checkpoint={talkative_run}", inputs / "a.npy")
+    status, from_file = command("predict.py", f"--checkpoint={out}", inputs / "a.npy")
+    assert status == 0 and from_file == from_run
+    before = out.stat().st_mtime_ns
+    status, printed = command(*flags)
+    assert status == 2 and "is there already" in printed and out.stat().st_mtime_ns == before
+    status, printed = command("export.py", f"--checkpoint={inputs}", f"--out={tmp_path / 'x'}")
+    assert status == 2 and "no checkpoint" in printed

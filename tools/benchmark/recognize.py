@@ -1,0 +1,116 @@
+"""python tools/benchmark/recognize.py [--checkpoint=RUN] [--size=base] [--frames=600] [--rounds=21]
+
+Measures the recogniser in a fresh process, on keypoints of so many frames; without --checkpoint with a
+run of fresh weights of a size:
+
+    first     seconds from the process's first line, imports included, to the first transcript
+    second    seconds of a further call, against the bare model: the same keypoints, normalised and not
+              padded, through encoder and CTC head in one compiled program
+
+The ratio is the median of rounds in which the two take turns, so that whatever else the machine does
+meets both.
+"""
+
+import time
+
+_BEGAN = time.perf_counter()
+
+import argparse  # noqa: E402
+import pathlib  # noqa: E402
+import statistics  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+
+import numpy as np  # noqa: E402
+
+from wsign_jax.data import normalize  # noqa: E402
+from wsign_jax.keypoints import joints  # noqa: E402
+
+
+def make_run(workdir: pathlib.Path, size: str) -> None:
+    """A run of fresh weights and 41 glosses."""
+    import optax  # noqa: PLC0415
+
+    from configs import base  # noqa: PLC0415
+    from wsign_jax import trained  # noqa: PLC0415
+    from wsign_jax.train import checkpoint, state  # noqa: PLC0415
+
+    config = base.get_config()
+    config.model.size = size
+    run = trained.untrained(config, vocab_size=42)
+    saved = checkpoint.Checkpoints(workdir, keep=1)
+    saved.save(state.create(run.params, optax.sgd(0.0), 1, ema=False, loss_scale=None), run.info)
+    saved.close()
+
+
+def keypoints(frames: int) -> np.ndarray:
+    """(T, 42, 7) of two hands that wander."""
+    rng = np.random.default_rng(0)
+    path = np.cumsum(rng.normal(0, 0.01, size=(frames, 1, 3)), axis=0)
+    shape = rng.normal(0, 0.05, size=(joints.NUM_JOINTS, 3))
+    return joints.features_from_positions(0.5 + shape + path, np.full((frames, 2), 0.9))
+
+
+def measure(checkpoint: pathlib.Path, frames: int, rounds: int) -> None:
+    """Prints the figures of a run, in a process that has done nothing before."""
+    from wsign_jax.recognizer import Recognizer  # noqa: PLC0415
+
+    recording = keypoints(frames)
+    recognizer = Recognizer.load(checkpoint)
+    loaded = time.perf_counter() - _BEGAN
+    recognizer.transcribe(recording)
+    first, processor = time.perf_counter() - _BEGAN, time.process_time()
+
+    import jax  # noqa: PLC0415
+
+    from wsign_jax import running  # noqa: PLC0415
+    from wsign_jax.model import whisper_sign  # noqa: PLC0415
+
+    run = running.Running(checkpoint).trained
+    normalized, _ = normalize.normalize(recording, wrist_place=run.config.data.wrist_place)
+    features, lengths = normalized[None], np.array([frames], np.int32)
+
+    @jax.jit
+    def bare(params: whisper_sign.Params, features: jax.Array, lengths: jax.Array) -> jax.Array:
+        model = whisper_sign.bind(run.network.graph, params)
+        return model.ctc_logits(model.encode(features, lengths)[0])
+
+    sides: list[tuple[float, float]] = []
+    for _ in range(rounds + 1):
+        begin = time.perf_counter()
+        jax.block_until_ready(bare(run.params, features, lengths))
+        middle = time.perf_counter()
+        recognizer.transcribe(recording)
+        sides.append((middle - begin, time.perf_counter() - middle))
+    alone, whole = (statistics.median(side) for side in zip(*sides[1:], strict=True))
+    ratio = statistics.median(b / a for a, b in sides[1:])
+    print(f"loaded after {loaded:.1f} s, first transcript after {first:.1f} s", end="")
+    print(f" ({processor:.1f} s of the processor)")
+    print(
+        f"{frames} frames: bare model {1000 * alone:.1f} ms, transcribe {1000 * whole:.1f} ms, "
+        f"ratio {ratio:.2f}"
+    )
+
+
+def main() -> None:
+    """Parses the flags; makes a run where none is named."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", type=pathlib.Path)
+    parser.add_argument("--size", default="base")
+    parser.add_argument("--frames", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=21)
+    flags = parser.parse_args()
+    if flags.checkpoint is not None:
+        measure(flags.checkpoint, flags.frames, flags.rounds)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        make_run(pathlib.Path(folder), flags.size)
+        own = [f"--checkpoint={folder}", f"--frames={flags.frames}", f"--rounds={flags.rounds}"]
+        subprocess.run([sys.executable, __file__, *own], check=True)
+
+
+if __name__ == "__main__":
+    main()

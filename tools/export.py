@@ -1,0 +1,53 @@
+"""python tools/export.py --checkpoint=RUN --out=FILE [--licence=TEXT] [--replace]
+
+Writes a trained run as one file that recognises without the network's code: parameters, vocabulary,
+normalisation, and a program for CPU, CUDA and TPU that takes any number and length of recordings and
+decodes greedily. Load it with `wsign_jax.Recognizer.load(FILE)`, or name it to tools/predict.py.
+
+A FILE that ends in .onnx is written as ONNX, from normalised keypoints to CTC's logits, of recordings
+up to --frames (`wsign_jax/export_onnx.py` says how to call it); that needs pip install -e ".[onnx]".
+
+FILE.md, written beside it, is a model card.
+"""
+
+import argparse
+import pathlib
+
+from wsign_jax import export, export_onnx, running
+from wsign_jax.errors import exit_on_user_error
+
+
+def main() -> None:
+    """Parses the flags and calls `export.export`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    path = pathlib.Path
+    parser.add_argument(
+        "--checkpoint",
+        type=path,
+        required=True,
+        help="a run's folder (its best), or a checkpoint's",
+    )
+    parser.add_argument("--out", type=path, required=True, help="a new file, such as asl.wsign")
+    parser.add_argument("--data", help="the data set's folder, for the card (as in its config)")
+    parser.add_argument("--licence", default="", help="of the weights, for the card")
+    parser.add_argument("--frames", type=int, default=0, help="of ONNX (data.max_seq_length)")
+    parser.add_argument("--replace", action="store_true", help="replace FILE and its card")
+    flags = parser.parse_args()
+    with exit_on_user_error():
+        if not flags.replace:
+            export.check_free(flags.out)
+        run = running.Running(flags.checkpoint, flags.data)
+        if flags.out.suffix == ".onnx":
+            frames = flags.frames or run.trained.config.data.max_seq_length
+            export_onnx.export(run.trained, flags.out, frames)
+        else:
+            export.export(run.trained, flags.out)
+        export.write_card(run.trained, flags.out, flags.licence)
+        print(f"{flags.out}  {flags.out.stat().st_size / 1e6:.1f} MB")
+        print(export.card_of(flags.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""python tools/predict.py --checkpoint=RUN [--format=text] [--out=FILE] INPUT [INPUT ...]
+
+Transcribes videos, folders of pictures, .npy of keypoints, and whole folders of these.
+
+    text, jsonl, csv    everything in one file, or on the terminal
+    srt, vtt            subtitles, one file a recording, in the folder --out; a single recording's may go
+                        to the terminal. Each gloss is shown for a second, or until the next.
+
+Exit status: 0 if every recording was transcribed, 1 if some failed (stderr names each), 2 if nothing
+could be.
+"""
+
+import argparse
+import pathlib
+import sys
+
+from wsign_jax import formats, predict
+from wsign_jax.errors import exit_on_user_error
+from wsign_jax.recognizer import Recognizer
+
+
+def main() -> None:
+    """Parses the flags and calls the functions of `predict`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    path, flag = pathlib.Path, parser.add_argument
+    flag("inputs", metavar="INPUT", type=path, nargs="+", help="a file, or a folder")
+    flag(
+        "--checkpoint",
+        type=path,
+        required=True,
+        help="a run's folder (its best), a checkpoint's, or a file of tools/export.py",
+    )
+    flag("--format", choices=formats.FORMATS, default=formats.TEXT, help="text")
+    flag("--out", type=path, help="a new file, of subtitles a folder (the terminal)")
+    flag("--replace", action="store_true", help="replace what is there")
+    flag("--decoder", default="greedy", help="greedy, prefix_beam, attention, rescore, joint")
+    flag("--chunk", type=int, help="attention's chunk in patches, 0: full (the run's eval.chunk)")
+    flag("--left_context", type=int, help="patches seen before the chunk")
+    flag(
+        "--workers",
+        metavar="N",
+        type=int,
+        default=0,
+        help="processes that read videos; 0: one a core",
+    )
+    flag("--model", metavar="FILE", type=path, help="a copy of MediaPipe's hand_landmarker.task")
+    flags = parser.parse_args()
+    with exit_on_user_error():
+        sources = predict.find(flags.inputs)
+        predict.check_free(sources, flags.format, flags.out, flags.replace)
+        window = predict.Window(flags.decoder, flags.chunk, flags.left_context)
+        recognizer = Recognizer.load(flags.checkpoint)
+        outcomes = predict.transcribe(recognizer, sources, window, flags.model, flags.workers)
+        if predict.write(outcomes, flags.format, flags.out, flags.replace):
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""From a trained run to a file that recognises without the network's code; see `exported.py`."""
+
+import contextlib
+import importlib.metadata
+import math
+import pathlib
+import platform
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsign_jax import disk, exported, positions, running
+from wsign_jax.choices import choose
+from wsign_jax.data import layout
+from wsign_jax.decode.decoders import GREEDY, Search
+from wsign_jax.decode.joint import Weights
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints
+from wsign_jax.model import whisper_sign
+from wsign_jax.recognition import Settings
+from wsign_jax.report import card
+from wsign_jax.trained import Trained, names
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+_UNREAD = "decoder/"  # parameters that greedy CTC decoding never asks
+_CARD = ".md"
+
+
+def check_free(path: pathlib.Path) -> None:
+    """Refuses to overwrite; to be asked before anything is computed.
+
+    Raises:
+        WSignError: the file, or the card beside it, is there already, or `path` is a folder.
+    """
+    if path.is_dir():
+        raise WSignError(f"{path}: is a folder; name a file, such as {path / 'model.wsign'}")
+    for place in (path, card_of(path)):
+        if place.exists():
+            raise WSignError(f"{place}: is there already; name another --out, or give --replace")
+
+
+def card_of(path: pathlib.Path) -> pathlib.Path:
+    """Where the model card of an exported file is."""
+    return path.with_name(path.name + _CARD)
+
+
+def export(trained: Trained, path: pathlib.Path) -> None:
+    """Writes a run as one file; replaces what is there.
+
+    Args:
+        trained: the run, in float32.
+        path: of the file.
+    """
+    settings = running.settings(trained)
+    parameters = {
+        name: np.asarray(value)
+        for name, value in whisper_sign.parameter_paths(trained.params).items()
+        if not name.startswith(_UNREAD)
+    }
+    exported.write(
+        path,
+        settings,
+        trained.vocabulary,
+        choose(trained, GREEDY).temperature,
+        parameters,
+        program(trained, settings),
+        {"checkpoint": names(trained.checkpoints), "versions": versions()},
+    )
+
+
+def program(trained: Trained, settings: Settings) -> bytes:
+    """The run's greedy decoding, serialised, for every platform, batch size and number of patches."""
+    recognise = running.make_recognise(trained.network.graph, Search(GREEDY))
+    shapes = whisper_sign.parameter_paths(trained.network.shapes)
+    structure = jax.tree.structure(trained.network.shapes)
+    shape = jax.ShapeDtypeStruct
+    read = {
+        name: shape(leaf.shape, leaf.dtype)
+        for name, leaf in shapes.items()
+        if not name.startswith(_UNREAD)
+    }
+
+    def step(
+        parameters: dict[str, jax.Array],
+        features: jax.Array,
+        frames: jax.Array,
+        silence: jax.Array,
+        window: running.Window,
+        tables: tuple[jax.Array, ...],
+    ) -> tuple[jax.Array, ...]:
+        # What is not read leaves nothing in the program.
+        leaves = [
+            parameters[name] if name in parameters else jnp.zeros(leaf.shape, leaf.dtype)
+            for name, leaf in shapes.items()
+        ]
+        params = jax.tree.unflatten(structure, leaves)
+        found = recognise(params, features, frames, silence, window, Weights(), tables=tables)
+        return exported.flatten(found)
+
+    batch, patches = jax.export.symbolic_shape("b, n")
+    frame = (joints.NUM_JOINTS, joints.NUM_FEATURES)
+    tables = positions.tables(settings.positions, 1, settings.width, settings.head_width)
+    whole_number = shape((), jnp.int32)
+    arguments = (
+        read,
+        shape((batch, settings.patch_size * patches, *frame), jnp.float32),
+        shape((batch,), jnp.int32),
+        shape((batch, patches), jnp.bool_),
+        (whole_number, whole_number),
+        tuple(shape((patches, table.shape[1]), jnp.float32) for table in tables),
+    )
+    return bytes(jax.export.export(jax.jit(step), platforms=PLATFORMS)(*arguments).serialize())
+
+
+def write_card(trained: Trained, path: pathlib.Path, licence: str = "") -> None:
+    """Writes the model card beside an exported file; replaces what is there.
+
+    Args:
+        trained: the run.
+        path: of the file.
+        licence: of the weights.
+    """
+    disk.write(card_of(path), card.card(facts(trained, path.name, licence)).encode())
+
+
+def versions() -> dict[str, str]:
+    """Of what made a file."""
+    found = {}
+    for name in ("wsign-jax", "jax", "flax", "numpy"):
+        # The project itself may be used from its folder, uninstalled.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found | {"python": platform.python_version()}
+
+
+def facts(trained: Trained, name: str, licence: str) -> card.Facts:
+    """What is known of a run, for its card."""
+    root = pathlib.Path(trained.config.data.dir or trained.workdir / "data")
+    stages = trained.info.config["stages"][: trained.info.stage + 1]
+    sizes = whisper_sign.parameter_paths(trained.network.shapes).values()
+    count = sum(math.prod(leaf.shape) for leaf in sizes)
+    about = root / "dataset.json"
+    sentences = {split: layout.count(root, split) for split in layout.SPLITS}
+    signers = {split: layout.signers_of(root, split) for split in layout.SPLITS}
+    return card.Facts(
+        name=name,
+        checkpoint=names(trained.checkpoints),
+        model=f"{trained.config.model.size}, {count:,} parameters",
+        stages=stages,
+        glosses=trained.vocabulary.names[1:],
+        data=str(root),
+        made=layout.read_json(about) if about.exists() else {},
+        sentences={split: number for split, number in sentences.items() if number},
+        signers={split: sorted(set(of.values())) for split, of in signers.items() if of},
+        reports=_reports(trained),
+        licence=licence,
+        versions=versions(),
+    )
+
+
+def _reports(trained: Trained) -> dict[str, dict[str, Any]]:
+    """The reports in the run's folder that are of these weights."""
+    found = {}
+    for split in layout.SPLITS:
+        path = trained.workdir / f"report_{split}.json"
+        if path.exists():
+            report = layout.read_json(path)
+            # Runs are moved; their checkpoints' numbers stay.
+            of = [pathlib.Path(one).name for one in report["settings"]["checkpoint"].split(", ")]
+            if of == [one.name for one in trained.checkpoints]:
+                found[split] = report
+    return found

@@ -1,0 +1,90 @@
+"""From a trained run to ONNX, for what runs without jax.
+
+    features   (1, T, 42, 7) float32, normalised as `data/normalize.py` does, zeros beyond `frames`
+    frames     (1,) int32, the valid ones
+    logits     (1, N, V) float32 of CTC, meaningless beyond `patches`
+    patches    (1,) int32
+
+T is fixed: jax2onnx 0.13, the newest that goes with orbax-checkpoint 0.12, cannot convert this network
+with symbolic sizes. Since padding changes nothing, one T serves every recording up to it. Vocabulary and
+settings are in the file's metadata, as JSON. The attention window is the run's own.
+"""
+
+import dataclasses
+import json
+import logging
+import pathlib
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
+
+from wsign_jax import disk, running
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints
+from wsign_jax.model import whisper_sign
+from wsign_jax.trained import Trained
+
+INPUTS, OUTPUTS = ("features", "frames"), ("logits", "patches")
+
+
+def export(trained: Trained, path: pathlib.Path, frames: int) -> None:
+    """Writes a run as ONNX; replaces what is there.
+
+    Args:
+        trained: the run, in float32.
+        path: of the file.
+        frames: the longest recording; T is the next multiple of the patch size.
+
+    Raises:
+        WSignError: jax2onnx is not installed, or there are no frames.
+    """
+    if frames < 1:
+        raise WSignError(f"frames is {frames}; give the most that a recording may have")
+    to_onnx = _converter()
+    settings = running.settings(trained)
+    window = jnp.int32(settings.chunk), jnp.int32(settings.left_context)
+
+    def step(features: jax.Array, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
+        model = whisper_sign.bind(trained.network.graph, trained.params)
+        _, logits, patches = running.encode(model, features, frames, window)
+        return logits, patches
+
+    length = -(-frames // settings.patch_size) * settings.patch_size
+    shapes = (
+        jax.ShapeDtypeStruct((1, length, joints.NUM_JOINTS, joints.NUM_FEATURES), jnp.float32),
+        jax.ShapeDtypeStruct((1,), jnp.int32),
+    )
+    # Traced here: while jax2onnx traces, it replaces layers of Flax by its own.
+    traced = jax.make_jaxpr(step)(*shapes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own plugins
+        model = to_onnx(
+            jaxpr_as_fun(traced),
+            list(shapes),
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            model_name="whisper_sign",
+        )
+    for name, value in (
+        ("label_map", dict(trained.vocabulary.ids)),
+        ("settings", dataclasses.asdict(settings)),
+    ):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = name, json.dumps(value, ensure_ascii=False)
+    disk.write(path, model.SerializeToString())
+
+
+def _converter() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from jax2onnx import to_onnx  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise WSignError(
+            f'{error.name} is not installed; ONNX needs pip install -e ".[onnx]"'
+        ) from None
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # of shapes that it leaves out
+    return to_onnx

@@ -1,0 +1,244 @@
+"""Files and folders in, transcripts out; one bad file stops nothing."""
+
+import collections
+import contextlib
+import pathlib
+import sys
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from wsign_jax import disk, formats
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import extract, landmarker, system, video, workers
+from wsign_jax.recognizer import Recognizer
+from wsign_jax.transcript import Transcript
+
+KEYPOINTS = ".npy"
+_TOGETHER = 32  # recordings that are recognised at a time
+
+
+class Source(NamedTuple):
+    """One recording to transcribe."""
+
+    path: pathlib.Path  # a video, a folder of pictures, or keypoints
+    name: pathlib.PurePath  # below what was asked for
+
+
+class Outcome(NamedTuple):
+    """What became of it."""
+
+    source: Source
+    transcript: Transcript | None
+    problem: str = ""  # why there is none
+
+
+class Window(NamedTuple):
+    """How to decode, as in `Recognizer.transcribe`."""
+
+    decoder: str = "greedy"
+    chunk: int | None = None
+    left_context: int | None = None
+
+
+def find(inputs: Sequence[pathlib.Path]) -> list[Source]:
+    """Files as they are, and what is to be transcribed in folders and their sub-folders.
+
+    Raises:
+        WSignError: one does not exist, or a folder has nothing in it.
+    """
+    found: list[Source] = []
+    for path in inputs:
+        if not path.exists():
+            raise WSignError(f"{path}: no such file or folder")
+        if not path.is_dir():
+            found.append(Source(path, pathlib.PurePath(path.name)))
+            continue
+        if video.pictures_in(path):
+            found.append(Source(path, pathlib.PurePath(path.resolve().name)))
+            continue
+        inside = [Source(p, p.relative_to(path)) for p in sorted(path.rglob("*")) if _is_one(p)]
+        if not inside:
+            kinds = " ".join(sorted(video.VIDEO_SUFFIXES))
+            raise WSignError(f"{path}: no videos in it ({kinds}), no pictures and no {KEYPOINTS}")
+        found += inside
+    return found
+
+
+def _is_one(path: pathlib.Path) -> bool:
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        return bool(video.pictures_in(path))
+    return path.suffix.lower() in video.VIDEO_SUFFIXES | {KEYPOINTS}
+
+
+def transcribe(
+    recognizer: Recognizer,
+    sources: Sequence[Source],
+    window: Window,
+    model: pathlib.Path | None = None,
+    processes: int = 0,
+) -> Iterator[Outcome]:
+    """Transcribes recordings, in their order, as they are asked for; first checks that it can.
+
+    Args:
+        recognizer: with what.
+        sources: from `find`.
+        window: how.
+        model: a copy of MediaPipe's model; None takes the cache's, or downloads it.
+        processes: that read videos; 0: one a core.
+
+    Raises:
+        WSignError: videos cannot be read here at all, or the model has no such decoder.
+    """
+    recognizer.prepare(*window)
+    if any(_is_video(source) for source in sources):
+        model = landmarker.find_model(model)
+        with system.quiet(), landmarker.Landmarker(model):
+            pass  # what the system lacks is said once, not for every video
+    return _transcribe(recognizer, sources, window, _read(recognizer, sources, model, processes))
+
+
+def _transcribe(
+    recognizer: Recognizer,
+    sources: Sequence[Source],
+    window: Window,
+    keypoints: Generator[tuple[int, np.ndarray | str], None, None],
+) -> Iterator[Outcome]:
+    done: dict[int, Outcome] = {}
+    waiting: dict[int, np.ndarray] = {}
+    following = 0
+
+    def recognise() -> None:
+        transcripts = recognizer.transcribe(list(waiting.values()), *window)
+        for number, transcript in zip(waiting, transcripts, strict=True):
+            done[number] = Outcome(sources[number], transcript)
+        waiting.clear()
+
+    with contextlib.closing(keypoints):
+        for number, features in keypoints:
+            if isinstance(features, str):
+                done[number] = Outcome(sources[number], None, features)
+            else:
+                waiting[number] = features
+            if len(waiting) == _TOGETHER:
+                recognise()
+            while following in done:
+                yield done.pop(following)
+                following += 1
+    recognise()
+    yield from (done[number] for number in sorted(done))
+
+
+def _read(
+    recognizer: Recognizer, sources: Sequence[Source], model: pathlib.Path | None, processes: int
+) -> Generator[tuple[int, np.ndarray | str], None, None]:
+    """The keypoints of each source, or why there are none, as they are ready."""
+    for number, source in enumerate(sources):
+        if not _is_video(source):
+            try:
+                yield number, recognizer.keypoints(source.path)
+            except WSignError as error:
+                yield number, str(error)
+    videos = [number for number, source in enumerate(sources) if _is_video(source)]
+    tasks = [(extract.clip_of(sources[n].path), extract.Settings(), model) for n in videos]
+    outcomes = workers.run(extract.extract_clip, tasks, processes or workers.cores())
+    with contextlib.closing(outcomes):
+        for outcome in outcomes:
+            number = videos[outcome.task]
+            if outcome.problem is not None:
+                yield number, outcome.problem
+                continue
+            features, _ = outcome.value
+            try:
+                yield number, recognizer.keypoints(features, str(sources[number].path))
+            except WSignError as error:
+                yield number, str(error)
+
+
+def _is_video(source: Source) -> bool:
+    return source.path.suffix.lower() != KEYPOINTS
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def write(
+    outcomes: Iterable[Outcome], kind: str, place: pathlib.Path | None, replace: bool = False
+) -> int:
+    """Writes transcripts as they come, and names on stderr what has none.
+
+    Args:
+        outcomes: of the recordings.
+        kind: one of `formats.FORMATS`.
+        place: a file, or of subtitles a folder; None: stdout.
+        replace: whether files may be replaced.
+
+    Returns:
+        How many recordings have no transcript.
+    """
+    failed = 0
+    with contextlib.ExitStack() as stack:
+        together = sys.stdout
+        if kind not in formats.SUBTITLES:
+            if place is not None:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                file = place.open("w" if replace else "x", encoding="utf-8")
+                together = stack.enter_context(file)
+            together.write(formats.head(kind))
+        for source, transcript, problem in outcomes:
+            if transcript is None:
+                failed += 1
+                print(f"failed: {_named(source.path, problem)}", file=sys.stderr, flush=True)
+                continue
+            text = formats.body(kind, str(source.path), transcript)
+            if kind not in formats.SUBTITLES:
+                together.write(text)
+                together.flush()
+            elif place is None:
+                sys.stdout.write(formats.head(kind) + text)
+            else:
+                path = subtitles_of(source, kind, place)
+                disk.write(path, (formats.head(kind) + text).encode())
+    return failed
+
+
+def check_free(
+    sources: Sequence[Source], kind: str, place: pathlib.Path | None, replace: bool
+) -> None:
+    """Refuses to overwrite, and subtitles that have no place; to be asked before anything is computed.
+
+    Raises:
+        WSignError: a file is there already, or two recordings would have the same.
+    """
+    paths = [] if place is None else [place]
+    if kind in formats.SUBTITLES:
+        if place is None:
+            if len(sources) > 1:
+                raise WSignError(
+                    f"{kind} is one file a recording, and these are {len(sources)}; name a folder for "
+                    "them with --out"
+                )
+            return
+        if place.exists() and not place.is_dir():
+            raise WSignError(f"{place}: is a file; name a folder for the subtitles")
+        paths = [subtitles_of(source, kind, place) for source in sources]
+        if twice := [path for path, count in collections.Counter(paths).items() if count > 1]:
+            raise WSignError(f"{twice[0]}: would be of two recordings; transcribe them one by one")
+    elif place is not None and place.is_dir():
+        raise WSignError(f"{place}: is a folder; name a file")
+    there = [path for path in paths if path.exists()]
+    if there and not replace:
+        raise WSignError(f"{there[0]}: is there already; name another --out, or give --replace")
+
+
+def subtitles_of(source: Source, kind: str, folder: pathlib.Path) -> pathlib.Path:
+    """Where a recording's subtitles go: where players look for them, beside a copy of the folder."""
+    return folder / source.name.with_suffix(f".{kind}")
+
+
+def _named(path: pathlib.Path, problem: str) -> str:
+    """A problem with the file's name before it, once."""
+    return problem if problem.startswith(str(path)) else f"{path}: {problem}"

@@ -1,0 +1,379 @@
+"""Glosses from videos and keypoints, in a few lines:
+
+from wsign_jax import Recognizer
+
+recognizer = Recognizer.load("runs/asl")  # a run's folder, a checkpoint's, or an exported file
+for transcript in recognizer.transcribe(["hello.mp4", "sentence.npy"]):
+    print(transcript.text)
+"""
+
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+
+from wsign_jax import exported
+from wsign_jax import silence as silence_lib
+from wsign_jax.data import layout, normalize, validate
+from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
+from wsign_jax.data.vocab import Vocabulary
+from wsign_jax.decode import align, confidence
+from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import extract, joints, landmarker, system
+from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
+from wsign_jax.recognition import Backend, Program, Recognised
+from wsign_jax.transcript import Gloss, Transcript
+
+if TYPE_CHECKING:
+    from wsign_jax.stream import Stream
+
+# A video, a folder of pictures or a .npy by its path, or keypoints (T, 42, 7).
+Recording: TypeAlias = str | os.PathLike[str] | np.ndarray
+
+# Attention's memory grows with the square of the length.
+LONGEST = 10 * 60 * joints.FPS
+# Every shape of a batch is compiled: few lengths, each at most an eighth above the one before, and few
+# numbers of rows.
+_LENGTHS_A_CALL = 4
+_ROWS = 16
+_FRAMES_A_BATCH = _ROWS * 1536
+
+
+class _Found(NamedTuple):
+    """One recording's best hypothesis."""
+
+    ids: tuple[int, ...]
+    spans: np.ndarray  # (U, 2) seconds
+    confidences: np.ndarray  # (U,) calibrated
+    score: float
+
+
+class Recognizer:
+    """A trained model in use."""
+
+    def __init__(self, backend: Backend, hand_landmarker: pathlib.Path | None = None):
+        """Wraps a model; `load` makes one from a path.
+
+        Args:
+            backend: the model.
+            hand_landmarker: MediaPipe's model for videos; None takes the cache's, or downloads it.
+        """
+        self._backend = backend
+        self._hand_landmarker = hand_landmarker
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        hand_landmarker: str | os.PathLike[str] | None = None,
+    ) -> "Recognizer":
+        """Opens a model.
+
+        The vocabulary is the one that the model was trained with, whatever has become of its data set.
+
+        Args:
+            path: a run's folder (its best checkpoint is taken), a checkpoint's, or a file of
+                `tools/export.py`.
+            hand_landmarker: a copy of MediaPipe's `hand_landmarker.task`, to read videos; None takes the
+                cache's, or downloads it.
+
+        Raises:
+            WSignError: there is no model, it is damaged, or a newer version of this project wrote it.
+        """
+        path = pathlib.Path(path)
+        model = None if hand_landmarker is None else pathlib.Path(hand_landmarker)
+        if path.is_file():
+            return cls(exported.read(path), model)
+        from wsign_jax import running  # noqa: PLC0415  an exported file does without
+
+        return cls(running.Running(path), model)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The glosses it knows, by id."""
+        return self._backend.vocabulary
+
+    def prepare(
+        self, decoder: str = "greedy", chunk: int | None = None, left_context: int | None = None
+    ) -> None:
+        """Raises the `WSignError` that `transcribe` would for this decoder or window."""
+        self._program(decoder, chunk, left_context)
+
+    def transcribe(
+        self,
+        recordings: Recording | Sequence[Recording],
+        decoder: str = "greedy",
+        chunk: int | None = None,
+        left_context: int | None = None,
+    ) -> list[Transcript]:
+        """Recognises recordings.
+
+        Args:
+            recordings: one or a list of paths of videos, folders of pictures (25 fps) or .npy, and
+                keypoints (T, 42, 7) as on disk, at 60 Hz with y in picture widths; of any lengths.
+            decoder: one of `decode.decoders.DECODERS`, with the weights that it was tuned to; of an
+                exported file 'greedy'.
+            chunk: attention's chunk in patches, 0 for full attention; None as the run was evaluated,
+                which is full unless its config says otherwise.
+            left_context: patches seen before the chunk; None as the run was evaluated.
+
+        Returns:
+            A transcript for each, always as a list. Where no hand was seen for a second, nothing is
+            recognised, as in a stream.
+
+        Raises:
+            WSignError: a recording cannot be read, is no keypoints, or is shorter than two frames or
+                longer than 10 minutes; or the model has no such decoder.
+        """
+        one = isinstance(recordings, str | os.PathLike) or getattr(recordings, "ndim", 0) == 3
+        listed: Sequence[Any] = [recordings] if one else list(recordings)  # type: ignore[arg-type]
+        program = self._program(decoder, chunk, left_context)
+        keypoints = [self.keypoints(x, f"recording {number}") for number, x in enumerate(listed)]
+        return [
+            Transcript(
+                [
+                    Gloss(label, float(start), float(end), float(sure))
+                    for label, (start, end), sure in zip(
+                        self.vocabulary.glosses(found.ids),
+                        found.spans,
+                        found.confidences,
+                        strict=True,
+                    )
+                ],
+                found.score,
+            )
+            for found in self._recognise(keypoints, program)
+        ]
+
+    def decode(
+        self, features: np.ndarray, lengths: np.ndarray, decoder: str = "greedy"
+    ) -> list[list[int]]:
+        """Gloss ids of a padded batch: the call that users of the original know.
+
+        Args:
+            features: (B, T, 42, 7) as on disk.
+            lengths: (B,) valid frames.
+            decoder: as in `transcribe`.
+
+        Returns:
+            The ids of each row.
+
+        Raises:
+            WSignError: the shapes are others, or as `transcribe`.
+        """
+        program = self._program(decoder, None, None)
+        rows = self._rows(features, lengths)
+        return [list(found.ids) for found in self._recognise(rows, program)]
+
+    def logits(
+        self,
+        features: np.ndarray,
+        lengths: np.ndarray,
+        chunk: int | None = None,
+        left_context: int | None = None,
+    ) -> list[np.ndarray]:
+        """CTC's logits, (N, V) float32 of each row; arguments and errors as of `decode`."""
+        program = self._program("greedy", chunk, left_context)
+        rows = self._rows(features, lengths)
+        found: list[np.ndarray] = [np.empty(0)] * len(rows)
+        for examples, batch in self._batches(rows, program):
+            logits, patches = jax.device_get((batch.logits, batch.patches))
+            for row, example in enumerate(examples):
+                if example >= 0:
+                    found[example] = logits[row, : patches[row]]
+        return found
+
+    def stream(
+        self,
+        chunk: int | None = None,
+        left_context: int | None = None,
+        decoder: str = "greedy",
+        endpoint_seconds: float = 0.0,
+    ) -> "Stream":
+        """Begins a stream, whose offline twin is `transcribe` with the same window; see `Stream`.
+
+        Raises:
+            WSignError: this is an exported file, which does not stream, or as `Stream`.
+        """
+        from wsign_jax.running import Running  # noqa: PLC0415  an exported file does without
+        from wsign_jax.stream import Stream  # noqa: PLC0415
+
+        if not isinstance(self._backend, Running):
+            raise WSignError("an exported file does not stream; load the run itself")
+        return Stream(
+            self._backend.trained,
+            chunk=chunk,
+            left_context=left_context,
+            decoder=decoder,
+            endpoint_seconds=endpoint_seconds,
+        )
+
+    def keypoints(self, recording: Recording, name: str = "keypoints") -> np.ndarray:
+        """A recording as (T, 42, 7) float32, not normalised, y in picture widths.
+
+        Args:
+            recording: as in `transcribe`.
+            name: what to call keypoints in messages.
+
+        Raises:
+            WSignError: it cannot be read, or is no recording of a kind.
+        """
+        if isinstance(recording, str | os.PathLike):
+            path = pathlib.Path(recording)
+            name = str(path)
+            features = self._load(path) if path.suffix.lower() == ".npy" else self._extract(path)
+        else:
+            features = _as_float32(recording, name)
+        self._check(features, name)
+        return features
+
+    # ------------------------------------------------------------------------------------- reading
+
+    def _extract(self, path: pathlib.Path) -> np.ndarray:
+        if not path.exists():
+            raise WSignError(f"{path}: no such file")
+        clip = extract.clip_of(path)
+        with system.quiet():
+            model = landmarker.find_model(self._hand_landmarker)
+            return extract.extract_clip(clip, extract.Settings(), model)[0]
+
+    def _load(self, path: pathlib.Path) -> np.ndarray:
+        """The keypoints in a file; where it lies in a data set, that says of its pictures' shape."""
+        features = validate.load(path)
+        if isinstance(features, str):
+            raise WSignError(features)
+        features = _as_float32(features, str(path))
+        if problem := validate.feature_problem(features):
+            raise WSignError(f"{path}: {problem}")
+        aspect = self._backend.settings.aspect
+        if not aspect and path.parent.name == "features":
+            aspect = layout.read_aspect(path.absolute().parents[2])
+        return joints.in_widths(features, aspect or 1.0)
+
+    def _rows(self, features: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+        """The valid frames of each row of a padded batch."""
+        try:
+            features, counts = np.asarray(features), np.asarray(lengths)
+        except ValueError:  # numpy's own message speaks of inhomogeneous parts
+            raise WSignError(
+                "features of mixed lengths are not (B, T, 42, 7); pad them with zeros, or call "
+                "transcribe, which takes a list of them"
+            ) from None
+        if features.ndim != 4:
+            raise WSignError(f"features {features.shape} are not (B, T, 42, 7)")
+        if counts.shape != features.shape[:1] or not np.issubdtype(counts.dtype, np.integer):
+            raise WSignError(
+                f"lengths {counts.dtype}{list(counts.shape)} are not ({len(features)},) whole numbers, "
+                "one for each row of features"
+            )
+        outside = np.flatnonzero((counts < 2) | (counts > features.shape[1]))
+        if len(outside):
+            row = int(outside[0])
+            raise WSignError(
+                f"lengths[{row}] is {counts[row]}; it must be from 2 to {features.shape[1]} frames"
+            )
+        return [
+            self.keypoints(x[:count], f"row {row}")
+            for row, (x, count) in enumerate(zip(features, counts, strict=True))
+        ]
+
+    def _check(self, features: np.ndarray, name: str) -> None:
+        if problem := validate.feature_problem(features):
+            raise WSignError(f"{name}: {problem}")
+        frames, settings = len(features), self._backend.settings
+        if frames < 2:
+            raise WSignError(f"{name}: has one frame, and signs move; give two or more")
+        if frames > LONGEST:
+            raise WSignError(
+                f"{name}: {frames} frames are over {LONGEST} (10 minutes); cut it at a pause, or use "
+                "Recognizer.stream"
+            )
+        patches = validate.patches_of(frames, settings.patch_size)
+        if settings.positions == SINUSOIDAL and patches > MAX_SINUSOIDAL_PATCHES:
+            raise WSignError(
+                f"{name}: {frames} frames make {patches} patches, and this model's sinusoidal positions "
+                f"end at {MAX_SINUSOIDAL_PATCHES}; cut it at a pause"
+            )
+
+    # ----------------------------------------------------------------------------------- computing
+
+    def _program(self, decoder: str, chunk: int | None, left_context: int | None) -> Program:
+        return self._backend.program(decoder, *self._backend.settings.window(chunk, left_context))
+
+    def _recognise(self, recordings: Sequence[np.ndarray], program: Program) -> list[_Found]:
+        """The best hypothesis of each recording, in their order."""
+        found: dict[int, _Found] = {}
+        for examples, batch in self._batches(recordings, program):
+            patches, beams, alignment = jax.device_get(
+                (batch.patches, batch.beams, batch.alignment)
+            )
+            for row in np.flatnonzero(examples >= 0).tolist():
+                length = int(beams.label_lengths[row, 0])
+                spans, confidences = align.timed(
+                    alignment, row, length, int(patches[row]), self._backend.settings.patch_size
+                )
+                found[int(examples[row])] = _Found(
+                    tuple(beams.labels[row, 0, :length].tolist()),
+                    spans,
+                    confidence.calibrated(confidences, program.temperature),
+                    float(beams.scores[row, 0]),
+                )
+        return [found[number] for number in range(len(recordings))]
+
+    def _batches(
+        self, recordings: Sequence[np.ndarray], program: Program
+    ) -> Iterator[tuple[np.ndarray, Recognised]]:
+        """Recordings in padded batches: the number of each row's, -1 in a masked one, and its result."""
+        settings = self._backend.settings
+        for plan in _plan([len(x) for x in recordings]):
+            length = validate.patches_of(plan.bucket, settings.patch_size) * settings.patch_size
+            shape = (len(plan.rows), length, joints.NUM_JOINTS, joints.NUM_FEATURES)
+            features, frames = np.zeros(shape, np.float32), np.zeros(len(plan.rows), np.int32)
+            silence = np.zeros((len(plan.rows), length // settings.patch_size), bool)
+            for row in np.flatnonzero(plan.rows >= 0):
+                recording = recordings[plan.rows[row]]
+                normalized, _ = normalize.normalize(recording, wrist_place=settings.wrist_place)
+                features[row, : len(recording)] = normalized
+                frames[row] = len(recording)
+                seen = np.any(joints.seen_hands(recording), axis=1)
+                chunk = program.chunk or len(recording)
+                silent = silence_lib.silent(seen, chunk, settings.patch_size, settings.look_ahead)
+                silence[row, : len(silent)] = silent
+            yield plan.rows, program.run(features, frames, silence)
+
+
+def _as_float32(value: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(value).astype(np.float32, copy=False)
+    except (TypeError, ValueError):
+        raise WSignError(
+            f"{name}: is no array of numbers; give a path, or keypoints (T, 42, 7)"
+        ) from None
+
+
+def padded_length(frames: int) -> int:
+    """The next of the lengths that batches have: eight an octave, and none below 16."""
+    step = max(16, 2 ** ((frames - 1).bit_length() - 4)) if frames > 1 else 16
+    return -(-frames // step) * step
+
+
+def _plan(frames: Sequence[int]) -> list[BatchPlan]:
+    """Batches of few shapes that hold sequences of these lengths."""
+    if not frames:
+        return []
+    lengths = np.array([padded_length(n) for n in frames])
+    rows = min(_ROWS, _power_of_two(len(frames)))
+    while rows > 1 and rows * lengths.max() > _FRAMES_A_BATCH:
+        rows //= 2
+    *plans, last = plan_epoch(lengths, find_buckets(lengths, _LENGTHS_A_CALL), rows)
+    # Masked rows cost as much as real ones.
+    real = int(np.count_nonzero(last.rows >= 0))
+    return [*plans, BatchPlan(last.epoch, last.bucket, last.rows[: _power_of_two(real)])]
+
+
+def _power_of_two(count: int) -> int:
+    """The least that is not below `count`."""
+    return 1 << (count - 1).bit_length()

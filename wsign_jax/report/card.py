@@ -1,0 +1,128 @@
+"""A model card: what whoever gets a model must know before using it (Mitchell et al. 2019,
+arXiv:1810.03993), as Markdown."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_NOT_AT_HAND = "the data set was not at hand at the export"
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a card says; empty where it is not known."""
+
+    name: str  # of the file that it lies beside
+    checkpoint: str
+    model: str  # such as 'tiny, 1,234,567 parameters'
+    stages: Sequence[str]  # that it was trained in
+    glosses: Sequence[str]
+    data: str  # the folder of its data set
+    made: Mapping[str, Any]  # how that was made: content of dataset.json
+    sentences: Mapping[str, int]  # by split
+    signers: Mapping[str, Sequence[str]]  # by split
+    reports: Mapping[str, Mapping[str, Any]]  # `report_<split>.json` of this checkpoint, by split
+    licence: str
+    versions: Mapping[str, str]
+
+
+def card(facts: Facts) -> str:
+    """The card."""
+    sections = {
+        "Use": _use(facts),
+        "Data": _data(facts),
+        "Signers": _signers(facts),
+        "Error rate": _error_rate(facts),
+        "Limits": _limits(facts),
+        "Licence": facts.licence
+        or "Not stated at the export. The code is Apache-2.0; weights follow what their data allows.",
+        "Telemetry of the tracker": (
+            "Keypoints come from MediaPipe's HandLandmarker, whose releases 1.x send metrics about "
+            "performance and use to Google; its terms ask that users be told. Recognition from "
+            "keypoints sends nothing."
+        ),
+        "Versions": "\n".join(f"- {name} {version}" for name, version in facts.versions.items()),
+    }
+    parts = [f"# {facts.name}", "Hand keypoints in, sign glosses out: a WhisperSign model."]
+    return "\n\n".join(parts + [f"## {name}\n\n{text}" for name, text in sections.items()]) + "\n"
+
+
+def _use(facts: Facts) -> str:
+    model = (
+        f"Model: {facts.model}; stages {', '.join(facts.stages)}; checkpoint {facts.checkpoint}."
+    )
+    if facts.name.endswith(".onnx"):
+        return f"From normalised keypoints to CTC's logits, with any ONNX runtime.\n\n{model}"
+    return (
+        f"    from wsign_jax import Recognizer\n\n"
+        f'    [transcript] = Recognizer.load("{facts.name}").transcribe("video.mp4")\n\n'
+        f"{model}"
+    )
+
+
+def _data(facts: Facts) -> str:
+    lines = [f"Data set: `{facts.data}`."]
+    if facts.sentences:
+        counts = ", ".join(f"{count} {split}" for split, count in facts.sentences.items())
+        lines.append(f"Sentences: {counts}.")
+    else:
+        lines.append(f"Sentences: not known, {_NOT_AT_HAND}.")
+    # Details of settings belong to the data set.
+    said = {k: v for k, v in facts.made.items() if isinstance(v, str | int | float)}
+    lines += [f"{name}: {value}." for name, value in said.items()]
+    names = ", ".join(facts.glosses)
+    return "\n".join(lines) + f"\n\n{len(facts.glosses)} glosses: {names}"
+
+
+def _signers(facts: Facts) -> str:
+    if not facts.signers:
+        why = "it has no `signers.csv`" if facts.sentences else _NOT_AT_HAND
+        return f"Not known: {why}."
+    lines = [
+        f"- {split}: {len(signers)} ({', '.join(signers)})"
+        for split, signers in facts.signers.items()
+    ]
+    if "train" in facts.signers:
+        seen = set(facts.signers["train"])
+        for split in ("val", "test"):
+            shared = sorted(seen & set(facts.signers.get(split, ())))
+            if shared:
+                lines.append(
+                    f"- {split} shares {', '.join(shared)} with train: its error rate says little "
+                    "of new signers"
+                )
+    return "\n".join(lines)
+
+
+def _error_rate(facts: Facts) -> str:
+    if not facts.reports:
+        return "Not measured: there was no report of this checkpoint at the export."
+    lines = [
+        "| split | WER | 95 % interval | sentences | decoder | attention |",
+        "|---|---|---|---|---|---|",
+    ]
+    for split, report in facts.reports.items():
+        low, high = report["wer_interval"]
+        settings = report["settings"]
+        window = (
+            f"{settings['chunk']} patches, {settings['left_context']} behind"
+            if settings["chunk"]
+            else "full"
+        )
+        lines.append(
+            f"| {split} | {report['wer']:.3f} | {low:.3f} to {high:.3f} | {report['sentences']} "
+            f"| {settings['decoder']} | {window} |"
+        )
+    return "\n".join(lines)
+
+
+def _limits(facts: Facts) -> str:
+    return "\n".join(
+        [
+            f"- It knows {len(facts.glosses)} glosses; any other sign is missed or taken for one.",
+            "- It sees hands alone: no face, mouth or body, which carry grammar in every sign language.",
+            "- Glosses are no translation: they leave out grammar and order of the spoken language.",
+            "- The error rate holds for data like that above; other signers, cameras and pace raise it.",
+            "- Not for decisions about people, nor where a mistake can do harm.",
+        ]
+    )

@@ -1,0 +1,141 @@
+"""A trained run as what recognises."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from wsign_jax.choices import choose
+from wsign_jax.data.vocab import BLANK_ID
+from wsign_jax.decode.decoders import Search, decode_and_align
+from wsign_jax.decode.joint import Weights
+from wsign_jax.decode.lm import LanguageModel
+from wsign_jax.model import whisper_sign
+from wsign_jax.model.attention import FULL_ATTENTION
+from wsign_jax.model.whisper_sign import SIZES, Params, WhisperSign
+from wsign_jax.recognition import Program, Recognised, Settings
+from wsign_jax.trained import Trained, language_model, open_run, overrides
+
+Window = tuple[jax.Array, jax.Array]  # chunk and left context, () int32 patches; chunk 0: full
+
+
+class Running:
+    """A run's best checkpoint, or a certain one, in float32 whatever it was trained in."""
+
+    def __init__(self, path: pathlib.Path, data: str | None = None):
+        """Opens it; see `open_run`.
+
+        Args:
+            path: the run's folder, or that of one of its checkpoints.
+            data: its data set's folder, where that has moved; only language models and cards ask.
+
+        Raises:
+            WSignError: there is no such run or checkpoint, or it is damaged.
+        """
+        everywhere = ((".*", "replicate"),)
+        self.trained = open_run(
+            path,
+            overrides={
+                "training.precision": "float32",
+                "training.sharding": everywhere,
+                **overrides(data, None, None),
+            },
+        )
+        self.settings = settings(self.trained)
+        self.vocabulary = self.trained.vocabulary
+        self._programs: dict[tuple[str, int, int], Program] = {}
+        # Each compiles once per batch shape, whatever the window.
+        self._steps: dict[Search, Callable[..., Recognised]] = {}
+
+    def program(self, decoder: str, chunk: int, left_context: int) -> Program:
+        """See `Backend`."""
+        key = decoder, chunk, left_context
+        if key not in self._programs:
+            self._programs[key] = self._make(windowed(self.trained, chunk, left_context), decoder)
+        return self._programs[key]
+
+    def _make(self, trained: Trained, decoder: str) -> Program:
+        choice = choose(trained, decoder)
+        config = trained.config
+        root = pathlib.Path(config.data.dir or trained.workdir / "data")
+        lm = language_model(trained, choice.lm, root)
+        weights = jax.tree.map(np.float32, choice.weights)
+        window = np.int32(config.eval.chunk), np.int32(config.eval.left_context)
+        if choice.search not in self._steps:
+            recognise = make_recognise(trained.network.graph, choice.search)
+            self._steps[choice.search] = jax.jit(recognise)
+        step = self._steps[choice.search]
+
+        def run(features: np.ndarray, frames: np.ndarray, silence: np.ndarray) -> Recognised:
+            return step(trained.params, features, frames, silence, window, weights, lm)
+
+        return Program(run, config.eval.chunk, choice.temperature)
+
+
+def settings(trained: Trained) -> Settings:
+    """Those of a run."""
+    config, size = trained.config, SIZES[trained.config.model.size]
+    return Settings(
+        patch_size=trained.patch_size,
+        look_ahead=config.model.frontend.look_ahead,
+        wrist_place=config.data.wrist_place,
+        aspect=config.data.aspect,
+        positions=config.model.positions,
+        width=size.width,
+        head_width=size.width // size.heads,
+        chunk=config.eval.chunk,
+        left_context=config.eval.left_context,
+    )
+
+
+def windowed(trained: Trained, chunk: int, left_context: int) -> Trained:
+    """A run under another attention window."""
+    config = trained.config.copy_and_resolve_references()
+    config.eval.chunk, config.eval.left_context = chunk, left_context
+    return dataclasses.replace(trained, config=config)
+
+
+def make_recognise(graph: nnx.GraphDef, search: Search) -> Callable[..., Recognised]:
+    """From normalised keypoints to glosses: what the recogniser runs, and what is exported."""
+
+    def recognise(
+        params: Params,
+        features: jax.Array,
+        frames: jax.Array,
+        silence: jax.Array,
+        window: Window,
+        weights: Weights,
+        lm: LanguageModel | None = None,
+        tables: tuple[jax.Array, ...] | None = None,
+    ) -> Recognised:
+        model = whisper_sign.bind(graph, params)
+        states, logits, patches = encode(model, features, frames, window, tables)
+        blank = jnp.where(jnp.arange(logits.shape[2], dtype=jnp.int32) == BLANK_ID, 0.0, -jnp.inf)
+        log_probs = jnp.where(silence[..., None], blank[None, None], jax.nn.log_softmax(logits))
+        beams, alignment = decode_and_align(search, model, states, log_probs, patches, weights, lm)
+        return Recognised(logits, patches, beams, alignment)
+
+    return recognise
+
+
+def encode(
+    model: WhisperSign,
+    features: jax.Array,
+    frames: jax.Array,
+    window: Window,
+    tables: tuple[jax.Array, ...] | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """States (B, N, D), CTC logits (B, N, V) and valid patches (B,) under a window."""
+    chunk, left_context = window
+    states, patches = model.encode(
+        features,
+        frames,
+        chunk=jnp.where(chunk > 0, chunk, FULL_ATTENTION),
+        left_context=left_context,
+        tables=tables,
+    )
+    return states, model.ctc_logits(states), patches
