@@ -1,6 +1,7 @@
 """WhisperSign: frontend, encoder, CTC head, attention decoder; and its parameters as a plain dict."""
 
 import dataclasses
+import functools
 import re
 from typing import Any, NamedTuple
 
@@ -169,12 +170,25 @@ def build(
 
 def init(config: ConfigDict, vocab_size: int, seed: int, shardings: Any = None) -> Params:
     """Fresh float32 parameters as a plain nested dict of arrays, laid out by `shardings` if given."""
+    create = functools.partial(_create, config, vocab_size)
+    return jax.jit(create, out_shardings=shardings)(jax.random.key(seed))
 
-    def create(key: jax.Array) -> Params:
-        model = WhisperSign(config, vocab_size, rngs=nnx.Rngs(params=key))
-        return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+def init_some(
+    config: ConfigDict, vocab_size: int, seed: int, shardings: dict[str, Any]
+) -> dict[str, jax.Array]:
+    """Those of `init`'s parameters that have a sharding here, by path; no others are computed."""
+
+    def create(key: jax.Array) -> dict[str, jax.Array]:
+        params = parameter_paths(_create(config, vocab_size, key))
+        return {path: params[path] for path in shardings}
 
     return jax.jit(create, out_shardings=shardings)(jax.random.key(seed))
+
+
+def _create(config: ConfigDict, vocab_size: int, key: jax.Array) -> Params:
+    model = WhisperSign(config, vocab_size, rngs=nnx.Rngs(params=key))
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
 def bind(graph: nnx.GraphDef, params: Params) -> WhisperSign:

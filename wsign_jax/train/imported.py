@@ -10,7 +10,7 @@ import jax
 from wsign_jax import hosts
 from wsign_jax.data import layout
 from wsign_jax.errors import WSignError
-from wsign_jax.model import whisper_import
+from wsign_jax.model import whisper_import, whisper_sign
 from wsign_jax.model.whisper_import import Whisper
 from wsign_jax.model.whisper_sign import Params, group_of, parameter_paths
 from wsign_jax.train import checkpoint
@@ -45,16 +45,29 @@ def find(run: Run, name: str) -> tuple[Whisper, dict[str, str]]:
     return whisper, whisper_import.sources(whisper, config.model.size, shapes, config.init_layers)
 
 
-def put(run: Run, whisper: Whisper, named: dict[str, str], fresh: Params) -> Params:
-    """Puts Whisper's weights in their places among fresh ones, prints what came from where, and writes
-    it with a checksum of every group into `<workdir>/init.json`."""
-    structure = jax.tree.structure(fresh)
-    params = parameter_paths(fresh)
-    del fresh  # what is replaced is not kept
-    for path, value in whisper_import.load(whisper, named):
-        params[path] = jax.make_array_from_callback(
-            value.shape, params[path].sharding, value.__getitem__
-        )
+def put(run: Run, whisper: Whisper, named: dict[str, str]) -> Params:
+    """Loads Whisper's weights, and fresh ones where it has none; prints what came from where, and writes
+    it with a checksum of every group into `<workdir>/init.json`.
+
+    Args:
+        run: the run.
+        whisper: the checkpoint.
+        named: which of its tensors each parameter comes from.
+
+    Raises:
+        WSignError: a file is damaged, or a tensor has NaN or infinity.
+    """
+    shapes, config = parameter_paths(run.network.shapes), run.config
+    params: dict[str, jax.Array] = {
+        path: jax.make_array_from_callback(value.shape, shapes[path].sharding, value.__getitem__)
+        for path, value in whisper_import.load(whisper, named)
+    }
+    new: dict[str, Any] = {
+        path: shape.sharding for path, shape in shapes.items() if path not in named
+    }
+    vocab_size = len(run.vocabulary)
+    params |= whisper_sign.init_some(config.model, vocab_size, config.training.seed, new)
+    params = {path: params[path] for path in shapes}
     groups = _groups(params, named)
     width = max(map(len, groups))
     print(f"starting from the weights of Whisper in {whisper.root}")
@@ -64,6 +77,7 @@ def put(run: Run, whisper: Whisper, named: dict[str, str], fresh: Params) -> Par
     print(f"  not taken: {', '.join(sorted(unused))}", flush=True)
     if hosts.is_first():
         layout.write_json(run.workdir / INIT, {"init_from": f"{whisper.root}", "groups": groups})
+    structure = jax.tree.structure(run.network.shapes)
     return jax.tree.unflatten(structure, list(params.values()))
 
 

@@ -189,7 +189,7 @@ def initial_params(run: Run) -> Params:
         return fresh_params(run)
     if source.startswith(origin.WHISPER):
         whisper, named = imported.find(run, source.removeprefix(origin.WHISPER))
-        return imported.put(run, whisper, named, fresh_params(run))
+        return imported.put(run, whisper, named)
     folder = pathlib.Path(source)
     if not checkpoint.has_checkpoint(folder):
         raise WSignError(
