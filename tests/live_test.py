@@ -9,6 +9,7 @@ import pytest
 
 from tests.small import get_config as small_config
 from wsign_jax import live, trained
+from wsign_jax.data import layout
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints, video
 from wsign_jax.keypoints.capture import Every, Newest
@@ -133,6 +134,19 @@ def test_keypoints_in_a_file_at_any_pace(model, tmp_path, capsys):
         assert (last["kind"], last["count"], last["nan"]) == ("keypoint frames", 90, 0)
         assert list(last["delays"]) == ["chunk", "model", "decoding"]
     assert last["took"] >= 1.4  # from the first 4 of 90 frames to the last
+
+
+def test_keypoints_whose_y_is_divided_by_the_height(tmp_path):
+    features = changing_features(4)
+    (tmp_path / "train" / "features").mkdir(parents=True)
+    layout.write_json(tmp_path / "dataset.json", {"aspect": 1.5})
+    inside, alone = tmp_path / "train" / "features" / "a.npy", tmp_path / "a.npy"
+    for path in (inside, alone):
+        np.save(path, features)
+    for path, aspect, y in ((inside, 0.0, 1.5), (inside, 2.0, 2.0), (alone, 0.0, 1.0)):
+        frames = live.open_source(str(path), aspect=aspect).items.take(0.0).item.features
+        np.testing.assert_allclose(frames[..., [1, 4]] * y, features[..., [1, 4]], rtol=1e-6)
+        np.testing.assert_array_equal(frames[..., [0, 2, 6]], features[..., [0, 2, 6]])
 
 
 def test_nan_in_a_file_is_an_absent_hand_and_counted(model, tmp_path, capsys):

@@ -14,10 +14,11 @@ import contextlib
 import pathlib
 import sys
 
-from wsign_jax import live, trained
+from wsign_jax import live
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.errors import exit_on_user_error
 from wsign_jax.keypoints import landmarker
+from wsign_jax.running import Running
 from wsign_jax.stream import Stream
 
 
@@ -37,8 +38,8 @@ def parse() -> argparse.Namespace:
     add("--source", default="0", help="a camera, a video, or a .npy of keypoints at 60 Hz (0)")
     add("--simulate", action="store_true", help="give a file as a camera would")
     add("--chunk", type=int, help="patches recognised at a time (8, or as the run was trained)")
-    add("--left_context", type=int, help="patches seen before the chunk (as the run was trained)")
-    add("--decoder", default=GREEDY, help=GREEDY)
+    add("--left_context", type=int, help="patches seen before the chunk (32, or as trained)")
+    add("--decoder", default=GREEDY, help=f"{GREEDY} or prefix_beam ({GREEDY})")
     add(
         "--endpoint_seconds",
         type=float,
@@ -55,10 +56,11 @@ def main() -> None:
     """Parses the flags and calls `live.run`."""
     flags = parse()
     with exit_on_user_error():
-        source = live.open_source(flags.source, flags.simulate)
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for glosses
+            run = Running(flags.checkpoint).trained
+            source = live.open_source(flags.source, flags.simulate, run.config.data.aspect)
             stream = Stream(
-                trained.open_run(flags.checkpoint),
+                run,
                 chunk=flags.chunk,
                 left_context=flags.left_context,
                 decoder=flags.decoder,

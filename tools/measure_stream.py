@@ -13,6 +13,7 @@ from wsign_jax import measure, trained
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.errors import exit_on_user_error
 from wsign_jax.report import streaming
+from wsign_jax.running import Running
 from wsign_jax.train import setup
 
 
@@ -40,7 +41,7 @@ def parse() -> argparse.Namespace:
     add("--data", default=None, help="a data set's folder (the one it was trained on)")
     add("--split", choices=SPLITS, default="val", help="of the data set (val)")
     add("--chunks", type=patches, default="0,1,2,4,8,16,32", help="0: full (0,1,2,4,8,16,32)")
-    add("--left_contexts", type=patches, default="64", help="patches seen before the chunk (64)")
+    add("--left_contexts", type=patches, default="32", help="patches seen before the chunk (32)")
     add("--tracker", action="store_true", help="add the delay of a camera's tracker")
     add("--out", type=path, help="a new folder")
     return parser.parse_args()
@@ -52,9 +53,7 @@ def main() -> None:
     with exit_on_user_error():
         if flags.out is not None:
             streaming.check_folder(flags.out)
-        run = trained.open_run(
-            flags.checkpoint, overrides=trained.overrides(flags.data, None, None)
-        )
+        run = Running(flags.checkpoint, flags.data).trained
         root = setup.data_root(run.config, run.workdir, make=False)
         split = trained.read_split(run, root, flags.split)
         rows = []

@@ -62,13 +62,14 @@ class End(enum.Enum):
     GONE = "no more pictures come from the camera"
 
 
-def open_source(name: str, simulate: bool = False) -> Source:
+def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> Source:
     """A camera, a .npy of keypoints, or else a video.
 
     Args:
         name: a camera's number, device or address (as OpenCV's VideoCapture takes them), or a file.
         simulate: give a video as a camera would, at the pace at which it was recorded and without
             waiting for who is too slow; and keypoints at their pace.
+        aspect: of keypoints, as in `layout.aspect_of`.
 
     Raises:
         WSignError: no such file, or a bad one, or a camera that is to be simulated.
@@ -81,8 +82,8 @@ def open_source(name: str, simulate: bool = False) -> Source:
     path = pathlib.Path(name)
     if not path.exists():
         raise WSignError(f"{path}: no such file; give a camera's number, a video or a .npy")
-    if path.suffix == ".npy":
-        frames = _frames(layout.read_features(path))
+    if path.suffix.lower() == ".npy":
+        frames = _frames(layout.read_features(path, aspect))
         items = Every(capture.paced(frames) if simulate else frames)
         return Source(name, items, has_pictures=False, is_camera=False)
     pictures = video.ahead(video.read(path, PICTURE_FPS))
