@@ -17,8 +17,9 @@ from wsign_jax.train import evaluation, setup, stages, start
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
 from wsign_jax.train.board import Board
-from wsign_jax.train.checkpoint import Checkpoints, RunInfo, claimed
+from wsign_jax.train.checkpoint import Checkpoints, RunInfo
 from wsign_jax.train.evaluation import Evaluation
+from wsign_jax.train.home import claimed
 from wsign_jax.train.mirror import Mirror
 from wsign_jax.train.schedule import Due, Schedule, Signals
 from wsign_jax.train.setup import Run, Stage

@@ -6,7 +6,8 @@ import re
 
 from ml_collections import ConfigDict
 
-from wsign_jax.train.checkpoint import Checkpoints, DamagedCheckpoint, has_checkpoint
+from wsign_jax.train.checkpoint import Checkpoints, DamagedCheckpoint
+from wsign_jax.train.home import has_checkpoint
 
 WHISPER = "whisper:"  # of `init_from`, before a folder or a name on the Hugging Face Hub
 RESTART = "restart_"

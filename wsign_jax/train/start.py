@@ -15,7 +15,7 @@ from wsign_jax import hosts
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import checkpoint, imported, origin, setup, stages
+from wsign_jax.train import checkpoint, home, imported, origin, setup, stages
 from wsign_jax.train import state as train_state
 from wsign_jax.train.checkpoint import Checkpoints, RunInfo
 from wsign_jax.train.mirror import Mirror
@@ -166,7 +166,7 @@ def _bring_from_mirror(run: Run, mirror: Mirror | None) -> None:
                 print(f"warning: {error}; left alone", flush=True)
                 strange.append(step)
         mirror.know(ours, strange)
-        at_home = checkpoint.steps_in(run.workdir / checkpoint.FOLDER)
+        at_home = home.steps_in(run.workdir / home.FOLDER)
         if {*ours} - {*at_home}:
             print(f"restoring {run.workdir} from {mirror.root}", flush=True)
             mirror.bring_home()
@@ -191,7 +191,7 @@ def initial_params(run: Run) -> Params:
         whisper, named = imported.find(run, source.removeprefix(origin.WHISPER))
         return imported.put(run, whisper, named)
     folder = pathlib.Path(source)
-    if not checkpoint.has_checkpoint(folder):
+    if not home.has_checkpoint(folder):
         raise WSignError(
             f"config.init_from: {folder} holds no checkpoint; name a run's folder, "
             "or start fresh with --config.init_from=''"
