@@ -198,7 +198,13 @@ def test_a_source_that_breaks_finishes_the_sentence_first(model, landmarker, cap
     with pytest.raises(WSignError, match="cut off"):
         recognise(model, broken, capsys)
     glosses, last = told(capsys)
-    assert glosses == pushed(model, TIMES) and last["why"] == "test: v.mp4: is cut off"
+    assert glosses == pushed(model, TIMES) and last["why"] == "v.mp4: is cut off"
+
+
+def test_a_source_that_was_never_good_has_no_summary(model, landmarker, capsys):
+    with pytest.raises(WSignError, match="is empty"):
+        recognise(model, source([], then=WSignError("v.mp4: is empty")), capsys)
+    assert '"end"' not in capsys.readouterr().out
 
 
 def test_pictures_whose_time_does_not_increase_are_left_out_and_counted(model, landmarker, capsys):

@@ -130,7 +130,8 @@ def run(
         try:
             user = session.listen(signals)
         except (WSignError, OSError) as error:
-            session.finish(f"{source.name}: {error}")
+            if session.has_begun:
+                session.finish(str(error))
             raise
         end = End.USER if user else End.GONE if source.is_camera else End.FILE
         session.finish(f"{source.name}: {end.value}")
@@ -213,6 +214,11 @@ class _Session:
             delays=self._delays() if self._count else {},
         )
         self._events.end(why, summary)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything has come."""
+        return self._first is not None
 
     @property
     def _seconds(self) -> float:
