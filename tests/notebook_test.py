@@ -1,6 +1,7 @@
 """The notebook as a person runs it, on a CPU; and what of it is kept in git."""
 
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -116,9 +117,33 @@ def test_the_project_comes_from_git_a_folder_or_a_zip(project_cell, tmp_path):
         fetch(str(empty), tmp_path / "nothing")
 
 
+def test_run_again_the_project_is_looked_for_where_it_was(
+    notebook, project_cell, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (cell,) = (cell for cell in notebook.cells if "def fetch" in cell.source)
+    first = project_cell["HERE"]
+    exec(compile(cell.source, "cell", "exec"), project_cell)
+    assert project_cell["HERE"] == first == NOTEBOOK.parent
+
+
+def test_paths_with_blanks_reach_the_commands_whole(notebook):
+    commands = []
+    names = {"PYTHON": "python", "PRECISION": "float32", "SMALL": False, "DATA": "my drive/data"}
+    names |= {"RUNS": "my runs", "MIRROR": "my drive/kept"}
+    names |= {"quote": shlex.quote, "run": commands.append}
+    (cell,) = (cell for cell in notebook.cells if "def train" in cell.source)
+    exec(compile(cell.source, "cell", "exec"), names)
+    words = shlex.split(names["train"]("stage1"))
+    assert {"--workdir=my runs/stage1", "--config.data.dir=my drive/data"} <= set(words)
+    assert "--config.checkpoint.mirror=my drive/kept/stage1" in words
+    assert "--config.data.dir=my drive/data" in shlex.split(*commands)
+
+
 @pytest.mark.notebook
 def test_from_the_first_cell_to_the_exported_model(notebook, tmp_path):
-    settings = {name: str(tmp_path / name.lower()) for name in ("DATA", "RUNS", "MIRROR")}
+    drive = tmp_path / "my drive"  # folders of a Drive have blanks in their names
+    settings = {name: str(drive / name.lower()) for name in ("DATA", "RUNS", "MIRROR")}
     shown = execute(with_settings(notebook, SMALL=True, **settings))
     assert "(cpu), training in float32" in shown["Set-up and device check"]
     smoke = re.findall(r"^ *[\d.]+ s   (\w+) ", shown["Smoke test"], re.MULTILINE)
@@ -133,7 +158,7 @@ def test_from_the_first_cell_to_the_exported_model(notebook, tmp_path):
     assert shown["After a disconnect"].count("nothing to train") == 3
     assert "ids: [" in shown["Using the trained model"]
     assert "the same glosses" in shown["Export"]
-    mirror = tmp_path / "mirror"
+    mirror = drive / "mirror"
     assert (mirror / "model.wsign").exists() and (mirror / "stage3" / "checkpoints").is_dir()
 
 
