@@ -171,6 +171,18 @@ def test_a_camera_that_disappears_finishes_the_sentence(model, landmarker, monke
     assert last["why"] == "7: no more pictures come from the camera"
 
 
+def test_a_pause_of_a_video_is_not_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "read", lambda path, fps: pictures([0.0, 0.4]))
+    monkeypatch.setattr(live.capture.Newest.__init__, "__defaults__", (0.1,))
+    (tmp_path / "a.mp4").touch()
+    with live.open_source(str(tmp_path / "a.mp4"), simulate=True).items as items:
+        times = []
+        while not items.ended:
+            if taken := items.take(0.05):
+                times.append(taken.item.time_s)
+    assert times == [0.0, 0.4]
+
+
 def test_what_a_slow_machine_drops_is_counted(model, landmarker, monkeypatch, capsys):
     landmarker.seconds = 0.02
     times = TIMES[:40] / 10  # a camera of 300 pictures a second

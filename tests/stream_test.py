@@ -298,7 +298,8 @@ def test_nan_is_an_absent_hand_and_is_counted():
     broken[40:60, 5, 2] = np.nan
     absent[60:62] = 0.0
     broken[60, 0, 0], broken[60, 30, 6] = np.inf, np.nan
-    broken[61, 20, 3], broken[61, 41, 0] = -np.inf, np.nan
+    broken = broken.astype(np.float64)
+    broken[61, 20, 3], broken[61, 41, 0] = -1e300, np.nan
     streams = [Stream(model("rotary"), chunk=3, left_context=0) for _ in range(2)]
     glosses = [
         stream_all(stream, keypoints, [17])
@@ -381,6 +382,9 @@ def test_pictures_and_frames_do_not_mix_and_times_are_checked():
         stream.push([])
     with pytest.raises(WSignError, match="leave time_s out"):
         stream.push(frame, time_s=0.0)
+    with pytest.raises(WSignError, match="time is nan"):
+        stream.push([], time_s=float("nan"))
+    stream.push(frame[:0])  # it is no stream of pictures yet
     stream.push([], time_s=3.0)
     with pytest.raises(WSignError, match=r"time is 2.000000 s, and .* before was 3.000000 s"):
         stream.push([], time_s=2.0)

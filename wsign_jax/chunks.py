@@ -129,7 +129,8 @@ def fill(state: StreamState, features: np.ndarray, wrist_place: bool) -> StreamS
 
 def without_nan(features: np.ndarray) -> tuple[np.ndarray, int]:
     """(t, 42, 7) with hands absent where they have a NaN or infinity, and in how many frames that is."""
-    result = features.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinity
+        result = features.astype(np.float32)
     bad = np.zeros(len(features), bool)
     for hand in joints.HANDS:
         broken = ~np.isfinite(result[:, hand]).all(axis=(1, 2))

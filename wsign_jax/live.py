@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import enum
+import math
 import pathlib
 import statistics
 import sys
@@ -87,7 +88,8 @@ def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> Sourc
         items = Every(capture.paced(frames) if simulate else frames)
         return Source(name, items, has_pictures=False, is_camera=False)
     pictures = video.ahead(video.read(path, PICTURE_FPS))
-    opened = Newest(capture.paced(pictures)) if simulate else Every(pictures)
+    # However long the video pauses, a file is never gone.
+    opened = Newest(capture.paced(pictures), math.inf) if simulate else Every(pictures)
     return Source(name, opened, has_pictures=True, is_camera=False)
 
 

@@ -116,7 +116,9 @@ class Stream:
         self._step = make_step(trained.network.graph)
         # One device, whatever mesh the run was opened for.
         self._params = jax.device_put(trained.params, jax.local_devices()[0])
-        self._endpointer = Endpointer(trained, endpoint_seconds) if endpoint_seconds else None
+        self._endpointer = (
+            Endpointer(trained, endpoint_seconds, self.chunk) if endpoint_seconds else None
+        )
         self.state = init_stream(trained, self._decoder, self.chunk, self.left_context)
         self._pictures: PictureStream | None = None
         self._finished = False
@@ -198,8 +200,10 @@ class Stream:
                 "hands of a picture need its time; give time_s, and do not push them into a stream "
                 "of 60 Hz frames"
             )
-        self._pictures = self._pictures or PictureStream()
-        return self._pictures.push(time_s, keypoints)
+        pictures = self._pictures or PictureStream()
+        parts = pictures.push(time_s, keypoints)
+        self._pictures = pictures  # not if the first picture was refused
+        return parts
 
     def _checked(self, features: np.ndarray) -> np.ndarray:
         """(t, 42, 7) float32 without NaN."""

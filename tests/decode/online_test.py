@@ -118,3 +118,13 @@ def test_hours_do_not_wear_out_the_scores():
         _, state = decoder.extend(state, rows, number * C)
         total = np.asarray(state.prefixes.total)
     assert -60 < total.max() < 5  # some 4,000 below zero, were it never taken off
+
+
+def test_a_gloss_after_a_silence_that_was_passed_over_is_where_it_was_signed():
+    chunk = np.full((C, V), -9.0, np.float32)
+    chunk[[0, 1, 2, 3], [0, 1, 0, 0]] = -1e-3
+    decoder = PrefixBeamDecoder(C, V, 4, NO_LM, None)
+    before, state = decoder.extend(decoder.start(), chunk, 0)
+    chunk[1, 1] = -0.1  # less sure than before the silence
+    after, _ = decoder.extend(state, chunk, 100)
+    assert [(run.id, run.start, run.end) for run in before + after] == [(1, 1, 2), (1, 101, 102)]

@@ -108,6 +108,8 @@ class PrefixBeamDecoder:
         self, state: BeamState, log_probs: np.ndarray, first: int
     ) -> tuple[list[Run], BeamState]:
         """See `Decoder`."""
+        if first > state.end:  # silence was passed over: what came before it is out of sight
+            state = state._replace(log_probs=self.start().log_probs, since=0)
         rows = np.zeros((self._chunk, self._vocab_size), np.float32)
         rows[: len(log_probs)] = log_probs
         prefixes = _extend(state.prefixes, rows, np.int32(len(log_probs)), self._lm, self._weights)

@@ -76,7 +76,7 @@ class Newest(Generic[Item]):
 
         Args:
             items: the source.
-            stalled: seconds without anything after which it counts as ended.
+            stalled: seconds without anything after which it counts as ended; infinity: never.
         """
         self.dropped = 0  # that nobody took in time
         self.ended = False  # and all that came was taken
