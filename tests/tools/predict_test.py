@@ -122,5 +122,8 @@ def test_an_export_is_made_used_and_never_overwritten(talkative_run, inputs, com
     before = out.stat().st_mtime_ns
     status, printed = command(*flags)
     assert status == 2 and "is there already" in printed and out.stat().st_mtime_ns == before
+    status, printed = command(*flags, "--replace", "--data=nowhere")
+    assert status == 2 and "--data=nowhere: no such folder" in printed
+    assert out.stat().st_mtime_ns == before
     status, printed = command("export.py", f"--checkpoint={inputs}", f"--out={tmp_path / 'x'}")
     assert status == 2 and "no checkpoint" in printed
