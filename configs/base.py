@@ -15,9 +15,12 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.mode = "train"  # or 'evaluate': the best checkpoint in the workdir on eval.split
 
-    # Where the first stage's weights come from: '' fresh, a run's folder, or 'auto': the run of the
-    # stage before, beside this one, where there is one. A checkpoint in the workdir goes first.
+    # Where the first stage's weights come from: '' fresh, a run's folder, 'auto': the run of the stage
+    # before, beside this one, where there is one; or Whisper's own, 'whisper:DIR', by their name on the
+    # Hugging Face Hub 'whisper:openai/whisper-base'. A checkpoint in the workdir goes first.
     config.init_from = ""
+    # Which of Whisper's layers, where the model has fewer: the 'first', or 'spread' evenly.
+    config.init_layers = "first"
 
     # Starts over in a new sub-folder of the workdir and leaves what is there alone.
     config.restart = False
@@ -48,9 +51,12 @@ def get_config() -> ConfigDict:
     augment.temporal_mask_frames = 10  # the stretch, and the most that it loses
 
     model = config.model = ConfigDict()
-    model.size = "base"  # tiny, small, base (Whisper base), large (Whisper small)
+    # tiny, small, base (Whisper base), large (Whisper small), whisper_tiny, whisper_medium
+    model.size = "base"
     model.vocab_size = 0  # 0: from label_map.json
-    model.positions = "rotary"  # or 'sinusoidal', Whisper's own
+    # 'rotary', 'sinusoidal' (Whisper's own), or 'auto': as the weights have them that a run begins with,
+    # rotary where they are fresh.
+    model.positions = "auto"
     model.ctc_dropout = 0.0
     model.frontend = ConfigDict()
     model.frontend.patch_size = 4  # frames
@@ -62,6 +68,10 @@ def get_config() -> ConfigDict:
     model.decoder = ConfigDict({"num_layers": 0, "dropout": 0.1})
 
     config.stages = ("stage1", "stage2", "stage3")
+    # Rules say by its path what becomes of a parameter, the first that matches: (pattern, 'freeze') or
+    # (pattern, 'train'[, share of the learning rate[, decay]]); decay is one more factor for every block
+    # that lies above in its stack. Imported layers slower than new ones, and the lower the slower:
+    # (("encoder/.*", "train", 0.3, 0.8), (".*", "train")).
     everything = ((".*", "train"),)
     # Chunks and left contexts in patches: one of each is drawn per batch; chunk 0 is full attention.
     offline = {"chunks": (0,), "left_contexts": (0,)}
@@ -138,6 +148,7 @@ def get_config() -> ConfigDict:
     config.eval.every_epochs = 1  # validation
     config.eval.batch_size = 16
     config.eval.average = 1  # evaluate the mean of the last so many checkpoints; 1: the best one
+    config.eval.pictures = True  # in TensorBoard: when a stage ends or WER is down by a quarter
     config.eval.chunk = 0  # attention window in patches; 0: full
     config.eval.left_context = 0
     return config

@@ -11,10 +11,13 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
+from tests import whispers
 from tests.small import get_config as small_config
 from wsign_jax import choices, trained
+from wsign_jax import config as config_lib
 from wsign_jax.data import layout
 from wsign_jax.keypoints import joints
+from wsign_jax.model import whisper_sign
 from wsign_jax.train import checkpoint, loop, state
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -24,6 +27,32 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 _COMPILED = tempfile.TemporaryDirectory(prefix="wsign_jax_tests_")
 jax.config.update("jax_compilation_cache_dir", _COMPILED.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+_HERE = pathlib.Path(__file__).parent
+# What lies below training and takes seconds: nothing that compiles for minutes or runs MediaPipe.
+_QUICK = (
+    "data",
+    "decode/align_test.py",
+    "decode/arpa_test.py",
+    "decode/confidence_test.py",
+    "decode/lm_test.py",
+    "decode/ngrams_test.py",
+    "keypoints/joints_test.py",
+    "keypoints/resample_test.py",
+    "keypoints/track_test.py",
+    "layering_test.py",
+    "metrics_test.py",
+    "model",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what is quick."""
+    for item in items:
+        if any(item.path.is_relative_to(_HERE / place) for place in _QUICK):
+            item.add_marker("quick")
 
 
 def random_features(rng: np.random.Generator, frames: int) -> np.ndarray:
@@ -115,6 +144,14 @@ def opened(
     for path in (workdir / choices.TUNED, *workdir.glob("*.arpa")):
         path.unlink(missing_ok=True)
     return root, trained.open_run(workdir)
+
+
+@pytest.fixture
+def fixture_size(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a size of the model that the weights in `whispers.FIXTURE` fit."""
+    monkeypatch.setitem(whisper_sign.SIZES, "fixture", whispers.SIZE)
+    monkeypatch.setitem(config_lib._CHECKS, "model.size", config_lib._one_of("fixture"))
+    return "fixture"
 
 
 @pytest.fixture

@@ -106,3 +106,13 @@ def test_a_sentence_is_what_the_tuned_decoder_says_of_it(ended, opened):
         np.asarray(found.confidences)[0, :count],
         atol=1e-5,
     )
+
+
+def test_a_chunk_longer_than_the_longest_trained(opened):
+    _, run = opened
+    config = run.config.copy_and_resolve_references()
+    config.data.max_seq_length = 4
+    ended = endpoint.Endpointer(dataclasses.replace(run, config=config), 0.5, 6)
+    assert ended.add(0, *patches(0, 1, 0, 2, 0, 0)) == []
+    [sentence] = ended.close(at_end=True)
+    assert all(gloss.end <= 6 * 4 / 60 for gloss in sentence.glosses)

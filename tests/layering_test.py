@@ -33,6 +33,8 @@ LAYERS = [
     {"export", "export_onnx"},
     {"recognizer"},
     {"predict"},
+    {"events", "measure"},
+    {"live"},
     {"main"},
 ]
 FORBIDDEN = {
@@ -66,6 +68,9 @@ FORBIDDEN = {
     "chunks": {"mediapipe", "av", "cv2"},
     "endpoint": {"mediapipe", "av", "cv2"},
     "stream": {"mediapipe", "av", "cv2"},
+    "events": {"mediapipe", "av", "cv2"},
+    "measure": {"mediapipe", "av", "cv2"},
+    "live": {"mediapipe", "av", "cv2"},
     "main": {"mediapipe", "av", "cv2"},
 }
 

@@ -2,7 +2,11 @@
 
 import json
 import pathlib
+import struct
 from typing import Any
+
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 _CLOCK = {"train/frames_per_second", "checkpoint/stall_seconds"}
 
@@ -23,3 +27,18 @@ def figures(workdir: pathlib.Path) -> list[dict[str, Any]]:
 def last_step(workdir: pathlib.Path) -> int:
     """The last step that is logged; 0 where there is none."""
     return max((line["step"] for line in lines(workdir)), default=0)
+
+
+def shown(workdir: pathlib.Path) -> list[tuple[int, Summary.Value]]:
+    """Steps and values that TensorBoard shows: a later start drops what it repeats."""
+    values: list[tuple[int, Summary.Value]] = []
+    for path in sorted((workdir / "tensorboard").iterdir()):
+        content, place = path.read_bytes(), 0
+        while place < len(content):
+            (length,) = struct.unpack_from("<Q", content, place)
+            event = Event.FromString(content[place + 12 : place + 12 + length])
+            place += 12 + length + 4
+            if event.session_log.status == SessionLog.START:
+                values = [(step, value) for step, value in values if step < event.step]
+            values += [(event.step, value) for value in event.summary.value]
+    return values

@@ -221,6 +221,17 @@ def test_times_of_signs():
     assert scores.onset_error_ms_median == pytest.approx(150)
 
 
+def test_delays_are_of_matched_signs_from_their_true_ends():
+    segments = np.array([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0], [3.0, 4.0]])
+    reported = np.array([1.5, 1.6, 2.0, 2.9, 4.5])
+    edits = align([1, 2, 3, 3], [1, 1, 7, 3, 3])  # one 1 too many, 7 for 2
+    np.testing.assert_allclose(
+        metrics.emission_delays([(edits, segments, reported), (align([1], []), segments[:1], [])]),
+        [0.6, -0.1, 0.5],
+    )
+    assert metrics.emission_delays([]).shape == (0,)
+
+
 def test_an_early_and_a_late_sign_cancel_in_the_mean_alone():
     segments = np.array([[1.0, 2.0], [3.0, 4.0]])
     spans = segments + np.array([[-0.1], [0.1]])

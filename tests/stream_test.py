@@ -1,4 +1,5 @@
 import functools
+import itertools
 import resource
 import time
 from typing import NamedTuple
@@ -227,9 +228,8 @@ def test_an_hour_of_a_stream_takes_no_memory_and_compiles_once():
     assert stream.state.first == 15 * 3600 // 32 * 32
     assert step._cache_size() == programs
     assert peaks[-1] < 1.02 * peaks[2]
-    assert (
-        medians[-1] < 3 * medians[0]
-    )  # were all of it encoded again, it would be 60 times as long
+    # Were all of it encoded again, it would be 60 times as long.
+    assert medians[-1] < 10 * medians[0]
 
 
 def test_after_a_long_silence_nothing_is_computed_and_nothing_has_changed():
@@ -277,6 +277,20 @@ def test_endpointing_closes_sentences_and_leaves_the_rest_as_it_is():
     assert not any(stream.push(rest).final for _ in range(5)) and stream.finish().final is None
 
 
+def test_prefix_beam_search_streams_with_a_state_that_never_grows():
+    features = random_features(np.random.default_rng(4), 300)
+    found, sizes = [], set()
+    for pushes in ([300], [7, 20]):
+        stream = Stream(model("rotary"), chunk=3, left_context=0, decoder="prefix_beam")
+        found.append(stream_all(stream, features, pushes))
+        sizes.add(size_of(stream.state))
+    assert found[0] == found[1] != [] and len(sizes) == 1
+    for before, after in itertools.pairwise(found[0]):
+        assert before.start < before.end <= after.start
+    silence = Stream(model("rotary"), chunk=3, left_context=0, decoder="prefix_beam")
+    assert silence.push(np.zeros((900, 42, 7), np.float32)) == ([], [], None) == silence.finish()
+
+
 def test_nan_is_an_absent_hand_and_is_counted():
     features = random_features(np.random.default_rng(2), 120)
     absent, broken = features.copy(), features.copy()
@@ -284,7 +298,8 @@ def test_nan_is_an_absent_hand_and_is_counted():
     broken[40:60, 5, 2] = np.nan
     absent[60:62] = 0.0
     broken[60, 0, 0], broken[60, 30, 6] = np.inf, np.nan
-    broken[61, 20, 3], broken[61, 41, 0] = -np.inf, np.nan
+    broken = broken.astype(np.float64)
+    broken[61, 20, 3], broken[61, 41, 0] = -1e300, np.nan
     streams = [Stream(model("rotary"), chunk=3, left_context=0) for _ in range(2)]
     glosses = [
         stream_all(stream, keypoints, [17])
@@ -317,7 +332,7 @@ def test_partial_glosses_become_stable_and_stable_ones_stay():
     [
         ({"chunk": 0}, "full attention, which needs the whole recording"),
         ({"left_context": -1}, "left_context is -1"),
-        ({"decoder": "joint"}, "decoder 'joint' cannot stream; take 'greedy'"),
+        ({"decoder": "joint"}, "decoder 'joint' cannot stream; take 'greedy' or 'prefix_beam'"),
         ({"endpoint_seconds": -1.0}, "endpoint_seconds is -1.0"),
         ({"endpoint_seconds": float("nan")}, "endpoint_seconds is nan"),
         ({"look_ahead": 2}, "looks 0 patches ahead .* cannot look 2"),
@@ -367,6 +382,9 @@ def test_pictures_and_frames_do_not_mix_and_times_are_checked():
         stream.push([])
     with pytest.raises(WSignError, match="leave time_s out"):
         stream.push(frame, time_s=0.0)
+    with pytest.raises(WSignError, match="time is nan"):
+        stream.push([], time_s=float("nan"))
+    stream.push(frame[:0])  # it is no stream of pictures yet
     stream.push([], time_s=3.0)
     with pytest.raises(WSignError, match=r"time is 2.000000 s, and .* before was 3.000000 s"):
         stream.push([], time_s=2.0)
@@ -399,6 +417,12 @@ def test_sinusoidal_positions_end(capsys):
     stream.push(minute)
     stream.finish()
     assert stream.state.first == 1504
+
+    pictures = Stream(model("sinusoidal"), chunk=8, left_context=16)
+    pictures.push([], time_s=0.0)
+    with pytest.raises(WSignError, match="end after 1500 patches"):
+        pictures.push([], time_s=101.0)
+    pictures.finish()
 
 
 @pytest.mark.parametrize("shape", [(42, 7), (3, 42, 6), (3, 21, 7), (0, 42)])

@@ -26,7 +26,6 @@ import argparse
 import itertools
 import math
 import pathlib
-import re
 import sys
 
 import jax
@@ -43,17 +42,12 @@ from wsign_jax.train import memory, setup, stages
 _GLOSSES = 32  # in the longest sentence, where there is no data set to tell
 
 
-def group_of(path: str) -> str:
-    """'encoder/blocks/0' of 'encoder/blocks/0/mlp/up/kernel', 'frontend' of 'frontend/...'."""
-    return re.match(r"[^/]+(/blocks/\d+)?", path)[0]
-
-
 def describe(config: ConfigDict, vocab_size: int) -> None:
     """Prints the table."""
     _, shapes = whisper_sign.build(config.model, vocab_size)
     sizes = {path: leaf.shape for path, leaf in whisper_sign.parameter_paths(shapes).items()}
     print(f"{config.model.size} model, {vocab_size} ids with the blank")
-    for group, members in itertools.groupby(sizes, group_of):
+    for group, members in itertools.groupby(sizes, whisper_sign.group_of):
         paths = list(members)
         print(f"{group:<66}{sum(math.prod(sizes[path]) for path in paths):>12,}")
         for path in paths:
@@ -63,7 +57,8 @@ def describe(config: ConfigDict, vocab_size: int) -> None:
     print(f"{'all':<66}{total:>12,}  {total * 4 / 1e6:.1f} MB in float32")
     for name in config.stages:
         labels = stages.label_parameters(shapes, config[name].rules, name)
-        print(f"{name}\n{stages.training_table(shapes, labels)}")
+        rates = stages.learning_rates(shapes, config[name].rules, name)
+        print(f"{name}\n{stages.training_table(shapes, labels, rates)}")
 
 
 def buckets(config: ConfigDict, root: pathlib.Path, vocab_size: int) -> tuple[list[int], int]:

@@ -8,21 +8,9 @@ right one blue.
 import argparse
 import pathlib
 
-import numpy as np
-
+from wsign_jax.data import layout
 from wsign_jax.errors import WSignError, exit_on_user_error
 from wsign_jax.keypoints import draw, extract, joints, video
-
-
-def load(path: pathlib.Path) -> np.ndarray:
-    """(T, 42, 7) features."""
-    try:
-        features = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise WSignError(f"{path}: is no .npy that can be read ({error})") from None
-    if features.shape[1:] != (joints.NUM_JOINTS, joints.NUM_FEATURES) or not len(features):
-        raise WSignError(f"{path}: shape {features.shape} is not (T, 42, 7); name a features file")
-    return features
 
 
 def main() -> None:
@@ -52,7 +40,7 @@ def main() -> None:
         writers = {".mp4": draw.write_video, ".png": write_sheet}
         if flags.out.suffix.lower() not in writers:
             raise WSignError(f"{flags.out}: --out must end in .mp4 or .png")
-        features = load(flags.features)
+        features = layout.read_features(flags.features)
         if flags.video is None:
             pictures = draw.on_black(features, flags.fps)
         else:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax.data import normalize
 from wsign_jax.data.normalize import NormalizerState
-from wsign_jax.decode.runs import Run
+from wsign_jax.decode.online import Decoder
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Chunk, Params, StreamCache
@@ -25,7 +25,7 @@ class StreamState(NamedTuple):
     """All that a stream carries from push to push; its size is the same after an hour."""
 
     cache: StreamCache  # the model's
-    run: Run  # of greedy CTC
+    decoding: Any  # the decoder's
     normalizer: NormalizerState
     frames: np.ndarray  # (C * P, J, F) float32, normalised, of the chunk that is being filled
     begin: int  # the first of them that is one; above 0 before the stream's beginning
@@ -61,7 +61,7 @@ def make_step(graph: nnx.GraphDef) -> Step:
     return jax.jit(step)
 
 
-def init_stream(trained: Trained, chunk: int, left_context: int) -> StreamState:
+def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: int) -> StreamState:
     """A stream before its first frame.
 
     The frontend may look A patches ahead, so a chunk of C patches comes out when A more have come in.
@@ -78,7 +78,7 @@ def init_stream(trained: Trained, chunk: int, left_context: int) -> StreamState:
         cache=jax.device_put(
             cache, jax.local_devices()[0]
         ),  # as what a step returns, or it compiles again
-        run=Run(),
+        decoding=decoder.start(),
         normalizer=normalize.INITIAL_STATE,
         frames=np.zeros(shape, np.float32),
         begin=lead,
@@ -129,7 +129,8 @@ def fill(state: StreamState, features: np.ndarray, wrist_place: bool) -> StreamS
 
 def without_nan(features: np.ndarray) -> tuple[np.ndarray, int]:
     """(t, 42, 7) with hands absent where they have a NaN or infinity, and in how many frames that is."""
-    result = features.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinity
+        result = features.astype(np.float32)
     bad = np.zeros(len(features), bool)
     for hand in joints.HANDS:
         broken = ~np.isfinite(result[:, hand]).all(axis=(1, 2))

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.decode.decoders import DECODERS
 from wsign_jax.errors import WSignError
+from wsign_jax.model.whisper_import import CHOICES
 from wsign_jax.model.whisper_sign import SIZES
 from wsign_jax.positions import POSITIONS
 
@@ -49,11 +50,32 @@ def _rules(*actions: str) -> _Check:
     return holds, f"a tuple of (path pattern, {' | '.join(map(repr, actions))})"
 
 
+def _is_stage_rule(rule: Any) -> bool:
+    if not isinstance(rule, tuple | list) or not 2 <= len(rule) <= 4:
+        return False
+    pattern, action, share, decay = (*rule, 1, 1)[:4]
+    return (
+        isinstance(pattern, str)
+        and isinstance(action, str)
+        and (action == "train" or len(rule) == 2)
+        and all(isinstance(number, int | float) for number in (share, decay))
+        and 0 < share <= 1000
+        and 0 < decay <= 1
+    )
+
+
+_STAGE_RULES: _Check = (
+    lambda value: all(map(_is_stage_rule, value)),
+    "a tuple of (path pattern, 'freeze') and (path pattern, 'train'[, share of the learning rate, over 0"
+    "[, layer-wise decay, over 0 and at most 1]])",
+)
 _TEXT: _Check = (lambda value: isinstance(value, str), "a text")
 _YES_OR_NO: _Check = _one_of(True, False)
 
 _CHECKS: dict[str, _Check] = {
     "mode": _one_of("train", "evaluate"),
+    "init_from": _TEXT,
+    "init_layers": _one_of(*CHOICES),
     "restart": _YES_OR_NO,
     "data.on_bad": _one_of("error", "skip"),
     "data.aspect": _from_to(0, 100),
@@ -73,7 +95,7 @@ _CHECKS: dict[str, _Check] = {
     "data.augment.temporal_mask_frames": _from_to(1),
     "model.size": _one_of(*SIZES),
     "model.vocab_size": _from_to(0),
-    "model.positions": _one_of(*POSITIONS),
+    "model.positions": _one_of("auto", *POSITIONS),
     "model.ctc_dropout": _BELOW_ONE,
     "model.frontend.patch_size": _from_to(1),
     "model.frontend.conv_kernel": _from_to(1),
@@ -105,6 +127,7 @@ _CHECKS: dict[str, _Check] = {
     "eval.every_epochs": _from_to(1),
     "eval.batch_size": _from_to(1),
     "eval.average": _from_to(1),
+    "eval.pictures": _YES_OR_NO,
     "eval.chunk": _from_to(0),
     "eval.left_context": _from_to(0),
 }
@@ -117,7 +140,7 @@ _STAGE_CHECKS: dict[str, _Check] = {
     "alpha": _SHARE,
     "chunks": _SIZES_IN_PATCHES,
     "left_contexts": _SIZES_IN_PATCHES,
-    "rules": _rules("train", "freeze"),
+    "rules": _STAGE_RULES,
 }
 
 # To go on with a run these may differ from what it began with; all else decides its numbers. What saves
@@ -126,6 +149,7 @@ _FREE_TO_CHANGE = (
     "mode",
     "restart",
     "init_from",
+    "init_layers",
     "data.dir",
     "data.threads",
     "data.on_bad",
@@ -178,13 +202,18 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Fields that must match to go on with a run and do not, as 'config.a.b: was 1, is 2'."""
-    before, after = (_flatten(_without_idle_stages(config)) for config in (saved, now))
+    before, after = flat(saved), flat(now)
     return [
         f"config.{field}: was {before.get(field)!r}, is {after.get(field)!r}"
         for field in sorted(before.keys() | after.keys())
         if before.get(field) != after.get(field)
         and not any(field == free or field.startswith(free + ".") for free in _FREE_TO_CHANGE)
     ]
+
+
+def flat(config: dict[str, Any]) -> dict[str, Any]:
+    """A config's fields by their dotted names, but for stages that it does not run."""
+    return _flatten(_without_idle_stages(config))
 
 
 def _without_idle_stages(config: dict[str, Any]) -> dict[str, Any]:

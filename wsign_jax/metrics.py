@@ -224,11 +224,9 @@ def segment_scores(
     found, true = [np.empty((0, 2))], [np.empty((0, 2))]
     for edits, segments, spans in sentences:
         signs += len(segments)
-        pairs = [(edit.reference, edit.hypothesis) for edit in edits if edit.kind == "C"]
-        if pairs:
-            rows, columns = zip(*pairs, strict=True)
-            true.append(np.asarray(segments, np.float64)[list(rows)])
-            found.append(np.asarray(spans, np.float64)[list(columns)])
+        rows, columns = _matched(edits)
+        true.append(np.asarray(segments, np.float64).reshape(-1, 2)[rows])
+        found.append(np.asarray(spans, np.float64).reshape(-1, 2)[columns])
     if signs == 0:
         return None
     a, b = np.concatenate(found), np.concatenate(true)
@@ -243,6 +241,30 @@ def segment_scores(
         onset_error_ms=float(onsets.mean()) if some else None,
         onset_error_ms_median=float(np.median(np.abs(onsets))) if some else None,
     )
+
+
+def emission_delays(
+    sentences: Iterable[tuple[Sequence[Edit], np.ndarray, np.ndarray]],
+) -> np.ndarray:
+    """(n,) seconds from the true end of every sign that is matched, as in `SegmentScores`, until it was
+    reported; below 0 where that was before its end.
+
+    Args:
+        sentences: for each its alignment, the true (U, 2) start and end of every reference gloss, and
+            the (L,) times at which every hypothesis gloss was reported, in seconds.
+    """
+    delays = [np.empty(0)]
+    for edits, segments, reported in sentences:
+        rows, columns = _matched(edits)
+        ends = np.asarray(segments, np.float64).reshape(-1, 2)[rows, 1]
+        delays.append(np.asarray(reported, np.float64)[columns] - ends)
+    return np.concatenate(delays)
+
+
+def _matched(edits: Iterable[Edit]) -> np.ndarray:
+    """(2, n) positions in reference and in hypothesis of the glosses that the alignment finds equal."""
+    pairs = [(edit.reference, edit.hypothesis) for edit in edits if edit.kind == "C"]
+    return np.array(pairs, np.int64).reshape(-1, 2).T
 
 
 def interval_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ def tables(kind: str, length: int, width: int, head_width: int) -> tuple[np.ndar
     """What an encoder needs for patches 0 to N - 1.
 
     Args:
-        kind: one of `POSITIONS`.
+        kind: one of `POSITIONS`, or 'auto', which is rotary where no weights have settled it.
         length: N.
         width: D.
         head_width: K.
@@ -19,9 +19,9 @@ def tables(kind: str, length: int, width: int, head_width: int) -> tuple[np.ndar
     Returns:
         Of rotary positions the cosine and the sine (N, K / 2); of sinusoidal ones a table (N, D).
     """
-    if kind == ROTARY:
-        return rotary_angles(0, length, head_width)
-    return (sinusoids(length, width),)
+    if kind == SINUSOIDAL:
+        return (sinusoids(length, width),)
+    return rotary_angles(0, length, head_width)
 
 
 def rotary_angles(first: int, length: int, head_width: int) -> tuple[np.ndarray, np.ndarray]:

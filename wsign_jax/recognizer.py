@@ -248,10 +248,7 @@ class Recognizer:
         features = _as_float32(features, str(path))
         if problem := validate.feature_problem(features):
             raise WSignError(f"{path}: {problem}")
-        aspect = self._backend.settings.aspect
-        if not aspect and path.parent.name == "features":
-            aspect = layout.read_aspect(path.absolute().parents[2])
-        return joints.in_widths(features, aspect or 1.0)
+        return joints.in_widths(features, layout.aspect_of(path, self._backend.settings.aspect))
 
     def _rows(self, features: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
         """The valid frames of each row of a padded batch."""

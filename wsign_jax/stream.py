@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from wsign_jax.choices import choose
+from wsign_jax.choices import Choice, choose
 from wsign_jax.chunks import (
     GOES_ON,
     Outputs,
@@ -28,8 +28,9 @@ from wsign_jax.chunks import (
     without_nan,
 )
 from wsign_jax.data.vocab import BLANK_ID
-from wsign_jax.decode import align, confidence, runs
+from wsign_jax.decode import align, confidence
 from wsign_jax.decode.decoders import GREEDY
+from wsign_jax.decode.online import Decoder, Greedy, PrefixBeamDecoder
 from wsign_jax.decode.runs import Run
 from wsign_jax.endpoint import Endpointer
 from wsign_jax.errors import WSignError
@@ -37,12 +38,15 @@ from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.pictures import PictureStream
 from wsign_jax.model.whisper_sign import StreamCache
-from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES
+from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
 from wsign_jax.silence import SILENCE
-from wsign_jax.trained import Trained
+from wsign_jax.trained import Trained, language_model
 from wsign_jax.transcript import Gloss, Transcript
 
-DEFAULT_CHUNK, DEFAULT_LEFT_CONTEXT = 8, 64  # patches: 0.53 s and 4.3 s
+_DECODERS = (GREEDY, "prefix_beam")
+# Patches, 0.53 s and 2.1 s. Of 32, 64 and 128 before a chunk of 8, 32 had the lowest validation WER on
+# composed ASL.
+DEFAULT_CHUNK, DEFAULT_LEFT_CONTEXT = 8, 32
 
 
 class StreamResult(NamedTuple):
@@ -91,9 +95,9 @@ class Stream:
             trained: the run.
             chunk: patches that are recognised at a time, and seen by each other; by default 8 (0.53 s
                 with patches of 4 frames), or the nearest that the run's last stage was trained with.
-            left_context: patches before a chunk that it sees; by default the most that it was trained
-                with. Others than those trained with are warned of.
-            decoder: 'greedy'.
+            left_context: patches before a chunk that it sees; by default 32, or the nearest. Others than
+                those trained with are warned of.
+            decoder: 'greedy', or 'prefix_beam' with the settings that it was tuned to.
             endpoint_seconds: after hands were absent, or at rest, for so long, a sentence is over; 0:
                 never.
             look_ahead: patches that the frontend may look ahead, if it matters: those that it was
@@ -106,12 +110,16 @@ class Stream:
         self._trained = trained
         self.chunk, self.left_context = _window(trained, chunk, left_context)
         _check(trained, decoder, endpoint_seconds, look_ahead)
-        self._temperature = choose(trained, decoder).temperature
+        choice = choose(trained, decoder)
+        self._temperature = choice.temperature
+        self._decoder = _decoder(trained, choice, self.chunk)
         self._step = make_step(trained.network.graph)
         # One device, whatever mesh the run was opened for.
         self._params = jax.device_put(trained.params, jax.local_devices()[0])
-        self._endpointer = Endpointer(trained, endpoint_seconds) if endpoint_seconds else None
-        self.state = init_stream(trained, self.chunk, self.left_context)
+        self._endpointer = (
+            Endpointer(trained, endpoint_seconds, self.chunk) if endpoint_seconds else None
+        )
+        self.state = init_stream(trained, self._decoder, self.chunk, self.left_context)
         self._pictures: PictureStream | None = None
         self._finished = False
         self._nan_frames = 0
@@ -147,7 +155,7 @@ class Stream:
 
         Raises:
             WSignError: the stream is finished, another shape, times that do not increase, or sinusoidal
-                positions come to their end. The stream is then as it was before.
+                positions come to their end. What was pushed before stays; `finish` gives the rest.
         """
         if self._finished:
             raise WSignError("this stream is finished; begin another one")
@@ -161,15 +169,14 @@ class Stream:
             raise WSignError("this stream is finished; begin another one")
         self._finished = True
         if self._pictures is not None:
-            self._take(self._pictures.finish())
+            self._take(self._pictures.finish()[: self._frames_left])
         patch_size = self._trained.patch_size
         state = self.state
         patches = -(-state.total // patch_size) - state.skipped
         while self.state.first < patches:
             self._run_chunk(patches)
-        if self.state.run.id != BLANK_ID:
-            self._new.append(self.state.run)
-            self.state = self.state._replace(run=Run())
+        self._new += self._decoder.finish(self.state.decoding)
+        self.state = self.state._replace(decoding=self._decoder.start())
         if self._endpointer:
             self._closed += self._endpointer.close(at_end=True)
         return self._result()
@@ -193,8 +200,10 @@ class Stream:
                 "hands of a picture need its time; give time_s, and do not push them into a stream "
                 "of 60 Hz frames"
             )
-        self._pictures = self._pictures or PictureStream()
-        return self._pictures.push(time_s, keypoints)
+        pictures = self._pictures or PictureStream()
+        parts = pictures.push(time_s, keypoints)
+        self._pictures = pictures  # not if the first picture was refused
+        return parts
 
     def _checked(self, features: np.ndarray) -> np.ndarray:
         """(t, 42, 7) float32 without NaN."""
@@ -209,13 +218,13 @@ class Stream:
 
     def _take(self, features: np.ndarray) -> None:
         """Fills chunks with (n, 42, 7) features, and runs each that is full."""
-        frames = self.state.total + len(features)
-        longest = MAX_SINUSOIDAL_PATCHES * self._trained.patch_size
-        if self._trained.config.model.positions == "sinusoidal" and frames > longest:
+        if len(features) > self._frames_left:
+            longest = MAX_SINUSOIDAL_PATCHES * self._trained.patch_size
             raise WSignError(
                 f"the run's sinusoidal positions end after {MAX_SINUSOIDAL_PATCHES} patches "
-                f"({longest / joints.FPS:.0f} s), and this stream would have {frames} frames; finish "
-                "it and begin another one, or train with model.positions=rotary"
+                f"({longest / joints.FPS:.0f} s), and this stream would have "
+                f"{self.state.total + len(features)} frames; finish it and begin another one, or "
+                "train with model.positions=rotary"
             )
         while len(features):
             room = len(self.state.frames) - self.state.filled
@@ -225,6 +234,13 @@ class Stream:
             if self.state.filled == len(self.state.frames):
                 self._run_chunk(GOES_ON)
             features = features[room:]
+
+    @property
+    def _frames_left(self) -> int:
+        """How many more a stream with the run's positions may have."""
+        if self._trained.config.model.positions != SINUSOIDAL:
+            return sys.maxsize
+        return MAX_SINUSOIDAL_PATCHES * self._trained.patch_size - self.state.total
 
     # ------------------------------------------------------------------------------------------ chunks
 
@@ -241,12 +257,8 @@ class Stream:
             # Attention reaches nothing but silence, and sees distances only: were it encoded, the cache
             # would be the same again.
             self.state = state._replace(
-                run=Run(),
-                frames=np.zeros_like(state.frames),
-                filled=0,
-                skipped=state.skipped + self.chunk,
+                frames=np.zeros_like(state.frames), filled=0, skipped=state.skipped + self.chunk
             )
-            self._new += [state.run] if state.run.id != BLANK_ID else []
             return
         begin = time.perf_counter()
         outputs, cache = self._encode(state, patches)
@@ -256,15 +268,15 @@ class Stream:
         if is_silent:
             log_probs = np.full_like(log_probs, -np.inf)
             log_probs[:, BLANK_ID] = 0.0
-        ended, run = runs.extend(state.run, log_probs, number + valid.start)
-        self._new += ended
+        stable, decoding = self._decoder.extend(state.decoding, log_probs, number + valid.start)
+        self._new += stable
         if self._endpointer and len(log_probs):
             states = np.asarray(outputs.states)[valid]
             self._closed += self._endpointer.add(number + valid.start, states, log_probs)
         has_hand = state.last_seen >= state.total - (state.filled - state.begin)
         self.state = state._replace(
             cache=cache,
-            run=run,
+            decoding=decoding,
             frames=np.zeros_like(state.frames),  # a new one: the step may still read the old
             begin=0,
             filled=0,
@@ -275,11 +287,15 @@ class Stream:
 
     def _may_sleep(self) -> bool:
         """Whether all that the next chunk sees, through all layers, is a silence with no end before."""
-        if self._trained.config.model.positions == "sinusoidal":
+        if (
+            self._trained.config.model.positions == SINUSOIDAL
+            or self.state.decoding.run.id != BLANK_ID
+            or not (self._endpointer is None or self._endpointer.is_empty)
+        ):
             return False
         taps, layers = self.state.cache.tail.shape[1] + 1, len(self.state.cache.rings)
         reach = layers * (self.left_context + self.chunk) + taps + self.chunk
-        return self.state.quiet >= reach and (self._endpointer is None or self._endpointer.is_empty)
+        return self.state.quiet >= reach
 
     def _encode(self, state: StreamState, patches: int) -> tuple[Outputs, StreamCache]:
         chunk = next_chunk(self._trained.config.model, state, self.chunk, patches)
@@ -288,7 +304,7 @@ class Stream:
     # ----------------------------------------------------------------------------------------- glosses
 
     def _result(self) -> StreamResult:
-        run = self.state.run
+        run = self.state.decoding.run
         result = StreamResult(
             [self._gloss(ended) for ended in self._new],
             [self._gloss(run)] if run.id != BLANK_ID else [],
@@ -316,11 +332,9 @@ def _window(trained: Trained, chunk: int | None, left_context: int | None) -> tu
     chunks = sorted({size for size in stage["chunks"] if size})
     contexts = sorted(set(stage["left_contexts"])) if chunks else []
     if chunk is None:
-        chunk = min(
-            chunks, key=lambda size: (abs(size - DEFAULT_CHUNK), size), default=DEFAULT_CHUNK
-        )
+        chunk = _nearest(chunks, DEFAULT_CHUNK)
     if left_context is None:
-        left_context = max(contexts, default=DEFAULT_LEFT_CONTEXT)
+        left_context = _nearest(contexts, DEFAULT_LEFT_CONTEXT)
     if chunk < 1:
         raise WSignError(
             f"chunk is {chunk}; 0 would be full attention, which needs the whole recording: give 1 "
@@ -340,12 +354,16 @@ def _window(trained: Trained, chunk: int | None, left_context: int | None) -> tu
     return chunk, left_context
 
 
+def _nearest(known: Sequence[int], wanted: int) -> int:
+    return min(known, key=lambda value: (abs(value - wanted), value), default=wanted)
+
+
 def _check(trained: Trained, decoder: str, endpoint_seconds: float, look_ahead: int | None) -> None:
     """Raises a `WSignError` for what a stream of this run cannot do."""
-    if decoder != GREEDY:
+    if decoder not in _DECODERS:
         raise WSignError(
-            f"decoder {decoder!r} cannot stream; take {GREEDY!r}, and endpoint_seconds for sentences "
-            "decoded anew"
+            f"decoder {decoder!r} cannot stream; take {' or '.join(map(repr, _DECODERS))}, and "
+            "endpoint_seconds for sentences decoded anew"
         )
     if not 0 <= endpoint_seconds < math.inf:
         raise WSignError(f"endpoint_seconds is {endpoint_seconds}; give seconds, 0 for never")
@@ -356,13 +374,21 @@ def _check(trained: Trained, decoder: str, endpoint_seconds: float, look_ahead: 
             f"(model.frontend.look_ahead), and cannot look {look_ahead}; leave look_ahead out, or "
             "train another"
         )
-    if trained.config.model.positions == "sinusoidal":
+    if trained.config.model.positions == SINUSOIDAL:
         print(
             f"note: sinusoidal positions: one utterance a stream, {MAX_SINUSOIDAL_PATCHES} patches at "
             "most",
             file=sys.stderr,
             flush=True,
         )
+
+
+def _decoder(trained: Trained, choice: Choice, chunk: int) -> Decoder:
+    if choice.decoder == GREEDY:
+        return Greedy()
+    lm = language_model(trained, choice.lm, trained.workdir)
+    size = len(trained.vocabulary)
+    return PrefixBeamDecoder(chunk, size, choice.beam_size, choice.weights, lm)
 
 
 def _joined(sentences: Sequence[Transcript]) -> Transcript | None:

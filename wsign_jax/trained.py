@@ -17,7 +17,7 @@ from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.recognition import check_window
-from wsign_jax.train import checkpoint, setup
+from wsign_jax.train import checkpoint, home, setup
 from wsign_jax.train.setup import Network
 
 NO_LM = "none"
@@ -85,9 +85,9 @@ def open_run(
         WSignError: there is no such run or checkpoint, or it is damaged.
     """
     workdir, steps = path, []
-    if path.parent.name == checkpoint.FOLDER and path.name.isdigit():
+    if path.parent.name == home.FOLDER and path.name.isdigit():
         workdir, steps = path.parent.parent, [int(path.name)]
-    if not checkpoint.has_checkpoint(workdir) or (steps and not path.is_dir()):
+    if not home.has_checkpoint(workdir) or (steps and not path.is_dir()):
         raise WSignError(f"{path}: no checkpoint to evaluate; train one, or name another folder")
     checkpoints = checkpoint.Checkpoints(workdir)
     if not steps:

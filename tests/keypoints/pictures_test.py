@@ -59,6 +59,8 @@ def test_times_that_do_not_increase_are_both_named(time):
         stream.push(time, ())
     with pytest.raises(WSignError, match="time is nan; give seconds"):
         stream.push(float("nan"), ())
+    with pytest.raises(WSignError, match="more than a day; give seconds by one clock"):
+        stream.push(1.7e9, ())
     list(stream.push(1.6, ()))  # goes on
     assert len(stream.finish()) == 7
 

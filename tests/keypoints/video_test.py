@@ -185,3 +185,6 @@ def test_a_camera_gives_pictures_until_it_ends(tmp_path):
 def test_a_camera_that_is_not_there_is_named(capfd):
     with pytest.raises(WSignError, match=r"camera /nowhere cannot be opened"):
         next(video.camera("/nowhere"))
+    with pytest.raises(WSignError, match=r"camera 99 cannot be opened"):
+        next(video.camera(99))
+    assert capfd.readouterr().err == ""  # OpenCV would tell of every backend that it tried

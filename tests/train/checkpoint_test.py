@@ -113,11 +113,6 @@ def test_another_shape_names_the_paths_that_differ(tmp_path):
     assert "encoder/blocks/1/mlp/up/kernel: missing there, (128, 512) here" in str(error.value)
 
 
-def test_looking_for_a_checkpoint_creates_nothing(tmp_path):
-    assert not checkpoint.has_checkpoint(tmp_path / "nowhere")
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A workdir with the checkpoints 1 and 2."""
@@ -212,14 +207,6 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint_and_says_so(tmp_path):
     assert steps_on_disk(tmp_path) == [1]
 
 
-def test_only_names_of_steps_are_checkpoints(tmp_path):
-    for name in ("12", "007", "\u00b2", "3.orbax-checkpoint-tmp", "notes"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "13").write_text("a file")
-    assert checkpoint.steps_in(tmp_path) == [12]
-    assert checkpoint.steps_in(tmp_path / "nowhere") == []
-
-
 def test_a_checkpoint_of_another_version_is_no_damage(saved, tmp_path):
     workdir = tmp_path / "work"
     shutil.copytree(saved, workdir)
@@ -230,26 +217,6 @@ def test_a_checkpoint_of_another_version_is_no_damage(saved, tmp_path):
     with pytest.raises(WSignError, match="written by another version") as error:
         checkpoint.Checkpoints(workdir).info(2)
     assert not isinstance(error.value, checkpoint.DamagedCheckpoint)
-
-
-def test_a_folder_in_which_nothing_came_about_goes(tmp_path):
-    with checkpoint.claimed(tmp_path / "work"):
-        pass
-    assert not (tmp_path / "work").exists()
-    with checkpoint.claimed(tmp_path / "work"):
-        (tmp_path / "work" / "data").mkdir()
-    assert (tmp_path / "work" / "data").exists()
-
-
-def test_one_command_trains_in_a_folder(tmp_path):
-    with (
-        checkpoint.claimed(tmp_path),
-        pytest.raises(WSignError, match="another command trains in it"),
-        checkpoint.claimed(tmp_path),
-    ):
-        raise AssertionError("claimed twice")
-    with checkpoint.claimed(tmp_path):
-        pass
 
 
 def test_the_last_checkpoints_are_averaged_within_their_stage(tmp_path):

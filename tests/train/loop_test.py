@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import small_config, write_random_split
-from tests.logs import figures, lines
+from tests.logs import figures, lines, shown
 from wsign_jax.data import layout
 from wsign_jax.errors import DivergedError, WSignError
 from wsign_jax.train import checkpoint, loop, schedule, setup, start
@@ -104,6 +104,13 @@ def assert_same_weights(ours, theirs):
         np.testing.assert_array_equal(x, y)
 
 
+def pictures(workdir):
+    """Step, tag and content of every picture and text that TensorBoard shows."""
+    values = [(step, value) for step, value in shown(workdir) if not value.HasField("simple_value")]
+    assert values[0][0] == 0 and values[-1][0] > 0
+    return [(step, value.tag, value.SerializeToString()) for step, value in values]
+
+
 class Killed(BaseException):
     """A machine that goes away."""
 
@@ -126,6 +133,7 @@ def test_a_run_cut_off_goes_on_to_the_same_numbers(finished, tmp_path, monkeypat
 
     assert figures(tmp_path) == figures(workdir)
     assert_same_weights(tmp_path, workdir)
+    assert pictures(tmp_path) == pictures(workdir)
 
 
 def test_another_config_in_the_workdir_is_refused_by_name(finished, tmp_path):

@@ -11,7 +11,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from tests import logs, processes
-from wsign_jax.train.checkpoint import steps_in
+from wsign_jax.train.home import steps_in
 
 
 @pytest.fixture(scope="module")

@@ -128,10 +128,56 @@ def test_windows_are_drawn_per_step_from_the_configured_sets():
     assert drawn != other
 
 
-def test_the_table_counts_every_parameter_once():
+def table_of(rules):
     _, shapes = whisper_sign.build(small_config().model, 7)
-    rules = base.get_config().stage1.rules
-    table = stages.training_table(shapes, stages.label_parameters(shapes, rules, "stage1"))
-    counts = [int(line.split()[2].replace(",", "")) for line in table.splitlines()]
+    labels = stages.label_parameters(shapes, rules, "stage1")
+    rates = stages.learning_rates(shapes, rules, "stage1")
+    return stages.training_table(shapes, labels, rates).splitlines(), shapes
+
+
+def test_the_table_counts_every_parameter_once():
+    table, shapes = table_of(base.get_config().stage1.rules)
+    counts = [int(line.split()[2].replace(",", "")) for line in table]
     assert sum(counts) == sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    assert [line.split()[0] for line in table.splitlines()].count("freeze") == 2
+    assert [line.split()[0] for line in table].count("freeze") == 2
+
+
+def test_the_table_says_what_learns_slower():
+    table, _ = table_of((("encoder/.*", "train", 0.25), (".*", "train")))
+    slow = [line for line in table if line.endswith("parameters at 0.25 of the learning rate")]
+    assert [line.split()[1] for line in slow] == ["encoder/blocks/0", "encoder/norm"]
+    assert len(table) == len(slow) + 3
+
+
+BLOCKS = {
+    "encoder": {"blocks": {n: {"bias": jnp.ones(2)} for n in range(3)}, "norm": jnp.ones(2)},
+    "head": jnp.ones((2, 2)),
+}
+
+
+def test_learning_rates_are_a_rules_own_and_decay_with_depth():
+    rules = (("encoder/.*", "train", 0.5, 0.1), (".*", "train"))
+    rates = stages.learning_rates(BLOCKS, rules, "stage2")
+    blocks = [block["bias"] for block in rates["encoder"]["blocks"].values()]
+    assert blocks == pytest.approx([0.005, 0.05, 0.5])
+    assert (rates["encoder"]["norm"], rates["head"]) == (0.5, 1.0)
+    plain = stages.learning_rates(BLOCKS, ((".*", "train"),), "stage2")
+    assert {*jax.tree.leaves(plain)} == {1.0}
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_share_of_the_learning_rate_is_that_share_of_the_whole_update():
+    rules = (("encoder/.*", "train", 0.5, 0.1), (".*", "train"))
+    labels = stages.label_parameters(BLOCKS, rules, "stage2")
+    rates = stages.learning_rates(BLOCKS, rules, "stage2")
+    grads = jax.tree.map(lambda p: p * 0.3, BLOCKS)
+    plain = stages.make_optimizer(labels, settings(), 1.0)
+    scaled = stages.make_optimizer(labels, settings(), 1.0, rates)
+    before, after = plain.init(BLOCKS), scaled.init(BLOCKS)
+    assert jax.tree.structure(before) == jax.tree.structure(after), "checkpoints would not fit"
+    full, before = plain.update(grads, before, BLOCKS)
+    shared, after = scaled.update(grads, after, BLOCKS)
+    jax.tree.map(
+        lambda f, s, rate: np.testing.assert_allclose(s, f * rate, rtol=1e-6), full, shared, rates
+    )
+    jax.tree.map(np.testing.assert_array_equal, before, after)

@@ -1,10 +1,9 @@
 import json
-import struct
 
 import numpy as np
 import pytest
-from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from tests import logs
 from wsign_jax.errors import WSignError
 from wsign_jax.train import writer
 
@@ -49,19 +48,9 @@ def test_a_damaged_log_is_kept_beside_what_can_be_read_of_it(tmp_path, capsys):
     assert f"warning: {path}: line 2 is damaged" in capsys.readouterr().out
 
 
-def board(folder):
-    """(step, tag) of the scalars that TensorBoard shows: a later start drops what it repeats."""
-    shown = []
-    for path in sorted((folder / "tensorboard").iterdir()):
-        content, place = path.read_bytes(), 0
-        while place < len(content):
-            (length,) = struct.unpack_from("<Q", content, place)
-            event = Event.FromString(content[place + 12 : place + 12 + length])
-            place += 12 + length + 4
-            if event.session_log.status == SessionLog.START:
-                shown = [(step, tag) for step, tag in shown if step < event.step]
-            shown += [(event.step, value.tag) for value in event.summary.value]
-    return shown
+def scalars(folder):
+    """(step, tag) of what TensorBoard shows."""
+    return [(step, value.tag) for step, value in logs.shown(folder)]
 
 
 def test_tensorboard_shows_every_step_once_over_a_kill(tmp_path):
@@ -70,13 +59,13 @@ def test_tensorboard_shows_every_step_once_over_a_kill(tmp_path):
         log.write("stage1", step, {"train/loss": step})
         if step == 3:
             log.flush()
-            assert board(tmp_path) == [(1, "train/loss"), (2, "train/loss"), (3, "train/loss")]
+            assert scalars(tmp_path) == [(1, "train/loss"), (2, "train/loss"), (3, "train/loss")]
     log.flush()
     # Never closed: the process was killed. It goes on from step 3.
     again = writer.MetricsWriter(tmp_path, 3)
     again.write("stage1", 4, {"train/loss": 4, "val/wer": 0.5})
     again.close()
-    assert board(tmp_path) == [(step, "train/loss") for step in (1, 2, 3, 4)] + [(4, "val/wer")]
+    assert scalars(tmp_path) == [(step, "train/loss") for step in (1, 2, 3, 4)] + [(4, "val/wer")]
     log.close()
 
 

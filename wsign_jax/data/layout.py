@@ -232,6 +232,28 @@ def count(root: pathlib.Path, name: str) -> int:
     return len(_stems(root / name / "features"))
 
 
+def read_features(path: pathlib.Path, aspect: float = 1.0) -> np.ndarray:
+    """(T, 42, 7) float32 of a .npy that need not be part of a data set, y in image widths.
+
+    Args:
+        path: the file, which may hold NaN.
+        aspect: as in `aspect_of`.
+
+    Raises:
+        WSignError: it cannot be read, or is something else.
+    """
+    features = validate.load(path)
+    if isinstance(features, str):
+        raise WSignError(features)
+    shape = (joints.NUM_JOINTS, joints.NUM_FEATURES)
+    if features.shape[1:] != shape or not len(features) or features.dtype.kind != "f":
+        raise WSignError(
+            f"{path}: {features.dtype} of shape {features.shape} is not (T, 42, 7) floats; name a "
+            "features file"
+        )
+    return joints.in_widths(features.astype(np.float32, copy=False), aspect_of(path, aspect))
+
+
 def read_labels(root: pathlib.Path, split: str, vocab_size: int) -> list[np.ndarray]:
     """The (U,) gloss ids of all examples of a split, in the order of their ids; no features are read.
 
@@ -300,6 +322,21 @@ def signers_of(root: pathlib.Path, name: str) -> dict[str, str]:
 
 def _stems(folder: pathlib.Path) -> set[str]:
     return {path.stem for path in folder.glob("*.npy") if not path.name.startswith(".")}
+
+
+def aspect_of(path: pathlib.Path, aspect: float) -> float:
+    """Width / height by which y in a features file is still divided; 1 where it is not.
+
+    Args:
+        path: of the file; where it lies in a data set, that may say.
+        aspect: what is known; 0 for nothing.
+
+    Raises:
+        WSignError: the data set says something that is no such number.
+    """
+    if not aspect and path.parent.name == "features":
+        return read_aspect(path.absolute().parents[2])
+    return aspect or 1.0
 
 
 def read_aspect(root: pathlib.Path) -> float:

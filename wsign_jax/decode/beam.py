@@ -38,7 +38,7 @@ class Beams(NamedTuple):
         return Beams(*(x[:, :1] for x in self))
 
 
-class _Prefixes(NamedTuple):
+class PrefixBeam(NamedTuple):
     """The beam of one sentence after some patches; K hypotheses, some of them impossible."""
 
     labels: jax.Array  # (K, U)
@@ -84,28 +84,54 @@ def ctc_prefix_beam_search(
         lm_weight: its weight, at least 0; a traced value.
         label_bonus: for every gloss, against the language model's and CTC's love of brevity; traced.
     """
-    log_probs = floor_of(log_probs)
-    weight, bonus = jnp.float32(lm_weight), jnp.float32(label_bonus)
-    ids, values = _candidates(log_probs, beam_size, lm is not None)
 
-    def search(log_probs: jax.Array, ids: jax.Array, values: jax.Array, length: jax.Array) -> Beams:
-        def advance(prefixes: _Prefixes, patch: tuple[jax.Array, ...]) -> tuple[_Prefixes, None]:
-            number, row, ids, values = patch
-            after = _extend(prefixes, row, ids, values, lm, weight, bonus)
-            valid = number < length
-            return jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, prefixes), None
-
-        numbers = jnp.arange(len(log_probs), dtype=jnp.int32)
-        start = _start(beam_size, max_labels, lm)
-        prefixes, _ = jax.lax.scan(advance, start, (numbers, log_probs, ids, values))
+    def search(log_probs: jax.Array, length: jax.Array) -> Beams:
+        start = start_beam(beam_size, max_labels, lm)
+        prefixes = extend_beam(start, log_probs, length, lm, lm_weight, label_bonus)
         score = prefixes.total + prefixes.prior
         if lm is not None:
-            score += weight * lm.log_prob(prefixes.lm_state, jnp.int32(BLANK_ID))
+            score += jnp.float32(lm_weight) * lm.log_prob(prefixes.lm_state, jnp.int32(BLANK_ID))
         score = jnp.where(possible(prefixes.total), score, IMPOSSIBLE)
         score, order = jax.lax.top_k(score, beam_size)
         return Beams(prefixes.labels[order], prefixes.lengths[order], score)
 
-    return jax.vmap(search)(log_probs, ids, values, lengths)
+    return jax.vmap(search)(log_probs, lengths)
+
+
+def start_beam(beam_size: int, max_labels: int, lm: LanguageModel | None) -> PrefixBeam:
+    """The empty hypothesis, and K - 1 impossible ones."""
+    impossible = jnp.full(beam_size, IMPOSSIBLE)
+    return PrefixBeam(
+        labels=jnp.zeros((beam_size, max_labels), jnp.int32),
+        lengths=jnp.zeros(beam_size, jnp.int32),
+        blank=impossible.at[0].set(0.0),
+        gloss=impossible,
+        prior=jnp.zeros(beam_size),
+        lm_state=jnp.broadcast_to(jnp.int32(0) if lm is None else lm.start, beam_size),
+    )
+
+
+def extend_beam(
+    prefixes: PrefixBeam,
+    log_probs: jax.Array,
+    length: jax.Array,
+    lm: LanguageModel | None = None,
+    lm_weight: jax.Array | float = 0.0,
+    label_bonus: jax.Array | float = 0.0,
+) -> PrefixBeam:
+    """The beam after the next (N, V) log posteriors, of which the first `length` () count."""
+    log_probs = floor_of(log_probs)
+    weight, bonus = jnp.float32(lm_weight), jnp.float32(label_bonus)
+    ids, values = _candidates(log_probs, len(prefixes.lengths), lm is not None)
+
+    def advance(prefixes: PrefixBeam, patch: tuple[jax.Array, ...]) -> tuple[PrefixBeam, None]:
+        number, row, ids, values = patch
+        after = _extend(prefixes, row, ids, values, lm, weight, bonus)
+        valid = number < length
+        return jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, prefixes), None
+
+    numbers = jnp.arange(len(log_probs), dtype=jnp.int32)
+    return jax.lax.scan(advance, prefixes, (numbers, log_probs, ids, values))[0]
 
 
 def ctc_log_prob(
@@ -151,7 +177,7 @@ def ctc_log_prob(
 
 
 def _candidates(log_probs: jax.Array, beam_size: int, with_lm: bool) -> tuple[jax.Array, jax.Array]:
-    """The glosses (B, N, M) of each patch that may extend a hypothesis, and their log posteriors.
+    """The glosses (N, M) of each patch that may extend a hypothesis, and their log posteriors.
 
     Without a language model a hypothesis' extensions rank as their glosses do, but for its own last
     gloss and for those that lead to another hypothesis of the beam, at most K in all: among its 2K best
@@ -162,19 +188,6 @@ def _candidates(log_probs: jax.Array, beam_size: int, with_lm: bool) -> tuple[ja
     return ids.astype(jnp.int32) + 1, values
 
 
-def _start(beam_size: int, max_labels: int, lm: LanguageModel | None) -> _Prefixes:
-    """The empty hypothesis, and K - 1 impossible ones."""
-    impossible = jnp.full(beam_size, IMPOSSIBLE)
-    return _Prefixes(
-        labels=jnp.zeros((beam_size, max_labels), jnp.int32),
-        lengths=jnp.zeros(beam_size, jnp.int32),
-        blank=impossible.at[0].set(0.0),
-        gloss=impossible,
-        prior=jnp.zeros(beam_size),
-        lm_state=jnp.broadcast_to(jnp.int32(0) if lm is None else lm.start, beam_size),
-    )
-
-
 def _last(labels: jax.Array, lengths: jax.Array) -> jax.Array:
     """(K, U) labels -> (K,) the last of each, 0 where there is none."""
     index = jnp.maximum(lengths - 1, 0)[:, None]
@@ -182,14 +195,14 @@ def _last(labels: jax.Array, lengths: jax.Array) -> jax.Array:
 
 
 def _extend(
-    prefixes: _Prefixes,
+    prefixes: PrefixBeam,
     row: jax.Array,
     ids: jax.Array,
     values: jax.Array,
     lm: LanguageModel | None,
     lm_weight: jax.Array,
     label_bonus: jax.Array,
-) -> _Prefixes:
+) -> PrefixBeam:
     """The beam after one more patch with log posteriors (V,), the likeliest M glosses apart."""
     beam_size, max_labels = prefixes.labels.shape
     total, last = prefixes.total, prefixes.last
@@ -235,7 +248,7 @@ def _extend(
     lm_state = prefixes.lm_state[source]
     if lm is not None:
         lm_state = jnp.where(grows, lm.advance(lm_state, added), lm_state)
-    return _Prefixes(
+    return PrefixBeam(
         labels=jnp.where(at_end & grows[:, None], added[:, None], prefixes.labels[source]),
         lengths=lengths + grows.astype(jnp.int32),
         blank=jnp.maximum(pick(blank, jnp.full(extended.shape, IMPOSSIBLE)), IMPOSSIBLE),

@@ -4,18 +4,36 @@ import fractions
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
+from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.video import Picture, load_av, load_cv2
 
 _COLOURS = ((255, 140, 0), (0, 200, 255))  # RGB of the left and the right hand
 _PALM = (joints.WRIST, 5, 9, 13, 17, joints.WRIST)
+_LINES = (_PALM, *((joints.WRIST, *finger) for finger in joints.FINGERS))  # of a hand
 _BLACK_WIDTH = 640  # pixels of pictures on black
 _TICKS = 1000  # a second, in the times of written videos
+
+
+def strokes(frame: np.ndarray) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
+    """What to draw of one frame: colour (RGB) and points of every line of every hand that was seen.
+
+    Args:
+        frame: (42, 7) features.
+
+    Yields:
+        The colour of the hand, and (n, 2) x, y of the joints along a line.
+    """
+    for rows, colour in zip(joints.HANDS, _COLOURS, strict=True):
+        hand = frame[rows]
+        if hand[joints.WRIST, joints.CONFIDENCE]:
+            for line in _LINES:
+                yield colour, hand[list(line), :2]
 
 
 def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
@@ -30,24 +48,33 @@ def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
     image = image.copy()
     width = image.shape[1]
     thickness = max(1, width // 320)
-    for rows, colour in zip(joints.HANDS, _COLOURS, strict=True):
-        hand = frame[rows]
-        if not hand[joints.WRIST, joints.CONFIDENCE]:
-            continue
+    for colour, line in strokes(frame):
         # OpenCV takes no coordinates far outside.
-        points = np.rint(np.clip(hand[:, :2] * width, -(2**14), 2**14)).astype(int).tolist()
-        for line in (_PALM, *((joints.WRIST, *finger) for finger in joints.FINGERS)):
-            path = np.array([points[joint] for joint in line], np.int32)
-            cv2.polylines(image, [path], False, colour, thickness, cv2.LINE_AA)
-        for point in points:
+        path = np.rint(np.clip(line * width, -(2**14), 2**14)).astype(np.int32)
+        cv2.polylines(image, [path], False, colour, thickness, cv2.LINE_AA)
+        for point in path.tolist():
             cv2.circle(image, point, thickness + 1, colour, -1, cv2.LINE_AA)
     return image
 
 
+def frame_of(detections: Sequence[Detection]) -> np.ndarray:
+    """(42, 7) features of the hands seen in one picture, each as the hand that MediaPipe called it."""
+    frame = np.zeros((joints.NUM_JOINTS, joints.NUM_FEATURES), np.float32)
+    for seen in detections:
+        frame[joints.HANDS[seen.hand], joints.POSITION] = seen.landmarks
+        frame[joints.HANDS[seen.hand], joints.CONFIDENCE] = seen.score
+    return frame
+
+
+def black_picture(features: np.ndarray) -> np.ndarray:
+    """(height, width, 3) of black, as high as the hands of (T, 42, 7) go."""
+    lowest = float(features[..., 1].max(initial=0.5))
+    return np.zeros((round(_BLACK_WIDTH * min(lowest + 0.05, 2.0)), _BLACK_WIDTH, 3), np.uint8)
+
+
 def on_black(features: np.ndarray, fps: float = joints.FPS) -> Iterator[Picture]:
     """Every frame of (T, 42, 7) on black; the picture is as high as the hands go."""
-    lowest = float(features[..., 1].max(initial=0.5))
-    black = np.zeros((round(_BLACK_WIDTH * min(lowest + 0.05, 2.0)), _BLACK_WIDTH, 3), np.uint8)
+    black = black_picture(features)
     for number, frame in enumerate(features):
         yield Picture(number / fps, skeleton(black, frame))
 

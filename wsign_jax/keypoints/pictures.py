@@ -12,6 +12,7 @@ from wsign_jax.keypoints.track import DELAY_FRAMES, FeatureStream, Tracker
 
 # Seconds. A pause of hours between two pictures is worked through in parts, none longer than this.
 _PART = 10.0
+_LONGEST = 86400.0  # seconds of a pause; more is another unit, or a clock that was set
 
 
 class PictureStream:
@@ -38,7 +39,7 @@ class PictureStream:
             The features that this makes final, in parts of (n, 42, 7) float32.
 
         Raises:
-            WSignError: the time is no number, or not after the last picture's.
+            WSignError: the time is no number, not after the last picture's, or a day after it.
         """
         if not math.isfinite(time_s):
             raise WSignError(f"a picture's time is {time_s}; give seconds")
@@ -46,6 +47,11 @@ class PictureStream:
             raise WSignError(
                 f"a picture's time is {time_s:.6f} s, and the one's before was {self._last:.6f} s; "
                 "times must increase"
+            )
+        if self._last is not None and time_s - self._last > _LONGEST:
+            raise WSignError(
+                f"a picture's time is {time_s:.6f} s, and the one's before was {self._last:.6f} s, "
+                "more than a day; give seconds by one clock, or begin another stream"
             )
         good = [d for d in detections if np.isfinite(d.landmarks).all() and math.isfinite(d.score)]
         self.nan_pictures += len(good) < len(detections)

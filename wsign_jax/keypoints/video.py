@@ -139,7 +139,9 @@ def camera(number: int | str) -> Pictures:
         WSignError: it cannot be opened.
     """
     cv2 = load_cv2()
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(number)
+    cv2.utils.logging.setLogLevel(level)
     try:
         if not capture.isOpened():
             raise WSignError(f"camera {number} cannot be opened; is it there, and free?")

@@ -112,14 +112,24 @@ class MultiHeadAttention(nnx.Module):
         angles: tuple[jax.Array, jax.Array] | None = None,
     ) -> jax.Array:
         """Attends from (B, Q, D), at the positions of `angles`, to keys and values -> (B, Q, D)."""
+        weights = self.weights(x, key, mask, angles).astype(value.dtype)
+        mixed = jnp.einsum("bhqn,bnhk->bqhk", weights, value)
+        return self.out(mixed.reshape(x.shape))
+
+    def weights(
+        self,
+        x: jax.Array,
+        key: jax.Array,
+        mask: jax.Array,
+        angles: tuple[jax.Array, jax.Array] | None = None,
+    ) -> jax.Array:
+        """(B, H, Q, N) float32: how much of what `attend` makes of a query comes from each key."""
         query = self._split(self.query(x))
         if angles is not None:
             query = rotate(query, angles)
         scale = query.shape[-1] ** -0.5
         scores = jnp.einsum("bqhk,bnhk->bhqn", query * scale, key).astype(jnp.float32)
-        weights = jax.nn.softmax(jnp.where(mask, scores, _MASKED), axis=-1).astype(value.dtype)
-        mixed = jnp.einsum("bhqn,bnhk->bqhk", weights, value)
-        return self.out(mixed.reshape(x.shape))
+        return jax.nn.softmax(jnp.where(mask, scores, _MASKED), axis=-1)
 
     def _split(self, x: jax.Array) -> jax.Array:
         """(B, N, D) -> (B, N, H, K)."""

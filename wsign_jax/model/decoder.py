@@ -63,14 +63,22 @@ class DecoderBlock(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ) -> jax.Array:
         """(B, U, D) label states -> (B, U, D), looking at (B, N, D) through a (B, 1, 1, N) mask."""
-        normed = self.attention_norm(x)
-        causal = jnp.asarray(attention.causal_mask(x.shape[1]))
-        attended = self.attention(normed, normed, causal)
-        x = x + self.dropout(attended, deterministic=deterministic, rngs=rngs)
+        x = x + self.dropout(self._attended(x), deterministic=deterministic, rngs=rngs)
         crossed = self.cross_attention(self.cross_norm(x), encoded, cross_mask)
         x = x + self.dropout(crossed, deterministic=deterministic, rngs=rngs)
         transformed = self.mlp(self.mlp_norm(x))
         return x + self.dropout(transformed, deterministic=deterministic, rngs=rngs)
+
+    def cross_weights(self, x: jax.Array, encoded: jax.Array, cross_mask: jax.Array) -> jax.Array:
+        """(B, U, N): what share each patch has in what each label looks at, the mean over heads."""
+        query = self.cross_norm(x + self._attended(x))
+        keys, _ = self.cross_attention.keys_values(encoded)
+        return jnp.mean(self.cross_attention.weights(query, keys, cross_mask), axis=1)
+
+    def _attended(self, x: jax.Array) -> jax.Array:
+        """Causal self-attention of (B, U, D)."""
+        normed = self.attention_norm(x)
+        return self.attention(normed, normed, jnp.asarray(attention.causal_mask(x.shape[1])))
 
     def step(
         self,
@@ -159,6 +167,15 @@ class Decoder(nnx.Module):
         for block in self.blocks:
             x = block(x, encoded, mask, deterministic=deterministic, rngs=rngs)
         return self._logits(x)
+
+    def alignment(self, tokens: jax.Array, encoded: jax.Array, patches: jax.Array) -> jax.Array:
+        """Where the last block looks for every next gloss: (B, U, N) shares; arguments as in a call."""
+        positions = jnp.asarray(sinusoids(tokens.shape[1], self.width))[None]
+        x, mask = self._embed(tokens, positions), _cross_mask(patches, encoded.shape[1])
+        *before, last = self.blocks
+        for block in before:
+            x = block(x, encoded, mask, deterministic=True)
+        return last.cross_weights(x, encoded, mask)
 
     def start(
         self, encoded: jax.Array, patches: jax.Array, hypotheses: int, tokens: int

@@ -116,11 +116,11 @@ class Encoder(nnx.Module):
             made = positions.tables(self.positions, length, width, self.head_width)
             tables = tuple(map(jnp.asarray, made))
         angles = None
-        if self.positions == positions.ROTARY:
+        if self.positions == positions.SINUSOIDAL:
+            x = x + tables[0].astype(x.dtype)[None]
+        else:  # 'auto' too, where no weights have settled it
             cos, sin = tables
             angles = cos, sin
-        else:
-            x = x + tables[0].astype(x.dtype)[None]
 
         def run(block: EncoderBlock, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
             return block(x, mask, angles, deterministic=deterministic, rngs=rngs)

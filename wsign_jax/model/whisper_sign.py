@@ -1,6 +1,8 @@
 """WhisperSign: frontend, encoder, CTC head, attention decoder; and its parameters as a plain dict."""
 
 import dataclasses
+import functools
+import re
 from typing import Any, NamedTuple
 
 import jax
@@ -33,6 +35,9 @@ SIZES = {
     "small": Size(256, 4, 1024, 4, 2),
     "base": Size(512, 8, 2048, 6, 6),
     "large": Size(768, 12, 3072, 12, 12),
+    # Whisper's other sizes: its base and small are the two above.
+    "whisper_tiny": Size(384, 6, 1536, 4, 4),
+    "whisper_medium": Size(1024, 16, 4096, 24, 24),
 }
 
 
@@ -165,12 +170,25 @@ def build(
 
 def init(config: ConfigDict, vocab_size: int, seed: int, shardings: Any = None) -> Params:
     """Fresh float32 parameters as a plain nested dict of arrays, laid out by `shardings` if given."""
+    create = functools.partial(_create, config, vocab_size)
+    return jax.jit(create, out_shardings=shardings)(jax.random.key(seed))
 
-    def create(key: jax.Array) -> Params:
-        model = WhisperSign(config, vocab_size, rngs=nnx.Rngs(params=key))
-        return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+def init_some(
+    config: ConfigDict, vocab_size: int, seed: int, shardings: dict[str, Any]
+) -> dict[str, jax.Array]:
+    """Those of `init`'s parameters that have a sharding here, by path; no others are computed."""
+
+    def create(key: jax.Array) -> dict[str, jax.Array]:
+        params = parameter_paths(_create(config, vocab_size, key))
+        return {path: params[path] for path in shardings}
 
     return jax.jit(create, out_shardings=shardings)(jax.random.key(seed))
+
+
+def _create(config: ConfigDict, vocab_size: int, key: jax.Array) -> Params:
+    model = WhisperSign(config, vocab_size, rngs=nnx.Rngs(params=key))
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
 def bind(graph: nnx.GraphDef, params: Params) -> WhisperSign:
@@ -192,6 +210,13 @@ def parameter_paths(params: Params) -> dict[str, Any]:
     """Parameters by their path, such as 'encoder/blocks/0/mlp/up/kernel'."""
     flat, _ = jax.tree_util.tree_flatten_with_path(params)
     return {"/".join(str(key.key) for key in path): leaf for path, leaf in flat}
+
+
+def group_of(path: str) -> str:
+    """Such as 'frontend', 'encoder/blocks/0', 'encoder/norm': what a parameter is listed under."""
+    match = re.match(r"(encoder|decoder)/(blocks/\d+|[^/]+)|[^/]+", path)
+    assert match is not None
+    return match[0]
 
 
 def check_length(config: ConfigDict, max_seq_length: int) -> None:

@@ -1,15 +1,16 @@
-"""Pictures of the report as data URIs: SVG for diagrams, PNG for heat maps.
+"""Pictures of the report as data URIs: SVG for diagrams, PNG for heat maps; what `snapshots.py` shares.
 
 Figures are made without pyplot, so no window system and no global state is touched. SVG text stays text,
 set in the reader's fonts, and follows the reader's choice of light or dark.
 """
 
 import base64
+import contextlib
 import functools
 import io
 import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -33,6 +34,12 @@ def confusion_matrix(rows: Sequence[Mapping[str, Any]]) -> str | None:
     Args:
         rows: `by_gloss` of a summary.
     """
+    figure = confusion_figure(rows)
+    return None if figure is None else _svg(figure)
+
+
+def confusion_figure(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """What `confusion_matrix` shows."""
     pairs = sorted(
         (-count, row["gloss"], name)
         for row in rows
@@ -54,7 +61,7 @@ def confusion_matrix(rows: Sequence[Mapping[str, Any]]) -> str | None:
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     _draw_matrix(axes, counts, correct, names)
-    return _svg(figure)
+    return figure
 
 
 def _draw_matrix(
@@ -77,7 +84,7 @@ def _draw_matrix(
     axes.axvline(size - 1.5, color=_INK, linewidth=0.8)
     axes.set_xlim(-0.5, size - 0.5)
     axes.set_ylim(size - 0.5, -0.5)
-    short = [_short(name) for name in names]
+    short = [short_name(name) for name in names]
     axes.set_xticks(range(size), [*short, "deleted"], rotation=90, parse_math=False)
     axes.set_yticks(range(size), [*short, "inserted"], parse_math=False)
     axes.set_xlabel("came out as")
@@ -120,7 +127,7 @@ def heat_map(posteriors: np.ndarray) -> str:
         memory,
         np.asarray(posteriors, np.float32),
         format="png",
-        cmap=_shades(),
+        cmap=shades(),
         vmin=0,
         vmax=1,
     )
@@ -128,7 +135,8 @@ def heat_map(posteriors: np.ndarray) -> str:
 
 
 @functools.cache
-def _shades() -> matplotlib.colors.Colormap:
+def shades() -> matplotlib.colors.Colormap:
+    """Of probabilities, from dark (0) to bright (1)."""
     return matplotlib.colormaps["viridis"].resampled(32)
 
 
@@ -141,14 +149,8 @@ def _svg(figure: Figure) -> str:
         for spine in axes.spines.values():
             spine.set_edgecolor(_INK)
     memory = io.StringIO()
-    settings: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "wsign_jax",
-        "font.family": "sans-serif",
-    }
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # The reader's browser has glyphs for what matplotlib's own font, used to measure, has not.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "wsign_jax"}
+    with matplotlib.rc_context(settings), _any_glyph():
         figure.savefig(
             memory, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
         )
@@ -158,7 +160,24 @@ def _svg(figure: Figure) -> str:
     return _uri("image/svg+xml", (text[:start] + _INK_STYLE + text[start:]).encode())
 
 
-def _short(name: str) -> str:
+def png(figure: Figure) -> bytes:
+    """A figure on white, 100 pixels an inch."""
+    memory = io.BytesIO()
+    with _any_glyph():
+        figure.savefig(memory, format="png", dpi=100, metadata={"Software": None})
+    return memory.getvalue()
+
+
+@contextlib.contextmanager
+def _any_glyph() -> Iterator[None]:
+    """Says nothing of glyphs that matplotlib's own font has not: a reader's browser has them in an SVG,
+    and a PNG shows a box."""
+    with matplotlib.rc_context({"font.family": "sans-serif"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def short_name(name: str) -> str:
     """A name that fits beside a diagram, without what XML cannot hold."""
     plain = "".join("�" if unicodedata.category(char) in {"Cc", "Cs"} else char for char in name)
     return plain if len(plain) <= _NAME_LENGTH else plain[: _NAME_LENGTH - 1] + "…"

@@ -2,11 +2,35 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
 from wsign_jax import metrics
 from wsign_jax.data.vocab import BLANK_ID
+
+# Kind (C, S, D, I), reference and hypothesis gloss id of an edit; None where it has none.
+AlignedEdit = tuple[str, int | None, int | None]
+
+
+def aligned(
+    reference: Sequence[int], hypothesis: Sequence[int], edits: Sequence[metrics.Edit]
+) -> tuple[AlignedEdit, ...]:
+    """Edits with the gloss ids that they are about.
+
+    Args:
+        reference: gloss ids.
+        hypothesis: gloss ids.
+        edits: from `metrics.align` of the two.
+    """
+    return tuple(
+        (
+            edit.kind,
+            None if edit.reference is None else reference[edit.reference],
+            None if edit.hypothesis is None else hypothesis[edit.hypothesis],
+        )
+        for edit in edits
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,13 +84,6 @@ class Sentence:
         return metrics.count_edits(self.edits)
 
     @functools.cached_property
-    def aligned(self) -> tuple[tuple[str, int | None, int | None], ...]:
-        """Kind (C, S, D, I), reference and hypothesis gloss id of every edit; None where it has none."""
-        return tuple(
-            (
-                edit.kind,
-                None if edit.reference is None else self.reference[edit.reference],
-                None if edit.hypothesis is None else self.hypothesis[edit.hypothesis],
-            )
-            for edit in self.edits
-        )
+    def aligned(self) -> tuple[AlignedEdit, ...]:
+        """The same with gloss ids."""
+        return aligned(self.reference, self.hypothesis, self.edits)

@@ -13,7 +13,7 @@ import numpy as np
 from wsign_jax import metrics
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.errors import WSignError
-from wsign_jax.report.sentences import Sentence
+from wsign_jax.report.sentences import AlignedEdit, Sentence
 
 BOOTSTRAP_SAMPLES = 1000
 BOOTSTRAP_SEED = 0
@@ -71,7 +71,7 @@ def summarise(
         "warnings": warnings(sentences),
         "by_signer": _by_signer(sentences),
         "by_length": _by_length(sentences),
-        "by_gloss": _by_gloss(sentences, vocabulary),
+        "by_gloss": by_gloss([sentence.aligned for sentence in sentences], vocabulary),
         "confusions": _confusions(sentences, vocabulary),
         "segments": _segments(sentences),
         "calibration": None if calibration is None else _checked_calibration(calibration),
@@ -190,17 +190,24 @@ def _bin_name(number: int) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-def _by_gloss(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> list[dict[str, Any]]:
-    """Every gloss of a reference or hypothesis; those with the most errors first."""
+def by_gloss(
+    alignments: Sequence[Sequence[AlignedEdit]], vocabulary: Vocabulary
+) -> list[dict[str, Any]]:
+    """Every gloss of a reference or hypothesis; those with the most errors first.
+
+    Args:
+        alignments: of every sentence, see `sentences.aligned`.
+        vocabulary: names of the glosses.
+    """
     counts = Counter(
         (kind, hypothesis if kind == "I" else reference)
-        for sentence in sentences
-        for kind, reference, hypothesis in sentence.aligned
+        for edits in alignments
+        for kind, reference, hypothesis in edits
     )
     substituted_by: dict[int, dict[str, int]] = defaultdict(dict)
-    for (reference, hypothesis), count in _substitutions(sentences):
+    for (reference, hypothesis), count in _substitutions(alignments):
         substituted_by[reference][vocabulary.names[hypothesis]] = count
-    glosses = {id for sentence in sentences for id in sentence.reference + sentence.hypothesis}
+    glosses = {id for edits in alignments for _, *ids in edits for id in ids if id is not None}
     rows = [
         {
             "gloss": vocabulary.names[id],
@@ -217,22 +224,25 @@ def _by_gloss(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> list[dic
 
 
 def _confusions(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    alignments = [sentence.aligned for sentence in sentences]
     return [
         {
             "reference": vocabulary.names[reference],
             "hypothesis": vocabulary.names[hypothesis],
             "count": count,
         }
-        for (reference, hypothesis), count in _substitutions(sentences)[:CONFUSIONS]
+        for (reference, hypothesis), count in _substitutions(alignments)[:CONFUSIONS]
     ]
 
 
-def _substitutions(sentences: Sequence[Sentence]) -> list[tuple[tuple[int, int], int]]:
+def _substitutions(
+    alignments: Sequence[Sequence[AlignedEdit]],
+) -> list[tuple[tuple[int, int], int]]:
     """((reference, hypothesis), count) of all pairs; the most frequent first, then by id."""
     counts = Counter(
         (reference, hypothesis)
-        for sentence in sentences
-        for kind, reference, hypothesis in sentence.aligned
+        for edits in alignments
+        for kind, reference, hypothesis in edits
         if kind == "S" and reference is not None and hypothesis is not None
     )
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

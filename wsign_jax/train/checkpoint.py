@@ -10,7 +10,6 @@ not notice a changed bit.
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import inspect
 import json
@@ -21,7 +20,7 @@ import sys
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -35,9 +34,9 @@ from wsign_jax import hosts
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.errors import WSignError
 from wsign_jax.model.whisper_sign import Params, parameter_paths
+from wsign_jax.train import home
 from wsign_jax.train.state import TrainState
 
-FOLDER = "checkpoints"
 # Of what is saved, and raised with every change that this version could not read; none in a
 # checkpoint is 1.
 FORMAT = 1
@@ -127,8 +126,8 @@ def _leaf_digest(x: jax.Array) -> jax.Array:
     return jnp.sum(words ^ (words >> 16), dtype=jnp.uint32)
 
 
-def _digests(items: dict[str, Any]) -> dict[str, int]:
-    """A number for every item that changes with any bit of it."""
+def digests(items: dict[str, Any]) -> dict[str, int]:
+    """A number for every item, a tree of arrays, that changes with any bit of it."""
     return {
         # One after the other: sums over many devices at once can block simulated ones.
         name: zlib.crc32(np.array([int(_leaf_digest(x)) for x in jax.tree.leaves(item)]).tobytes())
@@ -169,7 +168,7 @@ class Checkpoints:
             if self._read_info(step) is None:
                 print(f"warning: {self.path(step)} is damaged; moved to {self.set_aside(step)}")
         return ocp.training.Checkpointer(
-            (self.workdir / FOLDER).absolute(),
+            (self.workdir / home.FOLDER).absolute(),
             preservation_policy=_BestAndLatest(self._keep, self._best),
             cleanup_tmp_directories=True,
         )
@@ -177,7 +176,7 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """Steps of the checkpoints on disk, damaged or not, in their order."""
-        return steps_in(self.workdir / FOLDER)
+        return home.steps_in(self.workdir / home.FOLDER)
 
     @property
     def latest_step(self) -> int | None:
@@ -194,7 +193,7 @@ class Checkpoints:
         best = self._best(self.steps)
         step = self.latest_step if best is None else best
         if step is None:
-            raise WSignError(f"{self.workdir / FOLDER}: no whole checkpoint; train again")
+            raise WSignError(f"{self.workdir / home.FOLDER}: no whole checkpoint; train again")
         return step
 
     @property
@@ -204,7 +203,7 @@ class Checkpoints:
 
     def path(self, step: int) -> pathlib.Path:
         """The folder of one checkpoint."""
-        return self.workdir / FOLDER / str(step)
+        return self.workdir / home.FOLDER / str(step)
 
     def save(self, state: TrainState, info: RunInfo) -> float:
         """Starts to save; the arrays are copied before it returns, writing goes on behind.
@@ -222,7 +221,7 @@ class Checkpoints:
         step = int(state.step)
         if step not in self.steps:
             items = _items(state)
-            about = {"run": info.to_json(), "arrays": _digests(items)}
+            about = {"run": info.to_json(), "arrays": digests(items)}
             self._infos[step] = info
             self._saving = self._written(
                 lambda: self._checkpointer.save_checkpointables_async(
@@ -370,7 +369,7 @@ class Checkpoints:
         except Exception as error:  # orbax has no common exception
             left = "none" if self.latest_step is None else self.path(self.latest_step)
             raise WSignError(
-                f"{self.workdir / FOLDER}: a checkpoint could not be written ({_reason(error)}); "
+                f"{self.workdir / home.FOLDER}: a checkpoint could not be written ({_reason(error)}); "
                 f"last whole checkpoint: {left}; make room or whatever it lacks, and the same command "
                 "goes on from it"
             ) from error
@@ -394,7 +393,7 @@ class Checkpoints:
 
         def read() -> dict[str, Any]:
             loaded = ocp.load_checkpointables(self._folder(step), abstract)
-            changed = [name for name, d in _digests(loaded).items() if d != expected[name]]
+            changed = [name for name, d in digests(loaded).items() if d != expected[name]]
             if changed:
                 raise ValueError(f"bits of {' and '.join(changed)} changed on disk")
             return loaded
@@ -477,44 +476,3 @@ def _reason(error: Exception) -> str:
         return system[1].strip()
     text = str(error).splitlines()[0][:200] if str(error) else ""
     return f"{type(error).__name__}: {text}"
-
-
-@contextlib.contextmanager
-def claimed(workdir: pathlib.Path) -> Iterator[None]:
-    """A context in which no other command can train in the same folder.
-
-    Raises:
-        WSignError: one does.
-    """
-    workdir.mkdir(parents=True, exist_ok=True)
-    folder = os.open(workdir, os.O_RDONLY)
-    try:
-        if hosts.is_first():
-            try:
-                # The kernel lets go of it with the process, however that ends.
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise WSignError(
-                    f"{workdir}: another command trains in it; wait for its end, or use another "
-                    "--workdir"
-                ) from None
-            except OSError:
-                pass  # not every network file system has locks
-        yield
-    finally:
-        os.close(folder)
-        with contextlib.suppress(OSError):
-            workdir.rmdir()  # where nothing came of it
-
-
-def has_checkpoint(workdir: pathlib.Path) -> bool:
-    """Whether a folder is a run with something to load; never creates anything."""
-    return bool(steps_in(workdir / FOLDER))
-
-
-def steps_in(folder: pathlib.Path) -> list[int]:
-    """Steps of the checkpoints in a folder; those that are still being written have other names."""
-    if not folder.is_dir():
-        return []
-    names = [child.name for child in folder.iterdir() if child.is_dir()]
-    return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))

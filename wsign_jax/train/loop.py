@@ -16,7 +16,10 @@ from wsign_jax.progress import Progress
 from wsign_jax.train import evaluation, setup, stages, start
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
-from wsign_jax.train.checkpoint import Checkpoints, RunInfo, claimed
+from wsign_jax.train.board import Board
+from wsign_jax.train.checkpoint import Checkpoints, RunInfo
+from wsign_jax.train.evaluation import Evaluation
+from wsign_jax.train.home import claimed
 from wsign_jax.train.mirror import Mirror
 from wsign_jax.train.schedule import Due, Schedule, Signals
 from wsign_jax.train.setup import Run, Stage
@@ -59,6 +62,7 @@ class Trainer:
     """A run in progress: everything but the TrainState, which passes from step to step."""
 
     writer: MetricsWriter
+    board: Board | None = None  # where config.eval.pictures is off
 
     def __init__(
         self, run: Run, checkpoints: Checkpoints, schedule: Schedule, mirror: Mirror | None = None
@@ -87,10 +91,15 @@ class Trainer:
         self.writer = MetricsWriter(self.run.workdir, step)
         finished = True
         try:
+            if self.config.eval.pictures:
+                self.board = Board(self.run, self.writer)
+                if resumed is None:
+                    self.board.begin()
             for stage in self.run.stages[first:]:
                 if self.schedule.stopping:
                     break
-                table = stages.training_table(self.run.network.shapes, stage.labels)
+                shapes = self.run.network.shapes
+                table = stages.training_table(shapes, stage.labels, stage.rates)
                 print(f"{stage.name}: {len(stage.plans)} steps\n{table}", flush=True)
                 if resumed is None:
                     state, info = start.begin(self.run, stage, params, step), None
@@ -146,9 +155,15 @@ class Trainer:
                 # Nothing is saved before its loss is known to be a number.
                 pending()
                 pending = None
-                wer = self._validate(stage, state, step, progress) if validate else None
-                improved = wer is not None and wer < best
-                best = min(best, math.inf if wer is None else wer)
+                wer, improved = None, False
+                if validate:
+                    result = self._validate(stage, state, step, progress)
+                    if self.board is not None:
+                        self.board.show(
+                            stage, step, state.evaluated, result, best=best, last=done == total
+                        )
+                    wer = result.edits.wer
+                    improved, best = wer < best, min(best, wer)
                 if improved or due or done == total:
                     self._save(stage, state, done, batches.get_state(), wer, best)
                 if due is Due.STOP:
@@ -159,13 +174,14 @@ class Trainer:
     def _train_step(self, stage: Stage, state: TrainState) -> step_lib.TrainStep:
         """The compiled step; shared by stages that train the same parameters with the same loss."""
         hybrid = stage.config.alpha < 1
-        key = (tuple(jax.tree.leaves(stage.labels)), hybrid)
+        key = (*jax.tree.leaves((stage.labels, stage.rates)), hybrid)
         if key not in self.train_steps:
             self.train_steps[key] = step_lib.make_train_step(
                 self.run.network.graph,
                 stage.labels,
                 self.config.training,
                 hybrid=hybrid,
+                rates=stage.rates,
                 shardings=jax.tree.map(lambda x: x.sharding, state),
             )
         return self.train_steps[key]
@@ -211,8 +227,10 @@ class Trainer:
             f"lower config.{stage.name}.lr, or look at these files"
         )
 
-    def _validate(self, stage: Stage, state: TrainState, step: int, progress: Progress) -> float:
-        """Logs the validation split's figures and returns its WER."""
+    def _validate(
+        self, stage: Stage, state: TrainState, step: int, progress: Progress
+    ) -> Evaluation:
+        """Evaluates the validation split and logs its figures."""
         result = evaluation.evaluate_split(
             self.config,
             self.run.val,
@@ -230,7 +248,7 @@ class Trainer:
         self.writer.write(stage.name, step, scalars)
         figures = "  ".join(f"{name} {value:.4f}" for name, value in scalars.items())
         progress.note(f"{stage.name} step {step}  {figures}")
-        return result.edits.wer
+        return result
 
     def _save(
         self,

@@ -11,7 +11,8 @@ import shutil
 from collections.abc import Callable, Iterable
 
 from wsign_jax.errors import WSignError
-from wsign_jax.train import checkpoint
+from wsign_jax.train import home
+from wsign_jax.train.origin import INIT
 from wsign_jax.train.writer import METRICS, TENSORBOARD
 
 # Temporary names, outside checkpoints/, where only whole ones may be seen.
@@ -46,7 +47,7 @@ class Mirror:
     def steps(self) -> list[int]:
         """Steps of the checkpoints in the mirror; none where it cannot be read."""
         try:
-            return checkpoint.steps_in(self.root / checkpoint.FOLDER)
+            return home.steps_in(self.root / home.FOLDER)
         except OSError as error:
             self._trouble(error)
             return []
@@ -66,7 +67,7 @@ class Mirror:
         Raises:
             OSError: the mirror cannot be read, or the workdir not written.
         """
-        at_home = checkpoint.steps_in(self._workdir / checkpoint.FOLDER)
+        at_home = home.steps_in(self._workdir / home.FOLDER)
         _copy_missing_checkpoints(self.root, self._workdir, self._ours)
         if max(self._ours) > max(at_home, default=-1):
             _copy_logs(self.root, self._workdir)
@@ -84,12 +85,12 @@ class Mirror:
             if not self.root.is_dir():
                 self.root.mkdir()
             # A Drive may be mounted after the run began, with who knows what in it.
-            if {*checkpoint.steps_in(self.root / checkpoint.FOLDER)} - self._ours - self._strange:
+            if {*home.steps_in(self.root / home.FOLDER)} - self._ours - self._strange:
                 raise WSignError(
                     f"{self.root} holds checkpoints that were not there before; start the command again "
                     "to go on from them, or name a new folder"
                 )
-            at_home = checkpoint.steps_in(self._workdir / checkpoint.FOLDER)
+            at_home = home.steps_in(self._workdir / home.FOLDER)
             self.know(at_home)
             _copy_missing_checkpoints(self._workdir, self.root, at_home)
             _copy_logs(self._workdir, self.root)
@@ -111,13 +112,13 @@ def _copy_missing_checkpoints(
     source: pathlib.Path, target: pathlib.Path, steps: Iterable[int]
 ) -> None:
     """Copies those of some checkpoints that `target` lacks, the newest first."""
-    there = checkpoint.steps_in(target / checkpoint.FOLDER)
+    there = home.steps_in(target / home.FOLDER)
     for step in sorted({*steps} - {*there}, reverse=True):
         _copy_checkpoint(source, target, step)
 
 
 def _copy_checkpoint(source: pathlib.Path, target: pathlib.Path, step: int) -> None:
-    folder = source / checkpoint.FOLDER / str(step)
+    folder = source / home.FOLDER / str(step)
     arriving = target / _ARRIVING
     shutil.rmtree(arriving, ignore_errors=True)
     try:
@@ -130,8 +131,8 @@ def _copy_checkpoint(source: pathlib.Path, target: pathlib.Path, step: int) -> N
     if not folder.exists():  # or is about to have deleted it: what came may be half of it
         shutil.rmtree(arriving)
         return
-    (target / checkpoint.FOLDER).mkdir(exist_ok=True)
-    arriving.rename(target / checkpoint.FOLDER / str(step))
+    (target / home.FOLDER).mkdir(exist_ok=True)
+    arriving.rename(target / home.FOLDER / str(step))
 
 
 def _first(error: OSError) -> OSError:
@@ -144,7 +145,7 @@ def _first(error: OSError) -> OSError:
 
 def _copy_logs(source: pathlib.Path, target: pathlib.Path) -> None:
     boards = [path.relative_to(source) for path in (source / TENSORBOARD).glob("events*")]
-    for name in (pathlib.Path(METRICS), *boards):
+    for name in (pathlib.Path(METRICS), pathlib.Path(INIT), *boards):
         if not (source / name).is_file():
             continue
         (target / name).parent.mkdir(exist_ok=True)
@@ -157,8 +158,8 @@ def _prune(mirror: pathlib.Path, steps: Iterable[int]) -> None:
     """Removes from the mirror what home no longer keeps."""
     for unfinished in mirror.glob(f"{_LEAVING}*"):
         shutil.rmtree(unfinished)
-    for step in {*steps} & {*checkpoint.steps_in(mirror / checkpoint.FOLDER)}:
+    for step in {*steps} & {*home.steps_in(mirror / home.FOLDER)}:
         # Renamed first, so that a removal cut short leaves nothing that looks whole.
         leaving = mirror / f"{_LEAVING}{step}"
-        (mirror / checkpoint.FOLDER / str(step)).rename(leaving)
+        (mirror / home.FOLDER / str(step)).rename(leaving)
         shutil.rmtree(leaving)

@@ -32,8 +32,14 @@ class Signals:
     The second SIGINT, or one after a SIGTERM, ends the process at once, whatever it is doing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str = "saving after this step"):
+        """Catches none yet.
+
+        Args:
+            doing: what the user is told is done now.
+        """
         self.caught: str | None = None  # the first signal's name
+        self._doing = doing
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Signals":
@@ -61,7 +67,7 @@ class Signals:
         # Not print(): the signal may have come in the middle of one.
         if sys.stdout.isatty():
             os.write(1, _SHOW_CURSOR)  # which a progress bar hid
-        os.write(2, f"\n{self.caught}: saving after this step; Ctrl-C stops at once\n".encode())
+        os.write(2, f"\n{self.caught}: {self._doing}; Ctrl-C stops at once\n".encode())
 
 
 class Schedule:

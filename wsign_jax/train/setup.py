@@ -22,8 +22,9 @@ from wsign_jax.data.vocab import Vocabulary, read_vocabulary
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
+from wsign_jax.train import origin
 from wsign_jax.train import state as train_state
-from wsign_jax.train.stages import label_parameters
+from wsign_jax.train.stages import label_parameters, learning_rates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +148,7 @@ class Stage:
     name: str
     config: ConfigDict
     labels: Params  # 'train' or 'freeze' for every parameter
+    rates: Params  # its share of the learning rate
     plans: list[BatchPlan]  # in the order of its steps
     epoch_ends: frozenset[int]  # batches done at which to validate
     loader: pipeline.BatchLoader
@@ -195,6 +197,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
         WSignError: a config value out of range, bad data, or rules that do not fit the model.
     """
     config_lib.check(config)
+    config = origin.settle_positions(config, workdir)
     root = data_root(config, workdir)
     vocabulary = read_vocabulary(root, config.model.vocab_size)
     network = make_network(config, len(vocabulary))
@@ -259,6 +262,7 @@ def _plan_stage(
         name=name,
         config=stage,
         labels=label_parameters(network.shapes, stage.rules, name),
+        rates=learning_rates(network.shapes, stage.rules, name),
         plans=plans,
         epoch_ends=frozenset([*ends, len(plans)]),
         loader=pipeline.BatchLoader(split, config.data, split.max_labels, plan, rows),

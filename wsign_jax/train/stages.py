@@ -1,6 +1,7 @@
 """What a stage is: what trains in it, its optimiser, learning rate and attention windows."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax.errors import WSignError
 from wsign_jax.model.attention import FULL_ATTENTION
-from wsign_jax.model.whisper_sign import Params, parameter_paths
+from wsign_jax.model.whisper_sign import Params, group_of, parameter_paths
 from wsign_jax.train import rules as rules_lib
 
 TRAIN, FREEZE = "train", "freeze"
@@ -29,7 +30,7 @@ class StepSettings(NamedTuple):
     left_context: Any = np.int32(0)  # patches
 
 
-def label_parameters(params: Params, rules: Sequence[tuple[str, str]], stage: str) -> Params:
+def label_parameters(params: Params, rules: Sequence[Sequence[Any]], stage: str) -> Params:
     """Marks every parameter 'train' or 'freeze'.
 
     Args:
@@ -47,14 +48,44 @@ def label_parameters(params: Params, rules: Sequence[tuple[str, str]], stage: st
     return labels
 
 
+def learning_rates(params: Params, rules: Sequence[Sequence[Any]], stage: str) -> Params:
+    """The share of the stage's learning rate that every parameter learns with.
+
+    It is the third element of the parameter's rule, 1 where there is none. The fourth is layer-wise
+    decay: a factor for each block that lies above the parameter's own in its stack.
+
+    Args:
+        params: nested dict; only its structure matters.
+        rules: (path pattern, action[, share[, decay]]).
+        stage: whose rules they are.
+    """
+    places = {path: re.match(r"(.+)/blocks/(\d+)/", path) for path in parameter_paths(params)}
+    top: dict[str, int] = {}
+    for place in filter(None, places.values()):
+        top[place[1]] = max(top.get(place[1], 0), int(place[2]))
+    shares = []
+    for path, rule in rules_lib.match(params, rules, f"{stage}.rules").items():
+        share, decay = (*rule[2:], 1.0, 1.0)[:2]
+        block = places[path]
+        above = top[block[1]] - int(block[2]) if block else 0
+        shares.append(float(share * decay**above))
+    return jax.tree.unflatten(jax.tree.structure(params), shares)
+
+
 def make_optimizer(
-    labels: Params, settings: StepSettings, grad_clip: float
+    labels: Params, settings: StepSettings, grad_clip: float, rates: Params | None = None
 ) -> optax.GradientTransformation:
     """AdamW for what trains; nothing at all, not even state, for what is frozen.
 
     Only trained gradients count towards the clipped norm. Weight decay is for matrices: biases and
-    norms are left alone. The state does not depend on `settings`, so a step may build the optimiser
-    from traced values.
+    norms are left alone. The state depends neither on `settings`, so that a step may build the optimiser
+    from traced values, nor on `rates`.
+
+    Args:
+        labels: 'train' or 'freeze' for every parameter.
+        settings: learning rate and weight decay.
+        grad_clip: the largest norm of all gradients together.
+        rates: from `learning_rates`; None is the full rate for all.
     """
 
     def decayed(params: Params) -> Params:
@@ -66,7 +97,16 @@ def make_optimizer(
             settings.learning_rate, b2=0.98, weight_decay=settings.weight_decay, mask=decayed
         ),
     )
-    return optax.partition({TRAIN: adamw, FREEZE: optax.set_to_zero()}, labels)
+    tx = optax.partition({TRAIN: adamw, FREEZE: optax.set_to_zero()}, labels)
+    if rates is None:
+        return tx
+
+    def update(grads: Params, opt_state: Any, params: Params | None = None) -> tuple[Params, Any]:
+        updates, opt_state = tx.update(grads, opt_state, params)
+        # AdamW's whole update is in proportion to its rate, weight decay included.
+        return jax.tree.map(lambda u, rate: u * u.dtype.type(rate), updates, rates), opt_state
+
+    return optax.GradientTransformation(tx.init, update)
 
 
 def stop_frozen(params: Params, labels: Params) -> Params:
@@ -123,14 +163,18 @@ def step_settings(
     )
 
 
-def training_table(params: Params, labels: Params) -> str:
-    """What trains and what is frozen, by the first parts of the paths, with parameter counts."""
-    groups: dict[tuple[str, str], int] = {}
-    pairs = zip(parameter_paths(params).items(), jax.tree.leaves(labels), strict=True)
-    for (path, leaf), label in pairs:
-        group = path.split("/blocks/")[0].split("/")[0]
-        groups[group, label] = groups.get((group, label), 0) + math.prod(leaf.shape)
+def training_table(params: Params, labels: Params, rates: Params) -> str:
+    """What trains and what is frozen, by the first parts of the paths, with parameter counts; in groups
+    as fine as their learning rates where these are not the stage's own."""
+    groups: dict[tuple[str, str, float], int] = {}
+    marks = zip(jax.tree.leaves(labels), jax.tree.leaves(rates), strict=True)
+    for (path, leaf), (label, rate) in zip(parameter_paths(params).items(), marks, strict=True):
+        group = path.split("/")[0] if rate == 1.0 else group_of(path)
+        key = (group, label, rate)
+        groups[key] = groups.get(key, 0) + math.prod(leaf.shape)
+    width = max(10, *(len(group) for group, _, _ in groups))
     return "\n".join(
-        f"  {label:<6} {group:<10} {count:>12,} parameters"
-        for (group, label), count in groups.items()
+        f"  {label:<6} {group:<{width}} {count:>12,} parameters"
+        + (f" at {rate:.3g} of the learning rate" if rate != 1.0 else "")
+        for (group, label, rate), count in groups.items()
     )

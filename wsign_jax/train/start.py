@@ -1,12 +1,11 @@
 """Where a run begins: its own checkpoint in the workdir, or else in its mirror; then another run's
-weights; then fresh ones."""
+weights, or Whisper's; then fresh ones."""
 
 import contextlib
 import dataclasses
 import functools
 import itertools
 import pathlib
-import re
 
 import jax
 from ml_collections import ConfigDict
@@ -16,14 +15,12 @@ from wsign_jax import hosts
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import checkpoint, setup, stages
+from wsign_jax.train import checkpoint, home, imported, origin, setup, stages
 from wsign_jax.train import state as train_state
 from wsign_jax.train.checkpoint import Checkpoints, RunInfo
 from wsign_jax.train.mirror import Mirror
 from wsign_jax.train.setup import Run, Stage
 from wsign_jax.train.state import TrainState
-
-_RESTART = "restart_"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +49,7 @@ def over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
     workdir.mkdir(parents=True, exist_ok=True)
     mirror = config.checkpoint.mirror and pathlib.Path(config.checkpoint.mirror)
     for number in itertools.count(1):
-        folder = workdir / f"{_RESTART}{number}"
+        folder = workdir / f"{origin.RESTART}{number}"
         mirrored = mirror and mirror.with_name(f"{mirror.name}_{folder.name}")
         if mirrored and mirrored.exists():  # of another machine, which may have gone away
             continue
@@ -169,7 +166,7 @@ def _bring_from_mirror(run: Run, mirror: Mirror | None) -> None:
                 print(f"warning: {error}; left alone", flush=True)
                 strange.append(step)
         mirror.know(ours, strange)
-        at_home = checkpoint.steps_in(run.workdir / checkpoint.FOLDER)
+        at_home = home.steps_in(run.workdir / home.FOLDER)
         if {*ours} - {*at_home}:
             print(f"restoring {run.workdir} from {mirror.root}", flush=True)
             mirror.bring_home()
@@ -179,16 +176,22 @@ def initial_params(run: Run) -> Params:
     """The weights that `init_from` names, or fresh ones; says which.
 
     Raises:
-        WSignError: no checkpoint there, another vocabulary, or parameters of another shape.
+        WSignError: no checkpoint there, another vocabulary, other positions or normalisation, or
+            parameters of another shape; or no Whisper that fits.
     """
-    source = run.config.init_from
-    if source == "auto":
-        source = _run_of_the_stage_before(run.config, run.workdir)
+    config = run.config
+    source = origin.source(config, run.workdir)
+    before = origin.of_the_stage_before(config, run.workdir)
+    if config.init_from == "auto" and before and not source:
+        print(f"there is no {before.name} run in {before}", flush=True)
     if not source:
         print("starting from fresh weights", flush=True)
         return fresh_params(run)
+    if source.startswith(origin.WHISPER):
+        whisper, named = imported.find(run, source.removeprefix(origin.WHISPER))
+        return imported.put(run, whisper, named)
     folder = pathlib.Path(source)
-    if not checkpoint.has_checkpoint(folder):
+    if not home.has_checkpoint(folder):
         raise WSignError(
             f"config.init_from: {folder} holds no checkpoint; name a run's folder, "
             "or start fresh with --config.init_from=''"
@@ -197,11 +200,13 @@ def initial_params(run: Run) -> Params:
     step = other.best_step
     info = other.info(step)
     setup.check_vocabulary(info.vocabulary, run.vocabulary, str(folder))
-    if info.config["data"]["wrist_place"] != run.config.data.wrist_place:
-        raise WSignError(
-            f"config.data.wrist_place is {run.config.data.wrist_place}, but {folder} was trained "
-            "with the other; set it alike"
-        )
+    for block, field in (("data", "wrist_place"), ("model", "positions")):
+        theirs, ours = info.config[block][field], config[block][field]
+        if theirs != ours:
+            raise WSignError(
+                f"config.{block}.{field} is {ours!r}, but {folder} was trained with {theirs!r}; set it "
+                "alike"
+            )
     weights = other.restore_weights(step, run.network.shapes)
     print(f"starting from the weights of {other.path(step)}", flush=True)
     return weights
@@ -212,21 +217,3 @@ def fresh_params(run: Run) -> Params:
     config, shapes = run.config, run.network.shapes
     shardings = jax.tree.map(lambda x: x.sharding, shapes)
     return whisper_sign.init(config.model, len(run.vocabulary), config.training.seed, shardings)
-
-
-def _run_of_the_stage_before(config: ConfigDict, workdir: pathlib.Path) -> str:
-    """The folder beside this run's that has the name of the stage before; '' where there is none."""
-    known = sorted(
-        name for name, block in config.items() if isinstance(block, ConfigDict) and "rules" in block
-    )
-    position = known.index(config.stages[0])
-    if position == 0:
-        return ""
-    home = workdir.absolute()
-    if re.fullmatch(rf"{_RESTART}\d+", home.name):
-        home = home.parent
-    folder = home.parent / known[position - 1]
-    if checkpoint.has_checkpoint(folder):
-        return str(folder)
-    print(f"there is no {known[position - 1]} run in {folder}", flush=True)
-    return ""

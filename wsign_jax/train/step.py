@@ -97,6 +97,7 @@ def make_train_step(
     training: ConfigDict,
     *,
     hybrid: bool,
+    rates: Params | None = None,
     shardings: TrainState | None = None,
 ) -> TrainStep:
     """Compiles once per batch shape; stages that train the same parameters share it.
@@ -106,6 +107,7 @@ def make_train_step(
         labels: 'train' or 'freeze' for every parameter.
         training: `config.training`; dropout is keyed by its seed and the step.
         hybrid: whether the attention decoder takes part.
+        rates: each parameter's share of the learning rate; None is all of it for all.
         shardings: where the state stays from step to step; None leaves it to the compiler.
     """
     loss = make_loss(graph, labels, training, hybrid=hybrid)
@@ -134,7 +136,7 @@ def make_train_step(
 
         grads, metrics = _over_parts(gradients, batch, key, parts)
         grads = jax.tree.map(lambda g: g / scale, grads)
-        tx = stages.make_optimizer(labels, settings, grad_clip)
+        tx = stages.make_optimizer(labels, settings, grad_clip, rates)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         new = state.replace(
             step=state.step + 1,

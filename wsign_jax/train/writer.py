@@ -1,4 +1,4 @@
-"""Logs: TensorBoard scalars, and the same as JSON lines."""
+"""Logs: JSON lines; TensorBoard's scalars, pictures and texts."""
 
 import collections
 import contextlib
@@ -7,17 +7,20 @@ import math
 import os
 import pathlib
 import shutil
+import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import hparams, scalar, text
 
 from wsign_jax import disk, hosts
 from wsign_jax.errors import WSignError
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"  # in a run's folder
+_RGBA = 4  # channels of a PNG from matplotlib
 
 
 class MetricsWriter:
@@ -45,7 +48,9 @@ class MetricsWriter:
             # there: these go straight to the file, whose name would do for one start a second.
             self._events = EventsWriter(str(board / "events"), f".{time.time_ns()}")
             again = SessionLog(status=SessionLog.START)
-            self._events.write_event(Event(wall_time=time.time(), step=step + 1, session_log=again))
+            # What describes a whole run has step 0, and is written again only where the run begins.
+            after = step + 1 if step else 0
+            self._events.write_event(Event(wall_time=time.time(), step=after, session_log=again))
 
     def write(self, stage: str, step: int, scalars: Mapping[str, float]) -> None:
         """Logs scalars at a global step; floats keep their full precision.
@@ -61,9 +66,37 @@ class MetricsWriter:
         with self._a_full_disk_named():
             self._lines.write(json.dumps({"stage": stage, "step": step, **finite}) + "\n")
             self._lines.flush()
-            for name, value in values.items():
-                summary = scalar(name, value)
-                self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+            self._write_events(step, (scalar(name, value) for name, value in values.items()))
+
+    def picture(self, step: int, tag: str, png: bytes) -> None:
+        """Shows a PNG in TensorBoard; raises as `write` does."""
+        width, height = struct.unpack(">II", png[16:24])
+        image = Summary.Image(
+            width=width, height=height, colorspace=_RGBA, encoded_image_string=png
+        )
+        self._show(step, [Summary(value=[Summary.Value(tag=tag, image=image)])])
+
+    def text(self, step: int, tag: str, markdown: str) -> None:
+        """Shows a text in TensorBoard; raises as `write` does."""
+        self._show(step, [text(tag, markdown)])
+
+    def hyperparameters(
+        self, step: int, values: Mapping[str, object], scalars: Iterable[str]
+    ) -> None:
+        """Shows what runs are to be compared by, and the scalars to compare; raises as `write` does."""
+        kept = (bool, int, float, str)
+        plain = {n: v if isinstance(v, kept) else str(v) for n, v in values.items()}
+        self._show(step, hparams(plain, dict.fromkeys(scalars, 0.0)))
+
+    def _show(self, step: int, summaries: Iterable[Summary]) -> None:
+        if self._silent:
+            return
+        with self._a_full_disk_named():
+            self._write_events(step, summaries)
+
+    def _write_events(self, step: int, summaries: Iterable[Summary]) -> None:
+        for summary in summaries:
+            self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
 
     def flush(self) -> None:
         """Puts all that was logged on the disk, where a killed process cannot lose it.

@@ -1,0 +1,191 @@
+"""The README's commands: its tools take every one, and a newcomer's way is gone as it is written."""
+
+import argparse
+import configparser
+import operator
+import os
+import pathlib
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests import videos
+from tests.processes import ROOT
+from wsign_jax import hosts, main
+from wsign_jax.keypoints import landmarker
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+_WORDS = ("python ", "python3 ", "pip ", "bash ", "pre-commit ", "ruff ", "pytest", "tensorboard ")
+
+
+def commands(text):
+    """What a person would type, in the order of the text: lines of code blocks, and code in a line."""
+    found = []
+    fenced = False
+    for line in text.splitlines():
+        if line.startswith("```"):
+            fenced = line != "```" and not line.startswith("```python")
+        elif fenced or re.match(r" {4}", line):
+            # A table of files may hold a command that belongs to one of them.
+            found += [line.strip()] if line.strip().startswith(_WORDS) else []
+        found += [code for code in re.findall(r"`([^`]+)`", line) if code.startswith(_WORDS)]
+    parts = [part.strip() for line in found for part in line.partition("  #")[0].split("&&")]
+    return list(dict.fromkeys(part for part in parts if part.startswith(_WORDS)))
+
+
+def section(title):
+    """The text under a heading."""
+    return re.search(rf"^## {title}\n(.*?)(?=^## )", README, re.DOTALL | re.MULTILINE)[1]
+
+
+COMMANDS = commands(README)
+TOOLS = [command for command in COMMANDS if re.match(r"python (tools/|-m wsign_jax)", command)]
+
+
+class Parsed(Exception):
+    """The tool has understood its command line, and would now begin."""
+
+
+def parse_only(monkeypatch, argv):
+    """Runs a tool up to where its command line is parsed."""
+    parse = argparse.ArgumentParser.parse_known_args
+
+    def parsed(self, *arguments, **options):
+        _, rest = parse(self, *arguments, **options)
+        rest = [flag for flag in rest if flag != sys.argv[0]]
+        # tools/describe.py passes on what is of the config.
+        if rest and not all(flag.startswith("--config") for flag in rest):
+            raise AssertionError(f"{argv}: {rest} is unknown")
+        if rest:
+            main.parse([argv[0], *rest])
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", parsed)
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(Parsed):
+        runpy.run_path(str(ROOT / argv[0]), run_name="__main__")
+
+
+def test_there_are_commands_of_every_kind():
+    tools = {shlex.split(command)[1] for command in TOOLS}
+    assert len(tools) >= 12 and len(TOOLS) >= 25
+    for name in ("prepare_corpus", "evaluate", "predict", "export", "smoke_test", "describe"):
+        assert f"tools/{name}.py" in tools
+
+
+@pytest.mark.parametrize("command", TOOLS)
+def test_the_tool_takes_the_command(command, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    _, *argv = shlex.split(command)
+    if argv[0] == "-m":
+        assert argv[1] == "wsign_jax.main"
+        _, rest = hosts.parse(["main", *(flag.replace("HOST:PORT", "a:1") for flag in argv[2:])])
+        main.parse(rest)
+    elif argv[1:] == ["--help"]:
+        monkeypatch.setattr(sys, "argv", argv)
+        runpy.run_path(argv[0], run_name="__main__")
+        assert "python tools/" in capsys.readouterr().out
+    else:
+        parse_only(monkeypatch, argv)
+
+
+def test_a_command_that_a_tool_does_not_take_would_be_seen(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(AssertionError, match="--outt=a"):
+        parse_only(monkeypatch, ["tools/evaluate.py", "--checkpoint=runs/asl", "--outt=a"])
+
+
+def test_fields_of_the_config_are_there():
+    fields = re.findall(r"`--config\.([^`]+)`", README)
+    assert len(fields) > 10
+    for text in fields:
+        (field,) = shlex.split(text)
+        config, _ = main.parse(["main", f"--config={ROOT}/configs/base.py"])
+        name, _, value = field.partition("=")
+        operator.attrgetter(name)(config)
+        if value:
+            main.parse(["main", f"--config={ROOT}/configs/base.py", f"--config.{field}"])
+
+
+def test_extras_that_are_to_be_installed_are_declared():
+    declared = configparser.ConfigParser()
+    declared.read(ROOT / "setup.cfg")
+    asked = re.findall(r"pip install -e \"?\.\[(\w+)\]", README)
+    assert {"test", "video"} <= {*asked} <= {*declared["options.extras_require"]}
+
+
+def test_files_that_are_named_are_there():
+    named = re.findall(r"(?<![\w/])((?:configs|tools|tests|docs|notebooks)/[\w/.]+\.\w+)", README)
+    assert len(named) > 20
+    assert [name for name in dict.fromkeys(named) if not (ROOT / name).exists()] == []
+    for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README):
+        assert (ROOT / picture).stat().st_size < 150_000
+
+
+def test_python_in_it_is_python():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        compile(block, "README.md", "exec")
+
+
+SIGNS = """filename,glosses,signer,split
+hello.mp4,HELLO,anna,train
+again.mp4,HELLO SOUP,anna,train
+soup.mp4,SOUP,ben,val
+more.mp4,SOUP HELLO,carla,test
+"""
+# So few steps of so small a model teach nothing; they only show that the way leads to its end.
+SMALL = (
+    " --config.training.max_steps=1 --config.model.encoder.num_layers=1 --config.data.max_buckets=1"
+)
+
+
+@pytest.mark.slow
+def test_a_newcomers_way_from_videos_to_glosses(tmp_path):
+    """Everything in an empty folder but the installation, which .ci/run has done by the README."""
+    project = tmp_path / "project"
+    for name in ("wsign_jax", "configs", "tools"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    mine = project / "my_videos"
+    mine.mkdir()
+    (mine / "signs.csv").write_text(SIGNS)
+    for row in SIGNS.splitlines()[1:]:
+        shutil.copy(videos.shared("videos/soup.mp4"), mine / row.split(",")[0])
+    environment = os.environ | {
+        "PYTHONPATH": str(project),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+    }
+    kept = tmp_path / "cache" / landmarker.cache_folder().name / landmarker.MODEL_NAME
+    kept.parent.mkdir(parents=True)  # the download, which needs a network
+    shutil.copy(videos.model(), kept)
+
+    def typed(command):
+        line = command.replace("python ", f"{shlex.quote(sys.executable)} ", 1)
+        done = subprocess.run(
+            line + (SMALL if "wsign_jax.main" in command else ""),
+            shell=True, cwd=project, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    steps = [line for line in commands(section("Train on your own signs")) if "smoke" not in line]
+    install, prepare, train, evaluate, predict = steps
+    assert install == 'pip install -e ".[video]"'
+    assert "wrote data/processed" in typed(prepare)
+    assert "test: WER " in typed(train)
+    assert typed(evaluate).splitlines()[-1].endswith("report.html")
+    assert all(f"{name}.mp4" in typed(predict) for name in ("hello", "again", "soup", "more"))
+
+    (view,) = (line for line in COMMANDS if "view_keypoints.py" in line and "--video" in line)
+    assert typed(view) == "wrote hello.mp4\n"
+    shutil.copy(project / "data/processed/test/features/more.npy", project / "sentence.npy")
+    (snippet,) = re.findall(r"```python\n(from wsign_jax import.*?)```", README, re.DOTALL)
+    pathlib.Path(project / "snippet.py").write_text(snippet)
+    typed("python snippet.py")

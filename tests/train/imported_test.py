@@ -1,0 +1,264 @@
+"""Starting from Whisper's weights: what a run makes of them, what it says, and what it refuses."""
+
+import json
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests import whispers
+from tests.conftest import config_of
+from tests.whispers import FIXTURE
+from wsign_jax import evaluate, main, trained
+from wsign_jax.errors import WSignError
+from wsign_jax.model import whisper_import, whisper_sign
+from wsign_jax.train import checkpoint, imported, loop, origin, setup, start
+
+WHISPER = f"whisper:{FIXTURE}"
+
+
+def config_for(root, size, stage, init_from=WHISPER):
+    """One epoch of one stage of a model of the fixture's size."""
+    config = config_of(root)
+    config.model.size, config.model.encoder.num_layers = size, 0
+    config.stages, config.init_from = (stage,), init_from
+    config.stage1.epochs, config.stage1.batch_size = 1, 4
+    return config
+
+
+def last_weights(workdir):
+    """The newest checkpoint's parameters by path, and what it says."""
+    checkpoints = checkpoint.Checkpoints(workdir)
+    run = trained.open_run(checkpoints.path(checkpoints.latest_step))
+    return whisper_sign.parameter_paths(run.params), run
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_stage_1_leaves_what_is_imported_alone_and_stage_2_moves_it(
+    dataset, fixture_size, tmp_path, capsys
+):
+    first, second = tmp_path / "stage1", tmp_path / "stage2"
+    config = config_for(dataset, fixture_size, "stage1")
+    assert loop.train(config, first)
+    out = capsys.readouterr().out
+    assert "config.model.positions: sinusoidal, as in Whisper" in out
+    assert f"starting from the weights of Whisper in {FIXTURE}" in out
+    assert "encoder/blocks/1        8,512 parameters  encoder.layers.1" in out
+    assert "not taken: decoder.embed_positions.weight, decoder.embed_tokens.weight, enc" in out
+    weights, run = last_weights(first)
+    assert run.config.model.positions == "sinusoidal"
+    told = json.loads((first / "init.json").read_text())
+    fresh = {name for name, group in told["groups"].items() if group["from"] == "fresh"}
+    assert fresh == {"frontend", "ctc_head", "decoder/embed"}
+    for group in told["groups"].keys() - {"frontend", "ctc_head"}:  # the embeddings are frozen too
+        members = {p: x for p, x in weights.items() if whisper_sign.group_of(p) == group}
+        now = checkpoint.digests({group: members})[group]
+        assert f"{now:08x}" == told["groups"][group]["checksum"], group
+    there = load_file(FIXTURE / "model.safetensors")
+    kernel = there["decoder.layers.1.encoder_attn.q_proj.weight"].T
+    path = "decoder/blocks/1/cross_attention/query/kernel"
+    np.testing.assert_array_equal(weights[path], kernel)
+
+    # Stage 2 takes positions along with the weights, though they are nowhere in its config.
+    config = config_for(dataset, fixture_size, "stage2", "auto")
+    assert loop.train(config, second)
+    moved, run = last_weights(second)
+    assert run.config.model.positions == "sinusoidal"
+    for path, value in weights.items():
+        assert not np.array_equal(moved[path], value), path
+
+    # It goes on, and is evaluated, where neither its own config nor what it began with says so.
+    config.init_from = ""
+    capsys.readouterr()
+    assert loop.train(config, second)
+    assert "finished before" in capsys.readouterr().out
+    evaluate.evaluate(config, second)
+    assert (second / "report_test.json").exists()
+    config.model.positions = "rotary"
+    with pytest.raises(WSignError, match=r"positions: was 'sinusoidal', is 'rotary'"):
+        loop.train(config, second)
+    config.init_from = str(first)
+    with pytest.raises(
+        WSignError, match=r"positions is 'rotary', but .* trained with 'sinusoidal'"
+    ):
+        start.initial_params(setup.prepare(config, tmp_path / "other"))
+
+
+def positions(config, workdir):
+    return origin.settle_positions(config, workdir).model.positions
+
+
+def test_where_positions_come_from(trained_run, config, tmp_path):
+    _, workdir = trained_run
+    assert positions(config, tmp_path) == "rotary"
+    config.init_from = "whisper:openai/whisper-base"
+    assert positions(config, tmp_path) == "sinusoidal"
+    assert positions(config, workdir) == "rotary", "its own checkpoint goes first"
+    config.checkpoint.mirror = str(workdir)
+    assert positions(config, tmp_path) == "rotary", "and its copy"
+    config.checkpoint.mirror, config.model.positions = "", "rotary"
+    assert positions(config, tmp_path) == "rotary", "unless overridden"
+
+
+def nan(tensors):
+    tensors["encoder.layers.1.fc1.bias"][3] = np.nan
+
+
+def cut(tensors):
+    for layer in (0, 1):
+        tensors[f"encoder.layers.{layer}.fc1.bias"] = np.zeros(63, np.float32)
+
+
+def truncate(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:100_000])
+
+
+def lose_a_shard(folder):
+    whispers.shard(folder)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+
+
+def only(*names):
+    """A folder with these files, empty, and none of the fixture's weights."""
+
+    def spoil(folder):
+        (folder / "model.safetensors").unlink()
+        for name in names:
+            (folder / name).touch()
+
+    return spoil
+
+
+def nothing(_):
+    pass
+
+
+BAD = {
+    "no folder": (None, {}, nothing, ["nowhere: no such folder"]),
+    "no weights": (
+        nothing,
+        {},
+        only(),
+        ["no weights (model.safetensors or model.safetensors.index"],
+    ),
+    "no config": (nothing, {}, lambda f: (f / "config.json").unlink(), ["no config.json in it"]),
+    "broken config": (
+        nothing,
+        {},
+        lambda f: (f / "config.json").write_text("{"),
+        ["not valid JSON"],
+    ),
+    "a field missing": (nothing, {"decoder_ffn_dim": None}, nothing, ["decoder_ffn_dim is None"]),
+    "architecture": (
+        nothing,
+        {"model_type": "wav2vec2", "architectures": ["Wav2Vec2ForCTC"]},
+        nothing,
+        ["a checkpoint of 'wav2vec2' (Wav2Vec2ForCTC), not of 'whisper'"],
+    ),
+    "GELU": (nothing, {"activation_function": "relu"}, nothing, ["activation_function is 'relu'"]),
+    "another size": (
+        nothing,
+        {"d_model": 384, "decoder_ffn_dim": 1536},
+        nothing,
+        ["config.model.size=fixture: d_model is 384, not 32, decoder_ffn_dim is 1536, not 64; no"],
+    ),
+    "shapes": (cut, {}, nothing, [f"layers.{n}.fc1.bias is (63,), not (64,)" for n in (0, 1)]),
+    "tensors missing": (
+        lambda tensors: tensors.pop("decoder.layer_norm.bias"),
+        {},
+        nothing,
+        ["no tensor decoder.layer_norm.bias"],
+    ),
+    "a tensor too many": (
+        lambda tensors: tensors.update({"encoder.layers.0.self_attn.k_proj.bias": np.ones(32)}),
+        {},
+        nothing,
+        ["encoder.layers.0.self_attn.k_proj.bias has no place in this model"],
+    ),
+    "dtype": (
+        lambda tensors: tensors.update({"encoder.layer_norm.bias": np.ones(32)}),
+        {},
+        nothing,
+        ["encoder.layer_norm.bias is F64, not float16 or float32"],
+    ),
+    "no numbers": (nan, {}, nothing, ["encoder.layers.1.fc1.bias has NaN or infinity"]),
+    "truncated": (nothing, {}, truncate, ["damaged or not whole", "100000 bytes"]),
+    "a shard missing": (nothing, {}, lose_a_shard, ["names model-00002-of-00002.safetensors, not"]),
+    "too few layers": (nothing, {"decoder_layers": 1}, nothing, ["decoder.num_layers asks for 2"]),
+    "OpenAI's own": (nothing, {}, only("base.pt"), ["base.pt: a pickled", "convert_openai_to_hf"]),
+    "pickled": (nothing, {}, only("pytorch_model.bin"), ["save_pretrained(OUT)"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_imported_is_one_line_and_leaves_nothing(
+    dataset, fixture_size, tmp_path, capsys, case
+):
+    change, fields, spoil, messages = BAD[case]
+    folder = tmp_path / "nowhere"
+    if change is not None:
+        folder = whispers.write(tmp_path / "whisper", change, **fields)
+        spoil(folder)
+    flags = ["--config=tests/small.py", f"--workdir={tmp_path / 'work'}"]
+    flags += [f"--config.data.dir={dataset}", f"--config.model.size={fixture_size}"]
+    flags += ["--config.model.encoder.num_layers=2", f"--config.init_from=whisper:{folder}"]
+    with pytest.raises(SystemExit) as stop:
+        main.main(["main", *flags])
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.count("\n") == 1 and err.startswith("error: ")
+    for message in messages:
+        assert message in err
+    assert not (tmp_path / "work").exists(), "something was written"
+
+
+def test_a_pickled_file_named_itself_is_told_how_to_convert(tmp_path):
+    (tmp_path / "base.pt").touch()
+    with pytest.raises(WSignError, match=r"base.pt: a pickled checkpoint.*convert_openai_to_hf"):
+        whisper_import.open_whisper(tmp_path / "base.pt")
+
+
+@pytest.mark.parametrize(
+    ("hub", "message"),
+    [
+        (None, r"no folder openai/whisper-base; .* pip install huggingface_hub"),
+        (
+            OSError("Network is unreachable\nmore"),
+            r"\(OSError: Network is unreachable\); bring a copy",
+        ),
+    ],
+)
+def test_a_name_on_the_hub_that_cannot_be_had(monkeypatch, hub, message):
+    def snapshot_download(*_, **__):
+        raise hub
+
+    module = hub and types.SimpleNamespace(snapshot_download=snapshot_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+    with pytest.raises(WSignError, match=message) as error:
+        imported.folder("openai/whisper-base")
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_on_the_hub_is_downloaded(monkeypatch):
+    asked = []
+
+    def snapshot_download(name, allow_patterns):
+        asked.append((name, "pytorch_model.bin" in allow_patterns))
+        return str(FIXTURE)
+
+    module = types.SimpleNamespace(snapshot_download=snapshot_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+    assert imported.folder("openai/whisper-base") == FIXTURE
+    assert asked == [("openai/whisper-base", False)]
+    assert imported.folder(str(FIXTURE)) == FIXTURE and len(asked) == 1
+
+
+def test_fresh_parts_are_the_seeds(dataset, fixture_size, tmp_path):
+    run = setup.prepare(config_for(dataset, fixture_size, "stage1"), tmp_path)
+    params, fresh = start.initial_params(run), start.fresh_params(run)
+    for part in ("frontend", "ctc_head"):
+        jax.tree.map(np.testing.assert_array_equal, params[part], fresh[part])
+    assert jax.tree.structure(params) == jax.tree.structure(fresh)

@@ -1,0 +1,74 @@
+"""python tools/live.py --checkpoint=RUN --source=0|VIDEO|FILE.npy [--chunk=8] [--simulate] [--show] ...
+
+Recognises signing as it comes: from a camera (its number, device or address), or from a file, as fast as
+it goes or, with --simulate, as a camera would give it: at its own pace, and what the machine is too slow
+for is dropped. Prints each gloss once it will not change any more (on a terminal also, below, what may
+still change), at the end what delays a gloss, and how many pictures were dropped.
+
+Ctrl-C finishes the sentence. Exit status: 0 at the end of a file or after Ctrl-C, 1 where a camera is
+gone, 2 where something must be mended.
+"""
+
+import argparse
+import contextlib
+import pathlib
+import sys
+
+from wsign_jax import live
+from wsign_jax.decode.decoders import GREEDY
+from wsign_jax.errors import exit_on_user_error
+from wsign_jax.keypoints import landmarker
+from wsign_jax.running import Running
+from wsign_jax.stream import Stream
+
+
+def parse() -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    path = pathlib.Path
+    add = parser.add_argument
+    add(
+        "--checkpoint",
+        type=path,
+        required=True,
+        help="a run's folder (its best), or a checkpoint's",
+    )
+    add("--source", default="0", help="a camera, a video, or a .npy of keypoints at 60 Hz (0)")
+    add("--simulate", action="store_true", help="give a file as a camera would")
+    add("--chunk", type=int, help="patches recognised at a time (8, or as the run was trained)")
+    add("--left_context", type=int, help="patches seen before the chunk (32, or as trained)")
+    add("--decoder", default=GREEDY, help=f"{GREEDY} or prefix_beam ({GREEDY})")
+    add(
+        "--endpoint_seconds",
+        type=float,
+        default=0.0,
+        help="hands at rest or out of sight for so long end a sentence; 0: never (0)",
+    )
+    add("--json", action="store_true", help="one event a line, as wsign_jax/events.py has them")
+    add("--show", action="store_true", help="a window with the hands and glosses; q closes it")
+    add("--model", type=path, help=f"a copy of {landmarker.MODEL_NAME}")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Parses the flags and calls `live.run`."""
+    flags = parse()
+    with exit_on_user_error():
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for glosses
+            run = Running(flags.checkpoint).trained
+            source = live.open_source(flags.source, flags.simulate, run.config.data.aspect)
+            stream = Stream(
+                run,
+                chunk=flags.chunk,
+                left_context=flags.left_context,
+                decoder=flags.decoder,
+                endpoint_seconds=flags.endpoint_seconds,
+            )
+        end = live.run(stream, source, model=flags.model, json=flags.json, show=flags.show)
+        sys.exit(1 if end is live.End.GONE else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""python tools/measure_stream.py --checkpoint=RUN [--data=DIR] [--split=val] [--chunks=1,8,0]
+    [--left_contexts=32,64] [--tracker] [--out=DIR]
+
+Streams a split with every chunk size and left context, and prints for each the word error rate, how
+long after a sign's true end (segments/) its gloss is reported for good, and what computing takes. With
+--out it also writes, into a new folder, streaming.md with the table, streaming.json, wer_over_delay.png.
+"""
+
+import argparse
+import pathlib
+
+from wsign_jax import measure, trained
+from wsign_jax.data.layout import SPLITS
+from wsign_jax.errors import exit_on_user_error
+from wsign_jax.report import streaming
+from wsign_jax.running import Running
+from wsign_jax.train import setup
+
+
+def patches(text: str) -> list[int]:
+    """[1, 8, 0] of '1,8,0'."""
+    numbers = [int(number) if number.isdecimal() else -1 for number in text.split(",")]
+    if min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is not different numbers of patches, as 1,8,32")
+    return numbers
+
+
+def parse() -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    path = pathlib.Path
+    add = parser.add_argument
+    add(
+        "--checkpoint",
+        type=path,
+        required=True,
+        help="a run's folder (its best), or a checkpoint's",
+    )
+    add("--data", default=None, help="a data set's folder (the one it was trained on)")
+    add("--split", choices=SPLITS, default="val", help="of the data set (val)")
+    add("--chunks", type=patches, default="0,1,2,4,8,16,32", help="0: full (0,1,2,4,8,16,32)")
+    add("--left_contexts", type=patches, default="32", help="patches seen before the chunk (32)")
+    add("--tracker", action="store_true", help="add the delay of a camera's tracker")
+    add("--out", type=path, help="a new folder")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Parses the flags and calls `measure.measure`."""
+    flags = parse()
+    with exit_on_user_error():
+        if flags.out is not None:
+            streaming.check_folder(flags.out)
+        run = Running(flags.checkpoint, flags.data).trained
+        root = setup.data_root(run.config, run.workdir, make=False)
+        split = trained.read_split(run, root, flags.split)
+        rows = []
+        print(streaming.table([]), end="")
+        for row in measure.measure(run, split, flags.chunks, flags.left_contexts, flags.tracker):
+            rows.append(row)
+            print(streaming.table([row]).splitlines()[-1], flush=True)
+            if row.differing:
+                print(f"WARNING: {row.differing} sentences differ from those decoded as a whole")
+        settings = {
+            "checkpoint": ", ".join(map(str, run.checkpoints)),
+            "data": str(root),
+            "split": split.name,
+            "sentences": len(split),
+            "tracker": flags.tracker,
+        }
+        if flags.out is not None:
+            streaming.write(flags.out, rows, settings)
+            print(flags.out / streaming.SUMMARY)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""python tools/smoke_test.py [--precision=float32]
+
+Tries every part of the project on this machine, in less than a minute on two CPU cores: data, model, a
+step of each stage, saving, restoring, decoding, evaluation. Prints a line for each, then versions and
+devices. What it makes is in a temporary folder and gone afterwards.
+
+Exit status 1 where a part fails; the last line says which.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import io
+import pathlib
+import platform
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from wsign_jax import choices, evaluate, trained
+from wsign_jax.config import PRECISIONS
+from wsign_jax.data import layout
+from wsign_jax.errors import exit_on_user_error
+from wsign_jax.main import parse
+from wsign_jax.model.whisper_sign import Params
+from wsign_jax.train import checkpoint, setup, stages, start
+from wsign_jax.train import state as train_state
+from wsign_jax.train import step as step_lib
+from wsign_jax.train.setup import Run
+from wsign_jax.train.state import TrainState
+
+CONFIG = pathlib.Path(__file__).absolute().parents[1] / "configs" / "demo.py"
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+DECODER = "joint"  # asks the CTC head and the attention decoder; the evaluation after it is greedy
+
+
+@contextlib.contextmanager
+def part(name: str) -> Iterator[list[str]]:
+    """A part of the test, whose body puts into a list what it found.
+
+    Raises:
+        SystemExit: with 1 where the body raises.
+    """
+    found: list[str] = []
+    began = time.monotonic()
+    narrated = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(narrated):
+            yield found
+    except Exception as error:
+        print(narrated.getvalue(), end="", file=sys.stderr)
+        traceback.print_exc()
+        sys.stderr.flush()
+        reason = str(error).split("\n")[0]
+        print(f"FAILED   {name}: {type(error).__name__}: {reason}", flush=True)
+        sys.exit(1)
+    print(f"{time.monotonic() - began:4.1f} s   {name:<9} {', '.join(found)}", flush=True)
+
+
+def smoke_config(precision: str) -> ConfigDict:
+    """A model and data so small that all of it takes seconds, in batches that all devices share."""
+    config, _ = parse(["smoke_test", f"--config={CONFIG}"])
+    rows = -(-8 // jax.device_count()) * jax.device_count()
+    config.data.synthetic.update({"glosses": 5, "train": rows, "val": 4, "test": 4})
+    config.data.max_buckets = 1
+    config.model.encoder.num_layers = 1
+    for stage in config.stages:
+        config[stage].epochs, config[stage].batch_size = 1, rows
+    config.eval.batch_size = rows
+    config.training.precision = precision
+    return config
+
+
+def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Runs all parts, in the order in which data flows."""
+    with part("data") as found:
+        run = setup.prepare(config, workdir)
+        found.append(f"{len(run.train)} sentences, {len(run.vocabulary) - 1} glosses")
+    with part("model") as found:
+        params = start.fresh_params(run)
+        count = sum(leaf.size for leaf in jax.tree.leaves(params))
+        found.append(f"{config.model.size}, {count:,} parameters, {config.training.precision}")
+    state = train_stages(run, params)
+    with part("save") as found:
+        info = checkpoint.RunInfo(
+            stage=run.end[0],
+            next_batch=run.end[1],
+            val_wer=None,
+            best_wer=None,
+            data=run.fingerprint,
+            config=run.config_json,
+            vocabulary=run.vocabulary,
+            iterator={},
+        )
+        with contextlib.closing(checkpoint.Checkpoints(workdir, keep=1)) as checkpoints:
+            checkpoints.save(state, info)
+        size = sum(file.stat().st_size for file in checkpoints.path(int(state.step)).rglob("*"))
+        found.append(f"{size / 1e6:.1f} MB")
+    with part("restore") as found:
+        opened = trained.open_run(workdir)
+        jax.tree.map(np.testing.assert_array_equal, opened.params, state.params)
+        found.append("the same to the last bit")
+    split = trained.read_split(opened, workdir / "data", "val")
+    with part("decode") as found:
+        choice = choices.choose(opened, DECODER)
+        sentences, _ = evaluate.run(opened, workdir / "data", split, choice)
+        glosses = sum(len(sentence.hypothesis) for sentence in sentences)
+        found.append(f"{DECODER}, {len(sentences)} sentences, {glosses} glosses")
+    with part("evaluate") as found:
+        evaluate.evaluate(config, workdir)
+        report = layout.read_json(workdir / "report_test.json")
+        found.append(
+            f"greedy, {report['sentences']} sentences, WER {report['wer']:.2f} after 3 steps"
+        )
+
+
+def train_stages(run: Run, params: Params) -> TrainState:
+    """A step of each stage; returns the state after the last."""
+    training = run.config.training
+    steps: dict[bool, step_lib.TrainStep] = {}  # stages with the same loss share a compiled one
+    for stage in run.stages:
+        with part(stage.name) as found:
+            hybrid = stage.config.alpha < 1
+            state = start.begin(run, stage, params, stage.number)
+            if hybrid not in steps:
+                steps[hybrid] = step_lib.make_train_step(
+                    run.network.graph, stage.labels, training, hybrid=hybrid
+                )
+            batch = train_state.put_batch(stage.loader(stage.plans[0]), run.network.mesh)
+            settings = stages.step_settings(stage.config, training, stage.number, stage.number, 1)
+            state, metrics = steps[hybrid](state, batch, settings)
+            if not metrics["finite"]:
+                raise FloatingPointError(f"the loss is {metrics['loss']}")
+            params = state.params
+            parts = [name for name in ("loss", "ctc", "attention") if name in metrics]
+            found.extend(f"{name} {metrics[name]:.2f}" for name in parts)
+    return state
+
+
+def main() -> None:
+    """Parses the flags and runs the parts."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="(float32)")
+    flags = parser.parse_args()
+    with exit_on_user_error(), tempfile.TemporaryDirectory(prefix="wsign_smoke_") as folder:
+        run_parts(smoke_config(flags.precision), pathlib.Path(folder))
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    print(f"Python {platform.python_version()}, {', '.join(versions)}")
+    print(f"devices: {', '.join(f'{device.platform} {device}' for device in jax.devices())}")
+
+
+if __name__ == "__main__":
+    main()

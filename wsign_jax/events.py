@@ -1,0 +1,142 @@
+"""What a live stream tells: lines for a person, or a JSON object a line for a program.
+
+Objects have `event`, and `time`, the seconds of the stream so far:
+
+    start    source, chunk, left_context: pictures are waited for
+    stable   label, start, end, confidence: a gloss that never changes again
+    partial  labels: what follows the stable ones and may still change; told when it does
+    final    labels, score: a sentence that is over, decoded anew as a whole
+    end      why, and the fields of `Summary`
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from wsign_jax.stream import StreamResult
+from wsign_jax.transcript import Gloss
+
+_MARGIN = 29  # columns before a gloss
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """How a stream went."""
+
+    kind: str  # of what came, 'pictures' or 'keypoint frames'
+    count: int
+    seconds: float  # of the stream
+    took: float  # seconds from the first to the last result
+    dropped: int  # because the machine was too slow
+    out_of_order: int  # left out, since their time did not increase
+    nan: int  # in which a hand was taken as absent for NaN or infinity
+    # What delays a gloss, by name: median and 95th percentile in milliseconds.
+    delays: dict[str, tuple[float, float]]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.count} {self.kind} of {self.seconds:.2f} s in {self.took:.2f} s; "
+            f"{self.dropped} dropped, {self.out_of_order} out of order, {self.nan} with NaN"
+        ]
+        if self.delays:
+            medians, most = (sum(column) for column in zip(*self.delays.values(), strict=True))
+            rows = {**self.delays, "sum": (medians, most)}
+            lines.append(f"{'delay':10} {'median':>10} {'95 %':>10}")
+            lines += [f"{name:10} {a:7.1f} ms {b:7.1f} ms" for name, (a, b) in rows.items()]
+        return "\n".join(lines)
+
+
+class Lines:
+    """One line a stable gloss; below them, on a terminal, what may still change."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._live: Live | None = None
+
+    def __enter__(self) -> "Lines":
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def start(self, source: str, chunk: int, left_context: int) -> None:
+        """What is about to be recognised, with which attention window in patches."""
+        self._print(f"{source}: {chunk} patches at a time, {left_context} before; Ctrl-C ends it")
+
+    def tell(self, time_s: float, result: StreamResult) -> None:
+        """What a push has brought."""
+        del time_s
+        for gloss in result.stable:
+            times = f"{gloss.start:.2f} - {gloss.end:.2f} s"
+            self._print(f"{times:>22} {gloss.confidence:5.2f} {gloss.label}")
+        if result.final is not None:
+            self._print(f"{'sentence':>22}       {result.final.text}")
+        if self._live:
+            text = "".join([" " * _MARGIN, " ".join(_labels(result.partial))]).rstrip()
+            self._live.update(Text(text, "dim"), refresh=True)
+
+    def end(self, why: str, summary: Summary) -> None:
+        """Why it is over, and how it went."""
+        self._print(f"{why}\n{summary}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text)
+        self._console.file.flush()
+
+
+class JsonLines:
+    """One JSON object a line."""
+
+    def __init__(self) -> None:
+        self._partial: list[str] = []
+
+    def __enter__(self) -> "JsonLines":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def start(self, source: str, chunk: int, left_context: int) -> None:
+        """What is about to be recognised, with which attention window in patches."""
+        self._print("start", 0.0, source=source, chunk=chunk, left_context=left_context)
+
+    def tell(self, time_s: float, result: StreamResult) -> None:
+        """What a push has brought."""
+        for gloss in result.stable:
+            self._print("stable", time_s, **dataclasses.asdict(gloss))
+        if result.final is not None:
+            labels = _labels(result.final.glosses)
+            self._print("final", time_s, labels=labels, score=result.final.score)
+        if (partial := _labels(result.partial)) != self._partial:
+            self._partial = partial
+            self._print("partial", time_s, labels=partial)
+
+    def end(self, why: str, summary: Summary) -> None:
+        """Why it is over, and how it went."""
+        self._print("end", summary.seconds, why=why, **dataclasses.asdict(summary))
+
+    def _print(self, event: str, time_s: float, **fields: Any) -> None:
+        record = {"event": event, "time": time_s, **fields}
+        print(json.dumps(_rounded(record), ensure_ascii=False), flush=True)
+
+
+def _labels(glosses: Sequence[Gloss]) -> list[str]:
+    return [gloss.label for gloss in glosses]
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to four decimals, however deep."""
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value

@@ -1,0 +1,139 @@
+"""Sources that do not wait: a camera, or a file at the pace at which it was recorded."""
+
+import collections
+import contextlib
+import threading
+import time
+from collections.abc import Generator
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+# Pictures that may wait, as in a camera's driver: one for which a step of the model takes long costs no
+# other, and whoever is always too slow is late by no more than these.
+_WAITING = 2
+_STALLED = 5.0  # seconds without a picture after which a source is gone
+
+
+class _Timed(Protocol):
+    @property
+    def time_s(self) -> float:
+        """When it was recorded, from the recording's start."""
+
+
+Item = TypeVar("Item", bound=_Timed)
+
+
+def paced(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
+    """The same items, each no earlier after the first was asked for than it was recorded."""
+    began = None
+    with contextlib.closing(items):
+        for item in items:
+            began = time.monotonic() - item.time_s if began is None else began
+            wait = began + item.time_s - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+            yield item
+
+
+class Taken(NamedTuple, Generic[Item]):
+    """What a source gave, and when it came."""
+
+    item: Item
+    at: float  # of time.monotonic()
+
+
+class Every(Generic[Item]):
+    """A source that waits for its reader, who misses nothing."""
+
+    dropped = 0
+
+    def __init__(self, items: Generator[Item, None, None]):
+        """Reads nothing yet."""
+        self.ended = False
+        self._items = items
+
+    def __enter__(self) -> "Every[Item]":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._items.close()
+
+    def take(self, seconds: float) -> Taken[Item] | None:
+        """The next, however long it takes; None once there is none."""
+        del seconds
+        item = next(self._items, None)
+        self.ended = item is None
+        return None if item is None else Taken(item, time.monotonic())
+
+
+class Newest(Generic[Item]):
+    """A source that is read on a thread of its own: a reader that is too slow misses the older pictures.
+
+    A context: entering it starts the thread, leaving it stops it.
+    """
+
+    def __init__(self, items: Generator[Item, None, None], stalled: float = _STALLED):
+        """Reads nothing yet.
+
+        Args:
+            items: the source.
+            stalled: seconds without anything after which it counts as ended; infinity: never.
+        """
+        self.dropped = 0  # that nobody took in time
+        self.ended = False  # and all that came was taken
+        self._items = items
+        self._stalled = stalled
+        self._waiting: collections.deque[Taken[Item]] = collections.deque()
+        self._changed = threading.Condition()
+        self._stopped = self._done = False
+        self._error: BaseException | None = None
+        self._last = 0.0  # when the source gave something, of time.monotonic()
+        self._thread = threading.Thread(target=self._read, name="capture", daemon=True)
+
+    def __enter__(self) -> "Newest[Item]":
+        self._last = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stopped = True
+        self._thread.join(timeout=1.0)  # a camera that is gone may block for ever
+
+    def take(self, seconds: float) -> Taken[Item] | None:
+        """The oldest that is waiting; None where nothing comes within so many seconds.
+
+        Raises:
+            BaseException: what the source has raised, once what came before it is taken.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._done, timeout=seconds)
+            if self._waiting:
+                return self._waiting.popleft()
+            if self._error is not None:
+                error, self._error = self._error, None
+                self.ended = True
+                raise error
+            self.ended = self._done or time.monotonic() - self._last > self._stalled
+            return None
+
+    def _read(self) -> None:
+        try:
+            for item in self._items:
+                if self._stopped:
+                    break
+                self._put(Taken(item, time.monotonic()))
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._items.close()
+            with self._changed:
+                self._done = True
+                self._changed.notify()
+
+    def _put(self, taken: Taken[Item]) -> None:
+        with self._changed:
+            self._last = taken.at
+            self._waiting.append(taken)
+            if len(self._waiting) > _WAITING:
+                self._waiting.popleft()
+                self.dropped += 1
+            self._changed.notify()

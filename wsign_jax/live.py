@@ -1,0 +1,303 @@
+"""A camera, a video or keypoints, at their own pace, to glosses as they come."""
+
+import collections
+import contextlib
+import dataclasses
+import enum
+import math
+import pathlib
+import statistics
+import sys
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from wsign_jax.data import layout
+from wsign_jax.errors import WSignError
+from wsign_jax.events import JsonLines, Lines, Summary
+from wsign_jax.keypoints import capture, draw, joints, landmarker, system, video
+from wsign_jax.keypoints.capture import Every, Newest
+from wsign_jax.keypoints.extract import PICTURE_FPS
+from wsign_jax.keypoints.landmarker import Detection, Landmarker
+from wsign_jax.keypoints.pictures import PictureStream
+from wsign_jax.keypoints.resample import MAX_GAP
+from wsign_jax.keypoints.video import Picture
+from wsign_jax.keypoints.window import Window
+from wsign_jax.stream import Stream, StreamResult
+from wsign_jax.train.schedule import Signals
+
+_PATIENCE = 0.1  # seconds between two looks at whether the user wants no more
+_REMEMBERED = 10_000  # latest pictures whose times are kept: hours take no more memory
+_JUDGED = 10  # pictures by which a source's rate is judged
+_PIECE = 4  # frames of a file of keypoints that come at once
+_SHOWN_GLOSSES = 12  # in the window
+
+
+class Frames(NamedTuple):
+    """Some keypoints of a file."""
+
+    time_s: float  # of the last of them
+    features: np.ndarray  # (t, 42, 7)
+
+
+Items: TypeAlias = Every[Picture] | Newest[Picture] | Every[Frames]
+Events: TypeAlias = Lines | JsonLines
+
+
+class Source(NamedTuple):
+    """Where pictures or keypoints come from; nothing is read before `items` is entered."""
+
+    name: str  # as the user knows it
+    items: Items
+    has_pictures: bool
+    is_camera: bool
+
+
+class End(enum.Enum):
+    """Why it is over."""
+
+    FILE = "the end of the file"
+    USER = "stopped by the user"
+    GONE = "no more pictures come from the camera"
+
+
+def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> Source:
+    """A camera, a .npy of keypoints, or else a video.
+
+    Args:
+        name: a camera's number, device or address (as OpenCV's VideoCapture takes them), or a file.
+        simulate: give a video as a camera would, at the pace at which it was recorded and without
+            waiting for who is too slow; and keypoints at their pace.
+        aspect: of keypoints, as in `layout.aspect_of`.
+
+    Raises:
+        WSignError: no such file, or a bad one, or a camera that is to be simulated.
+    """
+    if name.isdecimal() or name.startswith("/dev/") or "://" in name:
+        if simulate:
+            raise WSignError(f"--simulate: camera {name} has a pace of its own; leave it out")
+        pictures = video.camera(int(name) if name.isdecimal() else name)
+        return Source(name, Newest(pictures), has_pictures=True, is_camera=True)
+    path = pathlib.Path(name)
+    if not path.exists():
+        raise WSignError(f"{path}: no such file; give a camera's number, a video or a .npy")
+    if path.suffix.lower() == ".npy":
+        frames = _frames(layout.read_features(path, aspect))
+        items = Every(capture.paced(frames) if simulate else frames)
+        return Source(name, items, has_pictures=False, is_camera=False)
+    pictures = video.ahead(video.read(path, PICTURE_FPS))
+    # However long the video pauses, a file is never gone.
+    opened = Newest(capture.paced(pictures), math.inf) if simulate else Every(pictures)
+    return Source(name, opened, has_pictures=True, is_camera=False)
+
+
+def _frames(features: np.ndarray) -> Generator[Frames, None, None]:
+    for begin in range(0, len(features), _PIECE):
+        piece = features[begin : begin + _PIECE]
+        yield Frames((begin + len(piece) - 1) / joints.FPS, piece)
+
+
+def run(
+    stream: Stream,
+    source: Source,
+    *,
+    model: pathlib.Path | None = None,
+    json: bool = False,
+    show: bool = False,
+) -> End:
+    """Recognises a source until it ends or the user stops it, and prints what comes of it.
+
+    Args:
+        stream: a fresh one.
+        source: what to recognise.
+        model: MediaPipe's, as `landmarker.find_model` takes it.
+        json: print events for programs.
+        show: open a window too.
+
+    Raises:
+        WSignError: the source is bad, there is no screen or no MediaPipe. If the source was good for a
+            while, what was recognised until then is finished and printed first.
+    """
+    with contextlib.ExitStack() as stack:
+        window = stack.enter_context(Window("WhisperSign-JAX")) if show else None
+        hands = stack.enter_context(_landmarker(model)) if source.has_pictures else None
+        events: Events = JsonLines() if json else Lines()
+        stack.enter_context(events)
+        session = _Session(stream, source.items, hands, window, events)
+        signals = stack.enter_context(Signals("finishing the sentence"))
+        events.start(source.name, stream.chunk, stream.left_context)
+        stack.enter_context(source.items)
+        try:
+            user = session.listen(signals)
+        except (WSignError, OSError) as error:
+            if session.has_begun:
+                session.finish(str(error))
+            raise
+        end = End.USER if user else End.GONE if source.is_camera else End.FILE
+        session.finish(f"{source.name}: {end.value}")
+        return end
+
+
+@contextlib.contextmanager
+def _landmarker(model: pathlib.Path | None) -> Iterator[Landmarker]:
+    path = landmarker.find_model(model)
+    # What takes long, or is said, at the first picture only is over before the source begins.
+    with system.quiet():
+        hands = Landmarker(path)
+        hands.detect(np.zeros((240, 320, 3), np.uint8), 0.0)
+    try:
+        yield hands
+    finally:
+        with system.quiet(), hands:
+            pass
+
+
+class _Session:
+    """From what a source gives to what is told of it."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        items: Items,
+        hands: Landmarker | None,
+        window: Window | None,
+        events: Events,
+    ):
+        self._stream, self._items, self._events = stream, items, events
+        self._hands, self._window = hands, window
+        self._count = self._out_of_order = 0
+        self._first: float | None = None  # time of the first picture, or frame
+        self._last = -float("inf")  # of the last
+        self._began = self._ended = 0.0  # when that came, and when this was done
+        self._waited: collections.deque[float] = collections.deque(maxlen=_REMEMBERED)
+        self._looked: collections.deque[float] = collections.deque(maxlen=_REMEMBERED)
+        self._chunks: collections.deque[tuple[float, float]] = collections.deque(maxlen=_REMEMBERED)
+        self._gaps: collections.deque[float] = collections.deque(maxlen=_JUDGED)
+        self._is_slow = self._has_found = False
+        self._glosses: collections.deque[str] = collections.deque(maxlen=_SHOWN_GLOSSES)
+
+    def listen(self, signals: Signals) -> bool:
+        """Takes what comes until nothing more does, or the user stops it: then true."""
+        while signals.caught is None and not (self._window and self._window.closed):
+            taken = self._items.take(_PATIENCE)
+            if self._items.ended:
+                return False
+            if taken is None:
+                continue
+            item = taken.item
+            if not item.time_s > self._last:
+                self._out_of_order += 1
+                continue
+            if self._first is None:
+                self._first, self._began = item.time_s, taken.at
+            else:
+                self._judge(item.time_s - self._last)
+            self._last = item.time_s
+            if isinstance(item, Picture):
+                self._see(item, taken.at)
+            else:
+                self._read(item)
+            self._ended = time.monotonic()
+        return True
+
+    def finish(self, why: str) -> None:
+        """Finishes the sentence, and says how it went."""
+        self._tell(self._stream.finish())
+        summary = Summary(
+            kind="pictures" if self._hands else "keypoint frames",
+            count=self._count,
+            seconds=self._seconds,
+            took=self._ended - self._began,
+            dropped=self._items.dropped,
+            out_of_order=self._out_of_order,
+            nan=self._stream.nan_frames,
+            delays=self._delays() if self._count else {},
+        )
+        self._events.end(why, summary)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything has come."""
+        return self._first is not None
+
+    @property
+    def _seconds(self) -> float:
+        return 0.0 if self._first is None else self._last - self._first
+
+    def _see(self, picture: Picture, came: float) -> None:
+        assert self._hands is not None  # where there are pictures
+        begin = time.monotonic()
+        # At the first hand MediaPipe sets up one more network, and logs that.
+        with contextlib.nullcontext() if self._has_found else system.quiet():
+            detections = self._hands.detect(picture.image, picture.time_s)
+        self._has_found |= bool(detections)
+        self._waited.append(begin - came)
+        self._looked.append(time.monotonic() - begin)
+        self._count += 1
+        result = self._push(detections, picture.time_s)
+        if self._window:
+            self._show(picture.image, draw.frame_of(detections), result)
+
+    def _read(self, frames: Frames) -> None:
+        self._count += len(frames.features)
+        result = self._push(frames.features)
+        if self._window:
+            shown = np.nan_to_num(frames.features[-1], posinf=0.0, neginf=0.0)
+            self._show(draw.black_picture(shown[None]), shown, result)
+
+    def _push(
+        self, keypoints: np.ndarray | Sequence[Detection], time_s: float | None = None
+    ) -> StreamResult:
+        before = dataclasses.replace(self._stream.spent)
+        result = self._stream.push(keypoints, time_s)
+        spent = self._stream.spent
+        if chunks := spent.chunks - before.chunks:
+            model = spent.model_seconds - before.model_seconds
+            decoding = spent.decoding_seconds - before.decoding_seconds
+            self._chunks.append((model / chunks, decoding / chunks))
+        self._tell(result)
+        return result
+
+    def _tell(self, result: StreamResult) -> None:
+        self._glosses.extend(gloss.label for gloss in result.stable)
+        self._events.tell(self._seconds, result)
+
+    def _show(self, image: np.ndarray, hands: np.ndarray, result: StreamResult) -> None:
+        assert self._window is not None
+        partial = [f"{gloss.label}..." for gloss in result.partial]
+        self._window.show(image, hands, [" ".join([*self._glosses, *partial])])
+
+    def _judge(self, gap: float) -> None:
+        """Warns once where hands are lost between pictures."""
+        self._gaps.append(gap)
+        if len(self._gaps) < _JUDGED or self._is_slow:
+            return
+        usual = statistics.median(self._gaps)
+        self._is_slow = usual > MAX_GAP
+        if self._is_slow:
+            print(
+                f"warning: pictures come {usual:.2f} s apart, and a hand that is not seen for "
+                f"{MAX_GAP:g} s counts as gone; next to nothing can be recognised",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _delays(self) -> dict[str, tuple[float, float]]:
+        """Median and 95th percentile in milliseconds of each part of the way to a gloss."""
+        stream, late = self._stream, PictureStream.delay if self._hands else 0.0
+        longest = stream.delay - late - 1 / joints.FPS  # the wait of a chunk's first frame
+        shortest = longest - (len(stream.state.frames) - 1) / joints.FPS  # of its last
+        parts: dict[str, Iterable[float]] = {}
+        if self._hands:
+            parts |= {"capture": self._waited, "landmarks": self._looked, "tracker": [late]}
+        parts["chunk"] = [shortest, longest]
+        if self._chunks:
+            parts["model"], parts["decoding"] = zip(*self._chunks, strict=True)
+        return {name: _median_and_most(seconds) for name, seconds in parts.items()}
+
+
+def _median_and_most(seconds: Iterable[float]) -> tuple[float, float]:
+    median, most = 1000 * np.quantile(np.fromiter(seconds, np.float64), (0.5, 0.95))
+    return float(median), float(most)

@@ -1,0 +1,134 @@
+"""What was measured of streaming, as a table, a picture and a file."""
+
+import dataclasses
+import io
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from wsign_jax import disk
+from wsign_jax.data import layout
+from wsign_jax.errors import WSignError
+
+FULL = 0  # chunk: the whole recording, known once that has ended
+SUMMARY = "streaming.json"
+NAMES = (SUMMARY, "streaming.md", "wer_over_delay.png")
+_TITLES = (
+    ("chunk", "left context"),
+    ("WER", "S / D / I"),
+    ("delay, median", "95 %"),
+    ("real-time factor", "ms a chunk, 50 / 95 / 99 %"),
+)
+_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")  # told apart by the colour-blind too
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One attention window over a whole split; delays are of the signs that were found."""
+
+    chunk: int  # patches, or `FULL`
+    left_context: int  # patches; of full attention 0
+    wer: float
+    substitutions: int
+    deletions: int
+    insertions: int
+    ref_glosses: int
+    # Seconds from a sign's true end until it was reported for good; None without true times.
+    delay_median: float | None
+    delay_95: float | None
+    differing: int  # sentences whose stream gave other glosses than the whole under the same mask
+    # Computing: seconds for each second of signing, and milliseconds a chunk; None of full attention.
+    real_time_factor: float | None
+    chunk_ms: tuple[float, float, float] | None  # median, 95th and 99th percentile
+
+
+def table(rows: Sequence[Row]) -> str:
+    """In Markdown."""
+    titles = [title for pair in _TITLES for title in pair]
+    lines = [titles, ["---"] * len(titles), *map(_cells, rows)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _cells(row: Row) -> list[str]:
+    none = "-"
+    has_times = row.delay_median is not None and row.delay_95 is not None
+    return [
+        "full" if row.chunk == FULL else str(row.chunk),
+        none if row.chunk == FULL else str(row.left_context),
+        f"{row.wer:.3f}",
+        f"{row.substitutions} / {row.deletions} / {row.insertions}",
+        f"{row.delay_median:.2f} s" if has_times else none,
+        f"{row.delay_95:.2f} s" if has_times else none,
+        none if row.real_time_factor is None else f"{row.real_time_factor:.3f}",
+        none if row.chunk_ms is None else " / ".join(f"{ms:.1f}" for ms in row.chunk_ms),
+    ]
+
+
+def picture(rows: Sequence[Row]) -> bytes:
+    """PNG of WER over median delay: a line a left context, a dot a chunk size; full attention dashed."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    contexts = sorted({row.left_context for row in rows if row.chunk != FULL})
+    for number, context in enumerate(contexts):
+        line = sorted(
+            (row.delay_median, row.wer, row.chunk)
+            for row in rows
+            if row.chunk != FULL and row.left_context == context and row.delay_median is not None
+        )
+        colour = _COLOURS[number % len(_COLOURS)]
+        axes.plot(
+            [delay for delay, _, _ in line],
+            [wer for _, wer, _ in line],
+            marker="o",
+            color=colour,
+            label=f"{context} patches of left context",
+        )
+        for delay, wer, chunk in line:
+            axes.annotate(
+                str(chunk), (delay, wer), (4, 4), textcoords="offset points", color=colour
+            )
+    for row in rows:
+        if row.chunk == FULL:
+            axes.axhline(row.wer, linestyle="--", color="#555", label="full attention")
+    axes.set_xlabel("median delay after a sign's true end, seconds (at each dot: patches a chunk)")
+    axes.set_ylabel("WER")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    memory = io.BytesIO()
+    figure.savefig(memory, format="png", dpi=150, metadata={"Software": None})
+    return memory.getvalue()
+
+
+def check_folder(folder: pathlib.Path) -> None:
+    """Refuses a folder in which there is such a report already; to be asked before measuring starts.
+
+    Raises:
+        WSignError: it holds a file of one of `NAMES`, or is none.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise WSignError(f"{folder}: is a file; name a folder for the report")
+    for name in NAMES:
+        if (folder / name).exists():
+            raise WSignError(f"{folder / name}: is there already; name another folder (--out)")
+
+
+def write(folder: pathlib.Path, rows: Sequence[Row], settings: Mapping[str, Any]) -> None:
+    """Writes `NAMES` into a folder, which is made where it is missing; the JSON comes last.
+
+    Args:
+        folder: where to.
+        rows: what was measured.
+        settings: on what.
+
+    Raises:
+        WSignError: there is such a report already.
+    """
+    check_folder(folder)
+    disk.write(folder / "streaming.md", table(rows).encode())
+    disk.write(folder / "wer_over_delay.png", picture(rows))
+    layout.write_json(
+        folder / SUMMARY, {**settings, "windows": [dataclasses.asdict(row) for row in rows]}
+    )

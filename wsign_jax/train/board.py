@@ -1,0 +1,173 @@
+"""What TensorBoard shows of a run beside its curves: its config, its lengths and buckets, and pictures
+of what the model makes of one sentence of the validation split, always the same one."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from wsign_jax import config as config_lib
+from wsign_jax import hosts, metrics
+from wsign_jax.data import layout
+from wsign_jax.data.buckets import MULTIPLE, BatchPlan, padding_efficiency
+from wsign_jax.data.pipeline import Batch, BatchLoader
+from wsign_jax.data.vocab import BLANK_ID
+from wsign_jax.keypoints import joints
+from wsign_jax.model import whisper_sign
+from wsign_jax.model.whisper_sign import Params
+from wsign_jax.report import pictures, snapshots
+from wsign_jax.report.sentences import aligned
+from wsign_jax.report.summary import by_gloss
+from wsign_jax.train import evaluation, losses, setup
+from wsign_jax.train import state as train_state
+from wsign_jax.train.evaluation import Evaluation
+from wsign_jax.train.setup import Network, Run, Stage
+from wsign_jax.train.stages import StepSettings
+from wsign_jax.train.writer import MetricsWriter
+
+_STEP = 0.75  # from one rung of WER to the next, each of which a stage draws once
+
+
+class Thoughts(NamedTuple):
+    """What a model makes of a batch, on the devices or on the host."""
+
+    log_probs: Any  # (B, N, V) of CTC
+    weights: Any  # (B, U + 1, N) where the attention decoder looks, fed with the true glosses
+
+
+def make_think(network: Network) -> Callable[[Params, Batch, StepSettings], Thoughts]:
+    """Compiles once per batch shape; every process gets every row."""
+    everywhere = train_state.replicated(network.mesh)
+
+    def think(params: Params, batch: Batch, settings: StepSettings) -> Thoughts:
+        whole = jax.lax.with_sharding_constraint(params, everywhere)
+        model = whisper_sign.bind(network.graph, whole)
+        states, patches = model.encode(
+            batch.features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
+        )
+        log_probs = jax.nn.log_softmax(model.ctc_logits(states))
+        tokens = losses.decoder_inputs(batch.labels)
+        return Thoughts(log_probs, model.decoder.alignment(tokens, states, patches))
+
+    return jax.jit(think, out_shardings=everywhere)
+
+
+class Board:
+    """Decides when to draw, and draws; nothing here changes what is trained.
+
+    It remembers nothing: a run that goes on draws what it would have drawn.
+    """
+
+    def __init__(self, run: Run, writer: MetricsWriter):
+        """Draws nothing yet.
+
+        Args:
+            run: of whose validation split a sentence of median length is shown.
+            writer: where to.
+        """
+        self._run = run
+        self._writer = writer
+        self._example = int(np.argsort(run.val.frames, kind="stable")[len(run.val) // 2])
+        self._think = make_think(run.network)
+
+    def begin(self) -> None:
+        """Draws what is known before the first step."""
+        if not hosts.is_first():
+            return
+        config = self._run.config
+        fields = config_lib.flat(self._run.config_json)
+        rows = "".join(f"| {name} | `{value!r}` |\n" for name, value in fields.items())
+        self._writer.text(0, "config", f"| field | value |\n| --- | --- |\n{rows}")
+        self._writer.hyperparameters(0, fields, ("val/wer", "val/loss"))
+        loader, first = self._run.stages[0].loader, config[config.stages[0]]
+        assert loader.train_plan is not None, "of training"
+        epoch = loader.train_plan.epoch(0, first.batch_size)
+        efficiency = padding_efficiency(epoch, loader.train_plan.frames[0])
+        picture = snapshots.lengths(self._run.train.frames, loader.train_plan.buckets, efficiency)
+        self._writer.picture(0, "data/lengths", picture)
+
+    def show(
+        self,
+        stage: Stage,
+        step: int,
+        params: Params,
+        result: Evaluation,
+        *,
+        best: float,
+        last: bool,
+    ) -> None:
+        """Draws after a validation, where the stage ends or WER has come down a rung.
+
+        Args:
+            stage: the stage.
+            step: global.
+            params: that were validated.
+            result: of the validation.
+            best: the lowest WER of the stage before that; infinity where there was none.
+            last: whether the stage ends here.
+        """
+        if not last and _rung(result.edits.wer) <= _rung(best):
+            return
+        thoughts = self._thoughts(params)
+        if hosts.is_first():
+            for tag, picture in self._pictures(stage, thoughts, result):
+                self._writer.picture(step, tag, picture)
+
+    def _thoughts(self, params: Params) -> Thoughts:
+        """About the one sentence; every device gets a row, all but one of them masked."""
+        val, devices = self._run.val, jax.device_count()
+        rows = np.full(devices, -1, np.int32)
+        rows[0] = self._example
+        bucket = -(-int(val.frames[self._example]) // MULTIPLE) * MULTIPLE
+        own = setup.process_rows(devices, "eval.pictures")
+        loader = BatchLoader(val, self._run.config.data, len(val.labels[self._example]), rows=own)
+        batch = train_state.put_batch(loader(BatchPlan(0, bucket, rows)), self._run.network.mesh)
+        settings = evaluation.window(self._run.config, alpha=1.0)
+        return Thoughts(*jax.device_get(self._think(params, batch, settings)))
+
+    def _pictures(
+        self, stage: Stage, thoughts: Thoughts, result: Evaluation
+    ) -> Iterator[tuple[str, bytes]]:
+        """Tags and PNGs."""
+        val, vocabulary, example = self._run.val, self._run.vocabulary, self._example
+        reference, hypothesis = val.labels[example].tolist(), result.hypotheses[example]
+        signed, found = (" ".join(vocabulary.glosses(ids)) for ids in (reference, hypothesis))
+        title = f"{val.ids[example]}\nreference: {signed}\nhypothesis: {found}"
+        frames = int(val.frames[example])
+        patches = -(-frames // self._run.config.model.frontend.patch_size)
+        seconds = frames / joints.FPS
+        ids = list(dict.fromkeys([*reference, *hypothesis, BLANK_ID]))
+        yield (
+            "val/ctc",
+            snapshots.posteriors(
+                np.exp(thoughts.log_probs[0, :patches, ids]).T,
+                vocabulary.glosses(ids),
+                [ids.index(id) for id in reference],
+                layout.read_segments(val, example),
+                seconds,
+                title,
+            ),
+        )
+        if stage.config.alpha < 1:  # else the attention decoder does not train here
+            names = [*vocabulary.glosses(reference), "(end)"]
+            weights = thoughts.weights[0, :, :patches]
+            yield "val/attention", snapshots.alignment(weights, names, seconds, title)
+        yield "val/skeleton", snapshots.skeleton_strip(val.features(example), title)
+        alignments = [
+            aligned(labels, found, metrics.align(labels, found))
+            for labels, found in (
+                (val.labels[index].tolist(), found) for index, found in result.hypotheses.items()
+            )
+        ]
+        confusions = pictures.confusion_figure(by_gloss(alignments, vocabulary))
+        if confusions is not None:
+            yield "val/confusions", pictures.png(confusions)
+
+
+def _rung(wer: float) -> float:
+    """How many steps down a WER is from 1."""
+    if 0 < wer < math.inf:
+        return math.log(wer) // math.log(_STEP)
+    return -math.inf if wer else math.inf
