@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from tests.changed import rewritten
 from tests.conftest import random_features
 from tests.processes import ROOT
 from wsign_jax import Recognizer, export, exported, positions, running
@@ -101,16 +102,6 @@ def test_other_decoders_and_streams_need_the_run(file):
 def test_sinusoidal_positions_are_as_in_the_network():
     (table,) = positions.tables("sinusoidal", 7, 16, 4)
     np.testing.assert_array_equal(table, positions.sinusoids(7, 16))
-
-
-def rewritten(file, place, changes):
-    """A copy of an exported file with other members; None leaves one out."""
-    with zipfile.ZipFile(file) as old, zipfile.ZipFile(place, "w") as new:
-        for name in old.namelist():
-            content = changes[name](old.read(name)) if name in changes else old.read(name)
-            if content is not None:
-                new.writestr(name, content)
-    return place
 
 
 def about_with(**fields):

@@ -1,7 +1,6 @@
 """The recogniser: the answer of evaluation, however it is asked, and one line where it cannot be."""
 
 import dataclasses
-import json
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests import videos
+from tests.changed import changed_metadata
 from tests.conftest import random_features
 from tests.processes import ROOT
 from wsign_jax import Recognizer, choices, evaluate, trained
@@ -236,17 +236,6 @@ def test_a_wrong_decoder_or_window_is_one_line(recognizer):
         recognizer.transcribe(features, chunk=2.5)
     with pytest.raises(WSignError, match="left_context is 4294967296; give less"):
         recognizer.transcribe(features, left_context=2**32)
-
-
-def changed_metadata(workdir, tmp_path, change):
-    """A copy of a run whose checkpoints' metadata a function has changed."""
-    copy = tmp_path / "copy"
-    shutil.copytree(workdir, copy)
-    for path in copy.glob("checkpoints/*/_CHECKPOINT_METADATA"):
-        content = json.loads(path.read_text())
-        change(content["custom_metadata"])
-        path.write_text(json.dumps(content))
-    return copy
 
 
 def test_a_folder_that_is_no_run(tmp_path):

@@ -332,6 +332,7 @@ def test_partial_glosses_become_stable_and_stable_ones_stay():
     [
         ({"chunk": 0}, "full attention, which needs the whole recording"),
         ({"left_context": -1}, "left_context is -1"),
+        ({"left_context": 10**11}, "over 6000 patches together"),
         ({"decoder": "joint"}, "decoder 'joint' cannot stream; take 'greedy' or 'prefix_beam'"),
         ({"endpoint_seconds": -1.0}, "endpoint_seconds is -1.0"),
         ({"endpoint_seconds": float("nan")}, "endpoint_seconds is nan"),

@@ -53,8 +53,9 @@ def main() -> None:
         window = predict.Window(flags.decoder, flags.chunk, flags.left_context)
         recognizer = Recognizer.load(flags.checkpoint)
         outcomes = predict.transcribe(recognizer, sources, window, flags.model, flags.workers)
-        if predict.write(outcomes, flags.format, flags.out, flags.replace):
-            sys.exit(1)
+        failed = predict.write(outcomes, flags.format, flags.out, flags.replace)
+        if failed:
+            sys.exit(2 if failed == len(sources) else 1)
 
 
 if __name__ == "__main__":

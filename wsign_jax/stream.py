@@ -47,6 +47,7 @@ _DECODERS = (GREEDY, "prefix_beam")
 # Patches, 0.53 s and 2.1 s. Of 32, 64 and 128 before a chunk of 8, 32 had the lowest validation WER on
 # composed ASL.
 DEFAULT_CHUNK, DEFAULT_LEFT_CONTEXT = 8, 32
+_LONGEST_WINDOW = 6000  # patches, 400 s
 
 
 class StreamResult(NamedTuple):
@@ -188,13 +189,13 @@ class Stream:
     ) -> Iterable[np.ndarray]:
         """Checked features, in parts."""
         started = self.state.total > 0 or self._pictures is not None
-        if isinstance(keypoints, np.ndarray):
+        if isinstance(keypoints, np.ndarray | jax.Array):
             if time_s is not None or (started and self._pictures is not None):
                 raise WSignError(
                     "keypoints of 60 Hz frames have no time of their own; leave time_s out, and do "
                     "not push them into a stream of pictures"
                 )
-            return [self._checked(keypoints)]
+            return [self._checked(np.asarray(keypoints))]
         if time_s is None or (started and self._pictures is None):
             raise WSignError(
                 "hands of a picture need its time; give time_s, and do not push them into a stream "
@@ -342,6 +343,11 @@ def _window(trained: Trained, chunk: int | None, left_context: int | None) -> tu
         )
     if left_context < 0:
         raise WSignError(f"left_context is {left_context}; give 0 patches or more")
+    if chunk + left_context > _LONGEST_WINDOW:
+        raise WSignError(
+            f"chunk {chunk} and left_context {left_context} are over {_LONGEST_WINDOW} patches "
+            "together, which a stream has no memory for; give less"
+        )
     for name, value, known in (("chunk", chunk, chunks), ("left_context", left_context, contexts)):
         if value not in known:
             trained_with = ", ".join(map(str, known)) or "full attention alone"

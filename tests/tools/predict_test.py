@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests import videos
+from tests.changed import changed_metadata, rewritten
 from wsign_jax import Recognizer, formats, predict
 
 SRT = ("--checkpoint={run}", "--format=srt")
@@ -98,6 +99,19 @@ def test_a_mistake_is_one_line_and_exit_status_2(talkative_run, inputs, command,
     assert "Traceback" not in printed
 
 
+def test_a_newer_checkpoint_and_nothing_but_bad_files_are_status_2(
+    talkative_run, inputs, command, tmp_path
+):
+    newer = changed_metadata(talkative_run, tmp_path, lambda saved: saved.update(format=99))
+    for tool, flag in (("predict.py", inputs / "a.npy"), ("export.py", f"--out={tmp_path / 'x'}")):
+        status, printed = command(tool, f"--checkpoint={newer}", flag)
+        assert status == 2 and "newer version" in printed and "Traceback" not in printed
+    np.save(inputs / "one.npy", np.zeros((1, 42, 7), np.float32))
+    bad = (inputs / "bad.npy", inputs / "one.npy")
+    status, printed = command("predict.py", f"--checkpoint={talkative_run}", *bad)
+    assert status == 2 and printed.count("failed: ") == 2 and "has one frame" in printed
+
+
 def test_more_recordings_than_are_recognised_at_a_time(talkative_run, inputs, monkeypatch):
     monkeypatch.setattr(predict, "_TOGETHER", 2)
     sources = predict.find([inputs, inputs / "a.npy", inputs / "sub", inputs / "a.npy"])
@@ -125,5 +139,10 @@ def test_an_export_is_made_used_and_never_overwritten(talkative_run, inputs, com
     status, printed = command(*flags, "--replace", "--data=nowhere")
     assert status == 2 and "--data=nowhere: no such folder" in printed
     assert out.stat().st_mtime_ns == before
+    edited = rewritten(
+        out, tmp_path / "edited", {"label_map.json": lambda content: content.replace(b"G1", b"HI")}
+    )
+    status, printed = command("predict.py", f"--checkpoint={edited}", inputs / "a.npy")
+    assert status == 2 and "label_map.json in it was changed after the export" in printed
     status, printed = command("export.py", f"--checkpoint={inputs}", f"--out={tmp_path / 'x'}")
     assert status == 2 and "no checkpoint" in printed
