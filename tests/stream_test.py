@@ -57,7 +57,11 @@ def run_of(positions="rotary", look_ahead=0):
     config.stage3.left_contexts = tuple({left for _, left in WINDOWS})
     run = trained.untrained(config, V)
     # Fresh weights' logits are near zero, all ids as good as any: make them say something.
-    run.params["ctc_head"]["kernel"] *= 5.0
+    head = run.params["ctc_head"]
+    head["kernel"] *= 5.0
+    # Where no hand is in sight all else is zero: without a bias all ids would be exactly as likely, and
+    # where a gloss begins a matter of taste.
+    head["bias"] += np.linspace(-0.5, 0.5, V, dtype=np.float32)
     return run
 
 
