@@ -232,6 +232,10 @@ def test_a_wrong_decoder_or_window_is_one_line(recognizer):
         recognizer.transcribe(features, decoder="best")
     with pytest.raises(WSignError, match="chunk is -1"):
         recognizer.transcribe(features, chunk=-1)
+    with pytest.raises(WSignError, match=r"chunk is 2\.5; give patches"):
+        recognizer.transcribe(features, chunk=2.5)
+    with pytest.raises(WSignError, match="left_context is 4294967296; give less"):
+        recognizer.transcribe(features, left_context=2**32)
 
 
 def test_a_folder_that_is_no_run(tmp_path):
@@ -241,6 +245,9 @@ def test_a_folder_that_is_no_run(tmp_path):
     (tmp_path / "file").write_text("no export")
     with pytest.raises(WSignError, match=r"file: not a file that tools/export.py wrote"):
         Recognizer.load(tmp_path / "file")
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x09")
+    with pytest.raises(WSignError, match=r"model.onnx: ONNX is for other runtimes"):
+        Recognizer.load(tmp_path / "model.onnx")
 
 
 def test_a_checkpoint_from_a_newer_version(talkative_run, tmp_path):

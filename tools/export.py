@@ -14,7 +14,7 @@ import argparse
 import pathlib
 
 from wsign_jax import export, export_onnx, running
-from wsign_jax.errors import exit_on_user_error
+from wsign_jax.errors import WSignError, exit_on_user_error
 
 
 def main() -> None:
@@ -38,6 +38,8 @@ def main() -> None:
     with exit_on_user_error():
         if not flags.replace:
             export.check_free(flags.out)
+        if flags.data and not pathlib.Path(flags.data).is_dir():
+            raise WSignError(f"--data={flags.data}: no such folder")
         run = running.Running(flags.checkpoint, flags.data)
         if flags.out.suffix == ".onnx":
             frames = flags.frames or run.trained.config.data.max_seq_length

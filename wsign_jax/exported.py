@@ -129,6 +129,10 @@ def read(path: pathlib.Path) -> Exported:
     Raises:
         WSignError: it is none, or of a newer version, was changed, or this jax cannot run it.
     """
+    if path.suffix == ".onnx":
+        raise WSignError(
+            f"{path}: ONNX is for other runtimes; load the run, or export it under a name without .onnx"
+        )
     about, members = _read_members(path)
     try:
         settings = Settings(**about["settings"])

@@ -1,6 +1,7 @@
 """What recognises: the settings and the program of a model, however it is kept."""
 
 import dataclasses
+import numbers
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -11,6 +12,8 @@ from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.beam import Beams
 from wsign_jax.errors import WSignError
+
+_MOST_PATCHES = 2**30 - 1  # chunk and left context are added up in int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +44,12 @@ class Settings:
 
 
 def check_window(chunk: int | None, left_context: int | None) -> None:
-    """Raises a `WSignError` where an attention window in patches is below 0."""
+    """Raises a `WSignError` where an attention window is no number of patches."""
     for name, value in (("chunk", chunk), ("left_context", left_context)):
-        if value is not None and value < 0:
-            raise WSignError(f"{name} is {value}; give patches, 0 or more")
+        if value is not None and (not isinstance(value, numbers.Integral) or value < 0):
+            raise WSignError(f"{name} is {value!r}; give patches, 0 or more")
+        if value is not None and value > _MOST_PATCHES:
+            raise WSignError(f"{name} is {value}; give less, or chunk 0 for full attention")
 
 
 class Recognised(NamedTuple):

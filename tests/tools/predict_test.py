@@ -141,5 +141,8 @@ def test_an_export_is_made_used_and_never_overwritten(talkative_run, inputs, com
     )
     status, printed = command("predict.py", f"--checkpoint={edited}", inputs / "a.npy")
     assert status == 2 and "label_map.json in it was changed after the export" in printed
+    status, printed = command(*flags, "--replace", "--data=nowhere")
+    assert status == 2 and "--data=nowhere: no such folder" in printed
+    assert out.stat().st_mtime_ns == before
     status, printed = command("export.py", f"--checkpoint={inputs}", f"--out={tmp_path / 'x'}")
     assert status == 2 and "no checkpoint" in printed

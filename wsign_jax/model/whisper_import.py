@@ -129,7 +129,7 @@ def _read_config(path: pathlib.Path) -> tuple[dict[str, int], dict[str, int]]:
     """
     config = layout.read_json(path)
     if config.get("model_type") != "whisper":
-        names = " ".join(config.get("architectures") or [])
+        names = " ".join(map(str, config.get("architectures") or []))
         kind = config.get("model_type")
         raise WSignError(
             f"{path}: a checkpoint of {kind!r}{names and f' ({names})'}, not of 'whisper'"
