@@ -177,7 +177,7 @@ async def read():
 
 def test_a_changed_weight_changes_its_digest_wherever_it_is():
     def digest(x):
-        return checkpoint._digests({"params": {"kernel": x}})["params"]
+        return checkpoint.digests({"params": {"kernel": x}})["params"]
 
     x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     digests = {digest(x)}
