@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 
-from wsign_jax.errors import WSignError, exit_on_user_error
+from wsign_jax.errors import WSignError, exit_on_user_error, known_flags
 
 _STARTS = ("whisper", "random")
 _SPLITS = ("val", "test")
@@ -90,10 +90,10 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--config", default=str(_CONFIG))
     parser.add_argument("--seeds", default="42,43,44")
     parser.add_argument("--report", action="store_true")
+    own, rest = known_flags(parser)
     try:
-        own, rest = parser.parse_known_args()
         own.seeds = [int(seed) for seed in own.seeds.split(",")]
-    except (argparse.ArgumentError, ValueError) as error:
+    except ValueError as error:
         raise WSignError(f"in the command line: {error}") from None
     if not own.report and not own.whisper:
         raise WSignError("--whisper is missing; name a folder with Whisper's weights")

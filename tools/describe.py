@@ -34,7 +34,7 @@ from ml_collections import ConfigDict
 from wsign_jax import config as config_lib
 from wsign_jax.data.buckets import MULTIPLE
 from wsign_jax.data.vocab import read_vocabulary
-from wsign_jax.errors import WSignError, exit_on_user_error
+from wsign_jax.errors import WSignError, exit_on_user_error, known_flags
 from wsign_jax.main import parse
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import memory, setup, stages
@@ -78,10 +78,7 @@ def own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--gigabytes", type=float, default=16.0)
     parser.add_argument("--devices", type=int, default=jax.device_count())
-    try:
-        own, rest = parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise WSignError(f"in the command line: {error}") from None
+    own, rest = known_flags(parser, argv)
     if not own.gigabytes > 0 or own.devices < 1:
         raise WSignError("in the command line: --gigabytes must be over 0, --devices at least 1")
     return own, rest

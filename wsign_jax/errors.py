@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from absl import flags
 
@@ -36,6 +36,20 @@ def exit_on_user_error() -> Iterator[None]:
         sys.exit(2)
 
 
+def known_flags(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
+) -> tuple[argparse.Namespace, list[str]]:
+    """The flags that a parser made with `exit_on_error=False` knows, and the rest of the command line.
+
+    Raises:
+        WSignError: a flag has a value of the wrong kind.
+    """
+    try:
+        return parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise WSignError(f"in the command line: {error}") from None
+
+
 def parse_flags(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The command line by a parser made with `exit_on_error=False`; this adds `--help`.
 
@@ -43,10 +57,7 @@ def parse_flags(parser: argparse.ArgumentParser) -> argparse.Namespace:
         WSignError: a flag is unknown, or has a value of the wrong kind.
     """
     parser.add_argument("--help", action="store_true")
-    try:
-        flags, rest = parser.parse_known_args()
-    except argparse.ArgumentError as error:
-        raise WSignError(f"in the command line: {error}") from None
+    flags, rest = known_flags(parser)
     if rest:
         raise WSignError(f"in the command line: {rest[0]!r} is unknown; see --help")
     return flags
