@@ -45,7 +45,6 @@ def signing(frames: int, seed: int = 0) -> np.ndarray:
 
 def write_dataset(root: pathlib.Path, train: int, others: int = 8) -> None:
     """Writes a data set of so many training sentences, and of so many each for val and test."""
-    names = ["<blank>", *(f"GLOSS{number}" for number in range(1, GLOSSES + 1))]
     glosses = {"<blank>": 0} | {f"GLOSS{id}": id for id in range(1, GLOSSES + 1)}
     with layout.new_dataset(root, "benchmark") as partial:
         layout.write_label_map(partial, glosses)
