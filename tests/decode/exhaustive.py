@@ -76,7 +76,6 @@ def attention_scores(decoder, encoded, patches, row, sentences):
         jnp.asarray(tokens),
         jnp.broadcast_to(encoded[row], (many, *encoded.shape[1:])),
         jnp.broadcast_to(patches[row], many),
-        deterministic=True,
     )
     log_probs = log_softmax(logits)
     return {

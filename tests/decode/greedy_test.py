@@ -47,9 +47,7 @@ def test_the_attention_decoder_says_its_best_next_gloss_until_the_end():
         expected, total = [], 0.0
         while len(expected) < room:
             tokens = jnp.asarray([[0, *expected]], jnp.int32)
-            logits = decoder(
-                tokens, encoded[row : row + 1], patches[row : row + 1], deterministic=True
-            )
+            logits = decoder(tokens, encoded[row : row + 1], patches[row : row + 1])
             next_log_probs = exhaustive.log_softmax(logits[0, -1])
             total += next_log_probs.max()
             if next_log_probs.argmax() == 0:

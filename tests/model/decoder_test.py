@@ -25,7 +25,7 @@ def test_gloss_by_gloss_gives_what_whole_sentences_give():
         logits, cache = decoder.step(jnp.asarray(token), cache)
         steps.append(logits)
     for q in range(Q):
-        whole = decoder(jnp.asarray(tokens[:, q]), encoded, patches, deterministic=True)
+        whole = decoder(jnp.asarray(tokens[:, q]), encoded, patches)
         for u in range(U):
             np.testing.assert_allclose(steps[u][:, q], whole[:, u], atol=2e-5)
 

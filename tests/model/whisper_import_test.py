@@ -57,19 +57,19 @@ def largest_differences(folder, size):
     heard = there["encoder.out"]
     patches = heard.shape[1]
     everything = jnp.ones((1, 1, patches, patches), bool)
-    ours = {"encoder.out": model.encoder(there["encoder.in"], everything, deterministic=True)}
+    ours = {"encoder.out": model.encoder(there["encoder.in"], everything)}
     for n, block in enumerate(model.encoder.blocks):
         x = there[f"encoder.{n}.in"]
-        ours[f"encoder.{n}.out"] = block(x, everything, None, deterministic=True)
+        ours[f"encoder.{n}.out"] = block(x, everything, None)
     states = there["decoder.0.in"]
     for n, block in enumerate(model.decoder.blocks):
         x = there[f"decoder.{n}.in"]
-        ours[f"decoder.{n}.out"] = block(x, heard, everything[:, :, :1], deterministic=True)
-        states = block(states, heard, everything[:, :, :1], deterministic=True)
+        ours[f"decoder.{n}.out"] = block(x, heard, everything[:, :, :1])
+        states = block(states, heard, everything[:, :, :1])
     ours["decoder.out"] = model.decoder.norm(states)
     # Embeddings, positions and logits too.
     lengths = jnp.array([patches], jnp.int32)
-    ours["logits"] = model.decoder(tokens, heard, lengths, deterministic=True)
+    ours["logits"] = model.decoder(tokens, heard, lengths)
     there["logits"] = there["decoder.out"] @ model.decoder.embed.embedding[...].T
     return {name: float(jnp.max(jnp.abs(x - there[name]))) for name, x in ours.items()}
 

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import small_config
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
+from wsign_jax.model.dropout import DropoutKeys
 
 V = 7
 TOKENS = jnp.array([[0, 3, 3, 1]], jnp.int32)
@@ -30,7 +30,7 @@ def logits(graph, params, features, frames, chunk=2**30, left_context=0):
     model = whisper_sign.bind(graph, params)
     encoded, patches = model.encode(features, frames, chunk=chunk, left_context=left_context)
     tokens = jnp.broadcast_to(TOKENS, (len(features), TOKENS.shape[1]))
-    return model.ctc_logits(encoded), model.decoder(tokens, encoded, patches, deterministic=True)
+    return model.ctc_logits(encoded), model.decoder(tokens, encoded, patches)
 
 
 run = jax.jit(logits, static_argnums=0)
@@ -111,8 +111,8 @@ def test_the_decoder_sees_only_earlier_glosses():
     model = whisper_sign.bind(graph, params)
     encoded = jax.random.normal(jax.random.key(0), (1, 6, 128))
     patches = jnp.array([6], jnp.int32)
-    a = model.decoder(TOKENS, encoded, patches, deterministic=True)
-    b = model.decoder(TOKENS.at[0, 2].set(5), encoded, patches, deterministic=True)
+    a = model.decoder(TOKENS, encoded, patches)
+    b = model.decoder(TOKENS.at[0, 2].set(5), encoded, patches)
     np.testing.assert_allclose(a[:, :2], b[:, :2], atol=1e-6)
     assert np.abs(a - b)[:, 2:].max() > 1e-3
 
@@ -122,8 +122,8 @@ def encoded_sum(params, graph, remat):
     model = whisper_sign.bind(graph, params)
     features = jnp.ones((2, 64, 42, 7)) * jnp.arange(64.0)[None, :, None, None]
     frames = jnp.array([64, 40], jnp.int32)
-    rngs = nnx.Rngs(dropout=3)
-    x, _ = model.encode(features, frames, deterministic=False, rngs=rngs, remat=remat)
+    keys = DropoutKeys(jax.random.key(3))
+    x, _ = model.encode(features, frames, dropout_keys=keys, remat=remat)
     return jnp.sum(x * jax.random.normal(jax.random.key(4), x.shape))
 
 

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from configs import base
 from tests.conftest import random_features, small_config
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.model import whisper_sign
+from wsign_jax.model.dropout import DropoutKeys
 from wsign_jax.train import stages, state
 from wsign_jax.train import step as step_lib
 
@@ -251,7 +251,7 @@ def test_a_loss_scale_too_high_to_begin_with_comes_down_until_steps_count():
     assert skipped[0] == 1 and skipped[-1] == skipped[-2] < 14
 
 
-def test_without_rngs_there_is_no_dropout():
+def test_without_keys_there_is_no_dropout():
     model = whisper_sign.bind(GRAPH, whisper_sign.init(small_config().model, V, seed=0))
     first, again = (
         float(step_lib.batch_loss(model, make_batch(), settings(), 0.1, hybrid=True)[0])
@@ -259,7 +259,12 @@ def test_without_rngs_there_is_no_dropout():
     )
     assert first == again
     noisy, _ = step_lib.batch_loss(
-        model, make_batch(), settings(), 0.1, hybrid=True, rngs=nnx.Rngs(dropout=0)
+        model,
+        make_batch(),
+        settings(),
+        0.1,
+        hybrid=True,
+        dropout_keys=DropoutKeys(jax.random.key(0)),
     )
     assert float(noisy) != first
 

@@ -12,6 +12,7 @@ from flax import nnx
 
 from wsign_jax.model import attention
 from wsign_jax.model.attention import KeysValues
+from wsign_jax.model.dropout import Dropout, DropoutKeys
 from wsign_jax.positions import sinusoids
 
 
@@ -51,7 +52,7 @@ class DecoderBlock(nnx.Module):
         self.cross_attention = attention.MultiHeadAttention(width, heads, dtype=dtype, rngs=rngs)
         self.mlp_norm = attention.layer_norm(width, dtype=dtype, rngs=rngs)
         self.mlp = attention.Mlp(width, hidden, dtype=dtype, rngs=rngs)
-        self.dropout = nnx.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def __call__(
         self,
@@ -59,15 +60,14 @@ class DecoderBlock(nnx.Module):
         encoded: jax.Array,
         cross_mask: jax.Array,
         *,
-        deterministic: bool,
-        rngs: nnx.Rngs | None = None,
+        dropout_keys: DropoutKeys | None = None,
     ) -> jax.Array:
         """(B, U, D) label states -> (B, U, D), looking at (B, N, D) through a (B, 1, 1, N) mask."""
-        x = x + self.dropout(self._attended(x), deterministic=deterministic, rngs=rngs)
+        x = x + self.dropout(self._attended(x), dropout_keys)
         crossed = self.cross_attention(self.cross_norm(x), encoded, cross_mask)
-        x = x + self.dropout(crossed, deterministic=deterministic, rngs=rngs)
+        x = x + self.dropout(crossed, dropout_keys)
         transformed = self.mlp(self.mlp_norm(x))
-        return x + self.dropout(transformed, deterministic=deterministic, rngs=rngs)
+        return x + self.dropout(transformed, dropout_keys)
 
     def cross_weights(self, x: jax.Array, encoded: jax.Array, cross_mask: jax.Array) -> jax.Array:
         """(B, U, N): what share each patch has in what each label looks at, the mean over heads."""
@@ -138,7 +138,7 @@ class Decoder(nnx.Module):
             ]
         )
         self.norm = attention.layer_norm(width, dtype=dtype, rngs=rngs)
-        self.dropout = nnx.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def __call__(
         self,
@@ -146,8 +146,7 @@ class Decoder(nnx.Module):
         encoded: jax.Array,
         patches: jax.Array,
         *,
-        deterministic: bool,
-        rngs: nnx.Rngs | None = None,
+        dropout_keys: DropoutKeys | None = None,
     ) -> jax.Array:
         """Logits of every next gloss.
 
@@ -155,17 +154,16 @@ class Decoder(nnx.Module):
             tokens: (B, U) ids, 0 first, then the glosses so far.
             encoded: (B, N, D) from the encoder.
             patches: (B,) valid patches.
-            deterministic: no dropout.
-            rngs: with a `dropout` stream where `deterministic` is false.
+            dropout_keys: None evaluates, without dropout.
 
         Returns:
             (B, U, V) float32; [:, u] is the gloss after tokens[:, : u + 1], 0 the end.
         """
         positions = jnp.asarray(sinusoids(tokens.shape[1], self.width))[None]
-        x = self.dropout(self._embed(tokens, positions), deterministic=deterministic, rngs=rngs)
+        x = self.dropout(self._embed(tokens, positions), dropout_keys)
         mask = _cross_mask(patches, encoded.shape[1])
         for block in self.blocks:
-            x = block(x, encoded, mask, deterministic=deterministic, rngs=rngs)
+            x = block(x, encoded, mask, dropout_keys=dropout_keys)
         return self._logits(x)
 
     def alignment(self, tokens: jax.Array, encoded: jax.Array, patches: jax.Array) -> jax.Array:
@@ -174,7 +172,7 @@ class Decoder(nnx.Module):
         x, mask = self._embed(tokens, positions), _cross_mask(patches, encoded.shape[1])
         *before, last = self.blocks
         for block in before:
-            x = block(x, encoded, mask, deterministic=True)
+            x = block(x, encoded, mask)
         return last.cross_weights(x, encoded, mask)
 
     def start(

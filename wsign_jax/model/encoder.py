@@ -7,6 +7,7 @@ from flax import nnx
 from wsign_jax import positions
 from wsign_jax.model import attention
 from wsign_jax.model.attention import KeysValues
+from wsign_jax.model.dropout import Dropout, DropoutKeys
 
 
 class EncoderBlock(nnx.Module):
@@ -26,7 +27,7 @@ class EncoderBlock(nnx.Module):
         self.attention = attention.MultiHeadAttention(width, heads, dtype=dtype, rngs=rngs)
         self.mlp_norm = attention.layer_norm(width, dtype=dtype, rngs=rngs)
         self.mlp = attention.Mlp(width, hidden, dtype=dtype, rngs=rngs)
-        self.dropout = nnx.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def __call__(
         self,
@@ -34,15 +35,14 @@ class EncoderBlock(nnx.Module):
         mask: jax.Array,
         angles: tuple[jax.Array, jax.Array] | None,
         *,
-        deterministic: bool,
-        rngs: nnx.Rngs | None = None,
+        dropout_keys: DropoutKeys | None = None,
     ) -> jax.Array:
         """(B, N, D) -> (B, N, D) under a (B, 1, N, N) mask."""
         normed = self.attention_norm(x)
         attended = self.attention(normed, normed, mask, angles)
-        x = x + self.dropout(attended, deterministic=deterministic, rngs=rngs)
+        x = x + self.dropout(attended, dropout_keys)
         transformed = self.mlp(self.mlp_norm(x))
-        return x + self.dropout(transformed, deterministic=deterministic, rngs=rngs)
+        return x + self.dropout(transformed, dropout_keys)
 
     def step(
         self,
@@ -101,8 +101,7 @@ class Encoder(nnx.Module):
         x: jax.Array,
         mask: jax.Array,
         *,
-        deterministic: bool,
-        rngs: nnx.Rngs | None = None,
+        dropout_keys: DropoutKeys | None = None,
         remat: bool = False,
         tables: tuple[jax.Array, ...] | None = None,
     ) -> jax.Array:
@@ -122,12 +121,12 @@ class Encoder(nnx.Module):
             cos, sin = tables
             angles = cos, sin
 
-        def run(block: EncoderBlock, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-            return block(x, mask, angles, deterministic=deterministic, rngs=rngs)
+        def run(block: EncoderBlock, x: jax.Array) -> jax.Array:
+            return block(x, mask, angles, dropout_keys=dropout_keys)
 
         run_block = nnx.remat(run) if remat else run
         for block in self.blocks:
-            x = run_block(block, x, rngs)
+            x = run_block(block, x)
         return self.norm(x)
 
     def start(self, rows: int, room: int) -> tuple[KeysValues, ...]:

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax.keypoints import joints
 from wsign_jax.model import attention
+from wsign_jax.model.dropout import Dropout, DropoutKeys
 
 # Velocities in hand sizes per second spread about ten times as widely as positions in hand sizes do,
 # on real signing; unscaled they drown them.
@@ -68,24 +69,22 @@ class Frontend(nnx.Module):
             width, config.conv_kernel, config.look_ahead, dtype=dtype, rngs=rngs
         )
         self.norm = attention.layer_norm(width, dtype=dtype, rngs=rngs)
-        self.spatial_dropout = nnx.Dropout(config.spatial_dropout, broadcast_dims=(1,))
-        self.dropout = nnx.Dropout(config.dropout)
+        self.spatial_dropout = Dropout(config.spatial_dropout, shared_axes=(1,))
+        self.dropout = Dropout(config.dropout)
 
     def __call__(
         self,
         features: jax.Array,
         frames: jax.Array,
         *,
-        deterministic: bool,
-        rngs: nnx.Rngs | None = None,
+        dropout_keys: DropoutKeys | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Embeds patches.
 
         Args:
             features: (B, T, J, F) normalised; what lies beyond `frames` is ignored.
             frames: (B,) valid frames.
-            deterministic: no dropout.
-            rngs: with a `dropout` stream where `deterministic` is false.
+            dropout_keys: None evaluates, without dropout.
 
         Returns:
             (B, N, D), meaningless beyond the valid patches, and (B,) how many are valid.
@@ -93,8 +92,8 @@ class Frontend(nnx.Module):
         """
         x, patches = self._embed(features, jnp.zeros_like(frames), frames)
         x = self.norm(x + self.conv(x))
-        x = self.spatial_dropout(x, deterministic=deterministic, rngs=rngs)
-        return self.dropout(x, deterministic=deterministic, rngs=rngs), patches
+        x = self.spatial_dropout(x, dropout_keys)
+        return self.dropout(x, dropout_keys), patches
 
     def start(self, rows: int) -> jax.Array:
         """(B, taps - 1, D): the tail of a stream's patches before the first, of which there are none."""

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from wsign_jax.errors import WSignError
 from wsign_jax.model import attention, decoder, encoder, frontend
 from wsign_jax.model.attention import KeysValues
+from wsign_jax.model.dropout import Dropout, DropoutKeys
 from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, rotary_angles
 
 Params = dict[str, Any]
@@ -85,7 +86,7 @@ class WhisperSign(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
-        self.ctc_dropout = nnx.Dropout(config.ctc_dropout)
+        self.ctc_dropout = Dropout(config.ctc_dropout)
         self.ctc_head = nnx.Linear(size.width, vocab_size, dtype=jnp.float32, rngs=rngs)
         self.decoder = decoder.Decoder(
             *shape,
@@ -103,8 +104,7 @@ class WhisperSign(nnx.Module):
         *,
         chunk: jax.Array | int = attention.FULL_ATTENTION,
         left_context: jax.Array | int = 0,
-        deterministic: bool = True,
-        rngs: nnx.Rngs | None = None,
+        dropout_keys: DropoutKeys | None = None,
         remat: bool = False,
         tables: tuple[jax.Array, ...] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
@@ -115,19 +115,16 @@ class WhisperSign(nnx.Module):
             frames: (B,) valid frames; whatever lies beyond changes nothing.
             chunk: attention's chunk C in patches; full attention by default.
             left_context: L, patches seen before the chunk.
-            deterministic: no dropout.
-            rngs: with a `dropout` stream where `deterministic` is false.
+            dropout_keys: None evaluates, without dropout.
             remat: keep only the encoder blocks' inputs for a gradient and compute the rest again.
             tables: of the N positions (`positions.tables`), where T is symbolic; else made here.
 
         Returns:
             (B, N, D) encoded patches and (B,) how many of them are valid.
         """
-        x, patches = self.frontend(features, frames, deterministic=deterministic, rngs=rngs)
+        x, patches = self.frontend(features, frames, dropout_keys=dropout_keys)
         mask = attention.attention_mask(patches, x.shape[1], chunk, left_context)
-        x = self.encoder(
-            x, mask, deterministic=deterministic, rngs=rngs, remat=remat, tables=tables
-        )
+        x = self.encoder(x, mask, dropout_keys=dropout_keys, remat=remat, tables=tables)
         return x, patches
 
     def stream_start(self, rows: int, chunk: int, left_context: int) -> StreamCache:
@@ -148,10 +145,10 @@ class WhisperSign(nnx.Module):
         return x, StreamCache(tail, rings)
 
     def ctc_logits(
-        self, encoded: jax.Array, *, deterministic: bool = True, rngs: nnx.Rngs | None = None
+        self, encoded: jax.Array, *, dropout_keys: DropoutKeys | None = None
     ) -> jax.Array:
         """(B, N, D) -> (B, N, V) float32; id 0 is the blank."""
-        x = self.ctc_dropout(encoded.astype(jnp.float32), deterministic=deterministic, rngs=rngs)
+        x = self.ctc_dropout(encoded.astype(jnp.float32), dropout_keys)
         return self.ctc_head(x)
 
 

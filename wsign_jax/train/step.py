@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.model import whisper_sign
+from wsign_jax.model.dropout import DropoutKeys
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import losses, stages
 from wsign_jax.train.state import LossScale, TrainState
@@ -30,7 +31,7 @@ def batch_loss(
     smoothing: float,
     *,
     hybrid: bool,
-    rngs: nnx.Rngs | None = None,
+    dropout_keys: DropoutKeys | None = None,
     remat: bool = False,
 ) -> tuple[jax.Array, Metrics]:
     """The loss of a batch: alpha * CTC + (1 - alpha) * cross-entropy, or CTC alone.
@@ -41,28 +42,29 @@ def batch_loss(
         settings: alpha and the attention window.
         smoothing: label smoothing of the cross-entropy.
         hybrid: whether the attention decoder runs at all.
-        rngs: dropout; None evaluates without.
+        dropout_keys: None evaluates, without dropout.
         remat: see `WhisperSign.encode`.
 
     Returns:
         The scalar loss, and its parts under their log names without 'train/'.
     """
-    dropout: dict[str, Any] = {"deterministic": rngs is None, "rngs": rngs}
     encoded, patches = model.encode(
         batch.features,
         batch.frames,
         chunk=settings.chunk,
         left_context=settings.left_context,
         remat=remat,
-        **dropout,
+        dropout_keys=dropout_keys,
     )
     real = batch.frames > 0
-    logits = model.ctc_logits(encoded, **dropout)
+    logits = model.ctc_logits(encoded, dropout_keys=dropout_keys)
     ctc = losses.ctc_loss(logits, patches, batch.labels, batch.label_lengths)
     ctc = losses.mean_over_rows(ctc, real)
     if not hybrid:
         return ctc, {"loss": ctc, "ctc": ctc}
-    logits = model.decoder(losses.decoder_inputs(batch.labels), encoded, patches, **dropout)
+    logits = model.decoder(
+        losses.decoder_inputs(batch.labels), encoded, patches, dropout_keys=dropout_keys
+    )
     attention, _ = losses.attention_loss(logits, batch.labels, batch.label_lengths, smoothing)
     attention = losses.mean_over_rows(attention, real)
     loss = settings.alpha * ctc + (1.0 - settings.alpha) * attention
@@ -85,8 +87,10 @@ def make_loss(graph: nnx.GraphDef, labels: Params, training: ConfigDict, *, hybr
         params: Params, batch: Batch, settings: stages.StepSettings, key: jax.Array
     ) -> tuple[jax.Array, Metrics]:
         model = whisper_sign.bind(graph, stages.stop_frozen(params, labels))
-        rngs = nnx.Rngs(dropout=key)
-        return batch_loss(model, batch, settings, smoothing, hybrid=hybrid, rngs=rngs, remat=remat)
+        keys = DropoutKeys(key)
+        return batch_loss(
+            model, batch, settings, smoothing, hybrid=hybrid, dropout_keys=keys, remat=remat
+        )
 
     return loss
 
