@@ -1,7 +1,6 @@
 """WhisperSign: frontend, encoder, CTC head, attention decoder; and its parameters as a plain dict."""
 
 import dataclasses
-import functools
 import re
 from typing import Any, NamedTuple
 
@@ -167,8 +166,15 @@ def build(
 
 def init(config: ConfigDict, vocab_size: int, seed: int, shardings: Any = None) -> Params:
     """Fresh float32 parameters as a plain nested dict of arrays, laid out by `shardings` if given."""
-    create = functools.partial(_create, config, vocab_size)
-    return jax.jit(create, out_shardings=shardings)(jax.random.key(seed))
+    # Not jitted: one program for all of them takes three times as long to compile as those of the few
+    # shapes that there are.
+    params = _create(config, vocab_size, jax.random.key(seed))
+    return params if shardings is None else jax.tree.map(_lay_out, params, shardings)
+
+
+def _lay_out(value: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
+    """An array that every process has, on the devices of all."""
+    return jax.make_array_from_callback(value.shape, sharding, np.asarray(value).__getitem__)
 
 
 def init_some(
