@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from wsign_jax import hosts
 from wsign_jax.data import layout
@@ -24,6 +25,9 @@ _WANTED = (
     "model.safetensors.index.json",
     "model-*.safetensors",
 )
+
+_EMBEDDINGS = "decoder/embed/embedding"
+_NORM = "decoder/norm/scale"
 
 
 def find(run: Run, name: str) -> tuple[Whisper, dict[str, str]]:
@@ -67,6 +71,7 @@ def put(run: Run, whisper: Whisper, named: dict[str, str]) -> Params:
     }
     vocab_size = len(run.vocabulary)
     params |= whisper_sign.init_some(config.model, vocab_size, config.training.seed, new)
+    params[_EMBEDDINGS] = _scaled(params[_EMBEDDINGS], params[_NORM])
     params = {path: params[path] for path in shapes}
     groups = _groups(params, named)
     width = max(map(len, groups))
@@ -79,6 +84,15 @@ def put(run: Run, whisper: Whisper, named: dict[str, str]) -> Params:
         layout.write_json(run.workdir / INIT, {"init_from": f"{whisper.root}", "groups": groups})
     structure = jax.tree.structure(run.network.shapes)
     return jax.tree.unflatten(structure, list(params.values()))
+
+
+def _scaled(embeddings: jax.Array, norm: jax.Array) -> jax.Array:
+    """Fresh (V, D) gloss embeddings, for logits of the scale that they have from a fresh (D,) norm.
+
+    Logits are the final norm's output times the embeddings, and Whisper's norm has weights of 9 on
+    average where a fresh one has 1: the attention loss would begin at 150 instead of 12.
+    """
+    return embeddings / jnp.sqrt(jnp.mean(jnp.square(norm)))
 
 
 def _groups(params: dict[str, jax.Array], named: dict[str, str]) -> dict[str, dict[str, Any]]:
