@@ -60,9 +60,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         config, workdir = parse(argv)
         with hosts.joined(cluster):
             # Imported here, so that a misspelt flag is answered at once.
-            from wsign_jax import evaluate  # noqa: PLC0415
+            from wsign_jax import compiled, evaluate  # noqa: PLC0415
             from wsign_jax.train import loop, start  # noqa: PLC0415
 
+            compiled.keep()
             if config.restart:
                 there = start.over(config, workdir)
                 typed += there
