@@ -1,5 +1,6 @@
 """Strictness for every test, and small data sets and configs to test with."""
 
+import contextlib
 import pathlib
 import tempfile
 from collections.abc import Iterator
@@ -81,10 +82,23 @@ def write_random_split(
         )
 
 
+@contextlib.contextmanager
+def promoting() -> Iterator[None]:
+    """For what runs optax's Adam or low precision: they promote dtypes on their own.
+
+    In all threads: training compiles on one of its own.
+    """
+    jax.config.update("jax_numpy_dtype_promotion", "standard")
+    try:
+        yield
+    finally:
+        jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
 @pytest.fixture
 def standard_promotion() -> Iterator[None]:
-    """For what runs optax's Adam or low precision: they promote dtypes on their own."""
-    with jax.numpy_dtype_promotion("standard"):
+    """`promoting` for a whole test."""
+    with promoting():
         yield
 
 
@@ -115,7 +129,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path,
     for split, count in (("train", 8), ("val", 5), ("test", 6)):
         write_random_split(root, split, count)
     layout.write_label_map(root, {"<blank>": 0} | {f"G{id}": id for id in range(1, 6)})
-    with jax.numpy_dtype_promotion("standard"):
+    with promoting():
         loop.train(config_of(root), base / "work")
     return root, base / "work"
 

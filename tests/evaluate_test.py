@@ -2,11 +2,10 @@ import dataclasses
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 
-from tests.conftest import config_of, small_config
+from tests.conftest import config_of, promoting, small_config
 from wsign_jax import choices, evaluate, trained
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import DECODERS
@@ -65,7 +64,7 @@ def test_the_mean_of_the_last_checkpoints_is_evaluated(run, tmp_path, capsys):
     config.checkpoint.every_steps = 1
     config.eval.average = 2
     work = tmp_path / "work"
-    with jax.numpy_dtype_promotion("standard"):
+    with promoting():
         loop.train(config, work)
     evaluate.evaluate(config, work)
     settings = untimed(work)["settings"]

@@ -18,7 +18,8 @@ def training(dataset, config, epochs=2, batch_size=4, threads=2):
 
 def test_a_batch_is_what_its_examples_are(dataset, config):
     split = layout.read_split(dataset, "val", RULES)
-    batches = list(pipeline.evaluation_batches(pipeline.BatchLoader(split, config.data, 6), 3, 2))
+    loader = pipeline.BatchLoader(split, config.data, 6)
+    batches = list(map(loader, pipeline.plan_evaluation(split, 3, 2)))
     seen = []
     for batch in batches:
         assert batch.features.dtype == np.float32 and batch.features.shape[2:] == (42, 7)

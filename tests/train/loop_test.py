@@ -5,11 +5,12 @@ import jax
 import numpy as np
 import pytest
 
-from tests.conftest import small_config, write_random_split
+from tests.conftest import promoting, small_config, write_random_split
 from tests.logs import figures, lines, shown
 from wsign_jax.data import layout
 from wsign_jax.errors import DivergedError, WSignError
-from wsign_jax.train import checkpoint, loop, schedule, setup, start
+from wsign_jax.train import checkpoint, evaluation, loop, schedule, setup, start
+from wsign_jax.train.ahead import Ahead
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -34,13 +35,14 @@ def finished(tmp_path_factory):
         write_random_split(root, split, count)
     layout.write_label_map(root, {"<blank>": 0} | {f"G{id}": id for id in range(1, 6)})
     workdir = base / "work"
-    with jax.numpy_dtype_promotion("standard"):
+    with promoting():
         config = two_stages(root)
         run = setup.prepare(config, workdir)
         checkpoints = checkpoint.Checkpoints(workdir, 2)
         due = schedule.Schedule(config.checkpoint, run.network.mesh, schedule.Signals())
-        trainer = loop.Trainer(run, checkpoints, due)
-        assert trainer.run_stages()
+        with Ahead() as ahead:
+            trainer = loop.Trainer(run, checkpoints, due, ahead)
+            assert trainer.run_stages()
         checkpoints.close()
     return root, workdir, trainer
 
@@ -66,11 +68,13 @@ def test_every_step_is_logged_once_under_its_names(finished):
     assert len({line["step"] for line in saves}) == len(saves) >= 3
 
 
-def test_one_compilation_per_bucket_shape(finished):
+def test_one_compilation_per_bucket_shape_and_all_of_them_ahead(finished):
     _, _, trainer = finished
-    for stage, (labels, step) in zip(trainer.run.stages, trainer.train_steps.items(), strict=True):
-        assert step._cache_size() == len({plan.bucket for plan in stage.plans}), labels[1]
-    assert trainer.eval_step._cache_size() <= trainer.config.data.max_buckets
+    for step in (*trainer.train_steps.values(), trainer.eval_step):
+        assert step._cache_size() == 0, "nothing was compiled when it was met"
+    shapes = sum(len({plan.bucket for plan in stage.plans}) for stage in trainer.run.stages)
+    validation = evaluation.plans(trainer.config, trainer.run.val)
+    assert trainer.ahead.compiled == shapes + len({plan.bucket for plan in validation})
 
 
 def test_the_last_checkpoint_is_the_end_of_the_run(finished):

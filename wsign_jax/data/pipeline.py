@@ -7,7 +7,7 @@ processes agree on every shape.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import grain
@@ -137,9 +137,6 @@ def training_dataset(
     return grain.MapDataset.source(plans).map(loader).to_iter_dataset(read)
 
 
-def evaluation_batches(loader: BatchLoader, batch_size: int, max_buckets: int) -> Iterator[Batch]:
-    """Every example of a split once, without augmentation, shortest first."""
-    frames = loader.split.frames
-    lengths = find_buckets(frames, max_buckets)
-    for plan in plan_epoch(frames, lengths, batch_size):
-        yield loader(plan)
+def plan_evaluation(split: layout.Split, batch_size: int, max_buckets: int) -> list[BatchPlan]:
+    """Every example of a split once, shortest first."""
+    return plan_epoch(split.frames, find_buckets(split.frames, max_buckets), batch_size)

@@ -10,8 +10,9 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.data.layout import Split
-from wsign_jax.data.pipeline import Batch, evaluation_batches
+from wsign_jax.data.pipeline import Batch, plan_evaluation
 from wsign_jax.decode.beam import Beams
 from wsign_jax.decode.greedy import blanks, ctc_greedy
 from wsign_jax.metrics import EditCounts, edit_counts
@@ -109,7 +110,7 @@ def _forward(
         batch.features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
     )
     tokens = losses.decoder_inputs(batch.labels)
-    attention_logits = model.decoder(tokens, states, patches, deterministic=True)
+    attention_logits = model.decoder(tokens, states, patches)
     return states, model.ctc_logits(states), attention_logits, patches
 
 
@@ -191,6 +192,9 @@ def window(config: ConfigDict, alpha: float) -> StepSettings:
 
 def batches(config: ConfigDict, split: Split) -> Iterable[Batch]:
     """A split's batches for evaluation, each example once, rows of this process."""
-    return evaluation_batches(
-        evaluation_loader(config, split), config.eval.batch_size, config.data.max_buckets
-    )
+    return map(evaluation_loader(config, split), plans(config, split))
+
+
+def plans(config: ConfigDict, split: Split) -> list[BatchPlan]:
+    """What those batches are."""
+    return plan_evaluation(split, config.eval.batch_size, config.data.max_buckets)

@@ -1,9 +1,10 @@
 """The training loop: stages one after the other, each a plain loop over planned batches."""
 
 import contextlib
+import functools
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from wsign_jax.progress import Progress
 from wsign_jax.train import evaluation, setup, stages, start
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
+from wsign_jax.train.ahead import Ahead, Task
 from wsign_jax.train.board import Board
 from wsign_jax.train.checkpoint import Checkpoints, RunInfo
 from wsign_jax.train.evaluation import Evaluation
@@ -51,7 +53,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
             stack.enter_context(contextlib.closing(mirror))
         signals = stack.enter_context(Signals())
         schedule = Schedule(config.checkpoint, run.network.mesh, signals)
-        finished = Trainer(run, saved, schedule, mirror).run_stages()
+        ahead = stack.enter_context(Ahead())
+        finished = Trainer(run, saved, schedule, ahead, mirror).run_stages()
     if not finished:
         left = "nothing to save yet" if saved.latest_step is None else saved.path(saved.latest_step)
         print(f"stopped by {signals.caught}: {left}", flush=True)
@@ -65,13 +68,19 @@ class Trainer:
     board: Board | None = None  # where config.eval.pictures is off
 
     def __init__(
-        self, run: Run, checkpoints: Checkpoints, schedule: Schedule, mirror: Mirror | None = None
+        self,
+        run: Run,
+        checkpoints: Checkpoints,
+        schedule: Schedule,
+        ahead: Ahead,
+        mirror: Mirror | None = None,
     ):
         self.run = run
         self.config = run.config
         self.checkpoints = checkpoints
         self.schedule = schedule
         self.mirror = mirror
+        self.ahead = ahead
         self.eval_step = evaluation.make_eval_step(run.network, run.config)
         self.train_steps: dict[Any, step_lib.TrainStep] = {}
         self._unconfirmed = False  # whether a checkpoint is being written
@@ -82,12 +91,14 @@ class Trainer:
         if self.mirror is not None:
             self.mirror.update()  # a killed run may not have come to it; and what is wrong is said now
         if resumed is None:
+            self.ahead.prepare(self._programs(0, 0))  # while parameters are made
             params, step, first = start.initial_params(self.run), 0, 0
         elif (resumed.info.stage, resumed.info.next_batch) == self.run.end:
             print(f"finished before, at step {resumed.step}: nothing to train", flush=True)
             return True
         else:
             params, step, first = resumed.state.params, resumed.step, resumed.info.stage
+            self.ahead.prepare(self._programs(first, resumed.info.next_batch))
         self.writer = MetricsWriter(self.run.workdir, step)
         finished = True
         try:
@@ -125,7 +136,7 @@ class Trainer:
             The state after the last step, and False where a signal asked to stop.
         """
         step, done, total, best = int(state.step), 0, len(stage.plans), math.inf
-        train_step = self._train_step(stage, state)
+        train_step = self._train_step(stage)
         batches = iter(
             pipeline.training_dataset(stage.loader, stage.plans, self.config.data.threads)
         )
@@ -141,12 +152,14 @@ class Trainer:
                 )
                 batch = next(batches)
                 on_devices = train_state.put_batch(batch, self.run.network.mesh)
-                state, metrics = train_step(state, on_devices, settings)
+                state, metrics = self.ahead.run(train_step, state, on_devices, settings)
                 step, done = step + 1, done + 1
                 # The devices work on this step while the host reads the metrics of the one before.
                 if pending is not None:
                     pending()
                 pending = self._log_later(stage, step, batch, settings, metrics, pace, progress)
+                for message in self.ahead.messages():
+                    progress.note(message)
                 self._confirm_save()
                 due = self.schedule(step)
                 validate = done in stage.epoch_ends
@@ -171,7 +184,29 @@ class Trainer:
                 pace.leave_out()
         return state, due is not Due.STOP
 
-    def _train_step(self, stage: Stage, state: TrainState) -> step_lib.TrainStep:
+    def _programs(self, first: int, done: int) -> Iterator[Task]:
+        """What is left of the run will need, about in the order in which it will.
+
+        Args:
+            first: the stage to go on in.
+            done: its batches that are done.
+        """
+        mesh, window = self.run.network.mesh, evaluation.window(self.config, alpha=0.0)
+        for stage in self.run.stages[first:]:
+            state, step = start.shapes(self.run, stage), self._train_step(stage)
+            # One of every shape: they all have the stage's number of rows.
+            for frames in dict.fromkeys(plan.bucket for plan in stage.plans[done:]):
+                rows = stage.config.batch_size
+                batch = train_state.batch_shapes(rows, frames, self.run.train.max_labels, mesh)
+                yield Task(stage.name, step, (state, batch, stages.StepSettings()))
+            plans = evaluation.plans(self.config, self.run.val)
+            for frames in dict.fromkeys(plan.bucket for plan in plans):
+                rows = self.config.eval.batch_size
+                batch = train_state.batch_shapes(rows, frames, self.run.val.max_labels, mesh)
+                yield Task("validation", self.eval_step, (state.evaluated, batch, window))
+            done = 0
+
+    def _train_step(self, stage: Stage) -> step_lib.TrainStep:
         """The compiled step; shared by stages that train the same parameters with the same loss."""
         hybrid = stage.config.alpha < 1
         key = (*jax.tree.leaves((stage.labels, stage.rates)), hybrid)
@@ -182,7 +217,7 @@ class Trainer:
                 self.config.training,
                 hybrid=hybrid,
                 rates=stage.rates,
-                shardings=jax.tree.map(lambda x: x.sharding, state),
+                shardings=jax.tree.map(lambda x: x.sharding, start.shapes(self.run, stage)),
             )
         return self.train_steps[key]
 
@@ -234,7 +269,7 @@ class Trainer:
         result = evaluation.evaluate_split(
             self.config,
             self.run.val,
-            self.eval_step,
+            functools.partial(self.ahead.run, self.eval_step),
             state.evaluated,
             stage.config.alpha,
             self.run.network,

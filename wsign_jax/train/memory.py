@@ -17,7 +17,6 @@ from jax.sharding import AbstractMesh
 from ml_collections import ConfigDict
 
 from wsign_jax.data.pipeline import Batch
-from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import setup, stages
@@ -105,7 +104,7 @@ class Estimator:
         # Gradients on their way back are as large as what is kept; two of the largest meet.
         needed += 2 * max(kept)
         # The next batch arrives while a step works on this one.
-        return needed + 2 * _bytes(_batch(rows, frames, self._glosses))
+        return needed + 2 * _bytes(train_state.batch_shapes(rows, frames, self._glosses))
 
     def total(self, stage: str, frames: int, parts: int, remat: bool) -> int:
         """Bytes on each device at the height of a step; arguments as of `activations`."""
@@ -131,7 +130,9 @@ class Estimator:
             training = self.config.training.copy_and_resolve_references()
             training.remat = remat
             loss = step_lib.make_loss(self._graph, labels, training, hybrid=hybrid)
-            self._traced[key] = _residuals(loss, self._shapes, _batch(rows, frames, self._glosses))
+            self._traced[key] = _residuals(
+                loss, self._shapes, train_state.batch_shapes(rows, frames, self._glosses)
+            )
         return self._traced[key]
 
 
@@ -144,21 +145,6 @@ def _residuals(loss: step_lib.Loss, shapes: Params, batch: Batch) -> tuple[int, 
         traced = jax.make_jaxpr(backward)(shapes, batch, stages.StepSettings(), key).jaxpr
     kept = {var for var in traced.outvars if not isinstance(var, core.Literal)}
     return tuple(_bytes(var.aval) for var in kept - {*traced.invars, *traced.constvars})
-
-
-def _batch(rows: int, frames: int, glosses: int) -> Batch:
-    """The shapes of a batch."""
-
-    def shape(*sizes: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(sizes, dtype)
-
-    return Batch(
-        features=shape(rows, frames, joints.NUM_JOINTS, joints.NUM_FEATURES, dtype=jnp.float32),
-        frames=shape(rows),
-        labels=shape(rows, glosses),
-        label_lengths=shape(rows),
-        example=shape(rows),
-    )
 
 
 def _bytes(tree: Any) -> int:

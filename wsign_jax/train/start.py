@@ -68,6 +68,11 @@ def begin(run: Run, stage: Stage, params: Params, step: int) -> TrainState:
     return train_state.create_placed(_create(run, stage, step), params, run.network.shapes)
 
 
+def shapes(run: Run, stage: Stage) -> TrainState:
+    """Shapes, dtypes and places of a stage's states."""
+    return train_state.abstract(_create(run, stage, step=0), run.network.shapes)
+
+
 def _create(run: Run, stage: Stage, step: int) -> train_state.Create:
     training = run.config.training
     return functools.partial(
@@ -119,8 +124,7 @@ def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed
 def _load(run: Run, checkpoints: Checkpoints, step: int) -> Resumed | checkpoint.DamagedCheckpoint:
     try:
         info = resumable(run, checkpoints, step)
-        make = _create(run, run.stages[info.stage], step)
-        state = checkpoints.restore(step, train_state.abstract(make, run.network.shapes))
+        state = checkpoints.restore(step, shapes(run, run.stages[info.stage]))
     except checkpoint.DamagedCheckpoint as error:
         return error
     return Resumed(step, info, state)

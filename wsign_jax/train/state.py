@@ -10,6 +10,8 @@ import optax
 from flax import struct
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
+from wsign_jax.data.pipeline import Batch
+from wsign_jax.keypoints import joints
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import rules as rules_lib
 
@@ -157,7 +159,34 @@ def follow(state: TrainState, shapes: Params) -> TrainState:
     return jax.tree_util.tree_map_with_path(sharding, state)
 
 
+def batch_shapes(rows: int, frames: int, glosses: int, mesh: Mesh | None = None) -> Batch:
+    """The shapes of a global batch.
+
+    Args:
+        rows: B.
+        frames: T.
+        glosses: U, of the longest label.
+        mesh: that `put_batch` spreads it over; None leaves that open.
+    """
+    sharding = None if mesh is None else _by_rows(mesh)
+
+    def shape(*sizes: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(sizes, dtype, sharding=sharding)
+
+    return Batch(
+        features=shape(rows, frames, joints.NUM_JOINTS, joints.NUM_FEATURES, dtype=jnp.float32),
+        frames=shape(rows),
+        labels=shape(rows, glosses),
+        label_lengths=shape(rows),
+        example=shape(rows),
+    )
+
+
 def put_batch(batch: Any, mesh: Mesh) -> Any:
     """A process's rows of a batch as arrays whose rows are spread over the mesh."""
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    sharding = _by_rows(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def _by_rows(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec("data"))

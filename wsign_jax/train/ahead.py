@@ -1,0 +1,98 @@
+"""Programs compiled ahead: in the background, in the order in which a run will need them.
+
+Compiling a base-size training step takes 15 seconds on a CPU, once for every bucket. Training waits
+for the first bucket's program only; the others are made while it steps.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from wsign_jax.data.pipeline import Batch
+
+
+class Task(NamedTuple):
+    """A program to compile."""
+
+    name: str  # such as 'stage1', for people
+    step: Any  # jitted, of (state or parameters, batch, settings)
+    arguments: tuple[Any, Batch, Any]  # shapes with their sharding
+
+
+Shape = tuple[int, ...]  # (B, T) of a batch's features
+
+
+class Ahead:
+    """Compiles tasks one after the other on a thread, and runs the programs. A context manager."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="compile")
+        self._programs: dict[tuple[int, Shape], Future[Any]] = {}
+        self._messages: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._awaited = threading.Event()  # the trainer can do nothing else
+        self._began = time.monotonic()
+
+    def __enter__(self) -> "Ahead":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # What is being compiled cannot be interrupted: the process ends when it is done.
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def prepare(self, tasks: Iterable[Task]) -> None:
+        """Queues tasks in the order in which they are needed, each program once."""
+        for task in tasks:
+            key = (id(task.step), task.arguments[1].features.shape[:2])
+            if key not in self._programs:
+                self._programs[key] = self._pool.submit(self._compile, task)
+
+    def run(self, step: Callable[..., Any], state: Any, batch: Batch, settings: Any) -> Any:
+        """What the step returns, by the program for the batch's shape if one was prepared.
+
+        Args:
+            step: jitted, as in its `Task`.
+            state: its first argument.
+            batch: on the devices.
+            settings: its third argument.
+
+        Raises:
+            Exception: whatever went wrong when it was compiled.
+        """
+        program = self._programs.get((id(step), batch.features.shape[:2]))
+        if program is None:
+            return step(state, batch, settings)
+        if not program.done():
+            self._awaited.set()
+        compiled = program.result()
+        self._awaited.clear()
+        return compiled(state, batch, settings)
+
+    @property
+    def compiled(self) -> int:
+        """How many programs are ready."""
+        return sum(program.done() for program in self._programs.values())
+
+    def messages(self) -> list[str]:
+        """What was compiled since the last call, a line each."""
+        return [self._messages.get_nowait() for _ in range(self._messages.qsize())]
+
+    def _compile(self, task: Task) -> Any:
+        begin = time.monotonic()
+        program = task.step.lower(*task.arguments).compile()
+        end = time.monotonic()
+        rows, frames = task.arguments[1].features.shape[:2]
+        how = "training waited for it" if self._awaited.is_set() else "in the background"
+        self._messages.put(
+            f"compiled {task.name} for {rows} x {frames} frames in {end - begin:.1f} s, {how} "
+            f"({end - self._began:.1f} s after the start)"
+        )
+        return program
