@@ -1,10 +1,11 @@
-"""python tools/benchmark/checkpoint.py [--size=base --rows=16 --frames=480 --saves=4] [--folder=DIR]
+"""python tools/benchmark/checkpoint.py [--size=base --rows=4 --frames=480 --saves=5] [--folder=DIR]
 
 What checkpoints cost training, as a share of its time: in stage 2 with a moving average of the weights,
 at the config's own intervals. Each save is the training loop's, `Checkpoints.save`, after some steps in
 which nothing is written. It costs the seconds for which it holds up the loop, and those by which the
 steps that follow, until all is on disk, take longer than as many of those before. The first saves, as
-many as are kept, do not count: they compile, and find nothing to delete.
+many as are kept, do not count: they compile, and find nothing to delete. Batches are a quarter of
+stage 2's, so that on a CPU more than one step ends while a checkpoint is written.
 
 Between two saves lie `every_minutes` or `every_steps`, whichever is sooner. --folder names the disk to
 write to, the system's temporary folder by default; what is written is deleted.
@@ -29,7 +30,7 @@ from wsign_jax.errors import exit_on_user_error
 from wsign_jax.train import state as train_state
 from wsign_jax.train.checkpoint import Checkpoints
 
-_QUIET_STEPS = 4  # before each save
+_QUIET_STEPS = 6  # before each save
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +140,7 @@ def main() -> None:
     """Parses the flags."""
     parser = figures.parser(__doc__)
     parser.add_argument("--size", default="base")
-    for name, value in (("rows", 16), ("frames", 480), ("saves", 4)):
+    for name, value in (("rows", 4), ("frames", 480), ("saves", 5)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--folder", type=pathlib.Path)
     flags = vars(parser.parse_args())

@@ -5,8 +5,9 @@ are as XLA counts them before it optimises, bytes of the state (weights read for
 gradients written and read twice, weights and moments updated) and of what the backward pass keeps in 16
 bits (`wsign_jax/train/memory.py`; each array and its gradient written and read). A step takes the longer
 of its operations at 40 % of the peak and its bytes at 70 % of the bandwidth: assumptions, not
-measurements. An epoch has PHOENIX-2014's 5672 sentences in the default buckets; data is taken to arrive
-in time, and validation is left out.
+measurements, and rather a bound than an estimate: the start of small kernels, of which CTC has many for
+each patch, is not counted. An epoch has PHOENIX-2014's 5672 sentences in the default buckets; data is
+taken to arrive in time, and validation is left out.
 """
 
 import argparse
