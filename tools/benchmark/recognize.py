@@ -34,11 +34,13 @@ def make_run(workdir: pathlib.Path, size: str) -> None:
     import optax  # noqa: PLC0415
 
     from configs import base  # noqa: PLC0415
+    from wsign_jax import config as config_lib  # noqa: PLC0415
     from wsign_jax import trained  # noqa: PLC0415
     from wsign_jax.train import checkpoint, state  # noqa: PLC0415
 
     config = base.get_config()
     config.model.size = size
+    config_lib.check(config)
     run = trained.untrained(config, vocab_size=42)
     saved = checkpoint.Checkpoints(workdir, keep=1)
     saved.save(state.create(run.params, optax.sgd(0.0), 1, ema=False, loss_scale=None), run.info)
@@ -99,11 +101,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=21)
     flags = parser.parse_args()
-    if flags.checkpoint is not None:
-        with exit_on_user_error():
+    with exit_on_user_error(), tempfile.TemporaryDirectory() as folder:
+        if flags.checkpoint is not None:
             figures.write(flags.json, measure(flags.checkpoint, flags.frames, flags.rounds))
-        return
-    with tempfile.TemporaryDirectory() as folder:
+            return
         make_run(pathlib.Path(folder), flags.size)
         own = [f"--checkpoint={folder}", f"--frames={flags.frames}", f"--rounds={flags.rounds}"]
         own += [] if flags.json is None else [f"--json={flags.json}"]

@@ -14,8 +14,10 @@ import numpy as np
 from configs import base
 from tools.benchmark import figures, phoenix
 from tools.benchmark.figures import Figures
+from wsign_jax import config as config_lib
 from wsign_jax import trained
 from wsign_jax.chunks import make_step
+from wsign_jax.errors import exit_on_user_error
 from wsign_jax.keypoints import joints
 from wsign_jax.stream import Stream
 
@@ -50,6 +52,7 @@ def measure(size: str, chunk: int, left_context: int, minutes: int, glosses: int
     """Prints the table of one size; its figures."""
     config = base.get_config()
     config.model.size = size
+    config_lib.check(config)
     run = trained.untrained(config, glosses + 1)
     stream = Stream(run, chunk=chunk, left_context=left_context)
     frames = chunk * run.patch_size
@@ -88,9 +91,10 @@ def main() -> None:
     flags = vars(parser.parse_args())
     json, sizes = flags.pop("json"), flags.pop("size").split(",")
     found: Figures = {}
-    for size in sizes:
-        found |= measure(size, **flags)
-    figures.write(json, found)
+    with exit_on_user_error():
+        for size in sizes:
+            found |= measure(size, **flags)
+        figures.write(json, found)
 
 
 if __name__ == "__main__":
