@@ -4,7 +4,6 @@ Decoding time against greedy's, over posteriors of PHOENIX-2014's size. Each rep
 turn, so that whatever else the machine does meets all of them; ratios are of medians.
 """
 
-import argparse
 import functools
 import statistics
 import time
@@ -14,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tools.benchmark import figures
+from tools.benchmark.figures import Figures
 from wsign_jax.decode import lm
 from wsign_jax.decode.beam import ctc_prefix_beam_search
 from wsign_jax.decode.greedy import ctc_greedy
@@ -46,32 +47,38 @@ def medians(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, fl
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def measure(batch: int, patches: int, glosses: int, beam_size: int, repeats: int) -> Figures:
+    """Prints a row for every decoder; the ratios."""
+    rng = np.random.default_rng(0)
+    vocab_size = glosses + 1
+    log_probs, lengths = posteriors(rng, batch, patches, vocab_size)
+    sentences = [rng.integers(1, vocab_size, size=12).tolist() for _ in range(5000)]
+    beam = jax.jit(ctc_prefix_beam_search, static_argnums=(2, 3))
+    search = functools.partial(beam, log_probs, lengths, beam_size, 64)
+    greedy = jax.jit(ctc_greedy)
+    runs: dict[str, Callable[[], object]] = {
+        "greedy": lambda: greedy(log_probs, lengths),
+        "beam": search,
+    }
+    for order, name in ((2, "beam_bigram"), (3, "beam_trigram")):
+        model = lm.fit(sentences, order, vocab_size)
+        runs[name] = functools.partial(search, model, 0.3, 0.5)
+    found = medians(runs, repeats)
+    ratios = {name: seconds / found["greedy"] for name, seconds in found.items()}
+    print(f"{batch} sentences of {patches} patches, {vocab_size} ids, jax {jax.__version__}")
+    for name, seconds in found.items():
+        print(f"{name:16}{1000 * seconds:8.1f} ms{ratios[name]:8.1f} times greedy")
+    return {f"{name}_vs_greedy_ratio": ratio for name, ratio in ratios.items() if name != "greedy"}
+
+
 def main() -> None:
-    """Prints a row for every decoder."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Parses the flags."""
+    parser = figures.parser(__doc__)
     for name, value in (("batch", 16), ("patches", 180), ("glosses", 1295), ("beam_size", 10)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--repeats", type=int, default=21)
-    flags = parser.parse_args()
-    rng = np.random.default_rng(0)
-    vocab_size = flags.glosses + 1
-    log_probs, lengths = posteriors(rng, flags.batch, flags.patches, vocab_size)
-    sentences = [rng.integers(1, vocab_size, size=12).tolist() for _ in range(5000)]
-    beam = jax.jit(ctc_prefix_beam_search, static_argnums=(2, 3))
-    search = functools.partial(beam, log_probs, lengths, flags.beam_size, 64)
-    greedy = jax.jit(ctc_greedy)
-    runs = {"greedy": lambda: greedy(log_probs, lengths), "prefix beam": search}
-    for order in (2, 3):
-        model = lm.fit(sentences, order, vocab_size)
-        runs[f"prefix beam, {order}-gram model"] = functools.partial(search, model, 0.3, 0.5)
-    found = medians(runs, flags.repeats)
-    print(
-        f"{flags.batch} sentences of {flags.patches} patches, {vocab_size} ids, jax {jax.__version__}"
-    )
-    for name, seconds in found.items():
-        print(f"{name:28}{1000 * seconds:8.1f} ms{seconds / found['greedy']:8.1f} times greedy")
+    flags = vars(parser.parse_args())
+    figures.write(flags.pop("json"), measure(**flags))
 
 
 if __name__ == "__main__":

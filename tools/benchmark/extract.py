@@ -13,7 +13,6 @@ Ratios are medians of rounds in which the two sides take turns. Nothing else sho
 ratio of processor time, where there is one, minds other programs less.
 """
 
-import argparse
 import itertools
 import multiprocessing
 import pathlib
@@ -26,7 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from wsign_jax.errors import exit_on_user_error
+from tools.benchmark import figures
+from tools.benchmark.figures import Figures
+from wsign_jax.errors import WSignError, exit_on_user_error
 from wsign_jax.keypoints import draw, extract, landmarker, system, video
 
 
@@ -116,12 +117,74 @@ def peak_megabytes(path: pathlib.Path, model: pathlib.Path) -> float:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
-def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def one_process(path: pathlib.Path, model: pathlib.Path, rounds: int) -> Figures:
+    """The extraction's pictures per second over the bare loop's."""
+    pictures = list(video.read(path))
+    times = [(bare(pictures, model), own(path, model)) for _ in range(rounds)]
+    count, found = len(pictures), {}
+    keys = ("extract_share_of_bare_loop", "extract_share_of_bare_loop_by_processor")
+    for clock, (name, key) in enumerate(zip(("clock", "processor time"), keys, strict=True)):
+        sides = [(theirs[clock], ours[clock]) for theirs, ours in times]
+        theirs, ours = (count / statistics.median(side) for side in zip(*sides, strict=True))
+        found[key] = statistics.median(theirs / ours for theirs, ours in sides)
+        print(
+            f"one process, by the {name}: bare {theirs:.1f}, extraction {ours:.1f} pictures/s, "
+            f"ratio {found[key]:.3f}"
+        )
+    return found
+
+
+def two_processes(path: pathlib.Path, model: pathlib.Path, rounds: int) -> Figures:
+    """Two worker processes' speed over one's, and the same of bare loops."""
+    pictures = 4 * sum(1 for _ in video.read(path))
+    times = [
+        [workers_seconds([path] * 4, model, processes) for processes in (1, 2)]
+        for _ in range(rounds)
+    ]
+    side_by_side = [
+        2 * bare_seconds(path, model, 1) / bare_seconds(path, model, 2) for _ in range(rounds)
+    ]
+    one, two = (pictures / statistics.median(side) for side in zip(*times, strict=True))
+    found = {
+        "extract_two_processes_ratio": statistics.median(one / two for one, two in times),
+        "extract_two_bare_loops_ratio": statistics.median(side_by_side),
+    }
+    ratio, bare_ratio = found.values()
+    print(f"workers: one {one:.1f}, two {two:.1f} pictures/s, ratio {ratio:.3f}")
+    print(f"bare loops: two against one, ratio {bare_ratio:.3f}")
+    return found
+
+
+def memory(source: pathlib.Path, model: pathlib.Path, minutes: float) -> Figures:
+    """A worker's peak for a video of so many minutes over that for a tenth of it."""
+    peaks = []
+    with tempfile.TemporaryDirectory() as folder:
+        for length in (minutes / 10, minutes):
+            long = pathlib.Path(folder) / f"{length}.mp4"
+            draw.write_video(long, repeated(source, length * 60))
+            peaks.append(peak_megabytes(long, model))
+    print(
+        f"memory of a process: {peaks[0]:.0f} MB at {minutes / 10:g} minutes, "
+        f"{peaks[1]:.0f} MB at {minutes:g}"
     )
-    parser.add_argument("--video", type=pathlib.Path, required=True)
+    return {"extract_memory_ratio": peaks[1] / peaks[0]}
+
+
+def measure(
+    source: pathlib.Path, model: pathlib.Path, seconds: float, minutes: float, rounds: int
+) -> Figures:
+    """Prints and returns the figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "video.mp4"
+        draw.write_video(path, repeated(source, seconds))
+        found = one_process(path, model, rounds) | two_processes(path, model, rounds)
+    return found | memory(source, model, minutes) if minutes else found
+
+
+def main() -> None:
+    """Parses the flags."""
+    parser = figures.parser(__doc__)
+    parser.add_argument("--video", type=pathlib.Path)
     parser.add_argument("--model", type=pathlib.Path)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument(
@@ -129,44 +192,12 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     flags = parser.parse_args()
-    with exit_on_user_error(), tempfile.TemporaryDirectory() as folder, system.quiet():
+    with exit_on_user_error(), system.quiet():
+        if flags.video is None:
+            raise WSignError("--video=FILE is missing: name a video of a few seconds of signing")
         model = landmarker.find_model(flags.model)
-        path = pathlib.Path(folder) / "video.mp4"
-        draw.write_video(path, repeated(flags.video, flags.seconds))
-        pictures = list(video.read(path))
-        count = len(pictures)
-        rounds = [(bare(pictures, model), own(path, model)) for _ in range(flags.rounds)]
-        del pictures
-        for clock, name in enumerate(("clock", "processor time")):
-            sides = [(theirs[clock], ours[clock]) for theirs, ours in rounds]
-            theirs, ours = (count / statistics.median(side) for side in zip(*sides, strict=True))
-            ratio = statistics.median(theirs / ours for theirs, ours in sides)
-            print(
-                f"one process, by the {name}: bare {theirs:.1f}, extraction {ours:.1f} pictures/s, "
-                f"ratio {ratio:.3f}"
-            )
-        times = [
-            [workers_seconds([path] * 4, model, processes) for processes in (1, 2)]
-            for _ in range(flags.rounds)
-        ]
-        side_by_side = [
-            2 * bare_seconds(path, model, 1) / bare_seconds(path, model, 2)
-            for _ in range(flags.rounds)
-        ]
-        one, two = (4 * count / statistics.median(side) for side in zip(*times, strict=True))
-        ratio = statistics.median(one / two for one, two in times)
-        print(f"workers: one {one:.1f}, two {two:.1f} pictures/s, ratio {ratio:.3f}")
-        print(f"bare loops: two against one, ratio {statistics.median(side_by_side):.3f}")
-        if flags.minutes:
-            peaks = []
-            for minutes in (flags.minutes / 10, flags.minutes):
-                long = pathlib.Path(folder) / f"{minutes}.mp4"
-                draw.write_video(long, repeated(flags.video, minutes * 60))
-                peaks.append(peak_megabytes(long, model))
-            print(
-                f"memory of a process: {peaks[0]:.0f} MB at {flags.minutes / 10:g} minutes, "
-                f"{peaks[1]:.0f} MB at {flags.minutes:g}"
-            )
+        found = measure(flags.video, model, flags.seconds, flags.minutes, flags.rounds)
+        figures.write(flags.json, found)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import time
 
 _BEGAN = time.perf_counter()
 
-import argparse  # noqa: E402
 import pathlib  # noqa: E402
 import statistics  # noqa: E402
 import subprocess  # noqa: E402
@@ -24,8 +23,10 @@ import tempfile  # noqa: E402
 
 import numpy as np  # noqa: E402
 
+from tools.benchmark import figures, phoenix  # noqa: E402
+from tools.benchmark.figures import Figures  # noqa: E402
 from wsign_jax.data import normalize  # noqa: E402
-from wsign_jax.keypoints import joints  # noqa: E402
+from wsign_jax.errors import exit_on_user_error  # noqa: E402
 
 
 def make_run(workdir: pathlib.Path, size: str) -> None:
@@ -33,30 +34,24 @@ def make_run(workdir: pathlib.Path, size: str) -> None:
     import optax  # noqa: PLC0415
 
     from configs import base  # noqa: PLC0415
+    from wsign_jax import config as config_lib  # noqa: PLC0415
     from wsign_jax import trained  # noqa: PLC0415
     from wsign_jax.train import checkpoint, state  # noqa: PLC0415
 
     config = base.get_config()
     config.model.size = size
+    config_lib.check(config)
     run = trained.untrained(config, vocab_size=42)
     saved = checkpoint.Checkpoints(workdir, keep=1)
     saved.save(state.create(run.params, optax.sgd(0.0), 1, ema=False, loss_scale=None), run.info)
     saved.close()
 
 
-def keypoints(frames: int) -> np.ndarray:
-    """(T, 42, 7) of two hands that wander."""
-    rng = np.random.default_rng(0)
-    path = np.cumsum(rng.normal(0, 0.01, size=(frames, 1, 3)), axis=0)
-    shape = rng.normal(0, 0.05, size=(joints.NUM_JOINTS, 3))
-    return joints.features_from_positions(0.5 + shape + path, np.full((frames, 2), 0.9))
-
-
-def measure(checkpoint: pathlib.Path, frames: int, rounds: int) -> None:
-    """Prints the figures of a run, in a process that has done nothing before."""
+def measure(checkpoint: pathlib.Path, frames: int, rounds: int) -> Figures:
+    """Prints and returns the figures of a run, in a process that has done nothing before."""
     from wsign_jax.recognizer import Recognizer  # noqa: PLC0415
 
-    recording = keypoints(frames)
+    recording = phoenix.signing(frames)
     recognizer = Recognizer.load(checkpoint)
     loaded = time.perf_counter() - _BEGAN
     recognizer.transcribe(recording)
@@ -91,25 +86,29 @@ def measure(checkpoint: pathlib.Path, frames: int, rounds: int) -> None:
         f"{frames} frames: bare model {1000 * alone:.1f} ms, transcribe {1000 * whole:.1f} ms, "
         f"ratio {ratio:.2f}"
     )
+    return {
+        "recognize_loaded_seconds": loaded,
+        "recognize_first_seconds": first,
+        "recognize_vs_bare_ratio": ratio,
+    }
 
 
 def main() -> None:
     """Parses the flags; makes a run where none is named."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = figures.parser(__doc__)
     parser.add_argument("--checkpoint", type=pathlib.Path)
     parser.add_argument("--size", default="base")
     parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=21)
     flags = parser.parse_args()
-    if flags.checkpoint is not None:
-        measure(flags.checkpoint, flags.frames, flags.rounds)
-        return
-    with tempfile.TemporaryDirectory() as folder:
+    with exit_on_user_error(), tempfile.TemporaryDirectory() as folder:
+        if flags.checkpoint is not None:
+            figures.write(flags.json, measure(flags.checkpoint, flags.frames, flags.rounds))
+            return
         make_run(pathlib.Path(folder), flags.size)
         own = [f"--checkpoint={folder}", f"--frames={flags.frames}", f"--rounds={flags.rounds}"]
-        subprocess.run([sys.executable, __file__, *own], check=True)
+        own += [] if flags.json is None else [f"--json={flags.json}"]
+        sys.exit(subprocess.run([sys.executable, __file__, *own], check=False).returncode)
 
 
 if __name__ == "__main__":

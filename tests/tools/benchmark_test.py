@@ -1,0 +1,180 @@
+import json
+import math
+
+import jax
+import pytest
+
+from tests.processes import ROOT
+from tools.benchmark import checkpoint, figures, paper, parts, stream, table, training
+from wsign_jax.model import whisper_sign
+
+# Parts that measure nothing, to run in the place of the real ones.
+GOOD = """
+import json, sys
+path = next(flag.removeprefix("--json=") for flag in sys.argv if flag.startswith("--json="))
+json.dump(FIGURES, open(path, "w"))
+open(__file__ + ".ran", "w").write(" ".join(flag for flag in sys.argv[1:] if "--json" not in flag))
+"""
+MACHINE = {"cpu": "abacus", "cores": 2, "memory_gb": 4.0, "devices": "1 x cpu", "load": 0.5}
+
+
+@pytest.fixture
+def part(tmp_path, monkeypatch):
+    """Puts a script in the place of a part, or one that finds some figures -> its path."""
+    monkeypatch.setattr(parts, "FOLDER", tmp_path)
+    monkeypatch.setattr(figures, "machine", lambda: MACHINE)
+
+    def put(name, script=None, **found):
+        path = tmp_path / f"{name}.py"
+        path.write_text(script or GOOD.replace("FIGURES", repr(found)))
+        return path
+
+    return put
+
+
+def rows(printed):
+    """{figure: its cells} of the table."""
+    lines = [line for line in printed.splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    return {cell[0]: cell[1:] for cell in cells}
+
+
+def test_figures_of_the_parts_become_a_table_and_a_file(part, command, tmp_path):
+    part("input", shapes=9, padding_efficiency=0.95)
+    decode = part("decode", beam_vs_greedy_ratio=2.5)
+    out = tmp_path / "new" / "figures.json"
+    flags = ("--only=decode,input", f"--out={out}", "--decode.batch=2", "--decode.fast")
+    status, printed = command("benchmark.py", *flags)
+    assert status == 0, printed
+    assert rows(printed) == {
+        "shapes": ["9", "<= 8", "NO"],
+        "padding_efficiency": ["0.95", ">= 0.9", "yes"],
+        "beam_vs_greedy_ratio": ["2.5", "", ""],
+    }
+    assert "abacus, 2 cores" in printed and "jax 0." in printed
+    assert decode.with_name("decode.py.ran").read_text() == "--batch=2 --fast"
+    record = json.loads(out.read_text())
+    assert record["figures"]["shapes"] == 9 and record["machine"] == MACHINE
+    assert record["parts"]["decode"]["status"] == "ok" and record["parts"]["decode"]["seconds"] >= 0
+    assert record["versions"].keys() >= {"python", "jax", "orbax-checkpoint", "numpy"}
+
+    status, again = command("benchmark.py", f"--markdown={out}")
+    assert status == 0 and again in printed
+
+
+def test_a_file_that_is_there_is_not_overwritten_and_nothing_runs(part, command, tmp_path):
+    decode, out = part("decode", beam_vs_greedy_ratio=2.5), tmp_path / "figures.json"
+    out.write_text("mine")
+    status, printed = command("benchmark.py", "--only=decode", f"--out={out}")
+    assert status == 2 and f"{out} is there already" in printed and printed.count("\n") == 1
+    assert out.read_text() == "mine" and not decode.with_name("decode.py.ran").exists()
+
+
+def test_an_earlier_run_is_compared_with(part, command, tmp_path, monkeypatch):
+    part("decode", beam_vs_greedy_ratio=2.5, beam_bigram_vs_greedy_ratio=3.0)
+    earlier = tmp_path / "earlier.json"
+    assert command("benchmark.py", "--only=decode", f"--out={earlier}")[0] == 0
+    part("decode", beam_vs_greedy_ratio=5.0, beam_trigram_vs_greedy_ratio=4.0)
+    flags = ("--only=decode", f"--against={earlier}")
+    status, printed = command("benchmark.py", *flags)
+    assert status == 0 and "WARNING" not in printed, printed
+    assert rows(printed)["beam_vs_greedy_ratio"] == ["5", "", "", "2.5", "2.000"]
+    assert rows(printed)["beam_trigram_vs_greedy_ratio"] == ["4", "", "", "", ""]
+
+    monkeypatch.setattr(figures, "machine", lambda: MACHINE | {"cores": 64, "load": 9.0})
+    _, printed = command("benchmark.py", *flags)
+    (warning,) = (line for line in printed.splitlines() if line.startswith("WARNING"))
+    assert warning.endswith(": cores: 2 then, 64 now")
+
+    earlier.write_text("{}")
+    status, printed = command("benchmark.py", *flags)
+    assert status == 2 and "earlier.json: not written by tools/benchmark.py" in printed
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("import nowhere", "ModuleNotFoundError: No module named 'nowhere'"),
+        (
+            "import sys; print('error: no video; film one', file=sys.stderr); sys.exit(2)",
+            "no video",
+        ),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"),
+        ("import sys; sys.exit(3)", "exit status 3"),
+        ("", "it wrote no figures"),
+        (GOOD.replace("FIGURES", "{'shapes': 7}"), "another part has measured shapes too"),
+    ],
+)
+def test_a_part_that_fails_is_named_and_the_others_go_on(part, command, script, reason, tmp_path):
+    part("input", shapes=8)
+    part("peer", script or "pass")
+    part("decode", beam_vs_greedy_ratio=2.5)
+    out = tmp_path / "figures.json"
+    status, printed = command("benchmark.py", "--only=input,peer,decode", f"--out={out}")
+    assert status == 1
+    assert f"\n\npeer failed: {reason}" in printed
+    assert json.loads(out.read_text())["figures"] == {"shapes": 8, "beam_vs_greedy_ratio": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--only=decode,dekode"], "'dekode' is none of input, step, epoch, cold_start, peer, "),
+        (["--only=decode", "--peer.rounds=3"], "'--peer.rounds=3' is unknown, or of a part that"),
+        (["--outt=a.json"], "'--outt=a.json' is unknown"),
+        (["--against=nowhere.json"], "nowhere.json: No such file"),
+    ],
+)
+def test_mistakes_are_one_line(part, command, flags, message):
+    status, printed = command("benchmark.py", *flags)
+    assert status == 2 and message in printed and printed.count("\n") == 1, printed
+
+
+def test_a_real_part_runs_in_a_process_of_its_own(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "machine", lambda: MACHINE)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # whatever else is installed
+    small = ("batch=2", "patches=20", "glosses=10", "beam_size=2", "repeats=1")
+    flags = (f"--decode.{flag}" for flag in small)
+    status, printed = command("benchmark.py", "--only=decode", *flags)
+    assert status == 0, printed
+    names = ("beam", "beam_bigram", "beam_trigram")
+    assert [*rows(printed)] == [f"{name}_vs_greedy_ratio" for name in names]
+
+
+def test_extraction_says_that_it_needs_a_video(command):
+    status, printed = command("benchmark/extract.py")
+    assert status == 2 and printed.startswith("error: --video=FILE is missing")
+
+
+def test_figures_of_a_stream(capsys):
+    found = stream.measure("tiny", chunk=8, left_context=8, minutes=1, glosses=5)
+    milliseconds = [found[f"stream_tiny_p{quantile}_ms"] for quantile in (50, 95, 99)]
+    assert 0 < milliseconds[0] <= milliseconds[1] <= milliseconds[2]
+    assert found["stream_tiny_realtime_factor"] > 0
+    assert "first minute" in capsys.readouterr().out
+
+
+def test_a_checkpoint_costs_the_stall_and_what_steps_meanwhile_are_slower():
+    save = checkpoint.Save(quiet=[1.0, 1.0, 9.0], stalled=2.0, busy=[1.5, 1.25])
+    assert save.cost == 2.75
+    assert checkpoint.share([save], every_seconds=98.0, every_steps=1000) == pytest.approx(0.0275)
+    assert checkpoint.share([save], every_seconds=98.0, every_steps=48) == pytest.approx(0.055)
+
+
+def test_on_paper_an_epoch_has_every_sentence_and_longer_batches_are_more_work(standard_promotion):
+    config = paper.config("tiny", rows=2)
+    steps = paper.steps_an_epoch(config)
+    assert sum(steps.values()) == -(-5672 // 2) and len(steps) == config.data.max_buckets
+    model = paper.Paper(config)
+    short, long = model.step(16), model.step(64)
+    assert long.bytes > short.bytes
+    # Forwards and twice as much backwards, two operations for each of the encoder's weights and patches.
+    _, shapes = whisper_sign.build(config.model, training.VOCAB_SIZE)
+    weights = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["encoder"]))
+    more = 6 * weights * 2 * (64 - 16) // 4
+    assert more < long.flops - short.flops < 2 * more
+
+
+def test_the_readme_names_every_part_and_every_figure_with_a_target():
+    text = (ROOT / "tools/benchmark/README.md").read_text(encoding="utf-8")
+    assert [name for name in (*parts.PARTS, *table.TARGETS) if f"`{name}`" not in text] == []

@@ -1,0 +1,87 @@
+"""What the parts of the benchmark share: a file of figures, and facts about where they were measured."""
+
+import argparse
+import contextlib
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+from typing import Any
+
+from wsign_jax.data import layout
+
+Figures = dict[str, float]
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "torch")
+_DEVICES = "import jax; d = jax.devices(); print(len(d), 'x', d[0].device_kind)"
+_TORCH = "import torch; print(torch.__version__)"
+_UNKNOWN = "unknown"
+
+
+def new_file(text: str) -> pathlib.Path:
+    """A flag's value: a file that is not there yet, so that none is overwritten."""
+    if (path := pathlib.Path(text)).exists():
+        raise argparse.ArgumentTypeError(f"{text} is there already; name another file")
+    return path
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """A part's command line, with `--json` for `write`."""
+    made = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    made.add_argument("--json", type=new_file, metavar="FILE", help="to write the figures to")
+    return made
+
+
+def write(path: pathlib.Path | None, figures: Figures) -> None:
+    """Writes a part's figures, where `--json` names a file."""
+    if path is not None:
+        layout.write_json(path, {name: float(value) for name, value in figures.items()})
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on, and how busy it was before."""
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "devices": _printed(sys.executable, _DEVICES),
+        "system": platform.platform(),
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def versions(torch_python: str | None = None) -> dict[str, str]:
+    """Of Python and of what decides speed, as far as it is installed.
+
+    Args:
+        torch_python: the Python that has PyTorch, where that is another one.
+    """
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    if torch_python is not None:
+        found["torch"] = _printed(torch_python, _TORCH)
+    return found
+
+
+def _printed(python: str, program: str) -> str:
+    """What a program prints in a process of its own, which leaves all devices free when it ends."""
+    try:
+        done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False)
+    except OSError:  # no such Python, of which the part itself will complain
+        return _UNKNOWN
+    return done.stdout.strip() or _UNKNOWN
+
+
+def _cpu() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

@@ -1,0 +1,141 @@
+"""python tools/benchmark/paper.py [--size=base --rows=16 --frames=480]
+
+On paper, a training step of stage 2 on accelerators that are not at hand. Floating-point operations
+are as XLA counts them before it optimises, bytes of the state (weights read forwards and backwards,
+gradients written and read twice, weights and moments updated) and of what the backward pass keeps in 16
+bits (`wsign_jax/train/memory.py`; each array and its gradient written and read). A step takes the longer
+of its operations at 40 % of the peak and its bytes at 70 % of the bandwidth: assumptions, not
+measurements, and rather a bound than an estimate: the start of small kernels, of which CTC has many for
+each patch, is not counted. An epoch has PHOENIX-2014's 5672 sentences in the default buckets; data is
+taken to arrive in time, and validation is left out.
+"""
+
+import argparse
+import collections
+import dataclasses
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs import base
+from tools.benchmark import phoenix, training
+from wsign_jax import config as config_lib
+from wsign_jax.data import buckets
+from wsign_jax.errors import exit_on_user_error
+from wsign_jax.train import memory, setup
+
+_COMPUTE, _BANDWIDTH = 0.4, 0.7  # of the peaks
+
+
+@dataclasses.dataclass(frozen=True)
+class Accelerator:
+    """What its maker promises."""
+
+    name: str
+    flops: float  # a second, in 16 bits
+    bandwidth: float  # bytes a second
+
+
+ACCELERATORS = (
+    Accelerator("T4", 65e12, 320e9),
+    Accelerator("A100 40 GB", 312e12, 1555e9),
+    Accelerator("TPU v5e", 197e12, 819e9),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a step does, whatever does it."""
+
+    flops: float
+    bytes: float
+
+    def seconds(self, accelerator: Accelerator) -> tuple[float, float]:
+        """That the operations take, and the bytes."""
+        return (
+            self.flops / (_COMPUTE * accelerator.flops),
+            self.bytes / (_BANDWIDTH * accelerator.bandwidth),
+        )
+
+
+class Paper:
+    """Counts the work of steps of one config."""
+
+    def __init__(self, config: ConfigDict):
+        network = setup.make_network(config, training.VOCAB_SIZE)
+        self._training = training.Training(config, network)
+        self._rows = config[training.STAGE].batch_size
+        self._step, self._state = self._training.step(), self._training.shapes()
+        self._memory = memory.Estimator(config, training.VOCAB_SIZE, training.MAX_GLOSSES, 1)
+
+    def step(self, frames: int) -> Work:
+        """A step with batches padded to so many frames."""
+        batch = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
+            training.random_batch(self._rows, frames),
+        )
+        lowered = self._step.lower(self._state, batch, self._training.settings)
+        fixed = self._memory.fixed(training.STAGE)
+        state = 4 * fixed.parameters + 3 * fixed.gradients + 2 * (fixed.optimizer + fixed.ema)
+        kept = self._memory.activations(training.STAGE, frames, parts=1, remat=False)
+        return Work(lowered.cost_analysis()["flops"], state + 4 * kept)
+
+
+def config(size: str, rows: int) -> ConfigDict:
+    """Of the stage alone, in 16 bits."""
+    made = base.get_config()
+    made.model.size, made.training.precision = size, "bfloat16"
+    made.stages, made[training.STAGE].batch_size = (training.STAGE,), rows
+    config_lib.check(made)
+    return made
+
+
+def steps_an_epoch(config: ConfigDict) -> dict[int, int]:
+    """How many steps have batches of each length."""
+    lengths = phoenix.lengths()
+    plans = buckets.plan_epoch(
+        lengths,
+        buckets.find_buckets(lengths, config.data.max_buckets),
+        config[training.STAGE].batch_size,
+        rng=np.random.default_rng(0),
+    )
+    return dict(sorted(collections.Counter(plan.bucket for plan in plans).items()))
+
+
+def report(config: ConfigDict, frames: int) -> None:
+    """Prints what a step does and a table, in Markdown."""
+    paper, steps = Paper(config), steps_an_epoch(config)
+    work = paper.step(frames)
+    print(
+        f"A step of {config[training.STAGE].batch_size} x {frames} frames at {config.model.size} size: "
+        f"{work.flops / 1e9:.0f} GFLOP, {work.bytes / 1e9:.1f} GB. An epoch: {sum(steps.values())} "
+        f"steps of {', '.join(map(str, steps))} frames.\n"
+    )
+    epoch = [(count, paper.step(length)) for length, count in steps.items()]
+    print("| | peak | bandwidth | operations | bytes | step | epoch |\n|" + " --- |" * 7)
+    for accelerator in ACCELERATORS:
+        operations, traffic = work.seconds(accelerator)
+        seconds = sum(count * max(each.seconds(accelerator)) for count, each in epoch)
+        print(
+            f"| {accelerator.name} | {accelerator.flops / 1e12:.0f} TFLOP/s "
+            f"| {accelerator.bandwidth / 1e9:.0f} GB/s | {1000 * operations:.0f} ms "
+            f"| {1000 * traffic:.0f} ms | {1000 * max(operations, traffic):.0f} ms | {seconds:.0f} s |"
+        )
+
+
+def main() -> None:
+    """Parses the flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", default="base")
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--frames", type=int, default=480)
+    flags = parser.parse_args()
+    with exit_on_user_error():
+        report(config(flags.size, flags.rows), flags.frames)
+
+
+if __name__ == "__main__":
+    main()

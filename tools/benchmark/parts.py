@@ -1,0 +1,75 @@
+"""Runs the parts of the benchmark, each in a process of its own."""
+
+import dataclasses
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+
+from tools.benchmark.figures import Figures
+from wsign_jax.data import layout
+
+PARTS = (
+    "input",
+    "step",
+    "epoch",
+    "cold_start",
+    "peer",
+    "decode",
+    "stream",
+    "extract",
+    "recognize",
+    "checkpoint",
+)
+FOLDER = pathlib.Path(__file__).parent
+
+# A line that says what went wrong: this project's, argparse's, or the end of a traceback.
+_COMPLAINT = re.compile(r"(?:\S+: )?error: (.*)|([\w.]*(?:Error|Exception): .*)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of a part."""
+
+    seconds: float  # that it took
+    figures: Figures
+    failure: str | None  # why it failed; None where it did not
+
+
+def run(name: str, flags: Sequence[str]) -> Outcome:
+    """Runs one of `PARTS` with flags of its own; what it prints passes through."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = pathlib.Path(folder) / "figures.json"
+        command = [sys.executable, "-u", str(FOLDER / f"{name}.py"), f"--json={found}", *flags]
+        began = time.perf_counter()
+        with subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, errors="replace"
+        ) as process:
+            complaint = _pass_on_stderr(process)
+        seconds = time.perf_counter() - began
+        if process.returncode:
+            return Outcome(seconds, {}, complaint or _end(process.returncode))
+        if not found.exists():
+            return Outcome(seconds, {}, "it wrote no figures")
+        return Outcome(seconds, layout.read_json(found), None)
+
+
+def _pass_on_stderr(process: subprocess.Popen[str]) -> str:
+    """Passes on what a process writes there until it ends; returns the last complaint in it."""
+    assert process.stderr is not None
+    complaint = ""
+    for line in process.stderr:
+        print(line, end="", file=sys.stderr, flush=True)
+        if match := _COMPLAINT.match(line):
+            complaint = match[1] or match[2]
+    return complaint
+
+
+def _end(status: int) -> str:
+    if status > 0:
+        return f"exit status {status}"
+    return f"killed by {signal.Signals(-status).name}"

@@ -1,0 +1,75 @@
+"""A training step of stage 2, in which everything trains, with PHOENIX-2014's vocabulary."""
+
+import functools
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from tools.benchmark import phoenix
+from wsign_jax.data.pipeline import Batch
+from wsign_jax.keypoints import joints
+from wsign_jax.model.whisper_sign import Params
+from wsign_jax.train import setup, stages, state, step
+
+STAGE = "stage2"
+VOCAB_SIZE = phoenix.GLOSSES + 1
+MAX_GLOSSES = 28  # in a training sentence of PHOENIX-2014: what all labels are padded to
+
+
+class Training:
+    """What a step needs; nothing is compiled or allocated before it is asked for.
+
+    Args:
+        config: the run's.
+        network: from `setup.make_network` for it and `VOCAB_SIZE`.
+    """
+
+    def __init__(self, config: ConfigDict, network: setup.Network):
+        stage = config[STAGE]
+        self.config, self.network = config, network
+        self.settings = stages.step_settings(stage, config.training, 0, 0, 1)
+        self._labels = stages.label_parameters(network.shapes, stage.rules, STAGE)
+        self._create = functools.partial(
+            state.create,
+            tx=stages.make_optimizer(
+                self._labels, stages.StepSettings(), config.training.grad_clip
+            ),
+            step=0,
+            ema=config.training.ema > 0,
+            loss_scale=None,
+        )
+
+    def shapes(self) -> state.TrainState:
+        """Of the state, with its sharding."""
+        return state.abstract(self._create, self.network.shapes)
+
+    def state(self, params: Params) -> state.TrainState:
+        """A stage's first, on the devices."""
+        return state.create_placed(self._create, params, self.network.shapes)
+
+    def step(self) -> step.TrainStep:
+        """The step, as training compiles it."""
+        return step.make_train_step(
+            self.network.graph,
+            self._labels,
+            self.config.training,
+            hybrid=True,
+            shardings=jax.tree.map(lambda x: x.sharding, self.shapes()),
+        )
+
+
+def random_batch(rows: int, frames: int) -> Batch:
+    """A batch (B, T) without masked frames: what a step takes depends on its shape alone."""
+    rng = np.random.default_rng(0)
+    shape = (rows, frames, joints.NUM_JOINTS, joints.NUM_FEATURES)
+    glosses = phoenix.glosses_in(frames)
+    labels = np.zeros((rows, MAX_GLOSSES), np.int32)
+    labels[:, :glosses] = rng.integers(1, VOCAB_SIZE, (rows, glosses))
+    return Batch(
+        features=rng.normal(size=shape).astype(np.float32),
+        frames=np.full(rows, frames, np.int32),
+        labels=labels,
+        label_lengths=np.full(rows, glosses, np.int32),
+        example=np.arange(rows, dtype=np.int32),
+    )
