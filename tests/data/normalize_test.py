@@ -71,3 +71,13 @@ def test_a_hand_seen_edge_on_does_not_explode():
     features[:, 5, 0] = 0.01
     normalized, _ = normalize.normalize(features)
     assert np.abs(normalized).max() <= 1.0
+
+
+def test_how_the_frames_lie_in_memory_does_not_matter():
+    features = random_features(np.random.default_rng(0), 50)
+    lying = np.asfortranarray(features)
+    expected, state = normalize.normalize(features)
+    found, same = normalize.normalize(lying)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(lying, features)
+    assert same == state

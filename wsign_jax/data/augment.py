@@ -105,10 +105,11 @@ def _sample(features: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.nda
     both = (confidence[before] > 0) & (confidence[after] > 0)
     weight = np.where(both, weight, np.round(weight))
     sampled = confidence[before] * (1 - weight) + confidence[after] * weight
-    joint_weight = np.repeat(weight, joints.JOINTS_PER_HAND, axis=1)[..., None]
-    positions = features[..., joints.POSITION]
+    # By hands, whose joints lie together: numpy is slow where it takes three numbers at a time.
+    positions = features[..., joints.POSITION].reshape(len(features), len(joints.HANDS), -1)
     first = positions[before]
-    return first + (positions[after] - first) * joint_weight, sampled
+    positions = first + (positions[after] - first) * weight[..., None]
+    return positions.reshape(len(times), joints.NUM_JOINTS, 3), sampled
 
 
 def _mirror(positions: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

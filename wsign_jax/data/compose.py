@@ -121,7 +121,7 @@ def _read_dataset(root: pathlib.Path) -> Corpus:
                     name,
                     id,
                     tuple(vocabulary.glosses(labels.tolist())),
-                    str(root / name / "features" / f"{id}.npy"),
+                    split.place(index),
                     signer=signers.get(id, ""),
                     keypoints=_Example(split, index),
                 )

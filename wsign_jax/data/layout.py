@@ -6,6 +6,10 @@
 <root>/{train,val,test}/signers.csv         optional: id,signer
 <root>/label_map.json                       {"<blank>": 0, "HELLO": 1, ...}
 <root>/dataset.json                         optional: how it was made
+
+Instead of features and labels, a split may have them packed (tools/pack_dataset.py; see examples.py):
+
+<root>/{train,val,test}/examples-<first>-<last>-of-<all>.array_record
 """
 
 import concurrent.futures
@@ -22,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from wsign_jax import disk
+from wsign_jax.data import examples as examples_lib
 from wsign_jax.data import tables, validate
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
@@ -136,9 +141,7 @@ def write_signers(root: pathlib.Path, split: str, signers: Mapping[str, str]) ->
 
 def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
     # Through memory: numpy's own error about a full disk does not say that it is one.
-    memory = io.BytesIO()
-    np.save(memory, array)
-    disk.write(path, memory.getvalue())
+    disk.write(path, examples_lib.npy(array))
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -155,6 +158,7 @@ class Split:
     labels: tuple[np.ndarray, ...]  # n arrays (U,) int32
     aspect: float  # width / height of the picture by which y is still divided; 1 = none
     skipped: int  # bad examples left out
+    examples: examples_lib.Examples  # those left out included
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -164,19 +168,28 @@ class Split:
         """The most labels of any example."""
         return max(map(len, self.labels))
 
+    def place(self, index: int) -> str:
+        """What to call the features of one example in messages."""
+        return self.examples.place(self.ids[index], "features")
+
+    def stored(self, index: int) -> np.ndarray:
+        """(T, 42, 7) float32 of one example as it is on disk."""
+        features = self.examples.read(self.ids[index], "features")
+        if isinstance(features, str) or len(features) != self.frames[index]:
+            raise WSignError(
+                f"{self.place(index)}: changed or became unreadable during the run; restore it"
+            )
+        return features.astype(np.float32, copy=False)
+
     def features(self, index: int) -> np.ndarray:
         """(T, 42, 7) float32 of one example, y in image widths; never normalised."""
-        path = self.root / self.name / "features" / f"{self.ids[index]}.npy"
-        features = validate.load(path)
-        if isinstance(features, str) or len(features) != self.frames[index]:
-            raise WSignError(f"{path}: changed or became unreadable during the run; restore it")
-        return joints.in_widths(features.astype(np.float32, copy=False), self.aspect)
+        return joints.in_widths(self.stored(index), self.aspect)
 
 
 def read_split(
     root: pathlib.Path, name: str, rules: validate.Rules, on_bad: str = "error", aspect: float = 0.0
 ) -> Split:
-    """Indexes and validates a split, reading every file once.
+    """Indexes and validates a split, reading every example once.
 
     Args:
         root: the data set's folder.
@@ -191,30 +204,30 @@ def read_split(
             message names every offending file and the rule that it breaks.
     """
     folder = root / name
-    features = _stems(folder / "features")
-    labels = _stems(folder / "labels")
-    if not features and not labels:
+    examples = examples_lib.find(folder)
+    ids = sorted(examples.ids("features") | examples.ids("labels"))
+    problems = list(examples.lost)
+    total = len(ids) + len(problems)
+    if not total:
         raise WSignError(f"{folder}: no features/*.npy in it; the {name} split is empty")
-    problems: list[str] = []
     good: list[tuple[str, int, np.ndarray]] = []
-    ids = sorted(features | labels)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        checked = pool.map(lambda id: validate.check_example(folder, id, rules), ids)
+        checked = pool.map(lambda id: examples_lib.check(examples, id, rules), ids)
         for id, result in zip(ids, checked, strict=True):
             if isinstance(result, str):
                 problems.append(result)
             else:
                 good.append((id, *result))
+    # A bad shard is the same problem of all its examples.
+    listing = "\n  ".join(dict.fromkeys(problems))
     if problems and on_bad == "error":
         raise WSignError(
-            f"{folder}: {len(problems)} bad of {len(ids)} examples; mend them, or leave them out "
-            "with --config.data.on_bad=skip\n  " + "\n  ".join(problems)
+            f"{folder}: {len(problems)} bad of {total} examples; mend them, or leave them out "
+            f"with --config.data.on_bad=skip\n  {listing}"
         )
     if not good:
-        raise WSignError(
-            f"{folder}: none of its {len(ids)} examples is usable\n  " + "\n  ".join(problems)
-        )
-    for problem in problems:
+        raise WSignError(f"{folder}: none of its {total} examples is usable\n  {listing}")
+    for problem in dict.fromkeys(problems):
         print(f"warning: left out {problem}", flush=True)
     return Split(
         root=root,
@@ -224,12 +237,13 @@ def read_split(
         labels=tuple(labels for _, _, labels in good),
         aspect=aspect or read_aspect(root),
         skipped=len(problems),
+        examples=examples,
     )
 
 
 def count(root: pathlib.Path, name: str) -> int:
     """How many examples there are features of, good or bad; 0 where there is no such split."""
-    return len(_stems(root / name / "features"))
+    return len(examples_lib.find(root / name).ids("features"))
 
 
 def read_features(path: pathlib.Path, aspect: float = 1.0) -> np.ndarray:
@@ -258,19 +272,24 @@ def read_labels(root: pathlib.Path, split: str, vocab_size: int) -> list[np.ndar
     """The (U,) gloss ids of all examples of a split, in the order of their ids; no features are read.
 
     Raises:
-        WSignError: there are none, or a file is not a list of gloss ids below `vocab_size`.
+        WSignError: there are none, or some are lost or no list of gloss ids below `vocab_size`.
     """
-    folder = root / split / "labels"
+    examples = examples_lib.find(root / split)
+    if examples.lost:
+        raise WSignError(examples.lost[0])
     result = []
-    for path in sorted(path for path in folder.glob("*.npy") if not path.name.startswith(".")):
-        labels = validate.load(path)
+    for id in sorted(examples.ids("labels")):
+        labels = examples.read(id, "labels")
         if isinstance(labels, str):
             raise WSignError(labels)
-        if problem := validate.id_problem(labels, vocab_size):
-            raise WSignError(f"{path}: {problem}")
+        problem = validate.id_problem(labels, vocab_size)
+        if problem:
+            raise WSignError(f"{examples.place(id, 'labels')}: {problem}")
         result.append(labels.astype(np.int32))
     if not result:
-        raise WSignError(f"{folder}: no *.npy in it; name a data set that has {split} labels")
+        raise WSignError(
+            f"{root / split / 'labels'}: no *.npy in it; name a data set that has {split} labels"
+        )
     return result
 
 
@@ -318,10 +337,6 @@ def signers_of(root: pathlib.Path, name: str) -> dict[str, str]:
     if problems:
         raise WSignError(problems[0])
     return signers
-
-
-def _stems(folder: pathlib.Path) -> set[str]:
-    return {path.stem for path in folder.glob("*.npy") if not path.name.startswith(".")}
 
 
 def aspect_of(path: pathlib.Path, aspect: float) -> float:

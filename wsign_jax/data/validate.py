@@ -1,10 +1,10 @@
 """What makes one example good: its arrays, and whether CTC can emit its label."""
 
 import dataclasses
+import io
 import math
 import pathlib
 import threading
-from typing import BinaryIO
 
 import numpy as np
 
@@ -34,12 +34,16 @@ def load(path: pathlib.Path) -> np.ndarray | str:
     """The array in a .npy, or what is wrong with it."""
     try:
         with path.open("rb") as file:
-            return _read(file)
+            return read(file)
     except FileNotFoundError:
         return f"{path}: missing"
     except Exception as error:  # a damaged header can raise almost anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return f"{path}: unreadable ({reason})"
+        return f"{path}: {unreadable(error)}"
+
+
+def unreadable(error: Exception) -> str:
+    """What to say of an array that raised this when it was read."""
+    return f"unreadable ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
 
 
 # NumPy reads a header with `ast.literal_eval`, whose guard against deep nesting counts for all threads
@@ -48,7 +52,12 @@ def load(path: pathlib.Path) -> np.ndarray | str:
 _ONE_HEADER_AT_A_TIME = threading.Lock()
 
 
-def _read(file: BinaryIO) -> np.ndarray:
+def read(file: io.BufferedIOBase) -> np.ndarray:
+    """The array that a .npy holds from here on.
+
+    Raises:
+        Exception: of any kind, where it is no such file, or a damaged one.
+    """
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f".npy of version {version}; save it again with numpy.save")
@@ -60,29 +69,11 @@ def _read(file: BinaryIO) -> np.ndarray:
     if dtype.hasobject:
         raise ValueError("holds Python objects, not numbers")
     count = math.prod(shape)
-    array = np.fromfile(file, dtype, count)
-    if len(array) < count:
-        raise ValueError(f"cut off: {len(array)} of {count} numbers")
+    array = np.empty(count, dtype)
+    got = file.readinto(array.view(np.uint8).data) // dtype.itemsize
+    if got < count:
+        raise ValueError(f"cut off: {got} of {count} numbers")
     return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
-
-
-def check_example(folder: pathlib.Path, id: str, rules: Rules) -> tuple[int, np.ndarray] | str:
-    """(frames, labels) of a good example, or what is wrong with which of its files."""
-    path = folder / "features" / f"{id}.npy"
-    label_path = folder / "labels" / f"{id}.npy"
-    features = load(path)
-    if isinstance(features, str):
-        return features if path.exists() else f"{path}: missing, but {label_path.name} has labels"
-    problem = feature_problem(features) or _length_problem(features, rules)
-    if problem:
-        return f"{path}: {problem}"
-    labels = load(label_path)
-    if isinstance(labels, str):
-        return labels
-    problem = _label_problem(labels, len(features), rules)
-    if problem:
-        return f"{label_path}: {problem}"
-    return len(features), labels.astype(np.int32)
 
 
 def feature_problem(features: np.ndarray) -> str | None:
@@ -103,7 +94,8 @@ def feature_problem(features: np.ndarray) -> str | None:
     return None
 
 
-def _length_problem(features: np.ndarray, rules: Rules) -> str | None:
+def length_problem(features: np.ndarray, rules: Rules) -> str | None:
+    """What is wrong with how long keypoints are, or None."""
     if len(features) > rules.max_seq_length:
         return (
             f"{len(features)} frames are over data.max_seq_length={rules.max_seq_length}; "
@@ -124,7 +116,8 @@ def id_problem(labels: np.ndarray, vocab_size: int) -> str | None:
     return None
 
 
-def _label_problem(labels: np.ndarray, frames: int, rules: Rules) -> str | None:
+def label_problem(labels: np.ndarray, frames: int, rules: Rules) -> str | None:
+    """What is wrong with the labels of so many frames, or None."""
     problem = id_problem(labels, rules.vocab_size)
     if problem:
         return problem

@@ -1,0 +1,179 @@
+"""python tools/benchmark/input.py [--sentences=320 --rounds=5 --steps=8] [--json=FILE]
+
+What the input of training at base size takes, in sentences as long as PHOENIX-2014's:
+
+    padding     real frames among those computed, and shapes that are compiled: of an epoch of as many
+                sentences as the corpus has for training, planned only
+    loader      sentences a second in batches of 16, from files, from packed shards, and from files
+                without augmentation; these take turns, and the figures are medians over the rounds.
+                What is read was just written: the system still has it in memory
+    training    sentences a second of steps of stage 2, in the manner of the training loop, and the
+                share of their time in which the loop waits for a batch. All batches have one length,
+                that of most batches: one shape to compile
+
+The ratio is the loader's rate from files over training's.
+"""
+
+import argparse
+import pathlib
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs import base
+from tools.benchmark import phoenix
+from wsign_jax.data import examples, layout, packed, pipeline
+from wsign_jax.data.buckets import BatchPlan, padding_efficiency
+from wsign_jax.train import setup, stages, start
+from wsign_jax.train import state as train_state
+from wsign_jax.train import step as step_lib
+
+_SHARD = 256  # examples in each
+
+
+def corpus() -> layout.Split:
+    """A split of as many sentences as the corpus has, of which nothing but lengths is there."""
+    frames = phoenix.lengths()
+    return layout.Split(
+        root=pathlib.Path(),
+        name="train",
+        ids=tuple(map(str, range(len(frames)))),
+        frames=frames.astype(np.int32),
+        labels=tuple(np.arange(phoenix.glosses_in(int(n))) for n in frames),
+        aspect=1.0,
+        skipped=0,
+        examples=examples.Files(pathlib.Path()),
+    )
+
+
+def padding() -> dict[str, float]:
+    """Figures of the plan of an epoch."""
+    config = base.get_config()
+    plan = setup.plan_training(config, corpus())
+    batches = plan.epoch(0, config.stage2.batch_size)
+    return {
+        "padding_efficiency": padding_efficiency(batches, plan.frames[0]),
+        "shapes": len({batch.bucket for batch in batches}),
+    }
+
+
+def training_config(root: pathlib.Path, epochs: int) -> ConfigDict:
+    """Stage 2 of base.py on a data set."""
+    config = base.get_config()
+    config.data.dir = str(root)
+    config.stages = ("stage2",)
+    config.stage2.epochs = epochs
+    return config
+
+
+def rate(loader: pipeline.BatchLoader, plans: Sequence[BatchPlan], threads: int) -> float:
+    """Sentences a second that come out of the loader."""
+    began = time.perf_counter()
+    read = sum(
+        np.count_nonzero(batch.example >= 0)
+        for batch in pipeline.training_dataset(loader, plans, threads)
+    )
+    return float(read / (time.perf_counter() - began))
+
+
+def rates(files: setup.Run, shards: setup.Run, rounds: int) -> dict[str, float]:
+    """Medians of the loader's rates over an epoch."""
+    config, stage = files.config, files.stages[0]
+    plain = pipeline.BatchLoader(files.train, config.data, files.train.max_labels)
+    loaders = {
+        "input_examples_per_second": stage.loader,
+        "input_packed_examples_per_second": shards.stages[0].loader,
+        "input_plain_examples_per_second": plain,
+    }
+    plans = stage.plans[: len(stage.plans) // config.stage2.epochs]
+    found: dict[str, list[float]] = {name: [] for name in loaders}
+    for number in range(rounds + 1):
+        for name, loader in loaders.items():
+            value = rate(loader, plans, config.data.threads)
+            if number:  # the first one warms up
+                found[name].append(value)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def train(run: setup.Run, steps: int) -> dict[str, float]:
+    """Figures of so many steps, after two that are not counted."""
+    stage, config = run.stages[0], run.config
+    bucket, _ = Counter(plan.bucket for plan in stage.plans).most_common(1)[0]
+    plans = [plan for plan in stage.plans if plan.bucket == bucket][: steps + 2]
+    state = start.begin(run, stage, start.fresh_params(run), step=0)
+    train_step = step_lib.make_train_step(
+        run.network.graph,
+        stage.labels,
+        config.training,
+        hybrid=True,
+        rates=stage.rates,
+        shardings=jax.tree.map(lambda x: x.sharding, state),
+    )
+    batches = iter(pipeline.training_dataset(stage.loader, plans, config.data.threads))
+    waited, taken, pending = [], [], None
+    for step in range(len(plans)):
+        began = time.perf_counter()
+        settings = stages.step_settings(stage.config, config.training, step, 0, len(plans))
+        batch = next(batches)
+        waited.append(time.perf_counter() - began)
+        on_devices = train_state.put_batch(batch, run.network.mesh)
+        state, metrics = train_step(state, on_devices, settings)
+        if pending is not None:
+            jax.device_get(pending)
+        pending = metrics
+        taken.append(time.perf_counter() - began)
+    # The first step compiles; the second one waits for it.
+    waited, taken = waited[2:], taken[2:]
+    return {
+        "input_wait_share": sum(waited) / sum(taken),
+        "input_training_examples_per_second": config.stage2.batch_size / statistics.median(taken),
+        "input_training_frames": float(bucket),
+    }
+
+
+def measure(sentences: int = 320, rounds: int = 5, steps: int = 8) -> dict[str, float]:
+    """All figures by name.
+
+    Args:
+        sentences: of the data set that is made.
+        rounds: of the loader.
+        steps: of training.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        phoenix.write_dataset(root / "files", sentences)
+        packed.pack(root / "files", root / "shards", _SHARD)
+        # Every epoch has at least one full batch of the length that most batches have.
+        files, shards = (
+            setup.prepare(training_config(root / name, steps + 2), root / "run")
+            for name in ("files", "shards")
+        )
+        found = padding() | rates(files, shards, rounds) | train(files, steps)
+    ratio = found["input_examples_per_second"] / found["input_training_examples_per_second"]
+    return found | {"input_rate_ratio": ratio}
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, value in (("sentences", 320), ("rounds", 5), ("steps", 8)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--json", type=pathlib.Path)
+    flags = parser.parse_args()
+    found = measure(flags.sentences, flags.rounds, flags.steps)
+    for name, figure in found.items():
+        print(f"{name:36}{figure:12.4g}")
+    if flags.json is not None:
+        layout.write_json(flags.json, found)
+
+
+if __name__ == "__main__":
+    main()
