@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wsign_jax.model.dropout import Dropout, DropoutKeys
+from wsign_jax.model.dropout import Dropout
+from wsign_jax.model.keys import Keys
 
 
 def dropped(rate, shape, seed=0, **flags):
     """Ones after dropout."""
-    keys = DropoutKeys(jax.random.key(seed))
+    keys = Keys(jax.random.key(seed))
     return np.asarray(Dropout(rate, **flags)(jnp.ones(shape), keys))
 
 
@@ -37,7 +38,7 @@ def test_shared_axes_share_one_draw():
 
 
 def test_every_call_draws_anew_and_the_same_key_draws_the_same():
-    keys, layer, x = DropoutKeys(jax.random.key(0)), Dropout(0.5), jnp.ones((4, 64))
+    keys, layer, x = Keys(jax.random.key(0)), Dropout(0.5), jnp.ones((4, 64))
     first, second = layer(x, keys), layer(x, keys)
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(first, dropped(0.5, (4, 64)))
@@ -45,12 +46,12 @@ def test_every_call_draws_anew_and_the_same_key_draws_the_same():
 
 
 def test_rates_at_the_ends():
-    x, keys = jnp.arange(8.0), DropoutKeys(jax.random.key(0))
+    x, keys = jnp.arange(8.0), Keys(jax.random.key(0))
     assert Dropout(0.0)(x, keys) is x
     assert Dropout(0.5)(x, None) is x
     assert np.all(np.isfinite(Dropout(0.9999999)(x, keys)))
 
 
 def test_low_precision_stays_low():
-    out = Dropout(0.1)(jnp.ones((4, 16), jnp.bfloat16), DropoutKeys(jax.random.key(0)))
+    out = Dropout(0.1)(jnp.ones((4, 16), jnp.bfloat16), Keys(jax.random.key(0)))
     assert out.dtype == jnp.bfloat16

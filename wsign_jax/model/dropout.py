@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from wsign_jax.model.keys import Keys
+
 _LEVELS = 2**16  # a rate is rounded to a multiple of 1 / 65536
 
 
@@ -29,7 +31,7 @@ class Dropout(nnx.Module):
         self.dropped = min(round(rate * _LEVELS), _LEVELS - 1)  # of the levels
         self.shared_axes = tuple(shared_axes)
 
-    def __call__(self, x: jax.Array, keys: "DropoutKeys | None") -> jax.Array:
+    def __call__(self, x: jax.Array, keys: Keys | None) -> jax.Array:
         """The same shape; x itself where there are no keys, as in evaluation."""
         if keys is None or self.dropped == 0:
             return x
@@ -37,24 +39,6 @@ class Dropout(nnx.Module):
         kept = _draw(keys.next(), shape) >= self.dropped
         scale = jnp.asarray(_LEVELS / (_LEVELS - self.dropped), x.dtype)
         return jnp.where(kept, x * scale, jnp.zeros((), x.dtype))
-
-
-class DropoutKeys:
-    """A key for every dropout that a call of the network meets, from one key for all of them.
-
-    They are counted while the network is traced; `nnx.Rngs` counts in an array, which makes tracing a
-    training step a fifth slower.
-    """
-
-    def __init__(self, key: jax.Array):
-        """Of the step's key."""
-        self._key = key
-        self._given = 0
-
-    def next(self) -> jax.Array:
-        """A key that was not given before."""
-        self._given += 1
-        return jax.random.fold_in(self._key, self._given)
 
 
 def _draw(key: jax.Array, shape: list[int]) -> jax.Array:

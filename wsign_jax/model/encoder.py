@@ -7,7 +7,8 @@ from flax import nnx
 from wsign_jax import positions
 from wsign_jax.model import attention
 from wsign_jax.model.attention import KeysValues
-from wsign_jax.model.dropout import Dropout, DropoutKeys
+from wsign_jax.model.dropout import Dropout
+from wsign_jax.model.keys import Keys
 
 
 class EncoderBlock(nnx.Module):
@@ -35,7 +36,7 @@ class EncoderBlock(nnx.Module):
         mask: jax.Array,
         angles: tuple[jax.Array, jax.Array] | None,
         *,
-        dropout_keys: DropoutKeys | None = None,
+        dropout_keys: Keys | None = None,
     ) -> jax.Array:
         """(B, N, D) -> (B, N, D) under a (B, 1, N, N) mask."""
         normed = self.attention_norm(x)
@@ -101,7 +102,7 @@ class Encoder(nnx.Module):
         x: jax.Array,
         mask: jax.Array,
         *,
-        dropout_keys: DropoutKeys | None = None,
+        dropout_keys: Keys | None = None,
         remat: bool = False,
         tables: tuple[jax.Array, ...] | None = None,
     ) -> jax.Array:

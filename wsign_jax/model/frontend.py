@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from wsign_jax.keypoints import joints
 from wsign_jax.model import attention
-from wsign_jax.model.dropout import Dropout, DropoutKeys
+from wsign_jax.model.dropout import Dropout
+from wsign_jax.model.keys import Keys
 
 # Velocities in hand sizes per second spread about ten times as widely as positions in hand sizes do,
 # on real signing; unscaled they drown them.
@@ -77,7 +78,7 @@ class Frontend(nnx.Module):
         features: jax.Array,
         frames: jax.Array,
         *,
-        dropout_keys: DropoutKeys | None = None,
+        dropout_keys: Keys | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Embeds patches.
 

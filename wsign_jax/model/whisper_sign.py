@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from wsign_jax.errors import WSignError
 from wsign_jax.model import attention, decoder, encoder, frontend
 from wsign_jax.model.attention import KeysValues
-from wsign_jax.model.dropout import Dropout, DropoutKeys
+from wsign_jax.model.dropout import Dropout
+from wsign_jax.model.keys import Keys
 from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, rotary_angles
 
 Params = dict[str, Any]
@@ -72,7 +73,7 @@ class WhisperSign(nnx.Module):
             config: `config.model`.
             vocab_size: V, glosses and the blank.
             dtype: of the computation; parameters and logits are float32.
-            rngs: with a `params` stream.
+            rngs: for its parameters.
         """
         size = SIZES[config.size]
         shape = (size.width, size.heads, size.hidden)
@@ -103,7 +104,7 @@ class WhisperSign(nnx.Module):
         *,
         chunk: jax.Array | int = attention.FULL_ATTENTION,
         left_context: jax.Array | int = 0,
-        dropout_keys: DropoutKeys | None = None,
+        dropout_keys: Keys | None = None,
         remat: bool = False,
         tables: tuple[jax.Array, ...] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
@@ -143,9 +144,7 @@ class WhisperSign(nnx.Module):
         x, rings = self.encoder.step(x, chunk.first, chunk.patches, chunk.angles, cache.rings)
         return x, StreamCache(tail, rings)
 
-    def ctc_logits(
-        self, encoded: jax.Array, *, dropout_keys: DropoutKeys | None = None
-    ) -> jax.Array:
+    def ctc_logits(self, encoded: jax.Array, *, dropout_keys: Keys | None = None) -> jax.Array:
         """(B, N, D) -> (B, N, V) float32; id 0 is the blank."""
         x = self.ctc_dropout(encoded.astype(jnp.float32), dropout_keys)
         return self.ctc_head(x)
@@ -159,7 +158,9 @@ def build(
     Returns:
         The graph definition for `bind`, and parameters as `jax.ShapeDtypeStruct`s.
     """
-    model = nnx.eval_shape(lambda: WhisperSign(config, vocab_size, dtype=dtype, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(
+        lambda: WhisperSign(config, vocab_size, dtype=dtype, rngs=_rngs(jax.random.key(0)))
+    )
     graph, params = nnx.split(model, nnx.Param)
     return graph, nnx.to_pure_dict(params)
 
@@ -190,8 +191,13 @@ def init_some(
 
 
 def _create(config: ConfigDict, vocab_size: int, key: jax.Array) -> Params:
-    model = WhisperSign(config, vocab_size, rngs=nnx.Rngs(params=key))
+    model = WhisperSign(config, vocab_size, rngs=_rngs(key))
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+def _rngs(key: jax.Array) -> nnx.Rngs:
+    """What layers take the keys of their parameters from; see `Keys`."""
+    return cast(nnx.Rngs, Keys(key))
 
 
 def bind(graph: nnx.GraphDef, params: Params) -> WhisperSign:

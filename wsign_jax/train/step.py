@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.model import whisper_sign
-from wsign_jax.model.dropout import DropoutKeys
+from wsign_jax.model.keys import Keys
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import losses, stages
 from wsign_jax.train.state import LossScale, TrainState
@@ -31,7 +31,7 @@ def batch_loss(
     smoothing: float,
     *,
     hybrid: bool,
-    dropout_keys: DropoutKeys | None = None,
+    dropout_keys: Keys | None = None,
     remat: bool = False,
 ) -> tuple[jax.Array, Metrics]:
     """The loss of a batch: alpha * CTC + (1 - alpha) * cross-entropy, or CTC alone.
@@ -87,7 +87,7 @@ def make_loss(graph: nnx.GraphDef, labels: Params, training: ConfigDict, *, hybr
         params: Params, batch: Batch, settings: stages.StepSettings, key: jax.Array
     ) -> tuple[jax.Array, Metrics]:
         model = whisper_sign.bind(graph, stages.stop_frozen(params, labels))
-        keys = DropoutKeys(key)
+        keys = Keys(key)
         return batch_loss(
             model, batch, settings, smoothing, hybrid=hybrid, dropout_keys=keys, remat=remat
         )
@@ -151,19 +151,17 @@ def make_train_step(
             new = new.replace(
                 ema=jax.tree.map(lambda e, p: ema * e + (1.0 - ema) * p, new.ema, new.params)
             )
-        squares = [jnp.sum(jnp.square(g)) for g in stages.trained(grads, labels)]
-        metrics["grad_norm"] = jnp.sqrt(jnp.sum(jnp.stack(squares)))
+        metrics["grad_norm"] = optax.global_norm(stages.trained(grads, labels))
         if loss_scale is not None:
             finite = jnp.isfinite(metrics["grad_norm"])
             next_scale = _next_scale(loss_scale, finite)
             new = _keep_if(finite, new, state).replace(loss_scale=next_scale)
             metrics["loss_scale"] = next_scale.scale
             metrics["skipped_steps"] = next_scale.skipped
-        # A finite loss may still have sent an infinite gradient: look at what is left of the weights.
-        sums = [jnp.sum(p) for p in stages.trained(new.params, labels)]
-        # A loss that overflows in float16 only lowers the scale, until there is nothing to lower.
-        loss_counts = jnp.isfinite(metrics["loss"]) | (scale > 1.0)
-        metrics["finite"] = loss_counts & jnp.all(jnp.isfinite(jnp.stack(sums)))
+        # A finite loss may still have sent an infinite gradient. What overflows in float16 only lowers
+        # the scale, until there is nothing to lower.
+        numbers = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+        metrics["finite"] = numbers | (scale > 1.0)
         metrics["frames"] = jnp.sum(batch.frames)
         return new, metrics
 
