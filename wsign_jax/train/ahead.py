@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import jax
+
 from wsign_jax.data.pipeline import Batch
 
 
@@ -49,11 +51,17 @@ class Ahead:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def prepare(self, tasks: Iterable[Task]) -> None:
-        """Queues tasks in the order in which they are needed, each program once."""
+        """Queues tasks in the order in which they are needed, each program once.
+
+        The first one is traced before this returns: on the thread, tracing would share the interpreter
+        with whatever the caller does next, and compiling, which needs no interpreter, would begin later.
+        """
         for task in tasks:
             key = (id(task.step), task.arguments[1].features.shape[:2])
             if key not in self._programs:
-                self._programs[key] = self._pool.submit(self._compile, task)
+                begin = time.monotonic()
+                traced = None if self._programs else task.step.lower(*task.arguments)
+                self._programs[key] = self._pool.submit(self._compile, task, traced, begin)
 
     def run(self, step: Callable[..., Any], state: Any, batch: Batch, settings: Any) -> Any:
         """What the step returns, by the program for the batch's shape if one was prepared.
@@ -85,9 +93,11 @@ class Ahead:
         """What was compiled since the last call, a line each."""
         return [self._messages.get_nowait() for _ in range(self._messages.qsize())]
 
-    def _compile(self, task: Task) -> Any:
-        begin = time.monotonic()
-        program = task.step.lower(*task.arguments).compile()
+    def _compile(self, task: Task, traced: jax.stages.Lowered | None, begin: float) -> Any:
+        if traced is None:
+            begin = time.monotonic()
+            traced = task.step.lower(*task.arguments)
+        program = traced.compile()
         end = time.monotonic()
         rows, frames = task.arguments[1].features.shape[:2]
         how = "training waited for it" if self._awaited.is_set() else "in the background"

@@ -257,7 +257,7 @@ class Trainer:
         saved = self.checkpoints.latest_step
         left = "none" if saved is None else str(self.checkpoints.path(saved))
         return DivergedError(
-            f"the loss is {loss}{', the weights are not numbers' if math.isfinite(loss) else ''} at "
+            f"the loss is {loss}{', its gradient is no number' if math.isfinite(loss) else ''} at "
             f"step {step} of {stage.name}; batch: {', '.join(ids)}; last good checkpoint: {left}; "
             f"lower config.{stage.name}.lr, or look at these files"
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
@@ -92,7 +93,7 @@ def make_optimizer(
         return jax.tree.map(lambda p: p.ndim > 1, params)
 
     adamw = optax.chain(
-        optax.clip_by_global_norm(grad_clip),
+        _clip(grad_clip),
         optax.adamw(
             settings.learning_rate, b2=0.98, weight_decay=settings.weight_decay, mask=decayed
         ),
@@ -107,6 +108,21 @@ def make_optimizer(
         return jax.tree.map(lambda u, rate: u * u.dtype.type(rate), updates, rates), opt_state
 
     return optax.GradientTransformation(tx.init, update)
+
+
+def _clip(largest: float) -> optax.GradientTransformation:
+    """Scales gradients down to a global norm, as `optax.clip_by_global_norm` does.
+
+    By one factor, which is 1 where the norm is small enough: it becomes part of what AdamW does with a
+    gradient, where optax's selects are one more pass over all of them.
+    """
+
+    def update(grads: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
+        del params
+        share = jnp.minimum(1.0, largest / optax.global_norm(grads))
+        return jax.tree.map(lambda g: g * share, grads), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
 
 
 def stop_frozen(params: Params, labels: Params) -> Params:

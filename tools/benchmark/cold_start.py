@@ -1,0 +1,119 @@
+"""python tools/benchmark/cold_start.py [--size=base --batch=8 --sentences=96] [--json=FILE]
+
+Seconds from the command `python -m wsign_jax.main` to the end of its first training step (stage 2, fresh
+weights), and to the end of the first step of the last of its buckets; first where nothing was ever
+compiled, then with all programs in JAX's compilation cache. Sentences are as long as PHOENIX-2014's.
+Also the programs that training compiled itself, which are those for its buckets: others, a tenth of a
+second each, are not counted.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+from configs import base
+from tools.benchmark import figures, phoenix
+from wsign_jax.errors import WSignError
+from wsign_jax.train import setup
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_CONFIG = "stage2"
+
+
+def run(flags: list[str], steps: int, cache: pathlib.Path) -> tuple[float, int]:
+    """Trains so many steps in a process of its own.
+
+    Args:
+        flags: of the command.
+        steps: after which it is stopped.
+        cache: folder of compiled programs.
+
+    Returns:
+        Seconds from its start to the end of the last step, and how many programs were compiled ahead.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-u", "-m", "wsign_jax.main", *flags, f"--workdir={folder}/run"]
+        command.append(f"--config.training.max_steps={steps}")
+        environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+        environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+        began, compiled, said = time.perf_counter(), 0, ""
+        with subprocess.Popen(
+            command,
+            cwd=_ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                compiled += line.startswith(f"compiled {_CONFIG} ")
+                if line.startswith(f"{_CONFIG} {steps}/{steps} steps"):
+                    seconds = time.perf_counter() - began
+                    process.kill()
+                    return seconds, compiled
+                said = line.strip() or said
+        raise WSignError(f"training ended before its step {steps}: {said}")
+
+
+def steps_to_last_bucket(flags: list[str], data: pathlib.Path, batch: int) -> tuple[int, int]:
+    """The step at which the last of the buckets is met first, counted from 1; and how many there are."""
+    config = base.get_config()
+    config.data.dir, config.stages = str(data), (_CONFIG,)
+    config.stage2.batch_size, config.stage2.epochs = batch, 1
+    split = setup.read_split(config, data, "train", phoenix.GLOSSES + 1)
+    plans = setup.plan_training(config, split).epoch(0, batch)
+    first = {plan.bucket: step for step, plan in reversed([*enumerate(plans, 1)])}
+    return max(first.values()), len(first)
+
+
+def measure(size: str = "base", batch: int = 8, sentences: int = 96) -> figures.Figures:
+    """All figures by name; prints each as it comes.
+
+    Args:
+        size: of the model.
+        batch: rows.
+        sentences: of the data set that is made.
+    """
+    found: figures.Figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        data, caches = pathlib.Path(folder) / "data", pathlib.Path(folder) / "compiled"
+        phoenix.write_dataset(data, sentences)
+        flags = [f"--config=configs/{_CONFIG}.py", f"--config.data.dir={data}"]
+        flags += [f"--config.{_CONFIG}.batch_size={batch}", f"--config.{_CONFIG}.epochs=1"]
+        flags += [f"--config.model.size={size}", "--config.init_from="]
+        last, buckets = steps_to_last_bucket(flags, data, batch)
+        print(
+            f"{size}, batches of {batch}, {buckets} buckets, the last one first met in step {last}"
+        )
+        for kind, cache in (
+            ("cold", "once"),
+            ("cold_all", "all"),
+            ("cached", "all"),
+            ("cached_all", "all"),
+        ):
+            steps = last if kind.endswith("_all") else 1
+            seconds, compiled = run(flags, steps, caches / cache)
+            found[f"{kind}_start_seconds"] = seconds
+            print(f"{kind:12}{seconds:8.1f} s to the end of step {steps}", flush=True)
+            if kind == "cold_all":
+                found["cold_start_programs"] = compiled
+    return found
+
+
+def main() -> None:
+    """The command."""
+    parser = figures.parser(__doc__)
+    parser.add_argument("--size", default="base")
+    for name, value in (("batch", 8), ("sentences", 96)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    flags = parser.parse_args()
+    found = measure(flags.size, flags.batch, flags.sentences)
+    figures.write(flags.json, found)
+
+
+if __name__ == "__main__":
+    main()
