@@ -1,5 +1,6 @@
 """Starting from Whisper's weights: what a run makes of them, what it says, and what it refuses."""
 
+import functools
 import json
 import sys
 import types
@@ -194,6 +195,7 @@ BAD = {
 }
 
 
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_be_imported_is_one_line_and_leaves_nothing(
     dataset, fixture_size, tmp_path, capsys, case
@@ -258,7 +260,24 @@ def test_a_name_on_the_hub_is_downloaded(monkeypatch):
 
 def test_fresh_parts_are_the_seeds(dataset, fixture_size, tmp_path):
     run = setup.prepare(config_for(dataset, fixture_size, "stage1"), tmp_path)
-    params, fresh = start.initial_params(run), start.fresh_params(run)
+    params, fresh = start.initial_params(run)(), start.fresh_params(run)
     for part in ("frontend", "ctc_head"):
-        jax.tree.map(np.testing.assert_array_equal, params[part], fresh[part])
+        # Made in one program here, which may round another way.
+        close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9)
+        jax.tree.map(close, params[part], fresh[part])
     assert jax.tree.structure(params) == jax.tree.structure(fresh)
+
+
+def test_fresh_gloss_embeddings_fit_the_scale_of_whispers_norm(dataset, fixture_size, tmp_path):
+    """Logits are their product: as large as from fresh weights, whatever the norm's weights are."""
+    run = setup.prepare(config_for(dataset, fixture_size, "stage1"), tmp_path)
+    whisper, named = imported.find(run, str(FIXTURE))
+    params, fresh = imported.put(run, whisper, named), start.fresh_params(run)
+    norm = params["decoder"]["norm"]["scale"]
+    np.testing.assert_array_equal(
+        norm, load_file(FIXTURE / "model.safetensors")["decoder.layer_norm.weight"]
+    )
+    size = float(np.sqrt(np.mean(np.square(norm))))
+    assert abs(size - 1) > 0.05, "the fixture's norm would not show it"
+    ours, theirs = (weights["decoder"]["embed"]["embedding"] for weights in (params, fresh))
+    np.testing.assert_allclose(np.asarray(ours) * size, theirs, rtol=1e-5, atol=1e-8)

@@ -200,7 +200,7 @@ def started_from(capsys):
 
 
 def initial_params(config, workdir):
-    return start.initial_params(setup.prepare(config, workdir))
+    return start.initial_params(setup.prepare(config, workdir))()
 
 
 def test_init_from_takes_the_best_weights_of_a_run(finished, tmp_path, capsys):

@@ -26,7 +26,7 @@ def estimator(config, devices=1):
 
 def activations(config, stage="stage2", parts=1, remat=False, devices=1):
     """Without the batches themselves."""
-    batch = memory._bytes(memory._batch(8 // devices, T, U))
+    batch = memory._bytes(state.batch_shapes(8 // devices, T, U))
     return estimator(config, devices).activations(stage, T, parts, remat) - 2 * batch
 
 
@@ -41,7 +41,7 @@ def test_the_estimate_is_near_what_xla_plans():
     )
     step = step_lib.make_train_step(graph, labels, config.training, hybrid=True)
     settings = stages.StepSettings(*map(np.float32, (1, 1, 0.3)), np.int32(1), np.int32(1))
-    planned = step.lower(begun, memory._batch(8, T, U), settings).compile().memory_analysis()
+    planned = step.lower(begun, state.batch_shapes(8, T, U), settings).compile().memory_analysis()
     estimated = activations(config) + estimator(config).fixed("stage2").gradients
     # jax 0.7.2 plans less than 0.10.2 does: there the ratio is 1.41.
     assert 0.7 < estimated / planned.temp_size_in_bytes < 1.6

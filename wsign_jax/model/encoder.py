@@ -122,12 +122,13 @@ class Encoder(nnx.Module):
             cos, sin = tables
             angles = cos, sin
 
-        def run(block: EncoderBlock, x: jax.Array) -> jax.Array:
-            return block(x, mask, angles, dropout_keys=dropout_keys)
+        def run(block: EncoderBlock, x: jax.Array, key: jax.Array | None) -> jax.Array:
+            return block(x, mask, angles, dropout_keys=None if key is None else Keys(key))
 
         run_block = nnx.remat(run) if remat else run
         for block in self.blocks:
-            x = run_block(block, x)
+            # Drawn out here: rematerialisation traces what it runs more than once.
+            x = run_block(block, x, None if dropout_keys is None else dropout_keys.next())
         return self.norm(x)
 
     def start(self, rows: int, room: int) -> tuple[KeysValues, ...]:

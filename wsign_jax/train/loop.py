@@ -91,8 +91,9 @@ class Trainer:
         if self.mirror is not None:
             self.mirror.update()  # a killed run may not have come to it; and what is wrong is said now
         if resumed is None:
-            self.ahead.prepare(self._programs(0, 0))  # while parameters are made
-            params, step, first = start.initial_params(self.run), 0, 0
+            load = start.initial_params(self.run)  # or says at once what is wrong
+            self.ahead.prepare(self._programs(0, 0))
+            params, step, first = load(), 0, 0
         elif (resumed.info.stage, resumed.info.next_batch) == self.run.end:
             print(f"finished before, at step {resumed.step}: nothing to train", flush=True)
             return True

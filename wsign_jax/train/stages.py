@@ -110,6 +110,11 @@ def make_optimizer(
     return optax.GradientTransformation(tx.init, update)
 
 
+def global_norm(grads: Any) -> jax.Array:
+    """Of all arrays in a tree together; optax's own has another name in every version."""
+    return jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
+
+
 def _clip(largest: float) -> optax.GradientTransformation:
     """Scales gradients down to a global norm, as `optax.clip_by_global_norm` does.
 
@@ -119,7 +124,7 @@ def _clip(largest: float) -> optax.GradientTransformation:
 
     def update(grads: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
         del params
-        share = jnp.minimum(1.0, largest / optax.global_norm(grads))
+        share = jnp.minimum(1.0, largest / global_norm(grads))
         return jax.tree.map(lambda g: g * share, grads), state
 
     return optax.GradientTransformation(optax.init_empty_state, update)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import pathlib
+from collections.abc import Callable
 
 import jax
 from ml_collections import ConfigDict
@@ -176,8 +177,11 @@ def _bring_from_mirror(run: Run, mirror: Mirror | None) -> None:
             mirror.bring_home()
 
 
-def initial_params(run: Run) -> Params:
-    """The weights that `init_from` names, or fresh ones; says which.
+def initial_params(run: Run) -> Callable[[], Params]:
+    """Finds and checks the weights that `init_from` names.
+
+    Returns:
+        What loads them, or makes fresh ones, and says which.
 
     Raises:
         WSignError: no checkpoint there, another vocabulary, other positions or normalisation, or
@@ -189,11 +193,10 @@ def initial_params(run: Run) -> Params:
     if config.init_from == "auto" and before and not source:
         print(f"there is no {before.name} run in {before}", flush=True)
     if not source:
-        print("starting from fresh weights", flush=True)
-        return fresh_params(run)
+        return functools.partial(fresh_params, run)
     if source.startswith(origin.WHISPER):
         whisper, named = imported.find(run, source.removeprefix(origin.WHISPER))
-        return imported.put(run, whisper, named)
+        return functools.partial(imported.put, run, whisper, named)
     folder = pathlib.Path(source)
     if not home.has_checkpoint(folder):
         raise WSignError(
@@ -211,13 +214,18 @@ def initial_params(run: Run) -> Params:
                 f"config.{block}.{field} is {ours!r}, but {folder} was trained with {theirs!r}; set it "
                 "alike"
             )
-    weights = other.restore_weights(step, run.network.shapes)
-    print(f"starting from the weights of {other.path(step)}", flush=True)
-    return weights
+
+    def load() -> Params:
+        weights = other.restore_weights(step, run.network.shapes)
+        print(f"starting from the weights of {other.path(step)}", flush=True)
+        return weights
+
+    return load
 
 
 def fresh_params(run: Run) -> Params:
-    """Weights from the seed, on the devices."""
+    """Weights from the seed, on the devices; says so."""
+    print("starting from fresh weights", flush=True)
     config, shapes = run.config, run.network.shapes
     shardings = jax.tree.map(lambda x: x.sharding, shapes)
     return whisper_sign.init(config.model, len(run.vocabulary), config.training.seed, shardings)

@@ -151,7 +151,7 @@ def make_train_step(
             new = new.replace(
                 ema=jax.tree.map(lambda e, p: ema * e + (1.0 - ema) * p, new.ema, new.params)
             )
-        metrics["grad_norm"] = optax.global_norm(stages.trained(grads, labels))
+        metrics["grad_norm"] = stages.global_norm(stages.trained(grads, labels))
         if loss_scale is not None:
             finite = jnp.isfinite(metrics["grad_norm"])
             next_scale = _next_scale(loss_scale, finite)
