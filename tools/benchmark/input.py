@@ -14,7 +14,6 @@ What the input of training at base size takes, in sentences as long as PHOENIX-2
 The ratio is the loader's rate from files over training's.
 """
 
-import argparse
 import pathlib
 import statistics
 import tempfile
@@ -27,7 +26,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import base
-from tools.benchmark import phoenix
+from tools.benchmark import figures, phoenix
 from wsign_jax.data import examples, layout, packed, pipeline
 from wsign_jax.data.buckets import BatchPlan, padding_efficiency
 from wsign_jax.train import setup, stages, start
@@ -161,18 +160,14 @@ def measure(sentences: int = 320, rounds: int = 5, steps: int = 8) -> dict[str, 
 
 def main() -> None:
     """Prints the figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = figures.parser(__doc__)
     for name, value in (("sentences", 320), ("rounds", 5), ("steps", 8)):
         parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--json", type=pathlib.Path)
     flags = parser.parse_args()
     found = measure(flags.sentences, flags.rounds, flags.steps)
     for name, figure in found.items():
         print(f"{name:36}{figure:12.4g}")
-    if flags.json is not None:
-        layout.write_json(flags.json, found)
+    figures.write(flags.json, found)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,56 @@
+"""Where compiled programs are kept, and who decides."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+from tests.processes import ROOT
+
+PROGRAM = """
+from wsign_jax import compiled
+compiled.keep()
+import jax
+import jax.numpy as jnp
+print(jax.config.jax_compilation_cache_dir)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((64, 64)))
+"""
+
+
+def kept_in(home, **environment):
+    """The folder that a process keeps its programs in."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XDG_"))}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM],
+        env=inherited | {"HOME": str(home)} | environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_programs_are_kept_in_the_users_cache(tmp_path):
+    folder = pathlib.Path(kept_in(tmp_path))
+    assert folder.parent == tmp_path / ".cache" / "wsign_jax"
+    programs = {path.name: path.stat().st_mtime_ns for path in folder.glob("*-cache")}
+    assert programs
+    assert kept_in(tmp_path) == str(folder)
+    again = {path.name: path.stat().st_mtime_ns for path in folder.glob("*-cache")}
+    assert again == programs, "the second process used what the first one had kept"
+
+
+def test_a_person_decides(tmp_path):
+    own = str(tmp_path / "own")
+    assert kept_in(tmp_path, JAX_COMPILATION_CACHE_DIR=own) == own
+    xdg = kept_in(tmp_path, XDG_CACHE_HOME=str(tmp_path / "xdg"))
+    assert pathlib.Path(xdg).parent == tmp_path / "xdg" / "wsign_jax"
+    off = pathlib.Path(kept_in(tmp_path, JAX_ENABLE_COMPILATION_CACHE="0"))
+    assert not list(off.glob("*-cache"))
+
+
+def test_where_nothing_can_be_kept_all_goes_on_without(tmp_path):
+    (tmp_path / "file").touch()
+    assert kept_in(tmp_path, XDG_CACHE_HOME=str(tmp_path / "file")) == "None"

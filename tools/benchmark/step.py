@@ -1,0 +1,221 @@
+"""python tools/benchmark/step.py [--batch=8 --steps=6 --buckets=8] [--json=FILE]
+
+Time of a training step (stage 2) at tiny and base size for every bucket of PHOENIX-2014's lengths, in
+the manner of the training loop, as medians:
+
+    wait        for the batch, which the loader reads ahead
+    dispatch    until the call of the step returns
+    device      from there until the step's loss is known
+    GFLOP       of the step, as XLA counts them
+    share       of the speed that one matrix product (2048 x 2048 x 2048) reaches on this machine; it is
+                measured before and after each bucket, and the best of all counts
+
+And what one base-size step of 16 x 720 frames needs of memory, without and with rematerialisation, each
+in a process of its own. XLA on a CPU undoes rematerialisation; it is kept from the passes that do so,
+here for both.
+"""
+
+import itertools
+import json
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from configs import base
+from tools.benchmark import figures, phoenix
+from tools.benchmark.training import Training, random_batch
+from wsign_jax.data import pipeline
+from wsign_jax.data.buckets import BatchPlan
+from wsign_jax.model import whisper_sign
+from wsign_jax.train import setup, stages, start
+from wsign_jax.train import state as train_state
+from wsign_jax.train import step as step_lib
+
+_SIDE = 2048  # of the matrices
+_MEMORY_SHAPE = (16, 720)
+_KEEP_REMAT = "--xla_disable_hlo_passes=cse,optimization-barrier-expander,cse_barrier_expander"
+
+
+def matmul_speed(tries: int = 5) -> float:
+    """FLOP a second of a large float32 matrix product, the best of some."""
+    matrix = jnp.ones((_SIDE, _SIDE), jnp.float32)
+    product = jax.jit(jnp.matmul)
+    product(matrix, matrix).block_until_ready()
+    seconds = []
+    for _ in range(tries):
+        began = time.perf_counter()
+        product(matrix, matrix).block_until_ready()
+        seconds.append(time.perf_counter() - began)
+    return 2 * _SIDE**3 / min(seconds)
+
+
+def time_bucket(
+    run: setup.Run,
+    step: Callable[..., Any],
+    state: train_state.TrainState,
+    plan: BatchPlan,
+    steps: int,
+) -> dict[str, float]:
+    """Medians of a bucket's steps, and the FLOP of one.
+
+    Args:
+        run: of one stage.
+        step: jitted.
+        state: which is left as it is.
+        plan: of the batch that all steps take.
+        steps: how many are counted.
+    """
+    stage, config = run.stages[0], run.config
+    settings = stages.step_settings(stage.config, config.training, 0, 0, 1)
+    batches = iter(
+        pipeline.training_dataset(stage.loader, [plan] * (steps + 1), config.data.threads)
+    )
+    batch = train_state.put_batch(next(batches), run.network.mesh)
+    program = step.lower(state, batch, settings).compile()
+    jax.block_until_ready(program(state, batch, settings))  # the first one is slower
+    taken = []
+    for _ in range(steps):
+        times = [time.perf_counter()]
+        batch = train_state.put_batch(next(batches), run.network.mesh)
+        times.append(time.perf_counter())
+        _, metrics = program(state, batch, settings)
+        times.append(time.perf_counter())
+        metrics["loss"].block_until_ready()
+        times.append(time.perf_counter())
+        taken.append([after - before for before, after in itertools.pairwise(times)])
+    wait, dispatch, device = (statistics.median(part) for part in zip(*taken, strict=True))
+    flops = program.cost_analysis()["flops"]
+    return {"wait": wait, "dispatch": dispatch, "device": device, "flops": flops}
+
+
+def time_buckets(
+    size: str, data: pathlib.Path, batch: int, steps: int, buckets: int
+) -> figures.Figures:
+    """Prints a row for every bucket.
+
+    Args:
+        size: of the model.
+        data: a data set.
+        batch: rows.
+        steps: of each bucket.
+        buckets: how many of the run's, the longest last.
+    """
+    config = base.get_config()
+    config.data.dir, config.model.size, config.stages = str(data), size, ("stage2",)
+    config.stage2.batch_size = batch
+    with tempfile.TemporaryDirectory() as workdir:
+        run = setup.prepare(config, pathlib.Path(workdir))
+    stage = run.stages[0]
+    state = start.begin(run, stage, start.fresh_params(run), step=0)
+    step = step_lib.make_train_step(
+        run.network.graph,
+        stage.labels,
+        config.training,
+        hybrid=True,
+        rates=stage.rates,
+        shardings=jax.tree.map(lambda x: x.sharding, state),
+    )
+    plans = {plan.bucket: plan for plan in stage.plans}
+    peak, rows = matmul_speed(), {}
+    for frames in sorted(plans)[-buckets:]:
+        rows[frames] = time_bucket(run, step, state, plans[frames], steps)
+        peak = max(peak, matmul_speed())
+    print(f"{size}, batch {batch}; the matrix product reaches {peak / 1e9:.0f} GFLOP/s")
+    print(f"{'frames':>8}{'wait':>9}{'dispatch':>10}{'device':>9} ms{'GFLOP':>8}{'share':>7}")
+    found, shares = {}, []
+    for frames, row in rows.items():
+        seconds = row["wait"] + row["dispatch"] + row["device"]
+        shares.append(row["flops"] / seconds / peak)
+        parts = [1000 * row[part] for part in ("wait", "dispatch", "device")]
+        print(
+            f"{frames:>8}{parts[0]:>9.2f}{parts[1]:>10.2f}{parts[2]:>9.1f}   "
+            f"{row['flops'] / 1e9:>8.1f}{shares[-1]:>7.2f}",
+            flush=True,
+        )
+        found[f"step_{size}_{batch}x{frames}_ms"] = 1000 * seconds
+    found[f"step_{size}_dispatch_ms"] = 1000 * statistics.median(
+        r["dispatch"] for r in rows.values()
+    )
+    key = "step_matmul_share" if size == "base" else f"step_{size}_matmul_share"
+    return found | {key: statistics.median(shares)}
+
+
+def measure_memory(remat: bool) -> None:
+    """Prints as JSON what a step of `_MEMORY_SHAPE` needs, in a process that has done nothing before."""
+    config = base.get_config()
+    config.model.positions, config.training.remat = "rotary", remat
+    training = Training(config, setup.make_network(config, phoenix.GLOSSES + 1))
+    shardings = jax.tree.map(lambda x: x.sharding, training.network.shapes)
+    state = training.state(whisper_sign.init(config.model, phoenix.GLOSSES + 1, 0, shardings))
+    batch = train_state.put_batch(random_batch(*_MEMORY_SHAPE), training.network.mesh)
+    program = training.step().lower(state, batch, training.settings).compile()
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        jax.block_until_ready(program(state, batch, training.settings))
+        seconds.append(time.perf_counter() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    planned = program.memory_analysis().temp_size_in_bytes
+    print(json.dumps({"seconds": min(seconds), "peak": peak, "planned": planned}))
+
+
+def memory() -> figures.Figures:
+    """Peak of a base-size step without and with rematerialisation, and what that costs."""
+    flags = " ".join(filter(None, [os.environ.get("XLA_FLAGS"), _KEEP_REMAT]))
+    found = []
+    for remat in (False, True):
+        command = [sys.executable, __file__, f"--memory={'remat' if remat else 'plain'}"]
+        environment = {**os.environ, "XLA_FLAGS": flags}
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    plain, again = found
+    rows, frames = _MEMORY_SHAPE
+    print(
+        f"base, {rows} x {frames} frames: {plain['peak'] / 1e9:.2f} GB at the peak of the process, of "
+        f"which XLA plans {plain['planned'] / 1e9:.2f} for a step; with rematerialisation "
+        f"{again['peak'] / 1e9:.2f} and {again['planned'] / 1e9:.2f}, a step takes "
+        f"{again['seconds'] / plain['seconds']:.2f} times as long"
+    )
+    return {
+        "step_peak_gb": plain["peak"] / 1e9,
+        "step_planned_gb": plain["planned"] / 1e9,
+        "step_remat_peak_gb": again["peak"] / 1e9,
+        "step_remat_planned_gb": again["planned"] / 1e9,
+        "step_remat_time_ratio": again["seconds"] / plain["seconds"],
+    }
+
+
+def main() -> None:
+    """The command."""
+    parser = figures.parser(__doc__)
+    for name, value in (("batch", 8), ("steps", 6), ("buckets", 8), ("sentences", 320)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--sizes", default="tiny,base")
+    parser.add_argument("--memory", choices=("plain", "remat"), help="only this, as JSON")
+    flags = parser.parse_args()
+    if flags.memory:
+        measure_memory(flags.memory == "remat")
+        return
+    found: figures.Figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        data = pathlib.Path(folder) / "data"
+        phoenix.write_dataset(data, flags.sentences)
+        for size in flags.sizes.split(","):
+            found |= time_buckets(size, data, flags.batch, flags.steps, flags.buckets)
+    if "base" in flags.sizes:
+        found |= memory()
+    figures.write(flags.json, found)
+
+
+if __name__ == "__main__":
+    main()
