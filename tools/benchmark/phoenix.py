@@ -43,17 +43,23 @@ def signing(frames: int, seed: int = 0) -> np.ndarray:
     return joints.features_from_positions(0.5 + shape + path, seen)
 
 
-def write_dataset(root: pathlib.Path, train: int, others: int = 8) -> None:
-    """Writes a data set of so many training sentences, and of so many each for val and test."""
+def write_dataset(root: pathlib.Path, train: int | np.ndarray, others: int = 8) -> None:
+    """Writes a data set.
+
+    Args:
+        root: a new folder.
+        train: so many training sentences, or those of all with these numbers, each once.
+        others: so many sentences each for val and test.
+    """
+    numbers = np.arange(train) if isinstance(train, int) else train
     glosses = {"<blank>": 0} | {f"GLOSS{id}": id for id in range(1, GLOSSES + 1)}
+    splits = (("train", numbers), ("val", np.arange(others)), ("test", np.arange(others)))
     with layout.new_dataset(root, "benchmark") as partial:
         layout.write_label_map(partial, glosses)
-        for seed, (split, count) in enumerate(
-            (("train", train), ("val", others), ("test", others))
-        ):
-            rng = np.random.default_rng(seed)
-            for number, frames in enumerate(lengths(count, seed)):
-                labels = rng.integers(1, GLOSSES + 1, glosses_in(int(frames)))
-                layout.write_example(
-                    partial, split, f"{number:05}", signing(int(frames), number), labels
-                )
+        for seed, (split, chosen) in enumerate(splits):
+            frames = lengths(int(chosen.max()) + 1, seed)
+            for number in chosen.tolist():
+                rng = np.random.default_rng([seed, number])
+                labels = rng.integers(1, GLOSSES + 1, glosses_in(int(frames[number])))
+                features = signing(int(frames[number]), number)
+                layout.write_example(partial, split, f"{number:05}", features, labels)

@@ -1,0 +1,89 @@
+"""python tools/benchmark/epoch.py [--size=base --batch=16] [--json=FILE]
+
+Training end to end on sentences as long as PHOENIX-2014's: read, augmented, normalised, padded and
+trained on. Our eight buckets against the same model and loader with
+
+    random    random batches, each padded to its longest, that to a multiple of 16 frames
+    pad1500   random batches, every sentence padded to 1500 frames
+
+The figures are real frames a second of ours, and how much longer an epoch takes for the others. A
+sample of each one's batches stands for its epoch, evenly spaced in the order of their padded lengths.
+Shapes are compiled before the clock starts: a run compiles each once, but random batches have dozens.
+The three take turns, so that whatever else the machine does meets all.
+"""
+
+import argparse
+import pathlib
+import statistics
+import tempfile
+
+from tools.benchmark import batches, phoenix
+from tools.benchmark.ours import Ours
+from wsign_jax.data import layout
+from wsign_jax.data.buckets import MULTIPLE, BatchPlan
+from wsign_jax.errors import exit_on_user_error
+
+
+def measure(
+    size: str = "base", batch: int = 16, sample: int = 6, rounds: int = 3, longest: int = 1500
+) -> dict[str, float]:
+    """The figures by name, printed on the way.
+
+    Args:
+        size: of the model.
+        batch: rows.
+        sample: batches that stand for our epoch; for the others' two thirds and a sixth of that.
+        rounds: of turns.
+        longest: frames that every sentence is padded to in the third way.
+    """
+    lengths = phoenix.lengths()
+    at_random = batches.random_plans(lengths, batch, MULTIPLE)
+    to_longest = [BatchPlan(plan.epoch, longest, plan.rows) for plan in at_random]
+    samples = {
+        "ours": batches.sampled(batches.bucketed_plans(lengths, batch, 8), sample),
+        # Each of these is a shape to compile, and their times lie closer together.
+        "random": batches.sampled(at_random, max(1, sample * 2 // 3)),
+        "pad1500": batches.sampled(to_longest, max(1, sample // 6)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in samples}
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder) / "data"
+        samples = batches.write(root, samples)
+        ours = Ours(root, size, batch)
+        for some in samples.values():
+            ours.compile(some)
+        for _ in range(rounds):
+            for name, some in samples.items():
+                seconds[name].append(ours.end_to_end(some))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    frames = float(lengths.mean()) * batch
+    for name, median in medians.items():
+        print(f"{name:8} {median:6.2f} s a batch, {frames / median:8,.0f} real frames a second")
+    return {
+        "epoch_frames_per_second": frames / medians["ours"],
+        "epoch_speedup_vs_pad1500": medians["pad1500"] / medians["ours"],
+        "epoch_speedup_vs_random": medians["random"] / medians["ours"],
+    }
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", default="base")
+    for name, value in (("batch", 16), ("sample", 6), ("rounds", 3), ("longest", 1500)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--json", type=pathlib.Path)
+    flags = vars(parser.parse_args())
+    path = flags.pop("json")
+    with exit_on_user_error():
+        figures = measure(**flags)
+        for name, value in figures.items():
+            print(f"{name} {value:.3f}")
+        if path is not None:
+            layout.write_json(path, figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Our side of a comparison of training: the step of `wsign_jax.train.loop`, on a state to begin with."""
+
+import contextlib
+import io
+import pathlib
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import base
+from tools.benchmark import batches
+from wsign_jax.data import pipeline
+from wsign_jax.model import whisper_sign
+from wsign_jax.train import setup, stages, start
+from wsign_jax.train import state as train_state
+from wsign_jax.train import step as step_lib
+
+
+class Ours:
+    """Stage 2, everything trained with the hybrid loss, on one data set."""
+
+    def __init__(self, root: pathlib.Path, size: str, batch_size: int):
+        """Prepares a run.
+
+        Args:
+            root: a data set's folder; the run's is made beside it.
+            size: of the model.
+            batch_size: rows of a batch.
+        """
+        config = base.get_config()
+        config.model.size = size
+        config.data.dir = str(root)
+        config.stages = ("stage2",)
+        config.stage2.epochs = 1
+        config.stage2.batch_size = batch_size
+        # Its buckets are those of a few sentences; what is measured has buckets of its own.
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.run = setup.prepare(config, root.with_name("run"))
+        (self.stage,) = self.run.stages
+        self.state = start.begin(self.run, self.stage, start.fresh_params(self.run), 0)
+        stage = self.stage.config
+        self.settings = stages.StepSettings(
+            *map(np.float32, (stage.lr, stage.weight_decay, stage.alpha))
+        )
+        self._train_step = step_lib.make_train_step(
+            self.run.network.graph,
+            self.stage.labels,
+            config.training,
+            hybrid=True,
+            rates=self.stage.rates,
+            shardings=jax.tree.map(lambda x: x.sharding, self.state),
+        )
+        self._metrics: step_lib.Metrics | None = None
+
+    def put(self, batch: pipeline.Batch) -> pipeline.Batch:
+        """A batch on the devices."""
+        return train_state.put_batch(batch, self.run.network.mesh)
+
+    def step(self, batch: pipeline.Batch) -> None:
+        """One step of a loop; as there, the host waits for the metrics of the one before."""
+        before = self._metrics
+        self.state, self._metrics = self._train_step(self.state, self.put(batch), self.settings)
+        jax.device_get(before)
+
+    def wait(self) -> None:
+        """Until the last step is done."""
+        jax.device_get(self._metrics)
+
+    def steps(self, batch: pipeline.Batch, count: int) -> float:
+        """Seconds a step over so many on one batch, which is on the devices already."""
+        began = time.perf_counter()
+        for _ in range(count):
+            self.step(batch)
+        self.wait()
+        return (time.perf_counter() - began) / count
+
+    def flops(self, batch: pipeline.Batch) -> float:
+        """Floating-point operations of a step, as XLA counts them in the compiled program."""
+        lowered = self._train_step.lower(self.state, batch, self.settings)  # type: ignore[attr-defined]
+        return float(lowered.compile().cost_analysis()["flops"])
+
+    def losses(self, batch: pipeline.Batch) -> tuple[float, ...]:
+        """The loss without dropout, its CTC part and its attention part."""
+        training, graph = self.run.config.training, self.run.network.graph
+
+        @jax.jit
+        def evaluate(params: Any, batch: pipeline.Batch) -> step_lib.Metrics:
+            model = whisper_sign.bind(graph, params)
+            smoothing = training.label_smoothing
+            return step_lib.batch_loss(model, batch, self.settings, smoothing, hybrid=True)[1]
+
+        metrics = evaluate(self.state.params, batch)
+        return tuple(float(metrics[name]) for name in ("loss", "ctc", "attention"))
+
+    def compile(self, sample: batches.Sample) -> None:
+        """Runs a step in every shape, so that none is compiled within a clock."""
+        for plan in {plan.bucket: plan for plan in sample.plans}.values():
+            self.step(self.stage.loader(plan))
+        self.wait()
+
+    def end_to_end(self, sample: batches.Sample) -> float:
+        """Seconds a batch of an epoch: read, augmented, normalised, padded and trained on."""
+        loader, threads = self.stage.loader, self.run.config.data.threads
+        loaded = pipeline.training_dataset(loader, batches.going_on(sample.plans), threads)
+        # Each step returns when the one before is done, and that before the first is the last.
+        seconds = batches.clocked(loaded, self.step, len(sample.plans))
+        self.wait()
+        return seconds * sample.scale
+
+
+def our_peak(size: int, repeats: int) -> float:
+    """Floating-point operations a second in the fastest of some products of square matrices."""
+    left, right = jax.random.normal(jax.random.key(0), (2, size, size))
+    product = jax.jit(jnp.dot)
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(product(left, right))
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds)
