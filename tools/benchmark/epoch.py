@@ -12,14 +12,12 @@ Shapes are compiled before the clock starts: a run compiles each once, but rando
 The three take turns, so that whatever else the machine does meets all.
 """
 
-import argparse
 import pathlib
 import statistics
 import tempfile
 
-from tools.benchmark import batches, phoenix
+from tools.benchmark import batches, figures, phoenix
 from tools.benchmark.ours import Ours
-from wsign_jax.data import layout
 from wsign_jax.data.buckets import MULTIPLE, BatchPlan
 from wsign_jax.errors import exit_on_user_error
 
@@ -68,21 +66,17 @@ def measure(
 
 def main() -> None:
     """Prints the figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = figures.parser(__doc__)
     parser.add_argument("--size", default="base")
     for name, value in (("batch", 16), ("sample", 6), ("rounds", 3), ("longest", 1500)):
         parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--json", type=pathlib.Path)
     flags = vars(parser.parse_args())
     path = flags.pop("json")
     with exit_on_user_error():
-        figures = measure(**flags)
-        for name, value in figures.items():
+        found = measure(**flags)
+        for name, value in found.items():
             print(f"{name} {value:.3f}")
-        if path is not None:
-            layout.write_json(path, figures)
+        figures.write(path, found)
 
 
 if __name__ == "__main__":

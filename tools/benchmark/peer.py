@@ -22,7 +22,6 @@ With --compile the peer's steps, not its epoch, run under `torch.compile`. On tw
 to compile and was not faster.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -37,9 +36,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import wsign_jax
-from tools.benchmark import batches, phoenix
+from tools.benchmark import batches, figures, phoenix
 from tools.benchmark.ours import Ours, our_peak
-from wsign_jax.data import layout, pipeline
+from wsign_jax.data import pipeline
 from wsign_jax.errors import WSignError, exit_on_user_error
 from wsign_jax.model import whisper_sign
 
@@ -267,30 +266,26 @@ def measure(
                 f"{size}, {batch} x {frames} frames; jax {jax.__version__}, {peer.ask('about')}; "
                 f"load {os.getloadavg()[0]:.1f} before"
             )
-            figures = measure_steps(ours, peer, folder, batch, frames, rounds)
-            return figures | measure_epochs(ours, peer, root, samples, epoch_rounds)
+            found = measure_steps(ours, peer, folder, batch, frames, rounds)
+            return found | measure_epochs(ours, peer, root, samples, epoch_rounds)
 
 
 def main() -> None:
     """Prints the figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = figures.parser(__doc__)
     parser.add_argument("--size", default="base")
     options = ("batch", 8), ("frames", 600), ("rounds", 10)
     for name, value in (*options, ("epoch_batch", 16), ("sample", 6), ("epoch_rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--torch_python", default=sys.executable)
     parser.add_argument("--compile", action="store_true", dest="compiled")
-    parser.add_argument("--json", type=pathlib.Path)
     flags = vars(parser.parse_args())
     path = flags.pop("json")
     with exit_on_user_error():
-        figures = measure(**flags)
-        for name, value in figures.items():
+        found = measure(**flags)
+        for name, value in found.items():
             print(f"{name} {value:.3f}")
-        if path is not None:
-            layout.write_json(path, figures)
+        figures.write(path, found)
 
 
 if __name__ == "__main__":
