@@ -59,7 +59,7 @@ def run(flags: list[str], steps: int, cache: pathlib.Path) -> tuple[float, int]:
         raise WSignError(f"training ended before its step {steps}: {said}")
 
 
-def steps_to_last_bucket(flags: list[str], data: pathlib.Path, batch: int) -> tuple[int, int]:
+def steps_to_last_bucket(data: pathlib.Path, batch: int) -> tuple[int, int]:
     """The step at which the last of the buckets is met first, counted from 1; and how many there are."""
     config = base.get_config()
     config.data.dir, config.stages = str(data), (_CONFIG,)
@@ -85,7 +85,7 @@ def measure(size: str = "base", batch: int = 8, sentences: int = 96) -> figures.
         flags = [f"--config=configs/{_CONFIG}.py", f"--config.data.dir={data}"]
         flags += [f"--config.{_CONFIG}.batch_size={batch}", f"--config.{_CONFIG}.epochs=1"]
         flags += [f"--config.model.size={size}", "--config.init_from="]
-        last, buckets = steps_to_last_bucket(flags, data, batch)
+        last, buckets = steps_to_last_bucket(data, batch)
         print(
             f"{size}, batches of {batch}, {buckets} buckets, the last one first met in step {last}"
         )

@@ -1,0 +1,34 @@
+"""The parts of the benchmark that time training: what they measure, not how fast it is."""
+
+import pytest
+
+from tools.benchmark import cold_start, phoenix, step
+from wsign_jax.errors import WSignError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("phoenix") / "data"
+    phoenix.write_dataset(root, 12)
+    return root
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_bucket_s_step_is_split_into_its_parts(data, capsys):
+    found = step.time_buckets("tiny", data, batch=2, steps=1, buckets=1)
+    row = capsys.readouterr().out.splitlines()[-1].split()
+    frames, (wait, dispatch, device, gflop, share) = int(row[0]), map(float, row[1:])
+    assert found[f"step_tiny_2x{frames}_ms"] == pytest.approx(wait + dispatch + device, rel=0.02)
+    assert gflop > 0.1 and 0 < share < 1
+    assert found["step_tiny_matmul_share"] == pytest.approx(share, abs=0.006)
+
+
+def test_the_last_bucket_is_met_first_when_the_plan_says(data):
+    steps, buckets = cold_start.steps_to_last_bucket(data, 2)
+    assert buckets <= steps <= 6, "six batches in an epoch"
+
+
+def test_a_training_that_fails_is_no_figure(tmp_path):
+    flags = ["--config=configs/stage2.py", f"--config.data.dir={tmp_path / 'nowhere'}"]
+    with pytest.raises(WSignError, match=r"ended before its step 1: .*nowhere: no such folder"):
+        cold_start.run(flags, 1, tmp_path / "compiled")
