@@ -61,20 +61,26 @@ def test_streams_say_what_the_whole_says_and_say_it_in_time(split, segments):
 
 def test_a_gloss_is_timed_when_the_last_frame_it_needs_was_pushed(split):
     run, test = split
-    reported = measure._stream(Stream(run, chunk=4, left_context=8), run, test, 0, late=0.0)
-    features = test.features(0)
-    names, frames = [], []
-    stream = Stream(run, chunk=4, left_context=8)
-    for frame in range(len(features)):
-        new = stream.push(features[frame : frame + 1]).stable
-        names += [gloss.label for gloss in new]
-        frames += [frame + 1] * len(new)
-    end = stream.finish().stable
-    names += [gloss.label for gloss in end]
-    frames += [len(features)] * len(end)
-    assert run.vocabulary.glosses(reported.ids) == names and len(names) > 1
-    np.testing.assert_allclose(reported.times, np.array(frames) / 60)
-    assert len(reported.computing) == -(-len(features) // 16)
+    found = 0
+    for example in range(len(test)):
+        reported = measure._stream(
+            Stream(run, chunk=4, left_context=8), run, test, example, late=0.0
+        )
+        features = test.features(example)
+        names, frames = [], []
+        stream = Stream(run, chunk=4, left_context=8)
+        for frame in range(len(features)):
+            new = stream.push(features[frame : frame + 1]).stable
+            names += [gloss.label for gloss in new]
+            frames += [frame + 1] * len(new)
+        end = stream.finish().stable
+        names += [gloss.label for gloss in end]
+        frames += [len(features)] * len(end)
+        assert run.vocabulary.glosses(reported.ids) == names
+        np.testing.assert_allclose(reported.times, np.array(frames) / 60)
+        assert len(reported.computing) == -(-len(features) // 16)
+        found += len(names)
+    assert found > 2, "or it shows little"
 
 
 def test_without_true_times_there_are_no_delays(split):

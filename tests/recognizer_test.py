@@ -81,7 +81,8 @@ def test_the_familiar_call(data, recognizer):
         padded[row, : len(x)] = x
     transcripts = recognizer.transcribe(features)
     expected = [as_ids(recognizer, transcript) for transcript in transcripts]
-    assert all(expected) and recognizer.decode(padded, lengths) == expected
+    assert sum(map(bool, expected)) > 2, "or it shows little"
+    assert recognizer.decode(padded, lengths) == expected
 
 
 def test_the_window_is_that_of_evaluation(data, talkative_run, recognizer):
