@@ -110,9 +110,7 @@ def main() -> None:
     parser.add_argument("--size", default="base")
     for name, value in (("batch", 8), ("sentences", 96)):
         parser.add_argument(f"--{name}", type=int, default=value)
-    flags = parser.parse_args()
-    found = measure(flags.size, flags.batch, flags.sentences)
-    figures.write(flags.json, found)
+    figures.run(parser, measure)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import tempfile
 from tools.benchmark import batches, figures, phoenix
 from tools.benchmark.ours import Ours
 from wsign_jax.data.buckets import MULTIPLE, BatchPlan
-from wsign_jax.errors import exit_on_user_error
 
 
 def measure(
@@ -70,13 +69,7 @@ def main() -> None:
     parser.add_argument("--size", default="base")
     for name, value in (("batch", 16), ("sample", 6), ("rounds", 3), ("longest", 1500)):
         parser.add_argument(f"--{name}", type=int, default=value)
-    flags = vars(parser.parse_args())
-    path = flags.pop("json")
-    with exit_on_user_error():
-        found = measure(**flags)
-        for name, value in found.items():
-            print(f"{name} {value:.3f}")
-        figures.write(path, found)
+    figures.run(parser, measure)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ import pathlib
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from wsign_jax.data import layout
+from wsign_jax.errors import exit_on_user_error
 
 Figures = dict[str, float]
 
@@ -40,6 +42,17 @@ def write(path: pathlib.Path | None, figures: Figures) -> None:
     """Writes a part's figures, where `--json` names a file."""
     if path is not None:
         layout.write_json(path, {name: float(value) for name, value in figures.items()})
+
+
+def run(parser: argparse.ArgumentParser, measure: Callable[..., Figures]) -> None:
+    """A part's command: its flags are the arguments of `measure`, whose figures it prints and writes."""
+    flags = vars(parser.parse_args())
+    path = flags.pop("json")
+    with exit_on_user_error():
+        found = measure(**flags)
+        for name, value in found.items():
+            print(f"{name:36}{value:12.4g}")
+        write(path, found)
 
 
 def machine() -> dict[str, Any]:

@@ -31,7 +31,6 @@ from wsign_jax.data import examples, layout, packed, pipeline
 from wsign_jax.data.buckets import BatchPlan, padding_efficiency
 from wsign_jax.train import setup, stages, start
 from wsign_jax.train import state as train_state
-from wsign_jax.train import step as step_lib
 
 _SHARD = 256  # examples in each
 
@@ -106,14 +105,7 @@ def train(run: setup.Run, steps: int) -> dict[str, float]:
     bucket, _ = Counter(plan.bucket for plan in stage.plans).most_common(1)[0]
     plans = [plan for plan in stage.plans if plan.bucket == bucket][: steps + 2]
     state = start.begin(run, stage, start.fresh_params(run), step=0)
-    train_step = step_lib.make_train_step(
-        run.network.graph,
-        stage.labels,
-        config.training,
-        hybrid=True,
-        rates=stage.rates,
-        shardings=jax.tree.map(lambda x: x.sharding, state),
-    )
+    train_step = start.train_step(run, stage)
     batches = iter(pipeline.training_dataset(stage.loader, plans, config.data.threads))
     waited, taken, pending = [], [], None
     for step in range(len(plans)):
@@ -163,11 +155,7 @@ def main() -> None:
     parser = figures.parser(__doc__)
     for name, value in (("sentences", 320), ("rounds", 5), ("steps", 8)):
         parser.add_argument(f"--{name}", type=int, default=value)
-    flags = parser.parse_args()
-    found = measure(flags.sentences, flags.rounds, flags.steps)
-    for name, figure in found.items():
-        print(f"{name:36}{figure:12.4g}")
-    figures.write(flags.json, found)
+    figures.run(parser, measure)
 
 
 if __name__ == "__main__":

@@ -45,14 +45,7 @@ class Ours:
         self.settings = stages.StepSettings(
             *map(np.float32, (stage.lr, stage.weight_decay, stage.alpha))
         )
-        self._train_step = step_lib.make_train_step(
-            self.run.network.graph,
-            self.stage.labels,
-            config.training,
-            hybrid=True,
-            rates=self.stage.rates,
-            shardings=jax.tree.map(lambda x: x.sharding, self.state),
-        )
+        self._train_step = start.train_step(self.run, self.stage)
         self._metrics: step_lib.Metrics | None = None
 
     def put(self, batch: pipeline.Batch) -> pipeline.Batch:

@@ -39,7 +39,7 @@ import wsign_jax
 from tools.benchmark import batches, figures, phoenix
 from tools.benchmark.ours import Ours, our_peak
 from wsign_jax.data import pipeline
-from wsign_jax.errors import WSignError, exit_on_user_error
+from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 
 _ROOT = pathlib.Path(wsign_jax.__file__).parents[1]
@@ -279,13 +279,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--torch_python", default=sys.executable)
     parser.add_argument("--compile", action="store_true", dest="compiled")
-    flags = vars(parser.parse_args())
-    path = flags.pop("json")
-    with exit_on_user_error():
-        found = measure(**flags)
-        for name, value in found.items():
-            print(f"{name} {value:.3f}")
-        figures.write(path, found)
+    figures.run(parser, measure)
 
 
 if __name__ == "__main__":

@@ -29,34 +29,20 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from configs import base
 from tools.benchmark import figures, phoenix
+from tools.benchmark.ours import our_peak
 from tools.benchmark.training import Training, random_batch
 from wsign_jax.data import pipeline
 from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import setup, stages, start
 from wsign_jax.train import state as train_state
-from wsign_jax.train import step as step_lib
 
-_SIDE = 2048  # of the matrices
+_SIDE, _TRIES = 2048, 5  # of the matrix product
 _MEMORY_SHAPE = (16, 720)
 _KEEP_REMAT = "--xla_disable_hlo_passes=cse,optimization-barrier-expander,cse_barrier_expander"
-
-
-def matmul_speed(tries: int = 5) -> float:
-    """FLOP a second of a large float32 matrix product, the best of some."""
-    matrix = jnp.ones((_SIDE, _SIDE), jnp.float32)
-    product = jax.jit(jnp.matmul)
-    product(matrix, matrix).block_until_ready()
-    seconds = []
-    for _ in range(tries):
-        began = time.perf_counter()
-        product(matrix, matrix).block_until_ready()
-        seconds.append(time.perf_counter() - began)
-    return 2 * _SIDE**3 / min(seconds)
 
 
 def time_bucket(
@@ -117,19 +103,12 @@ def time_buckets(
         run = setup.prepare(config, pathlib.Path(workdir))
     stage = run.stages[0]
     state = start.begin(run, stage, start.fresh_params(run), step=0)
-    step = step_lib.make_train_step(
-        run.network.graph,
-        stage.labels,
-        config.training,
-        hybrid=True,
-        rates=stage.rates,
-        shardings=jax.tree.map(lambda x: x.sharding, state),
-    )
+    step = start.train_step(run, stage)
     plans = {plan.bucket: plan for plan in stage.plans}
-    peak, rows = matmul_speed(), {}
+    peak, rows = our_peak(_SIDE, _TRIES), {}
     for frames in sorted(plans)[-buckets:]:
         rows[frames] = time_bucket(run, step, state, plans[frames], steps)
-        peak = max(peak, matmul_speed())
+        peak = max(peak, our_peak(_SIDE, _TRIES))
     print(f"{size}, batch {batch}; the matrix product reaches {peak / 1e9:.0f} GFLOP/s")
     print(f"{'frames':>8}{'wait':>9}{'dispatch':>10}{'device':>9} ms{'GFLOP':>8}{'share':>7}")
     found, shares = {}, []

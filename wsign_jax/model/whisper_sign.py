@@ -170,10 +170,10 @@ def init(config: ConfigDict, vocab_size: int, seed: int, shardings: Any = None) 
     # Not jitted: one program for all of them takes three times as long to compile as those of the few
     # shapes that there are.
     params = _create(config, vocab_size, jax.random.key(seed))
-    return params if shardings is None else jax.tree.map(_lay_out, params, shardings)
+    return params if shardings is None else jax.tree.map(lay_out, params, shardings)
 
 
-def _lay_out(value: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
+def lay_out(value: jax.Array | np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
     """An array that every process has, on the devices of all."""
     return jax.make_array_from_callback(value.shape, sharding, np.asarray(value).__getitem__)
 

@@ -63,7 +63,7 @@ def put(run: Run, whisper: Whisper, named: dict[str, str]) -> Params:
     """
     shapes, config = parameter_paths(run.network.shapes), run.config
     params: dict[str, jax.Array] = {
-        path: jax.make_array_from_callback(value.shape, shapes[path].sharding, value.__getitem__)
+        path: whisper_sign.lay_out(value, shapes[path].sharding)
         for path, value in whisper_import.load(whisper, named)
     }
     new: dict[str, Any] = {

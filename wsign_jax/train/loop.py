@@ -193,6 +193,8 @@ class Trainer:
             done: its batches that are done.
         """
         mesh, window = self.run.network.mesh, evaluation.window(self.config, alpha=0.0)
+        plans = evaluation.plans(self.config, self.run.val)
+        validation = dict.fromkeys(plan.bucket for plan in plans)
         for stage in self.run.stages[first:]:
             state, step = start.shapes(self.run, stage), self._train_step(stage)
             # One of every shape: they all have the stage's number of rows.
@@ -200,8 +202,7 @@ class Trainer:
                 rows = stage.config.batch_size
                 batch = train_state.batch_shapes(rows, frames, self.run.train.max_labels, mesh)
                 yield Task(stage.name, step, (state, batch, stages.StepSettings()))
-            plans = evaluation.plans(self.config, self.run.val)
-            for frames in dict.fromkeys(plan.bucket for plan in plans):
+            for frames in validation:
                 rows = self.config.eval.batch_size
                 batch = train_state.batch_shapes(rows, frames, self.run.val.max_labels, mesh)
                 yield Task("validation", self.eval_step, (state.evaluated, batch, window))
@@ -209,17 +210,9 @@ class Trainer:
 
     def _train_step(self, stage: Stage) -> step_lib.TrainStep:
         """The compiled step; shared by stages that train the same parameters with the same loss."""
-        hybrid = stage.config.alpha < 1
-        key = (*jax.tree.leaves((stage.labels, stage.rates)), hybrid)
+        key = (*jax.tree.leaves((stage.labels, stage.rates)), stage.config.alpha < 1)
         if key not in self.train_steps:
-            self.train_steps[key] = step_lib.make_train_step(
-                self.run.network.graph,
-                stage.labels,
-                self.config.training,
-                hybrid=hybrid,
-                rates=stage.rates,
-                shardings=jax.tree.map(lambda x: x.sharding, start.shapes(self.run, stage)),
-            )
+            self.train_steps[key] = start.train_step(self.run, stage)
         return self.train_steps[key]
 
     def _log_later(

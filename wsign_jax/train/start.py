@@ -18,6 +18,7 @@ from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import checkpoint, home, imported, origin, setup, stages
 from wsign_jax.train import state as train_state
+from wsign_jax.train import step as step_lib
 from wsign_jax.train.checkpoint import Checkpoints, RunInfo
 from wsign_jax.train.mirror import Mirror
 from wsign_jax.train.setup import Run, Stage
@@ -72,6 +73,18 @@ def begin(run: Run, stage: Stage, params: Params, step: int) -> TrainState:
 def shapes(run: Run, stage: Stage) -> TrainState:
     """Shapes, dtypes and places of a stage's states."""
     return train_state.abstract(_create(run, stage, step=0), run.network.shapes)
+
+
+def train_step(run: Run, stage: Stage) -> step_lib.TrainStep:
+    """The stage's step, which leaves a state where `begin` has put it."""
+    return step_lib.make_train_step(
+        run.network.graph,
+        stage.labels,
+        run.config.training,
+        hybrid=stage.config.alpha < 1,
+        rates=stage.rates,
+        shardings=jax.tree.map(lambda x: x.sharding, shapes(run, stage)),
+    )
 
 
 def _create(run: Run, stage: Stage, step: int) -> train_state.Create:
