@@ -7,6 +7,7 @@ and exit with 0, a second Ctrl-C stops at once. Exit status 2 is a mistake in th
 data, or a full disk, 1 a loss that is not a number or another process lost.
 """
 
+import gc
 import pathlib
 import shlex
 import sys
@@ -54,16 +55,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = sys.argv if argv is None else argv
     if "--help" in argv:
         return print(__doc__)
+    # Tracing makes millions of objects that stay: a fifth of its time went into looking for garbage.
+    gc.set_threshold(200_000)
     with exit_on_user_error():
         typed = list(argv[1:])
         cluster, argv = hosts.parse(argv)
         config, workdir = parse(argv)
         with hosts.joined(cluster):
             # Imported here, so that a misspelt flag is answered at once.
-            from wsign_jax import compiled, evaluate  # noqa: PLC0415
+            from wsign_jax import compiled, evaluate, heap  # noqa: PLC0415
             from wsign_jax.train import loop, start  # noqa: PLC0415
 
             compiled.keep()
+            heap.keep()
             if config.restart:
                 there = start.over(config, workdir)
                 typed += there

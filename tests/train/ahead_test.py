@@ -67,6 +67,37 @@ def test_what_goes_wrong_on_the_thread_is_raised_where_the_program_is_needed():
             ahead.run(step, jnp.float32(2), batch_of(32), np.float32(3))
 
 
+def test_nothing_is_compiled_beside_the_first_step():
+    """Unless what is met first is not what was announced first, and would wait for ever."""
+    traced, running, go_on = [], threading.Event(), threading.Event()
+
+    def wait(_):
+        running.set()
+        assert go_on.wait(60)
+        return np.float32(1)
+
+    @jax.jit
+    def step(state, batch, settings):
+        traced.append(batch.features.shape[1])
+        return state * jax.pure_callback(wait, jax.ShapeDtypeStruct((), jnp.float32), settings)
+
+    with Ahead() as ahead:
+        ahead.prepare(task(step, frames) for frames in (16, 32))
+        first = threading.Thread(
+            target=ahead.run, args=(step, jnp.float32(2), batch_of(16), np.float32(3))
+        )
+        first.start()
+        assert running.wait(60)
+        # Time enough to trace the second, were it not kept back.
+        assert not go_on.wait(0.5) and traced == [16]
+        go_on.set()
+        first.join()
+        ahead.run(step, jnp.float32(2), batch_of(32), np.float32(3))
+    with Ahead() as ahead:
+        ahead.prepare(task(step, frames) for frames in (16, 32))
+        ahead.run(step, jnp.float32(2), batch_of(32), np.float32(3))
+
+
 def test_leaving_gives_up_what_has_not_begun():
     begun, go_on = threading.Event(), threading.Event()
 
@@ -79,6 +110,15 @@ def test_leaving_gives_up_what_has_not_begun():
 
     with Ahead() as ahead:
         ahead.prepare(task(step, frames) for frames in (16, 32, 48))
+        ahead.run(step, jnp.float32(2), batch_of(16), np.float32(3))
         assert begun.wait(60)
     go_on.set()
     assert sum(future.cancelled() for future in ahead._programs.values()) == 1
+
+
+def test_leaving_before_the_first_step_compiles_no_more():
+    step = jax.jit(lambda state, batch, settings: state)
+    with Ahead() as ahead:
+        ahead.prepare(task(step, frames) for frames in (16, 32, 48))
+    ahead._pool.shutdown(wait=True)
+    assert ahead.compiled == 3 and [line.split()[5] for line in ahead.messages()] == ["16"]

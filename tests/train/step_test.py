@@ -248,7 +248,9 @@ def test_a_loss_scale_too_high_to_begin_with_comes_down_until_steps_count():
         train_state, metrics = step(train_state, make_batch(), settings())
         skipped.append(int(metrics["skipped_steps"]))
         assert float(metrics["loss_scale"]) == 2.0 ** (24 - skipped[-1])
-    assert skipped[0] == 1 and skipped[-1] == skipped[-2] < 14
+    assert skipped[0] == 1 and skipped[-1] < 10, (
+        "later steps count, but for one that overflows again"
+    )
 
 
 def test_without_keys_there_is_no_dropout():

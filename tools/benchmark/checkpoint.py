@@ -25,7 +25,7 @@ from configs import base
 from tools.benchmark import figures, training
 from tools.benchmark.figures import Figures
 from wsign_jax import config as config_lib
-from wsign_jax import trained
+from wsign_jax import heap, trained
 from wsign_jax.errors import exit_on_user_error
 from wsign_jax.train import state as train_state
 from wsign_jax.train.checkpoint import Checkpoints
@@ -143,6 +143,7 @@ def main() -> None:
     for name, value in (("rows", 4), ("frames", 480), ("saves", 5)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--folder", type=pathlib.Path)
+    heap.keep()  # as training does
     flags = vars(parser.parse_args())
     with exit_on_user_error():
         figures.write(flags.pop("json"), measure(**flags))

@@ -18,6 +18,7 @@ import tempfile
 
 from tools.benchmark import batches, figures, phoenix
 from tools.benchmark.ours import Ours
+from wsign_jax import heap
 from wsign_jax.data.buckets import MULTIPLE, BatchPlan
 
 
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--size", default="base")
     for name, value in (("batch", 16), ("sample", 6), ("rounds", 3), ("longest", 1500)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    heap.keep()  # as training does
     figures.run(parser, measure)
 
 

@@ -27,6 +27,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from tools.benchmark import figures, phoenix
+from wsign_jax import heap
 from wsign_jax.data import examples, layout, packed, pipeline
 from wsign_jax.data.buckets import BatchPlan, padding_efficiency
 from wsign_jax.train import setup, stages, start
@@ -155,6 +156,7 @@ def main() -> None:
     parser = figures.parser(__doc__)
     for name, value in (("sentences", 320), ("rounds", 5), ("steps", 8)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    heap.keep()  # as training does
     figures.run(parser, measure)
 
 

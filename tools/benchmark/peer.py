@@ -38,6 +38,7 @@ from ml_collections import ConfigDict
 import wsign_jax
 from tools.benchmark import batches, figures, phoenix
 from tools.benchmark.ours import Ours, our_peak
+from wsign_jax import heap
 from wsign_jax.data import pipeline
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
@@ -279,6 +280,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--torch_python", default=sys.executable)
     parser.add_argument("--compile", action="store_true", dest="compiled")
+    heap.keep()  # as training does
     figures.run(parser, measure)
 
 

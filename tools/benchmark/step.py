@@ -34,6 +34,7 @@ from configs import base
 from tools.benchmark import figures, phoenix
 from tools.benchmark.ours import our_peak
 from tools.benchmark.training import Training, random_batch
+from wsign_jax import heap
 from wsign_jax.data import pipeline
 from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.model import whisper_sign
@@ -51,13 +52,13 @@ def time_bucket(
     state: train_state.TrainState,
     plan: BatchPlan,
     steps: int,
-) -> dict[str, float]:
-    """Medians of a bucket's steps, and the FLOP of one.
+) -> tuple[dict[str, float], train_state.TrainState]:
+    """Medians of a bucket's steps, and the FLOP of one; and the state after them.
 
     Args:
         run: of one stage.
         step: jitted.
-        state: which is left as it is.
+        state: to begin with, gone afterwards.
         plan: of the batch that all steps take.
         steps: how many are counted.
     """
@@ -68,20 +69,21 @@ def time_bucket(
     )
     batch = train_state.put_batch(next(batches), run.network.mesh)
     program = step.lower(state, batch, settings).compile()
-    jax.block_until_ready(program(state, batch, settings))  # the first one is slower
+    state, metrics = program(state, batch, settings)  # the first one is slower
+    jax.block_until_ready(metrics)
     taken = []
     for _ in range(steps):
         times = [time.perf_counter()]
         batch = train_state.put_batch(next(batches), run.network.mesh)
         times.append(time.perf_counter())
-        _, metrics = program(state, batch, settings)
+        state, metrics = program(state, batch, settings)
         times.append(time.perf_counter())
         metrics["loss"].block_until_ready()
         times.append(time.perf_counter())
         taken.append([after - before for before, after in itertools.pairwise(times)])
     wait, dispatch, device = (statistics.median(part) for part in zip(*taken, strict=True))
     flops = program.cost_analysis()["flops"]
-    return {"wait": wait, "dispatch": dispatch, "device": device, "flops": flops}
+    return {"wait": wait, "dispatch": dispatch, "device": device, "flops": flops}, state
 
 
 def time_buckets(
@@ -107,7 +109,7 @@ def time_buckets(
     plans = {plan.bucket: plan for plan in stage.plans}
     peak, rows = our_peak(_SIDE, _TRIES), {}
     for frames in sorted(plans)[-buckets:]:
-        rows[frames] = time_bucket(run, step, state, plans[frames], steps)
+        rows[frames], state = time_bucket(run, step, state, plans[frames], steps)
         peak = max(peak, our_peak(_SIDE, _TRIES))
     print(f"{size}, batch {batch}; the matrix product reaches {peak / 1e9:.0f} GFLOP/s")
     print(f"{'frames':>8}{'wait':>9}{'dispatch':>10}{'device':>9} ms{'GFLOP':>8}{'share':>7}")
@@ -141,7 +143,8 @@ def measure_memory(remat: bool) -> None:
     seconds = []
     for _ in range(3):
         began = time.perf_counter()
-        jax.block_until_ready(program(state, batch, training.settings))
+        state, metrics = program(state, batch, training.settings)
+        jax.block_until_ready((state, metrics))
         seconds.append(time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     planned = program.memory_analysis().temp_size_in_bytes
@@ -182,6 +185,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="tiny,base")
     parser.add_argument("--memory", choices=("plain", "remat"), help="only this, as JSON")
     flags = parser.parse_args()
+    heap.keep()  # as training does
     if flags.memory:
         measure_memory(flags.memory == "remat")
         return

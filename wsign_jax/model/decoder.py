@@ -14,6 +14,7 @@ from wsign_jax.model import attention
 from wsign_jax.model.attention import KeysValues
 from wsign_jax.model.dropout import Dropout
 from wsign_jax.model.keys import Keys
+from wsign_jax.model.layers import layer_norm
 from wsign_jax.positions import sinusoids
 
 
@@ -47,11 +48,11 @@ class DecoderBlock(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
-        self.attention_norm = attention.layer_norm(width, dtype=dtype, rngs=rngs)
+        self.attention_norm = layer_norm(width, dtype=dtype, rngs=rngs)
         self.attention = attention.MultiHeadAttention(width, heads, dtype=dtype, rngs=rngs)
-        self.cross_norm = attention.layer_norm(width, dtype=dtype, rngs=rngs)
+        self.cross_norm = layer_norm(width, dtype=dtype, rngs=rngs)
         self.cross_attention = attention.MultiHeadAttention(width, heads, dtype=dtype, rngs=rngs)
-        self.mlp_norm = attention.layer_norm(width, dtype=dtype, rngs=rngs)
+        self.mlp_norm = layer_norm(width, dtype=dtype, rngs=rngs)
         self.mlp = attention.Mlp(width, hidden, dtype=dtype, rngs=rngs)
         self.dropout = Dropout(dropout)
 
@@ -138,7 +139,7 @@ class Decoder(nnx.Module):
                 for _ in range(layers)
             ]
         )
-        self.norm = attention.layer_norm(width, dtype=dtype, rngs=rngs)
+        self.norm = layer_norm(width, dtype=dtype, rngs=rngs)
         self.dropout = Dropout(dropout)
 
     def __call__(

@@ -9,6 +9,7 @@ from wsign_jax.model import attention
 from wsign_jax.model.attention import KeysValues
 from wsign_jax.model.dropout import Dropout
 from wsign_jax.model.keys import Keys
+from wsign_jax.model.layers import layer_norm
 
 
 class EncoderBlock(nnx.Module):
@@ -24,9 +25,9 @@ class EncoderBlock(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
-        self.attention_norm = attention.layer_norm(width, dtype=dtype, rngs=rngs)
+        self.attention_norm = layer_norm(width, dtype=dtype, rngs=rngs)
         self.attention = attention.MultiHeadAttention(width, heads, dtype=dtype, rngs=rngs)
-        self.mlp_norm = attention.layer_norm(width, dtype=dtype, rngs=rngs)
+        self.mlp_norm = layer_norm(width, dtype=dtype, rngs=rngs)
         self.mlp = attention.Mlp(width, hidden, dtype=dtype, rngs=rngs)
         self.dropout = Dropout(dropout)
 
@@ -95,7 +96,7 @@ class Encoder(nnx.Module):
                 for _ in range(layers)
             ]
         )
-        self.norm = attention.layer_norm(width, dtype=dtype, rngs=rngs)
+        self.norm = layer_norm(width, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,

@@ -7,9 +7,9 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from wsign_jax.keypoints import joints
-from wsign_jax.model import attention
 from wsign_jax.model.dropout import Dropout
 from wsign_jax.model.keys import Keys
+from wsign_jax.model.layers import Linear, gelu, layer_norm
 
 # Velocities in hand sizes per second spread about ten times as widely as positions in hand sizes do,
 # on real signing; unscaled they drown them.
@@ -64,12 +64,12 @@ class Frontend(nnx.Module):
         self.patch_size = config.patch_size
         self.dtype = dtype
         patch_width = config.patch_size * joints.NUM_JOINTS * joints.NUM_FEATURES
-        self.embed = nnx.Linear(patch_width, width, dtype=dtype, rngs=rngs)
-        self.project = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
+        self.embed = Linear(patch_width, width, dtype=dtype, rngs=rngs)
+        self.project = Linear(width, width, dtype=dtype, rngs=rngs)
         self.conv = DepthwiseConv(
             width, config.conv_kernel, config.look_ahead, dtype=dtype, rngs=rngs
         )
-        self.norm = attention.layer_norm(width, dtype=dtype, rngs=rngs)
+        self.norm = layer_norm(width, dtype=dtype, rngs=rngs)
         self.spatial_dropout = Dropout(config.spatial_dropout, shared_axes=(1,))
         self.dropout = Dropout(config.dropout)
 
@@ -132,7 +132,7 @@ class Frontend(nnx.Module):
         x = x * jnp.asarray(_FEATURE_SCALE, x.dtype)[None, None, None]
         x = jnp.pad(x, ((0, 0), (0, n * self.patch_size - t), (0, 0), (0, 0)))
         x = x.reshape(b, n, -1).astype(self.dtype)
-        x = self.project(jax.nn.gelu(self.embed(x), approximate=False))
+        x = self.project(gelu(self.embed(x)))
         patches = -(-end // self.patch_size)
         valid = _within(n, begin // self.patch_size, patches)
         return jnp.where(valid[..., None], x, jnp.zeros((), x.dtype)), patches

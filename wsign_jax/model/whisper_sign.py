@@ -15,6 +15,7 @@ from wsign_jax.model import attention, decoder, encoder, frontend
 from wsign_jax.model.attention import KeysValues
 from wsign_jax.model.dropout import Dropout
 from wsign_jax.model.keys import Keys
+from wsign_jax.model.layers import Linear
 from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, rotary_angles
 
 Params = dict[str, Any]
@@ -87,7 +88,7 @@ class WhisperSign(nnx.Module):
             rngs=rngs,
         )
         self.ctc_dropout = Dropout(config.ctc_dropout)
-        self.ctc_head = nnx.Linear(size.width, vocab_size, dtype=jnp.float32, rngs=rngs)
+        self.ctc_head = Linear(size.width, vocab_size, dtype=jnp.float32, rngs=rngs)
         self.decoder = decoder.Decoder(
             *shape,
             config.decoder.num_layers or size.decoder_layers,

@@ -1,14 +1,14 @@
 """Programs compiled ahead: in the background, in the order in which a run will need them.
 
 Compiling a base-size training step takes 15 seconds on a CPU, once for every bucket. Training waits
-for the first bucket's program only; the others are made while it steps.
+for the first bucket's program only; the others are made while it steps, from the second step on.
 """
 
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -34,8 +34,11 @@ class Ahead:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compile")
         self._programs: dict[tuple[int, Shape], Future[Any]] = {}
+        self._first: Future[Any] | None = None  # of them
         self._messages: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._awaited = threading.Event()  # the trainer can do nothing else
+        self._stepped = threading.Event()  # the first step is done
+        self._left = False
         self._began = time.monotonic()
 
     def __enter__(self) -> "Ahead":
@@ -48,7 +51,9 @@ class Ahead:
         traceback: TracebackType | None,
     ) -> None:
         # What is being compiled cannot be interrupted: the process ends when it is done.
+        self._left = True
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._stepped.set()
 
     def prepare(self, tasks: Iterable[Task]) -> None:
         """Queues tasks in the order in which they are needed, each program once.
@@ -59,9 +64,9 @@ class Ahead:
         for task in tasks:
             key = (id(task.step), task.arguments[1].features.shape[:2])
             if key not in self._programs:
-                begin = time.monotonic()
-                traced = None if self._programs else task.step.lower(*task.arguments)
-                self._programs[key] = self._pool.submit(self._compile, task, traced, begin)
+                traced = None if self._programs else self._trace(task)
+                self._programs[key] = self._pool.submit(self._compile, task, traced)
+                self._first = self._first or self._programs[key]
 
     def run(self, step: Callable[..., Any], state: Any, batch: Batch, settings: Any) -> Any:
         """What the step returns, by the program for the batch's shape if one was prepared.
@@ -76,13 +81,19 @@ class Ahead:
             Exception: whatever went wrong when it was compiled.
         """
         program = self._programs.get((id(step), batch.features.shape[:2]))
-        if program is None:
-            return step(state, batch, settings)
-        if not program.done():
-            self._awaited.set()
-        compiled = program.result()
-        self._awaited.clear()
-        return compiled(state, batch, settings)
+        if program is not None:
+            if not program.done():
+                self._awaited.set()
+                if program is not self._first:
+                    self._stepped.set()  # which would else wait for a step that waits for it
+            step = program.result()
+            self._awaited.clear()
+        result = step(state, batch, settings)
+        if not self._stepped.is_set():
+            # Its loss is what a person waits for: nothing is compiled beside the first step.
+            jax.block_until_ready(result)
+            self._stepped.set()
+        return result
 
     @property
     def compiled(self) -> int:
@@ -93,11 +104,19 @@ class Ahead:
         """What was compiled since the last call, a line each."""
         return [self._messages.get_nowait() for _ in range(self._messages.qsize())]
 
-    def _compile(self, task: Task, traced: jax.stages.Lowered | None, begin: float) -> Any:
+    def _trace(self, task: Task) -> tuple[jax.stages.Lowered, float]:
+        """The program, and when work on it began."""
+        begin = time.monotonic()
+        return task.step.lower(*task.arguments), begin
+
+    def _compile(self, task: Task, traced: tuple[jax.stages.Lowered, float] | None) -> Any:
         if traced is None:
-            begin = time.monotonic()
-            traced = task.step.lower(*task.arguments)
-        program = traced.compile()
+            self._stepped.wait()
+            if self._left:
+                raise CancelledError
+            traced = self._trace(task)
+        lowered, begin = traced
+        program = lowered.compile()
         end = time.monotonic()
         rows, frames = task.arguments[1].features.shape[:2]
         how = "training waited for it" if self._awaited.is_set() else "in the background"
