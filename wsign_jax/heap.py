@@ -4,7 +4,7 @@ import ctypes
 import platform
 
 # <malloc.h>: parameters of mallopt(3).
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def keep() -> None:
@@ -18,5 +18,8 @@ def keep() -> None:
         return
     mallopt = ctypes.CDLL(None).mallopt
     mallopt(_M_MMAP_MAX, 0)  # else large blocks are mapped, and unmapped as soon as they are free
+    # Large blocks of other heaps than the first are mapped nevertheless. With many heaps XLA's threads
+    # have others; with a single one they wait for each other where they compile.
+    mallopt(_M_ARENA_MAX, 2)
     mallopt(_M_TOP_PAD, 2**28)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
