@@ -21,6 +21,7 @@ def test_what_is_wrong_is_said_in_a_line(command, dataset, tmp_path):
     (dataset / "val" / "labels" / "val_01.npy").unlink()
     status, printed = command("pack_dataset.py", dataset, tmp_path / "packed")
     assert status == 2 and "labels/val_01.npy: missing" in printed
+    assert "or leave them out with --on_bad=skip\n" in printed
     assert not (tmp_path / "packed").exists()
     status, printed = command("pack_dataset.py", dataset, tmp_path / "packed", "--on_bad=skip")
     assert status == 0 and "val: 4 examples in 1 shard\n" in printed

@@ -187,7 +187,13 @@ class Split:
 
 
 def read_split(
-    root: pathlib.Path, name: str, rules: validate.Rules, on_bad: str = "error", aspect: float = 0.0
+    root: pathlib.Path,
+    name: str,
+    rules: validate.Rules,
+    on_bad: str = "error",
+    aspect: float = 0.0,
+    *,
+    flag: str = "--config.data.on_bad",
 ) -> Split:
     """Indexes and validates a split, reading every example once.
 
@@ -198,6 +204,7 @@ def read_split(
         on_bad: 'error' stops at bad examples, after naming every one; 'skip' leaves them out.
         aspect: width / height of the pictures whose height y is divided by; 0 takes `aspect` of
             `dataset.json`, and 1 where that says nothing.
+        flag: by which a person sets `on_bad`.
 
     Raises:
         WSignError: the split is missing or empty, or has bad examples and `on_bad` is 'error'. The
@@ -223,7 +230,7 @@ def read_split(
     if problems and on_bad == "error":
         raise WSignError(
             f"{folder}: {len(problems)} bad of {total} examples; mend them, or leave them out "
-            f"with --config.data.on_bad=skip\n  {listing}"
+            f"with {flag}=skip\n  {listing}"
         )
     if not good:
         raise WSignError(f"{folder}: none of its {total} examples is usable\n  {listing}")

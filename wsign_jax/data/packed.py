@@ -41,7 +41,7 @@ def pack(
         max_seq_length=sys.maxsize,
     )
     splits = [
-        layout.read_split(source, name, rules, on_bad)
+        layout.read_split(source, name, rules, on_bad, flag="--on_bad")
         for name in layout.SPLITS
         if (source / name).is_dir()
     ]
