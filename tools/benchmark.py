@@ -25,7 +25,6 @@ from tools.benchmark.table import Record, differences, place, table
 from wsign_jax.data import layout
 from wsign_jax.errors import WSignError, exit_on_user_error, known_flags
 
-_KEYS = {"machine", "versions", "figures", "parts"}
 _TORCH_PYTHON = "--torch_python="  # of the part peer
 
 
@@ -60,8 +59,10 @@ def parse() -> tuple[argparse.Namespace, dict[str, list[str]]]:
 def read(path: pathlib.Path) -> Record:
     """An earlier --out."""
     record = layout.read_json(path)
-    if not record.keys() >= _KEYS:
-        raise WSignError(f"{path}: not written by tools/benchmark.py --out")
+    try:
+        place(record), table(record), [part["status"] for part in record["parts"].values()]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise WSignError(f"{path}: not written by tools/benchmark.py --out") from None
     return record
 
 
@@ -71,6 +72,8 @@ def measure(passed: dict[str, list[str]], out: pathlib.Path | None) -> Record:
     versions = figures.versions(*(flag.removeprefix(_TORCH_PYTHON) for flag in peers[-1:]))
     record: Record = {"machine": figures.machine(), "versions": versions}
     record |= {"figures": {}, "parts": {}}
+    if out is not None:
+        layout.write_json(out, record)  # or fail now, not in an hour
     for number, (name, flags) in enumerate(passed.items(), 1):
         print(f"--- {name} ({number} of {len(passed)})", flush=True)
         outcome = parts.run(name, flags)
@@ -114,7 +117,7 @@ def main() -> int:
             report(read(flags.markdown), earlier)
             return 0
         if flags.out is not None:
-            flags.out.parent.mkdir(parents=True, exist_ok=True)  # or fail now, not in an hour
+            flags.out.parent.mkdir(parents=True, exist_ok=True)
         record = measure(passed, flags.out)
         report(record, earlier)
     return int(any(part["status"] != "ok" for part in record["parts"].values()))

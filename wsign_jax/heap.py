@@ -8,7 +8,8 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def keep() -> None:
-    """Has glibc keep what is freed, up to 2 GB of it, for whoever asks next; elsewhere does nothing.
+    """Has glibc keep what is freed for whoever asks next: all of it that lies below what is in use, and
+    2 GB above. With another C library does nothing.
 
     A training step on a CPU asks for its buffers anew each time, half a gigabyte and more, which glibc
     would return at the end of each: that the kernel clears them again and again was 8 % of a base-size

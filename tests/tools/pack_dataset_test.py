@@ -18,6 +18,8 @@ def test_what_is_wrong_is_said_in_a_line(command, dataset, tmp_path):
     assert status == 2 and f"error: {dataset}: already holds something" in printed
     status, printed = command("pack_dataset.py", tmp_path / "gone", tmp_path / "packed")
     assert status == 2 and "gone: no train, val or test in it" in printed
+    status, printed = command("pack_dataset.py", dataset, dataset / "packed")
+    assert status == 2 and f"packed: lies in {dataset}; name a folder outside of it" in printed
     (dataset / "val" / "labels" / "val_01.npy").unlink()
     status, printed = command("pack_dataset.py", dataset, tmp_path / "packed")
     assert status == 2 and "labels/val_01.npy: missing" in printed

@@ -44,7 +44,7 @@ def run(name: str, flags: Sequence[str]) -> Outcome:
     """Runs one of `PARTS` with flags of its own; what it prints passes through."""
     with tempfile.TemporaryDirectory() as folder:
         found = pathlib.Path(folder) / "figures.json"
-        command = [sys.executable, "-u", str(FOLDER / f"{name}.py"), f"--json={found}", *flags]
+        command = [sys.executable, "-u", str(FOLDER / f"{name}.py"), *flags, f"--json={found}"]
         began = time.perf_counter()
         with subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, errors="replace"

@@ -7,8 +7,8 @@ the manner of the training loop, as medians:
     dispatch    until the call of the step returns
     device      from there until the step's loss is known
     GFLOP       of the step, as XLA counts them
-    share       of the speed that one matrix product (2048 x 2048 x 2048) reaches on this machine; it is
-                measured before and after each bucket, and the best of all counts
+    share       of the speed that one matrix product of XLA's (2048 x 2048 x 2048) reaches on this
+                machine; it is measured before and after each bucket, and the best of all counts
 
 And what one base-size step of 16 x 720 frames needs of memory, without and with rematerialisation, each
 in a process of its own. XLA on a CPU undoes rematerialisation; it is kept from the passes that do so,
@@ -37,6 +37,7 @@ from tools.benchmark.training import Training, random_batch
 from wsign_jax import heap
 from wsign_jax.data import pipeline
 from wsign_jax.data.buckets import BatchPlan
+from wsign_jax.errors import exit_on_user_error
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import setup, stages, start
 from wsign_jax.train import state as train_state
@@ -190,14 +191,15 @@ def main() -> None:
         measure_memory(flags.memory == "remat")
         return
     found: figures.Figures = {}
-    with tempfile.TemporaryDirectory() as folder:
+    sizes = flags.sizes.split(",")
+    with exit_on_user_error(), tempfile.TemporaryDirectory() as folder:
         data = pathlib.Path(folder) / "data"
         phoenix.write_dataset(data, flags.sentences)
-        for size in flags.sizes.split(","):
+        for size in sizes:
             found |= time_buckets(size, data, flags.batch, flags.steps, flags.buckets)
-    if "base" in flags.sizes:
-        found |= memory()
-    figures.write(flags.json, found)
+        if "base" in sizes:
+            found |= memory()
+        figures.write(flags.json, found)
 
 
 if __name__ == "__main__":

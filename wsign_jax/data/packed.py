@@ -29,7 +29,7 @@ def pack(
 
     Raises:
         WSignError: there is no data set, it has examples that are bad whatever the model, or there is
-            something at `out` already.
+            something at `out` already, or it lies in the data set.
     """
     if examples_per_shard < 1:
         raise WSignError(f"--examples_per_shard={examples_per_shard}: give 1 or more")
@@ -47,6 +47,8 @@ def pack(
     ]
     if not splits:
         raise WSignError(f"{source}: no train, val or test in it; name a data set")
+    if out.resolve().is_relative_to(source.resolve()) and out.resolve() != source.resolve():
+        raise WSignError(f"{out}: lies in {source}; name a folder outside of it")
     with layout.new_dataset(out, "packed") as root:
         _copy_rest(source, root)
         for split in splits:

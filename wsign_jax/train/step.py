@@ -106,6 +106,9 @@ def make_train_step(
 ) -> TrainStep:
     """Compiles once per batch shape; stages that train the same parameters share it.
 
+    On a CPU it has options for the compiler, with which JAX lets it be called from Python only, not from
+    what another `jax.jit` traces.
+
     Args:
         graph: from `whisper_sign.build`.
         labels: 'train' or 'freeze' for every parameter.
