@@ -89,6 +89,7 @@ def test_losses_and_gradients_are_ours(torch_peer, without_dropout):
 def test_steps_move_weights_as_ours_do(torch_peer, without_dropout):
     config = without_dropout
     graph, params, theirs = both(torch_peer, config)
+    before = jax.device_get(whisper_sign.parameter_paths(params))
     labels = stages.label_parameters(params, config.stage2.rules, "stage2")
     settings = stages.StepSettings(
         *map(np.float32, (config.stage2.lr, config.stage2.weight_decay, config.stage2.alpha))
@@ -101,7 +102,6 @@ def test_steps_move_weights_as_ours_do(torch_peer, without_dropout):
         ours, _ = train_step(ours, random_batch(seed), settings)
         torch_peer.train_step(theirs, optimizer, torch_peer.to_tensors(*random_batch(seed)[:4]))
     parameters = dict(theirs.named_parameters())
-    before = jax.device_get(whisper_sign.parameter_paths(params))
     for path, after in whisper_sign.parameter_paths(jax.device_get(ours.params)).items():
         moved = torch_peer.layout(path, after - before[path])
         found = parameters[torch_peer.name(path)].detach().numpy()
