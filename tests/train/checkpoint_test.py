@@ -13,6 +13,7 @@ from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import checkpoint, setup, stages, state
+from wsign_jax.train import digests as digests_lib
 
 VOCABULARY = Vocabulary(("<blank>", "A", "B"))
 CONFIG = small_config()
@@ -177,7 +178,7 @@ async def read():
 
 def test_a_changed_weight_changes_its_digest_wherever_it_is():
     def digest(x):
-        return checkpoint.digests({"params": {"kernel": x}})["params"]
+        return digests_lib.of_arrays({"params": {"kernel": x}})["params"]
 
     x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     digests = {digest(x)}

@@ -16,7 +16,7 @@ from tests.whispers import FIXTURE
 from wsign_jax import evaluate, main, trained
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_import, whisper_sign
-from wsign_jax.train import checkpoint, imported, loop, origin, setup, start
+from wsign_jax.train import checkpoint, digests, imported, loop, origin, setup, start
 
 WHISPER = f"whisper:{FIXTURE}"
 
@@ -56,7 +56,7 @@ def test_stage_1_leaves_what_is_imported_alone_and_stage_2_moves_it(
     assert fresh == {"frontend", "ctc_head", "decoder/embed"}
     for group in told["groups"].keys() - {"frontend", "ctc_head"}:  # the embeddings are frozen too
         members = {p: x for p, x in weights.items() if whisper_sign.group_of(p) == group}
-        now = checkpoint.digests({group: members})[group]
+        now = digests.of_arrays({group: members})[group]
         assert f"{now:08x}" == told["groups"][group]["checksum"], group
     there = load_file(FIXTURE / "model.safetensors")
     kernel = there["decoder.layers.1.encoder_attn.q_proj.weight"].T

@@ -34,7 +34,6 @@ class Ahead:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compile")
         self._programs: dict[tuple[int, Shape], Future[Any]] = {}
-        self._first: Future[Any] | None = None  # of them
         self._messages: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._awaited = threading.Event()  # the trainer can do nothing else
         self._stepped = threading.Event()  # the first step is done
@@ -66,7 +65,6 @@ class Ahead:
             if key not in self._programs:
                 traced = None if self._programs else self._trace(task)
                 self._programs[key] = self._pool.submit(self._compile, task, traced)
-                self._first = self._first or self._programs[key]
 
     def run(self, step: Callable[..., Any], state: Any, batch: Batch, settings: Any) -> Any:
         """What the step returns, by the program for the batch's shape if one was prepared.
@@ -84,7 +82,7 @@ class Ahead:
         if program is not None:
             if not program.done():
                 self._awaited.set()
-                if program is not self._first:
+                if program is not next(iter(self._programs.values())):
                     self._stepped.set()  # which would else wait for a step that waits for it
             step = program.result()
             self._awaited.clear()

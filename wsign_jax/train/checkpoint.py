@@ -12,20 +12,17 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import json
 import os
 import pathlib
 import re
 import sys
 import time
 import warnings
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 from absl import logging as absl_logging
 from jax.experimental import multihost_utils
@@ -34,7 +31,7 @@ from wsign_jax import hosts
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.errors import WSignError
 from wsign_jax.model.whisper_sign import Params, parameter_paths
-from wsign_jax.train import home
+from wsign_jax.train import digests, home
 from wsign_jax.train.state import TrainState
 
 # Of what is saved, and raised with every change that this version could not read; none in a
@@ -106,37 +103,6 @@ def _items(state: TrainState) -> dict[str, Any]:
     training = {"step": state.step, "opt_state": state.opt_state, "loss_scale": state.loss_scale}
     items = {"params": state.params, "training": training}
     return items if state.ema is None else items | {"ema": state.ema}
-
-
-@jax.jit
-def _leaf_digest(x: jax.Array) -> jax.Array:
-    """A sum of an array's 32-bit words, each with its place and mixed: any changed word changes it.
-
-    The mixing is MurmurHash3's finaliser, which is one to one (Appleby, public domain). Sums of
-    integers do not depend on their order, nor on how the array is spread over devices.
-    """
-    words = jax.lax.bitcast_convert_type(x, jnp.uint32)
-    stride = 1
-    for axis, size in reversed(list(enumerate(x.shape))):
-        place = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis) * jnp.uint32(stride)
-        words = words + place * jnp.uint32(0x9E3779B9)
-        stride = stride * size % 2**32
-    words = (words ^ (words >> 16)) * jnp.uint32(0x85EBCA6B)
-    words = (words ^ (words >> 13)) * jnp.uint32(0xC2B2AE35)
-    return jnp.sum(words ^ (words >> 16), dtype=jnp.uint32)
-
-
-def digests(items: dict[str, Any]) -> dict[str, int]:
-    """A number for every item, a tree of arrays, that changes with any bit of it."""
-    return {
-        # One after the other: sums over many devices at once can block simulated ones.
-        name: zlib.crc32(np.array([int(_leaf_digest(x)) for x in jax.tree.leaves(item)]).tobytes())
-        for name, item in items.items()
-    }
-
-
-def _text_digest(value: Any) -> int:
-    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
 
 
 class Checkpoints:
@@ -221,13 +187,13 @@ class Checkpoints:
         step = int(state.step)
         if step not in self.steps:
             items = _items(state)
-            about = {"run": info.to_json(), "arrays": digests(items)}
+            about = {"run": info.to_json(), "arrays": digests.of_arrays(items)}
             self._infos[step] = info
             self._saving = self._written(
                 lambda: self._checkpointer.save_checkpointables_async(
                     step,
                     items,
-                    custom_metadata=about | {"digest": _text_digest(about), "format": FORMAT},
+                    custom_metadata=about | {"digest": digests.of_json(about), "format": FORMAT},
                     force=True,
                 )
             )
@@ -393,7 +359,7 @@ class Checkpoints:
 
         def read() -> dict[str, Any]:
             loaded = ocp.load_checkpointables(self._folder(step), abstract)
-            changed = [name for name, d in digests(loaded).items() if d != expected[name]]
+            changed = [name for name, d in digests.of_arrays(loaded).items() if d != expected[name]]
             if changed:
                 raise ValueError(f"bits of {' and '.join(changed)} changed on disk")
             return loaded
@@ -413,7 +379,7 @@ class Checkpoints:
             if saved and "run" not in saved:
                 raise self._of_another_version(step)
             about = {name: saved[name] for name in ("run", "arrays")}
-            if saved["digest"] != _text_digest(about):
+            if saved["digest"] != digests.of_json(about):
                 raise ValueError("bits of its metadata changed on disk")
             return about
 

@@ -14,7 +14,7 @@ from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_import, whisper_sign
 from wsign_jax.model.whisper_import import Whisper
 from wsign_jax.model.whisper_sign import Params, group_of, parameter_paths
-from wsign_jax.train import checkpoint
+from wsign_jax.train import digests
 from wsign_jax.train.origin import INIT, WHISPER
 from wsign_jax.train.setup import Run
 
@@ -100,7 +100,7 @@ def _groups(params: dict[str, jax.Array], named: dict[str, str]) -> dict[str, di
     members: dict[str, dict[str, jax.Array]] = {}
     for path, leaf in params.items():
         members.setdefault(group_of(path), {})[path] = leaf
-    checksums = checkpoint.digests(members)
+    checksums = digests.of_arrays(members)
     groups = {}
     for group, leaves in members.items():
         name = named.get(next(iter(leaves)))

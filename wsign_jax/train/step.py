@@ -168,6 +168,11 @@ def make_train_step(
         metrics["frames"] = jnp.sum(batch.frames)
         return new, metrics
 
+    return _jit(train_step, shardings)
+
+
+def _jit(train_step: TrainStep, shardings: TrainState | None) -> TrainStep:
+    """The step as it is compiled: see `make_train_step`."""
     # Without these the compiler may move a parameter, and the next step would be compiled again.
     placed = None if shardings is None else (shardings, shardings.step)
     cpu = jax.default_backend() == "cpu"
