@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.conftest import small_config
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
-from wsign_jax.model.keys import Keys
+from wsign_jax.model.dropout import DropoutKeys
 
 V = 7
 TOKENS = jnp.array([[0, 3, 3, 1]], jnp.int32)
@@ -122,7 +122,7 @@ def encoded_sum(params, graph, remat):
     model = whisper_sign.bind(graph, params)
     features = jnp.ones((2, 64, 42, 7)) * jnp.arange(64.0)[None, :, None, None]
     frames = jnp.array([64, 40], jnp.int32)
-    keys = Keys(jax.random.key(3))
+    keys = DropoutKeys.of(jax.random.key(3))
     x, _ = model.encode(features, frames, dropout_keys=keys, remat=remat)
     return jnp.sum(x * jax.random.normal(jax.random.key(4), x.shape))
 

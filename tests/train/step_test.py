@@ -12,7 +12,7 @@ from configs import base
 from tests.conftest import random_features, small_config
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.model import whisper_sign
-from wsign_jax.model.keys import Keys
+from wsign_jax.model.dropout import DropoutKeys
 from wsign_jax.train import stages, state
 from wsign_jax.train import step as step_lib
 
@@ -266,7 +266,7 @@ def test_without_keys_there_is_no_dropout():
         settings(),
         0.1,
         hybrid=True,
-        dropout_keys=Keys(jax.random.key(0)),
+        dropout_keys=DropoutKeys.of(jax.random.key(0)),
     )
     assert float(noisy) != first
 

@@ -12,8 +12,7 @@ from flax import nnx
 
 from wsign_jax.model import attention
 from wsign_jax.model.attention import KeysValues
-from wsign_jax.model.dropout import Dropout
-from wsign_jax.model.keys import Keys
+from wsign_jax.model.dropout import Dropout, DropoutKeys
 from wsign_jax.model.layers import layer_norm
 from wsign_jax.positions import sinusoids
 
@@ -62,7 +61,7 @@ class DecoderBlock(nnx.Module):
         encoded: jax.Array,
         cross_mask: jax.Array,
         *,
-        dropout_keys: Keys | None = None,
+        dropout_keys: DropoutKeys | None = None,
     ) -> jax.Array:
         """(B, U, D) label states -> (B, U, D), looking at (B, N, D) through a (B, 1, 1, N) mask."""
         x = x + self.dropout(self._attended(x), dropout_keys)
@@ -148,7 +147,7 @@ class Decoder(nnx.Module):
         encoded: jax.Array,
         patches: jax.Array,
         *,
-        dropout_keys: Keys | None = None,
+        dropout_keys: DropoutKeys | None = None,
     ) -> jax.Array:
         """Logits of every next gloss.
 

@@ -7,8 +7,7 @@ from flax import nnx
 from wsign_jax import positions
 from wsign_jax.model import attention
 from wsign_jax.model.attention import KeysValues
-from wsign_jax.model.dropout import Dropout
-from wsign_jax.model.keys import Keys
+from wsign_jax.model.dropout import Dropout, DropoutKeys, Words
 from wsign_jax.model.layers import layer_norm
 
 
@@ -37,7 +36,7 @@ class EncoderBlock(nnx.Module):
         mask: jax.Array,
         angles: tuple[jax.Array, jax.Array] | None,
         *,
-        dropout_keys: Keys | None = None,
+        dropout_keys: DropoutKeys | None = None,
     ) -> jax.Array:
         """(B, N, D) -> (B, N, D) under a (B, 1, N, N) mask."""
         normed = self.attention_norm(x)
@@ -103,7 +102,7 @@ class Encoder(nnx.Module):
         x: jax.Array,
         mask: jax.Array,
         *,
-        dropout_keys: Keys | None = None,
+        dropout_keys: DropoutKeys | None = None,
         remat: bool = False,
         tables: tuple[jax.Array, ...] | None = None,
     ) -> jax.Array:
@@ -123,8 +122,8 @@ class Encoder(nnx.Module):
             cos, sin = tables
             angles = cos, sin
 
-        def run(block: EncoderBlock, x: jax.Array, key: jax.Array | None) -> jax.Array:
-            return block(x, mask, angles, dropout_keys=None if key is None else Keys(key))
+        def run(block: EncoderBlock, x: jax.Array, key: Words | None) -> jax.Array:
+            return block(x, mask, angles, dropout_keys=None if key is None else DropoutKeys(key))
 
         run_block = nnx.remat(run) if remat else run
         for block in self.blocks:

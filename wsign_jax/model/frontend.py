@@ -7,8 +7,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from wsign_jax.keypoints import joints
-from wsign_jax.model.dropout import Dropout
-from wsign_jax.model.keys import Keys
+from wsign_jax.model.dropout import Dropout, DropoutKeys
 from wsign_jax.model.layers import Linear, gelu, layer_norm
 
 # Velocities in hand sizes per second spread about ten times as widely as positions in hand sizes do,
@@ -78,7 +77,7 @@ class Frontend(nnx.Module):
         features: jax.Array,
         frames: jax.Array,
         *,
-        dropout_keys: Keys | None = None,
+        dropout_keys: DropoutKeys | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Embeds patches.
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from wsign_jax.errors import WSignError
 from wsign_jax.model import attention, decoder, encoder, frontend
 from wsign_jax.model.attention import KeysValues
-from wsign_jax.model.dropout import Dropout
+from wsign_jax.model.dropout import Dropout, DropoutKeys
 from wsign_jax.model.keys import Keys
 from wsign_jax.model.layers import Linear
 from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, rotary_angles
@@ -105,7 +105,7 @@ class WhisperSign(nnx.Module):
         *,
         chunk: jax.Array | int = attention.FULL_ATTENTION,
         left_context: jax.Array | int = 0,
-        dropout_keys: Keys | None = None,
+        dropout_keys: DropoutKeys | None = None,
         remat: bool = False,
         tables: tuple[jax.Array, ...] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
@@ -145,7 +145,9 @@ class WhisperSign(nnx.Module):
         x, rings = self.encoder.step(x, chunk.first, chunk.patches, chunk.angles, cache.rings)
         return x, StreamCache(tail, rings)
 
-    def ctc_logits(self, encoded: jax.Array, *, dropout_keys: Keys | None = None) -> jax.Array:
+    def ctc_logits(
+        self, encoded: jax.Array, *, dropout_keys: DropoutKeys | None = None
+    ) -> jax.Array:
         """(B, N, D) -> (B, N, V) float32; id 0 is the blank."""
         x = self.ctc_dropout(encoded.astype(jnp.float32), dropout_keys)
         return self.ctc_head(x)

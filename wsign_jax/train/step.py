@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.model import whisper_sign
-from wsign_jax.model.keys import Keys
+from wsign_jax.model.dropout import DropoutKeys
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import losses, stages
 from wsign_jax.train.state import LossScale, TrainState
@@ -31,7 +31,7 @@ def batch_loss(
     smoothing: float,
     *,
     hybrid: bool,
-    dropout_keys: Keys | None = None,
+    dropout_keys: DropoutKeys | None = None,
     remat: bool = False,
 ) -> tuple[jax.Array, Metrics]:
     """The loss of a batch: alpha * CTC + (1 - alpha) * cross-entropy, or CTC alone.
@@ -87,7 +87,7 @@ def make_loss(graph: nnx.GraphDef, labels: Params, training: ConfigDict, *, hybr
         params: Params, batch: Batch, settings: stages.StepSettings, key: jax.Array
     ) -> tuple[jax.Array, Metrics]:
         model = whisper_sign.bind(graph, stages.stop_frozen(params, labels))
-        keys = Keys(key)
+        keys = DropoutKeys.of(key)
         return batch_loss(
             model, batch, settings, smoothing, hybrid=hybrid, dropout_keys=keys, remat=remat
         )
