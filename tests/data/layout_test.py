@@ -1,4 +1,5 @@
 import json
+import os
 import time
 
 import numpy as np
@@ -106,6 +107,24 @@ def test_unreadable_and_unpaired_files_are_named(dataset):
         assert f"features/train_0{number}.npy: unreadable" in message
     assert "labels/train_04.npy: missing" in message
     assert "features/train_05.npy: missing, but train_05.npy has labels" in message
+
+
+def test_what_is_no_file_and_what_has_no_name_in_utf8_is_named(dataset):
+    features, labels = dataset / "train" / "features", dataset / "train" / "labels"
+    (features / "train_00.npy").unlink()
+    os.mkfifo(features / "train_00.npy")
+    (features / "train_01.npy").unlink()
+    (features / "train_01.npy").mkdir()
+    for folder in (features, labels):
+        (folder / "train_02.npy").rename(os.fsdecode(os.fsencode(folder) + b"/train_\xff.npy"))
+        (folder / "train_03.npy").rename(folder / "train_äß手.npy")
+    with pytest.raises(WSignError, match="3 bad of 12 examples") as error:
+        layout.read_split(dataset, "train", RULES)
+    message = str(error.value)
+    message.encode()  # so that it can be printed
+    for number in (0, 1):
+        assert f"features/train_0{number}.npy: is no file" in message
+    assert "features/train_\\udcff.npy: its name is not UTF-8; rename it" in message
 
 
 def test_a_damaged_header_is_named_whatever_it_makes_numpy_raise(dataset):

@@ -1,3 +1,4 @@
+import argparse
 import json
 import math
 
@@ -129,6 +130,13 @@ def test_a_part_that_fails_is_named_and_the_others_go_on(part, command, script, 
 def test_mistakes_are_one_line(part, command, flags, message):
     status, printed = command("benchmark.py", *flags)
     assert status == 2 and message in printed and printed.count("\n") == 1, printed
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", "", "²"])
+def test_a_count_is_a_whole_number_from_1_on(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="no whole number from 1 on"):
+        figures.positive(text)
+    assert figures.positive("12") == 12
 
 
 def test_a_real_part_runs_in_a_process_of_its_own(command, tmp_path, monkeypatch):

@@ -198,7 +198,7 @@ def test_settings_do_not_compile_again():
     step, train_state, _ = start(((".*", "train"),))
     for lr, alpha, chunk in ((1e-3, 0.3, 2**30), (1e-4, 0.5, 2), (0.0, 0.3, 8)):
         train_state, _ = step(train_state, make_batch(), settings(lr, alpha, chunk))
-    assert step._cache_size() == 1
+    assert step.cache_size() == 1
 
 
 @pytest.mark.usefixtures("standard_promotion")

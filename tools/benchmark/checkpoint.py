@@ -141,7 +141,7 @@ def main() -> None:
     parser = figures.parser(__doc__)
     parser.add_argument("--size", default="base")
     for name, value in (("rows", 4), ("frames", 480), ("saves", 5)):
-        parser.add_argument(f"--{name}", type=int, default=value)
+        parser.add_argument(f"--{name}", type=figures.positive, default=value)
     parser.add_argument("--folder", type=pathlib.Path)
     heap.keep()  # as training does
     flags = vars(parser.parse_args())

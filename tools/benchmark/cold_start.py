@@ -109,7 +109,7 @@ def main() -> None:
     parser = figures.parser(__doc__)
     parser.add_argument("--size", default="base")
     for name, value in (("batch", 8), ("sentences", 96)):
-        parser.add_argument(f"--{name}", type=int, default=value)
+        parser.add_argument(f"--{name}", type=figures.positive, default=value)
     figures.run(parser, measure)
 
 

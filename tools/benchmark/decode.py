@@ -75,8 +75,8 @@ def main() -> None:
     """Parses the flags."""
     parser = figures.parser(__doc__)
     for name, value in (("batch", 16), ("patches", 180), ("glosses", 1295), ("beam_size", 10)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--repeats", type=int, default=21)
+        parser.add_argument(f"--{name}", type=figures.positive, default=value)
+    parser.add_argument("--repeats", type=figures.positive, default=21)
     flags = vars(parser.parse_args())
     figures.write(flags.pop("json"), measure(**flags))
 

@@ -69,7 +69,7 @@ def main() -> None:
     parser = figures.parser(__doc__)
     parser.add_argument("--size", default="base")
     for name, value in (("batch", 16), ("sample", 6), ("rounds", 3), ("longest", 1500)):
-        parser.add_argument(f"--{name}", type=int, default=value)
+        parser.add_argument(f"--{name}", type=figures.positive, default=value)
     heap.keep()  # as training does
     figures.run(parser, measure)
 

@@ -186,15 +186,19 @@ def main() -> None:
     parser = figures.parser(__doc__)
     parser.add_argument("--video", type=pathlib.Path)
     parser.add_argument("--model", type=pathlib.Path)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=figures.positive, default=20)
     parser.add_argument(
         "--minutes", type=float, default=10.0, help="of the video for memory; 0: none"
     )
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=figures.positive, default=3)
     flags = parser.parse_args()
     with exit_on_user_error(), system.quiet():
         if flags.video is None:
             raise WSignError("--video=FILE is missing: name a video of a few seconds of signing")
+        if flags.minutes < 0:
+            raise WSignError(
+                f"--minutes={flags.minutes:g}: there is no video of less than 0 minutes"
+            )
         model = landmarker.find_model(flags.model)
         found = measure(flags.video, model, flags.seconds, flags.minutes, flags.rounds)
         figures.write(flags.json, found)

@@ -29,6 +29,13 @@ def new_file(text: str) -> pathlib.Path:
     return path
 
 
+def positive(text: str) -> int:
+    """A flag's value: how many there are of something."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """A part's command line, with `--json` for `write`."""
     made = argparse.ArgumentParser(

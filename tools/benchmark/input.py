@@ -155,7 +155,7 @@ def main() -> None:
     """Prints the figures."""
     parser = figures.parser(__doc__)
     for name, value in (("sentences", 320), ("rounds", 5), ("steps", 8)):
-        parser.add_argument(f"--{name}", type=int, default=value)
+        parser.add_argument(f"--{name}", type=figures.positive, default=value)
     heap.keep()  # as training does
     figures.run(parser, measure)
 

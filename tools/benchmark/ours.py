@@ -72,7 +72,7 @@ class Ours:
 
     def flops(self, batch: pipeline.Batch) -> float:
         """Floating-point operations of a step, as XLA counts them in the compiled program."""
-        lowered = self._train_step.lower(self.state, batch, self.settings)  # type: ignore[attr-defined]
+        lowered = self._train_step.lower(self.state, batch, self.settings)
         return float(lowered.compile().cost_analysis()["flops"])
 
     def losses(self, batch: pipeline.Batch) -> tuple[float, ...]:

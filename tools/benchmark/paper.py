@@ -19,7 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import base
-from tools.benchmark import phoenix, training
+from tools.benchmark import figures, phoenix, training
 from wsign_jax import config as config_lib
 from wsign_jax.data import buckets
 from wsign_jax.errors import exit_on_user_error
@@ -130,8 +130,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", default="base")
-    parser.add_argument("--rows", type=int, default=16)
-    parser.add_argument("--frames", type=int, default=480)
+    parser.add_argument("--rows", type=figures.positive, default=16)
+    parser.add_argument("--frames", type=figures.positive, default=480)
     flags = parser.parse_args()
     with exit_on_user_error():
         report(config(flags.size, flags.rows), flags.frames)

@@ -277,7 +277,7 @@ def main() -> None:
     parser.add_argument("--size", default="base")
     options = ("batch", 8), ("frames", 600), ("rounds", 10)
     for name, value in (*options, ("epoch_batch", 16), ("sample", 6), ("epoch_rounds", 3)):
-        parser.add_argument(f"--{name}", type=int, default=value)
+        parser.add_argument(f"--{name}", type=figures.positive, default=value)
     parser.add_argument("--torch_python", default=sys.executable)
     parser.add_argument("--compile", action="store_true", dest="compiled")
     heap.keep()  # as training does

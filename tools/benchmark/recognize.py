@@ -98,8 +98,8 @@ def main() -> None:
     parser = figures.parser(__doc__)
     parser.add_argument("--checkpoint", type=pathlib.Path)
     parser.add_argument("--size", default="base")
-    parser.add_argument("--frames", type=int, default=600)
-    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--frames", type=figures.positive, default=600)
+    parser.add_argument("--rounds", type=figures.positive, default=21)
     flags = parser.parse_args()
     with exit_on_user_error(), tempfile.TemporaryDirectory() as folder:
         if flags.checkpoint is not None:

@@ -182,7 +182,7 @@ def main() -> None:
     """The command."""
     parser = figures.parser(__doc__)
     for name, value in (("batch", 8), ("steps", 6), ("buckets", 8), ("sentences", 320)):
-        parser.add_argument(f"--{name}", type=int, default=value)
+        parser.add_argument(f"--{name}", type=figures.positive, default=value)
     parser.add_argument("--sizes", default="tiny,base")
     parser.add_argument("--memory", choices=("plain", "remat"), help="only this, as JSON")
     flags = parser.parse_args()

@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--size", default="base,tiny")
     options = (("chunk", 1), ("left_context", 64), ("minutes", 10), ("glosses", 1295))
     for name, value in options:
-        parser.add_argument(f"--{name}", type=int, default=value)
+        parser.add_argument(f"--{name}", type=figures.positive, default=value)
     flags = vars(parser.parse_args())
     json, sizes = flags.pop("json"), flags.pop("size").split(",")
     found: Figures = {}

@@ -56,6 +56,9 @@ def find(folder: pathlib.Path) -> Examples:
 
 def check(examples: Examples, id: str, rules: validate.Rules) -> tuple[int, np.ndarray] | str:
     """(frames, labels) of a good example, or what is wrong with which of its arrays."""
+    if id.encode(errors="replace").decode() != id:  # neither a shard nor a screen could take it
+        place = examples.place(id, "features").encode(errors="backslashreplace").decode()
+        return f"{place}: its name is not UTF-8; rename it"
     features = examples.read(id, "features")
     if isinstance(features, str):
         return features

@@ -33,6 +33,8 @@ def patches_of(frames: int, patch_size: int) -> int:
 def load(path: pathlib.Path) -> np.ndarray | str:
     """The array in a .npy, or what is wrong with it."""
     try:
+        if path.exists() and not path.is_file():  # opening a pipe waits for somebody to write to it
+            return f"{path}: is no file"
         with path.open("rb") as file:
             return read(file)
     except FileNotFoundError:

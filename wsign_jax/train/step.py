@@ -1,6 +1,6 @@
 """One training step, a pure function: state and batch in, state and metrics out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from wsign_jax.data.pipeline import Batch
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.dropout import DropoutKeys
 from wsign_jax.model.whisper_sign import Params
+from wsign_jax.traced import Traced
 from wsign_jax.train import losses, stages
 from wsign_jax.train.state import LossScale, TrainState
 
@@ -103,8 +104,8 @@ def make_train_step(
     hybrid: bool,
     rates: Params | None = None,
     shardings: TrainState | None = None,
-) -> TrainStep:
-    """Compiles once per batch shape; stages that train the same parameters share it.
+) -> Traced:
+    """A `TrainStep`. Compiles once per batch shape; stages that train the same parameters share it.
 
     On a CPU it has options for the compiler, with which JAX lets it be called from Python only, not from
     what another `jax.jit` traces.
@@ -168,10 +169,11 @@ def make_train_step(
         metrics["frames"] = jnp.sum(batch.frames)
         return new, metrics
 
-    return _jit(train_step, shardings)
+    closure = (graph, labels, rates, hybrid, training.to_dict(), shardings is None)
+    return _jit(train_step, shardings, closure)
 
 
-def _jit(train_step: TrainStep, shardings: TrainState | None) -> TrainStep:
+def _jit(train_step: TrainStep, shardings: TrainState | None, closure: Sequence[Any]) -> Traced:
     """The step as it is compiled: see `make_train_step`."""
     # Without these the compiler may move a parameter, and the next step would be compiled again.
     placed = None if shardings is None else (shardings, shardings.step)
@@ -181,8 +183,9 @@ def _jit(train_step: TrainStep, shardings: TrainState | None) -> TrainStep:
     safe = jax.__version_info__ >= ((0, 10) if cpu else (0, 8))
     # XLA halves the vectors of processors that have wide ones: 6 % of a base-size step.
     options = {"xla_cpu_prefer_vector_width": 512} if cpu else None
-    return jax.jit(
+    return Traced(
         train_step,
+        closure,
         donate_argnums=(0,) if safe else (),
         out_shardings=placed,
         compiler_options=options,
