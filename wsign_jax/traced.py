@@ -24,7 +24,9 @@ from jax import export
 _FOLDER = "traced"
 # Of JAX's settings, those that change no program.
 _IDLE_SETTING = re.compile("cache|log|dump|traceback|pprint|distributed|coordination")
+# What differs from process to process where `repr` tells of the same.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_SET = re.compile(r"\{([^{}:]*)\}")
 
 
 class _Program(NamedTuple):
@@ -115,7 +117,10 @@ class Traced:
             shapes,
             tree,
         )
-        return hashlib.sha256(_ADDRESS.sub("", repr(about)).encode()).hexdigest()
+        text = _SET.sub(
+            lambda found: str(sorted(found[1].split(", "))), _ADDRESS.sub("", repr(about))
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @functools.cache
