@@ -1,5 +1,8 @@
 """Traced programs are read back by whoever would trace the same, and by nobody else."""
 
+import hashlib
+import os
+import pickle
 import subprocess
 import sys
 from typing import NamedTuple
@@ -11,6 +14,7 @@ import pytest
 
 from tests.processes import ROOT
 from tests.small import get_config
+from wsign_jax import traced
 from wsign_jax.model import whisper_sign
 from wsign_jax.traced import Traced
 from wsign_jax.train import stages
@@ -23,8 +27,9 @@ class Pair(NamedTuple):
 
 
 @pytest.fixture(name="folder")
-def keep_in(tmp_path):
+def keep_in(tmp_path, monkeypatch):
     """Where programs are kept meanwhile."""
+    monkeypatch.setattr(traced, "_code", lambda: "this code")  # it may be edited while tests run
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     yield tmp_path / "traced"
@@ -36,6 +41,7 @@ class Function:
 
     def __init__(self, factor=2.0):
         self.factor, self.traced = factor, 0
+        self.__qualname__ = "Function"
 
     def __call__(self, pair, by):
         self.traced += 1
@@ -69,12 +75,53 @@ def test_others_are_not_confused_with_it(folder):
     with jax.numpy_dtype_promotion("standard"):
         integers = PAIR._replace(first=np.ones(3, np.int32))
         result(other, integers)
-    jax.config.update("jax_default_matmul_precision", "highest")
-    try:
+    with jax.default_matmul_precision("highest"):
         result(other)
-    finally:
-        jax.config.update("jax_default_matmul_precision", None)
-    assert other.traced == len(list(folder.iterdir())) - 1 == 4
+    other.__qualname__ = "another"
+    result(other)
+    assert other.traced == len(list(folder.iterdir())) - 1 == 5
+
+
+@pytest.mark.parametrize("untold", [np.arange(2000), lambda x: x, (lambda: result)])
+def test_what_repr_does_not_tell_is_not_kept(folder, untold):
+    function = Function()
+    assert result(function, closure=(untold,))["pair"].first[1] == 6
+    assert not folder.exists()
+
+
+def test_code_that_changes_while_a_process_starts_is_not_kept(monkeypatch, tmp_path):
+    (tmp_path / "traced.py").write_text("")
+    (tmp_path / "model.py").write_text("")
+    os.utime(tmp_path / "traced.py", (0, 0))
+    os.utime(tmp_path / "model.py", (0, 0))
+    monkeypatch.setattr(traced, "__file__", str(tmp_path / "traced.py"))
+    whole = traced._code.__wrapped__()
+    assert len(whole) == 64
+    (tmp_path / "model.py").write_text("changed")
+    assert traced._code.__wrapped__() is None
+    os.utime(tmp_path / "model.py", (0, 0))
+    assert traced._code.__wrapped__() not in (None, whole)
+    (tmp_path / ".#model.py").symlink_to("me@host.123")  # an editor's
+    assert traced._code.__wrapped__() is None
+
+
+def test_errors_of_the_function_are_its_own(folder):
+    def wrong(pair, by):
+        calls.append(1)
+        raise ValueError("wrong shapes")
+
+    calls = []
+    with pytest.raises(ValueError, match="wrong shapes") as error:
+        result(wrong)
+    assert error.value.__context__ is None and len(calls) == 1
+
+
+def test_a_tree_that_cannot_be_written_is_compiled_all_the_same(folder):
+    class Local(NamedTuple):
+        value: jax.Array
+
+    assert result(lambda pair, by: Local(pair.first * by)).value[1] == 3
+    assert not folder.exists()
 
 
 def test_options_hold_for_what_is_read(folder):
@@ -89,7 +136,13 @@ def test_a_damaged_file_is_made_again(folder):
     result(Function())
     (path,) = folder.iterdir()
     whole = path.read_bytes()
-    for damaged in (b"", whole[:-1], whole[:100] + bytes([whole[100] ^ 1]) + whole[101:]):
+    other = pickle.dumps("of another program")
+    for damaged in (
+        b"",
+        hashlib.sha256(other).digest() + other,
+        whole[:-1],
+        whole[:100] + bytes([whole[100] ^ 1]) + whole[101:],
+    ):
         path.write_bytes(damaged)
         function = Function()
         assert result(function)["pair"].first[1] == 6 and function.traced == 1
@@ -145,7 +198,7 @@ CHANGES = (
 )
 
 
-def test_each_setting_that_a_step_computes_with_makes_another_program():
+def test_each_setting_that_a_step_computes_with_makes_another_program(monkeypatch):
     def setting(text):
         field, _, value = text.partition("=")
 
@@ -159,13 +212,17 @@ def test_each_setting_that_a_step_computes_with_makes_another_program():
 
         return change
 
+    monkeypatch.setattr(traced, "_code", lambda: "this code")
+    idle = training_step(setting("training.max_steps=7"))
+    assert idle._name(()) == training_step()._name(())
     steps = [training_step(), training_step(hybrid=False)]
     steps += [training_step(setting(text)) for text in CHANGES]
     assert len({step._name(()) for step in steps}) == len(CHANGES) + 2
 
 
 def test_processes_agree_on_the_name():
-    program = "from tests import traced_test; print(traced_test.training_step()._name(()))"
+    program = "from wsign_jax import traced; traced._code = lambda: ''; "
+    program += "from tests import traced_test; print(traced_test.training_step()._name(()))"
     names = {
         subprocess.run(
             [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True

@@ -12,8 +12,9 @@ import pathlib
 import pickle
 import re
 import sys
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax
 import jax
@@ -23,37 +24,50 @@ from jax import export
 
 _FOLDER = "traced"
 # Of JAX's settings, those that change no program.
-_IDLE_SETTING = re.compile("cache|log|dump|traceback|pprint|distributed|coordination")
-# What differs from process to process where `repr` tells of the same.
+_IDLE_SETTING = re.compile("cache|_log|dump|traceback|pprint|distributed")
+# What differs from process to process where `repr` tells of the same; then what `repr` does not tell.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _SET = re.compile(r"\{([^{}:]*)\}")
-
-
-class _Program(NamedTuple):
-    """A traced program of leaves, and the tree that what it returns is to be put into."""
-
-    exported: export.Exported
-    tree: Any
+_UNTOLD = re.compile(r"\.\.\.|<locals>|<lambda>")
+# Code that changed after that may not be what this process runs.
+_IMPORTED = time.time() - 10
 
 
 class Traced:
     """`jax.jit`, whose `lower` reads what another process has traced, or keeps it for the next one.
 
-    It does so on a single device and where JAX keeps compiled programs in a folder, and is looked up by
-    all that decides what tracing gives: the code of this package, the versions of what it calls, JAX's
-    settings, the arguments' shapes, and `closure`.
+    It does so on a single device and where JAX keeps compiled programs in a folder, whose files are
+    trusted like those. A program is looked up by all that decides what tracing gives: the code of this
+    package, the versions of what it calls, JAX's settings, the function's name, the arguments' shapes,
+    and `closure`. Where one of them cannot be told, nothing is kept.
     """
 
-    def __init__(self, function: Callable[..., Any], closure: Sequence[Any], **options: Any):
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        closure: Sequence[Any],
+        *,
+        donate_argnums: Sequence[int] = (),
+        out_shardings: Any = None,
+        compiler_options: dict[str, Any] | None = None,
+    ):
         """Of a function to compile.
 
         Args:
             function: of positional arguments, which are trees of arrays.
             closure: whatever else it computes with; told apart by `repr`.
-            options: of `jax.jit`.
+            donate_argnums: see `jax.jit`, as for the others.
+            out_shardings: where results go.
+            compiler_options: of XLA.
         """
-        self._function, self._closure, self._options = function, closure, options
-        self._jitted = jax.jit(function, **options)
+        self._function, self._closure = function, closure
+        self._jit = functools.partial(
+            jax.jit,
+            donate_argnums=donate_argnums,
+            out_shardings=out_shardings,
+            compiler_options=compiler_options,
+        )
+        self._jitted = self._jit(function)
 
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns."""
@@ -69,67 +83,84 @@ class Traced:
         Args:
             arguments: of the function, as arrays or `jax.ShapeDtypeStruct`s.
         """
-        folder = _folder()
-        if folder is None:
+        folder, name = _folder(), self._name(arguments)
+        if folder is None or name is None:
             return self._jitted.lower(*arguments)
-        path = folder / self._name(arguments)
+        path = folder / name
         program = _read(path)
         if program is None:
-            try:
-                program = self._trace(arguments)
-            except (ValueError, NotImplementedError):  # a callback, or what may change with JAX
+            content = self._trace(arguments)
+            if content is None:
                 return self._jitted.lower(*arguments)
-            _write(path, program)
+            _write(path, content)
+            program = _load(content)
+        exported, tree = program
 
+        @functools.wraps(self._function)
         def call(*arguments: Any) -> Any:
-            return jax.tree.unflatten(
-                program.tree, program.exported.call(*jax.tree.leaves(arguments))
-            )
+            return jax.tree.unflatten(tree, exported.call(*jax.tree.leaves(arguments)))
 
-        return jax.jit(call, **self._options).lower(*arguments)
+        return self._jit(call).lower(*arguments)
 
-    def _trace(self, arguments: Sequence[Any]) -> _Program:
-        # Of leaves, since JAX can write no trees but those of a few kinds.
+    def _trace(self, arguments: Sequence[Any]) -> bytes | None:
+        """For `_load`; None of what JAX cannot write."""
+        # Of leaves, since JAX writes trees of a few kinds only.
         leaves, given = jax.tree.flatten(arguments)
-        returned: list[Any] = []
+        trees: list[Any] = []
 
         def of_leaves(*leaves: Any) -> list[Any]:
             out, tree = jax.tree.flatten(self._function(*jax.tree.unflatten(given, leaves)))
-            returned.append(tree)
+            trees.append(tree)
             return out
 
-        exported = export.export(jax.jit(of_leaves))(*leaves)
-        return _Program(exported, returned[-1])
+        jitted = jax.jit(of_leaves)
+        jitted.trace(*leaves)  # or raises what the function does
+        try:
+            return pickle.dumps((bytes(export.export(jitted)(*leaves).serialize()), trees[-1]))
+        except (ValueError, NotImplementedError):
+            return None  # a callback, or what JAX does not promise to know later
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return None  # a tree of a class that has no name
 
-    def _name(self, arguments: Sequence[Any]) -> str:
+    def _name(self, arguments: Sequence[Any]) -> str | None:
+        """Of the program's file; None where `repr` may tell the same of what differs."""
+        code, closure = _code(), repr(self._closure)
+        if code is None or _UNTOLD.search(closure):
+            return None
         leaves, tree = jax.tree.flatten(arguments)
-        shapes = [
-            (leaf.shape, str(leaf.dtype), getattr(leaf, "weak_type", False)) for leaf in leaves
-        ]
-        settings = {k: v for k, v in jax.config.values.items() if not _IDLE_SETTING.search(k)}
+        # As attributes they have the values that hold here, within a `with` of JAX's too.
+        settings = {
+            name: getattr(jax.config, name, value)
+            for name, value in jax.config.values.items()
+            if not _IDLE_SETTING.search(name)
+        }
         about = (
-            _code(),
+            code,
             sys.version,
             *(module.__version__ for module in (jax, jax.lib, flax, optax, np)),
             jax.default_backend(),
             settings,
-            self._closure,
-            shapes,
+            (self._function.__module__, self._function.__qualname__),
+            [(leaf.shape, str(leaf.dtype), getattr(leaf, "weak_type", False)) for leaf in leaves],
             tree,
         )
-        text = _SET.sub(
-            lambda found: str(sorted(found[1].split(", "))), _ADDRESS.sub("", repr(about))
-        )
+        text = _ADDRESS.sub("", repr(about) + closure)
+        text = _SET.sub(lambda found: str(sorted(found[1].split(", "))), text)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @functools.cache
-def _code() -> str:
-    """A digest of this package."""
+def _code() -> str | None:
+    """A digest of this package; None where it is being worked on, or cannot be read."""
     digest = hashlib.sha256()
     root = pathlib.Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    try:
+        for path in sorted(root.rglob("*.py")):
+            if path.stat().st_mtime > _IMPORTED:
+                return None
+            digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    except OSError:
+        return None
     return digest.hexdigest()
 
 
@@ -137,26 +168,28 @@ def _folder() -> pathlib.Path | None:
     """Where to keep programs; None where nothing is to be kept."""
     cache = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     wanted = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
-    if not wanted or cache is None or "://" in cache or jax.device_count() > 1:
+    if not wanted or not cache or "://" in cache or jax.device_count() > 1:
         return None
     return pathlib.Path(cache) / _FOLDER
 
 
-def _read(path: pathlib.Path) -> _Program | None:
+def _load(content: bytes) -> tuple[export.Exported, Any]:
+    """A program of leaves, and the tree that what it returns is to be put into."""
+    exported, tree = pickle.loads(content)
+    return export.deserialize(bytearray(exported)), tree
+
+
+def _read(path: pathlib.Path) -> tuple[export.Exported, Any] | None:
     """None where there is no such file, or not as it was written."""
     try:
         written = path.read_bytes()
-    except OSError:
+        digest, content = written[:32], written[32:]
+        return _load(content) if hashlib.sha256(content).digest() == digest else None
+    except Exception:  # whatever the content of another file may raise: it is traced again
         return None
-    digest, content = written[:32], written[32:]
-    if hashlib.sha256(content).digest() != digest:
-        return None
-    exported, tree = pickle.loads(content)
-    return _Program(export.deserialize(bytearray(exported)), tree)
 
 
-def _write(path: pathlib.Path, program: _Program) -> None:
-    content = pickle.dumps((bytes(program.exported.serialize()), program.tree))
+def _write(path: pathlib.Path, content: bytes) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -73,6 +73,15 @@ def test_rates_at_the_ends():
     assert np.all(np.isfinite(Dropout(0.9999999)(x, keys)))
 
 
+@pytest.mark.parametrize("rate", [0.9999, 0.99999, 1 - 1e-12, 1.0])
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_gradients_are_numbers_at_the_highest_rates(rate, dtype):
+    def total(x):
+        return jnp.sum(Dropout(rate)(x, DropoutKeys.of(jax.random.key(0))))
+
+    assert np.all(np.isfinite(jax.grad(total)(jnp.ones(64, dtype))))
+
+
 def test_low_precision_stays_low():
     out = Dropout(0.1)(jnp.ones((4, 16), jnp.bfloat16), DropoutKeys.of(jax.random.key(0)))
     assert out.dtype == jnp.bfloat16

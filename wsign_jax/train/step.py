@@ -169,7 +169,8 @@ def make_train_step(
         metrics["frames"] = jnp.sum(batch.frames)
         return new, metrics
 
-    closure = (graph, labels, rates, hybrid, training.to_dict(), shardings is None)
+    settings = (seed, ema, grad_clip, parts, training.label_smoothing, training.remat)
+    closure = (graph, labels, rates, hybrid, *settings, shardings is None)
     return _jit(train_step, shardings, closure)
 
 
