@@ -26,6 +26,8 @@ _FOLDER = "traced"
 # Of JAX's settings, those that change no program.
 _IDLE_SETTING = re.compile("cache|_log|dump|traceback|pprint|distributed")
 # What differs from process to process where `repr` tells of the same; then what `repr` does not tell.
+# (Of initialisers, which older layers of Flax hold on to, `init` is all there is to know.)
+_INITIALIZER = re.compile(r"<function \w+\.<locals>\.init at 0x[0-9a-f]+>")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _SET = re.compile(r"\{([^{}:]*)\}")
 _UNTOLD = re.compile(r"\.\.\.|<locals>|<lambda>")
@@ -124,7 +126,7 @@ class Traced:
 
     def _name(self, arguments: Sequence[Any]) -> str | None:
         """Of the program's file; None where `repr` may tell the same of what differs."""
-        code, closure = _code(), repr(self._closure)
+        code, closure = _code(), _INITIALIZER.sub("init", repr(self._closure))
         if code is None or _UNTOLD.search(closure):
             return None
         leaves, tree = jax.tree.flatten(arguments)
