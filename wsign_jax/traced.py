@@ -7,7 +7,6 @@ Python 2 to 3 seconds, for which a person waits at every start. What it gave is 
 import contextlib
 import functools
 import hashlib
-import os
 import pathlib
 import pickle
 import re
@@ -21,6 +20,8 @@ import jax
 import numpy as np
 import optax
 from jax import export
+
+from wsign_jax import disk
 
 _FOLDER = "traced"
 # Of JAX's settings, those that change no program.
@@ -85,7 +86,8 @@ class Traced:
         Args:
             arguments: of the function, as arrays or `jax.ShapeDtypeStruct`s.
         """
-        folder, name = _folder(), self._name(arguments)
+        folder = _folder()
+        name = None if folder is None else self._name(arguments)
         if folder is None or name is None:
             return self._jitted.lower(*arguments)
         path = folder / name
@@ -94,7 +96,8 @@ class Traced:
             content = self._trace(arguments)
             if content is None:
                 return self._jitted.lower(*arguments)
-            _write(path, content)
+            with contextlib.suppress(OSError):  # a full disk: the next process has to trace again
+                disk.write(path, hashlib.sha256(content).digest() + content)
             program = _load(content)
         exported, tree = program
 
@@ -189,14 +192,3 @@ def _read(path: pathlib.Path) -> tuple[export.Exported, Any] | None:
         return _load(content) if hashlib.sha256(content).digest() == digest else None
     except Exception:  # whatever the content of another file may raise: it is traced again
         return None
-
-
-def _write(path: pathlib.Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(hashlib.sha256(content).digest() + content)
-        temporary.replace(path)
-    except OSError:  # a full disk, or one not to be written: the next process has to trace again
-        with contextlib.suppress(OSError):
-            temporary.unlink()

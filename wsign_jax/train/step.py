@@ -127,8 +127,7 @@ def make_train_step(
         state: TrainState, batch: Batch, settings: stages.StepSettings
     ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        loss_scale = state.loss_scale
-        scale = jnp.ones(()) if loss_scale is None else loss_scale.scale
+        scale = jnp.ones(()) if state.loss_scale is None else state.loss_scale.scale
 
         def gradients(part: Batch, key: jax.Array, share: jax.Array) -> tuple[Params, Metrics]:
             def scaled_loss(params: Params) -> tuple[jax.Array, Metrics]:
@@ -144,30 +143,19 @@ def make_train_step(
 
         grads, metrics = _over_parts(gradients, batch, key, parts)
         grads = jax.tree.map(lambda g: g / scale, grads)
-        tx = stages.make_optimizer(labels, settings, grad_clip, rates)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        new = state.replace(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            opt_state=opt_state,
-        )
-        if new.ema is not None:
-            new = new.replace(
-                ema=jax.tree.map(lambda e, p: ema * e + (1.0 - ema) * p, new.ema, new.params)
-            )
+        new = _update(state, grads, stages.make_optimizer(labels, settings, grad_clip, rates), ema)
         metrics["grad_norm"] = stages.global_norm(stages.trained(grads, labels))
-        if loss_scale is not None:
-            finite = jnp.isfinite(metrics["grad_norm"])
-            next_scale = _next_scale(loss_scale, finite)
-            new = _keep_if(finite, new, state).replace(loss_scale=next_scale)
-            metrics["loss_scale"] = next_scale.scale
-            metrics["skipped_steps"] = next_scale.skipped
         # A finite loss may still have sent an infinite gradient. What overflows in float16 only lowers
         # the scale, until there is nothing to lower.
         numbers = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
         metrics["finite"] = numbers | (scale > 1.0)
         metrics["frames"] = jnp.sum(batch.frames)
-        return new, metrics
+        if state.loss_scale is None:
+            return new, metrics
+        finite = jnp.isfinite(metrics["grad_norm"])
+        next_scale = _next_scale(state.loss_scale, finite)
+        metrics |= {"loss_scale": next_scale.scale, "skipped_steps": next_scale.skipped}
+        return _keep_if(finite, new, state).replace(loss_scale=next_scale), metrics
 
     settings = (seed, ema, grad_clip, parts, training.label_smoothing, training.remat)
     closure = (graph, labels, rates, hybrid, *settings, shardings is None)
@@ -191,6 +179,18 @@ def _jit(train_step: TrainStep, shardings: TrainState | None, closure: Sequence[
         out_shardings=placed,
         compiler_options=options,
     )
+
+
+def _update(
+    state: TrainState, grads: Params, tx: optax.GradientTransformation, ema: float
+) -> TrainState:
+    """The state after one step of the optimizer, and of the moving average where there is one."""
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    average = state.ema
+    if average is not None:
+        average = jax.tree.map(lambda e, p: ema * e + (1.0 - ema) * p, average, params)
+    return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=average)
 
 
 def _over_parts(
