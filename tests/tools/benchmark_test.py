@@ -3,6 +3,7 @@ import json
 import math
 
 import jax
+import numpy as np
 import pytest
 
 from tests.processes import ROOT
@@ -187,3 +188,17 @@ def test_on_paper_an_epoch_has_every_sentence_and_longer_batches_are_more_work(s
 def test_the_readme_names_every_part_and_every_figure_with_a_target():
     text = (ROOT / "tools/benchmark/README.md").read_text(encoding="utf-8")
     assert [name for name in (*parts.PARTS, *table.TARGETS) if f"`{name}`" not in text] == []
+
+
+@pytest.mark.skipif(not figures.knows_memory(), reason="Linux tells it")
+def test_peak_memory_is_the_most_since_it_was_forgotten():
+    megabyte = 2**20
+    figures.forget_peak_memory()
+    before = figures.peak_memory()
+    block = np.ones(64 * megabyte, np.uint8)
+    with_block = figures.peak_memory()
+    del block
+    assert figures.peak_memory() == pytest.approx(with_block, abs=megabyte)
+    figures.forget_peak_memory()
+    assert with_block - before > 60 * megabyte
+    assert with_block - figures.peak_memory() > 60 * megabyte

@@ -7,16 +7,17 @@ Measures how fast keypoints are extracted, on this machine and on a video repeat
     two processes  against one, on four such videos, from the start of the processes to the last file;
                    beside it the same of bare loops, from the first picture to the last: what the
                    machine and MediaPipe leave to be gained
-    memory         the most that a worker process takes for a video of --minutes, and of a tenth of it
+    memory         the most that a process takes for a video of --minutes, and for a tenth of it; on
+                   Linux only
 
 Ratios are medians of rounds in which the two sides take turns. Nothing else should run meanwhile; the
 ratio of processor time, where there is one, minds other programs less.
 """
 
+import concurrent.futures
 import itertools
 import multiprocessing
 import pathlib
-import resource
 import statistics
 import tempfile
 import time
@@ -112,9 +113,15 @@ def _bare_process(path: pathlib.Path, model: pathlib.Path, begin: Any, times: An
 
 
 def peak_megabytes(path: pathlib.Path, model: pathlib.Path) -> float:
-    """The most memory that a worker process ever had, those of earlier calls included."""
-    workers_seconds([path], model, 1)
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    """The most memory that the extraction ever has, in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, spawn) as process:
+        return process.submit(_own_peak, path, model).result() / 1e6
+
+
+def _own_peak(path: pathlib.Path, model: pathlib.Path) -> int:
+    own(path, model)
+    return figures.peak_memory()
 
 
 def one_process(path: pathlib.Path, model: pathlib.Path, rounds: int) -> Figures:
@@ -156,7 +163,7 @@ def two_processes(path: pathlib.Path, model: pathlib.Path, rounds: int) -> Figur
 
 
 def memory(source: pathlib.Path, model: pathlib.Path, minutes: float) -> Figures:
-    """A worker's peak for a video of so many minutes over that for a tenth of it."""
+    """A process's peak for a video of so many minutes over that for a tenth of it."""
     peaks = []
     with tempfile.TemporaryDirectory() as folder:
         for length in (minutes / 10, minutes):
@@ -178,7 +185,7 @@ def measure(
         path = pathlib.Path(folder) / "video.mp4"
         draw.write_video(path, repeated(source, seconds))
         found = one_process(path, model, rounds) | two_processes(path, model, rounds)
-    return found | memory(source, model, minutes) if minutes else found
+    return found | memory(source, model, minutes) if minutes and figures.knows_memory() else found
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "num
 _DEVICES = "import jax; d = jax.devices(); print(len(d), 'x', d[0].device_kind)"
 _TORCH = "import torch; print(torch.__version__)"
 _UNKNOWN = "unknown"
+_FORGET_PEAK = "5"  # see proc_pid_clear_refs(5)
 
 
 def new_file(text: str) -> pathlib.Path:
@@ -60,6 +61,23 @@ def run(parser: argparse.ArgumentParser, measure: Callable[..., Figures]) -> Non
         for name, value in found.items():
             print(f"{name:36}{value:12.4g}")
         write(path, found)
+
+
+def knows_memory() -> bool:
+    """Whether `peak_memory` can be told here, which it can on Linux."""
+    return os.access("/proc/self/clear_refs", os.W_OK)
+
+
+def forget_peak_memory() -> None:
+    """Begins `peak_memory` anew, with what the process holds now."""
+    pathlib.Path("/proc/self/clear_refs").write_text(_FORGET_PEAK, encoding="utf-8")
+
+
+def peak_memory() -> int:
+    """The most bytes that this process held. (`getrusage` would begin with what its parent held.)"""
+    status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 def machine() -> dict[str, Any]:

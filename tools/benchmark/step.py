@@ -10,16 +10,15 @@ the manner of the training loop, as medians:
     share       of the speed that one matrix product of XLA's (2048 x 2048 x 2048) reaches on this
                 machine; it is measured before and after each bucket, and the best of all counts
 
-And what one base-size step of 16 x 720 frames needs of memory, without and with rematerialisation, each
-in a process of its own. XLA on a CPU undoes rematerialisation; it is kept from the passes that do so,
-here for both.
+And on Linux what base-size steps of 16 x 720 frames need of memory, without and with rematerialisation,
+each in a process of its own and once they are compiled. XLA on a CPU undoes rematerialisation; it is
+kept from the passes that do so, here for both.
 """
 
 import itertools
 import json
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
@@ -142,14 +141,15 @@ def measure_memory(remat: bool) -> None:
     batch = train_state.put_batch(random_batch(*_MEMORY_SHAPE), training.network.mesh)
     program = training.step().lower(state, batch, training.settings).compile()
     seconds = []
+    figures.forget_peak_memory()
     for _ in range(3):
         began = time.perf_counter()
         state, metrics = program(state, batch, training.settings)
         jax.block_until_ready((state, metrics))
         seconds.append(time.perf_counter() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     planned = program.memory_analysis().temp_size_in_bytes
-    print(json.dumps({"seconds": min(seconds), "peak": peak, "planned": planned}))
+    found = {"seconds": min(seconds), "peak": figures.peak_memory(), "planned": planned}
+    print(json.dumps(found))
 
 
 def memory() -> figures.Figures:
@@ -197,7 +197,7 @@ def main() -> None:
         phoenix.write_dataset(data, flags.sentences)
         for size in sizes:
             found |= time_buckets(size, data, flags.batch, flags.steps, flags.buckets)
-        if "base" in sizes:
+        if "base" in sizes and figures.knows_memory():
             found |= memory()
         figures.write(flags.json, found)
 
