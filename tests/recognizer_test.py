@@ -202,6 +202,8 @@ def test_plain_orbax_calls_restore_it_as_the_readme_says(data, talkative_run, re
         (["nothing.npy"], "nothing.npy: missing"),
         (["nothing.mp4"], "nothing.mp4: no such file"),
         ([["a", "b"]], "recording 0: is no array of numbers"),
+        (None, r"recording 0: shape \(\) is not \(T, 42, 7\)"),
+        (np.float32(3), r"recording 0: shape \(\) is not"),
         ([np.zeros((9, 42, 7)), np.zeros((9, 21, 7))], r"recording 1: shape \(9, 21, 7\)"),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +20,7 @@ class DivergedError(RuntimeError):
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
     """Reports without a traceback: a `WSignError`, or a file that cannot be read or written, with exit
-    status 2, a `DivergedError` with 1, Ctrl-C with 130."""
+    status 2, a `DivergedError` with 1, Ctrl-C with 130, a reader of its output that is gone with 141."""
     try:
         yield
     except KeyboardInterrupt:
@@ -28,6 +29,13 @@ def exit_on_user_error() -> Iterator[None]:
     except (WSignError, DivergedError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, WSignError) else 1)
+    except BrokenPipeError:  # `| head` has read enough, say
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python complains at exit
+        with contextlib.suppress(OSError):
+            print("ended: nobody reads its output any more", file=sys.stderr, flush=True)
+        sys.exit(141)  # as a shell reports SIGPIPE
     except OSError as error:
         if error.strerror is None:
             raise

@@ -128,10 +128,9 @@ class Recognizer:
             WSignError: a recording cannot be read, is no keypoints, or is shorter than two frames or
                 longer than 10 minutes; or the model has no such decoder.
         """
-        one = isinstance(recordings, str | os.PathLike) or getattr(recordings, "ndim", 0) == 3
-        listed: Sequence[Any] = [recordings] if one else list(recordings)  # type: ignore[arg-type]
         program = self._program(decoder, chunk, left_context)
-        keypoints = [self.keypoints(x, f"recording {number}") for number, x in enumerate(listed)]
+        listed = enumerate(_listed(recordings))
+        keypoints = [self.keypoints(x, f"recording {number}") for number, x in listed]
         return [
             Transcript(
                 [
@@ -340,6 +339,16 @@ class Recognizer:
                 silent = silence_lib.silent(seen, chunk, settings.patch_size, settings.look_ahead)
                 silence[row, : len(silent)] = silent
             yield plan.rows, program.run(features, frames, silence)
+
+
+def _listed(recordings: Any) -> list[Any]:
+    """Recordings as a list; one of them, or what is none, as a list of one."""
+    if isinstance(recordings, str | os.PathLike) or getattr(recordings, "ndim", 0) == 3:
+        return [recordings]
+    try:
+        return list(recordings)
+    except TypeError:
+        return [recordings]
 
 
 def _as_float32(value: Any, name: str) -> np.ndarray:

@@ -36,6 +36,21 @@ def test_segments_must_agree_with_the_labels(tmp_path, dataset):
         layout.read_segments(split, 0)
 
 
+def test_the_first_features_of_a_split(tmp_path, dataset):
+    with pytest.raises(
+        WSignError, match="nowhere: has no features; name a data set with a nowhere split"
+    ):
+        layout.first_features(dataset, "nowhere")
+    layout.write_json(dataset / "dataset.json", {"aspect": 2.0})
+    split = layout.read_split(dataset, "val", RULES)
+    id, features = layout.first_features(dataset, "val")
+    assert id == split.ids[0]
+    np.testing.assert_array_equal(features, split.features(0))
+    (dataset / "val" / "features" / f"{id}.npy").write_bytes(b"no array")
+    with pytest.raises(WSignError, match=f"{id}.npy"):
+        layout.first_features(dataset, "val")
+
+
 def spoil_features(path, change):
     np.save(path, change(np.load(path)))
 

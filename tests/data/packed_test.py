@@ -45,6 +45,10 @@ def test_a_packed_split_is_the_split(both):
             np.testing.assert_array_equal(features, of_files.features(index))
         assert layout.read_signers(of_shards) == layout.read_signers(of_files)
         assert layout.count(both[0], name) == layout.count(both[1], name) == len(of_files)
+        for root in both:
+            id, features = layout.first_features(root, name)
+            assert id == of_files.ids[0]
+            np.testing.assert_array_equal(features, of_files.features(0))
         for a, b in zip(*(layout.read_labels(root, name, 6) for root in both), strict=True):
             np.testing.assert_array_equal(a, b)
     shards = {path.name for path in (both[1] / "train").iterdir()}

@@ -253,6 +253,21 @@ def count(root: pathlib.Path, name: str) -> int:
     return len(examples_lib.find(root / name).ids("features"))
 
 
+def first_features(root: pathlib.Path, name: str) -> tuple[str, np.ndarray]:
+    """Of the example whose id comes first in a split: the id, and (T, 42, 7) float32, y in image widths.
+
+    Raises:
+        WSignError: there is none, or it cannot be read.
+    """
+    examples = examples_lib.find(root / name)
+    if not (ids := examples.ids("features")):
+        raise WSignError(f"{root / name}: has no features; name a data set with a {name} split")
+    features = examples.read(min(ids), "features")
+    if isinstance(features, str):
+        raise WSignError(features)
+    return min(ids), joints.in_widths(features.astype(np.float32, copy=False), read_aspect(root))
+
+
 def read_features(path: pathlib.Path, aspect: float = 1.0) -> np.ndarray:
     """(T, 42, 7) float32 of a .npy that need not be part of a data set, y in image widths.
 
