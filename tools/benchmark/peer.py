@@ -16,7 +16,8 @@ machine does meets both. Ratios are of medians, ours over theirs:
 
 A sample of each side's batches stands for its epoch, evenly spaced in the order of their padded lengths;
 compiling (a shape once, by jax) is not counted. Beside its time each side's share of what it reaches in
-a product of two matrices is printed, with the operations of a step as XLA counts them in our program.
+a product of two matrices, measured after each of its steps, is printed, with the operations of a step
+as XLA counts them in our program.
 
 With --compile the peer's steps, not its epoch, run under `torch.compile`. On two cores it took minutes
 to compile and was not faster.
@@ -37,7 +38,7 @@ from ml_collections import ConfigDict
 
 import wsign_jax
 from tools.benchmark import batches, figures, phoenix
-from tools.benchmark.ours import Ours, our_peak
+from tools.benchmark.ours import Ours, product_speed
 from wsign_jax import heap
 from wsign_jax.data import pipeline
 from wsign_jax.errors import WSignError
@@ -160,21 +161,22 @@ def measure_steps(
     compare_losses(ours, peer, batch, path)
     flops = ours.flops(batch)
     sides = {
-        "ours": (lambda: ours.steps(batch, 1), lambda: our_peak(_MATRIX, 3)),
+        "ours": (lambda: ours.steps(batch, 1), lambda: product_speed(_MATRIX)),
         "theirs": (
             lambda: peer.ask("steps", batch=str(path), count=1),
-            lambda: peer.ask("peak", size=_MATRIX, repeats=3),
+            lambda: peer.ask("product_speed", size=_MATRIX),
         ),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    peaks = dict.fromkeys(sides, 0.0)
+    speeds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 2):  # the first two of each warm caches up
-        for name, (step, peak) in sides.items():
-            taken = step()
-            peaks[name] = max(peaks[name], peak())
+        for name, (step, speed) in sides.items():
+            taken, reached = step(), speed()
             if turn >= 2:
                 seconds[name].append(taken)
+                speeds[name].append(reached)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
+    peaks = {name: statistics.median(values) for name, values in speeds.items()}
     shares = {name: flops / medians[name] / peaks[name] for name in sides}
     for name in sides:
         print(

@@ -7,6 +7,7 @@ beside it; what the method returns is a line of its output.
 import argparse
 import json
 import pathlib
+import statistics
 import sys
 import time
 from typing import Any
@@ -78,15 +79,15 @@ class Worker:
         self.model.train()
         return [float(loss) for loss in losses]
 
-    def peak(self, size: int, repeats: int) -> float:
-        """Floating-point operations a second in the fastest of some products of square matrices."""
+    def product_speed(self, size: int, repeats: int = 3) -> float:
+        """Floating-point operations a second in a product of two square matrices, the median of some."""
         left, right = torch.randn(2, size, size)
         seconds = []
         for _ in range(repeats):
             began = time.perf_counter()
             torch.mm(left, right)
             seconds.append(time.perf_counter() - began)
-        return 2 * size**3 / min(seconds)
+        return 2 * size**3 / statistics.median(seconds)
 
     def steps(self, batch: str, count: int) -> float:
         """Seconds a step over so many on the batch in a file."""
