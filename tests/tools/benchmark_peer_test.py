@@ -50,7 +50,7 @@ def random_batch(seed):
 def both(torch_peer, config):
     """Our graph and parameters, and the same network of the peer."""
     graph, _ = whisper_sign.build(config.model, VOCAB)
-    params = whisper_sign.init(config.model, VOCAB, seed=0)
+    params = whisper_sign.init(whisper_sign.build(config.model, VOCAB)[1], seed=0)
     theirs = torch_peer.WhisperSign(torch_peer.Spec(**peer.peer_spec(config, VOCAB)))
     torch_peer.load(theirs, jax.device_get(whisper_sign.parameter_paths(params)))
     return graph, params, theirs

@@ -34,7 +34,7 @@ def info(stage=0, wer=None):
 
 
 def make_state(step, ema=False, seed=0):
-    params = whisper_sign.init(CONFIG.model, 3, seed)
+    params = whisper_sign.init(whisper_sign.build(CONFIG.model, 3)[1], seed)
     labels = stages.label_parameters(params, RULES, "stage1")
     settings = stages.StepSettings()
     tx = stages.make_optimizer(labels, settings, 1.0)

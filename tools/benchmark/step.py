@@ -141,8 +141,7 @@ def measure_memory(remat: bool) -> None:
     config = base.get_config()
     config.model.positions, config.training.remat = "rotary", remat
     training = Training(config, setup.make_network(config, phoenix.GLOSSES + 1))
-    shardings = jax.tree.map(lambda x: x.sharding, training.network.shapes)
-    state = training.state(whisper_sign.init(config.model, phoenix.GLOSSES + 1, 0, shardings))
+    state = training.state(whisper_sign.init(training.network.shapes, 0))
     batch = train_state.put_batch(random_batch(*_MEMORY_SHAPE), training.network.mesh)
     program = training.step().lower(state, batch, training.settings).compile()
     seconds = []

@@ -125,13 +125,7 @@ class Decoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.width = width
-        self.embed = nnx.Embed(
-            vocab_size,
-            width,
-            dtype=dtype,
-            embedding_init=nnx.initializers.normal(width**-0.5),
-            rngs=rngs,
-        )
+        self.embed = nnx.Embed(vocab_size, width, dtype=dtype, rngs=rngs)
         self.blocks = nnx.data(
             [
                 DecoderBlock(width, heads, hidden, dropout, dtype=dtype, rngs=rngs)

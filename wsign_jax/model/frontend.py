@@ -29,8 +29,7 @@ class DepthwiseConv(nnx.Module):
     ):
         self.look_ahead = look_ahead
         self.dtype = dtype
-        init = nnx.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=0, out_axis=1)
-        self.kernel = nnx.Param(init(rngs.params(), (kernel, width), jnp.float32))
+        self.kernel = nnx.Param(jax.random.normal(rngs.params(), (kernel, width)) * kernel**-0.5)
         self.bias = nnx.Param(jnp.zeros(width, jnp.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -11,10 +11,9 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from wsign_jax.errors import WSignError
-from wsign_jax.model import attention, decoder, encoder, frontend
+from wsign_jax.model import attention, decoder, encoder, fresh, frontend
 from wsign_jax.model.attention import KeysValues
 from wsign_jax.model.dropout import Dropout, DropoutKeys
-from wsign_jax.model.keys import Keys
 from wsign_jax.model.layers import Linear
 from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, rotary_angles
 
@@ -74,7 +73,7 @@ class WhisperSign(nnx.Module):
             config: `config.model`.
             vocab_size: V, glosses and the blank.
             dtype: of the computation; parameters and logits are float32.
-            rngs: for its parameters.
+            rngs: for its parameters, which `init` draws in another way.
         """
         size = SIZES[config.size]
         shape = (size.width, size.heads, size.hidden)
@@ -162,45 +161,41 @@ def build(
         The graph definition for `bind`, and parameters as `jax.ShapeDtypeStruct`s.
     """
     model = nnx.eval_shape(
-        lambda: WhisperSign(config, vocab_size, dtype=dtype, rngs=_rngs(jax.random.key(0)))
+        lambda: WhisperSign(config, vocab_size, dtype=dtype, rngs=cast(nnx.Rngs, _NoRngs()))
     )
     graph, params = nnx.split(model, nnx.Param)
     return graph, nnx.to_pure_dict(params)
 
 
-def init(config: ConfigDict, vocab_size: int, seed: int, shardings: Any = None) -> Params:
-    """Fresh float32 parameters as a plain nested dict of arrays, laid out by `shardings` if given."""
-    # Not jitted: one program for all of them takes three times as long to compile as those of the few
-    # shapes that there are.
-    params = _create(config, vocab_size, jax.random.key(seed))
-    return params if shardings is None else jax.tree.map(lay_out, params, shardings)
+def init(shapes: Params, seed: int) -> Params:
+    """Fresh float32 parameters, laid out as their shapes say.
+
+    Args:
+        shapes: from `build`, with or without shardings; or some of them, in a dict by their paths.
+        seed: for all.
+    """
+
+    def draw(path: Any, shape: jax.ShapeDtypeStruct) -> jax.Array:
+        value = fresh.draw(_path(path), shape.shape, seed)
+        return jnp.asarray(value) if shape.sharding is None else lay_out(value, shape.sharding)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def lay_out(value: jax.Array | np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+def lay_out(value: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
     """An array that every process has, on the devices of all."""
-    return jax.make_array_from_callback(value.shape, sharding, np.asarray(value).__getitem__)
+    return jax.make_array_from_callback(value.shape, sharding, value.__getitem__)
 
 
-def init_some(
-    config: ConfigDict, vocab_size: int, seed: int, shardings: dict[str, Any]
-) -> dict[str, jax.Array]:
-    """Those of `init`'s parameters that have a sharding here, by path; no others are computed."""
+class _NoRngs:
+    """Stands for an `nnx.Rngs` where only shapes are wanted, at a third of the time to trace them."""
 
-    def create(key: jax.Array) -> dict[str, jax.Array]:
-        params = parameter_paths(_create(config, vocab_size, key))
-        return {path: params[path] for path in shardings}
+    def __init__(self) -> None:
+        self._key = jax.random.key(0)
 
-    return jax.jit(create, out_shardings=shardings)(jax.random.key(seed))
-
-
-def _create(config: ConfigDict, vocab_size: int, key: jax.Array) -> Params:
-    model = WhisperSign(config, vocab_size, rngs=_rngs(key))
-    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
-
-
-def _rngs(key: jax.Array) -> nnx.Rngs:
-    """What layers take the keys of their parameters from; see `Keys`."""
-    return cast(nnx.Rngs, Keys(key))
+    def params(self) -> jax.Array:
+        """What Flax's layers call."""
+        return self._key
 
 
 def bind(graph: nnx.GraphDef, params: Params) -> WhisperSign:
@@ -221,7 +216,11 @@ def stream_angles(
 def parameter_paths(params: Params) -> dict[str, Any]:
     """Parameters by their path, such as 'encoder/blocks/0/mlp/up/kernel'."""
     flat, _ = jax.tree_util.tree_flatten_with_path(params)
-    return {"/".join(str(key.key) for key in path): leaf for path, leaf in flat}
+    return {_path(path): leaf for path, leaf in flat}
+
+
+def _path(path: Any) -> str:
+    return "/".join(str(key.key) for key in path)
 
 
 def group_of(path: str) -> str:

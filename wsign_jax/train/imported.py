@@ -61,16 +61,13 @@ def put(run: Run, whisper: Whisper, named: dict[str, str]) -> Params:
     Raises:
         WSignError: a file is damaged, or a tensor has NaN or infinity.
     """
-    shapes, config = parameter_paths(run.network.shapes), run.config
+    shapes = parameter_paths(run.network.shapes)
     params: dict[str, jax.Array] = {
         path: whisper_sign.lay_out(value, shapes[path].sharding)
         for path, value in whisper_import.load(whisper, named)
     }
-    new: dict[str, Any] = {
-        path: shape.sharding for path, shape in shapes.items() if path not in named
-    }
-    vocab_size = len(run.vocabulary)
-    params |= whisper_sign.init_some(config.model, vocab_size, config.training.seed, new)
+    new = {path: shape for path, shape in shapes.items() if path not in named}
+    params |= whisper_sign.init(new, run.config.training.seed)
     params[_EMBEDDINGS] = _scaled(params[_EMBEDDINGS], params[_NORM])
     params = {path: params[path] for path in shapes}
     groups = _groups(params, named)

@@ -240,6 +240,4 @@ def initial_params(run: Run) -> Callable[[], Params]:
 def fresh_params(run: Run) -> Params:
     """Weights from the seed, on the devices; says so."""
     print("starting from fresh weights", flush=True)
-    config, shapes = run.config, run.network.shapes
-    shardings = jax.tree.map(lambda x: x.sharding, shapes)
-    return whisper_sign.init(config.model, len(run.vocabulary), config.training.seed, shardings)
+    return whisper_sign.init(run.network.shapes, run.config.training.seed)
