@@ -30,10 +30,9 @@ def exit_on_user_error() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, WSignError) else 1)
     except BrokenPipeError:  # `| head` has read enough, say
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or Python complains at exit
         with contextlib.suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())  # or Python complains of it at exit
             print("ended: nobody reads its output any more", file=sys.stderr, flush=True)
         sys.exit(141)  # as a shell reports SIGPIPE
     except OSError as error:
