@@ -17,9 +17,10 @@ def data(tmp_path_factory):
 def test_a_bucket_s_step_is_split_into_its_parts(data, capsys):
     found = step.time_buckets("tiny", data, batch=2, steps=1, buckets=1)
     row = capsys.readouterr().out.splitlines()[-1].split()
-    frames, (wait, dispatch, device, gflop, share) = int(row[0]), map(float, row[1:])
+    frames, (wait, dispatch, device, gflop, product, share) = int(row[0]), map(float, row[1:])
     assert found[f"step_tiny_2x{frames}_ms"] == pytest.approx(wait + dispatch + device, rel=0.02)
     assert gflop > 0.1 and 0 < share < 1
+    assert share == pytest.approx(1000 * gflop / product / (wait + dispatch + device), rel=0.2)
     assert found["step_tiny_matmul_share"] == pytest.approx(share, abs=0.006)
 
 
