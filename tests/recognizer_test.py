@@ -105,7 +105,7 @@ def test_a_stream_is_the_twin_where_there_is_nothing_to_see_too(data, recognizer
     [offline] = recognizer.transcribe(features, chunk=4, left_context=8)
     assert [gloss.label for gloss in glosses] == [gloss.label for gloss in offline.glosses]
     ends = [gloss.end for gloss in offline.glosses]
-    # Nothing after a second without a hand and the rest of its chunk, until the chunk in which a hand is.
+    # Nothing after a second without a hand and the rest of its chunk, until the chunk with a hand.
     begin, end = (len(first) + 60 + 16) / 60, (len(first) + 150) // 16 * 16 / 60
     assert any(x <= begin for x in ends) and any(x > end for x in ends)
     assert not any(begin < x <= end for x in ends)

@@ -1,36 +1,41 @@
 """python tools/benchmark.py [--only=NAME,...] [--out=FILE.json] [--against=FILE.json]
-    [--PART.FLAG=VALUE ...]
+    [--markdown=FILE.json] [--PART.FLAG=VALUE ...]
 
 Runs the parts of the benchmark (tools/benchmark/README.md says what each measures), one after the other,
 each in a process of its own, and prints their figures as a table in Markdown. Nothing else should run
-meanwhile.
+meanwhile: about 45 minutes on two cores.
 
     --only       some of the parts: input, step, epoch, cold_start, peer, decode, stream, extract,
                  recognize, checkpoint
-    --out        a new file for the figures, with the machine and the versions
+    --out        a new file for the figures, with the machine and the versions; written after each part
     --against    an earlier --out, to compare with
-    --PART.FLAG  a flag of one part, such as --extract.video=FILE or --peer.torch_python=PYTHON
+    --PART.FLAG  a flag of one part, such as --extract.video=FILE or --peer.torch_python=PYTHON;
+                 `python tools/benchmark/PART.py --help` lists them
     --markdown   measures nothing: prints the table of an earlier --out
 
-A part that fails, for want of PyTorch or a video say, is named with its reason, and the others go on;
-the exit status is then 1.
+Targets are for two cores and for parts without flags. A part that fails, for want of PyTorch or a video
+say, is named with its reason, and the others go on; the exit status is then 1. Ctrl-C ends with a table
+of what was measured.
 """
 
 import argparse
 import pathlib
+import signal
 import sys
 
 from tools.benchmark import figures, parts
-from tools.benchmark.table import Record, differences, place, table
+from tools.benchmark.table import Record, differences, flags_of, place, table
 from wsign_jax.data import layout
 from wsign_jax.errors import WSignError, exit_on_user_error, known_flags
 
+_QUIET = 0.7  # of load, on a machine that does nothing else
+_INTERRUPTED = "interrupted"
 _TORCH_PYTHON = "--torch_python="  # of the part peer
 
 
 def chosen(text: str) -> list[str]:
     """The parts that --only names, in the order of all."""
-    names = text.split(",")
+    names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in parts.PARTS:
             raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(parts.PARTS)}")
@@ -48,9 +53,11 @@ def parse() -> tuple[argparse.Namespace, dict[str, list[str]]]:
     passed: dict[str, list[str]] = {name: [] for name in own.only}
     for flag in rest:
         part, dot, remainder = flag.removeprefix("--").partition(".")
+        if dot and part in parts.PARTS and part not in passed:
+            raise WSignError(f"in the command line: {flag!r} is of a part that --only leaves out")
         if not (flag.startswith("--") and dot and part in passed):
             raise WSignError(
-                f"in the command line: {flag!r} is unknown, or of a part that does not run; see --help"
+                f"in the command line: {flag!r} is unknown; flags of a part are --PART.FLAG=VALUE"
             )
         passed[part].append(f"--{remainder}")
     return own, passed
@@ -67,31 +74,41 @@ def read(path: pathlib.Path) -> Record:
 
 
 def measure(passed: dict[str, list[str]], out: pathlib.Path | None) -> Record:
-    """Runs the parts; what is known is written after each."""
+    """Runs the parts, until Ctrl-C; what is known is written before and after each."""
     peers = [flag for flag in passed.get("peer", []) if flag.startswith(_TORCH_PYTHON)]
     versions = figures.versions(*(flag.removeprefix(_TORCH_PYTHON) for flag in peers[-1:]))
     record: Record = {"machine": figures.machine(), "versions": versions}
     record |= {"figures": {}, "parts": {}}
+    for name, flags in passed.items():
+        record["parts"][name] = {"seconds": 0.0, "status": "not run", "flags": flags}
+    if record["machine"]["load"] > _QUIET:
+        print(f"WARNING: something else runs here (load {record['machine']['load']})", flush=True)
+    try:
+        for number, name in enumerate(passed, 1):
+            record["parts"][name]["status"] = _INTERRUPTED  # unless it ends
+            if out is not None:
+                layout.write_json(out, record)
+            print(f"--- {name} ({number} of {len(passed)})", flush=True)
+            measure_part(record, name)
+    except KeyboardInterrupt:
+        print(_INTERRUPTED, file=sys.stderr)
     if out is not None:
-        layout.write_json(out, record)  # or fail now, not in an hour
-    for number, (name, flags) in enumerate(passed.items(), 1):
-        print(f"--- {name} ({number} of {len(passed)})", flush=True)
-        outcome = parts.run(name, flags)
-        failure = outcome.failure
-        if twice := outcome.figures.keys() & record["figures"].keys():
-            failure = f"another part has measured {', '.join(sorted(twice))} too"
-        else:
-            record["figures"] |= outcome.figures
-        status = "ok" if failure is None else f"failed: {failure}"
-        record["parts"][name] = {
-            "seconds": round(outcome.seconds, 1),
-            "status": status,
-            "flags": flags,
-        }
-        print(f"--- {name}: {status}, {outcome.seconds:.0f} s\n", flush=True)
-        if out is not None:
-            layout.write_json(out, record)
+        layout.write_json(out, record)
     return record
+
+
+def measure_part(record: Record, name: str) -> None:
+    """Runs a part, and records what came of it."""
+    part = record["parts"][name]
+    outcome = parts.run(name, part["flags"])
+    failure = outcome.failure
+    if twice := outcome.figures.keys() & record["figures"].keys():
+        failure = f"another part has measured {', '.join(sorted(twice))} too"
+    else:
+        record["figures"] |= outcome.figures
+    part["seconds"] = round(outcome.seconds, 1)
+    part["status"] = "ok" if failure is None else f"failed: {failure}"
+    print(f"--- {name}: {part['status']}, {outcome.seconds:.0f} s\n", flush=True)
 
 
 def report(record: Record, earlier: Record | None) -> None:
@@ -99,7 +116,12 @@ def report(record: Record, earlier: Record | None) -> None:
     print(place(record), end="\n\n")
     if earlier is not None and (changed := differences(record, earlier)):
         print(f"WARNING: not comparable as it stands: {'; '.join(changed)}\n")
-    print(table(record, earlier))
+    if record["figures"]:
+        print(table(record, earlier))
+    if given := flags_of(record):
+        print(f"with {given}\n")
+    if earlier is not None and not record["figures"].keys() & earlier["figures"].keys():
+        print("The earlier run has no figure of these.\n")
     for name, part in record["parts"].items():
         if part["status"] != "ok":
             print(f"{name} {part['status']}")
@@ -120,8 +142,10 @@ def main() -> int:
             flags.out.parent.mkdir(parents=True, exist_ok=True)
         record = measure(passed, flags.out)
         report(record, earlier)
-    return int(any(part["status"] != "ok" for part in record["parts"].values()))
+    statuses = {part["status"] for part in record["parts"].values()}
+    return 130 if _INTERRUPTED in statuses else int(statuses != {"ok"})
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # neither leaves a part behind
     sys.exit(main())

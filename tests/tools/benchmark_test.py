@@ -2,6 +2,9 @@ import argparse
 import json
 import math
 import mmap
+import signal
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -85,8 +88,18 @@ def test_an_earlier_run_is_compared_with(part, command, tmp_path, monkeypatch):
 
     monkeypatch.setattr(figures, "machine", lambda: MACHINE | {"cores": 64, "load": 9.0})
     _, printed = command("benchmark.py", *flags)
+    busy, changed = (line for line in printed.splitlines() if line.startswith("WARNING"))
+    assert busy == "WARNING: something else runs here (load 9.0)"
+    assert changed.endswith(": cores: 2 then, 64 now")
+
+    monkeypatch.setattr(figures, "machine", lambda: MACHINE)
+    _, printed = command("benchmark.py", *flags, "--decode.repeats=1")
     (warning,) = (line for line in printed.splitlines() if line.startswith("WARNING"))
-    assert warning.endswith(": cores: 2 then, 64 now")
+    assert warning.endswith(": decode: none then, --repeats=1 now")
+    assert "with --decode.repeats=1\n" in printed
+    part("input", shapes=8)
+    _, printed = command("benchmark.py", "--only=input", f"--against={earlier}")
+    assert "The earlier run has no figure of these." in printed
 
     for strange in ("{}", '{"machine": 1, "versions": 2, "figures": 3, "parts": 4}'):
         earlier.write_text(strange)
@@ -119,11 +132,43 @@ def test_a_part_that_fails_is_named_and_the_others_go_on(part, command, script, 
     assert json.loads(out.read_text())["figures"] == {"shapes": 8, "beam_vs_greedy_ratio": 2.5}
 
 
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_shows_what_it_has_and_leaves_no_part_behind(tmp_path, stop):
+    out = tmp_path / "figures.json"
+    flags = [
+        "--only=decode,stream,recognize",
+        "--decode.batch=1",
+        "--decode.patches=20",
+        "--decode.repeats=1",
+    ]
+    flags += ["--stream.size=tiny", "--stream.minutes=200", f"--out={out}"]
+    command = [sys.executable, "-u", "tools/benchmark.py", *flags]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        printed = ""
+        while "--- stream (2 of 3)" not in printed:
+            printed += process.stdout.readline()
+        process.send_signal(stop)
+        printed += process.stdout.read()  # until the part too has ended, which writes there
+    assert process.returncode == 130
+    assert printed.endswith("\nstream interrupted\nrecognize not run\n"), printed
+    record = json.loads(out.read_text())
+    assert [part["status"] for part in record["parts"].values()] == ["ok", "interrupted", "not run"]
+    assert all(name in printed for name in record["figures"])
+
+
+@pytest.mark.parametrize("target", table.TARGETS)
+def test_a_target_is_printed_as_it_is_compared(target):
+    comparison, bound = table.TARGETS[target]
+    printed = f"| {comparison} {bound:.4g} | yes |"
+    assert printed in table.table({"figures": {target: bound}})
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--only=decode,dekode"], "'dekode' is none of input, step, epoch, cold_start, peer, "),
-        (["--only=decode", "--peer.rounds=3"], "'--peer.rounds=3' is unknown, or of a part that"),
+        (["--only=decode", "--peer.rounds=3"], "'--peer.rounds=3' is of a part that --only leaves"),
+        (["--only=decode", "--decode.rounds", "3"], "'3' is unknown; flags of a part are --PART."),
         (["--outt=a.json"], "'--outt=a.json' is unknown"),
         (["--against=nowhere.json"], "nowhere.json: No such file"),
     ],

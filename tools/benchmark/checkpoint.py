@@ -139,10 +139,11 @@ def measure(
 def main() -> None:
     """Parses the flags."""
     parser = figures.parser(__doc__)
-    parser.add_argument("--size", default="base")
-    for name, value in (("rows", 4), ("frames", 480), ("saves", 5)):
-        parser.add_argument(f"--{name}", type=figures.positive, default=value)
-    parser.add_argument("--folder", type=pathlib.Path)
+    parser.add_argument("--size", default="base", help="of the model (base)")
+    figures.add_counts(
+        parser, rows=(4, "of a batch"), frames=(480, "of a row"), saves=(5, "that are measured")
+    )
+    parser.add_argument("--folder", type=pathlib.Path, help="to save in (a temporary one)")
     heap.keep()  # as training does
     flags = vars(parser.parse_args())
     with exit_on_user_error():

@@ -74,9 +74,14 @@ def measure(batch: int, patches: int, glosses: int, beam_size: int, repeats: int
 def main() -> None:
     """Parses the flags."""
     parser = figures.parser(__doc__)
-    for name, value in (("batch", 16), ("patches", 180), ("glosses", 1295), ("beam_size", 10)):
-        parser.add_argument(f"--{name}", type=figures.positive, default=value)
-    parser.add_argument("--repeats", type=figures.positive, default=21)
+    figures.add_counts(
+        parser,
+        batch=(16, "sentences decoded together"),
+        patches=(180, "of a sentence"),
+        glosses=(1295, "of the vocabulary"),
+        beam_size=(10, "hypotheses kept"),
+        repeats=(21, "turns whose median counts"),
+    )
     flags = vars(parser.parse_args())
     figures.write(flags.pop("json"), measure(**flags))
 

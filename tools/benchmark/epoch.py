@@ -67,9 +67,14 @@ def measure(
 def main() -> None:
     """Prints the figures."""
     parser = figures.parser(__doc__)
-    parser.add_argument("--size", default="base")
-    for name, value in (("batch", 16), ("sample", 6), ("rounds", 3), ("longest", 1500)):
-        parser.add_argument(f"--{name}", type=figures.positive, default=value)
+    parser.add_argument("--size", default="base", help="of the model (base)")
+    figures.add_counts(
+        parser,
+        batch=(16, "sentences a batch"),
+        sample=(6, "batches of each kind that stand for its epoch"),
+        rounds=(3, "turns whose median counts"),
+        longest=(1500, "frames that everything is padded to in one of the kinds"),
+    )
     heap.keep()  # as training does
     figures.run(parser, measure)
 

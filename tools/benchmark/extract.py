@@ -191,13 +191,17 @@ def measure(
 def main() -> None:
     """Parses the flags."""
     parser = figures.parser(__doc__)
-    parser.add_argument("--video", type=pathlib.Path)
-    parser.add_argument("--model", type=pathlib.Path)
-    parser.add_argument("--seconds", type=figures.positive, default=20)
-    parser.add_argument(
-        "--minutes", type=float, default=10.0, help="of the video for memory; 0: none"
+    path = pathlib.Path
+    parser.add_argument("--video", metavar="FILE", type=path, help="of a few seconds of signing")
+    parser.add_argument("--model", metavar="FILE", type=path, help=f"a {landmarker.MODEL_NAME}")
+    figures.add_counts(
+        parser,
+        seconds=(20, "that the video is repeated to"),
+        rounds=(3, "turns; the median counts"),
     )
-    parser.add_argument("--rounds", type=figures.positive, default=3)
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="of the video for memory; 0: none (10)"
+    )
     flags = parser.parse_args()
     with exit_on_user_error(), system.quiet():
         if flags.video is None:
@@ -206,6 +210,8 @@ def main() -> None:
             raise WSignError(
                 f"--minutes={flags.minutes:g}: there is no video of less than 0 minutes"
             )
+        if not flags.video.exists():
+            raise WSignError(f"--video={flags.video}: no such file")
         model = landmarker.find_model(flags.model)
         found = measure(flags.video, model, flags.seconds, flags.minutes, flags.rounds)
         figures.write(flags.json, found)

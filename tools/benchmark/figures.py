@@ -46,6 +46,14 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def add_counts(parser: argparse.ArgumentParser, **flags: tuple[int, str]) -> None:
+    """Adds flags that count something, each with its default and what it counts."""
+    for name, (value, help) in flags.items():
+        parser.add_argument(
+            f"--{name}", type=positive, default=value, metavar="N", help=f"{help} ({value})"
+        )
+
+
 def write(path: pathlib.Path | None, figures: Figures) -> None:
     """Writes a part's figures, where `--json` names a file."""
     if path is not None:

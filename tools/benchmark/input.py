@@ -154,8 +154,12 @@ def measure(sentences: int = 320, rounds: int = 5, steps: int = 8) -> dict[str, 
 def main() -> None:
     """Prints the figures."""
     parser = figures.parser(__doc__)
-    for name, value in (("sentences", 320), ("rounds", 5), ("steps", 8)):
-        parser.add_argument(f"--{name}", type=figures.positive, default=value)
+    figures.add_counts(
+        parser,
+        sentences=(320, "of the data set that is read"),
+        rounds=(5, "turns whose median counts"),
+        steps=(8, "of training"),
+    )
     heap.keep()  # as training does
     figures.run(parser, measure)
 

@@ -129,9 +129,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", default="base")
-    parser.add_argument("--rows", type=figures.positive, default=16)
-    parser.add_argument("--frames", type=figures.positive, default=480)
+    parser.add_argument("--size", default="base", help="of the model (base)")
+    figures.add_counts(parser, rows=(16, "of a batch"), frames=(480, "of a row"))
     flags = parser.parse_args()
     with exit_on_user_error():
         report(config(flags.size, flags.rows), flags.frames)

@@ -49,9 +49,15 @@ def run(name: str, flags: Sequence[str]) -> Outcome:
         with subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, errors="replace"
         ) as process:
-            complaint = _pass_on_stderr(process)
+            try:
+                complaint = _pass_on_stderr(process)
+            except BaseException:  # it would go on by itself, and spoil what is measured next
+                process.terminate()
+                raise
         seconds = time.perf_counter() - began
         if process.returncode:
+            # Here its flags have the part's name before them.
+            complaint = re.sub(r"--(?=\w+=)", f"--{name}.", complaint)
             return Outcome(seconds, {}, complaint or _end(process.returncode))
         if not found.exists():
             return Outcome(seconds, {}, "it wrote no figures")

@@ -276,12 +276,19 @@ def measure(
 def main() -> None:
     """Prints the figures."""
     parser = figures.parser(__doc__)
-    parser.add_argument("--size", default="base")
-    options = ("batch", 8), ("frames", 600), ("rounds", 10)
-    for name, value in (*options, ("epoch_batch", 16), ("sample", 6), ("epoch_rounds", 3)):
-        parser.add_argument(f"--{name}", type=figures.positive, default=value)
-    parser.add_argument("--torch_python", default=sys.executable)
-    parser.add_argument("--compile", action="store_true", dest="compiled")
+    parser.add_argument("--size", default="base", help="of the model (base)")
+    figures.add_counts(
+        parser,
+        batch=(8, "rows of the batch whose step is timed"),
+        frames=(600, "of each of them"),
+        rounds=(10, "turns in which steps are timed"),
+        epoch_batch=(16, "rows of a batch of the epoch"),
+        sample=(6, "batches of each side that stand for its epoch"),
+        epoch_rounds=(3, "turns in which they are timed"),
+    )
+    flag = parser.add_argument
+    flag("--torch_python", metavar="PYTHON", default=sys.executable, help="with PyTorch (this one)")
+    flag("--compile", action="store_true", dest="compiled", help="the peer's steps")
     heap.keep()  # as training does
     figures.run(parser, measure)
 

@@ -96,10 +96,13 @@ def measure(checkpoint: pathlib.Path, frames: int, rounds: int) -> Figures:
 def main() -> None:
     """Parses the flags; makes a run where none is named."""
     parser = figures.parser(__doc__)
-    parser.add_argument("--checkpoint", type=pathlib.Path)
-    parser.add_argument("--size", default="base")
-    parser.add_argument("--frames", type=figures.positive, default=600)
-    parser.add_argument("--rounds", type=figures.positive, default=21)
+    parser.add_argument("--checkpoint", type=pathlib.Path, help="a run's folder (a fresh model)")
+    parser.add_argument(
+        "--size", default="base", help="of a fresh model, where there is no --checkpoint (base)"
+    )
+    figures.add_counts(
+        parser, frames=(600, "of a recording"), rounds=(21, "calls; the median counts")
+    )
     flags = parser.parse_args()
     with exit_on_user_error(), tempfile.TemporaryDirectory() as folder:
         if flags.checkpoint is not None:

@@ -185,9 +185,14 @@ def memory() -> figures.Figures:
 def main() -> None:
     """The command."""
     parser = figures.parser(__doc__)
-    for name, value in (("batch", 8), ("steps", 6), ("buckets", 8), ("sentences", 320)):
-        parser.add_argument(f"--{name}", type=figures.positive, default=value)
-    parser.add_argument("--sizes", default="tiny,base")
+    figures.add_counts(
+        parser,
+        batch=(8, "rows of a batch"),
+        steps=(6, "of each bucket"),
+        buckets=(8, "the longest of the data set's"),
+        sentences=(320, "of the data set"),
+    )
+    parser.add_argument("--sizes", default="tiny,base", help="of the model (tiny,base)")
     parser.add_argument("--memory", choices=("plain", "remat"), help="only this, as JSON")
     flags = parser.parse_args()
     heap.keep()  # as training does

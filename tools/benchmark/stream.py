@@ -84,10 +84,14 @@ def measure(size: str, chunk: int, left_context: int, minutes: int, glosses: int
 def main() -> None:
     """Parses the flags."""
     parser = figures.parser(__doc__)
-    parser.add_argument("--size", default="base,tiny")
-    options = (("chunk", 1), ("left_context", 64), ("minutes", 10), ("glosses", 1295))
-    for name, value in options:
-        parser.add_argument(f"--{name}", type=figures.positive, default=value)
+    parser.add_argument("--size", default="base,tiny", help="of the model, one or more (base,tiny)")
+    figures.add_counts(
+        parser,
+        chunk=(1, "patches recognised at a time"),
+        left_context=(64, "patches seen before"),
+        minutes=(10, "of signing, a whole number"),
+        glosses=(1295, "of the vocabulary"),
+    )
     flags = vars(parser.parse_args())
     json, sizes = flags.pop("json"), flags.pop("size").split(",")
     found: Figures = {}

@@ -57,9 +57,24 @@ def place(record: Record) -> str:
     )
 
 
+def flags_of(record: Record) -> str:
+    """The flags that parts were given, as they are given to tools/benchmark.py; empty where none was."""
+    return " ".join(
+        f"--{name}.{flag.removeprefix('--')}"
+        for name, part in record["parts"].items()
+        for flag in part["flags"]
+    )
+
+
 def differences(record: Record, earlier: Record) -> list[str]:
-    """What was another machine or version in an earlier run, as 'jax: 0.9 then, 0.10 now'."""
-    then, now = ({**each["machine"], **each["versions"]} for each in (earlier, record))
+    """What was another machine, version or flag in an earlier run, as 'jax: 0.9 then, 0.10 now'; of the
+    parts that both have."""
+    both = record["parts"].keys() & earlier["parts"].keys()
+    then, now = (
+        {**each["machine"], **each["versions"]}
+        | {name: " ".join(each["parts"][name]["flags"]) or "none" for name in sorted(both)}
+        for each in (earlier, record)
+    )
     return [
         f"{name}: {then.get(name, 'none')} then, {now.get(name, 'none')} now"
         for name in dict.fromkeys([*then, *now])
@@ -72,4 +87,4 @@ def _target(name: str, value: float) -> tuple[str, str]:
         return "", ""
     comparison, bound = TARGETS[name]
     met = _COMPARISONS[comparison](value, bound)
-    return f"{comparison} {bound:.2g}", "yes" if met else "NO"
+    return f"{comparison} {bound:.4g}", "yes" if met else "NO"
