@@ -147,5 +147,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # neither leaves a part behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nor does this leave a part behind
     sys.exit(main())
