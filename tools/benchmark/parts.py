@@ -1,5 +1,6 @@
 """Runs the parts of the benchmark, each in a process of its own."""
 
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tools.benchmark.figures import Figures
 from wsign_jax.data import layout
@@ -46,14 +47,19 @@ def run(name: str, flags: Sequence[str]) -> Outcome:
         found = pathlib.Path(folder) / "figures.json"
         command = [sys.executable, "-u", str(FOLDER / f"{name}.py"), *flags, f"--json={found}"]
         began = time.perf_counter()
-        with subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, errors="replace"
-        ) as process:
-            try:
+        process = None
+        try:
+            with _interrupted_later():
+                process = subprocess.Popen(
+                    command, stderr=subprocess.PIPE, text=True, errors="replace"
+                )
+            with process:
                 complaint = _pass_on_stderr(process)
-            except BaseException:  # it would go on by itself, and spoil what is measured next
+        except BaseException:  # it would go on by itself, and spoil what is measured next
+            if process is not None:
                 process.terminate()
-                raise
+                process.wait()
+            raise
         seconds = time.perf_counter() - began
         if process.returncode:
             # Here its flags have the part's name before them.
@@ -62,6 +68,21 @@ def run(name: str, flags: Sequence[str]) -> Outcome:
         if not found.exists():
             return Outcome(seconds, {}, "it wrote no figures")
         return Outcome(seconds, layout.read_json(found), None)
+
+
+@contextlib.contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Holds back what would interrupt until the end: a process that has begun is known by then."""
+    came: list[int] = []
+    stops = (signal.SIGINT, signal.SIGTERM)
+    before = {stop: signal.signal(stop, lambda number, _: came.append(number)) for stop in stops}
+    try:
+        yield
+    finally:
+        for stop, handler in before.items():
+            signal.signal(stop, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def _pass_on_stderr(process: subprocess.Popen[str]) -> str:
