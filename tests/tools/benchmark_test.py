@@ -2,6 +2,9 @@ import argparse
 import json
 import math
 import mmap
+import signal
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -127,6 +130,40 @@ def test_a_part_that_fails_is_named_and_the_others_go_on(part, command, script, 
     assert status == 1
     assert f"\n\npeer failed: {reason}" in printed
     assert json.loads(out.read_text())["figures"] == {"shapes": 8, "beam_vs_greedy_ratio": 2.5}
+
+
+# Runs Python with its arguments; Ctrl-C counts, which a shell's `&` has programs ignore.
+HEEDING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_shows_what_it_has_and_leaves_no_part_behind(tmp_path, stop):
+    out = tmp_path / "figures.json"
+    flags = [
+        "--only=decode,stream,recognize",
+        "--decode.batch=1",
+        "--decode.patches=20",
+        "--decode.repeats=1",
+    ]
+    flags += ["--stream.size=tiny", "--stream.minutes=200", f"--out={out}"]
+    command = [sys.executable, "-c", HEEDING, "-u", "tools/benchmark.py", *flags]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        printed = ""
+        for line in process.stdout:
+            printed += line
+            if line.startswith("--- stream (2 of 3)"):
+                process.send_signal(stop)
+                break
+        printed += process.stdout.read()  # until the part too has ended, which writes there
+    assert process.returncode == 130
+    assert printed.endswith("\nstream interrupted\nrecognize not run\n"), printed
+    record = json.loads(out.read_text())
+    assert [part["status"] for part in record["parts"].values()] == ["ok", "interrupted", "not run"]
+    assert all(name in printed for name in record["figures"])
 
 
 @pytest.mark.parametrize("target", table.TARGETS)
