@@ -9,18 +9,19 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 def keep() -> None:
     """Has glibc keep what is freed for whoever asks next: all of it that lies below what is in use, and
-    2 GB above. With another C library does nothing.
+    2 GB above. Called before there are threads, which else may have heaps of their own already. With
+    another C library does nothing.
 
     A training step on a CPU asks for its buffers anew each time, half a gigabyte and more, which glibc
-    would return at the end of each: that the kernel clears them again and again was 8 % of a base-size
-    step.
+    would return at the end of each: that the kernel clears them again and again was a tenth of a
+    base-size step.
     """
     if platform.libc_ver()[0] != "glibc":
         return
     mallopt = ctypes.CDLL(None).mallopt
     mallopt(_M_MMAP_MAX, 0)  # else large blocks are mapped, and unmapped as soon as they are free
-    # Large blocks of other heaps than the first are mapped nevertheless. With many heaps XLA's threads
-    # have others; with a single one they wait for each other where they compile.
-    mallopt(_M_ARENA_MAX, 2)
+    # Large blocks of other heaps than the first are mapped nevertheless: there is to be none. XLA's
+    # threads then wait for each other where they compile, which takes a little longer for it.
+    mallopt(_M_ARENA_MAX, 1)
     mallopt(_M_TOP_PAD, 2**28)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

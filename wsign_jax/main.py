@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from wsign_jax import hosts
+from wsign_jax import heap, hosts
 from wsign_jax.errors import WSignError, exit_on_user_error, one_line
 
 
@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = sys.argv if argv is None else argv
     if "--help" in argv:
         return print(__doc__)
+    heap.keep()
     # Tracing makes millions of objects that stay: a fifth of its time went into looking for garbage.
     gc.set_threshold(200_000)
     with exit_on_user_error():
@@ -63,11 +64,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         config, workdir = parse(argv)
         with hosts.joined(cluster):
             # Imported here, so that a misspelt flag is answered at once.
-            from wsign_jax import compiled, evaluate, heap  # noqa: PLC0415
+            from wsign_jax import compiled, evaluate  # noqa: PLC0415
             from wsign_jax.train import loop, start  # noqa: PLC0415
 
             compiled.keep()
-            heap.keep()
             if config.restart:
                 there = start.over(config, workdir)
                 typed += there
