@@ -74,8 +74,7 @@ class Ours:
 
     def flops(self, batch: pipeline.Batch) -> float:
         """Floating-point operations of a step, as XLA counts them in the compiled program."""
-        lowered = self._train_step.lower(self.state, batch, self.settings)
-        return float(lowered.compile().cost_analysis()["flops"])
+        return self._train_step.lower(self.state, batch, self.settings).compile().flops
 
     def losses(self, batch: pipeline.Batch) -> tuple[float, ...]:
         """The loss without dropout, its CTC part and its attention part."""

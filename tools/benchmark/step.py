@@ -25,8 +25,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from typing import Any
 
 import jax
 
@@ -41,6 +39,7 @@ from wsign_jax.errors import exit_on_user_error
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import setup, stages, start
 from wsign_jax.train import state as train_state
+from wsign_jax.train.step import TrainStep
 
 _SIDE = 2048  # of the matrix product
 _MEMORY_SHAPE = (16, 720)
@@ -49,7 +48,7 @@ _KEEP_REMAT = "--xla_disable_hlo_passes=cse,optimization-barrier-expander,cse_ba
 
 def time_bucket(
     run: setup.Run,
-    step: Callable[..., Any],
+    step: TrainStep,
     state: train_state.TrainState,
     plan: BatchPlan,
     steps: int,
@@ -59,7 +58,7 @@ def time_bucket(
 
     Args:
         run: of one stage.
-        step: jitted.
+        step: the stage's.
         state: to begin with, gone afterwards.
         plan: of the batch that all steps take.
         steps: how many are counted.
@@ -86,8 +85,7 @@ def time_bucket(
         speeds.append(product_speed(_SIDE))
     wait, dispatch, device = (statistics.median(part) for part in zip(*taken, strict=True))
     row = {"wait": wait, "dispatch": dispatch, "device": device}
-    flops = program.cost_analysis()["flops"]
-    return row | {"flops": flops, "product": statistics.median(speeds)}, state
+    return row | {"flops": program.flops, "product": statistics.median(speeds)}, state
 
 
 def time_buckets(
@@ -151,7 +149,7 @@ def measure_memory(remat: bool) -> None:
         state, metrics = program(state, batch, training.settings)
         jax.block_until_ready((state, metrics))
         seconds.append(time.perf_counter() - began)
-    planned = program.memory_analysis().temp_size_in_bytes
+    planned = max(part.memory_analysis().temp_size_in_bytes for part in program)
     found = {"seconds": min(seconds), "peak": figures.peak_memory(), "planned": planned}
     print(json.dumps(found))
 

@@ -74,7 +74,11 @@ def learning_rates(params: Params, rules: Sequence[Sequence[Any]], stage: str) -
 
 
 def make_optimizer(
-    labels: Params, settings: StepSettings, grad_clip: float, rates: Params | None = None
+    labels: Params,
+    settings: StepSettings,
+    grad_clip: float,
+    rates: Params | None = None,
+    grad_norm: jax.Array | None = None,
 ) -> optax.GradientTransformation:
     """AdamW for what trains; nothing at all, not even state, for what is frozen.
 
@@ -87,13 +91,14 @@ def make_optimizer(
         settings: learning rate and weight decay.
         grad_clip: the largest norm of all gradients together.
         rates: from `learning_rates`; None is the full rate for all.
+        grad_norm: of all gradients together where it is known; None computes it.
     """
 
     def decayed(params: Params) -> Params:
         return jax.tree.map(lambda p: p.ndim > 1, params)
 
     adamw = optax.chain(
-        _clip(grad_clip),
+        _clip(grad_clip, grad_norm),
         optax.adamw(
             settings.learning_rate, b2=0.98, weight_decay=settings.weight_decay, mask=decayed
         ),
@@ -115,7 +120,7 @@ def global_norm(grads: Any) -> jax.Array:
     return jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
 
 
-def _clip(largest: float) -> optax.GradientTransformation:
+def _clip(largest: float, norm: jax.Array | None) -> optax.GradientTransformation:
     """Scales gradients down to a global norm, as `optax.clip_by_global_norm` does.
 
     By one factor, which is 1 where the norm is small enough: it becomes part of what AdamW does with a
@@ -124,7 +129,7 @@ def _clip(largest: float) -> optax.GradientTransformation:
 
     def update(grads: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
         del params
-        share = jnp.minimum(1.0, largest / global_norm(grads))
+        share = jnp.minimum(1.0, largest / (global_norm(grads) if norm is None else norm))
         return jax.tree.map(lambda g: g * share, grads), state
 
     return optax.GradientTransformation(optax.init_empty_state, update)
@@ -143,6 +148,16 @@ def trained(tree: Params, labels: Params) -> list[Any]:
     """The leaves of a tree of parameters or gradients that train."""
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(labels), strict=True)
     return [leaf for leaf, label in pairs if label == TRAIN]
+
+
+def with_frozen(grads: Sequence[jax.Array], params: Params, labels: Params) -> Params:
+    """The tree of gradients, of what trains as in `trained`: zero at what is frozen."""
+    trains = iter(grads)
+
+    def gradient(leaf: jax.Array, label: str) -> jax.Array:
+        return next(trains) if label == TRAIN else jnp.zeros_like(leaf)
+
+    return jax.tree.map(gradient, params, labels)
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:

@@ -16,7 +16,6 @@ from wsign_jax import hosts
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.traced import Traced
 from wsign_jax.train import checkpoint, home, imported, origin, setup, stages
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
@@ -76,7 +75,7 @@ def shapes(run: Run, stage: Stage) -> TrainState:
     return train_state.abstract(_create(run, stage, step=0), run.network.shapes)
 
 
-def train_step(run: Run, stage: Stage) -> Traced:
+def train_step(run: Run, stage: Stage) -> step_lib.TrainStep:
     """The stage's step, which leaves a state where `begin` has put it."""
     return step_lib.make_train_step(
         run.network.graph,

@@ -1,7 +1,8 @@
 """One training step, a pure function: state and batch in, state and metrics out."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from wsign_jax.train.state import LossScale, TrainState
 
 Metrics = dict[str, jax.Array]
 Loss = Callable[[Params, Batch, stages.StepSettings, jax.Array], tuple[jax.Array, Metrics]]
-TrainStep = Callable[[TrainState, Batch, stages.StepSettings], tuple[TrainState, Metrics]]
+Grads = list[jax.Array]  # of the parameters that train
 
 _GROW_AFTER = 2000  # steps without overflow after which the loss scale doubles
 _LARGEST_SCALE = 2.0**24
@@ -96,6 +97,88 @@ def make_loss(graph: nnx.GraphDef, labels: Params, training: ConfigDict, *, hybr
     return loss
 
 
+class TrainStep:
+    """A step in two programs: gradients, compiled for every shape of a batch, and what the optimiser
+    makes of them, which is compiled once: in one program it would be a quarter of every shape's."""
+
+    def __init__(self, gradients: Traced, update: Traced, labels: Params):
+        """Of the two.
+
+        Args:
+            gradients: of parameters, the step's number, its loss scale, a batch and settings.
+            update: of a state, gradients, their norm and settings.
+            labels: 'train' or 'freeze' for every parameter.
+        """
+        self._gradients, self._update, self._labels = gradients, update, labels
+        self._updating: Future[jax.stages.Compiled] | None = None
+
+    def __call__(
+        self, state: TrainState, batch: Batch, settings: stages.StepSettings
+    ) -> tuple[TrainState, Metrics]:
+        """The state after a step, and its metrics."""
+        return _in_turn(self._gradients, self._update, state, batch, settings)
+
+    def lower(
+        self, state: TrainState, batch: Batch, settings: stages.StepSettings
+    ) -> "LoweredStep":
+        """The step for arguments of these shapes, to be compiled; states have the same each time."""
+        if self._updating is None:
+            grads = stages.trained(state.params, self._labels)  # their shapes, and where they lie
+            norm = jax.ShapeDtypeStruct((), jnp.float32, sharding=state.step.sharding)
+            lowered = self._update.lower(state, grads, norm, settings)
+            # Compiling needs no interpreter: this is done while Python traces the gradients.
+            thread = ThreadPoolExecutor(1, thread_name_prefix="compile")
+            self._updating = thread.submit(lowered.compile)
+            thread.shutdown(wait=False)
+        given = (state.params, state.step, state.loss_scale, batch, settings)
+        return LoweredStep(self._gradients.lower(*given), self._updating)
+
+    def cache_size(self) -> int:
+        """How many programs were compiled by calls for a batch's shape."""
+        return self._gradients.cache_size()
+
+
+class LoweredStep(NamedTuple):
+    """A step whose update is being compiled."""
+
+    gradients: jax.stages.Lowered
+    update: Future[jax.stages.Compiled]
+
+    def compile(self) -> "CompiledStep":
+        """Compiles the gradients, and waits for the update."""
+        return CompiledStep(self.gradients.compile(), self.update.result())
+
+
+class CompiledStep(NamedTuple):
+    """Called as a `TrainStep`."""
+
+    gradients: jax.stages.Compiled
+    update: jax.stages.Compiled
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations, as XLA counts them."""
+        return sum(program.cost_analysis()["flops"] for program in self)  # type: ignore[index]
+
+    def __call__(
+        self, state: TrainState, batch: Batch, settings: stages.StepSettings
+    ) -> tuple[TrainState, Metrics]:
+        """The state after a step, and its metrics."""
+        return _in_turn(*self, state, batch, settings)
+
+
+def _in_turn(
+    gradients: Callable[..., Any],
+    update: Callable[..., Any],
+    state: TrainState,
+    batch: Batch,
+    settings: stages.StepSettings,
+) -> tuple[TrainState, Metrics]:
+    grads, metrics = gradients(state.params, state.step, state.loss_scale, batch, settings)
+    state, more = update(state, grads, metrics["grad_norm"], settings)
+    return state, metrics | more
+
+
 def make_train_step(
     graph: nnx.GraphDef,
     labels: Params,
@@ -104,8 +187,8 @@ def make_train_step(
     hybrid: bool,
     rates: Params | None = None,
     shardings: TrainState | None = None,
-) -> Traced:
-    """A `TrainStep`. Compiles once per batch shape; stages that train the same parameters share it.
+) -> TrainStep:
+    """The step of all stages that train the same parameters.
 
     On a CPU it has options for the compiler, with which JAX lets it be called from Python only, not from
     what another `jax.jit` traces.
@@ -123,61 +206,76 @@ def make_train_step(
     seed, ema = training.seed, training.ema
     grad_clip, parts = training.grad_clip, training.accumulate
 
-    def train_step(
-        state: TrainState, batch: Batch, settings: stages.StepSettings
-    ) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        scale = jnp.ones(()) if state.loss_scale is None else state.loss_scale.scale
+    def gradients(
+        params: Params,
+        step: jax.Array,
+        loss_scale: LossScale | None,
+        batch: Batch,
+        settings: stages.StepSettings,
+    ) -> tuple[Grads, Metrics]:
+        scale = jnp.ones(()) if loss_scale is None else loss_scale.scale
 
-        def gradients(part: Batch, key: jax.Array, share: jax.Array) -> tuple[Params, Metrics]:
+        def of_part(part: Batch, key: jax.Array, share: jax.Array) -> tuple[Grads, Metrics]:
             def scaled_loss(params: Params) -> tuple[jax.Array, Metrics]:
                 if shardings is not None:  # each device needs the whole while it computes its rows
                     params = jax.lax.with_sharding_constraint(params, shardings.step)
                 value, metrics = loss(params, part, settings, key)
                 return value * (scale * share), jax.tree.map(lambda m: m * share, metrics)
 
-            grads, metrics = jax.grad(scaled_loss, has_aux=True)(state.params)
+            grads, metrics = jax.grad(scaled_loss, has_aux=True)(params)
             if shardings is not None:
                 grads = jax.lax.with_sharding_constraint(grads, shardings.params)
-            return grads, metrics
+            return stages.trained(grads, labels), metrics
 
-        grads, metrics = _over_parts(gradients, batch, key, parts)
-        grads = jax.tree.map(lambda g: g / scale, grads)
-        new = _update(state, grads, stages.make_optimizer(labels, settings, grad_clip, rates), ema)
-        metrics["grad_norm"] = stages.global_norm(stages.trained(grads, labels))
+        key = jax.random.fold_in(jax.random.key(seed), step)
+        grads, metrics = _over_parts(of_part, batch, key, parts)
+        grads = [g / scale for g in grads]
+        metrics["grad_norm"] = stages.global_norm(grads)
         # A finite loss may still have sent an infinite gradient. What overflows in float16 only lowers
         # the scale, until there is nothing to lower.
         numbers = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
         metrics["finite"] = numbers | (scale > 1.0)
         metrics["frames"] = jnp.sum(batch.frames)
+        return grads, metrics
+
+    def update(
+        state: TrainState, grads: Grads, grad_norm: jax.Array, settings: stages.StepSettings
+    ) -> tuple[TrainState, Metrics]:
+        tx = stages.make_optimizer(labels, settings, grad_clip, rates, grad_norm)
+        new = _update(state, stages.with_frozen(grads, state.params, labels), tx, ema)
         if state.loss_scale is None:
-            return new, metrics
-        finite = jnp.isfinite(metrics["grad_norm"])
+            return new, {}
+        finite = jnp.isfinite(grad_norm)
         next_scale = _next_scale(state.loss_scale, finite)
-        metrics |= {"loss_scale": next_scale.scale, "skipped_steps": next_scale.skipped}
+        metrics = {"loss_scale": next_scale.scale, "skipped_steps": next_scale.skipped}
         return _keep_if(finite, new, state).replace(loss_scale=next_scale), metrics
 
-    settings = (seed, ema, grad_clip, parts, training.label_smoothing, training.remat)
-    closure = (graph, labels, rates, hybrid, *settings, shardings is None)
-    return _jit(train_step, shardings, closure)
-
-
-def _jit(train_step: TrainStep, shardings: TrainState | None, closure: Sequence[Any]) -> Traced:
-    """The step as it is compiled: see `make_train_step`."""
-    # Without these the compiler may move a parameter, and the next step would be compiled again.
-    placed = None if shardings is None else (shardings, shardings.step)
-    cpu = jax.default_backend() == "cpu"
     # jaxlib 0.7.2 on CPU gives wrong losses and updates where the state is donated; nobody has tried it
     # elsewhere. (jax-ml/jax#39625 is of results before a donated state's on GPUs: ours come after it.)
+    cpu = jax.default_backend() == "cpu"
     safe = jax.__version_info__ >= ((0, 10) if cpu else (0, 8))
     # XLA halves the vectors of processors that have wide ones: 6 % of a base-size step.
     options = {"xla_cpu_prefer_vector_width": 512} if cpu else None
-    return Traced(
-        train_step,
-        closure,
-        donate_argnums=(0,) if safe else (),
-        out_shardings=placed,
-        compiler_options=options,
+    # Without places the compiler may move a parameter, and the next step would be compiled again.
+    placed = shardings is not None
+    settings = (seed, parts, training.label_smoothing, training.remat)
+    return TrainStep(
+        Traced(
+            gradients,
+            (graph, labels, hybrid, *settings, placed),
+            out_shardings=(stages.trained(shardings.params, labels), shardings.step)
+            if shardings
+            else None,
+            compiler_options=options,
+        ),
+        Traced(
+            update,
+            (labels, rates, ema, grad_clip, placed),
+            donate_argnums=(0,) if safe else (),
+            out_shardings=(shardings, shardings.step) if shardings else None,
+            compiler_options=options,
+        ),
+        labels,
     )
 
 
@@ -194,11 +292,11 @@ def _update(
 
 
 def _over_parts(
-    gradients: Callable[[Batch, jax.Array, jax.Array], tuple[Params, Metrics]],
+    gradients: Callable[[Batch, jax.Array, jax.Array], tuple[Grads, Metrics]],
     batch: Batch,
     key: jax.Array,
     parts: int,
-) -> tuple[Params, Metrics]:
+) -> tuple[Grads, Metrics]:
     """Works a batch through in parts, one after the other, and sums what comes out.
 
     Args:
