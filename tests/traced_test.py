@@ -178,13 +178,15 @@ def test_what_cannot_be_kept_is_compiled_all_the_same(folder):
     assert not folder.exists()
 
 
-def training_step(change=lambda config: None, hybrid=True):
+def training_step(change=lambda config: None, hybrid=True, rates=None):
     """The two programs of a stage 2 step, of a config with a change."""
     config = get_config()
     change(config)
     graph, shapes = whisper_sign.build(config.model, 6)
     labels = stages.label_parameters(shapes, config.stage2.rules, "stage2")
-    step = step_lib.make_train_step(graph, labels, config.training, hybrid=hybrid)
+    if rates is not None:
+        rates = jax.tree.map(lambda _: rates, shapes)
+    step = step_lib.make_train_step(graph, labels, config.training, hybrid=hybrid, rates=rates)
     return step._gradients, step._update
 
 
@@ -199,8 +201,9 @@ CHANGES = (
     "training.seed=7",
     "training.label_smoothing=0.3",
     "training.remat=True",
-    "training.grad_clip=0.5",
+    "training.accumulate=2",
 )
+OF_THE_UPDATE = ("training.grad_clip=0.5", "training.ema=0.9")
 
 
 def test_each_setting_that_a_step_computes_with_makes_another_program(monkeypatch):
@@ -218,11 +221,16 @@ def test_each_setting_that_a_step_computes_with_makes_another_program(monkeypatc
         return change
 
     monkeypatch.setattr(traced, "_code", lambda: "this code")
-    idle = training_step(setting("training.max_steps=7"))
-    assert names(idle) == names(training_step())
-    steps = [training_step(), training_step(hybrid=False)]
-    steps += [training_step(setting(text)) for text in CHANGES]
-    assert len({names(step) for step in steps}) == len(CHANGES) + 2
+    before = gradients, update = names(training_step())
+    assert names(training_step(setting("training.max_steps=7"))) == before
+    others = [training_step(hybrid=False), *(training_step(setting(text)) for text in CHANGES)]
+    found = [names(programs) for programs in others]
+    assert len({gradients, *(name for name, _ in found)}) == len(found) + 1
+    assert {name for _, name in found} == {update}
+    others = [training_step(rates=0.5), *(training_step(setting(text)) for text in OF_THE_UPDATE)]
+    found = [names(programs) for programs in others]
+    assert len({update, *(name for _, name in found)}) == len(found) + 1
+    assert {name for name, _ in found} == {gradients}
 
 
 def test_processes_agree_on_the_name():

@@ -7,9 +7,9 @@ Where `model.vocab_size` is 0, the size of the vocabulary comes from the data se
 where that is too much: --gigabytes=16 is what a device has, --devices=N how many there are (as many as
 here). Buckets are the data set's own; where there is none, lengths up to data.max_seq_length.
 
-The estimate is of a training step; validation needs less. What XLA plans for a step on CPU (temporary
-buffers of `memory_analysis`, jax 0.10.2) was the yardstick, the only one at hand. Gradients and
-activations as estimated, divided by XLA's figure, which holds no batches (jax 0.7.2 plans otherwise):
+The estimate is of a training step; validation needs less. What XLA plans for a step on CPU (gradients
+and temporary buffers by `memory_analysis`, jax 0.10.2) was the yardstick, the only one at hand. Both as
+estimated, divided by XLA's figure, which holds no batches (jax 0.7.2 plans otherwise):
 
     tiny, 16 x 1504 frames, float32 / bfloat16                         1.06 / 0.90
     base, 16 x 768, float32 / bfloat16 / float16                       1.37 / 1.20 / 0.92

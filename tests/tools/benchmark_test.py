@@ -2,9 +2,11 @@ import argparse
 import json
 import math
 import mmap
+import os
 import signal
 import subprocess
 import sys
+import threading
 
 import jax
 import pytest
@@ -151,7 +153,11 @@ def test_a_run_that_is_stopped_shows_what_it_has_and_leaves_no_part_behind(tmp_p
     ]
     flags += ["--stream.size=tiny", "--stream.minutes=200", f"--out={out}"]
     command = [sys.executable, "-c", HEEDING, "-u", "tools/benchmark.py", *flags]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        late = threading.Timer(400, os.killpg, (process.pid, signal.SIGKILL))
+        late.start()
         printed = ""
         for line in process.stdout:
             printed += line
@@ -159,7 +165,8 @@ def test_a_run_that_is_stopped_shows_what_it_has_and_leaves_no_part_behind(tmp_p
                 process.send_signal(stop)
                 break
         printed += process.stdout.read()  # until the part too has ended, which writes there
-    assert process.returncode == 130
+        late.cancel()
+    assert process.returncode == 130, printed
     assert printed.endswith("\nstream interrupted\nrecognize not run\n"), printed
     record = json.loads(out.read_text())
     assert [part["status"] for part in record["parts"].values()] == ["ok", "interrupted", "not run"]

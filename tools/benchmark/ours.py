@@ -61,8 +61,8 @@ class Ours:
         jax.device_get(before)
 
     def wait(self) -> None:
-        """Until the last step is done."""
-        jax.device_get(self._metrics)
+        """Until the last step is done, the state too, which comes after its metrics."""
+        jax.block_until_ready((self.state, self._metrics))
 
     def steps(self, batch: pipeline.Batch, count: int) -> float:
         """Seconds a step over so many on one batch, which is on the devices already."""
@@ -73,7 +73,7 @@ class Ours:
         return (time.perf_counter() - began) / count
 
     def flops(self, batch: pipeline.Batch) -> float:
-        """Floating-point operations of a step, as XLA counts them in the compiled program."""
+        """Floating-point operations of a step, as XLA counts them in the compiled programs."""
         return self._train_step.lower(self.state, batch, self.settings).compile().flops
 
     def losses(self, batch: pipeline.Batch) -> tuple[float, ...]:

@@ -79,9 +79,7 @@ class Paper:
         fixed = self._memory.fixed(training.STAGE)
         state = 4 * fixed.parameters + 3 * fixed.gradients + 2 * (fixed.optimizer + fixed.ema)
         kept = self._memory.activations(training.STAGE, frames, parts=1, remat=False)
-        programs = (lowered.gradients, lowered.update.result())
-        flops = sum(program.cost_analysis()["flops"] for program in programs)
-        return Work(flops, state + 4 * kept)
+        return Work(lowered.flops, state + 4 * kept)
 
 
 def config(size: str, rows: int) -> ConfigDict:

@@ -5,7 +5,7 @@ the manner of the training loop, as medians:
 
     wait        for the batch, which the loader reads ahead
     dispatch    until the call of the step returns
-    device      from there until the step's loss is known
+    device      from there until the step's loss and the state after it are known
     GFLOP       of the step, as XLA counts them
     product     GFLOP a second of one matrix product of XLA's (2048 x 2048 x 2048), measured after each
                 step, so that whatever else the machine does meets both
@@ -71,7 +71,7 @@ def time_bucket(
     batch = train_state.put_batch(next(batches), run.network.mesh)
     program = step.lower(state, batch, settings).compile()
     state, metrics = program(state, batch, settings)  # the first one is slower
-    jax.block_until_ready(metrics)
+    jax.block_until_ready((state, metrics))
     taken, speeds = [], []
     for _ in range(steps):
         times = [time.perf_counter()]
@@ -79,7 +79,7 @@ def time_bucket(
         times.append(time.perf_counter())
         state, metrics = program(state, batch, settings)
         times.append(time.perf_counter())
-        metrics["loss"].block_until_ready()
+        jax.block_until_ready((state, metrics))
         times.append(time.perf_counter())
         taken.append([after - before for before, after in itertools.pairwise(times)])
         speeds.append(product_speed(_SIDE))
@@ -149,7 +149,9 @@ def measure_memory(remat: bool) -> None:
         state, metrics = program(state, batch, training.settings)
         jax.block_until_ready((state, metrics))
         seconds.append(time.perf_counter() - began)
-    planned = max(part.memory_analysis().temp_size_in_bytes for part in program)
+    of_gradients, of_update = (half.memory_analysis() for half in program)
+    temporary = max(half.temp_size_in_bytes for half in (of_gradients, of_update))
+    planned = temporary + of_gradients.output_size_in_bytes  # the gradients, which both need
     found = {"seconds": min(seconds), "peak": figures.peak_memory(), "planned": planned}
     print(json.dumps(found))
 

@@ -1,7 +1,7 @@
 """Programs compiled ahead: in the background, in the order in which a run will need them.
 
-Compiling a base-size training step takes 15 seconds on a CPU, once for every bucket. Training waits
-for the first bucket's program only; the others are made while it steps, from the second step on.
+Compiling a base-size training step takes 10 to 15 seconds on a CPU, once for every bucket. Training
+waits for the first bucket's program only; the others are made while it steps, from the second step on.
 """
 
 import queue
@@ -21,7 +21,7 @@ class Task(NamedTuple):
     """A program to compile."""
 
     name: str  # such as 'stage1', for people
-    step: Any  # jitted, of (state or parameters, batch, settings)
+    step: Any  # of (state or parameters, batch, settings): what it lowers to compiles
     arguments: tuple[Any, Batch, Any]  # shapes with their sharding
 
 
@@ -70,7 +70,7 @@ class Ahead:
         """What the step returns, by the program for the batch's shape if one was prepared.
 
         Args:
-            step: jitted, as in its `Task`.
+            step: as in its `Task`.
             state: its first argument.
             batch: on the devices.
             settings: its third argument.
@@ -102,12 +102,12 @@ class Ahead:
         """What was compiled since the last call, a line each."""
         return [self._messages.get_nowait() for _ in range(self._messages.qsize())]
 
-    def _trace(self, task: Task) -> tuple[jax.stages.Lowered, float]:
+    def _trace(self, task: Task) -> tuple[Any, float]:
         """The program, and when work on it began."""
         begin = time.monotonic()
         return task.step.lower(*task.arguments), begin
 
-    def _compile(self, task: Task, traced: tuple[jax.stages.Lowered, float] | None) -> Any:
+    def _compile(self, task: Task, traced: tuple[Any, float] | None) -> Any:
         if traced is None:
             self._stepped.wait()
             if self._left:

@@ -169,6 +169,7 @@ class Trainer:
                 # Nothing is saved before its loss is known to be a number.
                 pending()
                 pending = None
+                jax.block_until_ready(state)  # which comes after its metrics
                 wer, improved = None, False
                 if validate:
                     result = self._validate(stage, state, step, progress)

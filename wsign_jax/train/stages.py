@@ -151,13 +151,14 @@ def trained(tree: Params, labels: Params) -> list[Any]:
 
 
 def with_frozen(grads: Sequence[jax.Array], params: Params, labels: Params) -> Params:
-    """The tree of gradients, of what trains as in `trained`: zero at what is frozen."""
-    trains = iter(grads)
-
-    def gradient(leaf: jax.Array, label: str) -> jax.Array:
-        return next(trains) if label == TRAIN else jnp.zeros_like(leaf)
-
-    return jax.tree.map(gradient, params, labels)
+    """The tree of gradients, of those of `trained`: zero at what is frozen."""
+    leaves, tree = jax.tree.flatten(params)
+    trains = [label == TRAIN for label in jax.tree.leaves(labels)]
+    places = (index for index, trained in enumerate(trains) if trained)
+    whole = [jnp.zeros_like(leaf) for leaf in leaves]
+    for place, grad in zip(places, grads, strict=True):
+        whole[place] = grad
+    return jax.tree.unflatten(tree, whole)
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:

@@ -99,10 +99,12 @@ def make_loss(graph: nnx.GraphDef, labels: Params, training: ConfigDict, *, hybr
 
 class TrainStep:
     """A step in two programs: gradients, compiled for every shape of a batch, and what the optimiser
-    makes of them, which is compiled once: in one program it would be a quarter of every shape's."""
+    makes of them, compiled once for all shapes: in one program it would be a quarter of each.
+
+    Metrics are known before the state is: what needs the whole step waits for both."""
 
     def __init__(self, gradients: Traced, update: Traced, labels: Params):
-        """Of the two.
+        """From its halves.
 
         Args:
             gradients: of parameters, the step's number, its loss scale, a batch and settings.
@@ -110,7 +112,7 @@ class TrainStep:
             labels: 'train' or 'freeze' for every parameter.
         """
         self._gradients, self._update, self._labels = gradients, update, labels
-        self._updating: Future[jax.stages.Compiled] | None = None
+        self._updating: tuple[jax.stages.Lowered, Future[jax.stages.Compiled]] | None = None
 
     def __call__(
         self, state: TrainState, batch: Batch, settings: stages.StepSettings
@@ -127,26 +129,36 @@ class TrainStep:
             norm = jax.ShapeDtypeStruct((), jnp.float32, sharding=state.step.sharding)
             lowered = self._update.lower(state, grads, norm, settings)
             # Compiling needs no interpreter: this is done while Python traces the gradients.
-            thread = ThreadPoolExecutor(1, thread_name_prefix="compile")
-            self._updating = thread.submit(lowered.compile)
-            thread.shutdown(wait=False)
+            pool = ThreadPoolExecutor(1, thread_name_prefix="compile")
+            self._updating = lowered, pool.submit(lowered.compile)
+            pool.shutdown(wait=False)
         given = (state.params, state.step, state.loss_scale, batch, settings)
-        return LoweredStep(self._gradients.lower(*given), self._updating)
+        return LoweredStep(self._gradients.lower(*given), *self._updating)
 
     def cache_size(self) -> int:
-        """How many programs were compiled by calls for a batch's shape."""
-        return self._gradients.cache_size()
+        """How many programs were compiled by calls, of both kinds."""
+        return self._gradients.cache_size() + self._update.cache_size()
 
 
 class LoweredStep(NamedTuple):
     """A step whose update is being compiled."""
 
     gradients: jax.stages.Lowered
-    update: Future[jax.stages.Compiled]
+    update: jax.stages.Lowered
+    updating: Future[jax.stages.Compiled]
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations, as XLA counts them before it optimises."""
+        return _flops(self.gradients) + _flops(self.update)
 
     def compile(self) -> "CompiledStep":
-        """Compiles the gradients, and waits for the update."""
-        return CompiledStep(self.gradients.compile(), self.update.result())
+        """Compiles the gradients, and waits for the update.
+
+        Raises:
+            Exception: whatever went wrong with one of them.
+        """
+        return CompiledStep(self.gradients.compile(), self.updating.result())
 
 
 class CompiledStep(NamedTuple):
@@ -157,14 +169,18 @@ class CompiledStep(NamedTuple):
 
     @property
     def flops(self) -> float:
-        """Floating-point operations, as XLA counts them."""
-        return sum(program.cost_analysis()["flops"] for program in self)  # type: ignore[index]
+        """Floating-point operations, as XLA counts them in what it compiled."""
+        return _flops(self.gradients) + _flops(self.update)
 
     def __call__(
         self, state: TrainState, batch: Batch, settings: stages.StepSettings
     ) -> tuple[TrainState, Metrics]:
         """The state after a step, and its metrics."""
         return _in_turn(*self, state, batch, settings)
+
+
+def _flops(program: Any) -> float:
+    return float(program.cost_analysis()["flops"])
 
 
 def _in_turn(
@@ -201,10 +217,25 @@ def make_train_step(
         rates: each parameter's share of the learning rate; None is all of it for all.
         shardings: where the state stays from step to step; None leaves it to the compiler.
     """
+    return TrainStep(
+        _gradients(graph, labels, training, hybrid, shardings),
+        _update(labels, training, rates, shardings),
+        labels,
+    )
+
+
+def _gradients(
+    graph: nnx.GraphDef,
+    labels: Params,
+    training: ConfigDict,
+    hybrid: bool,
+    shardings: TrainState | None,
+) -> Traced:
+    """The first half of a step; arguments as of `make_train_step`."""
     loss = make_loss(graph, labels, training, hybrid=hybrid)
     # Plain values: what is traced must not change with the config afterwards.
-    seed, ema = training.seed, training.ema
-    grad_clip, parts = training.grad_clip, training.accumulate
+    seed, parts = training.seed, training.accumulate
+    read = (graph, labels, hybrid, seed, parts, training.label_smoothing, training.remat)
 
     def gradients(
         params: Params,
@@ -238,11 +269,25 @@ def make_train_step(
         metrics["frames"] = jnp.sum(batch.frames)
         return grads, metrics
 
+    return Traced(
+        gradients,
+        (*read, shardings is None),
+        out_shardings=shardings and (stages.trained(shardings.params, labels), shardings.step),
+        compiler_options=_compiler_options(),
+    )
+
+
+def _update(
+    labels: Params, training: ConfigDict, rates: Params | None, shardings: TrainState | None
+) -> Traced:
+    """The second half of a step; arguments as of `make_train_step`."""
+    ema, grad_clip = training.ema, training.grad_clip  # plain values, as above
+
     def update(
         state: TrainState, grads: Grads, grad_norm: jax.Array, settings: stages.StepSettings
     ) -> tuple[TrainState, Metrics]:
         tx = stages.make_optimizer(labels, settings, grad_clip, rates, grad_norm)
-        new = _update(state, stages.with_frozen(grads, state.params, labels), tx, ema)
+        new = _optimize(state, stages.with_frozen(grads, state.params, labels), tx, ema)
         if state.loss_scale is None:
             return new, {}
         finite = jnp.isfinite(grad_norm)
@@ -252,34 +297,23 @@ def make_train_step(
 
     # jaxlib 0.7.2 on CPU gives wrong losses and updates where the state is donated; nobody has tried it
     # elsewhere. (jax-ml/jax#39625 is of results before a donated state's on GPUs: ours come after it.)
-    cpu = jax.default_backend() == "cpu"
-    safe = jax.__version_info__ >= ((0, 10) if cpu else (0, 8))
-    # XLA halves the vectors of processors that have wide ones: 6 % of a base-size step.
-    options = {"xla_cpu_prefer_vector_width": 512} if cpu else None
-    # Without places the compiler may move a parameter, and the next step would be compiled again.
-    placed = shardings is not None
-    settings = (seed, parts, training.label_smoothing, training.remat)
-    return TrainStep(
-        Traced(
-            gradients,
-            (graph, labels, hybrid, *settings, placed),
-            out_shardings=(stages.trained(shardings.params, labels), shardings.step)
-            if shardings
-            else None,
-            compiler_options=options,
-        ),
-        Traced(
-            update,
-            (labels, rates, ema, grad_clip, placed),
-            donate_argnums=(0,) if safe else (),
-            out_shardings=(shardings, shardings.step) if shardings else None,
-            compiler_options=options,
-        ),
-        labels,
+    safe = jax.__version_info__ >= ((0, 10) if jax.default_backend() == "cpu" else (0, 8))
+    return Traced(
+        update,
+        (labels, rates, ema, grad_clip, shardings is None),
+        donate_argnums=(0,) if safe else (),
+        # Without these the compiler may move a parameter, and the next step would be compiled again.
+        out_shardings=shardings and (shardings, shardings.step),
+        compiler_options=_compiler_options(),
     )
 
 
-def _update(
+def _compiler_options() -> dict[str, Any] | None:
+    # XLA halves the vectors of processors that have wide ones: 6 % of a base-size step.
+    return {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
+
+
+def _optimize(
     state: TrainState, grads: Params, tx: optax.GradientTransformation, ema: float
 ) -> TrainState:
     """The state after one step of the optimizer, and of the moving average where there is one."""
