@@ -23,6 +23,9 @@ import pathlib
 import signal
 import sys
 
+# A script's own folder is on the path, and the packages beside it are not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
 from tools.benchmark import figures, parts
 from tools.benchmark.table import Record, differences, flags_of, place, table
 from wsign_jax.data import layout

@@ -15,11 +15,15 @@ import contextlib
 import dataclasses
 import pathlib
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 
 import jax
+
+# A script's own folder is on the path, and the packages beside it are not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, training

@@ -14,6 +14,9 @@ import sys
 import tempfile
 import time
 
+# A script's own folder is on the path, and the packages beside it are not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
 from configs import base
 from tools.benchmark import figures, phoenix
 from wsign_jax.errors import WSignError

@@ -5,13 +5,18 @@ turn, so that whatever else the machine does meets all of them; ratios are of me
 """
 
 import functools
+import pathlib
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+# A script's own folder is on the path, and the packages beside it are not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tools.benchmark import figures
 from tools.benchmark.figures import Figures

@@ -14,7 +14,11 @@ The three take turns, so that whatever else the machine does meets all.
 
 import pathlib
 import statistics
+import sys
 import tempfile
+
+# A script's own folder is on the path, and the packages beside it are not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tools.benchmark import batches, figures, phoenix
 from tools.benchmark.ours import Ours

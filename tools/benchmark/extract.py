@@ -19,12 +19,16 @@ import itertools
 import multiprocessing
 import pathlib
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+# A script's own folder is on the path, and the packages beside it are not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tools.benchmark import figures
 from tools.benchmark.figures import Figures

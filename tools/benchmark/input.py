@@ -16,6 +16,7 @@ The ratio is the loader's rate from files over training's.
 
 import pathlib
 import statistics
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -24,6 +25,9 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+
+# A script's own folder is on the path, and the packages beside it are not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, phoenix

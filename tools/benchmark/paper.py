@@ -13,10 +13,15 @@ taken to arrive in time, and validation is left out.
 import argparse
 import collections
 import dataclasses
+import pathlib
+import sys
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+
+# A script's own folder is on the path, and the packages beside it are not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, phoenix, training

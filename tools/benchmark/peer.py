@@ -37,6 +37,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import wsign_jax
+
+# A script's own folder is on the path, and the packages beside it are not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
 from tools.benchmark import batches, figures, phoenix
 from tools.benchmark.ours import Ours, product_speed
 from wsign_jax import heap

@@ -11,17 +11,20 @@ The ratio is the median of rounds in which the two take turns, so that whatever 
 meets both.
 """
 
+import pathlib
+import sys
 import time
 
 _BEGAN = time.perf_counter()
 
-import pathlib  # noqa: E402
 import statistics  # noqa: E402
 import subprocess  # noqa: E402
-import sys  # noqa: E402
 import tempfile  # noqa: E402
 
 import numpy as np  # noqa: E402
+
+# A script's own folder is on the path, and the packages beside it are not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tools.benchmark import figures, phoenix  # noqa: E402
 from tools.benchmark.figures import Figures  # noqa: E402

@@ -28,6 +28,9 @@ import time
 
 import jax
 
+# A script's own folder is on the path, and the packages beside it are not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
 from configs import base
 from tools.benchmark import figures, phoenix
 from tools.benchmark.ours import product_speed

@@ -6,10 +6,15 @@ run; the load is printed.
 """
 
 import os
+import pathlib
+import sys
 import time
 
 import jax
 import numpy as np
+
+# A script's own folder is on the path, and the packages beside it are not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, phoenix
