@@ -11,14 +11,14 @@ The ratio is the median of rounds in which the two take turns, so that whatever 
 meets both.
 """
 
-import pathlib
-import sys
 import time
 
 _BEGAN = time.perf_counter()
 
+import pathlib  # noqa: E402
 import statistics  # noqa: E402
 import subprocess  # noqa: E402
+import sys  # noqa: E402
 import tempfile  # noqa: E402
 
 import numpy as np  # noqa: E402
