@@ -1,3 +1,5 @@
+import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -23,6 +25,7 @@ def screen(monkeypatch):
 
     cv2, screen = load_cv2(), Screen()
     monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(window, "can_open", lambda: True)
     monkeypatch.setattr(cv2, "namedWindow", lambda *_: None)
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: setattr(screen, "shown", None))
     monkeypatch.setattr(cv2, "imshow", screen.show)
@@ -36,6 +39,13 @@ def test_without_a_screen_one_line_says_so(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     with pytest.raises(WSignError, match="--show: there is no screen"):
         window.Window("test")
+    monkeypatch.setenv("DISPLAY", ":54321")  # one that is gone
+    with pytest.raises(WSignError, match="--show: no window opens on DISPLAY=:54321; leave it out"):
+        window.Window("test")
+    # Not for another reason.
+    program = [sys.executable, "-c", window._OPEN]
+    tried = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert tried.returncode == -signal.SIGABRT and "display :54321" in tried.stderr
 
 
 def test_pictures_are_shown_in_their_colours_until_q_or_the_cross(screen):

@@ -1,6 +1,7 @@
 """A window on the screen with the picture, the hands that were found in it, and lines of text."""
 
 import os
+import subprocess
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import draw
 from wsign_jax.keypoints.video import load_cv2
 
+_OPEN = "import cv2; cv2.namedWindow('WhisperSign-JAX')"
 _HEIGHT = 480  # pixels at least, so that text can be read
 _KEYS_THAT_CLOSE = (ord("q"), 27)  # q and Escape
 
@@ -27,9 +29,11 @@ class Window:
         Raises:
             WSignError: there is no screen, or OpenCV cannot show windows.
         """
-        # Without a screen Qt ends the whole process.
-        if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-            raise WSignError("--show: there is no screen (DISPLAY is not set); leave it out")
+        if sys.platform == "linux":
+            if not (screen := os.environ.get("DISPLAY")):
+                raise WSignError("--show: there is no screen (DISPLAY is not set); leave it out")
+            if not can_open():
+                raise WSignError(f"--show: no window opens on DISPLAY={screen}; leave it out")
         self._cv2 = load_cv2()
         self._title = title
         try:
@@ -58,6 +62,12 @@ class Window:
         key = cv2.waitKey(1) & 0xFF
         visible = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE)
         self.closed |= key in _KEYS_THAT_CLOSE or visible < 1
+
+
+def can_open() -> bool:
+    """Whether a window opens, tried in another process: without a screen Qt ends the whole of it."""
+    program = [sys.executable, "-c", _OPEN]
+    return not subprocess.run(program, capture_output=True, check=False).returncode
 
 
 def annotate(image: np.ndarray, hands: np.ndarray, lines: Sequence[str]) -> np.ndarray:
