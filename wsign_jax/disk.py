@@ -1,7 +1,11 @@
 """Files that are there whole or not at all."""
 
+import contextlib
 import os
 import pathlib
+import sys
+from collections.abc import Iterator
+from typing import TextIO
 
 
 def write(path: pathlib.Path, content: bytes) -> None:
@@ -15,3 +19,40 @@ def write(path: pathlib.Path, content: bytes) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
+    """A text file to be written bit by bit, for a reader to follow; one that stays empty is removed.
+
+    A file that is there keeps its content until the new one is whole: what is new is beside it until
+    then, and stays there, with a line on stderr, where something goes wrong.
+
+    Args:
+        path: of the file; the folders to it are made.
+        replace: whether it may be there already.
+
+    Raises:
+        FileExistsError: it is there, and may not be.
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_there = replace and path.exists()
+    if is_there and not path.is_file():  # a pipe, or /dev/null
+        with path.open("w", encoding="utf-8") as file:
+            yield file
+        return
+    path = path.resolve()  # rather than the link to it
+    new = path.with_name(f"{path.name}.partial") if is_there else path
+    with new.open("w" if is_there else "x", encoding="utf-8") as file:
+        try:
+            yield file
+        except BaseException:
+            if is_there:
+                print(f"{path} is left as it was; what is new is in {new}", file=sys.stderr)
+            raise
+        written = file.tell()
+    if not written:
+        new.unlink()
+    elif is_there:
+        os.replace(new, path)

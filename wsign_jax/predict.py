@@ -174,34 +174,29 @@ def write(
         outcomes: of the recordings.
         kind: one of `formats.FORMATS`.
         place: a file, or of subtitles a folder; None: stdout.
-        replace: whether files may be replaced.
+        replace: whether files may be replaced, which a file is once the new one is whole; where no
+            recording has a transcript it stays.
 
     Returns:
         How many recordings have no transcript.
     """
     failed = 0
     with contextlib.ExitStack() as stack:
-        together = sys.stdout
-        if kind not in formats.SUBTITLES:
-            if place is not None:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                file = place.open("w" if replace else "x", encoding="utf-8")
-                together = stack.enter_context(file)
-            together.write(formats.head(kind))
+        together, head = sys.stdout, formats.head(kind)
+        if place is not None and kind not in formats.SUBTITLES:
+            together = stack.enter_context(disk.text(place, replace))
         for source, transcript, problem in outcomes:
             if transcript is None:
                 failed += 1
                 print(f"failed: {_named(source.path, problem)}", file=sys.stderr, flush=True)
                 continue
             text = formats.body(kind, str(source.path), transcript)
-            if kind not in formats.SUBTITLES:
-                together.write(text)
-                together.flush()
-            elif place is None:
-                sys.stdout.write(formats.head(kind) + text)
-            else:
-                path = subtitles_of(source, kind, place)
-                disk.write(path, (formats.head(kind) + text).encode())
+            if place is not None and kind in formats.SUBTITLES:
+                disk.write(subtitles_of(source, kind, place), (head + text).encode())
+                continue
+            together.write(head + text)
+            together.flush()
+            head = ""  # once a file
     return failed
 
 

@@ -59,6 +59,10 @@ def test_one_file_for_all_and_never_over_another(talkative_run, inputs, command,
     assert status == 2 and "is there already" in printed and out.read_text() == text
     status, printed = command(*flags, inputs / "a.npy", "--replace")
     assert status == 0 and "b.npy" not in out.read_text()
+    replaced = out.read_text()
+    status, printed = command(*flags, inputs / "bad.npy", "--replace")
+    assert status == 2 and printed.startswith("failed: ") and out.read_text() == replaced
+    assert list(out.parent.iterdir()) == [out]
 
 
 def test_subtitles_of_a_real_video_with_a_broken_one_beside_it(talkative_run, command, tmp_path):
