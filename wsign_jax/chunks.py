@@ -128,12 +128,13 @@ def fill(state: StreamState, features: np.ndarray, wrist_place: bool) -> StreamS
 
 
 def without_nan(features: np.ndarray) -> tuple[np.ndarray, int]:
-    """(t, 42, 7) with hands absent where they have a NaN or infinity, and in how many frames that is."""
+    """(t, 42, 7) with hands absent where they have what is no keypoint's number (`joints.plausible`),
+    and in how many frames that is."""
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinity
         result = features.astype(np.float32)
     bad = np.zeros(len(features), bool)
     for hand in joints.HANDS:
-        broken = ~np.isfinite(result[:, hand]).all(axis=(1, 2))
+        broken = ~joints.plausible(result[:, hand]).all(axis=(1, 2))
         result[broken, hand] = 0.0
         bad |= broken
     return result, int(bad.sum())

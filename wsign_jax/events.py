@@ -34,7 +34,7 @@ class Summary:
     took: float  # seconds from the first to the last result
     dropped: int  # because the machine was too slow
     out_of_order: int  # left out, since their time did not increase
-    nan: int  # in which a hand was taken as absent for NaN or infinity
+    nan: int  # in which a hand was taken as absent for NaN, infinity or garbage
     # What delays a gloss, by name: median and 95th percentile in milliseconds.
     delays: dict[str, tuple[float, float]]
 

@@ -131,7 +131,7 @@ class Stream:
 
     @property
     def nan_frames(self) -> int:
-        """Frames, or pictures, that had a hand with NaN or infinity, which was taken as absent."""
+        """Frames, or pictures, in which a hand was taken as absent for NaN, infinity or garbage."""
         return self._nan_frames + (self._pictures.nan_pictures if self._pictures else 0)
 
     @property

@@ -60,11 +60,17 @@ def with_nan(x):
     return x
 
 
+def with_garbage(x):
+    x[7, 3, 2] = -1e30
+    return x
+
+
 FEATURE_CASES = {
     "shape": (lambda x: x[:, :, :6], r"shape \(\d+, 42, 6\) is not \(T, 42, 7\)"),
     "rank": (lambda x: x[0], r"shape \(42, 7\) is not"),
     "dtype": (lambda x: x.astype(np.float64), "dtype float64 is not float32"),
     "nan": (with_nan, "has NaN or infinity, first in frame 7"),
+    "garbage": (with_garbage, "has -1e\\+30 in frame 7, joint 3, feature 2: no keypoint's"),
     "infinity": (lambda x: x / np.float32(0), "has NaN or infinity"),
     "empty": (lambda x: x[:0], "has no frames"),
     "long": (lambda x: np.tile(x, (9, 1, 1)), "frames are over data.max_seq_length=120"),

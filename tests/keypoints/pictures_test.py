@@ -75,7 +75,7 @@ def test_a_hand_with_nan_is_left_out_and_counted():
     for number, (time, found) in enumerate(pictures):
         if 10 <= number < 20:
             landmarks = found[0].landmarks.copy()
-            landmarks[4, 1] = np.nan
+            landmarks[4, 1] = np.nan if number < 15 else 1e30
             parts += stream.push(time, [found[0]._replace(landmarks=landmarks), found[1]])
         else:
             parts += stream.push(time, found)

@@ -87,12 +87,13 @@ def feature_problem(features: np.ndarray) -> str | None:
         return f"dtype {features.dtype} is not float32"
     if len(features) == 0:
         return "has no frames"
-    # A sum is finite if all its terms are, and reads the file once; overflow makes it ask again.
-    if not np.isfinite(features.sum(dtype=np.float64)):
-        finite = np.isfinite(features)
-        if not finite.all():
-            frame = int(np.argwhere(~finite)[0, 0])
+    # The two are NaN where one number is.
+    if not joints.plausible(np.array([features.min(), features.max()])).all():
+        frame, joint, feature = np.argwhere(~joints.plausible(features))[0]
+        value = features[frame, joint, feature]
+        if not np.isfinite(value):
             return f"has NaN or infinity, first in frame {frame}"
+        return f"has {value:.3g} in frame {frame}, joint {joint}, feature {feature}: no keypoint's"
     return None
 
 

@@ -21,12 +21,20 @@ LEFT = slice(0, JOINTS_PER_HAND)
 RIGHT = slice(JOINTS_PER_HAND, NUM_JOINTS)
 HANDS = (LEFT, RIGHT)
 
+# No tracker says more, not even one that counts in pixels.
+_LARGEST = 1e6
+
 # Within a hand.
 WRIST = 0
 MIDDLE_KNUCKLE = 9
 # Thumb, index, middle, ring, little finger; four joints each, from the palm to the tip.
 FINGERS = tuple(tuple(range(1 + 4 * finger, 5 + 4 * finger)) for finger in range(5))
 WRISTS = (LEFT.start + WRIST, RIGHT.start + WRIST)
+
+
+def plausible(numbers: np.ndarray) -> np.ndarray:
+    """Which numbers may be a keypoint's, in any unit: not NaN, infinity or garbage such as 1e30."""
+    return np.abs(numbers) <= _LARGEST
 
 
 def seen_hands(features: np.ndarray) -> np.ndarray:
