@@ -141,6 +141,9 @@ def main() -> int:
         if flags.markdown is not None:
             report(read(flags.markdown), earlier)
             return 0
+        for name, given in passed.items():
+            if given:  # a mistake is not to be found half an hour later
+                parts.check(name, given)
         if flags.out is not None:
             flags.out.parent.mkdir(parents=True, exist_ok=True)
         record = measure(passed, flags.out)

@@ -3,6 +3,7 @@ import json
 import math
 import mmap
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,11 +14,14 @@ import pytest
 
 from tests.processes import ROOT
 from tools.benchmark import checkpoint, figures, paper, parts, stream, table, training
+from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 
 # Parts that measure nothing, to run in the place of the real ones.
 GOOD = """
 import json, sys
+if "--check" in sys.argv:
+    sys.exit("error: --steps counts from 1" if "--steps=0" in sys.argv else None)
 path = next(flag.removeprefix("--json=") for flag in sys.argv if flag.startswith("--json="))
 json.dump(FIGURES, open(path, "w"))
 open(__file__ + ".ran", "w").write(" ".join(flag for flag in sys.argv[1:] if "--json" not in flag))
@@ -193,6 +197,37 @@ def test_a_target_is_printed_as_it_is_compared(target):
 def test_mistakes_are_one_line(part, command, flags, message):
     status, printed = command("benchmark.py", *flags)
     assert status == 2 and message in printed and printed.count("\n") == 1, printed
+
+
+def test_a_part_whose_flags_are_bad_is_found_before_any_part_runs(part, command, tmp_path):
+    decode, step, out = part("decode"), part("step"), tmp_path / "new" / "figures.json"
+    flags = ("--only=step,decode", "--decode.batch=2", "--step.steps=0", f"--out={out}")
+    status, printed = command("benchmark.py", *flags)
+    assert status == 2
+    assert printed == "error: in the command line: step: --step.steps counts from 1\n"
+    assert not any(p.with_name(f"{p.name}.ran").exists() for p in (decode, step))
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("stream", ["--minutes=0"], "argument --stream.minutes: '0' is no whole number from 1 on"),
+        ("stream", ["--size=tiny,huge"], "argument --stream.size: 'huge' is none of tiny, small, "),
+        ("step", ["--stepss=3"], "unrecognized arguments: --step.stepss=3"),
+        ("extract", ["--video=gone.mp4"], "--extract.video: gone.mp4: no such file or folder"),
+        ("extract", ["--minutes=nan"], "argument --extract.minutes: 'nan' is no number from 0 on"),
+        ("peer", ["--torch_python=/no/python"], "--peer.torch_python: /no/python: no such program"),
+    ],
+)
+def test_a_real_part_looks_at_its_flags_before_it_measures(name, flags, message):
+    with pytest.raises(WSignError, match=re.escape(message)):
+        parts.check(name, flags)
+
+
+def test_good_flags_of_a_real_part_measure_nothing(tmp_path):
+    parts.check("decode", ["--batch=2", f"--json={tmp_path / 'figures.json'}"])
+    assert not (tmp_path / "figures.json").exists()
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", "", "²"])

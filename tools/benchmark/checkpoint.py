@@ -143,13 +143,13 @@ def measure(
 def main() -> None:
     """Parses the flags."""
     parser = figures.parser(__doc__)
-    parser.add_argument("--size", default="base", help="of the model (base)")
+    parser.add_argument("--size", type=figures.size, default="base", help="of the model (base)")
     figures.add_counts(
         parser, rows=(4, "of a batch"), frames=(480, "of a row"), saves=(5, "that are measured")
     )
     parser.add_argument("--folder", type=pathlib.Path, help="to save in (a temporary one)")
     heap.keep()  # as training does
-    flags = vars(parser.parse_args())
+    flags = vars(figures.parse(parser))
     with exit_on_user_error():
         figures.write(flags.pop("json"), measure(**flags))
 

@@ -110,7 +110,7 @@ def measure(size: str = "base", batch: int = 8, sentences: int = 96) -> figures.
 def main() -> None:
     """The command."""
     parser = figures.parser(__doc__)
-    parser.add_argument("--size", default="base", help="of the model (base)")
+    parser.add_argument("--size", type=figures.size, default="base", help="of the model (base)")
     figures.add_counts(parser, batch=(8, "sentences a batch"), sentences=(96, "of an epoch"))
     figures.run(parser, measure)
 

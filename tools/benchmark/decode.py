@@ -87,7 +87,7 @@ def main() -> None:
         beam_size=(10, "hypotheses kept"),
         repeats=(21, "turns whose median counts"),
     )
-    flags = vars(parser.parse_args())
+    flags = vars(figures.parse(parser))
     figures.write(flags.pop("json"), measure(**flags))
 
 

@@ -71,7 +71,7 @@ def measure(
 def main() -> None:
     """Prints the figures."""
     parser = figures.parser(__doc__)
-    parser.add_argument("--size", default="base", help="of the model (base)")
+    parser.add_argument("--size", type=figures.size, default="base", help="of the model (base)")
     figures.add_counts(
         parser,
         batch=(16, "sentences a batch"),

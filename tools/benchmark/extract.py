@@ -14,6 +14,7 @@ Ratios are medians of rounds in which the two sides take turns. Nothing else sho
 ratio of processor time, where there is one, minds other programs less.
 """
 
+import argparse
 import concurrent.futures
 import itertools
 import multiprocessing
@@ -192,30 +193,33 @@ def measure(
     return found | memory(source, model, minutes) if minutes and figures.knows_memory() else found
 
 
+def length(text: str) -> float:
+    """A flag's value: a time, or 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return value
+
+
 def main() -> None:
     """Parses the flags."""
     parser = figures.parser(__doc__)
-    path = pathlib.Path
-    parser.add_argument("--video", metavar="FILE", type=path, help="of a few seconds of signing")
-    parser.add_argument("--model", metavar="FILE", type=path, help=f"a {landmarker.MODEL_NAME}")
+    flag, file = parser.add_argument, figures.existing
+    flag("--video", metavar="FILE", type=file, help="of a few seconds of signing")
+    flag("--model", metavar="FILE", type=file, help=f"a {landmarker.MODEL_NAME}")
     figures.add_counts(
         parser,
         seconds=(20, "that the video is repeated to"),
         rounds=(3, "turns; the median counts"),
     )
-    parser.add_argument(
-        "--minutes", type=float, default=10.0, help="of the video for memory; 0: none (10)"
-    )
-    flags = parser.parse_args()
+    flag("--minutes", type=length, default=10.0, help="of the video for memory; 0: none (10)")
+    flags = figures.parse(parser)
     with exit_on_user_error(), system.quiet():
         if flags.video is None:
             raise WSignError("--video=FILE is missing: name a video of a few seconds of signing")
-        if flags.minutes < 0:
-            raise WSignError(
-                f"--minutes={flags.minutes:g}: there is no video of less than 0 minutes"
-            )
-        if not flags.video.exists():
-            raise WSignError(f"--video={flags.video}: no such file")
         model = landmarker.find_model(flags.model)
         found = measure(flags.video, model, flags.seconds, flags.minutes, flags.rounds)
         figures.write(flags.json, found)

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,13 +38,51 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def existing(text: str) -> pathlib.Path:
+    """A flag's value: a file or folder that is there."""
+    if not (path := pathlib.Path(text)).exists():
+        raise argparse.ArgumentTypeError(f"{text}: no such file or folder")
+    return path
+
+
+def program(text: str) -> str:
+    """A flag's value: what can be run."""
+    if shutil.which(text) is None:
+        raise argparse.ArgumentTypeError(f"{text}: no such program")
+    return text
+
+
+def size(text: str) -> str:
+    """A flag's value: the size of a model."""
+    from wsign_jax.model.whisper_sign import SIZES  # noqa: PLC0415 (recognize.py times JAX's import)
+
+    if text not in SIZES:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(SIZES)}")
+    return text
+
+
+def sizes(text: str) -> list[str]:
+    """A flag's value: some sizes, with commas between them."""
+    return [size(name) for name in text.split(",")]
+
+
 def parser(doc: str | None) -> argparse.ArgumentParser:
-    """A part's command line, with `--json` for `write`."""
+    """A part's command line, for `parse`; `--json` is for `write`."""
     made = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     made.add_argument("--json", type=new_file, metavar="FILE", help="to write the figures to")
+    made.add_argument("--check", action="store_true", help="look at the flags only")
     return made
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The flags; ends the process where they are bad, and where they were only to be looked at."""
+    flags = parser.parse_args()
+    if flags.check:
+        parser.exit()
+    del flags.check
+    return flags
 
 
 def add_counts(parser: argparse.ArgumentParser, **flags: tuple[int, str]) -> None:
@@ -62,7 +101,7 @@ def write(path: pathlib.Path | None, figures: Figures) -> None:
 
 def run(parser: argparse.ArgumentParser, measure: Callable[..., Figures]) -> None:
     """A part's command: its flags are the arguments of `measure`, whose figures it prints and writes."""
-    flags = vars(parser.parse_args())
+    flags = vars(parse(parser))
     path = flags.pop("json")
     with exit_on_user_error():
         found = measure(**flags)

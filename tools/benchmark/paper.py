@@ -134,9 +134,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", default="base", help="of the model (base)")
+    parser.add_argument("--size", type=figures.size, default="base", help="of the model (base)")
     figures.add_counts(parser, rows=(16, "of a batch"), frames=(480, "of a row"))
-    flags = parser.parse_args()
+    flags = figures.parse(parser)
     with exit_on_user_error():
         report(config(flags.size, flags.rows), flags.frames)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from tools.benchmark.figures import Figures
 from wsign_jax.data import layout
+from wsign_jax.errors import WSignError
 
 PARTS = (
     "input",
@@ -42,10 +43,10 @@ class Outcome:
 
 
 def run(name: str, flags: Sequence[str]) -> Outcome:
-    """Runs one of `PARTS` with flags of its own; what it prints passes through."""
+    """Runs one of `PARTS` with flags that `check` has seen; what it prints passes through."""
     with tempfile.TemporaryDirectory() as folder:
         found = pathlib.Path(folder) / "figures.json"
-        command = [sys.executable, "-u", str(FOLDER / f"{name}.py"), *flags, f"--json={found}"]
+        command = [*_command(name, flags), f"--json={found}"]
         began = time.perf_counter()
         process = None
         try:
@@ -70,6 +71,22 @@ def run(name: str, flags: Sequence[str]) -> Outcome:
         return Outcome(seconds, layout.read_json(found), None)
 
 
+def check(name: str, flags: Sequence[str]) -> None:
+    """Raises a `WSignError` where a part does not take such flags; measures nothing."""
+    command = [*_command(name, flags), "--check"]
+    process = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if process.returncode:
+        found = [
+            complaint for line in process.stderr.splitlines() if (complaint := _complaint(line))
+        ]
+        said = re.sub(r"--(?=\w)", f"--{name}.", found[-1]) if found else _end(process.returncode)
+        raise WSignError(f"in the command line: {name}: {said}")
+
+
+def _command(name: str, flags: Sequence[str]) -> list[str]:
+    return [sys.executable, "-u", str(FOLDER / f"{name}.py"), *flags]
+
+
 @contextlib.contextmanager
 def _interrupted_later() -> Iterator[None]:
     """Holds back what would interrupt until the end: a process that has begun is known by then."""
@@ -91,9 +108,14 @@ def _pass_on_stderr(process: subprocess.Popen[str]) -> str:
     complaint = ""
     for line in process.stderr:
         print(line, end="", file=sys.stderr, flush=True)
-        if match := _COMPLAINT.match(line):
-            complaint = match[1] or match[2]
+        complaint = _complaint(line) or complaint
     return complaint
+
+
+def _complaint(line: str) -> str:
+    """What a line says went wrong; empty where it does not."""
+    match = _COMPLAINT.match(line)
+    return (match[1] or match[2]) if match else ""
 
 
 def _end(status: int) -> str:

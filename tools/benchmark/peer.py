@@ -280,7 +280,7 @@ def measure(
 def main() -> None:
     """Prints the figures."""
     parser = figures.parser(__doc__)
-    parser.add_argument("--size", default="base", help="of the model (base)")
+    parser.add_argument("--size", type=figures.size, default="base", help="of the model (base)")
     figures.add_counts(
         parser,
         batch=(8, "rows of the batch whose step is timed"),
@@ -291,7 +291,13 @@ def main() -> None:
         epoch_rounds=(3, "turns in which they are timed"),
     )
     flag = parser.add_argument
-    flag("--torch_python", metavar="PYTHON", default=sys.executable, help="with PyTorch (this one)")
+    flag(
+        "--torch_python",
+        metavar="PYTHON",
+        type=figures.program,
+        default=sys.executable,
+        help="with PyTorch (this one)",
+    )
     flag("--compile", action="store_true", dest="compiled", help="the peer's steps")
     heap.keep()  # as training does
     figures.run(parser, measure)

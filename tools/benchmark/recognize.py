@@ -99,14 +99,19 @@ def measure(checkpoint: pathlib.Path, frames: int, rounds: int) -> Figures:
 def main() -> None:
     """Parses the flags; makes a run where none is named."""
     parser = figures.parser(__doc__)
-    parser.add_argument("--checkpoint", type=pathlib.Path, help="a run's folder (a fresh model)")
     parser.add_argument(
-        "--size", default="base", help="of a fresh model, where there is no --checkpoint (base)"
+        "--checkpoint", type=figures.existing, help="a run's folder (a fresh model)"
+    )
+    parser.add_argument(
+        "--size",
+        type=figures.size,
+        default="base",
+        help="of a fresh model, where there is no --checkpoint (base)",
     )
     figures.add_counts(
         parser, frames=(600, "of a recording"), rounds=(21, "calls; the median counts")
     )
-    flags = parser.parse_args()
+    flags = figures.parse(parser)
     with exit_on_user_error(), tempfile.TemporaryDirectory() as folder:
         if flags.checkpoint is not None:
             figures.write(flags.json, measure(flags.checkpoint, flags.frames, flags.rounds))

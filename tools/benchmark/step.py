@@ -195,21 +195,22 @@ def main() -> None:
         buckets=(8, "the longest of the data set's"),
         sentences=(320, "of the data set"),
     )
-    parser.add_argument("--sizes", default="tiny,base", help="of the model (tiny,base)")
+    parser.add_argument(
+        "--sizes", type=figures.sizes, default="tiny,base", help="of the model (tiny,base)"
+    )
     parser.add_argument("--memory", choices=("plain", "remat"), help="only this, as JSON")
-    flags = parser.parse_args()
+    flags = figures.parse(parser)
     heap.keep()  # as training does
     if flags.memory:
         measure_memory(flags.memory == "remat")
         return
     found: figures.Figures = {}
-    sizes = flags.sizes.split(",")
     with exit_on_user_error(), tempfile.TemporaryDirectory() as folder:
         data = pathlib.Path(folder) / "data"
         phoenix.write_dataset(data, flags.sentences)
-        for size in sizes:
+        for size in flags.sizes:
             found |= time_buckets(size, data, flags.batch, flags.steps, flags.buckets)
-        if "base" in sizes and figures.knows_memory():
+        if "base" in flags.sizes and figures.knows_memory():
             found |= memory()
         figures.write(flags.json, found)
 

@@ -89,7 +89,12 @@ def measure(size: str, chunk: int, left_context: int, minutes: int, glosses: int
 def main() -> None:
     """Parses the flags."""
     parser = figures.parser(__doc__)
-    parser.add_argument("--size", default="base,tiny", help="of the model, one or more (base,tiny)")
+    parser.add_argument(
+        "--size",
+        type=figures.sizes,
+        default="base,tiny",
+        help="of the model, one or more (base,tiny)",
+    )
     figures.add_counts(
         parser,
         chunk=(1, "patches recognised at a time"),
@@ -97,8 +102,8 @@ def main() -> None:
         minutes=(10, "of signing, a whole number"),
         glosses=(1295, "of the vocabulary"),
     )
-    flags = vars(parser.parse_args())
-    json, sizes = flags.pop("json"), flags.pop("size").split(",")
+    flags = vars(figures.parse(parser))
+    json, sizes = flags.pop("json"), flags.pop("size")
     found: Figures = {}
     with exit_on_user_error():
         for size in sizes:
