@@ -28,7 +28,10 @@ print(max(met))
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked")
+on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked")
+
+
+@on_glibc
 def test_freed_memory_is_kept_whatever_thread_it_was_of():
     asked, kept = (
         int(subprocess.check_output([sys.executable, "-c", _FAULTS.format(call)]))
@@ -37,8 +40,19 @@ def test_freed_memory_is_kept_whatever_thread_it_was_of():
     assert kept < 100 < asked
 
 
+def faults(change):
+    program = _FAULTS.format(f"{change}; heap.keep()")
+    return int(subprocess.check_output([sys.executable, "-c", program]))
+
+
 def test_another_c_library_is_left_alone():
-    program = "import platform; platform.libc_ver = lambda: ('', ''); " + _FAULTS.format(
-        "heap.keep()"
-    )
-    assert int(subprocess.check_output([sys.executable, "-c", program])) > 100
+    assert faults("import platform; platform.libc_ver = lambda: ('', '')") > 100
+
+
+@on_glibc
+def test_with_an_accelerator_memory_is_left_alone_unless_steps_run_on_the_cpu(monkeypatch):
+    change = "heap._ACCELERATORS = ('/gone', '/dev/null')"
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    assert faults(change) > 100
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert faults(change) < 100
