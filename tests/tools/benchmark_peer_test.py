@@ -13,7 +13,7 @@ from wsign_jax.data import layout, pipeline, validate
 from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import stages, state
+from wsign_jax.train import losses, stages, state
 from wsign_jax.train import step as step_lib
 
 VOCAB = 7
@@ -69,14 +69,14 @@ def test_losses_and_gradients_are_ours(torch_peer, without_dropout):
     @functools.partial(jax.grad, has_aux=True)
     def gradients(params):
         model = whisper_sign.bind(graph, params)
-        return step_lib.batch_loss(
+        return losses.batch_loss(
             model, batch, settings, config.training.label_smoothing, hybrid=True
         )
 
     grads, metrics = jax.jit(gradients)(params)
-    losses = theirs(torch_peer.to_tensors(*batch[:4]))
-    losses.total.backward()
-    for name, loss in zip(("loss", "ctc", "attention"), losses, strict=True):
+    found = theirs(torch_peer.to_tensors(*batch[:4]))
+    found.total.backward()
+    for name, loss in zip(("loss", "ctc", "attention"), found, strict=True):
         assert float(metrics[name]) == pytest.approx(loss.item(), rel=1e-4), name
     parameters = dict(theirs.named_parameters())
     for path, ours in whisper_sign.parameter_paths(jax.device_get(grads)).items():

@@ -13,7 +13,7 @@ from tests.conftest import random_features, small_config
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.dropout import DropoutKeys
-from wsign_jax.train import stages, state
+from wsign_jax.train import losses, stages, state
 from wsign_jax.train import step as step_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -80,7 +80,7 @@ def gradients(alpha):
 
     def loss(params):
         model = whisper_sign.bind(GRAPH, params)
-        return step_lib.batch_loss(model, make_batch(), settings(alpha=alpha), 0.1, hybrid=True)[0]
+        return losses.batch_loss(model, make_batch(), settings(alpha=alpha), 0.1, hybrid=True)[0]
 
     return whisper_sign.parameter_paths(jax.jit(jax.grad(loss))(params))
 
@@ -103,7 +103,7 @@ def test_the_losses_are_the_mean_over_real_rows():
     whole = make_batch()
     cut = Batch(*(x[:-1] for x in whole))
     for batch in (whole, cut):
-        loss, parts = step_lib.batch_loss(model, batch, settings(), 0.1, hybrid=True)
+        loss, parts = losses.batch_loss(model, batch, settings(), 0.1, hybrid=True)
         assert float(loss) == pytest.approx(float(0.3 * parts["ctc"] + 0.7 * parts["attention"]))
         if batch is whole:
             expected = float(loss)
@@ -112,12 +112,12 @@ def test_the_losses_are_the_mean_over_real_rows():
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_dropout_is_keyed_by_seed_and_step():
-    losses = []
+    found = []
     for at in (0, 0, 1):
         step, train_state, _ = start(((".*", "train"),))
         train_state = train_state.replace(step=jnp.asarray(at, jnp.int32))
-        losses.append(float(step(train_state, make_batch(), settings())[1]["loss"]))
-    assert losses[0] == losses[1] != losses[2]
+        found.append(float(step(train_state, make_batch(), settings())[1]["loss"]))
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.usefixtures("standard_promotion")
@@ -289,11 +289,11 @@ def test_without_keys_there_is_no_dropout():
     _, shapes = whisper_sign.build(small_config().model, V)
     model = whisper_sign.bind(GRAPH, whisper_sign.init(shapes, seed=0))
     first, again = (
-        float(step_lib.batch_loss(model, make_batch(), settings(), 0.1, hybrid=True)[0])
+        float(losses.batch_loss(model, make_batch(), settings(), 0.1, hybrid=True)[0])
         for _ in range(2)
     )
     assert first == again
-    noisy, _ = step_lib.batch_loss(
+    noisy, _ = losses.batch_loss(
         model,
         make_batch(),
         settings(),
@@ -310,14 +310,14 @@ def test_steps_do_not_depend_on_who_else_holds_the_state():
     results = []
     for held in (False, True):
         step, train_state, _ = start(base.get_config().stage2.rules)
-        losses = []
+        found = []
         for _ in range(4):
             views = [np.asarray(leaf) for leaf in jax.tree.leaves(train_state) if held]
             train_state, metrics = step(train_state, make_batch(), settings())
-            losses.append(
+            found.append(
                 metrics["loss"]
             )  # read at the end: the next step begins before this one ends
             del views
-        results.append(jax.device_get((losses, train_state.params)))
+        results.append(jax.device_get((found, train_state.params)))
     assert results[0][0] == results[1][0]
     jax.tree.map(np.testing.assert_array_equal, *results)

@@ -16,9 +16,8 @@ from configs import base
 from tools.benchmark import batches
 from wsign_jax.data import pipeline
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import setup, stages, start
+from wsign_jax.train import losses, setup, stages, start
 from wsign_jax.train import state as train_state
-from wsign_jax.train import step as step_lib
 
 
 class Ours:
@@ -48,7 +47,7 @@ class Ours:
             *map(np.float32, (stage.lr, stage.weight_decay, stage.alpha))
         )
         self._train_step = start.train_step(self.run, self.stage)
-        self._metrics: step_lib.Metrics | None = None
+        self._metrics: losses.Metrics | None = None
 
     def put(self, batch: pipeline.Batch) -> pipeline.Batch:
         """A batch on the devices."""
@@ -81,10 +80,10 @@ class Ours:
         training, graph = self.run.config.training, self.run.network.graph
 
         @jax.jit
-        def evaluate(params: Any, batch: pipeline.Batch) -> step_lib.Metrics:
+        def evaluate(params: Any, batch: pipeline.Batch) -> losses.Metrics:
             model = whisper_sign.bind(graph, params)
             smoothing = training.label_smoothing
-            return step_lib.batch_loss(model, batch, self.settings, smoothing, hybrid=True)[1]
+            return losses.batch_loss(model, batch, self.settings, smoothing, hybrid=True)[1]
 
         metrics = evaluate(self.state.params, batch)
         return tuple(float(metrics[name]) for name in ("loss", "ctc", "attention"))

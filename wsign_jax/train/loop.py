@@ -22,6 +22,7 @@ from wsign_jax.train.board import Board
 from wsign_jax.train.checkpoint import Checkpoints, RunInfo
 from wsign_jax.train.evaluation import Evaluation
 from wsign_jax.train.home import claimed
+from wsign_jax.train.losses import Metrics
 from wsign_jax.train.mirror import Mirror
 from wsign_jax.train.schedule import Due, Schedule, Signals
 from wsign_jax.train.setup import Run, Stage
@@ -222,7 +223,7 @@ class Trainer:
         step: int,
         batch: pipeline.Batch,
         settings: stages.StepSettings,
-        metrics: step_lib.Metrics,
+        metrics: Metrics,
         pace: Pace,
         progress: Progress,
     ) -> Callable[[], None]:

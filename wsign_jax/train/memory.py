@@ -19,9 +19,8 @@ from ml_collections import ConfigDict
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import setup, stages
+from wsign_jax.train import losses, setup, stages
 from wsign_jax.train import state as train_state
-from wsign_jax.train import step as step_lib
 
 # JAX takes three quarters of a GPU for itself (XLA_PYTHON_CLIENT_MEM_FRACTION) and lives in that.
 _USABLE = 0.75
@@ -129,14 +128,14 @@ class Estimator:
         if key not in self._traced:
             training = self.config.training.copy_and_resolve_references()
             training.remat = remat
-            loss = step_lib.make_loss(self._graph, labels, training, hybrid=hybrid)
+            loss = losses.make_loss(self._graph, labels, training, hybrid=hybrid)
             self._traced[key] = _residuals(
                 loss, self._shapes, train_state.batch_shapes(rows, frames, self._glosses)
             )
         return self._traced[key]
 
 
-def _residuals(loss: step_lib.Loss, shapes: Params, batch: Batch) -> tuple[int, ...]:
+def _residuals(loss: losses.Loss, shapes: Params, batch: Batch) -> tuple[int, ...]:
     def backward(params: Params, batch: Batch, settings: Any, key: jax.Array) -> Any:
         return jax.vjp(lambda params: loss(params, batch, settings, key)[0], params)[1]
 

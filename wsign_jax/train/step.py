@@ -11,90 +11,16 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from wsign_jax.data.pipeline import Batch
-from wsign_jax.model import whisper_sign
-from wsign_jax.model.dropout import DropoutKeys
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.traced import Traced
 from wsign_jax.train import losses, stages
+from wsign_jax.train.losses import Metrics
 from wsign_jax.train.state import LossScale, TrainState
 
-Metrics = dict[str, jax.Array]
-Loss = Callable[[Params, Batch, stages.StepSettings, jax.Array], tuple[jax.Array, Metrics]]
 Grads = list[jax.Array]  # of the parameters that train
 
 _GROW_AFTER = 2000  # steps without overflow after which the loss scale doubles
 _LARGEST_SCALE = 2.0**24
-
-
-def batch_loss(
-    model: whisper_sign.WhisperSign,
-    batch: Batch,
-    settings: stages.StepSettings,
-    smoothing: float,
-    *,
-    hybrid: bool,
-    dropout_keys: DropoutKeys | None = None,
-    remat: bool = False,
-) -> tuple[jax.Array, Metrics]:
-    """The loss of a batch: alpha * CTC + (1 - alpha) * cross-entropy, or CTC alone.
-
-    Args:
-        model: the network.
-        batch: masked rows do not count.
-        settings: alpha and the attention window.
-        smoothing: label smoothing of the cross-entropy.
-        hybrid: whether the attention decoder runs at all.
-        dropout_keys: None evaluates, without dropout.
-        remat: see `WhisperSign.encode`.
-
-    Returns:
-        The scalar loss, and its parts under their log names without 'train/'.
-    """
-    encoded, patches = model.encode(
-        batch.features,
-        batch.frames,
-        chunk=settings.chunk,
-        left_context=settings.left_context,
-        remat=remat,
-        dropout_keys=dropout_keys,
-    )
-    real = batch.frames > 0
-    logits = model.ctc_logits(encoded, dropout_keys=dropout_keys)
-    ctc = losses.ctc_loss(logits, patches, batch.labels, batch.label_lengths)
-    ctc = losses.mean_over_rows(ctc, real)
-    if not hybrid:
-        return ctc, {"loss": ctc, "ctc": ctc}
-    logits = model.decoder(
-        losses.decoder_inputs(batch.labels), encoded, patches, dropout_keys=dropout_keys
-    )
-    attention, _ = losses.attention_loss(logits, batch.labels, batch.label_lengths, smoothing)
-    attention = losses.mean_over_rows(attention, real)
-    loss = settings.alpha * ctc + (1.0 - settings.alpha) * attention
-    return loss, {"loss": loss, "ctc": ctc, "attention": attention}
-
-
-def make_loss(graph: nnx.GraphDef, labels: Params, training: ConfigDict, *, hybrid: bool) -> Loss:
-    """The loss that a step differentiates: of parameters, a batch, its settings and a dropout key.
-
-    Args:
-        graph: from `whisper_sign.build`.
-        labels: 'train' or 'freeze' for every parameter.
-        training: `config.training`.
-        hybrid: whether the attention decoder takes part.
-    """
-    # Plain values: what is traced must not change with the config afterwards.
-    smoothing, remat = training.label_smoothing, training.remat
-
-    def loss(
-        params: Params, batch: Batch, settings: stages.StepSettings, key: jax.Array
-    ) -> tuple[jax.Array, Metrics]:
-        model = whisper_sign.bind(graph, stages.stop_frozen(params, labels))
-        keys = DropoutKeys.of(key)
-        return batch_loss(
-            model, batch, settings, smoothing, hybrid=hybrid, dropout_keys=keys, remat=remat
-        )
-
-    return loss
 
 
 class TrainStep:
@@ -232,7 +158,7 @@ def _gradients(
     shardings: TrainState | None,
 ) -> Traced:
     """The first half of a step; arguments as of `make_train_step`."""
-    loss = make_loss(graph, labels, training, hybrid=hybrid)
+    loss = losses.make_loss(graph, labels, training, hybrid=hybrid)
     # Plain values: what is traced must not change with the config afterwards.
     seed, parts = training.seed, training.accumulate
     read = (graph, labels, hybrid, seed, parts, training.label_smoothing, training.remat)
