@@ -15,6 +15,7 @@ from tests.processes import ROOT
 from wsign_jax import Recognizer, export, exported, positions, running
 from wsign_jax.data import layout
 from wsign_jax.errors import WSignError
+from wsign_jax.report import card
 
 # Batch sizes and longest lengths, of which one is no multiple of a patch.
 SHAPES = ((1, 2), (3, 57), (5, 130))
@@ -157,7 +158,14 @@ def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):
     root, _ = trained_run
     run = running.Running(talkative_run).trained
     layout.write_signers(root, "test", {"test_00": "ANN", "test_01": "BEN"})
-    report = {"settings": {"checkpoint": f"elsewhere/{run.checkpoints[0].name}"}, "wer": 0.5}
+    name = run.checkpoints[0].name
+    settings = {
+        "checkpoint": f"elsewhere/{name}",
+        "decoder": "greedy",
+        "chunk": 0,
+        "left_context": 0,
+    }
+    report = {"settings": settings, "wer": 0.5, "wer_interval": [0.25, 0.75], "sentences": 6}
     layout.write_json(talkative_run / "report_test.json", report)
     layout.write_json(talkative_run / "report_val.json", {"settings": {"checkpoint": "x/77"}})
     try:
@@ -168,6 +176,9 @@ def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):
             (talkative_run / f"report_{split}.json").unlink()
     assert facts.sentences == {"train": 8, "val": 5, "test": 6}
     assert facts.signers == {"test": ["ANN", "BEN"]}
-    assert facts.reports == {"test": report} and facts.licence == "MIT"
+    assert (
+        facts.reports == {"test": card.Measured(0.5, (0.25, 0.75), 6, "greedy", 0, 0)}
+        and facts.licence == "MIT"
+    )
     assert list(facts.glosses) == ["G1", "G2", "G3", "G4", "G5"]
     assert facts.stages == ["stage2"] and facts.versions["jax"] == exported.jax.__version__

@@ -13,8 +13,9 @@ FILE.md, written beside it, is a model card.
 import argparse
 import pathlib
 
-from wsign_jax import export, export_onnx, running
+from wsign_jax import disk, export, export_onnx, running
 from wsign_jax.errors import WSignError, exit_on_user_error
+from wsign_jax.report import card
 
 
 def main() -> None:
@@ -41,12 +42,13 @@ def main() -> None:
         if flags.data and not pathlib.Path(flags.data).is_dir():
             raise WSignError(f"--data={flags.data}: no such folder")
         run = running.Running(flags.checkpoint, flags.data)
+        facts = export.facts(run.trained, flags.out.name, flags.licence)
         if flags.out.suffix == ".onnx":
             frames = flags.frames or run.trained.config.data.max_seq_length
             export_onnx.export(run.trained, flags.out, frames)
         else:
             export.export(run.trained, flags.out)
-        export.write_card(run.trained, flags.out, flags.licence)
+        disk.write(export.card_of(flags.out), card.card(facts).encode())
         print(f"{flags.out}  {flags.out.stat().st_size / 1e6:.1f} MB")
         print(export.card_of(flags.out))
 

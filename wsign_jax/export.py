@@ -5,13 +5,12 @@ import importlib.metadata
 import math
 import pathlib
 import platform
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsign_jax import disk, exported, positions, running
+from wsign_jax import exported, positions, running
 from wsign_jax.choices import choose
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import GREEDY, Search
@@ -114,17 +113,6 @@ def program(trained: Trained, settings: Settings) -> bytes:
     return bytes(jax.export.export(jax.jit(step), platforms=PLATFORMS)(*arguments).serialize())
 
 
-def write_card(trained: Trained, path: pathlib.Path, licence: str = "") -> None:
-    """Writes the model card beside an exported file; replaces what is there.
-
-    Args:
-        trained: the run.
-        path: of the file.
-        licence: of the weights.
-    """
-    disk.write(card_of(path), card.card(facts(trained, path.name, licence)).encode())
-
-
 def versions() -> dict[str, str]:
     """Of what made a file."""
     found = {}
@@ -136,7 +124,16 @@ def versions() -> dict[str, str]:
 
 
 def facts(trained: Trained, name: str, licence: str) -> card.Facts:
-    """What is known of a run, for its card."""
+    """What is known of a run, for its card.
+
+    Args:
+        trained: the run.
+        name: of the exported file.
+        licence: of the weights.
+
+    Raises:
+        WSignError: a report in the run's folder is none.
+    """
     root = pathlib.Path(trained.config.data.dir or trained.workdir / "data")
     stages = trained.info.config["stages"][: trained.info.stage + 1]
     sizes = whisper_sign.parameter_paths(trained.network.shapes).values()
@@ -160,15 +157,22 @@ def facts(trained: Trained, name: str, licence: str) -> card.Facts:
     )
 
 
-def _reports(trained: Trained) -> dict[str, dict[str, Any]]:
-    """The reports in the run's folder that are of these weights."""
+def _reports(trained: Trained) -> dict[str, card.Measured]:
+    """What the reports in the run's folder say that are of these weights."""
     found = {}
     for split in layout.SPLITS:
         path = trained.workdir / f"report_{split}.json"
         if path.exists():
             report = layout.read_json(path)
-            # Runs are moved; their checkpoints' numbers stay.
-            of = [pathlib.Path(one).name for one in report["settings"]["checkpoint"].split(", ")]
-            if of == [one.name for one in trained.checkpoints]:
-                found[split] = report
+            try:
+                # Runs are moved; their checkpoints' numbers stay.
+                of = [
+                    pathlib.Path(one).name for one in report["settings"]["checkpoint"].split(", ")
+                ]
+                if of == [one.name for one in trained.checkpoints]:
+                    found[split] = card.Measured.of(report)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                raise WSignError(
+                    f"{path}: is no report; move it away, or write it again with config.mode=evaluate"
+                ) from None
     return found

@@ -13,10 +13,7 @@ FACTS = card.Facts(
     sentences={"train": 800, "test": 100},
     signers={"train": ["ANN", "BEN"], "test": ["BEN"]},
     reports={
-        "test": {
-            "wer": 0.0754, "wer_interval": [0.05, 0.1], "sentences": 100,
-            "settings": {"decoder": "greedy", "chunk": 8, "left_context": 64},
-        }
+        "test": card.Measured(0.0754, (0.05, 0.1), 100, "greedy", chunk=8, left_context=64),
     },
     licence="MIT",
     versions={"jax": "0.10.2"},

@@ -142,6 +142,11 @@ def test_an_export_is_made_used_and_never_overwritten(talkative_run, inputs, com
     assert status == 2 and "is there already" in printed and out.stat().st_mtime_ns == before
     status, printed = command(*flags, "--replace", "--data=nowhere")
     assert status == 2 and "--data=nowhere: no such folder" in printed
+    report = talkative_run / "report_val.json"
+    report.write_text('{"wer": 0.5}')
+    status, printed = command(*flags, "--replace")
+    report.unlink()
+    assert status == 2 and f"{report}: is no report; move it away" in printed
     assert out.stat().st_mtime_ns == before
     edited = rewritten(
         out, tmp_path / "edited", {"label_map.json": lambda content: content.replace(b"G1", b"HI")}

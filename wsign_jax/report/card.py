@@ -3,9 +3,33 @@ arXiv:1810.03993), as Markdown."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 _NOT_AT_HAND = "the data set was not at hand at the export"
+
+
+class Measured(NamedTuple):
+    """What a report says of a split."""
+
+    wer: float
+    interval: tuple[float, float]  # 95 %
+    sentences: int
+    decoder: str
+    chunk: int  # patches; 0: full attention
+    left_context: int
+
+    @classmethod
+    def of(cls, report: Mapping[str, Any]) -> "Measured":
+        """From `report_<split>.json`; raises KeyError, TypeError or ValueError where it is none."""
+        settings, (low, high) = report["settings"], report["wer_interval"]
+        return cls(
+            float(report["wer"]),
+            (float(low), float(high)),
+            int(report["sentences"]),
+            str(settings["decoder"]),
+            int(settings["chunk"]),
+            int(settings["left_context"]),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +45,7 @@ class Facts:
     made: Mapping[str, Any]  # how that was made: content of dataset.json
     sentences: Mapping[str, int]  # by split
     signers: Mapping[str, Sequence[str]]  # by split
-    reports: Mapping[str, Mapping[str, Any]]  # `report_<split>.json` of this checkpoint, by split
+    reports: Mapping[str, Measured]  # of this checkpoint, by split
     licence: str
     versions: Mapping[str, str]
 
@@ -101,17 +125,12 @@ def _error_rate(facts: Facts) -> str:
         "| split | WER | 95 % interval | sentences | decoder | attention |",
         "|---|---|---|---|---|---|",
     ]
-    for split, report in facts.reports.items():
-        low, high = report["wer_interval"]
-        settings = report["settings"]
-        window = (
-            f"{settings['chunk']} patches, {settings['left_context']} behind"
-            if settings["chunk"]
-            else "full"
-        )
+    for split, found in facts.reports.items():
+        low, high = found.interval
+        window = f"{found.chunk} patches, {found.left_context} behind" if found.chunk else "full"
         lines.append(
-            f"| {split} | {report['wer']:.3f} | {low:.3f} to {high:.3f} | {report['sentences']} "
-            f"| {settings['decoder']} | {window} |"
+            f"| {split} | {found.wer:.3f} | {low:.3f} to {high:.3f} | {found.sentences} "
+            f"| {found.decoder} | {window} |"
         )
     return "\n".join(lines)
 
