@@ -25,8 +25,8 @@ def test_tuning_looks_at_validation_alone_and_never_makes_it_worse(opened):
 
 
 def test_of_equal_error_rates_the_middle_of_the_plain_is_taken():
-    grid = np.full((6, 8), 0.3)
-    grid[1:4, 2:7] = 0.2
+    grid = np.full((6, 9), 0.3)
+    grid[1:4, 3:8] = 0.2
 
     class Attempts:
         def wer(self, choice):
@@ -36,4 +36,27 @@ def test_of_equal_error_rates_the_middle_of_the_plain_is_taken():
     start = Choice("prefix_beam", "2", 4, 0.5, tune.GRIDS["lm"][1], tune.GRIDS["bonus"][2], 1.0)
     best = tune._best_of_grid(start, ["lm", "bonus"], Attempts())
     assert (best.lm_weight, best.wer) == (tune.GRIDS["lm"][2], 0.2)
-    assert best.bonus in tune.GRIDS["bonus"][3:6]
+    assert best.bonus in tune.GRIDS["bonus"][4:7]
+
+
+def test_with_a_language_model_a_search_begins_where_it_ended_without_one():
+    known = {(0.5, 0.0, 0.0): 0.08, (0.5, 0.0, 0.75): 0.05, (0.9, 0.3, 0.0): 0.06}
+
+    class Attempts:
+        def wer(self, choice):
+            lm_weight = 0.0 if choice.lm == "none" else choice.lm_weight
+            return known.get((choice.ctc, lm_weight, choice.bonus), 0.1)
+
+    alone, with_lm = (Choice("joint", lm, 4, 0.5, 0.3, 0.0, 1.0) for lm in ("none", "2"))
+    stuck = tune._climb(with_lm, Attempts())
+    assert (stuck.ctc, stuck.wer) == (0.9, 0.06)
+    best = tune._climb(alone, Attempts())
+    assert (best.bonus, best.wer) == (0.75, 0.05)
+    found = tune._climb(tune._begin(with_lm, [best]), Attempts())
+    assert (found.lm, found.lm_weight, found.bonus, found.wer) == ("2", 0.0, 0.75, 0.05)
+    # A search of another width, or of another kind, is another.
+    for other in (
+        Choice("joint", "2", 5, 0.5, 0.3, 0.0, 1.0),
+        Choice("rescore", "2", 4, 0.5, 0.3, 0.0, 1.0),
+    ):
+        assert tune._begin(other, [best]) == other

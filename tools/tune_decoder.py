@@ -55,7 +55,7 @@ def main() -> None:
         starts = [
             choices.untuned(run, decoder, lm, flags.beam_size)
             for decoder in decoders
-            for lm in ([NO_LM] if decoder == GREEDY else names)
+            for lm in ([NO_LM] if decoder == GREEDY else sorted(names, key=NO_LM.__ne__))
         ]
 
         def show(choice: Choice, effort: str) -> None:

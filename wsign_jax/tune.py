@@ -16,13 +16,13 @@ from wsign_jax.evaluate import Decoded, Timed
 from wsign_jax.metrics import EditCounts
 from wsign_jax.train import evaluation
 from wsign_jax.train.evaluation import Encoded
-from wsign_jax.trained import Trained
+from wsign_jax.trained import NO_LM, Trained
 
 # Values tried for each weight. Language model and bonus go together, since one makes up for the other.
 GRIDS = {
     "ctc": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     "lm": (0.0, 0.1, 0.2, 0.3, 0.5, 0.8),
-    "bonus": (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
+    "bonus": (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
 }
 _TOGETHER = (("ctc",), ("lm", "bonus"))
 _ROUNDS = 3  # through all of these at most
@@ -40,7 +40,8 @@ def tune(
     Args:
         trained: the run.
         split: validation; it is encoded once for all of them.
-        starts: a decoder, its language model and beam each, with the weights to begin with.
+        starts: a decoder, its language model and beam each, with the weights to begin with; those
+            without a language model before those with one.
         language_models: by `Choice.lm`.
         report: is told every result, with what to say beside it.
 
@@ -49,11 +50,11 @@ def tune(
     """
     encode = Timed(evaluation.make_encode_step(trained.network))
     encoded = list(evaluate.encode_split(trained, split, encode))
-    choices = []
+    choices: list[Choice] = []
     for start in starts:
         search = Timed(evaluate.make_search(trained, start))
         attempt = _Attempts(trained, split, encoded, search, language_models[start.lm])
-        choice = _climb(start, attempt)
+        choice = _climb(_begin(start, choices), attempt)
         choice = dataclasses.replace(choice, temperature=attempt.temperature(choice))
         choices.append(choice)
         report(choice, f"{attempt.count} settings tried, {search.seconds:.0f} s")
@@ -100,6 +101,17 @@ class _Attempts:
             light = encoded._replace(states=encoded.patches)
             decoded.append(Decoded(*jax.device_get((light, *found))))
         return evaluate.to_sentences(self._trained, self._split, decoded)
+
+
+def _begin(start: Choice, tuned: Sequence[Choice]) -> Choice:
+    """Where to begin: with a language model where the same search without one ended, if it was tuned.
+
+    A language model of no weight changes nothing, so that on validation one is never worse than none.
+    """
+    for other in tuned:
+        if other.lm == NO_LM and other.search == start.search and "lm" in start.weighs:
+            return dataclasses.replace(start, ctc=other.ctc, bonus=other.bonus, lm_weight=0.0)
+    return start
 
 
 def _climb(choice: Choice, attempt: _Attempts) -> Choice:
