@@ -1,6 +1,8 @@
 """A file is there whole or not at all, and nothing else is."""
 
-import pathlib
+import os
+import stat
+import threading
 
 import pytest
 
@@ -45,17 +47,57 @@ def test_a_text_is_replaced_once_the_new_one_is_whole(tmp_path, capsys):
         file.flush()
         assert path.read_text() == "old"
     assert path.read_text() == "new" and link.is_symlink()
-    with pytest.raises(KeyboardInterrupt), disk.text(path, replace=True) as file:
-        file.write("half")
-        raise KeyboardInterrupt
-    partial = tmp_path / "text.partial"
-    assert path.read_text() == "new" and partial.read_text() == "half"
-    assert capsys.readouterr().err == f"{path} is left as it was; what is new is in {partial}\n"
     with disk.text(path, replace=True):
         pass
     assert path.read_text() == "new" and sorted(tmp_path.iterdir()) == [link, path]
+    assert not capsys.readouterr().err
 
 
-def test_what_is_no_file_is_written_to():
-    with disk.text(pathlib.Path("/dev/null"), replace=True) as file:
-        file.write("gone")
+def test_a_text_keeps_its_mode(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("old")
+    path.chmod(0o600)
+    with disk.text(path, replace=True) as file:
+        file.write("new")
+    assert path.read_text() == "new" and stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("written", ["half", ""])
+def test_what_interrupts_leaves_the_old_text_and_what_is_new(tmp_path, capsys, written):
+    path, mine = tmp_path / "text", tmp_path / "text.partial"
+    path.write_text("old")
+    mine.write_text("mine")
+    with pytest.raises(KeyboardInterrupt), disk.text(path, replace=True) as file:
+        file.write(written)
+        raise KeyboardInterrupt
+    assert path.read_text() == "old" and mine.read_text() == "mine"
+    left = [each for each in tmp_path.iterdir() if each not in (path, mine)]
+    said = capsys.readouterr().err
+    if written:
+        assert said == f"{path} is left as it was; what is new is in {left[0]}\n"
+        assert [each.read_text() for each in left] == ["half"]
+    else:
+        assert left == [] and not said
+    with pytest.raises(KeyboardInterrupt), disk.text(tmp_path / "other", replace=False) as file:
+        file.write(written)
+        raise KeyboardInterrupt
+    assert (tmp_path / "other").exists() == bool(written)
+
+
+def test_a_link_to_itself_is_an_error(tmp_path):
+    path = tmp_path / "text"
+    path.symlink_to(path)
+    with pytest.raises(OSError, match="text"), disk.text(path, replace=True):
+        pass
+
+
+def test_what_is_no_file_is_written_to(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    with disk.text(pipe, replace=True) as file:
+        file.write("gone through")
+    reader.join()
+    assert read == ["gone through"] and pipe.is_fifo()

@@ -39,7 +39,7 @@ def test_lines_in_a_file_are_stable_glosses_alone(capsys):
         "         1.00 - 1.25 s  0.50 EAT",
         "              sentence       SOUP EAT",
         "v.mp4: the end of the file",
-        "40 pictures of 1.50 s in 1.60 s; 5 dropped, 1 out of order, 0 with NaN",
+        "40 pictures of 1.50 s in 1.60 s; 5 dropped, 1 out of order, 0 with NaN or garbage",
         "delay          median       95 %",
         "landmarks     20.0 ms    30.0 ms",
         "chunk        258.3 ms   490.8 ms",
@@ -83,5 +83,5 @@ def test_nothing_came_at_all(capsys):
         events.end("camera", Summary("pictures", 0, 0.0, 0.0, 0, 0, 0, {}))
     assert capsys.readouterr().out.splitlines() == [
         "camera",
-        "0 pictures of 0.00 s in 0.00 s; 0 dropped, 0 out of order, 0 with NaN",
+        "0 pictures of 0.00 s in 0.00 s; 0 dropped, 0 out of order, 0 with NaN or garbage",
     ]

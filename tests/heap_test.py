@@ -32,7 +32,8 @@ on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only gl
 
 
 @on_glibc
-def test_freed_memory_is_kept_whatever_thread_it_was_of():
+def test_freed_memory_is_kept_whatever_thread_it_was_of(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # whatever this machine has
     asked, kept = (
         int(subprocess.check_output([sys.executable, "-c", _FAULTS.format(call)]))
         for call in ("", "heap.keep()")
@@ -45,13 +46,14 @@ def faults(change):
     return int(subprocess.check_output([sys.executable, "-c", program]))
 
 
-def test_another_c_library_is_left_alone():
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert faults("import platform; platform.libc_ver = lambda: ('', '')") > 100
 
 
 @on_glibc
 def test_with_an_accelerator_memory_is_left_alone_unless_steps_run_on_the_cpu(monkeypatch):
-    change = "heap._ACCELERATORS = ('/gone', '/dev/null')"
+    change = "heap._ACCELERATORS = ('/gone', '/dev/nul[a-z]')"
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     assert faults(change) > 100
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 
 from wsign_jax import choices, evaluate, trained, tune
@@ -39,7 +41,7 @@ def test_of_equal_error_rates_the_middle_of_the_plain_is_taken():
     assert best.bonus in tune.GRIDS["bonus"][4:7]
 
 
-def test_with_a_language_model_a_search_begins_where_it_ended_without_one():
+def test_with_a_language_model_a_search_begins_also_where_it_ended_without_one():
     known = {(0.5, 0.0, 0.0): 0.08, (0.5, 0.0, 0.75): 0.05, (0.9, 0.3, 0.0): 0.06}
 
     class Attempts:
@@ -52,11 +54,11 @@ def test_with_a_language_model_a_search_begins_where_it_ended_without_one():
     assert (stuck.ctc, stuck.wer) == (0.9, 0.06)
     best = tune._climb(alone, Attempts())
     assert (best.bonus, best.wer) == (0.75, 0.05)
-    found = tune._climb(tune._begin(with_lm, [best]), Attempts())
+    begins = tune._begins(with_lm, [best])
+    found = tune._climb(begins[0], Attempts())
     assert (found.lm, found.lm_weight, found.bonus, found.wer) == ("2", 0.0, 0.75, 0.05)
+    assert begins[1:] == [with_lm]  # which may be better, for all that
     # A search of another width, or of another kind, is another.
-    for other in (
-        Choice("joint", "2", 5, 0.5, 0.3, 0.0, 1.0),
-        Choice("rescore", "2", 4, 0.5, 0.3, 0.0, 1.0),
-    ):
-        assert tune._begin(other, [best]) == other
+    for change in ({"beam_size": 5}, {"decoder": "rescore"}):
+        other = dataclasses.replace(with_lm, **change)
+        assert tune._begins(other, [best]) == [other]

@@ -42,13 +42,15 @@ def main() -> None:
         if flags.data and not pathlib.Path(flags.data).is_dir():
             raise WSignError(f"--data={flags.data}: no such folder")
         run = running.Running(flags.checkpoint, flags.data)
-        facts = export.facts(run.trained, flags.out.name, flags.licence)
+        # A folder's name may hold what is no text.
+        text = card.card(export.facts(run.trained, flags.out.name, flags.licence))
+        content = text.encode(errors="replace")
         if flags.out.suffix == ".onnx":
             frames = flags.frames or run.trained.config.data.max_seq_length
             export_onnx.export(run.trained, flags.out, frames)
         else:
             export.export(run.trained, flags.out)
-        disk.write(export.card_of(flags.out), card.card(facts).encode())
+        disk.write(export.card_of(flags.out), content)
         print(f"{flags.out}  {flags.out.stat().st_size / 1e6:.1f} MB")
         print(export.card_of(flags.out))
 

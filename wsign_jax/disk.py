@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import TextIO
@@ -42,17 +43,20 @@ def text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
         with path.open("w", encoding="utf-8") as file:
             yield file
         return
-    path = path.resolve()  # rather than the link to it
-    new = path.with_name(f"{path.name}.partial") if is_there else path
-    with new.open("w" if is_there else "x", encoding="utf-8") as file:
-        try:
-            yield file
-        except BaseException:
+    path = pathlib.Path(os.path.realpath(path))  # rather than the link to it
+    new = path.with_name(f"{path.name}.{os.getpid()}.partial") if is_there else path
+    file = new.open("x", encoding="utf-8")
+    try:
+        with file:
             if is_there:
-                print(f"{path} is left as it was; what is new is in {new}", file=sys.stderr)
-            raise
-        written = file.tell()
-    if not written:
-        new.unlink()
-    elif is_there:
-        os.replace(new, path)
+                shutil.copymode(path, new)
+            yield file
+        if is_there and new.stat().st_size:
+            os.replace(new, path)
+    except BaseException:
+        if is_there and new.stat().st_size:
+            print(f"{path} is left as it was; what is new is in {new}", file=sys.stderr)
+        raise
+    finally:
+        if new.exists() and not new.stat().st_size:
+            new.unlink()

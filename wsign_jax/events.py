@@ -41,7 +41,7 @@ class Summary:
     def __str__(self) -> str:
         lines = [
             f"{self.count} {self.kind} of {self.seconds:.2f} s in {self.took:.2f} s; "
-            f"{self.dropped} dropped, {self.out_of_order} out of order, {self.nan} with NaN"
+            f"{self.dropped} dropped, {self.out_of_order} out of order, {self.nan} with NaN or garbage"
         ]
         if self.delays:
             medians, most = (sum(column) for column in zip(*self.delays.values(), strict=True))

@@ -171,7 +171,7 @@ def _reports(trained: Trained) -> dict[str, card.Measured]:
                 ]
                 if of == [one.name for one in trained.checkpoints]:
                     found[split] = card.Measured.of(report)
-            except (AttributeError, KeyError, TypeError, ValueError):
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                 raise WSignError(
                     f"{path}: is no report; move it away, or write it again with config.mode=evaluate"
                 ) from None

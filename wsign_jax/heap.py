@@ -1,6 +1,7 @@
 """Memory that a process has used stays its own, instead of going back and forth between steps."""
 
 import ctypes
+import glob
 import os
 import platform
 
@@ -8,7 +9,7 @@ import platform
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 # A GPU, or TPUs. A step's buffers are in their own memory, and a host of many cores may need many heaps.
-_ACCELERATORS = ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0")
+_ACCELERATORS = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
 
 
 def keep() -> None:
@@ -33,4 +34,4 @@ def keep() -> None:
 
 def _steps_elsewhere() -> bool:
     # JAX itself would tell, but it is not to be imported before this.
-    return os.environ.get("JAX_PLATFORMS") != "cpu" and any(map(os.path.exists, _ACCELERATORS))
+    return os.environ.get("JAX_PLATFORMS") != "cpu" and any(map(glob.glob, _ACCELERATORS))

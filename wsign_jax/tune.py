@@ -54,7 +54,8 @@ def tune(
     for start in starts:
         search = Timed(evaluate.make_search(trained, start))
         attempt = _Attempts(trained, split, encoded, search, language_models[start.lm])
-        choice = _climb(_begin(start, choices), attempt)
+        found = [_climb(begin, attempt) for begin in _begins(start, choices)]
+        choice = min(found, key=attempt.wer)
         choice = dataclasses.replace(choice, temperature=attempt.temperature(choice))
         choices.append(choice)
         report(choice, f"{attempt.count} settings tried, {search.seconds:.0f} s")
@@ -103,15 +104,17 @@ class _Attempts:
         return evaluate.to_sentences(self._trained, self._split, decoded)
 
 
-def _begin(start: Choice, tuned: Sequence[Choice]) -> Choice:
-    """Where to begin: with a language model where the same search without one ended, if it was tuned.
+def _begins(start: Choice, tuned: Sequence[Choice]) -> list[Choice]:
+    """Where to climb from: with a language model also from where the same search without one ended.
 
     A language model of no weight changes nothing, so that on validation one is never worse than none.
     """
-    for other in tuned:
-        if other.lm == NO_LM and other.search == start.search and "lm" in start.weighs:
-            return dataclasses.replace(start, ctc=other.ctc, bonus=other.bonus, lm_weight=0.0)
-    return start
+    ends = [
+        dataclasses.replace(start, ctc=other.ctc, bonus=other.bonus, lm_weight=0.0)
+        for other in tuned
+        if other.lm == NO_LM and other.search == start.search and "lm" in start.weighs
+    ]
+    return [*ends, start]
 
 
 def _climb(choice: Choice, attempt: _Attempts) -> Choice:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from wsign_jax.keypoints import joints
 
@@ -28,3 +29,10 @@ def test_an_absent_hand_is_all_zeros():
     np.testing.assert_array_equal(features[0, joints.LEFT], 0.0)
     np.testing.assert_allclose(features[0, joints.RIGHT, joints.CONFIDENCE], 0.7)
     np.testing.assert_array_equal(joints.seen_hands(features), [[False, True]])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_no_tracker_says_is_not_plausible(dtype):
+    numbers = np.array([0.0, -1.5, 60000.0, np.nan, np.inf, -np.inf], dtype)
+    assert joints.plausible(numbers).tolist() == [True, True, True, False, False, False]
+    assert joints.plausible(np.array([-1e30, 0.5])).tolist() == [False, True]

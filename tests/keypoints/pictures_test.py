@@ -76,7 +76,10 @@ def test_a_hand_with_nan_is_left_out_and_counted():
         if 10 <= number < 20:
             landmarks = found[0].landmarks.copy()
             landmarks[4, 1] = np.nan if number < 15 else 1e30
-            parts += stream.push(time, [found[0]._replace(landmarks=landmarks), found[1]])
+            bad = found[0]._replace(landmarks=landmarks)
+            if number == 19:
+                bad = found[0]._replace(score=1e30)
+            parts += stream.push(time, [bad, found[1]])
         else:
             parts += stream.push(time, found)
     assert stream.nan_pictures == 10

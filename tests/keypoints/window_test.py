@@ -25,7 +25,7 @@ def screen(monkeypatch):
 
     cv2, screen = load_cv2(), Screen()
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(window, "can_open", lambda: True)
+    monkeypatch.setattr(window, "is_fatal", lambda: False)
     monkeypatch.setattr(cv2, "namedWindow", lambda *_: None)
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: setattr(screen, "shown", None))
     monkeypatch.setattr(cv2, "imshow", screen.show)

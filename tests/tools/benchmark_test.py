@@ -21,7 +21,8 @@ from wsign_jax.model import whisper_sign
 GOOD = """
 import json, sys
 if "--check" in sys.argv:
-    sys.exit("error: --steps counts from 1" if "--steps=0" in sys.argv else None)
+    print("error: argument --steps: counts, from 1 on", file=sys.stderr)
+    sys.exit(2 if "--steps=0" in sys.argv else 0)
 path = next(flag.removeprefix("--json=") for flag in sys.argv if flag.startswith("--json="))
 json.dump(FIGURES, open(path, "w"))
 open(__file__ + ".ran", "w").write(" ".join(flag for flag in sys.argv[1:] if "--json" not in flag))
@@ -204,7 +205,7 @@ def test_a_part_whose_flags_are_bad_is_found_before_any_part_runs(part, command,
     flags = ("--only=step,decode", "--decode.batch=2", "--step.steps=0", f"--out={out}")
     status, printed = command("benchmark.py", *flags)
     assert status == 2
-    assert printed == "error: in the command line: step: --step.steps counts from 1\n"
+    assert printed == "error: in the command line: step: argument --step.steps: counts, from 1 on\n"
     assert not any(p.with_name(f"{p.name}.ran").exists() for p in (decode, step))
     assert not out.parent.exists()
 
@@ -217,6 +218,11 @@ def test_a_part_whose_flags_are_bad_is_found_before_any_part_runs(part, command,
         ("step", ["--stepss=3"], "unrecognized arguments: --step.stepss=3"),
         ("extract", ["--video=gone.mp4"], "--extract.video: gone.mp4: no such file or folder"),
         ("extract", ["--minutes=nan"], "argument --extract.minutes: 'nan' is no number from 0 on"),
+        (
+            "extract",
+            ["--video=my--clip.mp4"],
+            "argument --extract.video: my--clip.mp4: no such file",
+        ),
         ("peer", ["--torch_python=/no/python"], "--peer.torch_python: /no/python: no such program"),
     ],
 )
@@ -280,6 +286,11 @@ def test_on_paper_an_epoch_has_every_sentence_and_longer_batches_are_more_work(s
     weights = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["encoder"]))
     more = 6 * weights * 2 * (64 - 16) // 4
     assert more < long.flops - short.flops < 2 * more
+
+
+def test_the_times_on_paper_are_a_row_an_accelerator(command, standard_promotion):
+    status, printed = command("benchmark/paper.py", "--size=tiny", "--rows=2", "--frames=16")
+    assert status == 0 and [*rows(printed)] == ["T4", "A100 40 GB", "TPU v5e"], printed
 
 
 def test_the_readme_names_every_part_and_every_figure_with_a_target():

@@ -136,7 +136,7 @@ def main() -> None:
     )
     parser.add_argument("--size", type=figures.size, default="base", help="of the model (base)")
     figures.add_counts(parser, rows=(16, "of a batch"), frames=(480, "of a row"))
-    flags = figures.parse(parser)
+    flags = parser.parse_args()
     with exit_on_user_error():
         report(config(flags.size, flags.rows), flags.frames)
 

@@ -29,6 +29,8 @@ PARTS = (
 )
 FOLDER = pathlib.Path(__file__).parent
 
+_BAD_FLAGS = 2  # argparse's exit status
+
 # A line that says what went wrong: this project's, argparse's, or the end of a traceback.
 _COMPLAINT = re.compile(r"(?:\S+: )?error: (.*)|([\w.]*(?:Error|Exception): .*)")
 
@@ -75,11 +77,11 @@ def check(name: str, flags: Sequence[str]) -> None:
     """Raises a `WSignError` where a part does not take such flags; measures nothing."""
     command = [*_command(name, flags), "--check"]
     process = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if process.returncode:
+    if process.returncode == _BAD_FLAGS:  # anything else the part says itself, when its turn comes
         found = [
             complaint for line in process.stderr.splitlines() if (complaint := _complaint(line))
         ]
-        said = re.sub(r"--(?=\w)", f"--{name}.", found[-1]) if found else _end(process.returncode)
+        said = re.sub(r"(?<!\S)--(?=\w)", f"--{name}.", [_end(process.returncode), *found][-1])
         raise WSignError(f"in the command line: {name}: {said}")
 
 

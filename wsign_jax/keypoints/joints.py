@@ -22,7 +22,7 @@ RIGHT = slice(JOINTS_PER_HAND, NUM_JOINTS)
 HANDS = (LEFT, RIGHT)
 
 # No tracker says more, not even one that counts in pixels.
-_LARGEST = 1e6
+_LARGEST = np.float32(1e6)  # which float16 is compared with as float32
 
 # Within a hand.
 WRIST = 0

@@ -26,9 +26,7 @@ class PictureStream:
         self._tracker = Tracker()
         self._features = FeatureStream()
         self._last: float | None = None
-        self.nan_pictures = (
-            0  # that had a hand with NaN, infinity or garbage, which was then left out
-        )
+        self.nan_pictures = 0  # that had a hand with NaN or garbage, which was then left out
 
     def push(self, time_s: float, detections: Sequence[Detection]) -> Iterator[np.ndarray]:
         """Takes the hands in the next picture.
@@ -55,9 +53,7 @@ class PictureStream:
                 f"a picture's time is {time_s:.6f} s, and the one's before was {self._last:.6f} s, "
                 "more than a day; give seconds by one clock, or begin another stream"
             )
-        good = [
-            d for d in detections if joints.plausible(d.landmarks).all() and math.isfinite(d.score)
-        ]
+        good = [d for d in detections if joints.plausible(np.append(d.landmarks, d.score)).all()]
         self.nan_pictures += len(good) < len(detections)
         return self._advance(time_s, good)
 

@@ -13,6 +13,7 @@ from wsign_jax.keypoints import draw
 from wsign_jax.keypoints.video import load_cv2
 
 _OPEN = "import cv2; cv2.namedWindow('WhisperSign-JAX')"
+_PATIENCE = 30.0  # seconds
 _HEIGHT = 480  # pixels at least, so that text can be read
 _KEYS_THAT_CLOSE = (ord("q"), 27)  # q and Escape
 
@@ -32,7 +33,8 @@ class Window:
         if sys.platform == "linux":
             if not (screen := os.environ.get("DISPLAY")):
                 raise WSignError("--show: there is no screen (DISPLAY is not set); leave it out")
-            if not can_open():
+            load_cv2()  # or says what it lacks
+            if is_fatal():
                 raise WSignError(f"--show: no window opens on DISPLAY={screen}; leave it out")
         self._cv2 = load_cv2()
         self._title = title
@@ -64,10 +66,15 @@ class Window:
         self.closed |= key in _KEYS_THAT_CLOSE or visible < 1
 
 
-def can_open() -> bool:
-    """Whether a window opens, tried in another process: without a screen Qt ends the whole of it."""
+def is_fatal() -> bool:
+    """Whether a window ends its process, or hangs, as Qt does where there is no screen: tried in
+    another one."""
     program = [sys.executable, "-c", _OPEN]
-    return not subprocess.run(program, capture_output=True, check=False).returncode
+    try:
+        tried = subprocess.run(program, capture_output=True, check=False, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        return True
+    return tried.returncode < 0
 
 
 def annotate(image: np.ndarray, hands: np.ndarray, lines: Sequence[str]) -> np.ndarray:

@@ -26,6 +26,7 @@ def test_clips_of_different_lengths_lie_behind_each_other(tmp_path):
     keypoints = np.random.default_rng(0).random((9, 42, 3))
     keypoints[4, corpora.LEFT] = np.nan
     keypoints[5, corpora.RIGHT] = 0.0
+    keypoints[6, corpora.RIGHT, 1] = 1e30
     np.savez(
         tmp_path / "all.npz",
         keypoints=keypoints,
@@ -38,7 +39,7 @@ def test_clips_of_different_lengths_lie_behind_each_other(tmp_path):
     assert (first.id, first.glosses, first.split) == ("first", ("HELLO", "YOU"), "train")
     assert (second.id, second.glosses, second.split) == ("second", ("YOU",), "test")
     np.testing.assert_array_equal(second.keypoints().positions, keypoints[4:])
-    expected = [[0, 1], [1, 0], [1, 1], [1, 1], [1, 1]]
+    expected = [[0, 1], [1, 0], [1, 0], [1, 1], [1, 1]]
     np.testing.assert_array_equal(second.keypoints().confidence, expected)
 
 

@@ -127,8 +127,8 @@ def _clips(
     present = arrays["present"].reshape(-1, 2)
     if len(present) != len(keypoints):
         raise WSignError(f"{path}: present {list(arrays['present'].shape)} is not (N, T, 2)")
-    finite = np.isfinite(keypoints.reshape(len(keypoints), 2, -1)).all(-1)
-    return keypoints, (present > 0) & finite, lengths
+    good_hands = joints.plausible(keypoints.reshape(len(keypoints), 2, -1)).all(-1)
+    return keypoints, (present > 0) & good_hands, lengths
 
 
 def _texts(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, count: int) -> list[str]:

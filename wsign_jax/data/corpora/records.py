@@ -162,9 +162,9 @@ def to_keypoints(
 
 
 def seen_where_not_zero(positions: np.ndarray) -> np.ndarray:
-    """(t, 2) bool from positions (t, 42, 3): a hand is absent where it is all zeros or has a NaN."""
+    """(t, 2) bool from positions (t, 42, 3): absent where all zeros, or a number is no keypoint's."""
     hands = positions.reshape(len(positions), 2, -1)
-    return np.isfinite(hands).all(-1) & hands.any(-1)
+    return np.logical_and(joints.plausible(hands).all(-1), hands.any(-1))
 
 
 def videos_below(root: pathlib.Path) -> list[pathlib.Path]:
