@@ -12,6 +12,7 @@ from flax import nnx
 
 from wsign_jax.model import attention
 from wsign_jax.model.attention import KeysValues
+from wsign_jax.model.blocks import through
 from wsign_jax.model.dropout import Dropout, DropoutKeys
 from wsign_jax.model.layers import layer_norm
 from wsign_jax.positions import sinusoids
@@ -157,9 +158,7 @@ class Decoder(nnx.Module):
         positions = jnp.asarray(sinusoids(tokens.shape[1], self.width))[None]
         x = self.dropout(self._embed(tokens, positions), dropout_keys)
         mask = _cross_mask(patches, encoded.shape[1])
-        for block in self.blocks:
-            x = block(x, encoded, mask, dropout_keys=dropout_keys)
-        return self._logits(x)
+        return self._logits(through(self.blocks, x, encoded, mask, dropout_keys=dropout_keys))
 
     def alignment(self, tokens: jax.Array, encoded: jax.Array, patches: jax.Array) -> jax.Array:
         """Where the last block looks for every next gloss: (B, U, N) shares; arguments as in a call."""

@@ -7,7 +7,8 @@ from flax import nnx
 from wsign_jax import positions
 from wsign_jax.model import attention
 from wsign_jax.model.attention import KeysValues
-from wsign_jax.model.dropout import Dropout, DropoutKeys, Words
+from wsign_jax.model.blocks import through
+from wsign_jax.model.dropout import Dropout, DropoutKeys
 from wsign_jax.model.layers import layer_norm
 
 
@@ -121,14 +122,7 @@ class Encoder(nnx.Module):
         else:  # 'auto' too, where no weights have settled it
             cos, sin = tables
             angles = cos, sin
-
-        def run(block: EncoderBlock, x: jax.Array, key: Words | None) -> jax.Array:
-            return block(x, mask, angles, dropout_keys=None if key is None else DropoutKeys(key))
-
-        run_block = nnx.remat(run) if remat else run
-        for block in self.blocks:
-            # Drawn out here: rematerialisation traces what it runs more than once.
-            x = run_block(block, x, None if dropout_keys is None else dropout_keys.next())
+        x = through(self.blocks, x, mask, angles, dropout_keys=dropout_keys, remat=remat)
         return self.norm(x)
 
     def start(self, rows: int, room: int) -> tuple[KeysValues, ...]:
