@@ -26,10 +26,11 @@ class Block(nnx.Module):
         return x + self.dropout(jnp.tanh(self.mix(x) + context), dropout_keys)
 
 
-@pytest.fixture
-def blocks():
-    Block.traced = 0
-    return [Block(seed) for seed in range(4)]
+class Stack(nnx.Module):
+    """Four blocks."""
+
+    def __init__(self):
+        self.blocks = nnx.data([Block(seed) for seed in range(4)])
 
 
 X, CONTEXT = jax.random.normal(jax.random.key(0), (2, 3, 5, WIDTH))
@@ -44,12 +45,12 @@ def one_by_one(blocks, x, context, dropout_keys):
 
 @pytest.mark.parametrize("remat", [False, True])
 @pytest.mark.parametrize("dropout", [False, True])
-def test_blocks_compute_what_they_do_one_by_one_and_so_do_gradients(blocks, dropout, remat):
-    graph, params = nnx.split(nnx.List(blocks))
+def test_blocks_compute_what_they_do_one_by_one_and_so_do_gradients(dropout, remat):
+    graph, params = nnx.split(Stack())
 
     def total(go, params, context):
         keys = DropoutKeys.of(jax.random.key(1)) if dropout else None
-        out = go(nnx.merge(graph, params), X, context, dropout_keys=keys)
+        out = go(nnx.merge(graph, params).blocks, X, context, dropout_keys=keys)
         return jnp.sum(jnp.sin(out)), out
 
     results = [
@@ -62,8 +63,9 @@ def test_blocks_compute_what_they_do_one_by_one_and_so_do_gradients(blocks, drop
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_blocks_are_traced_once_for_all(blocks):
-    through(blocks, X, CONTEXT, dropout_keys=DropoutKeys.of(jax.random.key(1)))
+def test_blocks_are_traced_once_for_all():
+    Block.traced = 0
+    through(Stack().blocks, X, CONTEXT, dropout_keys=DropoutKeys.of(jax.random.key(1)))
     assert Block.traced == 1
 
 
