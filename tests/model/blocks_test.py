@@ -63,9 +63,12 @@ def test_blocks_compute_what_they_do_one_by_one_and_so_do_gradients(dropout, rem
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_blocks_are_traced_once_for_all():
+def test_blocks_are_traced_once_for_all_and_for_all_calls():
     Block.traced = 0
-    through(Stack().blocks, X, CONTEXT, dropout_keys=DropoutKeys.of(jax.random.key(1)))
+    for seed in (1, 2):
+        through(
+            Stack().blocks, X[:1], CONTEXT[:1], dropout_keys=DropoutKeys.of(jax.random.key(seed))
+        )
     assert Block.traced == 1
 
 

@@ -1,6 +1,7 @@
 """A stack of blocks of the same structure, traced once for all of them."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -31,15 +32,24 @@ def through(
     Returns:
         (B, N, D).
     """
-    graph = nnx.graphdef(blocks[0])
-
-    @jax.jit
-    def run(params: nnx.State, x: jax.Array, key: Words | None) -> jax.Array:
-        keys = None if key is None else DropoutKeys(key)
-        return nnx.merge(graph, params)(x, *context, dropout_keys=keys)
-
-    run_block = jax.checkpoint(run) if remat else run
+    run: Callable[..., jax.Array] = functools.partial(_run, nnx.graphdef(blocks[0]))
+    if remat:
+        run = jax.checkpoint(run)
     for block in blocks:
         # Drawn out here: whatever traces `run` again is to draw the same.
-        x = run_block(nnx.state(block), x, None if dropout_keys is None else dropout_keys.next())
+        key = None if dropout_keys is None else dropout_keys.next()
+        x = run(nnx.state(block), x, context, key)
     return x
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run(
+    graph: nnx.GraphDef,
+    params: nnx.State,
+    x: jax.Array,
+    context: tuple[Any, ...],
+    key: Words | None,
+) -> jax.Array:
+    """What a block of this structure and these parameters returns."""
+    keys = None if key is None else DropoutKeys(key)
+    return nnx.merge(graph, params)(x, *context, dropout_keys=keys)
