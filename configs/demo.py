@@ -3,8 +3,8 @@
     python -m wsign_jax.main --config=configs/demo.py
 
 Tiny model, 24 signs. On 2 CPU cores it took 4.5 to 6.5 minutes from a cold start and ended with
-validation WER 0.020 and test WER 0.022 (95 % interval 0.009 to 0.037), on signers that training never saw;
-with the first weights and dropout of an earlier version 0.062 and 0.058.
+validation WER 0.020 and test WER 0.022 (95 % interval 0.009 to 0.037), on signers that training never
+saw; with the first weights and dropout of an earlier version 0.062 and 0.058.
 """
 
 from ml_collections import ConfigDict
