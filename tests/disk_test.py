@@ -1,12 +1,15 @@
-"""A file is there whole or not at all, and nothing else is."""
+"""A file is there whole or not at all, and nothing else is; JSON and names are what they say."""
 
 import os
+import re
+import secrets
 import stat
 import threading
 
 import pytest
 
 from wsign_jax import disk
+from wsign_jax.errors import WSignError
 
 
 def test_a_file_is_written_with_its_folders_and_nothing_is_left_beside_it(tmp_path):
@@ -101,3 +104,109 @@ def test_what_is_no_file_is_written_to(tmp_path):
         file.write("gone through")
     reader.join()
     assert read == ["gone through"] and pipe.is_fifo()
+
+
+def test_a_link_is_written_through_and_a_file_keeps_its_mode(tmp_path):
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    disk.write(link, b"new")
+    assert path.read_bytes() == b"new" and link.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WSignError, match="pipe: is a device or a pipe"):
+        disk.write(tmp_path / "pipe", b"content")
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_nothing_is_written_through_a_link_at_the_temporary_name(tmp_path, monkeypatch):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"key")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "guessed")
+    (tmp_path / ".file.guessed.partial").symlink_to(secret)
+    with pytest.raises(FileExistsError):
+        disk.write(tmp_path / "file", b"content")
+    assert secret.read_bytes() == b"key" and not (tmp_path / "file").exists()
+
+
+def test_a_full_disk_is_named():
+    with pytest.raises(OSError) as caught, disk._named("out.wsign"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == "out.wsign"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[" * 100_000, "nested too deep"),
+        (b'{"a": ' + b"[" * 100_000, "nested too deep"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON"),
+        (b"\xff\xfe", "not valid JSON"),
+        (b'{"a": 1', "not valid JSON"),
+        (b"[1]", "must be an object"),
+        (b'{"a": 1, "a": 2}', "'a' is in it twice"),
+    ],
+)
+def test_json_that_is_none_is_one_line(tmp_path, content, message):
+    path = tmp_path / "about.json"
+    path.write_bytes(content)
+    with pytest.raises(WSignError, match=f"^{re.escape(str(path))}: {message}.*$"):
+        disk.read_json(path)
+
+
+def test_json_beyond_its_bound_is_not_parsed(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "MOST_JSON_BYTES", 1 << 20)
+    path = tmp_path / "about.json"
+    path.write_bytes(b'{"a": "' + b"x" * (1 << 20) + b'"}')
+    with pytest.raises(WSignError, match=r"about.json: larger than 1 MiB"):
+        disk.read_json(path)
+
+
+def test_a_name_that_is_not_utf8_comes_back_from_json(tmp_path):
+    disk.write_json(tmp_path / "about.json", {"data": "caf\udce9", "gloss": "grün"})
+    assert disk.read_json(tmp_path / "about.json") == {"data": "caf\udce9", "gloss": "grün"}
+    assert "grün".encode() in (tmp_path / "about.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "must"),
+    [
+        (True, int, "it must be from 1 up"),
+        ("4", int, "it must be from 1 up"),
+        (0, int, "it must be from 1 up"),
+        (float("nan"), (int, float), "it must be from 1 up"),
+        ([], int, "it must be from 1 up"),
+    ],
+)
+def test_a_field_is_checked_in_one_line(value, kind, must):
+    with pytest.raises(WSignError, match=f"^FILE: 'patch_size' is .*; {must}$"):
+        disk.field({"patch_size": value}, "patch_size", "FILE", kind, lambda n: n >= 1, "from 1 up")
+
+
+def test_a_field_that_is_missing_or_good():
+    with pytest.raises(WSignError, match="FILE: 'name' is missing; it must be text"):
+        disk.field({}, "name", "FILE", str)
+    assert disk.field({"name": "x"}, "name", "FILE", str) == "x"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "  ", "a\nb", "\x1b[31mred", "a\u2028b", "\x9b31m", "\ud83d", "caf\udce9"]
+)
+def test_a_gloss_stays_within_its_line(name):
+    with pytest.raises(WSignError, match=r"label_map.json: gloss .* rename it|give it a name"):
+        disk.check_line(name, "label_map.json: gloss")
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "..", ".hidden", "x" * 300, "a\0b"])
+def test_an_id_stays_in_its_folder(name):
+    with pytest.raises(WSignError, match=r"signs.csv:3: id"):
+        disk.check_id(name, "signs.csv:3: id")
+
+
+def test_names_that_people_give_are_good():
+    for name in ("vielglück", "I-LOVE-YOU", "10:30 clip", "你好", "a.b"):
+        assert disk.check_line(name, "gloss") == disk.check_id(name, "id") == name

@@ -12,7 +12,7 @@ import pytest
 from tests.changed import rewritten
 from tests.conftest import random_features
 from tests.processes import ROOT
-from wsign_jax import Recognizer, export, exported, positions, running
+from wsign_jax import Recognizer, disk, export, exported, positions, running
 from wsign_jax.data import layout
 from wsign_jax.errors import WSignError
 from wsign_jax.report import card
@@ -166,8 +166,8 @@ def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):
         "left_context": 0,
     }
     report = {"settings": settings, "wer": 0.5, "wer_interval": [0.25, 0.75], "sentences": 6}
-    layout.write_json(talkative_run / "report_test.json", report)
-    layout.write_json(talkative_run / "report_val.json", {"settings": {"checkpoint": "x/77"}})
+    disk.write_json(talkative_run / "report_test.json", report)
+    disk.write_json(talkative_run / "report_val.json", {"settings": {"checkpoint": "x/77"}})
     try:
         facts = export.facts(run, "model.wsign", "MIT")
     finally:

@@ -14,8 +14,8 @@ from tests import videos
 from tests.changed import changed_metadata
 from tests.conftest import random_features
 from tests.processes import ROOT
-from wsign_jax import Recognizer, choices, evaluate, trained
-from wsign_jax.data import layout, normalize
+from wsign_jax import Recognizer, choices, disk, evaluate, trained
+from wsign_jax.data import normalize
 from wsign_jax.decode import confidence
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
@@ -118,7 +118,7 @@ def test_a_tuned_temperature_is_used(data, talkative_run, recognizer):
     row = dataclasses.replace(choices.untuned(run, "greedy", "none", 1), temperature=2.0, wer=0.1)
     tuned_on = f"checkpoint {trained.names(run.checkpoints)}, full attention"
     content = {"tuned_on": tuned_on, "choices": [dataclasses.asdict(row)]}
-    layout.write_json(talkative_run / choices.TUNED, content)
+    disk.write_json(talkative_run / choices.TUNED, content)
     try:
         [cool] = Recognizer.load(talkative_run).transcribe(paths_of(data)[0])
     finally:
@@ -140,7 +140,7 @@ def test_a_data_sets_aspect_is_heeded(data, recognizer, tmp_path):
     folder = tmp_path / "set" / "test" / "features"
     folder.mkdir(parents=True)
     shutil.copy(path, folder)
-    layout.write_json(tmp_path / "set" / "dataset.json", {"aspect": 2.0})
+    disk.write_json(tmp_path / "set" / "dataset.json", {"aspect": 2.0})
     found, plain = recognizer.keypoints(folder / path.name), np.load(path)
     np.testing.assert_array_equal(found, joints.in_widths(plain, 2.0))
     assert not np.array_equal(found, plain)

@@ -23,9 +23,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from wsign_jax import choices, evaluate, trained
+from wsign_jax import choices, disk, evaluate, trained
 from wsign_jax.config import PRECISIONS
-from wsign_jax.data import layout
 from wsign_jax.errors import exit_on_user_error
 from wsign_jax.main import parse
 from wsign_jax.model.whisper_sign import Params
@@ -114,7 +113,7 @@ def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
         found.append(f"{DECODER}, {len(sentences)} sentences, {glosses} glosses")
     with part("evaluate") as found:
         evaluate.evaluate(config, workdir)
-        report = layout.read_json(workdir / "report_test.json")
+        report = disk.read_json(workdir / "report_test.json")
         found.append(
             f"greedy, {report['sentences']} sentences, WER {report['wer']:.2f} after 3 steps"
         )

@@ -15,6 +15,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wsign_jax import disk
 from wsign_jax.data import layout
 from wsign_jax.decode import confidence
 from wsign_jax.decode.decoders import DECODERS, GREEDY, Search
@@ -154,7 +155,7 @@ def read_tuned(trained: Trained) -> list[Choice]:
     path = trained.workdir / TUNED
     if not path.exists():
         return []
-    content = layout.read_json(path)
+    content = disk.read_json(path)
     try:
         choices = [Choice(**row) for row in content["choices"]]
         tuned_on = content["tuned_on"]
@@ -179,11 +180,11 @@ def write_tuned(
 ) -> pathlib.Path:
     """Writes a run's `decoder.json`; what was tuned before on the same model and window stays."""
     path = trained.workdir / TUNED
-    if path.exists() and layout.read_json(path).get("tuned_on") == _tuned_on(trained):
+    if path.exists() and disk.read_json(path).get("tuned_on") == _tuned_on(trained):
         new = {(choice.decoder, choice.lm, choice.beam_size) for choice in choices}
         kept = [c for c in read_tuned(trained) if (c.decoder, c.lm, c.beam_size) not in new]
         choices = [*kept, *choices]
-    layout.write_json(
+    disk.write_json(
         path,
         {
             "tuned_on": _tuned_on(trained),

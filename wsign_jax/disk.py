@@ -1,23 +1,50 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, JSON that is what it says, names that stay in their place."""
 
 import contextlib
+import json
 import os
 import pathlib
+import reprlib
+import secrets
 import shutil
 import sys
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TextIO, TypeVar
+
+from wsign_jax.errors import WSignError
+
+MOST_JSON_BYTES = (
+    256 * 2**20
+)  # far above any file of this project's; a larger one is a mistake or an attack
+
+T = TypeVar("T")
+
+# ------------------------------------------------------------------------------------------- writing
 
 
 def write(path: pathlib.Path, content: bytes) -> None:
     """Writes a file, and the folders to it, through a temporary name, so that a reader never sees half
-    of it, whoever else writes the same. Raises OSError where it cannot, and leaves nothing behind."""
+    of it, whoever else writes the same.
+
+    A link is followed, so that the file it names is replaced. The temporary name is one that nobody can
+    foresee and put a link at.
+
+    Raises:
+        OSError: it cannot be written, which leaves nothing behind; its `filename` is the path.
+        WSignError: there is something at the path that is not a regular file, such as a device.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    place = pathlib.Path(os.path.realpath(path))
+    _check_replaceable(place)
+    partial = _temporary_name(place)
     try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    except OSError:
+        with _named(path), _open_new(partial) as file:
+            file.write(content)
+        with _named(path):
+            if place.exists():
+                shutil.copymode(place, partial)
+            os.replace(partial, place)
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
@@ -40,12 +67,12 @@ def text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     is_there = replace and path.exists()
     if is_there and not path.is_file():  # a pipe, or /dev/null
-        with path.open("w", encoding="utf-8") as file:
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
             yield file
         return
     path = pathlib.Path(os.path.realpath(path))  # rather than the link to it
-    new = path.with_name(f"{path.name}.{os.getpid()}.partial") if is_there else path
-    file = new.open("x", encoding="utf-8")
+    new = _temporary_name(path) if is_there else path
+    file = new.open("x", encoding="utf-8", errors="backslashreplace")
     try:
         with file:
             if is_there:
@@ -60,3 +87,157 @@ def text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
     finally:
         if new.exists() and not new.stat().st_size:
             new.unlink()
+
+
+def _check_replaceable(place: pathlib.Path) -> None:
+    if place.is_dir():
+        raise IsADirectoryError(21, "is a folder; name a file", str(place))
+    if place.exists() and not place.is_file():
+        raise WSignError(f"{place}: is a device or a pipe, not a file to replace; name another")
+
+
+def _temporary_name(path: pathlib.Path) -> pathlib.Path:
+    """Beside the file, hidden, unpredictable; short, since the name itself may be as long as can be."""
+    stem = path.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")
+    return path.with_name(f".{stem}.{secrets.token_hex(8)}.partial")
+
+
+def _open_new(path: pathlib.Path) -> Any:
+    # O_EXCL: never through a link, and never onto what somebody else has put there.
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb")
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path) -> Iterator[None]:
+    """A full disk is reported by `write` without a name, anything else under the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
+
+
+# ---------------------------------------------------------------------------------------------- JSON
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes JSON, whole or not at all. A name that is not UTF-8 is written as JSON's own escape."""
+    content = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    write(path, content.encode(errors="backslashreplace"))
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        WSignError: it is no JSON, or no object, or names something twice, or is larger than
+            `MOST_JSON_BYTES`.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(MOST_JSON_BYTES + 1)
+    return parse_json(content, str(path))
+
+
+def parse_json(content: bytes, where: str) -> dict[str, Any]:
+    """A JSON object out of bytes; `where` names them in messages. Raises as `read_json` does."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value: dict[str, Any] = {}
+        for name, item in pairs:
+            if name in value:
+                raise WSignError(f"{where}: {name!r} is in it twice; keep one")
+            value[name] = item
+        return value
+
+    if len(content) > MOST_JSON_BYTES:
+        raise WSignError(f"{where}: larger than {MOST_JSON_BYTES >> 20} MiB; write it again")
+    try:
+        value = json.loads(content.decode(), object_pairs_hook=unique)
+    except WSignError:
+        raise
+    except RecursionError:
+        raise WSignError(f"{where}: nested too deep; write it again") from None
+    except ValueError as error:  # also text that is not UTF-8, and numbers of thousands of digits
+        raise WSignError(f"{where}: not valid JSON ({error}); write it again") from None
+    if not isinstance(value, dict):
+        raise WSignError(f'{where}: must be an object, like {{"name": 1}}')
+    return value
+
+
+def field(
+    content: Mapping[str, Any],
+    name: str,
+    where: str,
+    kind: type[T] | tuple[type[T], ...],
+    holds: Callable[[T], bool] | None = None,
+    allowed: str = "",
+) -> T:
+    """One field of a JSON object, checked.
+
+    Args:
+        content: the object.
+        name: of the field.
+        where: the file, for the message.
+        kind: what it must be an instance of; a `bool` passes for no number.
+        holds: what must be true of it; a comparison with NaN never is.
+        allowed: in words, for the message: 'a whole number from 1 up'.
+
+    Raises:
+        WSignError: it is missing or something else; one line that says what it must be.
+    """
+    must = f"it must be {allowed or _name_of(kind)}"
+    if name not in content:
+        raise WSignError(f"{where}: {name!r} is missing; {must}")
+    value = content[name]
+    wanted = kind if isinstance(kind, tuple) else (kind,)
+    of_kind = isinstance(value, wanted) and (bool in wanted or not isinstance(value, bool))
+    if not of_kind or (holds is not None and not holds(value)):
+        raise WSignError(f"{where}: {name!r} is {reprlib.repr(value)}; {must}")
+    return value
+
+
+def _name_of(kind: type | tuple[type, ...]) -> str:
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    words |= {dict: "an object", list: "a list"}
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return " or ".join(words.get(each, each.__name__) for each in kinds)
+
+
+# --------------------------------------------------------------------------------------------- names
+
+
+def check_line(name: str, what: str) -> str:
+    """A gloss's name, or anything else that is to stay within one line of a text file and a terminal.
+
+    Args:
+        name: what is checked, and returned.
+        what: what it is and where it comes from, for the message: 'label_map.json: gloss'.
+
+    Raises:
+        WSignError: it is empty, or has a line break, a control character or half a character in it.
+    """
+    if not name or not name.strip():
+        raise WSignError(f"{what} {name!r} is empty; give it a name")
+    # Control characters, and the two separators that Unicode takes for line breaks.
+    if any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" for c in name):
+        raise WSignError(
+            f"{what} {name!r} has a line break or a control character in it; rename it"
+        )
+    if any(0xD800 <= ord(c) < 0xE000 for c in name):
+        raise WSignError(f"{what} {name!r} is not UTF-8 text; rename it")
+    return name
+
+
+def check_id(name: str, what: str) -> str:
+    """An id, which becomes a file's name: `check_line`, and it cannot leave its folder.
+
+    Raises:
+        WSignError: as `check_line`, or it has a slash or backslash in it, begins with a point, or is
+            longer than a file's name can be.
+    """
+    check_line(name, what)
+    if "/" in name or "\\" in name or name.startswith("."):
+        raise WSignError(f"{what} {name!r} would leave its folder or be hidden; rename it")
+    if len(name.encode()) > 240:
+        raise WSignError(f"{what} {name[:40]!r}... is longer than 240 bytes; shorten it")
+    return name

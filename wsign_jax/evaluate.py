@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
-from wsign_jax import hosts
+from wsign_jax import disk, hosts
 from wsign_jax.choices import Choice, choose
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK_ID, Vocabulary
@@ -51,7 +51,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     sentences, report = run(trained, root, split, choice)
     path = workdir / f"report_{split.name}.json"
     if hosts.is_first():
-        layout.write_json(path, report)
+        disk.write_json(path, report)
     print_examples(sentences, trained.vocabulary)
     print_summary(report)
     print(path, flush=True)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsign_jax import exported, positions, running
+from wsign_jax import disk, exported, positions, running
 from wsign_jax.choices import choose
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import GREEDY, Search
@@ -148,7 +148,7 @@ def facts(trained: Trained, name: str, licence: str) -> card.Facts:
         stages=stages,
         glosses=trained.vocabulary.names[1:],
         data=str(root),
-        made=layout.read_json(about) if about.exists() else {},
+        made=disk.read_json(about) if about.exists() else {},
         sentences={split: number for split, number in sentences.items() if number},
         signers={split: sorted(set(of.values())) for split, of in signers.items() if of},
         reports=_reports(trained),
@@ -163,7 +163,7 @@ def _reports(trained: Trained) -> dict[str, card.Measured]:
     for split in layout.SPLITS:
         path = trained.workdir / f"report_{split}.json"
         if path.exists():
-            report = layout.read_json(path)
+            report = disk.read_json(path)
             try:
                 # Runs are moved; their checkpoints' numbers stay.
                 of = [

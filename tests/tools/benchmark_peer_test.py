@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tools.benchmark import batches, peer, phoenix
+from wsign_jax import disk
 from wsign_jax.data import layout, pipeline, validate
 from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.errors import WSignError
@@ -133,7 +134,7 @@ def test_an_epoch_is_measured(command, tmp_path):
     flags = ("--size=tiny", "--batch=2", "--sample=1", "--rounds=1", "--longest=800")
     status, printed = command("benchmark/epoch.py", *flags, f"--json={tmp_path / 'figures.json'}")
     assert status == 0, printed
-    figures = layout.read_json(tmp_path / "figures.json")
+    figures = disk.read_json(tmp_path / "figures.json")
     assert set(figures) == {
         "epoch_frames_per_second", "epoch_speedup_vs_pad1500", "epoch_speedup_vs_random",
     }  # fmt: skip

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from wsign_jax.data import layout
+from wsign_jax import disk
 from wsign_jax.errors import exit_on_user_error
 
 Figures = dict[str, float]
@@ -96,7 +96,7 @@ def add_counts(parser: argparse.ArgumentParser, **flags: tuple[int, str]) -> Non
 def write(path: pathlib.Path | None, figures: Figures) -> None:
     """Writes a part's figures, where `--json` names a file."""
     if path is not None:
-        layout.write_json(path, {name: float(value) for name, value in figures.items()})
+        disk.write_json(path, {name: float(value) for name, value in figures.items()})
 
 
 def run(parser: argparse.ArgumentParser, measure: Callable[..., Figures]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from wsign_jax import disk
 from wsign_jax.data import layout, splits, validate, vocab
 from wsign_jax.data.corpora import prepare
 from wsign_jax.data.corpora.records import Corpus, Keypoints, Record, sample
@@ -347,7 +348,7 @@ def write_dataset(
                     f"{frames / count / joints.FPS:.1f} s on average"
                 )
         layout.write_label_map(root, ids)
-        layout.write_json(
+        disk.write_json(
             root / "dataset.json",
             {"generator": __name__, **about}
             | {"settings": dataclasses.asdict(settings), "fps": joints.FPS},

@@ -17,11 +17,9 @@ import contextlib
 import csv
 import dataclasses
 import io
-import json
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -37,38 +35,9 @@ SPLITS = ("train", "val", "test")
 # ------------------------------------------------------------------------------------------ writing
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON, whole or not at all."""
-    disk.write(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Reads a JSON object.
-
-    Raises:
-        WSignError: it is no JSON, or no object, or names something twice.
-    """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        value: dict[str, Any] = {}
-        for name, item in pairs:
-            if name in value:
-                raise WSignError(f"{path}: {name!r} is in it twice; keep one")
-            value[name] = item
-        return value
-
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise WSignError(f"{path}: not valid JSON ({error}); write it again") from None
-    if not isinstance(value, dict):
-        raise WSignError(f'{path}: must be an object, like {{"name": 1}}')
-    return value
-
-
 def write_label_map(root: pathlib.Path, mapping: Mapping[str, int]) -> None:
     """Writes `<root>/label_map.json`."""
-    write_json(root / "label_map.json", dict(mapping))
+    disk.write_json(root / "label_map.json", dict(mapping))
 
 
 @contextlib.contextmanager
@@ -385,7 +354,7 @@ def read_aspect(root: pathlib.Path) -> float:
     path = root / "dataset.json"
     if not path.exists():
         return 1.0
-    aspect = read_json(path).get("aspect", 1.0)
+    aspect = disk.read_json(path).get("aspect", 1.0)
     if not isinstance(aspect, int | float) or not 0 < aspect < float("inf"):
         raise WSignError(f'{path}: "aspect" is {aspect!r}; it is width / height of the pictures')
     return float(aspect)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from wsign_jax import disk
 from wsign_jax.data import layout, signing
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
@@ -129,4 +130,4 @@ def write_dataset(
             "random": random,
             "fps": joints.FPS,
         }
-        layout.write_json(folder / "dataset.json", about)
+        disk.write_json(folder / "dataset.json", about)

@@ -5,7 +5,7 @@ import functools
 import pathlib
 from collections.abc import Iterable, Mapping
 
-from wsign_jax.data import layout
+from wsign_jax import disk
 from wsign_jax.errors import WSignError
 
 BLANK = "<blank>"
@@ -67,7 +67,7 @@ def read_vocabulary(root: pathlib.Path, vocab_size: int = 0) -> Vocabulary:
     """
     path = root / "label_map.json"
     if path.exists():
-        vocabulary = Vocabulary.from_mapping(layout.read_json(path), str(path))
+        vocabulary = Vocabulary.from_mapping(disk.read_json(path), str(path))
         if 0 < vocab_size < len(vocabulary):
             raise WSignError(
                 f"config.model.vocab_size is {vocab_size}, but {path} needs {len(vocabulary)}; "

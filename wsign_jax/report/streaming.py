@@ -9,7 +9,6 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from wsign_jax import disk
-from wsign_jax.data import layout
 from wsign_jax.errors import WSignError
 
 FULL = 0  # chunk: the whole recording, known once that has ended
@@ -129,6 +128,6 @@ def write(folder: pathlib.Path, rows: Sequence[Row], settings: Mapping[str, Any]
     check_folder(folder)
     disk.write(folder / "streaming.md", table(rows).encode())
     disk.write(folder / "wer_over_delay.png", picture(rows))
-    layout.write_json(
+    disk.write_json(
         folder / SUMMARY, {**settings, "windows": [dataclasses.asdict(row) for row in rows]}
     )

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wsign_jax import disk
-from wsign_jax.data import layout
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.errors import WSignError
 from wsign_jax.report import files
@@ -67,4 +66,4 @@ def write(
     (folder / SUMMARY).unlink(missing_ok=True)
     for name, text in texts.items():
         disk.write(folder / name, text.encode())
-    layout.write_json(folder / SUMMARY, dict(summary))
+    disk.write_json(folder / SUMMARY, dict(summary))

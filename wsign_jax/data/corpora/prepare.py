@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from wsign_jax import disk
 from wsign_jax.data import layout, splits
 from wsign_jax.data.corpora import folder, lsa64, mp_data, msasl, npz, phoenix2014, phoenix2014t
 from wsign_jax.data.corpora.records import Corpus, Record, sample
@@ -79,7 +80,7 @@ def read(name: str, root: pathlib.Path, **options: Any) -> Corpus:
 def label_map(corpus: Corpus, file: pathlib.Path | None) -> dict[str, int]:
     """Ids by gloss: those of `file`, or the corpus's sorted glosses from 1; the blank is 0."""
     if file is not None:
-        mapping = layout.read_json(file)
+        mapping = disk.read_json(file)
         return dict(Vocabulary.from_mapping(mapping, str(file)).ids)
     used = {gloss for record in corpus.records for gloss in record.glosses}
     names = sorted(used.union(corpus.glosses) - {BLANK})
@@ -144,7 +145,7 @@ def write(
             raise WSignError(f"{corpus.name}: nothing is left to make a data set of")
         layout.write_label_map(root, ids)
         about |= _extracted(root) | {"examples": counts, "left_out": len(problems) + len(failed)}
-        layout.write_json(root / "dataset.json", about)
+        disk.write_json(root / "dataset.json", about)
         (root / _MADE_OF).unlink()
 
 
@@ -241,21 +242,21 @@ def _extracted(root: pathlib.Path) -> dict[str, Any]:
     for split in layout.SPLITS:
         path = root / split / "dataset.json"
         if path.exists():
-            return {"extraction": layout.read_json(path).get("extraction")}
+            return {"extraction": disk.read_json(path).get("extraction")}
     return {}
 
 
 def _claim(root: pathlib.Path, about: dict[str, Any], records: Sequence[Record]) -> None:
     """Makes an unfinished data set this one's, and removes what was made of other clips."""
     path, made_of = root / "dataset.json", root / _MADE_OF
-    begun = layout.read_json(path) if path.exists() else about
+    begun = disk.read_json(path) if path.exists() else about
     # What follows from the annotations may have been mended since; the settings may not.
     if any(begun.get(name) != about[name] for name in ("corpus", "options", "seed", "fps")):
         raise WSignError(
             f"{root}: an unfinished data set with other settings; remove it to start afresh"
         )
-    layout.write_json(path, about)
-    before = layout.read_json(made_of) if made_of.exists() else {}
+    disk.write_json(path, about)
+    before = disk.read_json(made_of) if made_of.exists() else {}
     now = {
         f"{record.split}/{record.id}": [str(record.source), record.start_s, record.end_s]
         for record in records
@@ -266,7 +267,7 @@ def _claim(root: pathlib.Path, about: dict[str, Any], records: Sequence[Record])
             clip = f"{split}/{features.stem}"
             if clip not in now or before.get(clip) != now[clip]:
                 features.unlink()
-    layout.write_json(made_of, now)
+    disk.write_json(made_of, now)
 
 
 def _write_split(
