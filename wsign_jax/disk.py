@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, JSON that is what it says, names that stay in their place."""
+"""Files that are there whole or not at all, JSON with bounds, names that stay where they are."""
 
 import contextlib
 import json
