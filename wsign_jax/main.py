@@ -2,9 +2,10 @@
     [--coordinator=HOST:PORT --num_processes=N --process_id=I | --distributed] [--patience=SECONDS]
 
 Trains the stages of a config, going on where an earlier run in the workdir ended, and evaluates the best
-checkpoint on `config.eval.split`; with --config.mode=evaluate it only evaluates. SIGTERM and Ctrl-C save
-and exit with 0, a second Ctrl-C stops at once. Exit status 2 is a mistake in the call, the config or the
-data, or a full disk, 1 a loss that is not a number or another process lost.
+checkpoint on `config.eval.split`; with --config.mode=evaluate it only evaluates. SIGTERM, SIGHUP and
+Ctrl-C save and exit with 0, a second Ctrl-C stops at once. Exit status 2 is a mistake in the call, the
+config or the data, or a full disk, 1 a loss that is not a number or another process lost, 141 output
+that nobody reads any more, once all is saved.
 """
 
 import gc
