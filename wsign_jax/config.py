@@ -2,6 +2,7 @@
 
 import json
 import operator
+import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,6 +51,10 @@ def _rules(*actions: str) -> _Check:
     return holds, f"a tuple of (path pattern, {' | '.join(map(repr, actions))})"
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _is_stage_rule(rule: Any) -> bool:
     if not isinstance(rule, tuple | list) or not 2 <= len(rule) <= 4:
         return False
@@ -69,7 +74,11 @@ _STAGE_RULES: _Check = (
     "a tuple of (path pattern, 'freeze') and (path pattern, 'train'[, share of the learning rate, over 0"
     "[, layer-wise decay, over 0 and at most 1]])",
 )
-_TEXT: _Check = (lambda value: isinstance(value, str), "a text")
+_STAGES: _Check = (
+    lambda value: isinstance(value, tuple | list) and len(value) > 0 and all(map(_is_text, value)),
+    "a tuple of at least one stage's name, such as ('stage1',)",
+)
+_TEXT: _Check = (_is_text, "a text")
 _YES_OR_NO: _Check = _one_of(True, False)
 
 _CHECKS: dict[str, _Check] = {
@@ -164,8 +173,7 @@ _FREE_TO_CHANGE = (
 
 def check(config: ConfigDict) -> None:
     """Raises a `WSignError` that names the first field out of its range."""
-    if not config.stages:
-        raise WSignError("config.stages is empty; name at least one, such as ('stage1',)")
+    _check_field(config, "stages", _STAGES)
     checks = dict(_CHECKS)
     for stage in config.stages:
         for field, rule in _STAGE_CHECKS.items():
@@ -174,11 +182,10 @@ def check(config: ConfigDict) -> None:
                     f"config.stages names {stage!r}, but there is no config.{stage}.{field}"
                 )
             checks[f"{stage}.{field}"] = rule
-    for field, (holds, allowed) in checks.items():
-        value = operator.attrgetter(field)(config)
-        # Comparisons with NaN are false, so a NaN fails every check that it meets.
-        if not holds(value):
-            raise WSignError(f"config.{field} is {value!r}; it must be {allowed}")
+    for field, rule in checks.items():
+        _check_field(config, field, rule)
+    for field, value in _flatten(config.to_dict()).items():
+        _check_storable(field, value)
     if config.restart and config.mode == "evaluate":
         raise WSignError(
             "config.restart starts a training over; it does not go with mode 'evaluate'"
@@ -193,6 +200,32 @@ def check(config: ConfigDict) -> None:
             f"config.model.frontend.look_ahead is {config.model.frontend.look_ahead}; it must be "
             f"below conv_kernel, which is {config.model.frontend.conv_kernel}"
         )
+
+
+def _check_field(config: ConfigDict, field: str, rule: _Check) -> None:
+    holds, allowed = rule
+    try:
+        value = operator.attrgetter(field)(config)
+    except AttributeError:
+        raise WSignError(f"config.{field} is missing; it must be {allowed}") from None
+    try:
+        # Comparisons with NaN are false, so a NaN fails every check that it meets.
+        held = holds(value)
+    except TypeError:  # a text where a number belongs, say
+        held = False
+    if not held:
+        raise WSignError(f"config.{field} is {reprlib.repr(value)}; it must be {allowed}")
+
+
+def _check_storable(field: str, value: Any) -> None:
+    """A checkpoint holds the config as JSON."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        raise WSignError(
+            f"config.{field} is {reprlib.repr(value)}; it must be of numbers, texts, True, False, None "
+            "and tuples"
+        ) from None
 
 
 def as_json(config: ConfigDict) -> dict[str, Any]:
@@ -232,5 +265,5 @@ def _flatten(value: dict[str, Any], prefix: Sequence[str] = ()) -> dict[str, Any
         if isinstance(item, dict):
             flat |= _flatten(item, path)
         else:
-            flat[".".join(path)] = item
+            flat[".".join(map(str, path))] = item
     return flat

@@ -170,7 +170,7 @@ def to_sentences(
     trained: Trained, split: layout.Split, decoded: Sequence[Decoded]
 ) -> list[Sentence]:
     """Decoded batches as sentences in the order of the split, with raw confidences."""
-    signers = layout.read_signers(split)
+    annotations = setup.read_annotations(trained.config, split)
     found: dict[int, Sentence] = {}
     for batch in decoded:
         for row in np.flatnonzero(batch.encoded.example >= 0):
@@ -178,10 +178,10 @@ def to_sentences(
             reference = tuple(split.labels[example].tolist())
             found[example] = Sentence(
                 id=split.ids[example],
-                signer=signers.get(split.ids[example], ""),
+                signer=annotations.signers.get(split.ids[example], ""),
                 seconds=float(split.frames[example] / joints.FPS),
                 reference=reference,
-                segments=layout.read_segments(split, example),
+                segments=annotations.segments[example],
                 **_found_in(batch, int(row), set(reference), trained.patch_size),
             )
     return [found[example] for example in range(len(split))]
