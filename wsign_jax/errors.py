@@ -3,8 +3,10 @@
 import argparse
 import contextlib
 import os
+import reprlib
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -15,6 +17,11 @@ class WSignError(ValueError):
 
 class DivergedError(RuntimeError):
     """Training met a loss that is not a number: the message says where, and what is left."""
+
+
+def shown(value: Any) -> str:
+    """A value that somebody gave as a message shows it: short, and on one line."""
+    return " ".join(reprlib.repr(value).split())
 
 
 @contextlib.contextmanager

@@ -2,8 +2,9 @@
 
 import dataclasses
 import numbers
+import operator
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.beam import Beams
-from wsign_jax.errors import WSignError
+from wsign_jax.errors import WSignError, shown
 
 _MOST_PATCHES = 2**30 - 1  # chunk and left context are added up in int32
 
@@ -50,6 +51,24 @@ def check_window(chunk: int | None, left_context: int | None) -> None:
             raise WSignError(f"{name} is {value!r}; give patches, 0 or more")
         if value is not None and value > _MOST_PATCHES:
             raise WSignError(f"{name} is {value}; give less, or chunk 0 for full attention")
+
+
+def as_patches(name: str, value: Any) -> int:
+    """An argument that is a number of patches, of whatever integer type, as Python's own.
+
+    Raises:
+        WSignError: it is no whole number.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise WSignError(f"{name} is {shown(value)}; give patches, a whole number") from None
+
+
+def check_decoder_name(decoder: Any) -> None:
+    """Raises a `WSignError` for what is no decoder's name at all."""
+    if not isinstance(decoder, str):
+        raise WSignError(f"decoder is {shown(decoder)}; give a name, such as 'greedy'")
 
 
 class Recognised(NamedTuple):
