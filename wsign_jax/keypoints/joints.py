@@ -24,6 +24,9 @@ HANDS = (LEFT, RIGHT)
 # No tracker says more, not even one that counts in pixels.
 _LARGEST = np.float32(1e6)  # which float16 is compared with as float32
 
+# Width / height of pictures: far beyond any camera's.
+ASPECTS = (0.1, 10.0)
+
 # Within a hand.
 WRIST = 0
 MIDDLE_KNUCKLE = 9
