@@ -4,6 +4,8 @@ import os
 import re
 import secrets
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -156,6 +158,31 @@ def test_json_that_is_none_is_one_line(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(WSignError, match=f"^{re.escape(str(path))}: {message}.*$"):
         disk.read_json(path)
+
+
+def test_a_list_is_read_and_a_mark_at_the_start_is_none_of_it(tmp_path):
+    path = tmp_path / "items.json"
+    path.write_bytes(b"\xef\xbb\xbf[1, 2]")
+    assert disk.read_json_list(path) == [1, 2]
+    path.write_bytes(b"\xef\xbb\xbf{}")
+    assert disk.read_json(path) == {}
+    with pytest.raises(WSignError, match=r"items\.json: must be a list"):
+        disk.read_json_list(path)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_one_process_holds_a_lock_until_its_end(tmp_path, kind):
+    path = tmp_path / "lock"
+    if kind == "folder":
+        path.mkdir()
+    with disk.locked(path, "taken"):
+        with pytest.raises(WSignError, match=r"^taken$"), disk.locked(path, "taken"):
+            raise AssertionError("held twice")
+        holder = f"import os, fcntl; fcntl.flock(os.open({str(path)!r}, 0), 6)"
+        done = subprocess.run([sys.executable, "-c", holder], capture_output=True, check=False)
+        assert b"BlockingIOError" in done.stderr
+    with disk.locked(path, "taken"):
+        pass
 
 
 def test_json_beyond_its_bound_is_not_parsed(tmp_path, monkeypatch):

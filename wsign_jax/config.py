@@ -9,8 +9,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from wsign_jax.data.layout import SPLITS
+from wsign_jax.data.vocab import LARGEST_ID
 from wsign_jax.decode.decoders import DECODERS
 from wsign_jax.errors import WSignError
+from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.model.whisper_import import CHOICES
 from wsign_jax.model.whisper_sign import SIZES
 from wsign_jax.positions import POSITIONS
@@ -28,6 +30,10 @@ def _from_to(low: float, high: float = 2**31 - 1) -> _Check:
     return lambda value: low <= value <= high, f"from {low} to {high}"
 
 
+_ASPECT: _Check = (
+    lambda value: value == 0 or ASPECTS[0] <= value <= ASPECTS[1],
+    f"0, or width / height from {ASPECTS[0]:g} to {ASPECTS[1]:g}",
+)
 _POSITIVE: _Check = (lambda value: 0 < value < float("inf"), "over 0")
 _SHARE: _Check = (lambda value: 0 <= value <= 1, "from 0 to 1")
 _BELOW_ONE: _Check = (lambda value: 0 <= value < 1, "at least 0 and below 1")
@@ -87,7 +93,7 @@ _CHECKS: dict[str, _Check] = {
     "init_layers": _one_of(*CHOICES),
     "restart": _YES_OR_NO,
     "data.on_bad": _one_of("error", "skip"),
-    "data.aspect": _from_to(0, 100),
+    "data.aspect": _ASPECT,
     "data.max_seq_length": _from_to(1),
     "data.max_buckets": _from_to(1),
     "data.threads": _from_to(0),
@@ -103,7 +109,7 @@ _CHECKS: dict[str, _Check] = {
     "data.augment.temporal_mask": _SHARE,
     "data.augment.temporal_mask_frames": _from_to(1),
     "model.size": _one_of(*SIZES),
-    "model.vocab_size": _from_to(0),
+    "model.vocab_size": _from_to(0, LARGEST_ID + 1),
     "model.positions": _one_of("auto", *POSITIONS),
     "model.ctc_dropout": _BELOW_ONE,
     "model.frontend.patch_size": _from_to(1),

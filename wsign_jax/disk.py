@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, JSON with bounds, names that stay where they are."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -116,6 +117,31 @@ def _named(path: pathlib.Path) -> Iterator[None]:
         raise type(error)(error.errno, error.strerror, str(path)) from None
 
 
+@contextlib.contextmanager
+def locked(path: pathlib.Path, taken: str) -> Iterator[None]:
+    """A context in which no other process holds the same lock.
+
+    Args:
+        path: of the lock: a folder, which may be renamed meanwhile, or a file, which is made if missing.
+        taken: what to say if another process holds it.
+
+    Raises:
+        WSignError: another process holds it.
+    """
+    lock = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            # The kernel lets go of it with the process, however that ends.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WSignError(taken) from None
+        except OSError:
+            pass  # not every network file system has locks
+        yield
+    finally:
+        os.close(lock)
+
+
 # ---------------------------------------------------------------------------------------------- JSON
 
 
@@ -133,14 +159,31 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
             `MOST_JSON_BYTES`.
         OSError: it cannot be read.
     """
+    return parse_json(_content(path), str(path))
+
+
+def read_json_list(path: pathlib.Path) -> list[Any]:
+    """Reads a JSON list. Raises as `read_json` does."""
+    value = _parse(_content(path), str(path))
+    if not isinstance(value, list):
+        raise WSignError(f"{path}: must be a list, like [1, 2]")
+    return value
+
+
+def _content(path: pathlib.Path) -> bytes:
     with path.open("rb") as file:
-        content = file.read(MOST_JSON_BYTES + 1)
-    return parse_json(content, str(path))
+        return file.read(MOST_JSON_BYTES + 1)
 
 
 def parse_json(content: bytes, where: str) -> dict[str, Any]:
     """A JSON object out of bytes; `where` names them in messages. Raises as `read_json` does."""
+    value = _parse(content, where)
+    if not isinstance(value, dict):
+        raise WSignError(f'{where}: must be an object, like {{"name": 1}}')
+    return value
 
+
+def _parse(content: bytes, where: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value: dict[str, Any] = {}
         for name, item in pairs:
@@ -152,16 +195,14 @@ def parse_json(content: bytes, where: str) -> dict[str, Any]:
     if len(content) > MOST_JSON_BYTES:
         raise WSignError(f"{where}: larger than {MOST_JSON_BYTES >> 20} MiB; write it again")
     try:
-        value = json.loads(content.decode(), object_pairs_hook=unique)
+        # Some editors put a mark at the start of UTF-8.
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=unique)
     except WSignError:
         raise
     except RecursionError:
         raise WSignError(f"{where}: nested too deep; write it again") from None
     except ValueError as error:  # also text that is not UTF-8, and numbers of thousands of digits
         raise WSignError(f"{where}: not valid JSON ({error}); write it again") from None
-    if not isinstance(value, dict):
-        raise WSignError(f'{where}: must be an object, like {{"name": 1}}')
-    return value
 
 
 def field(

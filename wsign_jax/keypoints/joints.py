@@ -29,6 +29,9 @@ HANDS = (LEFT, RIGHT)
 _LARGEST = np.float32(1e6)  # which float16 is compared with as float32
 MOST_CONFIDENCE = 1.001  # 1, give or take its rounding
 
+# Width / height of pictures: far beyond any camera's.
+ASPECTS = (0.1, 10.0)
+
 # Within a hand.
 WRIST = 0
 MIDDLE_KNUCKLE = 9

@@ -1,6 +1,6 @@
 """What is kept beside an output folder: the settings in `dataset.json`, the clips in `quality.csv`."""
 
-import fcntl
+import contextlib
 import json
 import pathlib
 from typing import Any
@@ -25,22 +25,15 @@ class Reports:
 
     def __enter__(self) -> "Reports":
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self._path.with_name(f".{self._path.name}.lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise WSignError(
-                f"{self._path}: another extraction is at work on it; wait for it, or give each its "
-                "own part with --shard"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        try:
+        lock = self._path.with_name(f".{self._path.name}.lock")
+        taken = (
+            f"{self._path}: another extraction is at work on it; wait for it, or give each its own "
+            "part with --shard"
+        )
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(disk.locked(lock, taken))
             self._open()
-        except BaseException:
-            self._lock.close()
-            raise
+            self._locked = stack.pop_all()
         return self
 
     def _open(self) -> None:
@@ -59,7 +52,7 @@ class Reports:
     def __exit__(self, *exception: object) -> None:
         self._file.close()
         disk.write(self._path, quality.table(self._rows.values()).encode())
-        self._lock.close()
+        self._locked.close()
 
     def add(self, report: ClipReport) -> None:
         """Adds a row, on the disk too."""

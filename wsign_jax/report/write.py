@@ -65,5 +65,5 @@ def write(
     }
     (folder / SUMMARY).unlink(missing_ok=True)
     for name, text in texts.items():
-        disk.write(folder / name, text.encode())
+        disk.write(folder / name, text.encode(errors="backslashreplace"))
     disk.write_json(folder / SUMMARY, dict(summary))

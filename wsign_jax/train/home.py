@@ -1,13 +1,10 @@
 """A run's folder: where its checkpoints are, and that one command trains in it."""
 
 import contextlib
-import fcntl
-import os
 import pathlib
 from collections.abc import Iterator
 
-from wsign_jax import hosts
-from wsign_jax.errors import WSignError
+from wsign_jax import disk, hosts
 
 FOLDER = "checkpoints"
 
@@ -20,22 +17,11 @@ def claimed(workdir: pathlib.Path) -> Iterator[None]:
         WSignError: one does.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    folder = os.open(workdir, os.O_RDONLY)
+    taken = f"{workdir}: another command trains in it; wait for its end, or use another --workdir"
     try:
-        if hosts.is_first():
-            try:
-                # The kernel lets go of it with the process, however that ends.
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise WSignError(
-                    f"{workdir}: another command trains in it; wait for its end, or use another "
-                    "--workdir"
-                ) from None
-            except OSError:
-                pass  # not every network file system has locks
-        yield
+        with disk.locked(workdir, taken) if hosts.is_first() else contextlib.nullcontext():
+            yield
     finally:
-        os.close(folder)
         with contextlib.suppress(OSError):
             workdir.rmdir()  # where nothing came of it
 
