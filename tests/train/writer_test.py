@@ -69,6 +69,14 @@ def test_tensorboard_shows_every_step_once_over_a_kill(tmp_path):
     log.close()
 
 
+def test_a_folder_that_is_not_utf8_is_shown_escaped(tmp_path):
+    log = writer.MetricsWriter(tmp_path, 0)
+    log.hyperparameters(0, {"data.dir": "caf\udce9"}, ())
+    log.close()
+    [events] = (tmp_path / writer.TENSORBOARD).iterdir()
+    assert b"caf\\udce9" in events.read_bytes()
+
+
 def test_a_full_disk_is_one_line(tmp_path):
     class Full:
         def write(self, text):

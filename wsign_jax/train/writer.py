@@ -84,8 +84,8 @@ class MetricsWriter:
         self, step: int, values: Mapping[str, object], scalars: Iterable[str]
     ) -> None:
         """Shows what runs are to be compared by, and the scalars to compare; raises as `write` does."""
-        kept = (bool, int, float, str)
-        plain = {n: v if isinstance(v, kept) else str(v) for n, v in values.items()}
+        kept = (bool, int, float)
+        plain = {n: v if isinstance(v, kept) else _utf8(str(v)) for n, v in values.items()}
         self._show(step, hparams(plain, dict.fromkeys(scalars, 0.0)))
 
     def _show(self, step: int, summaries: Iterable[Summary]) -> None:
@@ -169,3 +169,8 @@ class Pace:
     def leave_out(self) -> None:
         """Leaves out the time since the last step: it went into something else."""
         self._began = time.monotonic()
+
+
+def _utf8(text: str) -> str:
+    """The text with what is not UTF-8 escaped, as a file's name may have: protocol buffers refuse it."""
+    return text.encode(errors="backslashreplace").decode()
