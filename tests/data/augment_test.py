@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from configs import base
 from tests.conftest import random_features
+from tests.data import recorded
+from tests.data.recorded import switches
 from wsign_jax.data import augment
 from wsign_jax.keypoints import joints
 
@@ -31,16 +32,6 @@ class Drawn:
         drawn = np.array([next(self._integers) for _ in range(size)])
         assert low <= drawn.min() and drawn.max() == high - 1
         return drawn
-
-
-def switches(**on):
-    """`data.augment` with everything off but what is named."""
-    config = base.get_config().data.augment
-    for name in config:
-        if name != "temporal_mask_frames":
-            config[name] = 0.0
-    config.update(on)
-    return config
 
 
 def test_all_off_changes_nothing():
@@ -219,3 +210,10 @@ def test_lengths_depend_on_seed_and_epoch_only():
     fewer = augment.augmented_frames(frames[:5], shortest[:5], 1500, config, 1, 2)
     np.testing.assert_array_equal(whole[:5], fewer, "an example's draw depends on the others")
     assert (whole != augment.augmented_frames(frames, shortest, 1500, config, 1, 3)).any()
+
+
+def test_what_was_recorded_is_what_comes_out():
+    stored, anew = np.load(recorded.FILE), recorded.record()
+    assert set(stored) == set(anew)
+    for name, array in anew.items():
+        np.testing.assert_allclose(stored[name], array, rtol=1e-4, atol=1e-4, err_msg=name)
