@@ -39,8 +39,18 @@ def exit_on_user_error() -> Iterator[None]:
         if error.strerror is None:
             raise
         where = "" if error.filename is None else f"{error.filename}: "
+        if not where and _is_folder_gone():
+            where = "the current folder was deleted, cd to another: "
         print(f"error: {where}{error.strerror}", file=sys.stderr, flush=True)
         sys.exit(2)
+
+
+def _is_folder_gone() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def known_flags(

@@ -1,5 +1,6 @@
 """When to save and when to stop: by steps, by minutes, and by signals; alike in all processes."""
 
+import contextlib
 import enum
 import os
 import signal
@@ -14,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -27,9 +28,9 @@ class Due(enum.IntEnum):
 
 
 class Signals:
-    """A context in which SIGTERM and SIGINT ask to stop instead of stopping.
+    """A context in which SIGTERM, SIGINT and SIGHUP (of a closed terminal) ask to stop, no more.
 
-    The second SIGINT, or one after a SIGTERM, ends the process at once, whatever it is doing.
+    The second SIGINT, or one after another of these, ends the process at once, whatever it is doing.
     """
 
     def __init__(self, doing: str = "saving after this step"):
@@ -45,7 +46,11 @@ class Signals:
     def __enter__(self) -> "Signals":
         # Python lets only the main thread set handlers; elsewhere signals are its owner's affair.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._catch) for number in _SIGNALS}
+            self._before = {
+                number: signal.signal(number, self._catch)
+                for number in _SIGNALS
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN  # nohup
+            }
         return self
 
     def __exit__(
@@ -65,9 +70,10 @@ class Signals:
             return
         self.caught = signal.Signals(number).name
         # Not print(): the signal may have come in the middle of one.
-        if sys.stdout.isatty():
-            os.write(1, _SHOW_CURSOR)  # which a progress bar hid
-        os.write(2, f"\n{self.caught}: {self._doing}; Ctrl-C stops at once\n".encode())
+        with contextlib.suppress(OSError):  # of a terminal that is closed
+            if sys.stdout.isatty():
+                os.write(1, _SHOW_CURSOR)  # which a progress bar hid
+            os.write(2, f"\n{self.caught}: {self._doing}; Ctrl-C stops at once\n".encode())
 
 
 class Schedule:
