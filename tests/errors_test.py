@@ -25,6 +25,11 @@ with exit_on_user_error():
         ("raise WSignError('a.npy: is bad; mend it')", 2, "error: a.npy: is bad; mend it\n"),
         ("open('nowhere/file')", 2, "error: nowhere/file: No such file or directory\n"),
         ("raise DivergedError('the loss is NaN')", 1, "error: the loss is NaN\n"),
+        (
+            "import os, tempfile; os.chdir(at := tempfile.mkdtemp()); os.rmdir(at); os.getcwd()",
+            2,
+            "error: the current folder was deleted, cd to another: No such file or directory\n",
+        ),
         ("raise KeyboardInterrupt", 130, "interrupted\n"),
     ],
 )

@@ -8,6 +8,7 @@ right one blue.
 import argparse
 import pathlib
 
+from wsign_jax import disk
 from wsign_jax.data import layout
 from wsign_jax.errors import WSignError, exit_on_user_error
 from wsign_jax.keypoints import draw, extract, joints, video
@@ -40,6 +41,7 @@ def main() -> None:
         writers = {".mp4": draw.write_video, ".png": write_sheet}
         if flags.out.suffix.lower() not in writers:
             raise WSignError(f"{flags.out}: --out must end in .mp4 or .png")
+        disk.check_apart([flags.out], filter(None, [flags.features, flags.video]))
         features = layout.read_features(flags.features)
         if flags.video is None:
             pictures = draw.on_black(features, flags.fps)

@@ -9,7 +9,7 @@ import reprlib
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TextIO, TypeVar
 
 from wsign_jax.errors import WSignError
@@ -34,14 +34,14 @@ def write(path: pathlib.Path, content: bytes) -> None:
         OSError: it cannot be written, which leaves nothing behind; its `filename` is the path.
         WSignError: there is something at the path that is not a regular file, such as a device.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     place = pathlib.Path(os.path.realpath(path))
     _check_replaceable(place)
     partial = _temporary_name(place)
     try:
-        with _named(path), _open_new(partial) as file:
+        with named(path), _open_new(partial) as file:
             file.write(content)
-        with _named(path):
+        with named(path):
             if place.exists():
                 shutil.copymode(place, partial)
             os.replace(partial, place)
@@ -65,7 +65,7 @@ def text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
         FileExistsError: it is there, and may not be.
         OSError: it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     is_there = replace and path.exists()
     if is_there and not path.is_file():  # a pipe, or /dev/null
         with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
@@ -90,6 +90,57 @@ def text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
             new.unlink()
 
 
+def make_folder(path: pathlib.Path) -> bool:
+    """Makes a folder, and the folders to it; whether it was missing.
+
+    Raises:
+        WSignError: a file is in the way, or a link to nothing.
+        OSError: it cannot be made.
+    """
+    if path.is_dir():
+        return False
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        if path.is_dir():  # another process was faster
+            return False
+        raise WSignError(
+            f"{error.filename}: is a file or a link to nothing, and a folder is needed; name another"
+        ) from None
+    return True
+
+
+def check_writable(path: pathlib.Path) -> None:
+    """Refuses a place that `write` cannot write to, before something long is computed for it.
+
+    Raises:
+        IsADirectoryError: it is a folder.
+        WSignError: it is a device or a pipe, or its folder cannot be written to.
+    """
+    place = pathlib.Path(os.path.realpath(path))
+    _check_replaceable(place)
+    folder = next(each for each in place.parents if each.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise WSignError(f"{path}: cannot be written, because {folder} cannot; name another place")
+
+
+def check_apart(written: Iterable[pathlib.Path], read: Iterable[pathlib.Path]) -> None:
+    """Refuses to replace what is read, under whatever name.
+
+    Raises:
+        WSignError: a file is among both.
+    """
+    files = {_identity(path) for path in read if path.exists()}
+    for path in written:
+        if path.exists() and _identity(path) in files:
+            raise WSignError(f"{path}: is read here, so it cannot be replaced; name another --out")
+
+
+def _identity(path: pathlib.Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
 def _check_replaceable(place: pathlib.Path) -> None:
     if place.is_dir():
         raise IsADirectoryError(21, "is a folder; name a file", str(place))
@@ -109,8 +160,8 @@ def _open_new(path: pathlib.Path) -> Any:
 
 
 @contextlib.contextmanager
-def _named(path: pathlib.Path) -> Iterator[None]:
-    """A full disk is reported by `write` without a name, anything else under the temporary one."""
+def named(path: pathlib.Path) -> Iterator[None]:
+    """A context whose `OSError`s name the path: a full disk has no name, a temporary file its own."""
     try:
         yield
     except OSError as error:

@@ -53,6 +53,8 @@ def exit_on_user_error() -> Iterator[None]:
         if error.strerror is None:
             raise
         where = "" if error.filename is None else f"{error.filename}: "
+        if not where and _is_folder_gone():
+            where = "the current folder was deleted, cd to another: "
         print(f"error: {_on_a_screen(where)}{error.strerror}", file=sys.stderr, flush=True)
         sys.exit(2)
 
@@ -73,6 +75,14 @@ def _on_a_screen(text: str) -> str:
     return "".join(
         ascii(c)[1:-1] if c != "\n" and unicodedata.category(c) in control else c for c in text
     )
+
+
+def _is_folder_gone() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def known_flags(

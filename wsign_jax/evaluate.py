@@ -35,25 +35,28 @@ _SHOWN = 5  # references printed beside their hypotheses
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Evaluates the best checkpoint of a run, or the mean of its last `eval.average`, and writes
-    `<workdir>/report_<split>.json`.
+    `<workdir>/report_<split>.json`, once its figures are printed.
 
     The model and the normalisation are the run's own; `config` says which data and split, how to
     decode, and the attention window.
 
     Raises:
-        WSignError: no run in `workdir`, another vocabulary, or bad data.
+        WSignError: no run in `workdir`, another vocabulary, bad data, or no place for the report.
     """
     config_lib.check(config)
     trained = open_run(workdir, config, config.eval.average)
+    path = workdir / f"report_{config.eval.split}.json"
+    with hosts.all_or_none():
+        if hosts.is_first():
+            disk.check_writable(path)
     root = setup.data_root(trained.config, workdir, make=False)
     split = read_split(trained, root, config.eval.split)
     choice = choose(trained, config.eval.decoder, config.eval.lm, config.eval.beam_size)
     sentences, report = run(trained, root, split, choice)
-    path = workdir / f"report_{split.name}.json"
-    if hosts.is_first():
-        disk.write_json(path, report)
     print_examples(sentences, trained.vocabulary)
     print_summary(report)
+    if hosts.is_first():
+        disk.write_json(path, report)
     print(path, flush=True)
 
 

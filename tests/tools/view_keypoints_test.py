@@ -95,10 +95,12 @@ def test_mistakes_are_one_line(features, tmp_path, capsys):
     good, bad = tmp_path / "a.npy", tmp_path / "bad.npy"
     np.save(good, features)
     (tmp_path / "there.mp4").write_text("mine")
+    (own := tmp_path / "own.mp4").write_text("mine too")
     for path, out, message in (
         (good, "a.gif", "a.gif: --out must end in .mp4 or .png"),
         (good, "there.mp4", "there.mp4: is there already; choose another name, or delete it"),
         (bad, "a.mp4", "bad.npy: missing"),
+        (own, "own.mp4", "own.mp4: is read here, so it cannot be replaced; name another --out"),
     ):
         assert view(path, "--out", tmp_path / out) == 2
         assert capsys.readouterr().err == f"error: {tmp_path}/{message}\n"

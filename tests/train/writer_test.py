@@ -34,6 +34,7 @@ def test_going_on_leaves_no_repeated_step_and_no_torn_line(tmp_path):
     log.write("stage1", 4, {"train/loss": 40})
     log.close()
     assert steps(path) == [1, 2, 3, 4]
+    assert steps(tmp_path / "metrics.dropped.jsonl") == [4, 5]
     assert json.loads(path.read_text().splitlines()[-1])["train/loss"] == 40
 
 

@@ -63,13 +63,16 @@ def words_of(vocabulary: Vocabulary) -> list[str]:
 # ------------------------------------------------------------------------------------------ writing
 
 
-def write(path: pathlib.Path, levels: ngrams.Levels, vocabulary: Vocabulary) -> None:
+def write(
+    path: pathlib.Path, levels: ngrams.Levels, vocabulary: Vocabulary, replace: bool = False
+) -> None:
     """Writes a model, such as `ngrams.estimate` makes, through a temporary name.
 
     Raises:
-        WSignError: the file exists, or the vocabulary is another or has names that do not fit.
+        WSignError: the file exists and `replace` is not set, or the vocabulary is another or has names
+            that do not fit.
     """
-    if path.exists():
+    if path.exists() and not replace:
         raise WSignError(f"{path}: exists; remove it, or give another name")
     if len(vocabulary) != len(levels[0].labels):
         raise WSignError(
