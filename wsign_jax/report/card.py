@@ -77,10 +77,14 @@ def _use(facts: Facts) -> str:
     )
     if facts.name.endswith(".onnx"):
         return f"From normalised keypoints to CTC's logits, with any ONNX runtime.\n\n{model}"
+    trust = (
+        "Its program can compute and nothing else: no native code, files or network. It may still take "
+        "any time and memory, so load only files from people whom you trust."
+    )
     return (
         f"    from wsign_jax import Recognizer\n\n"
         f'    [transcript] = Recognizer.load("{facts.name}").transcribe("video.mp4")\n\n'
-        f"{model}"
+        f"{trust}\n\n{model}"
     )
 
 
