@@ -205,7 +205,7 @@ def _refused(path: pathlib.Path) -> Iterator[None]:
     """Turns what is wrong inside a file into one line that names the file and the fix."""
     try:
         yield
-    except (MemoryError, OSError):
+    except MemoryError:
         raise
     except Exception as error:  # zipfile and numpy raise almost anything at a damaged file
         reason = error if isinstance(error, WSignError) else programs.short(error)

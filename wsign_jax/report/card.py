@@ -78,8 +78,8 @@ def _use(facts: Facts) -> str:
     if facts.name.endswith(".onnx"):
         return f"From normalised keypoints to CTC's logits, with any ONNX runtime.\n\n{model}"
     trust = (
-        "Its program can compute and nothing else: no native code, files or network. It may still take "
-        "any time and memory, so load only files from people whom you trust."
+        "Load only files from people whom you trust. A program that calls anything outside of itself is "
+        "refused, but a hostile one can still crash, run for ever or fill the memory."
     )
     return (
         f"    from wsign_jax import Recognizer\n\n"
