@@ -34,6 +34,15 @@ def test_a_run_that_never_trained_its_attention_decoder_says_so(opened):
     run.check_decoder("prefix_beam")
 
 
+def test_a_window_is_of_any_whole_numbers():
+    chosen = trained.overrides(None, np.int64(8), np.int32(2))
+    assert chosen == {"eval.chunk": 8, "eval.left_context": 2}
+    assert all(type(value) is int for value in chosen.values())
+    for wrong in (-1, 1.5, "8", True, np.float32(8), 2**30):
+        with pytest.raises(WSignError, match=r"chunk is .*; give"):
+            trained.overrides(None, wrong, None)
+
+
 def test_language_models_by_name(opened):
     root, run = opened
     assert trained.language_model(run, "none", root) is None

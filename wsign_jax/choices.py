@@ -20,7 +20,7 @@ from typing import Any
 from wsign_jax import disk
 from wsign_jax.data import layout
 from wsign_jax.decode import arpa, confidence, ngrams
-from wsign_jax.decode.decoders import DECODERS, GREEDY, Search
+from wsign_jax.decode.decoders import DECODERS, GREEDY, LARGEST_BEAM, Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.errors import WSignError
 from wsign_jax.trained import NO_LM, TUNED, Trained, lm_path, names, tuned_lm
@@ -32,7 +32,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "lm_weight": (0, 100),
     "bonus": (-100, 100),
     "temperature": (confidence.MIN_TEMPERATURE, confidence.MAX_TEMPERATURE),
-    "beam_size": (1, math.inf),
+    "beam_size": (1, LARGEST_BEAM),
     "wer": (0, math.inf),
 }
 # Of `Weights`, the field of a choice, and what a person types.
@@ -141,8 +141,8 @@ def choose(trained: Trained, decoder: str, lm: str = "", beam_size: int = 0) -> 
 def untuned(trained: Trained, decoder: str, lm: str, beam_size: int) -> Choice:
     """A decoder with the defaults; raises a `WSignError` where the run has none of its kind."""
     trained.check_decoder(decoder)
-    if beam_size < 1:
-        raise WSignError(f"a beam of {beam_size}; keep at least one hypothesis")
+    if not 1 <= beam_size <= LARGEST_BEAM:
+        raise WSignError(f"a beam of {beam_size}; keep 1 to {LARGEST_BEAM} hypotheses")
     return Choice(decoder, lm, beam_size, **_UNTUNED)
 
 
@@ -159,7 +159,7 @@ def read_tuned(trained: Trained) -> list[Choice]:
     content = disk.read_json(path)
     try:
         choices = [Choice(**row) for row in content["choices"]]
-        tuned_on = content["tuned_on"]
+        tuned_on = disk.check_line(disk.field(content, "tuned_on", TUNED, str), "tuned_on")
         for choice in choices:
             choice.check()
     except (KeyError, TypeError, ValueError) as error:

@@ -2,15 +2,16 @@
 
 import json
 import operator
+import re
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.data.vocab import LARGEST_ID
-from wsign_jax.decode.decoders import DECODERS
+from wsign_jax.decode.decoders import DECODERS, LARGEST_BEAM
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.model.whisper_import import CHOICES
@@ -34,6 +35,15 @@ _ASPECT: _Check = (
     lambda value: value == 0 or ASPECTS[0] <= value <= ASPECTS[1],
     f"0, or width / height from {ASPECTS[0]:g} to {ASPECTS[1]:g}",
 )
+
+
+def _whole(low: int, high: int = 2**31 - 1) -> _Check:
+    def holds(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+    return holds, f"a whole number from {low} to {high}"
+
+
 _POSITIVE: _Check = (lambda value: 0 < value < float("inf"), "over 0")
 _SHARE: _Check = (lambda value: 0 <= value <= 1, "from 0 to 1")
 _BELOW_ONE: _Check = (lambda value: 0 <= value < 1, "at least 0 and below 1")
@@ -93,10 +103,12 @@ _CHECKS: dict[str, _Check] = {
     "init_layers": _one_of(*CHOICES),
     "restart": _YES_OR_NO,
     "data.on_bad": _one_of("error", "skip"),
+    "data.dir": _TEXT,
+    "data.wrist_place": _YES_OR_NO,
     "data.aspect": _ASPECT,
-    "data.max_seq_length": _from_to(1),
-    "data.max_buckets": _from_to(1),
-    "data.threads": _from_to(0),
+    "data.max_seq_length": _whole(1),
+    "data.max_buckets": _whole(1),
+    "data.threads": _whole(0),
     "data.augment.speed": _BELOW_ONE,
     "data.augment.jitter": _from_to(0, 7),  # beyond that time would run backwards
     "data.augment.rotation": _from_to(0, 180),
@@ -107,51 +119,51 @@ _CHECKS: dict[str, _Check] = {
     "data.augment.noise": _from_to(0, 1),
     "data.augment.joint_mask": _SHARE,
     "data.augment.temporal_mask": _SHARE,
-    "data.augment.temporal_mask_frames": _from_to(1),
+    "data.augment.temporal_mask_frames": _whole(1),
     "model.size": _one_of(*SIZES),
-    "model.vocab_size": _from_to(0, LARGEST_ID + 1),
+    "model.vocab_size": _whole(0, LARGEST_ID + 1),
     "model.positions": _one_of("auto", *POSITIONS),
     "model.ctc_dropout": _BELOW_ONE,
-    "model.frontend.patch_size": _from_to(1),
-    "model.frontend.conv_kernel": _from_to(1),
-    "model.frontend.look_ahead": _from_to(0),
+    "model.frontend.patch_size": _whole(1, 1000),
+    "model.frontend.conv_kernel": _whole(1, 1000),
+    "model.frontend.look_ahead": _whole(0),
     "model.frontend.spatial_dropout": _BELOW_ONE,
     "model.frontend.dropout": _BELOW_ONE,
-    "model.encoder.num_layers": _from_to(0),
+    "model.encoder.num_layers": _whole(0, 1000),
     "model.encoder.dropout": _BELOW_ONE,
-    "model.decoder.num_layers": _from_to(0),
+    "model.decoder.num_layers": _whole(0, 1000),
     "model.decoder.dropout": _BELOW_ONE,
-    "training.seed": _from_to(0),
-    "training.warmup_steps": _from_to(0),
+    "training.seed": _whole(0),
+    "training.warmup_steps": _whole(0),
     "training.grad_clip": _POSITIVE,
     "training.label_smoothing": _BELOW_ONE,
-    "training.max_steps": _from_to(0),
+    "training.max_steps": _whole(0),
     "training.precision": _one_of(*PRECISIONS),
-    "training.accumulate": _from_to(1, 65_536),
+    "training.accumulate": _whole(1, 65_536),
     "training.loss_scale": _from_to(1, 2**24),
     "training.ema": _BELOW_ONE,
     "training.sharding": _rules("replicate", "shard"),
-    "checkpoint.every_steps": _from_to(1),
+    "checkpoint.every_steps": _whole(1),
     "checkpoint.every_minutes": _POSITIVE,
-    "checkpoint.keep": _from_to(1),
+    "checkpoint.keep": _whole(1),
     "checkpoint.mirror": _TEXT,
     "eval.split": _one_of(*SPLITS),
     "eval.decoder": _one_of(*DECODERS),
     "eval.lm": _TEXT,
-    "eval.beam_size": _from_to(0, 1000),
-    "eval.every_epochs": _from_to(1),
-    "eval.batch_size": _from_to(1),
-    "eval.average": _from_to(1),
+    "eval.beam_size": _whole(0, LARGEST_BEAM),
+    "eval.every_epochs": _whole(1),
+    "eval.batch_size": _whole(1),
+    "eval.average": _whole(1),
     "eval.pictures": _YES_OR_NO,
-    "eval.chunk": _from_to(0),
-    "eval.left_context": _from_to(0),
+    "eval.chunk": _whole(0),
+    "eval.left_context": _whole(0),
 }
 
 _STAGE_CHECKS: dict[str, _Check] = {
-    "epochs": _from_to(1, 100_000),
+    "epochs": _whole(1, 100_000),
     "lr": _from_to(1e-12, 1e3),
     "weight_decay": _from_to(0, 1e3),
-    "batch_size": _from_to(1, 65_536),
+    "batch_size": _whole(1, 65_536),
     "alpha": _SHARE,
     "chunks": _SIZES_IN_PATCHES,
     "left_contexts": _SIZES_IN_PATCHES,
@@ -175,6 +187,14 @@ _FREE_TO_CHANGE = (
     "checkpoint",
     "eval",
 )
+
+
+# What using a trained run reads of its config.
+_READ_OF_A_RUN = re.compile(
+    r"model\..*|data\.(?!augment\.).*|eval\.(decoder|lm|beam_size|batch_size|chunk|left_context)"
+    r"|training\.(precision|sharding)|.*\.(alpha|chunks|left_contexts)"
+)
+_MISSING = object()
 
 
 def check(config: ConfigDict) -> None:
@@ -201,10 +221,44 @@ def check(config: ConfigDict) -> None:
             f"config.eval.average is {config.eval.average}, but only config.checkpoint.keep="
             f"{config.checkpoint.keep} of the last checkpoints are kept; raise that"
         )
-    if config.model.frontend.look_ahead >= config.model.frontend.conv_kernel:
+    _check_frontend(config.model.frontend)
+
+
+def check_saved(config: Mapping[str, Any]) -> None:
+    """Checks the config in a checkpoint, which another version, or anybody, may have written.
+
+    What this version has and an older one did not is no error, unless using the run reads it.
+
+    Raises:
+        WSignError: names the first field that is missing or that `check` would refuse.
+    """
+    stages = config.get("stages")
+    if not isinstance(stages, list) or not stages or not all(isinstance(s, str) for s in stages):
+        raise WSignError("config.stages is no list of stages")
+    checks = dict(_CHECKS)
+    for stage in stages:
+        checks |= {f"{stage}.{field}": rule for field, rule in _STAGE_CHECKS.items()}
+    for field, (holds, allowed) in checks.items():
+        value: Any = config
+        for name in field.split("."):
+            value = value.get(name, _MISSING) if isinstance(value, Mapping) else _MISSING
+        if value is _MISSING and not _READ_OF_A_RUN.fullmatch(field):
+            continue
+        try:
+            fits = value is not _MISSING and holds(value)
+        except (TypeError, ValueError):  # text compared with a number, say
+            fits = False
+        if not fits:
+            found = "missing" if value is _MISSING else reprlib.repr(value)
+            raise WSignError(f"config.{field} is {found}; it must be {allowed}")
+    _check_frontend(config["model"]["frontend"])
+
+
+def _check_frontend(frontend: Mapping[str, Any]) -> None:
+    if frontend["look_ahead"] >= frontend["conv_kernel"]:
         raise WSignError(
-            f"config.model.frontend.look_ahead is {config.model.frontend.look_ahead}; it must be "
-            f"below conv_kernel, which is {config.model.frontend.conv_kernel}"
+            f"config.model.frontend.look_ahead is {frontend['look_ahead']}; it must be below "
+            f"conv_kernel, which is {frontend['conv_kernel']}"
         )
 
 

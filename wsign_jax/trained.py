@@ -18,7 +18,7 @@ from wsign_jax.decode.lm import LanguageModel
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.recognition import check_window
+from wsign_jax.recognition import checked_window
 from wsign_jax.train import checkpoint, home, setup
 from wsign_jax.train.setup import Network
 
@@ -138,9 +138,9 @@ def overrides(data: str | None, chunk: int | None, left_context: int | None) -> 
     """What to use a run on, as fields of its config: a data set, a window in patches; None: its own.
 
     Raises:
-        WSignError: the window is below 0.
+        WSignError: the window is no whole number, or below 0.
     """
-    check_window(chunk, left_context)
+    chunk, left_context = checked_window(chunk, left_context)
     fields = {"data.dir": data, "eval.chunk": chunk, "eval.left_context": left_context}
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -42,7 +42,7 @@ WRISTS = (LEFT.start + WRIST, RIGHT.start + WRIST)
 
 def plausible(numbers: np.ndarray) -> np.ndarray:
     """Which numbers may be a keypoint's, in any unit: not NaN, infinity or garbage such as 1e30."""
-    return np.less_equal(np.abs(numbers), _LARGEST)
+    return np.asarray(np.abs(numbers) <= _LARGEST)
 
 
 def plausible_hands(numbers: np.ndarray) -> np.ndarray:
