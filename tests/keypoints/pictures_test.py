@@ -57,12 +57,29 @@ def test_times_that_do_not_increase_are_both_named(time):
     list(stream.push(1.5, ()))
     with pytest.raises(WSignError, match=rf"time is {time:.6f} s, .* before was 1.500000 s"):
         stream.push(time, ())
-    with pytest.raises(WSignError, match="time is nan; give seconds"):
-        stream.push(float("nan"), ())
+    for wrong in (float("nan"), 1e300, "2", None):
+        with pytest.raises(WSignError, match=r"time is .*; give seconds"):
+            stream.push(wrong, ())
     with pytest.raises(WSignError, match="more than a day; give seconds by one clock"):
         stream.push(1.7e9, ())
     list(stream.push(1.6, ()))  # goes on
     assert len(stream.finish()) == 7
+
+
+@pytest.mark.parametrize(
+    ("hand", "what"),
+    [
+        (Detection(np.zeros((5, 3)), LEFT_HAND, 0.9), r"of shape \(5, 3\); give numbers of shape"),
+        (Detection(np.full((21, 3), "x"), LEFT_HAND, 0.9), r"give numbers of shape \(21, 3\)"),
+        (Detection(SHAPE, "Left", 0.9), "a hand is 'Left' with score 0.9; give 0 or 1"),
+        (Detection(SHAPE, LEFT_HAND, None), "a hand is 0 with score None; give 0 or 1"),
+    ],
+)
+def test_what_is_no_hand_is_named_and_changes_nothing(hand, what):
+    stream = PictureStream()
+    with pytest.raises(WSignError, match=what):
+        stream.push(0.0, [hand])
+    assert stream.finish().shape == (0, 42, 7)
 
 
 def test_a_hand_with_nan_is_left_out_and_counted():
