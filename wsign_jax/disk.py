@@ -37,7 +37,7 @@ def write(path: pathlib.Path, content: bytes) -> None:
     make_folder(path.parent)
     place = pathlib.Path(os.path.realpath(path))
     _check_replaceable(place)
-    partial = _temporary_name(place)
+    partial = temporary_name(place)
     try:
         with named(path), _open_new(partial) as file:
             file.write(content)
@@ -72,7 +72,7 @@ def text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
             yield file
         return
     path = pathlib.Path(os.path.realpath(path))  # rather than the link to it
-    new = _temporary_name(path) if is_there else path
+    new = temporary_name(path) if is_there else path
     file = new.open("x", encoding="utf-8", errors="backslashreplace")
     try:
         with file:
@@ -148,8 +148,9 @@ def _check_replaceable(place: pathlib.Path) -> None:
         raise WSignError(f"{place}: is a device or a pipe, not a file to replace; name another")
 
 
-def _temporary_name(path: pathlib.Path) -> pathlib.Path:
-    """Beside the file, hidden, unpredictable; short, since the name itself may be as long as can be."""
+def temporary_name(path: pathlib.Path) -> pathlib.Path:
+    """A name for a file until it is whole: beside it, hidden, and one that nobody can foresee and put a
+    link at. It is short, since the name itself may be as long as can be."""
     stem = path.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")
     return path.with_name(f".{stem}.{secrets.token_hex(8)}.partial")
 

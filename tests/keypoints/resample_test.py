@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints, resample
 
 
@@ -78,6 +79,13 @@ def test_a_hand_seen_once_is_in_one_frame(first, later):
     _, seen = resample.resample(line(times), present, times)
     assert seen[:, 1].sum() in (1, 2)  # two only where it lies half way between them
     assert abs(np.flatnonzero(seen[:, 1])[0] / 60 - times[1]) <= 0.5 / 60 + 1e-9
+
+
+@pytest.mark.parametrize("last", [-1.0, 86401.0, 1e300, float("nan")])
+def test_times_over_more_than_a_day_are_refused_before_memory_is_asked_for(last):
+    times = np.array([0.0, last])
+    with pytest.raises(WSignError, match=r"times go from 0 to .* s, more than a day"):
+        resample.resample(line([0.0, 1.0]), both(times), times)
 
 
 def test_one_picture_is_one_frame():

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints, track
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 
@@ -345,12 +346,36 @@ def test_smoothing_starts_afresh_after_an_absence():
     np.testing.assert_allclose(wrists[40:, R, 0], 0.8, atol=1e-6)
 
 
-def test_times_must_increase():
+@pytest.mark.parametrize(
+    ("first", "second", "what"),
+    [
+        (0.5, 0.5, "before was 0.500000 s; times must increase"),
+        (0.5, 0.4, "before was 0.500000 s; times must increase"),
+        (0.5, float("nan"), "a picture's time is nan; give seconds"),
+        (0.5, 1e300, r"a picture's time is 1e\+300; give seconds"),
+        (1e300, 2e300, r"a picture's time is 1e\+300; give seconds"),
+        (-1e18, -1e18, r"a picture's time is -1e\+18; give seconds"),
+        (0.5, 86401.0, "more than a day; give seconds by one clock"),
+    ],
+)
+def test_times_that_no_picture_can_have_are_refused_at_once(first, second, what):
     tracker = track.Tracker()
-    tracker.push(0.5, [])
-    for time in (0.5, 0.4, float("nan")):
-        with pytest.raises(ValueError, match=r"does not come after 0\.5"):
+    with pytest.raises(WSignError, match=what):
+        for time in (first, second):
             tracker.push(time, [])
+
+
+def test_a_long_absence_is_passed_over():
+    """Two hands, an hour of nothing, and one of them again: what is between is nothing."""
+    tracker, features = track.Tracker(), track.FeatureStream()
+    parts = [tracker.push(0.0, signer(1)[0]), tracker.push(10.0, []), tracker.push(3600.0, [])]
+    parts += [tracker.push(3600.1, [hand(0.3, 0.7, R)]), tracker.finish()]
+    frames = track.concatenate(parts)
+    assert len(frames.confidence) == 3600.1 * 60 + 1
+    np.testing.assert_array_equal(np.flatnonzero(frames.confidence.any(1)), [0, 3600.1 * 60])
+    assert not frames.positions[1:-1].any()
+    made = np.concatenate([*map(features.push, parts), features.finish()])
+    np.testing.assert_array_equal(made, joints.features_from_positions(*frames))
 
 
 def test_nothing_pushed_is_no_frames():
