@@ -39,13 +39,13 @@ WRISTS = (LEFT.start + WRIST, RIGHT.start + WRIST)
 
 def plausible(numbers: np.ndarray) -> np.ndarray:
     """Which numbers may be a keypoint's, in any unit: not NaN, infinity or garbage such as 1e30."""
-    return np.less_equal(np.abs(numbers), _LARGEST)
+    return np.abs(numbers) <= _LARGEST
 
 
 def plausible_hands(numbers: np.ndarray) -> np.ndarray:
     """Which hand has only plausible numbers in which frame: (T, 42, k) -> (T, 2) bool."""
     hands = len(numbers), len(HANDS), JOINTS_PER_HAND * numbers.shape[2]
-    return plausible(numbers).reshape(hands).all(axis=2)
+    return np.logical_and.reduce(plausible(numbers).reshape(hands), axis=2)
 
 
 def as_features(value: Any, name: str) -> np.ndarray:
