@@ -29,6 +29,9 @@ HANDS = (LEFT, RIGHT)
 _LARGEST = np.float32(1e6)  # which float16 is compared with as float32
 MOST_CONFIDENCE = 1.001  # 1, give or take its rounding
 
+# Width / height of pictures: far beyond any camera's.
+ASPECTS = (0.1, 10.0)
+
 # Within a hand.
 WRIST = 0
 MIDDLE_KNUCKLE = 9
@@ -45,7 +48,7 @@ def plausible(numbers: np.ndarray) -> np.ndarray:
 def plausible_hands(numbers: np.ndarray) -> np.ndarray:
     """Which hand has only plausible numbers in which frame: (T, 42, k) -> (T, 2) bool."""
     hands = len(numbers), len(HANDS), JOINTS_PER_HAND * numbers.shape[2]
-    return np.logical_and.reduce(plausible(numbers).reshape(hands), axis=2)
+    return np.asarray(plausible(numbers).reshape(hands).all(axis=2))
 
 
 def as_features(value: Any, name: str) -> np.ndarray:
