@@ -48,7 +48,8 @@ def test_a_broken_tuning_file_is_named(opened):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("decoder", "nope"), ("lm", 2), ("beam_size", 0), ("beam_size", "10"), ("ctc", 7.0),
+        ("decoder", "nope"), ("lm", 2), ("beam_size", 0), ("beam_size", "10"), ("beam_size", 1001),
+        ("ctc", 7.0),
         ("lm_weight", None), ("bonus", "1"), ("temperature", 0), ("wer", None), ("wer", "x"),
     ],
 )  # fmt: skip
@@ -62,6 +63,12 @@ def test_a_wrong_field_of_a_tuning_file_is_named(opened, field, value):
     path.write_text(json.dumps(content))
     with pytest.raises(WSignError, match=rf"decoder.json: not what .* \({field} is {value!r}\)"):
         choices.choose(run, "joint")
+
+
+def test_a_beam_has_a_bound_wherever_it_comes_from(opened):
+    for size in (-1, 1001, 10**9):
+        with pytest.raises(WSignError, match=f"a beam of {size}; keep 1 to 1000 hypotheses"):
+            choices.choose(opened[1], "joint", beam_size=size)
 
 
 def test_what_a_decoder_does_not_read_is_refused(opened):
@@ -82,3 +89,19 @@ def test_what_a_decoder_does_not_read_is_refused(opened):
     split = trained.read_split(run, root, "val")
     choices.write_tuned(run, root, split, [greedy])
     assert choices.choose(run, "greedy", beam_size=4).temperature == 1.5
+
+
+def test_weights_go_with_the_language_model_they_were_tuned_with(opened, capsys):
+    root, run = opened
+    split = trained.read_split(run, root, "val")
+    joint, rescore = (
+        Choice(name, "2", 10, 0.6, 0.2, 0.5, 1.4, wer=0.2) for name in ("joint", "rescore")
+    )
+    fitted = {"2": trained.fit_lm(run, "2", root)}
+    choices.write_tuned(run, root, split, [joint], fitted)
+    choices.write_tuned(run, root, split, [rescore], fitted)
+    assert choices.read_tuned(run) == [joint, rescore]
+    # The one that a tuning on other data fits.
+    choices.write_tuned(run, root, split, [rescore], {"2": trained.fit_lm(run, "3", root)})
+    assert choices.read_tuned(run) == [rescore]
+    assert "joint was tuned with another language model 2" in capsys.readouterr().out

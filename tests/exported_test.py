@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import pathlib
 import subprocess
 import sys
 import zipfile
@@ -9,7 +11,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from tests.changed import rewritten
+from tests import foreign
+from tests.changed import resigned, rewritten
 from tests.conftest import random_features
 from tests.processes import ROOT
 from wsign_jax import Recognizer, disk, export, exported, positions, running
@@ -141,8 +144,149 @@ def test_a_cut_off_file_and_a_foreign_program_are_refused_in_one_line(file, tmp_
         tmp_path / "foreign", good.settings, good.vocabulary, 1.0, {}, memory.getvalue(),
         {"versions": {"jax": "99.0"}},
     )  # fmt: skip
-    with pytest.raises(WSignError, match=r"jax .* cannot read its program, which jax 99.0 wrote"):
+    with pytest.raises(
+        WSignError, match=r"its program, which jax 99.0 wrote, .* \(jax .* cannot read it"
+    ):
         exported.read(tmp_path / "foreign")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A file whose program is no network, which reads in no time."""
+    path = tmp_path_factory.mktemp("small") / "small.wsign"
+    foreign.write(path, bytes(foreign.exported_of(foreign.silent).serialize()))
+    return path
+
+
+def with_settings(**fields):
+    return lambda content: json.dumps(
+        json.loads(content) | {"settings": json.loads(content)["settings"] | fields}
+    )
+
+
+def saved_as(array):
+    memory = io.BytesIO()
+    np.save(memory, array)
+    return lambda _: memory.getvalue()
+
+
+ARRAY = "parameters/a/b.npy"
+
+
+@pytest.mark.parametrize(
+    ("member", "change", "message"),
+    [
+        ("about.json", lambda _: b"[" * 100_000, "about.json: nested too deep"),
+        ("about.json", about_with(settings=[]), r"'settings' is \[\]; it must be an object"),
+        ("about.json", about_with(temperature=0), "'temperature' is 0; it must be a number, 0.1"),
+        ("about.json", about_with(temperature=float("nan")), "'temperature' is nan"),
+        ("about.json", about_with(format="1"), "'format' is '1'"),
+        ("about.json", about_with(versions=["jax"]), "'versions' is .*; it must be an object"),
+        ("about.json", about_with(versions={"jax": "1\n2"}), "jax '1.n2' has a line break"),
+        ("about.json", about_with(sha256={}), "is not both in it and in sha256"),
+        ("about.json", with_settings(patch_size=0), "'patch_size' is 0; .* whole number, 1 to 1000"),
+        ("about.json", with_settings(patch_size="4"), "'patch_size' is '4'"),
+        ("about.json", with_settings(patch_size=8), r"takes float32\[b, 4\*n, 42, 7\] where .*8\*n"),
+        ("about.json", with_settings(look_ahead=10**9), "'look_ahead' is 1000000000"),
+        ("about.json", with_settings(width=16), r"takes float32\[n, 8\] where .* is float32\[n, 16"),
+        ("about.json", with_settings(head_width=0), "'head_width' is 0"),
+        ("about.json", with_settings(aspect=float("inf")), "'aspect' is inf"),
+        ("about.json", with_settings(positions="nope"), "'positions' is 'nope'; it must be one of"),
+        ("about.json", with_settings(chunk=-5), "'chunk' is -5"),
+        ("about.json", with_settings(wrist_place=1), "'wrist_place' is 1; it must be true or false"),
+        ("about.json", with_settings(tea=1), "'tea' is none of its fields"),
+        ("label_map.json", lambda _: b'{"<blank>": 0, "A": 1}', "float32.b, n, 3. where .0. is .*2"),
+        ("label_map.json", lambda _: b'{"A": 0}', 'id 0 belongs to "<blank>"'),
+        ("program.bin", lambda x: x[:500], "jax .* cannot read it"),
+        (ARRAY, lambda _: b"garbage", "magic string"),
+        (ARRAY, lambda x: x[:-1], "'parameters/a/b.npy' is float32.3. in 139 bytes"),
+        (ARRAY, saved_as(np.array([1, "x", None], object)), "is object.3."),
+        (ARRAY, saved_as(np.array(["x"])), "is <U1.1."),
+        (ARRAY, saved_as(np.zeros(3)), "is float64.3."),
+        (ARRAY, saved_as(np.float32([1, np.nan, 2])), "has NaN or infinity"),
+        (ARRAY, saved_as(np.zeros(4, np.float32)), r"takes float32\[3\] where .* is float32\[4\]"),
+        (ARRAY, lambda _: None, "'parameters/a/b.npy' is not both in it and in sha256"),
+    ],
+)  # fmt: skip
+def test_a_file_that_was_made_to_mislead_is_refused_in_one_line(
+    small, tmp_path, member, change, message
+):
+    with pytest.raises(WSignError, match=message) as error:
+        exported.read(resigned(small, tmp_path / "made", {member: change}))
+    assert str(error.value).startswith(f"{tmp_path / 'made'}: ") and "\n" not in str(error.value)
+    assert str(error.value).endswith(("export it again", "export it again with these"))
+
+
+def test_an_archive_that_is_larger_inside_than_outside_is_refused(small, tmp_path):
+    content = {
+        name: zipfile.ZipFile(small).read(name) for name in zipfile.ZipFile(small).namelist()
+    }
+    bombs = {
+        "compressed": ("compressed or encrypted", content, zipfile.ZIP_DEFLATED),
+        "stranger": ("'../a', which is no part", content | {"../a": b""}, zipfile.ZIP_STORED),
+    }
+    for name, (message, members, kind) in bombs.items():
+        with zipfile.ZipFile(tmp_path / name, "w", kind) as archive:
+            for member, value in members.items():
+                archive.writestr(member, value)
+        with pytest.raises(WSignError, match=message):
+            exported.read(tmp_path / name)
+    with pytest.warns(UserWarning), zipfile.ZipFile(tmp_path / "twice", "w") as archive:
+        for member in (*content, "label_map.json"):
+            archive.writestr(member, content[member])
+    with pytest.raises(WSignError, match="has a member twice"):
+        exported.read(tmp_path / "twice")
+    raw = bytearray(small.read_bytes())
+    for field in (20, 24):  # of the directory's first entry: its size, compressed and not
+        raw[(at := raw.index(b"PK\x01\x02") + field) : at + 4] = (2**31).to_bytes(4, "little")
+    (tmp_path / "large").write_bytes(raw)
+    with pytest.raises(WSignError, match="its members are larger than the file"):
+        exported.read(tmp_path / "large")
+
+
+def test_what_a_program_finds_stays_within_the_vocabulary_and_the_recording(tmp_path):
+    def beyond(*arrays):
+        logits, patches, labels, lengths, scores, starts, *others = foreign.silent(*arrays)
+        counts = (patches + 9, labels + 7, lengths + 99, scores, starts - 3, starts + 99)
+        return logits, *counts, *others[1:]
+
+    foreign.write(tmp_path / "beyond", bytes(foreign.exported_of(beyond).serialize()))
+    features = random_features(np.random.default_rng(0), 30)
+    [transcript] = Recognizer.load(tmp_path / "beyond").transcribe(features)
+    assert {gloss.label for gloss in transcript.glosses} == {"B"}
+    assert all(0 <= gloss.start <= gloss.end <= 32 / 60 for gloss in transcript.glosses)
+
+
+MUTATE = """
+import pathlib, random, sys, zipfile
+from tests.changed import MUTATIONS, resigned
+import numpy as np
+from wsign_jax import Recognizer
+from wsign_jax.errors import WSignError
+
+file, place, rng = *map(pathlib.Path, sys.argv[1:3]), random.Random(int(sys.argv[3]))
+names, raw, read = zipfile.ZipFile(file).namelist(), file.read_bytes(), 0
+for number in range(200):
+    mutate = rng.choice(MUTATIONS)
+    if number % 4:  # a member, under a digest of its own; else the archive
+        resigned(file, place, {rng.choice(names): lambda content: mutate(rng, content)})
+    else:
+        place.write_bytes(mutate(rng, raw))
+    try:
+        Recognizer.load(place).transcribe(np.zeros((30, 42, 7), np.float32))
+        read += 1
+    except WSignError as error:
+        assert "\\n" not in str(error)
+print(read)
+"""
+
+
+def test_whatever_is_in_a_file_is_read_or_refused(small, tmp_path):
+    """200 changes, most of them signed anew, in a process of their own: C++ reads the programs."""
+    command = [sys.executable, "-c", MUTATE, str(small), str(tmp_path / "mutated"), "0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 0 < int(done.stdout) < 100
 
 
 def test_nothing_is_overwritten_unasked(tmp_path):
@@ -150,8 +294,17 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     (tmp_path / "old.wsign.md").touch()
     with pytest.raises(WSignError, match=r"old.wsign.md: is there already"):
         export.check_free(tmp_path / "old.wsign")
-    with pytest.raises(WSignError, match="is a folder; name a file"):
-        export.check_free(tmp_path)
+    export.check_free(tmp_path / "old.wsign", replace=True)
+    (tmp_path / "card.md").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for path, message in (
+        (tmp_path, "is a folder; name a file"),
+        (pathlib.Path("/"), "is a folder; name a file"),
+        (tmp_path / "card", r"card\.md"),
+        (tmp_path / "pipe", "is a device or a pipe"),
+    ):
+        with pytest.raises((OSError, WSignError), match=message):
+            export.check_free(path, replace=True)
 
 
 def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):

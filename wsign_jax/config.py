@@ -2,14 +2,18 @@
 
 import json
 import operator
-from collections.abc import Callable, Sequence
+import re
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from wsign_jax.data.layout import SPLITS
-from wsign_jax.decode.decoders import DECODERS
+from wsign_jax.data.vocab import LARGEST_ID
+from wsign_jax.decode.decoders import DECODERS, LARGEST_BEAM
 from wsign_jax.errors import WSignError
+from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.model.whisper_import import CHOICES
 from wsign_jax.model.whisper_sign import SIZES
 from wsign_jax.positions import POSITIONS
@@ -25,6 +29,19 @@ def _one_of(*names: str | bool) -> _Check:
 
 def _from_to(low: float, high: float = 2**31 - 1) -> _Check:
     return lambda value: low <= value <= high, f"from {low} to {high}"
+
+
+_ASPECT: _Check = (
+    lambda value: value == 0 or ASPECTS[0] <= value <= ASPECTS[1],
+    f"0, or width / height from {ASPECTS[0]:g} to {ASPECTS[1]:g}",
+)
+
+
+def _whole(low: int, high: int = 2**31 - 1) -> _Check:
+    def holds(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+    return holds, f"a whole number from {low} to {high}"
 
 
 _POSITIVE: _Check = (lambda value: 0 < value < float("inf"), "over 0")
@@ -50,6 +67,10 @@ def _rules(*actions: str) -> _Check:
     return holds, f"a tuple of (path pattern, {' | '.join(map(repr, actions))})"
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _is_stage_rule(rule: Any) -> bool:
     if not isinstance(rule, tuple | list) or not 2 <= len(rule) <= 4:
         return False
@@ -69,7 +90,11 @@ _STAGE_RULES: _Check = (
     "a tuple of (path pattern, 'freeze') and (path pattern, 'train'[, share of the learning rate, over 0"
     "[, layer-wise decay, over 0 and at most 1]])",
 )
-_TEXT: _Check = (lambda value: isinstance(value, str), "a text")
+_STAGES: _Check = (
+    lambda value: isinstance(value, tuple | list) and len(value) > 0 and all(map(_is_text, value)),
+    "a tuple of at least one stage's name, such as ('stage1',)",
+)
+_TEXT: _Check = (_is_text, "a text")
 _YES_OR_NO: _Check = _one_of(True, False)
 
 _CHECKS: dict[str, _Check] = {
@@ -78,10 +103,12 @@ _CHECKS: dict[str, _Check] = {
     "init_layers": _one_of(*CHOICES),
     "restart": _YES_OR_NO,
     "data.on_bad": _one_of("error", "skip"),
-    "data.aspect": _from_to(0, 100),
-    "data.max_seq_length": _from_to(1),
-    "data.max_buckets": _from_to(1),
-    "data.threads": _from_to(0),
+    "data.dir": _TEXT,
+    "data.wrist_place": _YES_OR_NO,
+    "data.aspect": _ASPECT,
+    "data.max_seq_length": _whole(1),
+    "data.max_buckets": _whole(1),
+    "data.threads": _whole(0),
     "data.augment.speed": _BELOW_ONE,
     "data.augment.jitter": _from_to(0, 7),  # beyond that time would run backwards
     "data.augment.rotation": _from_to(0, 180),
@@ -92,51 +119,51 @@ _CHECKS: dict[str, _Check] = {
     "data.augment.noise": _from_to(0, 1),
     "data.augment.joint_mask": _SHARE,
     "data.augment.temporal_mask": _SHARE,
-    "data.augment.temporal_mask_frames": _from_to(1),
+    "data.augment.temporal_mask_frames": _whole(1),
     "model.size": _one_of(*SIZES),
-    "model.vocab_size": _from_to(0),
+    "model.vocab_size": _whole(0, LARGEST_ID + 1),
     "model.positions": _one_of("auto", *POSITIONS),
     "model.ctc_dropout": _BELOW_ONE,
-    "model.frontend.patch_size": _from_to(1),
-    "model.frontend.conv_kernel": _from_to(1),
-    "model.frontend.look_ahead": _from_to(0),
+    "model.frontend.patch_size": _whole(1, 1000),
+    "model.frontend.conv_kernel": _whole(1, 1000),
+    "model.frontend.look_ahead": _whole(0),
     "model.frontend.spatial_dropout": _BELOW_ONE,
     "model.frontend.dropout": _BELOW_ONE,
-    "model.encoder.num_layers": _from_to(0),
+    "model.encoder.num_layers": _whole(0, 1000),
     "model.encoder.dropout": _BELOW_ONE,
-    "model.decoder.num_layers": _from_to(0),
+    "model.decoder.num_layers": _whole(0, 1000),
     "model.decoder.dropout": _BELOW_ONE,
-    "training.seed": _from_to(0),
-    "training.warmup_steps": _from_to(0),
+    "training.seed": _whole(0),
+    "training.warmup_steps": _whole(0),
     "training.grad_clip": _POSITIVE,
     "training.label_smoothing": _BELOW_ONE,
-    "training.max_steps": _from_to(0),
+    "training.max_steps": _whole(0),
     "training.precision": _one_of(*PRECISIONS),
-    "training.accumulate": _from_to(1, 65_536),
+    "training.accumulate": _whole(1, 65_536),
     "training.loss_scale": _from_to(1, 2**24),
     "training.ema": _BELOW_ONE,
     "training.sharding": _rules("replicate", "shard"),
-    "checkpoint.every_steps": _from_to(1),
+    "checkpoint.every_steps": _whole(1),
     "checkpoint.every_minutes": _POSITIVE,
-    "checkpoint.keep": _from_to(1),
+    "checkpoint.keep": _whole(1),
     "checkpoint.mirror": _TEXT,
     "eval.split": _one_of(*SPLITS),
     "eval.decoder": _one_of(*DECODERS),
     "eval.lm": _TEXT,
-    "eval.beam_size": _from_to(0, 1000),
-    "eval.every_epochs": _from_to(1),
-    "eval.batch_size": _from_to(1),
-    "eval.average": _from_to(1),
+    "eval.beam_size": _whole(0, LARGEST_BEAM),
+    "eval.every_epochs": _whole(1),
+    "eval.batch_size": _whole(1),
+    "eval.average": _whole(1),
     "eval.pictures": _YES_OR_NO,
-    "eval.chunk": _from_to(0),
-    "eval.left_context": _from_to(0),
+    "eval.chunk": _whole(0),
+    "eval.left_context": _whole(0),
 }
 
 _STAGE_CHECKS: dict[str, _Check] = {
-    "epochs": _from_to(1, 100_000),
+    "epochs": _whole(1, 100_000),
     "lr": _from_to(1e-12, 1e3),
     "weight_decay": _from_to(0, 1e3),
-    "batch_size": _from_to(1, 65_536),
+    "batch_size": _whole(1, 65_536),
     "alpha": _SHARE,
     "chunks": _SIZES_IN_PATCHES,
     "left_contexts": _SIZES_IN_PATCHES,
@@ -162,10 +189,17 @@ _FREE_TO_CHANGE = (
 )
 
 
+# What using a trained run reads of its config.
+_READ_OF_A_RUN = re.compile(
+    r"model\..*|data\.(?!augment\.).*|eval\.(decoder|lm|beam_size|batch_size|chunk|left_context)"
+    r"|training\.(precision|sharding)|.*\.(alpha|chunks|left_contexts)"
+)
+_MISSING = object()
+
+
 def check(config: ConfigDict) -> None:
     """Raises a `WSignError` that names the first field out of its range."""
-    if not config.stages:
-        raise WSignError("config.stages is empty; name at least one, such as ('stage1',)")
+    _check_field(config, "stages", _STAGES)
     checks = dict(_CHECKS)
     for stage in config.stages:
         for field, rule in _STAGE_CHECKS.items():
@@ -174,11 +208,10 @@ def check(config: ConfigDict) -> None:
                     f"config.stages names {stage!r}, but there is no config.{stage}.{field}"
                 )
             checks[f"{stage}.{field}"] = rule
-    for field, (holds, allowed) in checks.items():
-        value = operator.attrgetter(field)(config)
-        # Comparisons with NaN are false, so a NaN fails every check that it meets.
-        if not holds(value):
-            raise WSignError(f"config.{field} is {value!r}; it must be {allowed}")
+    for field, rule in checks.items():
+        _check_field(config, field, rule)
+    for field, value in _flatten(config.to_dict()).items():
+        _check_storable(field, value)
     if config.restart and config.mode == "evaluate":
         raise WSignError(
             "config.restart starts a training over; it does not go with mode 'evaluate'"
@@ -188,11 +221,71 @@ def check(config: ConfigDict) -> None:
             f"config.eval.average is {config.eval.average}, but only config.checkpoint.keep="
             f"{config.checkpoint.keep} of the last checkpoints are kept; raise that"
         )
-    if config.model.frontend.look_ahead >= config.model.frontend.conv_kernel:
+    _check_frontend(config.model.frontend)
+
+
+def check_saved(config: Mapping[str, Any]) -> None:
+    """Checks the config in a checkpoint, which another version, or anybody, may have written.
+
+    What this version has and an older one did not is no error, unless using the run reads it.
+
+    Raises:
+        WSignError: names the first field that is missing or that `check` would refuse.
+    """
+    stages = config.get("stages")
+    if not isinstance(stages, list) or not stages or not all(isinstance(s, str) for s in stages):
+        raise WSignError("config.stages is no list of stages")
+    checks = dict(_CHECKS)
+    for stage in stages:
+        checks |= {f"{stage}.{field}": rule for field, rule in _STAGE_CHECKS.items()}
+    for field, (holds, allowed) in checks.items():
+        value: Any = config
+        for name in field.split("."):
+            value = value.get(name, _MISSING) if isinstance(value, Mapping) else _MISSING
+        if value is _MISSING and not _READ_OF_A_RUN.fullmatch(field):
+            continue
+        try:
+            fits = value is not _MISSING and holds(value)
+        except (TypeError, ValueError):  # text compared with a number, say
+            fits = False
+        if not fits:
+            found = "missing" if value is _MISSING else reprlib.repr(value)
+            raise WSignError(f"config.{field} is {found}; it must be {allowed}")
+    _check_frontend(config["model"]["frontend"])
+
+
+def _check_frontend(frontend: Mapping[str, Any]) -> None:
+    if frontend["look_ahead"] >= frontend["conv_kernel"]:
         raise WSignError(
-            f"config.model.frontend.look_ahead is {config.model.frontend.look_ahead}; it must be "
-            f"below conv_kernel, which is {config.model.frontend.conv_kernel}"
+            f"config.model.frontend.look_ahead is {frontend['look_ahead']}; it must be below "
+            f"conv_kernel, which is {frontend['conv_kernel']}"
         )
+
+
+def _check_field(config: ConfigDict, field: str, rule: _Check) -> None:
+    holds, allowed = rule
+    try:
+        value = operator.attrgetter(field)(config)
+    except AttributeError:
+        raise WSignError(f"config.{field} is missing; it must be {allowed}") from None
+    try:
+        # Comparisons with NaN are false, so a NaN fails every check that it meets.
+        held = holds(value)
+    except TypeError:  # a text where a number belongs, say
+        held = False
+    if not held:
+        raise WSignError(f"config.{field} is {reprlib.repr(value)}; it must be {allowed}")
+
+
+def _check_storable(field: str, value: Any) -> None:
+    """A checkpoint holds the config as JSON."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        raise WSignError(
+            f"config.{field} is {reprlib.repr(value)}; it must be of numbers, texts, True, False, None "
+            "and tuples"
+        ) from None
 
 
 def as_json(config: ConfigDict) -> dict[str, Any]:
@@ -232,5 +325,5 @@ def _flatten(value: dict[str, Any], prefix: Sequence[str] = ()) -> dict[str, Any
         if isinstance(item, dict):
             flat |= _flatten(item, path)
         else:
-            flat[".".join(path)] = item
+            flat[".".join(map(str, path))] = item
     return flat

@@ -10,34 +10,45 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsign_jax import disk, exported, positions, running
+from wsign_jax import disk, exported, programs, running
 from wsign_jax.choices import choose
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import GREEDY, Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.errors import WSignError
-from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.recognition import Settings
 from wsign_jax.report import card
 from wsign_jax.trained import Trained, names
 
-PLATFORMS = ("cpu", "cuda", "tpu")
 _UNREAD = "decoder/"  # parameters that greedy CTC decoding never asks
 _CARD = ".md"
 
 
-def check_free(path: pathlib.Path) -> None:
+def check_free(path: pathlib.Path, replace: bool = False) -> None:
     """Refuses to overwrite; to be asked before anything is computed.
 
+    Args:
+        path: where the file is to be written.
+        replace: whether it and its card may be there already.
+
     Raises:
-        WSignError: the file, or the card beside it, is there already, or `path` is a folder.
+        IsADirectoryError: a folder is where the card is to be written.
+        WSignError: the file, or the card beside it, is there already or cannot be written, or `path` is
+            a folder.
     """
     if path.is_dir():
         raise WSignError(f"{path}: is a folder; name a file, such as {path / 'model.wsign'}")
     for place in (path, card_of(path)):
-        if place.exists():
+        disk.check_writable(place)
+        if place.exists() and not replace:
             raise WSignError(f"{place}: is there already; name another --out, or give --replace")
+
+
+def read_of(trained: Trained) -> list[pathlib.Path]:
+    """The files of a run, none of which an export may replace."""
+    inside = (path for folder in trained.checkpoints for path in folder.rglob("*"))
+    return [path for path in (*trained.workdir.glob("*"), *inside) if path.is_file()]
 
 
 def card_of(path: pathlib.Path) -> pathlib.Path:
@@ -70,13 +81,16 @@ def export(trained: Trained, path: pathlib.Path) -> None:
 
 
 def program(trained: Trained, settings: Settings) -> bytes:
-    """The run's greedy decoding, serialised, for every platform, batch size and number of patches."""
+    """The run's greedy decoding, serialised, for every platform, batch size and number of patches.
+
+    Raises:
+        WSignError: this jax makes something of it that no `exported.read` would take.
+    """
     recognise = running.make_recognise(trained.network.graph, Search(GREEDY))
     shapes = whisper_sign.parameter_paths(trained.network.shapes)
     structure = jax.tree.structure(trained.network.shapes)
-    shape = jax.ShapeDtypeStruct
     read = {
-        name: shape(leaf.shape, leaf.dtype)
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
         for name, leaf in shapes.items()
         if not name.startswith(_UNREAD)
     }
@@ -98,19 +112,11 @@ def program(trained: Trained, settings: Settings) -> bytes:
         found = recognise(params, features, frames, silence, window, Weights(), tables=tables)
         return exported.flatten(found)
 
-    batch, patches = jax.export.symbolic_shape("b, n")
-    frame = (joints.NUM_JOINTS, joints.NUM_FEATURES)
-    tables = positions.tables(settings.positions, 1, settings.width, settings.head_width)
-    whole_number = shape((), jnp.int32)
-    arguments = (
-        read,
-        shape((batch, settings.patch_size * patches, *frame), jnp.float32),
-        shape((batch,), jnp.int32),
-        shape((batch, patches), jnp.bool_),
-        (whole_number, whole_number),
-        tuple(shape((patches, table.shape[1]), jnp.float32) for table in tables),
-    )
-    return bytes(jax.export.export(jax.jit(step), platforms=PLATFORMS)(*arguments).serialize())
+    taken = exported.arguments(settings, read)
+    exporting = jax.export.export(jax.jit(step), platforms=programs.PLATFORMS)
+    content = bytes(exporting(*taken).serialize())
+    programs.read(content, taken, exported.results(len(trained.vocabulary)))
+    return content
 
 
 def versions() -> dict[str, str]:

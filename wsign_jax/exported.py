@@ -11,30 +11,39 @@ It is a ZIP archive of
 This module never imports `wsign_jax.model`.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import json
+import math
+import os
 import pathlib
+import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 
-from wsign_jax import disk, positions
+from wsign_jax import disk, positions, programs
 from wsign_jax.data.vocab import Vocabulary
+from wsign_jax.decode import confidence
 from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.beam import Beams
 from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints
 from wsign_jax.recognition import Program, Recognised, Settings
 
 FORMAT = 1  # raised with every change that this version could not read
 DECODER = "greedy"
 _ABOUT, _LABEL_MAP, _PROGRAM = "about.json", "label_map.json", "program.bin"
 _PARAMETERS = "parameters/"
+_PARAMETER = re.compile(r"parameters(/\w+)+\.npy", re.ASCII)
+_ENCRYPTED = 1  # of a member's flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +52,7 @@ class Exported:
 
     Its program takes the parameters by their paths, (B, T, 42, 7) float32 normalised features with T a
     multiple of the patch size, (B,) int32 frames, (B, N) bool silence, the window as two () int32, and
-    the tables of positions; it returns the leaves of a `Recognised`.
+    the tables of positions; it returns the leaves of a `Recognised` (see `arguments`).
     """
 
     settings: Settings
@@ -51,7 +60,7 @@ class Exported:
     temperature: float
     about: Mapping[str, Any]  # the content of about.json
     parameters: dict[str, jax.Array]
-    call: Callable[..., tuple[jax.Array, ...]]
+    call: Callable[..., Recognised]
 
     def program(self, decoder: str, chunk: int, left_context: int) -> Program:
         """See `Backend`; there is only greedy decoding."""
@@ -65,7 +74,7 @@ class Exported:
             s = self.settings
             patches = features.shape[1] // s.patch_size
             tables = positions.tables(s.positions, patches, s.width, s.head_width)
-            return unflatten(self.call(self.parameters, features, frames, silence, window, tables))
+            return self.call(self.parameters, features, frames, silence, window, tables)
 
         return Program(run, chunk, self.temperature)
 
@@ -123,8 +132,47 @@ def write(
     disk.write(path, whole.getvalue())
 
 
+def arguments(settings: Settings, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> tuple[Any, ...]:
+    """What a program takes, as shapes; see `Exported`. b and n stand for B and for patches.
+
+    Args:
+        settings: of the model.
+        shapes: of its parameters, by their paths.
+    """
+    batch, patches = jax.export.symbolic_shape("b, n")
+    frame = (joints.NUM_JOINTS, joints.NUM_FEATURES)
+    tables = positions.tables(settings.positions, 1, settings.width, settings.head_width)
+    shape, whole_number = jax.ShapeDtypeStruct, jax.ShapeDtypeStruct((), np.int32)
+    return (
+        dict(shapes),
+        shape((batch, settings.patch_size * patches, *frame), np.float32),
+        shape((batch,), np.int32),
+        shape((batch, patches), np.bool_),
+        (whole_number, whole_number),
+        tuple(shape((patches, table.shape[1]), np.float32) for table in tables),
+    )
+
+
+def results(vocab_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """What a program returns, as shapes: see `flatten` and `arguments`."""
+    batch, patches = jax.export.symbolic_shape("b, n")
+
+    def shape(kind: type, *axes: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((batch, *axes), kind)
+
+    return (
+        shape(np.float32, patches, vocab_size),  # logits
+        shape(np.int32),  # patches
+        *(shape(np.int32, 1, patches), shape(np.int32, 1), shape(np.float32, 1)),  # beams
+        *(shape(np.int32, patches), shape(np.int32, patches)),  # alignment
+        *(shape(np.float32, patches), shape(np.float32)),
+    )
+
+
 def read(path: pathlib.Path) -> Exported:
-    """Reads a file that `write` wrote.
+    """Reads a file that `write` wrote, or somebody else: nothing of it runs before all is checked.
+
+    Its program may be anybody's: see `programs` for what it can do and what it cannot.
 
     Raises:
         WSignError: it is none, or of a newer version, was changed, or this jax cannot run it.
@@ -134,66 +182,158 @@ def read(path: pathlib.Path) -> Exported:
             f"{path}: ONNX is for other runtimes; load the run, or export it under a name without .onnx"
         )
     about, members = _read_members(path)
-    try:
-        settings = Settings(**about["settings"])
-        vocabulary = Vocabulary.from_mapping(
-            json.loads(members[_LABEL_MAP]), f"{path}: {_LABEL_MAP}"
+    with _refused(path):
+        settings = Settings.from_json(
+            disk.field(about, "settings", _ABOUT, dict), f"settings in {_ABOUT}"
         )
-        temperature = float(about["temperature"])
+        temperature = disk.field(
+            about, "temperature", _ABOUT, (int, float),
+            lambda x: confidence.MIN_TEMPERATURE <= x <= confidence.MAX_TEMPERATURE,
+            f"a number, {confidence.MIN_TEMPERATURE} to {confidence.MAX_TEMPERATURE}",
+        )  # fmt: skip
+        label_map = disk.parse_json(members.pop(_LABEL_MAP), _LABEL_MAP)
+        vocabulary = Vocabulary.from_mapping(label_map, _LABEL_MAP)
         program = members.pop(_PROGRAM)
-    except (KeyError, TypeError, ValueError) as error:
-        raise WSignError(f"{path}: {_no_export(error)}") from None
-    parameters = {
-        name.removeprefix(_PARAMETERS).removesuffix(".npy"): jax.numpy.asarray(
-            np.load(io.BytesIO(value))
-        )
-        for name, value in members.items()
-        if name.startswith(_PARAMETERS)
-    }
-    call = jax.jit(_deserialize(path, program, about).call)
-    return Exported(settings, vocabulary, temperature, about, parameters, call)
+        parameters = {_path_of(name): _parameter(name, x) for name, x in members.items()}
+    call = _callable(path, program, about, settings, vocabulary, parameters)
+    on_device = {name: jnp.asarray(array) for name, array in parameters.items()}
+    return Exported(settings, vocabulary, float(temperature), about, on_device, call)
+
+
+@contextlib.contextmanager
+def _refused(path: pathlib.Path) -> Iterator[None]:
+    """Turns what is wrong inside a file into one line that names the file and the fix."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # zipfile and numpy raise almost anything at a damaged file
+        reason = error if isinstance(error, WSignError) else programs.short(error)
+        raise WSignError(
+            f"{path}: not a file that tools/export.py wrote, or damaged ({reason}); export it again"
+        ) from None
 
 
 def _read_members(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The content of about.json, and the other members, all as they were written."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            about = json.loads(archive.read(_ABOUT))
-            if about["format"] > FORMAT:
-                raise WSignError(
-                    f"{path}: written by a newer version of this project (format {about['format']}; "
-                    f"this one reads up to {FORMAT}); update the project"
-                )
-            members = {name: archive.read(name) for name in about["sha256"]}
-    except WSignError:
-        raise
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
-        raise WSignError(f"{path}: {_no_export(error)}") from None
+    with path.open("rb") as file, _refused(path), zipfile.ZipFile(file) as archive:
+        names = _check_directory(archive, os.fstat(file.fileno()).st_size)
+        about = disk.parse_json(archive.read(_ABOUT), _ABOUT)
+        format_ = disk.field(about, "format", _ABOUT, int, lambda x: x > 0)
+        members = {} if format_ > FORMAT else {name: archive.read(name) for name in names}
+    if format_ > FORMAT:
+        raise WSignError(
+            f"{path}: written by a newer version of this project (format {format_}; this one reads "
+            f"up to {FORMAT}); update the project"
+        )
+    with _refused(path):
+        versions = disk.field(about, "versions", _ABOUT, dict)
+        for name in versions:
+            disk.check_line(disk.field(versions, name, f"versions in {_ABOUT}", str), name)
+        digests = disk.field(about, "sha256", _ABOUT, dict)
+        if digests.keys() != members.keys():
+            [name, *_] = sorted(digests.keys() ^ members.keys())
+            raise WSignError(f"{name!r} is not both in it and in sha256 in {_ABOUT}")
     for name, value in members.items():
-        if hashlib.sha256(value).hexdigest() != about["sha256"][name]:
+        if hashlib.sha256(value).hexdigest() != digests[name]:
             raise WSignError(f"{path}: {name} in it was changed after the export; export it again")
     return about, members
 
 
-def _no_export(error: Exception) -> str:
-    return f"not a file that tools/export.py wrote, or damaged ({error}); export it again"
+def _check_directory(archive: zipfile.ZipFile, size: int) -> list[str]:
+    """Checks an archive's directory, so that reading all of it takes no more than the file's size.
+
+    Returns:
+        Its members, without about.json.
+    """
+    members = archive.infolist()
+    names = [member.filename for member in members]
+    for member in members:
+        name = member.filename
+        if name not in (_ABOUT, _LABEL_MAP, _PROGRAM) and not _PARAMETER.fullmatch(name):
+            raise WSignError(f"it has {name[:100]!r}, which is no part of an export")
+        if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ENCRYPTED:
+            raise WSignError(f"{name!r} in it is compressed or encrypted")
+    if len({*names}) < len(names):
+        raise WSignError("it has a member twice")
+    if sum(member.file_size for member in members) > size:
+        raise WSignError("its members are larger than the file")
+    for name in (_ABOUT, _LABEL_MAP, _PROGRAM):
+        if name not in names:
+            raise WSignError(f"there is no {name!r} in it")
+    return [name for name in names if name != _ABOUT]
 
 
-def _deserialize(
-    path: pathlib.Path, program: bytes, about: Mapping[str, Any]
-) -> jax.export.Exported:
+def _path_of(member: str) -> str:
+    return member.removeprefix(_PARAMETERS).removesuffix(".npy")
+
+
+def _parameter(member: str, content: bytes) -> np.ndarray:
+    """An array out of what `np.save` wrote."""
+    memory = io.BytesIO(content)
+    if np.lib.format.read_magic(memory) != (1, 0):
+        raise WSignError(f"{member!r} is no array of this format")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(memory)
+    if dtype != np.float32 or math.prod(shape) * 4 != len(content) - memory.tell():
+        raise WSignError(f"{member!r} is {dtype}{list(shape)} in {len(content)} bytes")
+    array = np.frombuffer(content, np.float32, offset=memory.tell())
+    if not np.isfinite(array).all():
+        raise WSignError(f"{member!r} has NaN or infinity in it")
+    return array.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _callable(
+    path: pathlib.Path,
+    content: bytes,
+    about: Mapping[str, Any],
+    settings: Settings,
+    vocabulary: Vocabulary,
+    parameters: Mapping[str, np.ndarray],
+) -> Callable[..., Recognised]:
+    """The program, checked against what surrounds it, as what can be called."""
+    shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in parameters.items()}
     try:
-        exported = jax.export.deserialize(bytearray(program))
-    except Exception as error:  # jax has no common exception for it
+        program = programs.read(content, arguments(settings, shapes), results(len(vocabulary)))
+    except WSignError as error:
         raise WSignError(
-            f"{path}: jax {jax.__version__} cannot read its program, which jax "
-            f"{about.get('versions', {}).get('jax')} wrote ({str(error).splitlines()[0]}); update "
-            "jax, or export it again with this one"
+            f"{path}: its program, which jax {about['versions'].get('jax')} wrote, cannot be used "
+            f"({error}); update jax and the project, or export it again with these"
         ) from None
     here = jax.export.default_export_platform()
-    if here not in exported.platforms:
+    if here not in program.platforms:
         raise WSignError(
-            f"{path}: made for {', '.join(exported.platforms)}, and this is {here}; "
+            f"{path}: made for {', '.join(program.platforms)}, and this is {here}; "
             "set JAX_PLATFORMS=cpu"
         )
-    return exported
+    run = jax.jit(lambda *arrays: _within(unflatten(program.call(*arrays))))
+
+    def call(*arrays: Any) -> Recognised:
+        try:
+            return run(*arrays)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" in str(error):
+                raise
+            reason = programs.short(error)
+        except Exception as error:  # whatever jax makes of a program that another has written
+            reason = programs.short(error)
+        raise WSignError(f"{path}: its program does not run here ({reason}); export it again")
+
+    return call
+
+
+def _within(found: Recognised) -> Recognised:
+    """What a program has found, with no gloss outside the vocabulary and nothing after the end."""
+    _, patches, vocab_size = found.logits.shape
+    beams, alignment = found.beams, found.alignment
+    return Recognised(
+        found.logits,
+        jnp.clip(found.patches, 0, patches),
+        beams._replace(
+            labels=jnp.clip(beams.labels, 0, vocab_size - 1),
+            label_lengths=jnp.clip(beams.label_lengths, 0, patches),
+        ),
+        alignment._replace(
+            starts=jnp.clip(alignment.starts, 0, patches),
+            ends=jnp.clip(alignment.ends, 0, patches),
+        ),
+    )

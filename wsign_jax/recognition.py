@@ -2,17 +2,18 @@
 
 import dataclasses
 import numbers
-import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
+from wsign_jax import disk
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.beam import Beams
 from wsign_jax.errors import WSignError, shown
+from wsign_jax.positions import POSITIONS
 
 _MOST_PATCHES = 2**30 - 1  # chunk and left context are added up in int32
 
@@ -31,38 +32,87 @@ class Settings:
     chunk: int  # in patches; 0: full attention
     left_context: int  # in patches
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], where: str) -> "Settings":
+        """Settings out of a JSON object.
+
+        Args:
+            content: the object; a field that is not a setting is an error.
+            where: it comes from, for the message.
+
+        Raises:
+            WSignError: a field is missing, unknown, of another kind or out of range.
+        """
+        ranges = {
+            "patch_size": (1, 1000),
+            "look_ahead": (0, 1000),
+            "width": (1, 10_000),
+            "head_width": (1, 10_000),
+            "chunk": (0, _MOST_PATCHES),
+            "left_context": (0, _MOST_PATCHES),
+        }
+        found: dict[str, Any] = {}
+        for name, (low, high) in ranges.items():
+            holds, allowed = range(low, high + 1).__contains__, f"a whole number, {low} to {high}"
+            found[name] = disk.field(content, name, where, int, holds, allowed)
+        found["wrist_place"] = disk.field(content, "wrist_place", where, bool)
+        found["aspect"] = disk.field(
+            content,
+            "aspect",
+            where,
+            (int, float),
+            lambda x: 0 <= x <= 100,
+            "a number from 0 to 100",
+        )
+        found["positions"] = disk.field(
+            content,
+            "positions",
+            where,
+            str,
+            POSITIONS.__contains__,
+            f"one of {', '.join(POSITIONS)}",
+        )
+        for name in content:
+            if name not in found:
+                raise WSignError(f"{where}: {name!r} is none of its fields; leave it out")
+        return cls(**found)
+
     def window(self, chunk: int | None, left_context: int | None) -> tuple[int, int]:
         """Chunk and left context in patches; None takes the model's own.
 
         Raises:
-            WSignError: one is below 0.
+            WSignError: one is no whole number, or below 0.
         """
-        check_window(chunk, left_context)
+        chunk, left_context = checked_window(chunk, left_context)
         return (
             self.chunk if chunk is None else chunk,
             self.left_context if left_context is None else left_context,
         )
 
 
-def check_window(chunk: int | None, left_context: int | None) -> None:
-    """Raises a `WSignError` where an attention window is no number of patches."""
-    for name, value in (("chunk", chunk), ("left_context", left_context)):
-        if value is not None and (not isinstance(value, numbers.Integral) or value < 0):
-            raise WSignError(f"{name} is {value!r}; give patches, 0 or more")
-        if value is not None and value > _MOST_PATCHES:
-            raise WSignError(f"{name} is {value}; give less, or chunk 0 for full attention")
+def checked_window(chunk: Any, left_context: Any) -> tuple[int | None, int | None]:
+    """An attention window in patches, of whatever whole numbers, as Python's own; None stays.
+
+    Raises:
+        WSignError: one is no whole number, or below 0.
+    """
+    return (
+        None if chunk is None else as_patches("chunk", chunk),
+        None if left_context is None else as_patches("left_context", left_context),
+    )
 
 
 def as_patches(name: str, value: Any) -> int:
     """An argument that is a number of patches, of whatever integer type, as Python's own.
 
     Raises:
-        WSignError: it is no whole number.
+        WSignError: it is no whole number, below 0, or too large to be added up.
     """
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise WSignError(f"{name} is {shown(value)}; give patches, a whole number") from None
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 0:
+        raise WSignError(f"{name} is {shown(value)}; give patches, a whole number from 0 up")
+    if int(value) > _MOST_PATCHES:
+        raise WSignError(f"{name} is {shown(value)}; give less, or chunk 0 for full attention")
+    return int(value)
 
 
 def check_decoder_name(decoder: Any) -> None:

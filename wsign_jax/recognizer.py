@@ -28,8 +28,8 @@ from wsign_jax.recognition import (
     Backend,
     Program,
     Recognised,
-    as_patches,
     check_decoder_name,
+    checked_window,
 )
 from wsign_jax.transcript import Gloss, Transcript
 
@@ -316,8 +316,7 @@ class Recognizer:
     def _program(self, decoder: str, chunk: int | None, left_context: int | None) -> Program:
         check_decoder_name(decoder)
         # The same program for every integer type.
-        chunk = None if chunk is None else as_patches("chunk", chunk)
-        left_context = None if left_context is None else as_patches("left_context", left_context)
+        chunk, left_context = checked_window(chunk, left_context)
         return self._backend.program(decoder, *self._backend.settings.window(chunk, left_context))
 
     def _recognise(self, recordings: Sequence[np.ndarray], program: Program) -> list[_Found]:

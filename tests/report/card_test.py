@@ -28,6 +28,7 @@ def test_a_card_has_what_a_user_must_know():
         "- train: 2 (ANN, BEN)", "test shares BEN with train",
         "| test | 0.075 | 0.050 to 0.100 | 100 | greedy | 8 patches, 64 behind |",
         "## Limits", "## Licence\n\nMIT", "send metrics", "- jax 0.10.2",
+        "Load only files from people whom you trust.",
     ):  # fmt: skip
         assert said in text, said
     assert "seed" not in text

@@ -14,6 +14,7 @@ from wsign_jax.model.whisper_sign import WhisperSign
 
 GREEDY = "greedy"
 DECODERS = (GREEDY, "prefix_beam", "attention", "rescore", "joint")
+LARGEST_BEAM = 1000  # memory and time grow with it
 NEED_ATTENTION = frozenset({"attention", "rescore", "joint"})
 
 

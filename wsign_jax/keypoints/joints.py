@@ -119,8 +119,10 @@ def features_from_positions(
     Returns:
         (T, 42, 7) float32.
     """
-    # By hands, whose joints lie together: numpy is slow where it takes three numbers at a time.
     frames = len(positions)
+    if not confidence.any():  # as in a long pause
+        return np.zeros((frames, NUM_JOINTS, NUM_FEATURES), np.float32)
+    # By hands, whose joints lie together: numpy is slow where it takes three numbers at a time.
     by_hand, by_joint = (frames, len(HANDS), JOINTS_PER_HAND * 3), (frames, NUM_JOINTS, 3)
     seen = confidence > 0
     hands = np.where(seen[..., None], positions.reshape(by_hand), 0.0)

@@ -77,10 +77,14 @@ def _use(facts: Facts) -> str:
     )
     if facts.name.endswith(".onnx"):
         return f"From normalised keypoints to CTC's logits, with any ONNX runtime.\n\n{model}"
+    trust = (
+        "Load only files from people whom you trust. A program that calls anything outside of itself is "
+        "refused, but a hostile one can still crash, run for ever or fill the memory."
+    )
     return (
         f"    from wsign_jax import Recognizer\n\n"
         f'    [transcript] = Recognizer.load("{facts.name}").transcribe("video.mp4")\n\n'
-        f"{model}"
+        f"{trust}\n\n{model}"
     )
 
 

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import math
 import os
 import pathlib
 import re
@@ -27,7 +28,8 @@ import orbax.checkpoint.experimental.v1 as ocp
 from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 
-from wsign_jax import hosts
+from wsign_jax import config as config_lib
+from wsign_jax import disk, hosts
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.errors import WSignError
 from wsign_jax.model.whisper_sign import Params, parameter_paths
@@ -52,6 +54,10 @@ class DamagedCheckpoint(WSignError):
         self.step = step
 
 
+class SaveTimedOut(WSignError):
+    """A save that orbax gave up: its timeouts go by the clock, which may have been set meanwhile."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RunInfo:
     """What a checkpoint says about its run, beside the arrays."""
@@ -71,8 +77,37 @@ class RunInfo:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "RunInfo":
-        """The inverse of `to_json`."""
-        return cls(**{**value, "vocabulary": Vocabulary(tuple(value["vocabulary"]))})
+        """The inverse of `to_json`, checked: an older version, or anybody, may have written it.
+
+        Raises:
+            WSignError: a field is missing, unknown, of another kind or out of range.
+        """
+        where, counts, rate = "run", "a whole number from 0 up", "null or a number from 0 up"
+
+        def field(name: str, kind: Any, holds: Any = None, allowed: str = "") -> Any:
+            return disk.field(value, name, where, kind, holds, allowed)
+
+        def is_rate(x: float | None) -> bool:
+            return x is None or 0 <= x < math.inf
+
+        config = field("config", dict)
+        config_lib.check_saved(config)
+        stages = range(len(config["stages"]))
+        names = field("vocabulary", list, lambda x: x and all(isinstance(n, str) for n in x))
+        vocabulary = Vocabulary.from_mapping({name: id for id, name in enumerate(names)}, where)
+        if len(names) != len({*names}):
+            raise WSignError(f"{where}: a gloss is in 'vocabulary' twice")
+        found = {
+            "stage": field("stage", int, stages.__contains__, "the number of a stage"),
+            "next_batch": field("next_batch", int, lambda x: x >= 0, counts),
+            "val_wer": field("val_wer", (int, float, type(None)), is_rate, rate),
+            "best_wer": field("best_wer", (int, float, type(None)), is_rate, rate),
+            "data": field("data", str),
+            "iterator": field("iterator", dict),
+        }
+        for name in value.keys() - found.keys() - {"config", "vocabulary"}:
+            raise WSignError(f"{where}: {name!r} is unknown")
+        return cls(config=config, vocabulary=vocabulary, **found)
 
     @property
     def rank(self) -> tuple[float, float] | None:
@@ -151,16 +186,17 @@ class Checkpoints:
 
     @property
     def best_step(self) -> int:
-        """The step of the best checkpoint by validation WER; the newest where none was measured.
+        """The step of the best checkpoint by validation WER; the newest where none was measured; none
+        of the `damaged`.
 
         Raises:
-            WSignError: there is no checkpoint at all.
+            WSignError: there is no checkpoint left.
         """
-        best = self._best(self.steps)
-        step = self.latest_step if best is None else best
-        if step is None:
+        whole = [step for step in self.steps if self._read_info(step) is not None]
+        if not whole:
             raise WSignError(f"{self.workdir / home.FOLDER}: no whole checkpoint; train again")
-        return step
+        best = self._best(whole)
+        return whole[-1] if best is None else best
 
     @property
     def damaged(self) -> list[int]:
@@ -209,8 +245,8 @@ class Checkpoints:
         about = self._about(step)
         try:
             return RunInfo.from_json(about["run"])
-        except (KeyError, TypeError):
-            raise self._of_another_version(step) from None
+        except WSignError as error:
+            raise self._of_another_version(step, error) from None
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """Loads the whole state.
@@ -333,12 +369,27 @@ class Checkpoints:
         try:
             return write()
         except Exception as error:  # orbax has no common exception
+            what, kind, fix = (
+                "could not be written",
+                WSignError,
+                "make room or whatever it lacks, and ",
+            )
+            if isinstance(error, TimeoutError):
+                what, kind, fix = "took too long, or the clock leapt", SaveTimedOut, ""
+                self._forget_what_is_half_written()
             left = "none" if self.latest_step is None else self.path(self.latest_step)
-            raise WSignError(
-                f"{self.workdir / home.FOLDER}: a checkpoint could not be written ({_reason(error)}); "
-                f"last whole checkpoint: {left}; make room or whatever it lacks, and the same command "
-                "goes on from it"
+            raise kind(
+                f"{self.workdir / home.FOLDER}: a checkpoint {what} ({_reason(error)}); last whole "
+                f"checkpoint: {left}; {fix}the same command goes on from it"
             ) from error
+
+    def _forget_what_is_half_written(self) -> None:
+        """Has the next save begin afresh: a new checkpointer removes what an old one left."""
+        _ignore_what_a_failed_load_leaves()
+        checkpointer = self.__dict__.pop("_checkpointer", None)
+        if checkpointer is not None:
+            with contextlib.suppress(Exception):
+                checkpointer.close()
 
     def _whole(self, step: int, read: Callable[[], T]) -> T:
         """Turns whatever orbax raises at a damaged checkpoint into one line."""
@@ -376,9 +427,12 @@ class Checkpoints:
                     f"{self.path(step)}: written by a newer version of this project (format "
                     f"{saved['format']}; this one reads up to {FORMAT}); update the project"
                 )
-            if saved and "run" not in saved:
-                raise self._of_another_version(step)
-            about = {name: saved[name] for name in ("run", "arrays")}
+            if not saved:
+                raise ValueError("its metadata is gone")
+            try:
+                about = {n: disk.field(saved, n, "metadata", dict) for n in ("run", "arrays")}
+            except WSignError as error:
+                raise self._of_another_version(step, error) from None
             if saved["digest"] != digests.of_json(about):
                 raise ValueError("bits of its metadata changed on disk")
             return about
@@ -391,10 +445,10 @@ class Checkpoints:
             self._metadata[step] = ocp.checkpointables_metadata(self._folder(step))
         return self._metadata[step]
 
-    def _of_another_version(self, step: int) -> WSignError:
+    def _of_another_version(self, step: int, reason: WSignError) -> WSignError:
         return WSignError(
-            f"{self.path(step)}: written by another version of this project; use that one, or "
-            "another --workdir"
+            f"{self.path(step)}: written by another version of this project ({reason}); use that one, "
+            "or another --workdir"
         )
 
     def _read_info(self, step: int) -> RunInfo | None:

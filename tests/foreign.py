@@ -1,0 +1,55 @@
+"""Exported files as somebody else might write them, of a program that is no network."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+from wsign_jax import exported, programs
+from wsign_jax.data.vocab import Vocabulary
+from wsign_jax.recognition import Settings
+
+SETTINGS = Settings(
+    patch_size=4, look_ahead=0, wrist_place=True, aspect=0.0, positions="sinusoidal", width=8,
+    head_width=4, chunk=0, left_context=0,
+)  # fmt: skip
+VOCABULARY = Vocabulary(("<blank>", "A", "B"))
+PARAMETERS = {"a/b": np.arange(3, dtype=np.float32)}
+TAKEN = exported.arguments(
+    SETTINGS, {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in PARAMETERS.items()}
+)
+RESULTS = exported.results(len(VOCABULARY))
+
+
+def silent(
+    parameters: dict[str, jax.Array], features: jax.Array, frames: jax.Array, *others: Any
+) -> tuple[jax.Array, ...]:
+    """A program that never finds a gloss."""
+    del others
+    rows, length = features.shape[0], features.shape[1] // SETTINGS.patch_size
+    logits = jnp.zeros((rows, length, 1), jnp.float32) + parameters["a/b"][None, None]
+    numbers = jnp.zeros((rows, length), jnp.int32)
+    return (
+        *(logits, frames // SETTINGS.patch_size),
+        *(numbers[:, None], numbers[:, :1], jnp.zeros((rows, 1), jnp.float32)),
+        *(numbers, numbers, jnp.zeros((rows, length), jnp.float32), jnp.zeros(rows, jnp.float32)),
+    )
+
+
+def exported_of(function: Callable[..., Any], disabled_checks: Any = ()) -> jax.export.Exported:
+    """A function as a program."""
+    exporting = jax.export.export(
+        jax.jit(function), platforms=programs.PLATFORMS, disabled_checks=disabled_checks
+    )
+    return dataclasses.replace(exporting(*TAKEN), fun_name="step")
+
+
+def write(path: pathlib.Path, program: bytes) -> None:
+    """A file of that program."""
+    about = {"versions": {"jax": jax.__version__}}
+    exported.write(path, SETTINGS, VOCABULARY, 1.0, PARAMETERS, program, about)
