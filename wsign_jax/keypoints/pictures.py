@@ -13,7 +13,7 @@ from wsign_jax.keypoints.track import DELAY_FRAMES, FeatureStream, Tracker
 
 # Seconds. A long pause between two pictures is worked through in parts, none longer than this.
 _PART = 10.0
-# Seconds of a pause, which take two to work through; more is another unit, a clock that was set,
+# Seconds of a pause, which take about one to work through; more is another unit, a clock that was set,
 # or another occasion.
 _LONGEST = 3600.0
 _LATEST = 1e11  # seconds by any clock; floats go on in microseconds until there
