@@ -371,8 +371,6 @@ def _window(trained: Trained, chunk: int | None, left_context: int | None) -> tu
             f"chunk is {chunk}; 0 would be full attention, which needs the whole recording: give 1 "
             "patch or more, or transcribe the recording"
         )
-    if left_context < 0:
-        raise WSignError(f"left_context is {left_context}; give 0 patches or more")
     if chunk + left_context > _LONGEST_WINDOW:
         raise WSignError(
             f"chunk {chunk} and left_context {left_context} are over {_LONGEST_WINDOW} patches "
