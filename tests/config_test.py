@@ -82,7 +82,7 @@ def test_the_numbers_of_the_three_stages():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("data.max_buckets", 0, "config.data.max_buckets is 0; it must be from 1 to"),
+        ("data.max_buckets", 0, "config.data.max_buckets is 0; it must be a whole number from 1"),
         ("data.on_bad", "drop", "config.data.on_bad is 'drop'; it must be one of error, skip"),
         ("model.size", "huge", "must be one of tiny, small, base, large"),
         ("model.frontend.dropout", 1.0, "must be at least 0 and below 1"),
@@ -99,7 +99,11 @@ def test_the_numbers_of_the_three_stages():
         ("data.aspect", float("inf"), "config.data.aspect is inf; it must be from 0 to 100"),
         ("training.precision", "float8", "one of float32, bfloat16, float16"),
         ("training.loss_scale", 0.5, "config.training.loss_scale is 0.5; it must be from 1 to"),
-        ("training.accumulate", 0, "config.training.accumulate is 0; it must be from 1 to"),
+        (
+            "training.accumulate",
+            0,
+            "config.training.accumulate is 0; it must be a whole number from 1",
+        ),
         ("stages", (), "config.stages is empty"),
         ("stages", ("stage4",), "names 'stage4', but there is no config.stage4.epochs"),
         ("stages", ("model", "stage1"), r"there is no config.model.epochs"),
