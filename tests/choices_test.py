@@ -89,3 +89,19 @@ def test_what_a_decoder_does_not_read_is_refused(opened):
     split = trained.read_split(run, root, "val")
     choices.write_tuned(run, root, split, [greedy])
     assert choices.choose(run, "greedy", beam_size=4).temperature == 1.5
+
+
+def test_weights_go_with_the_language_model_they_were_tuned_with(opened, capsys):
+    root, run = opened
+    split = trained.read_split(run, root, "val")
+    joint, rescore = (
+        Choice(name, "2", 10, 0.6, 0.2, 0.5, 1.4, wer=0.2) for name in ("joint", "rescore")
+    )
+    fitted = {"2": trained.fit_lm(run, "2", root)}
+    choices.write_tuned(run, root, split, [joint], fitted)
+    choices.write_tuned(run, root, split, [rescore], fitted)
+    assert choices.read_tuned(run) == [joint, rescore]
+    # The one that a tuning on other data fits.
+    choices.write_tuned(run, root, split, [rescore], {"2": trained.fit_lm(run, "3", root)})
+    assert choices.read_tuned(run) == [rescore]
+    assert "joint was tuned with another language model 2" in capsys.readouterr().out

@@ -8,6 +8,12 @@ import sys
 from tests.processes import ROOT
 
 PROGRAM = """
+import os
+if "HOME" not in os.environ:  # nor an entry in passwd, as in a container with a user of its own
+    import pwd
+    def nobody(uid):
+        raise KeyError(uid)
+    pwd.getpwuid = nobody
 from wsign_jax import compiled
 compiled.keep()
 import jax
@@ -20,10 +26,12 @@ jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((64, 64)))
 
 def kept_in(home, **environment):
     """The folder that a process keeps its programs in."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XDG_"))}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XDG_", "HOME"))}
+    if home is not None:
+        inherited["HOME"] = str(home)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM],
-        env=inherited | {"HOME": str(home)} | environment,
+        env=inherited | environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -47,6 +55,8 @@ def test_a_person_decides(tmp_path):
     assert kept_in(tmp_path, JAX_COMPILATION_CACHE_DIR=own) == own
     xdg = kept_in(tmp_path, XDG_CACHE_HOME=str(tmp_path / "xdg"))
     assert pathlib.Path(xdg).parent == tmp_path / "xdg" / "wsign_jax"
+    relative = kept_in(tmp_path / "home", XDG_CACHE_HOME="cache")
+    assert pathlib.Path(relative).parent == tmp_path / "home" / ".cache" / "wsign_jax"
     off = pathlib.Path(kept_in(tmp_path, JAX_ENABLE_COMPILATION_CACHE="0"))
     assert not list(off.glob("*-cache"))
 
@@ -54,3 +64,4 @@ def test_a_person_decides(tmp_path):
 def test_where_nothing_can_be_kept_all_goes_on_without(tmp_path):
     (tmp_path / "file").touch()
     assert kept_in(tmp_path, XDG_CACHE_HOME=str(tmp_path / "file")) == "None"
+    assert kept_in(None) == "None"

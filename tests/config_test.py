@@ -96,7 +96,8 @@ def test_the_numbers_of_the_three_stages():
         ("stage2.rules", ((".*", "train", 1, 1, 1),), r"config.stage2.rules is .*"),
         ("stage2.rules", ((".*", "freeze", 0.5),), r"config.stage2.rules is .*"),
         ("init_layers", "last", "config.init_layers is 'last'; it must be one of first, spread"),
-        ("data.aspect", float("inf"), "config.data.aspect is inf; it must be from 0 to 100"),
+        ("data.aspect", float("inf"), "config.data.aspect is inf; it must be 0, or width / h"),
+        ("data.aspect", 0.01, "aspect is 0.01; it must be 0, or width / height from 0.1 to 10"),
         ("training.precision", "float8", "one of float32, bfloat16, float16"),
         ("training.loss_scale", 0.5, "config.training.loss_scale is 0.5; it must be from 1 to"),
         (
@@ -104,7 +105,18 @@ def test_the_numbers_of_the_three_stages():
             0,
             "config.training.accumulate is 0; it must be a whole number from 1",
         ),
-        ("stages", (), "config.stages is empty"),
+        ("stages", (), r"config.stages is \(\); it must be a tuple of at least one stage's name"),
+        ("stages", (["stage1"],), r"config.stages is \(\['stage1'\],\); it must be a tuple"),
+        ("stage2.lr", None, "config.stage2.lr is None; it must be from 1e-12 to 1000.0"),
+        ("stage2.chunks", None, "config.stage2.chunks is None; it must be a tuple of whole"),
+        ("stage2.rules", None, "config.stage2.rules is None; it must be a tuple of"),
+        (
+            "training.seed",
+            None,
+            "config.training.seed is None; it must be a whole number from 0 to",
+        ),
+        ("data.mine", {1, 2}, r"config.data.mine is \{1, 2\}; it must be of numbers, texts"),
+        ("data.mine", (1, (b"a",)), r"config.data.mine is .*; it must be of numbers, texts"),
         ("stages", ("stage4",), "names 'stage4', but there is no config.stage4.epochs"),
         ("stages", ("model", "stage1"), r"there is no config.model.epochs"),
         ("eval.split", "dev", "one of train, val, test"),
@@ -118,6 +130,15 @@ def test_a_value_out_of_range_is_named(field, value, message):
         owner = owner[part]
     owner[name] = value
     with pytest.raises(WSignError, match=message):
+        config_lib.check(config)
+
+
+@pytest.mark.parametrize("field", ["model.size", "model", "stages", "eval.lm"])
+def test_a_missing_field_is_named(field):
+    config = base.get_config()
+    owner, _, name = field.rpartition(".")
+    del (config[owner] if owner else config)[name]
+    with pytest.raises(WSignError, match=rf"config.{field}.* is missing; it must be "):
         config_lib.check(config)
 
 

@@ -1,9 +1,12 @@
 """A file is there whole or not at all, and nothing else is; JSON and names are what they say."""
 
 import os
+import pathlib
 import re
 import secrets
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -134,7 +137,7 @@ def test_nothing_is_written_through_a_link_at_the_temporary_name(tmp_path, monke
 
 
 def test_a_full_disk_is_named():
-    with pytest.raises(OSError) as caught, disk._named("out.wsign"):
+    with pytest.raises(OSError) as caught, disk.named("out.wsign"):
         raise OSError(28, "No space left on device")
     assert caught.value.filename == "out.wsign"
 
@@ -156,6 +159,31 @@ def test_json_that_is_none_is_one_line(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(WSignError, match=f"^{re.escape(str(path))}: {message}.*$"):
         disk.read_json(path)
+
+
+def test_a_list_is_read_and_a_mark_at_the_start_is_none_of_it(tmp_path):
+    path = tmp_path / "items.json"
+    path.write_bytes(b"\xef\xbb\xbf[1, 2]")
+    assert disk.read_json_list(path) == [1, 2]
+    path.write_bytes(b"\xef\xbb\xbf{}")
+    assert disk.read_json(path) == {}
+    with pytest.raises(WSignError, match=r"items\.json: must be a list"):
+        disk.read_json_list(path)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_one_process_holds_a_lock_until_its_end(tmp_path, kind):
+    path = tmp_path / "lock"
+    if kind == "folder":
+        path.mkdir()
+    with disk.locked(path, "taken"):
+        with pytest.raises(WSignError, match=r"^taken$"), disk.locked(path, "taken"):
+            raise AssertionError("held twice")
+        holder = f"import os, fcntl; fcntl.flock(os.open({str(path)!r}, 0), 6)"
+        done = subprocess.run([sys.executable, "-c", holder], capture_output=True, check=False)
+        assert b"BlockingIOError" in done.stderr
+    with disk.locked(path, "taken"):
+        pass
 
 
 def test_json_beyond_its_bound_is_not_parsed(tmp_path, monkeypatch):
@@ -210,3 +238,44 @@ def test_an_id_stays_in_its_folder(name):
 def test_names_that_people_give_are_good():
     for name in ("vielglück", "I-LOVE-YOU", "10:30 clip", "你好", "a.b"):
         assert disk.check_line(name, "gloss") == disk.check_id(name, "id") == name
+
+
+def test_a_folder_is_made_or_what_is_in_its_way_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    assert disk.make_folder(tmp_path / "a" / "b") and not disk.make_folder(tmp_path / "a" / "b")
+    for name in ("file", "dangling", "dangling/inside"):
+        with pytest.raises(WSignError, match=r"(file|dangling): is a file or a link to nothing"):
+            disk.make_folder(tmp_path / name)
+
+
+def test_what_cannot_be_written_is_known_before(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "new" / "folder" / "file"):
+        disk.check_writable(path)
+    assert not (tmp_path / "new").exists()
+    for path, message in (
+        (tmp_path, "is a folder; name a file"),
+        (pathlib.Path("/"), "is a folder; name a file"),
+        (tmp_path / "pipe", "is a device or a pipe"),
+        (tmp_path / "file" / "inside", "file cannot; name another place"),
+    ):
+        with pytest.raises((OSError, WSignError), match=message):
+            disk.check_writable(path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(WSignError, match=r"new: cannot be written, because .* cannot"):
+        disk.check_writable(tmp_path / "new")
+
+
+def test_what_is_read_is_not_replaced_under_any_name(tmp_path):
+    (tmp_path / "a").touch()
+    (tmp_path / "b").touch()
+    (tmp_path / "link").symlink_to("a")
+    os.link(tmp_path / "a", tmp_path / "same")
+    for name in ("a", "link", "same"):
+        with pytest.raises(WSignError, match=f"{name}: is read here, so it cannot be replaced"):
+            disk.check_apart(
+                [tmp_path / "new", tmp_path / name], [tmp_path / "gone", tmp_path / "a"]
+            )
+    disk.check_apart([tmp_path / "new", tmp_path / "b"], [tmp_path / "a", tmp_path / "new"])

@@ -1,5 +1,7 @@
 """How commands end."""
 
+import os
+import shlex
 import subprocess
 import sys
 
@@ -23,6 +25,11 @@ with exit_on_user_error():
         ("raise WSignError('a.npy: is bad; mend it')", 2, "error: a.npy: is bad; mend it\n"),
         ("open('nowhere/file')", 2, "error: nowhere/file: No such file or directory\n"),
         ("raise DivergedError('the loss is NaN')", 1, "error: the loss is NaN\n"),
+        (
+            "import os, tempfile; os.chdir(at := tempfile.mkdtemp()); os.rmdir(at); os.getcwd()",
+            2,
+            "error: the current folder was deleted, cd to another: No such file or directory\n",
+        ),
         ("raise KeyboardInterrupt", 130, "interrupted\n"),
     ],
 )
@@ -30,6 +37,38 @@ def test_status_and_one_line(what, status, said):
     command = [sys.executable, "-c", PROGRAM.format(what)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (status, said)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict"])
+def test_what_a_stream_cannot_encode_is_escaped(encoding):
+    what = "print('gr\\u00fcn', 'caf\\udce9'); raise WSignError('caf\\udce9: \\u2028\\x1b[31m')"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(what)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    green = "gr\\xfcn" if encoding == "ascii" else "gr\u00fcn"
+    assert done.stdout.decode() == f"{green} caf\\udce9\n"
+    assert done.stderr.decode() == "error: caf\\udce9: \\u2028\\x1b[31m\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_goes_nowhere(closed):
+    what = (
+        "from wsign_jax.progress import Progress\n"
+        "    with Progress('x', 0, 1) as bar: bar.advance('')\n"
+        "    print('x', flush=True); sys.stdout.write('x'); sys.stderr.write('y')\n"
+        "    raise WSignError('a.npy: is bad')"
+    )
+    command = shlex.join([sys.executable, "-c", PROGRAM.format(what)])
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {closed}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == ("" if "2>" in closed else "yerror: a.npy: is bad\n")
 
 
 @pytest.mark.parametrize("streams", [{"stderr": subprocess.PIPE}, {"stderr": subprocess.STDOUT}])

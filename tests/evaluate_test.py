@@ -205,3 +205,24 @@ def test_the_counts_are_those_of_the_hypotheses(run):
     assert result.edits.ref_glosses == sum(map(len, split.labels))
     assert 0 <= result.token_accuracy <= 1 and 0 <= result.blank_rate <= 1
     assert np.isfinite(result.loss)
+
+
+def test_no_place_for_the_report_is_said_first_and_a_full_disk_costs_no_figures(
+    run, tmp_path, capsys, monkeypatch
+):
+    _, workdir, config = run
+    work = tmp_path / "work"
+    shutil.copytree(workdir, work, ignore=lambda folder, names: {"report_test.json"} & {*names})
+
+    def full(path, value):
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluate.disk, "write_json", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            evaluate.evaluate(config, work)
+    assert "test: WER " in capsys.readouterr().out
+    (work / "report_test.json").mkdir()
+    monkeypatch.setattr(evaluate, "run", None)  # never called
+    with pytest.raises(IsADirectoryError, match=r"report_test\.json"):
+        evaluate.evaluate(config, work)

@@ -85,3 +85,10 @@ def test_nothing_came_at_all(capsys):
         "camera",
         "0 pictures of 0.00 s in 0.00 s; 0 dropped, 0 out of order, 0 with NaN or garbage",
     ]
+
+
+def test_a_name_that_is_no_text_stays_on_its_line_and_json_stays_json(capsys):
+    JsonLines().start("caf\udce9\n\x1b[2J.npy", 8, 32)
+    assert json.loads(capsys.readouterr().out)["source"] == "caf\udce9\n\x1b[2J.npy"
+    Lines().start("caf\udce9\n\x1b[2J.npy", 8, 32)
+    assert capsys.readouterr().out.startswith("caf\\udce9\\u000a\\u001b[2J.npy: 8 patches")

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import pathlib
 import subprocess
 import sys
 import zipfile
@@ -292,8 +294,17 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     (tmp_path / "old.wsign.md").touch()
     with pytest.raises(WSignError, match=r"old.wsign.md: is there already"):
         export.check_free(tmp_path / "old.wsign")
-    with pytest.raises(WSignError, match="is a folder; name a file"):
-        export.check_free(tmp_path)
+    export.check_free(tmp_path / "old.wsign", replace=True)
+    (tmp_path / "card.md").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for path, message in (
+        (tmp_path, "is a folder; name a file"),
+        (pathlib.Path("/"), "is a folder; name a file"),
+        (tmp_path / "card", r"card\.md"),
+        (tmp_path / "pipe", "is a device or a pipe"),
+    ):
+        with pytest.raises((OSError, WSignError), match=message):
+            export.check_free(path, replace=True)
 
 
 def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):

@@ -55,3 +55,33 @@ def test_subtitles_stay_long_enough_to_read_but_never_overlap():
 @pytest.mark.parametrize("kind", ["srt", "vtt"])
 def test_subtitles_of_nothing(kind):
     assert whole(kind, Transcript([], 0.0)) == formats.head(kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "csv_cell"),
+    [
+        ("caf\udce9.npy", "caf\\udce9.npy", "caf\\udce9.npy"),
+        ("a\nb\x1b]0;own\x07", "a\\u000ab\\u001b]0;own\\u0007", "a\\u000ab\\u001b]0;own\\u0007"),
+        ("\u2028\x9bX \u00e9", "\\u2028\\u009bX \u00e9", "\\u2028\\u009bX \u00e9"),
+        ("=1+2", "=1+2", "'=1+2"),
+        ("@x", "@x", "'@x"),
+        ("-1", "-1", "'-1"),
+        ("+1", "+1", "'+1"),
+    ],
+)
+def test_a_hostile_name_stays_on_its_line_and_in_its_cell(name, text, csv_cell):
+    transcript = Transcript([Gloss("A", 0.0, 0.5, 1.0)], -1.5)
+    assert formats.body("text", name, transcript) == f"{text}\tA\n"
+    [row] = csv.reader(io.StringIO(formats.body("csv", name, transcript)))
+    assert row == [csv_cell, "A", "0.000", "0.500", "1.000"]
+    line = formats.body("jsonl", name, transcript)
+    assert line.encode().count(b"\n") == 1 and json.loads(line)["file"] == name
+
+
+def test_a_hostile_gloss_makes_no_cue_and_no_formula():
+    hostile = "A\n\n9\n00:00:01,000 --> 00:00:09,000\nB"
+    transcript = Transcript([Gloss(hostile, 0.0, 1.0, 1.0), Gloss("=1+2", 1.0, 2.0, 1.0)], 0.0)
+    for kind in ("srt", "vtt"):
+        text = formats.body(kind, "", transcript)
+        assert text.count("-->") == 2 and text.count("\n\n") == 2
+    assert ",'=1+2,1.000," in formats.body("csv", "a", transcript)

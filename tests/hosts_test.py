@@ -51,6 +51,7 @@ def test_jax_may_find_the_cluster():
         (["--coordinator=:1", "--num_processes=2", "--process_id=0"], "it must be HOST:PORT"),
         (["--coordinator=a:1", "--num_processes=2", "--process_id=2"], "below --num_processes=2"),
         (["--coordinator=a:1", "--num_processes=two", "--process_id=0"], "num_processes=two"),
+        (["--patience=3000000000"], r"--patience=3000000000: .* in the range \[1, 1000000\]"),
     ],
 )
 def test_flags_that_do_not_fit_are_named(flags, message):

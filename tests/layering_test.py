@@ -9,7 +9,7 @@ ROOT = pathlib.Path(wsign_jax.__file__).parent
 # Packages and modules of one layer; a layer sees itself and the layers above it in this list.
 LAYERS = [
     {"errors", "disk", "progress"},
-    {"hosts", "compiled", "traced", "heap"},
+    {"hosts", "compiled", "heap"},
     {"keypoints"},
     {"data"},
     {"positions", "silence"},
@@ -50,7 +50,6 @@ FORBIDDEN = {
     "progress": {"jax", "flax", "optax", "mediapipe", "av", "cv2"},
     "hosts": {"flax", "optax", "mediapipe", "av", "cv2"},
     "compiled": {"flax", "optax", "mediapipe", "av", "cv2"},
-    "traced": {"mediapipe", "av", "cv2"},
     "heap": {"jax", "flax", "optax", "mediapipe", "av", "cv2"},
     "config": {"mediapipe", "av", "cv2"},
     "metrics": {"jax", "flax", "optax", "mediapipe", "av", "cv2"},

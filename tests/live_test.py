@@ -191,17 +191,18 @@ def test_what_a_slow_machine_drops_is_counted(model, landmarker, monkeypatch, ca
     assert last["count"] + last["dropped"] == 40
 
 
-def test_the_user_stops_it_with_a_signal(model, landmarker, capsys):
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_user_stops_it_with_a_signal(model, landmarker, capsys, kind):
     def interrupt(number):
         if number == 30:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), kind)
         return HANDS
 
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(kind)
     end, glosses, last = recognise(model, source(TIMES, interrupt), capsys)
     assert end is live.End.USER and last["why"] == "test: stopped by the user"
     assert last["count"] == 31 and glosses == pushed(model, TIMES[:31])
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(kind) is before
 
 
 def test_a_source_that_breaks_finishes_the_sentence_first(model, landmarker, capsys):

@@ -154,6 +154,43 @@ def test_an_unreadable_config_is_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("c.stage2.lr = 'x'", "(c.stage2.lr = 'x'): lr is 'x'; it must be a number"),
+        (
+            "c.stages = {'stage1'}",
+            "(c.stages = {'stage1'}): stages is {'stage1'}; it must be a tuple",
+        ),
+        ("c.stage2.epochs = 1.5", "epochs is 1.5; it must be a whole number"),
+        ("c.model = 3", "model is 3; it must be a block of fields"),
+        (
+            "c.lock(); c.lrr = 1",
+            '"lrr" does not exist and cannot be added since the config is locked.',
+        ),
+        ("1 / 0", "(1 / 0): ZeroDivisionError: division by zero"),
+        ("import nothing_such", "ModuleNotFoundError: No module named 'nothing_such'"),
+    ],
+)
+def test_a_config_file_that_fails_is_answered_with_its_line(tmp_path, lines, message):
+    file = tmp_path / "own.py"
+    file.write_text(
+        f"from configs import base\ndef get_config():\n c = base.get_config()\n {lines}\n return c\n"
+    )
+    with pytest.raises(WSignError) as error:
+        parse(f"--config={file}")
+    assert str(error.value).startswith(f"{file}, line 4 (")
+    assert str(error.value).endswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_a_config_file_that_gives_no_config_says_so(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text("def get_config():\n    return 3\n")
+    with pytest.raises(WSignError, match=r"get_config\(\) must return a ConfigDict, not 3"):
+        parse(f"--config={file}")
+
+
 def test_the_examples_of_a_random_data_set_are_valid(dataset):
     """The fixture that the cases above spoil is itself good."""
     write_random_split(dataset, "train", 3)

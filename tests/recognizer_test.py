@@ -1,5 +1,6 @@
 """The recogniser: the answer of evaluation, however it is asked, and one line where it cannot be."""
 
+import contextlib
 import dataclasses
 import re
 import shutil
@@ -19,6 +20,7 @@ from wsign_jax.data import normalize
 from wsign_jax.decode import confidence
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
+from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.recognizer import LONGEST, padded_length
 
 
@@ -201,9 +203,13 @@ def test_plain_orbax_calls_restore_it_as_the_readme_says(data, talkative_run, re
         (np.zeros((LONGEST + 1, 42, 7), np.float32), "36001 frames are over 36000"),
         (["nothing.npy"], "nothing.npy: missing"),
         (["nothing.mp4"], "nothing.mp4: no such file"),
-        ([["a", "b"]], "recording 0: is no array of numbers"),
-        (None, r"recording 0: shape \(\) is not \(T, 42, 7\)"),
-        (np.float32(3), r"recording 0: shape \(\) is not"),
+        (["n" * 5000], "n: cannot be read .File name too long"),
+        (["a\0.npy"], "unreadable .embedded null byte"),
+        (["a\0b"], "a\0b: no such file"),
+        ([["a", "b"]], "recording 0: <U1, not floats; give keypoints"),
+        (None, "recording 0: object, not floats"),
+        (np.float32(3), r"recording 0: shape \(\) is not \(T, 42, 7\)"),
+        (np.full((5, 42, 7), -0.5), "recording 0: confidence -0.5 in frame 0, joint 0; it must be"),
         ([np.zeros((9, 42, 7)), np.zeros((9, 21, 7))], r"recording 1: shape \(9, 21, 7\)"),
     ],
 )  # fmt: skip
@@ -221,6 +227,8 @@ def test_bad_recordings_are_one_line(recognizer, features, message):
         (np.zeros((2, 9, 42, 7)), [9], r"lengths int64\[1\] are not \(2,\)"),
         (np.zeros((2, 9, 42, 7)), [9, 10], r"lengths\[1\] is 10; it must be from 2 to 9"),
         (np.zeros((2, 9, 42, 6)), [9, 9], r"row 0: shape \(9, 42, 6\)"),
+        (np.zeros((2, 9, 42, 7), int), [9, 9], "row 0: int64, not floats"),
+        (np.ma.zeros((2, 9, 42, 7)), [9, 9], "row 0: a masked array"),
     ],
 )  # fmt: skip
 def test_bad_batches_are_one_line(recognizer, features, lengths, message):
@@ -229,16 +237,75 @@ def test_bad_batches_are_one_line(recognizer, features, lengths, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_wrong_decoder_or_window_is_one_line(recognizer):
-    features = random_features(np.random.default_rng(0), 20)
-    with pytest.raises(WSignError, match="decoder 'best' is none of greedy"):
-        recognizer.transcribe(features, decoder="best")
-    with pytest.raises(WSignError, match="chunk is -1"):
-        recognizer.transcribe(features, chunk=-1)
-    with pytest.raises(WSignError, match=r"chunk is 2\.5; give patches"):
-        recognizer.transcribe(features, chunk=2.5)
-    with pytest.raises(WSignError, match="left_context is 4294967296; give less"):
-        recognizer.transcribe(features, left_context=2**32)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"decoder": "best"}, "decoder 'best' is none of greedy"),
+        ({"decoder": ["greedy"]}, r"decoder is \['greedy'\]; give a name"),
+        ({"chunk": -1}, "chunk is -1"),
+        ({"chunk": 2.5}, "chunk is 2.5; give patches"),
+        ({"chunk": np.zeros((9, 42))}, "chunk is array.*; give patches"),
+        ({"left_context": 2**32}, "left_context is 4294967296; give less"),
+    ],
+)
+def test_a_wrong_decoder_or_window_is_one_line(recognizer, options, message):
+    with pytest.raises(WSignError, match=message) as error:
+        recognizer.prepare(**options)
+    assert "\n" not in str(error.value)
+
+
+def test_a_window_may_be_of_any_integer_type(data, recognizer):
+    path = paths_of(data)[0]
+    one, other = (
+        recognizer.transcribe(path, chunk=kind(2), left_context=kind(3)) for kind in (int, np.int64)
+    )
+    assert one == other
+
+
+def nasty(rng):
+    """What a program may pass by mistake, or to do harm."""
+    features = random_features(rng, 20)
+    scalars = (None, float("nan"), float("inf"), -1, 0, 1e300, "8", b"x", [], {}, object(), 2**63)
+    scalars += (10**400, np.bool_(True), np.datetime64(0, "s"), 1j, "a\0", "n" * 5000, print)
+    arrays = [features.astype(kind) for kind in (bool, int, complex, str, "datetime64[s]", object)]
+    arrays += [features * 50, -features, features[:, :5], features[None], features[:0], features[0]]
+    arrays += [np.full_like(features, value) for value in (np.nan, np.inf, 1e30, 1e6)]
+    arrays += [np.ma.masked_less(features, 0.5), np.zeros(5, [("x", float)]), np.zeros((2, 0, 7))]
+    hands = [Detection(x, 0, 0.9) for x in (features[0, :21, :3], features[0, :5, :3], None)]
+    return [*scalars, *arrays, *([hand] for hand in hands), [features, None], [[1.0], [1.0, 2.0]]]
+
+
+def hostile_call(recognizer, rng):
+    """One call, or one stream's, of which any argument may be anything."""
+
+    def some(*good):
+        choices = good if rng.random() < 0.75 else nasty(rng)
+        return choices[rng.integers(len(choices))]
+
+    window = {"chunk": some(2), "left_context": some(3), "decoder": some("greedy")}
+    if rng.random() < 0.5:
+        return recognizer.transcribe(some(random_features(rng, 20)), **window)
+    stream = recognizer.stream(**window, endpoint_seconds=some(0.0))
+    hand = Detection(random_features(rng, 1)[0, :21, :3], 0, 0.9)
+    for time in range(3):
+        keypoints, given = (random_features(rng, 20), [hand]), (None, time / 30)
+        kind = rng.integers(2)
+        with contextlib.suppress(WSignError):  # after which it goes on
+            stream.push(some(keypoints[kind]), some(given[kind]))
+    return stream.finish()
+
+
+@pytest.mark.filterwarnings("error")
+def test_hostile_calls_give_a_result_or_one_line(talkative_run, tmp_path):
+    recognizer = Recognizer.load(talkative_run, hand_landmarker=tmp_path / "none.task")
+    results = 0
+    for seed in range(200):
+        try:
+            hostile_call(recognizer, np.random.default_rng(seed))
+            results += 1
+        except WSignError as error:
+            assert "\n" not in str(error), seed
+    assert 20 < results < 180
 
 
 def test_a_folder_that_is_no_run(tmp_path):

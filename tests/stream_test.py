@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tests.conftest import random_features
 from tests.small import get_config as small_config
+from wsign_jax import stream as stream_lib
 from wsign_jax import trained
-from wsign_jax.chunks import make_step, next_chunk
+from wsign_jax.chunks import fill, make_step, next_chunk
 from wsign_jax.data.normalize import normalize
 from wsign_jax.decode.align import align, seconds
 from wsign_jax.decode.greedy import ctc_greedy
@@ -236,7 +237,13 @@ def test_an_hour_of_a_stream_takes_no_memory_and_compiles_once():
     assert medians[-1] < 10 * medians[0]
 
 
-def test_after_a_long_silence_nothing_is_computed_and_nothing_has_changed():
+@pytest.mark.parametrize("name", ["rotary", "look-ahead"])
+@pytest.mark.parametrize("pushed", [50, 2000])
+def test_after_a_long_silence_nothing_is_computed_and_nothing_has_changed(
+    name, pushed, monkeypatch
+):
+    filled = []
+    monkeypatch.setattr(stream_lib, "fill", lambda *args: filled.append(0) or fill(*args))
     rng = np.random.default_rng(3)
     parts = [
         random_features(rng, 101),
@@ -245,11 +252,14 @@ def test_after_a_long_silence_nothing_is_computed_and_nothing_has_changed():
     ]
     features = np.concatenate(parts)
     for chunk, left in WINDOWS[:2]:
-        stream = Recorded(model("rotary"), chunk=chunk, left_context=left)
-        stable = stream_all(stream, features, [50])
+        filled.clear()
+        stream = Recorded(model(name), chunk=chunk, left_context=left)
+        stable = stream_all(stream, features, [pushed])
         assert len(stream.logits) < (251 + 350) // 4
+        assert pushed < len(features) or len(filled) < (251 + 350) // (4 * chunk)
+        assert stream.state.total == len(features)
         assert max(gloss.start for gloss in stable) > 1101 / 60
-        assert_same(stream, stable, offline("rotary", features, chunk, left))
+        assert_same(stream, stable, offline(name, features, chunk, left))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -341,15 +351,22 @@ def test_partial_glosses_become_stable_and_stable_ones_stay():
         ({"chunk": 0}, "full attention, which needs the whole recording"),
         ({"left_context": -1}, "left_context is -1"),
         ({"left_context": 10**11}, "over 6000 patches together"),
+        ({"chunk": 1.5}, "chunk is 1.5; give patches, a whole number from 0 up"),
+        ({"chunk": "8"}, "chunk is '8'; give patches"),
+        ({"left_context": np.zeros((5, 4))}, "left_context is array.*; give patches"),
         ({"decoder": "joint"}, "decoder 'joint' cannot stream; take 'greedy' or 'prefix_beam'"),
+        ({"decoder": ["greedy"]}, r"decoder is \['greedy'\]; give a name, such as 'greedy'"),
         ({"endpoint_seconds": -1.0}, "endpoint_seconds is -1.0"),
         ({"endpoint_seconds": float("nan")}, "endpoint_seconds is nan"),
+        ({"endpoint_seconds": "1"}, "endpoint_seconds is '1'; give seconds, 0 for never"),
+        ({"look_ahead": 0.5}, "look_ahead is 0.5; give patches"),
         ({"look_ahead": 2}, "looks 0 patches ahead .* cannot look 2"),
     ],
 )
 def test_what_cannot_be_is_named(options, message):
-    with pytest.raises(WSignError, match=message):
+    with pytest.raises(WSignError, match=message) as error:
         Stream(model("rotary"), **options)
+    assert "\n" not in str(error.value)
 
 
 def test_a_checkpoint_with_look_ahead_cannot_do_without():
@@ -363,7 +380,8 @@ def test_windows_that_were_not_trained_are_warned_of(capsys):
     stream = Stream(model("rotary"))
     assert (stream.chunk, stream.left_context) == (8, 16)
     assert capsys.readouterr().err == ""
-    Stream(model("rotary"), chunk=2, left_context=6)
+    stream = Stream(model("rotary"), chunk=np.int64(2), left_context=np.uint8(6))
+    assert (type(stream.chunk), type(stream.left_context)) == (int, int)
     err = capsys.readouterr().err
     assert "not trained with a chunk of 2 patches but with 1, 3, 8" in err and "left" not in err
 
@@ -391,8 +409,8 @@ def test_pictures_and_frames_do_not_mix_and_times_are_checked():
         stream.push([])
     with pytest.raises(WSignError, match="leave time_s out"):
         stream.push(frame, time_s=0.0)
-    with pytest.raises(WSignError, match="time is nan"):
-        stream.push([], time_s=float("nan"))
+    with pytest.raises(WSignError, match="time is 1e\\+300"):
+        stream.push([], time_s=1e300)  # nor is it a stream of pictures after that
     stream.push(frame[:0])  # it is no stream of pictures yet
     stream.push([], time_s=3.0)
     with pytest.raises(WSignError, match=r"time is 2.000000 s, and .* before was 3.000000 s"):
@@ -434,14 +452,29 @@ def test_sinusoidal_positions_end(capsys):
     pictures.finish()
 
 
-@pytest.mark.parametrize("shape", [(42, 7), (3, 42, 6), (3, 21, 7), (0, 42)])
-def test_other_shapes_are_named(shape):
+@pytest.mark.parametrize(
+    ("keypoints", "message"),
+    [
+        (np.zeros((3, 42, 6), np.float32), r"keypoints: shape \(3, 42, 6\) is not \(T, 42, 7\)"),
+        (np.zeros((3, 42, 7), np.int64), "keypoints: int64, not floats"),
+        (np.full((3, 42, 7), 50.0), "keypoints: confidence 50 in frame 0"),
+        (
+            None,
+            r"keypoints are None; give floats \(t, 42, 7\), or a list of the hands in a picture",
+        ),
+        ("hand.npy", "keypoints are 'hand.npy'; give floats"),
+    ],
+)
+def test_what_is_no_keypoints_is_named_and_the_stream_goes_on(keypoints, message):
     stream = Stream(model("rotary"), chunk=3, left_context=0)
-    with pytest.raises(WSignError, match=r"give floats \(t, 42, 7\)"):
-        stream.push(np.zeros(shape, np.float32))
-    with pytest.raises(WSignError, match=r"int64; give floats"):
-        stream.push(np.zeros((3, 42, 7), np.int64))
+    with pytest.raises(WSignError, match=message):
+        stream.push(keypoints)
     assert stream.push(np.zeros((0, 42, 7), np.float32)) == ([], [], None)
+    assert stream.finish() == ([], [], None)
+
+
+def test_a_finished_stream_takes_no_more():
+    stream = Stream(model("rotary"), chunk=3, left_context=0)
     stream.finish()
     for call in (lambda: stream.push(np.zeros((1, 42, 7), np.float32)), stream.finish):
         with pytest.raises(WSignError, match="is finished"):

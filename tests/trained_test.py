@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from wsign_jax import trained
+from wsign_jax import choices, trained
 from wsign_jax.errors import WSignError
 
 
@@ -49,16 +49,32 @@ def test_language_models_by_name(opened):
     fresh = trained.language_model(run, "2", root)
     kept = run.workdir / "lm_2.arpa"
     assert not kept.exists()
-    trained.language_model(run, "2", root, refit=True)
+    split = trained.read_split(run, root, "val")
+    choices.write_tuned(run, root, split, [], {"2": trained.fit_lm(run, "2", root)})
     read = trained.language_model(run, str(kept), root)
     np.testing.assert_allclose(read.table, fresh.table, atol=1e-4)
-    # What is kept goes before the data set's labels, which may be gone.
+    # What decoders were tuned with goes before the data set's labels, which may be gone.
     again = trained.language_model(run, "2", root / "gone")
     np.testing.assert_array_equal(again.table, read.table)
+    tuned = run.workdir / trained.TUNED
+    kept.write_text(kept.read_text().replace("\\end\\", "\n\\end\\"))
+    with pytest.raises(WSignError, match=r"lm_2.arpa: is not the one that decoder.json was tuned"):
+        trained.language_model(run, "2", root)
+    content = json.loads(tuned.read_text())
+    tuned.write_text(json.dumps({name: content[name] for name in ("tuned_on", "choices")}))
+    trained.language_model(run, "2", root / "gone")  # an earlier version noted no digest
+    # Without its decoder.json it is what an interrupted tuning of an earlier version has left.
+    tuned.unlink()
+    with pytest.raises(WSignError, match=r"train.labels: no \*.npy in it"):
+        trained.language_model(run, "2", root / "gone")
     with pytest.raises(WSignError, match=r"train.labels: no \*.npy in it"):
         trained.language_model(run, "3", root / "gone")
-    with pytest.raises(WSignError, match="a language model of order 0"):
-        trained.language_model(run, "0", root)
+    for order in ("0", "12", "9" * 5000):
+        with pytest.raises(WSignError, match=f"a language model of order {order:.9};"):
+            trained.language_model(run, order, root)
+    for name in ("", str(root)):
+        with pytest.raises(WSignError, match="; give 1 to 9, an ARPA file, or 'none'"):
+            trained.language_model(run, name, root)
     with pytest.raises(WSignError, match="²: no such file"):
         trained.language_model(run, "²", root)
     with pytest.raises(WSignError, match=r"nowhere\.arpa"):

@@ -63,17 +63,16 @@ def main() -> None:
         choice = choice.weighed(flags.ctc_weight, flags.lm_weight, flags.label_bonus)
         name = "_".join(filter(None, (flags.split, choice.decoder, pathlib.Path(choice.lm).stem)))
         out = flags.out or run.workdir / "evaluation" / name
-        if not flags.replace:
-            write.check_folder(out)
+        write.check_folder(out, flags.replace)
         earlier = None if flags.against is None else compare.read_report(flags.against)
         root = setup.data_root(run.config, run.workdir, make=False)
         split = trained.read_split(run, root, flags.split)
         sentences, report = evaluate.run(run, root, split, choice)
         if earlier is not None:
             report["against"] = compare.compare(sentences, run.vocabulary, earlier, flags.against)
-        write.write(out, sentences, run.vocabulary, report, replace=flags.replace)
         evaluate.print_examples(sentences, run.vocabulary)
         evaluate.print_summary(report)
+        write.write(out, sentences, run.vocabulary, report, replace=flags.replace)
         print(out / "report.html")
 
 

@@ -37,11 +37,11 @@ def main() -> None:
     parser.add_argument("--replace", action="store_true", help="replace FILE and its card")
     flags = parser.parse_args()
     with exit_on_user_error():
-        if not flags.replace:
-            export.check_free(flags.out)
+        export.check_free(flags.out, flags.replace)
         if flags.data and not pathlib.Path(flags.data).is_dir():
             raise WSignError(f"--data={flags.data}: no such folder")
         run = running.Running(flags.checkpoint, flags.data)
+        disk.check_apart([flags.out, export.card_of(flags.out)], export.read_of(run.trained))
         # A folder's name may hold what is no text.
         text = card.card(export.facts(run.trained, flags.out.name, flags.licence))
         content = text.encode(errors="replace")

@@ -16,7 +16,7 @@ import sys
 
 from wsign_jax import live
 from wsign_jax.decode.decoders import GREEDY
-from wsign_jax.errors import exit_on_user_error
+from wsign_jax.errors import WSignError, exit_on_user_error
 from wsign_jax.keypoints import landmarker
 from wsign_jax.running import Running
 from wsign_jax.stream import Stream
@@ -57,6 +57,11 @@ def main() -> None:
     flags = parse()
     with exit_on_user_error():
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for glosses
+            if flags.checkpoint.is_file():
+                raise WSignError(
+                    f"{flags.checkpoint}: is a file, and exported files do not stream; name the run's "
+                    "folder"
+                )
             run = Running(flags.checkpoint).trained
             source = live.open_source(flags.source, flags.simulate, run.config.data.aspect)
             stream = Stream(

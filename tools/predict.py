@@ -2,7 +2,8 @@
 
 Transcribes videos, folders of pictures, .npy of keypoints, and whole folders of these.
 
-    text, jsonl, csv    everything in one file, or on the terminal
+    text, jsonl, csv    everything in one file, or on the terminal; in csv text that begins with = + - @
+                        has a ' before it, or spreadsheets would compute it
     srt, vtt            subtitles, one file a recording, in the folder --out; a single recording's may go
                         to the terminal. Each gloss is shown for a second, or until the next.
 
@@ -49,7 +50,8 @@ def main() -> None:
     flags = parser.parse_args()
     with exit_on_user_error():
         sources = predict.find(flags.inputs)
-        predict.check_free(sources, flags.format, flags.out, flags.replace)
+        read = [path for path in (flags.checkpoint, flags.model) if path is not None]
+        predict.check_free(sources, flags.format, flags.out, flags.replace, read)
         window = predict.Window(flags.decoder, flags.chunk, flags.left_context)
         recognizer = Recognizer.load(flags.checkpoint)
         outcomes = predict.transcribe(recognizer, sources, window, flags.model, flags.workers)

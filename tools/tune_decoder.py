@@ -8,8 +8,9 @@ where tools/evaluate.py and --config.eval.decoder read them. No other split is l
 import argparse
 import pathlib
 
-from wsign_jax import choices, trained, tune
+from wsign_jax import choices, disk, trained, tune
 from wsign_jax.choices import Choice
+from wsign_jax.decode import lm
 from wsign_jax.decode.decoders import DECODERS, GREEDY
 from wsign_jax.errors import WSignError, exit_on_user_error
 from wsign_jax.train import setup
@@ -46,16 +47,21 @@ def main() -> None:
             decoders = [GREEDY, "prefix_beam"]
             print("its attention decoder was never trained: only greedy and prefix_beam are tuned")
         root = setup.data_root(run.config, run.workdir, make=False)
-        # First, so that a wrong data set leaves the run's language models as they are.
+        disk.check_writable(run.workdir / choices.TUNED)
         split = trained.read_split(run, root, "val")
         names = flags.lm.split(",")
+        # Kept only at the end, so that decoder.json and the language models belong together.
+        fitted = {name: trained.fit_lm(run, name, root) for name in names if name.isdecimal()}
         models = {NO_LM: None} | {
-            name: trained.language_model(run, name, root, refit=True) for name in names
+            name: lm.from_levels(fitted[name])
+            if name in fitted
+            else trained.language_model(run, name, root)
+            for name in names
         }
         starts = [
-            choices.untuned(run, decoder, lm, flags.beam_size)
+            choices.untuned(run, decoder, name, flags.beam_size)
             for decoder in decoders
-            for lm in ([NO_LM] if decoder == GREEDY else sorted(names, key=NO_LM.__ne__))
+            for name in ([NO_LM] if decoder == GREEDY else sorted(names, key=NO_LM.__ne__))
         ]
 
         def show(choice: Choice, effort: str) -> None:
@@ -68,7 +74,7 @@ def main() -> None:
             )
 
         tuned = tune.tune(run, split, starts, models, show)
-        print(choices.write_tuned(run, root, split, tuned))
+        print(choices.write_tuned(run, root, split, tuned, fitted))
 
 
 if __name__ == "__main__":

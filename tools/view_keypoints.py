@@ -8,9 +8,10 @@ right one blue.
 import argparse
 import pathlib
 
+from wsign_jax import disk
 from wsign_jax.data import layout
 from wsign_jax.errors import WSignError, exit_on_user_error
-from wsign_jax.keypoints import draw, extract, joints, video
+from wsign_jax.keypoints import draw, extract, joints, quality, video
 
 
 def main() -> None:
@@ -40,6 +41,9 @@ def main() -> None:
         writers = {".mp4": draw.write_video, ".png": write_sheet}
         if flags.out.suffix.lower() not in writers:
             raise WSignError(f"{flags.out}: --out must end in .mp4 or .png")
+        disk.check_apart([flags.out], filter(None, [flags.features, flags.video]))
+        if not 1 <= flags.fps <= 1000:
+            raise WSignError(f"--fps={flags.fps:g}: must be from 1 to 1000")
         features = layout.read_features(flags.features)
         if flags.video is None:
             pictures = draw.on_black(features, flags.fps)
@@ -47,7 +51,7 @@ def main() -> None:
             source = video.read(flags.video, flags.picture_fps)
             pictures = draw.on_pictures(features, source, flags.fps)
         writers[flags.out.suffix.lower()](flags.out, pictures)
-        print(f"wrote {flags.out}")
+        print(quality.printable(f"wrote {flags.out}"))
 
 
 def write_sheet(path: pathlib.Path, pictures: draw.Iterable[video.Picture]) -> None:

@@ -4,12 +4,14 @@
 
     {"tuned_on": "checkpoint 7500, full attention", "data": "...", "split": "val", "sentences": 100,
      "choices": [{"decoder": "prefix_beam", "lm": "2", "beam_size": 10, "ctc": 0.5, "lm_weight": 0.4,
-                  "bonus": 0.8, "temperature": 1.3, "wer": 0.05}, ...]}
+                  "bonus": 0.8, "temperature": 1.3, "wer": 0.05}, ...],
+     "language_models": {"2": "<SHA-256>"}}
 
-A language model fitted for it lies beside it as `lm_<order>.arpa`.
+A language model fitted for it lies beside it as `lm_<order>.arpa`, with that digest.
 """
 
 import dataclasses
+import hashlib
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -17,13 +19,12 @@ from typing import Any
 
 from wsign_jax import disk
 from wsign_jax.data import layout
-from wsign_jax.decode import confidence
+from wsign_jax.decode import arpa, confidence, ngrams
 from wsign_jax.decode.decoders import DECODERS, GREEDY, LARGEST_BEAM, Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.errors import WSignError
-from wsign_jax.trained import NO_LM, Trained, names
+from wsign_jax.trained import NO_LM, TUNED, Trained, lm_path, names, tuned_lm
 
-TUNED = "decoder.json"
 # Before anything is tuned: a little language model, and no bonus.
 _UNTUNED: Mapping[str, Any] = {"ctc": 0.5, "lm_weight": 0.3, "bonus": 0.0, "temperature": 1.0}
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -176,14 +177,42 @@ def read_tuned(trained: Trained) -> list[Choice]:
 
 
 def write_tuned(
-    trained: Trained, root: pathlib.Path, split: layout.Split, choices: Sequence[Choice]
+    trained: Trained,
+    root: pathlib.Path,
+    split: layout.Split,
+    choices: Sequence[Choice],
+    fitted: Mapping[str, ngrams.Levels] | None = None,
 ) -> pathlib.Path:
-    """Writes a run's `decoder.json`; what was tuned before on the same model and window stays."""
+    """Writes a run's `decoder.json` and the language models that were fitted for it.
+
+    What was tuned before on the same model and window stays, if its language model does.
+
+    Args:
+        trained: the run.
+        root: the data set it was tuned on.
+        split: of it.
+        choices: what was tuned.
+        fitted: language models, by `Choice.lm`.
+    """
     path = trained.workdir / TUNED
+    before: dict[str, str] = {}
+    kept: list[Choice] = []
     if path.exists() and disk.read_json(path).get("tuned_on") == _tuned_on(trained):
         new = {(choice.decoder, choice.lm, choice.beam_size) for choice in choices}
         kept = [c for c in read_tuned(trained) if (c.decoder, c.lm, c.beam_size) not in new]
-        choices = [*kept, *choices]
+        before = {c.lm: _digest_before(trained, c.lm) for c in kept if c.lm.isdecimal()}
+    digests = dict(before)
+    for name, levels in (fitted or {}).items():
+        place = lm_path(trained, name)
+        arpa.write(place, levels, trained.vocabulary, replace=True)
+        digests[name] = hashlib.sha256(place.read_bytes()).hexdigest()
+    stale = [c for c in kept if c.lm in before and before[c.lm] != digests[c.lm]]
+    for choice in stale:
+        print(
+            f"{choice.decoder} was tuned with another language model {choice.lm}: tune it anew",
+            flush=True,
+        )
+    choices = [*(c for c in kept if c not in stale), *choices]
     disk.write_json(
         path,
         {
@@ -192,9 +221,18 @@ def write_tuned(
             "split": split.name,
             "sentences": len(split),
             "choices": [dataclasses.asdict(choice) for choice in choices],
+            "language_models": {name: digest for name, digest in digests.items() if digest},
         },
     )
     return path
+
+
+def _digest_before(trained: Trained, lm: str) -> str:
+    """The digest of a kept language model; '' where it is gone or was replaced."""
+    try:
+        return tuned_lm(trained, lm)
+    except WSignError:
+        return ""
 
 
 def _tuned_on(trained: Trained) -> str:

@@ -130,11 +130,7 @@ def fill(state: StreamState, features: np.ndarray, wrist_place: bool) -> StreamS
 def without_nan(features: np.ndarray) -> tuple[np.ndarray, int]:
     """(t, 42, 7) with hands absent where they have what is no keypoint's number (`joints.plausible`),
     and in how many frames that is."""
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinity
-        result = features.astype(np.float32)
-    bad = np.zeros(len(features), bool)
-    for hand in joints.HANDS:
-        broken = ~joints.plausible(result[:, hand]).all(axis=(1, 2))
-        result[broken, hand] = 0.0
-        bad |= broken
-    return result, int(bad.sum())
+    good = joints.plausible_hands(features)
+    if not good.all():
+        features = np.where(np.repeat(good, joints.JOINTS_PER_HAND, 1)[..., None], features, 0.0)
+    return features, int((~good).any(axis=1).sum())

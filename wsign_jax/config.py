@@ -10,8 +10,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from wsign_jax.data.layout import SPLITS
+from wsign_jax.data.vocab import LARGEST_ID
 from wsign_jax.decode.decoders import DECODERS, LARGEST_BEAM
 from wsign_jax.errors import WSignError
+from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.model.whisper_import import CHOICES
 from wsign_jax.model.whisper_sign import SIZES
 from wsign_jax.positions import POSITIONS
@@ -27,6 +29,12 @@ def _one_of(*names: str | bool) -> _Check:
 
 def _from_to(low: float, high: float = 2**31 - 1) -> _Check:
     return lambda value: low <= value <= high, f"from {low} to {high}"
+
+
+_ASPECT: _Check = (
+    lambda value: value == 0 or ASPECTS[0] <= value <= ASPECTS[1],
+    f"0, or width / height from {ASPECTS[0]:g} to {ASPECTS[1]:g}",
+)
 
 
 def _whole(low: int, high: int = 2**31 - 1) -> _Check:
@@ -59,6 +67,10 @@ def _rules(*actions: str) -> _Check:
     return holds, f"a tuple of (path pattern, {' | '.join(map(repr, actions))})"
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _is_stage_rule(rule: Any) -> bool:
     if not isinstance(rule, tuple | list) or not 2 <= len(rule) <= 4:
         return False
@@ -78,7 +90,11 @@ _STAGE_RULES: _Check = (
     "a tuple of (path pattern, 'freeze') and (path pattern, 'train'[, share of the learning rate, over 0"
     "[, layer-wise decay, over 0 and at most 1]])",
 )
-_TEXT: _Check = (lambda value: isinstance(value, str), "a text")
+_STAGES: _Check = (
+    lambda value: isinstance(value, tuple | list) and len(value) > 0 and all(map(_is_text, value)),
+    "a tuple of at least one stage's name, such as ('stage1',)",
+)
+_TEXT: _Check = (_is_text, "a text")
 _YES_OR_NO: _Check = _one_of(True, False)
 
 _CHECKS: dict[str, _Check] = {
@@ -89,7 +105,7 @@ _CHECKS: dict[str, _Check] = {
     "data.on_bad": _one_of("error", "skip"),
     "data.dir": _TEXT,
     "data.wrist_place": _YES_OR_NO,
-    "data.aspect": _from_to(0, 100),
+    "data.aspect": _ASPECT,
     "data.max_seq_length": _whole(1),
     "data.max_buckets": _whole(1),
     "data.threads": _whole(0),
@@ -105,7 +121,7 @@ _CHECKS: dict[str, _Check] = {
     "data.augment.temporal_mask": _SHARE,
     "data.augment.temporal_mask_frames": _whole(1),
     "model.size": _one_of(*SIZES),
-    "model.vocab_size": _whole(0),
+    "model.vocab_size": _whole(0, LARGEST_ID + 1),
     "model.positions": _one_of("auto", *POSITIONS),
     "model.ctc_dropout": _BELOW_ONE,
     "model.frontend.patch_size": _whole(1, 1000),
@@ -183,8 +199,7 @@ _MISSING = object()
 
 def check(config: ConfigDict) -> None:
     """Raises a `WSignError` that names the first field out of its range."""
-    if not config.stages:
-        raise WSignError("config.stages is empty; name at least one, such as ('stage1',)")
+    _check_field(config, "stages", _STAGES)
     checks = dict(_CHECKS)
     for stage in config.stages:
         for field, rule in _STAGE_CHECKS.items():
@@ -193,11 +208,10 @@ def check(config: ConfigDict) -> None:
                     f"config.stages names {stage!r}, but there is no config.{stage}.{field}"
                 )
             checks[f"{stage}.{field}"] = rule
-    for field, (holds, allowed) in checks.items():
-        value = operator.attrgetter(field)(config)
-        # Comparisons with NaN are false, so a NaN fails every check that it meets.
-        if not holds(value):
-            raise WSignError(f"config.{field} is {value!r}; it must be {allowed}")
+    for field, rule in checks.items():
+        _check_field(config, field, rule)
+    for field, value in _flatten(config.to_dict()).items():
+        _check_storable(field, value)
     if config.restart and config.mode == "evaluate":
         raise WSignError(
             "config.restart starts a training over; it does not go with mode 'evaluate'"
@@ -248,6 +262,32 @@ def _check_frontend(frontend: Mapping[str, Any]) -> None:
         )
 
 
+def _check_field(config: ConfigDict, field: str, rule: _Check) -> None:
+    holds, allowed = rule
+    try:
+        value = operator.attrgetter(field)(config)
+    except AttributeError:
+        raise WSignError(f"config.{field} is missing; it must be {allowed}") from None
+    try:
+        # Comparisons with NaN are false, so a NaN fails every check that it meets.
+        held = holds(value)
+    except TypeError:  # a text where a number belongs, say
+        held = False
+    if not held:
+        raise WSignError(f"config.{field} is {reprlib.repr(value)}; it must be {allowed}")
+
+
+def _check_storable(field: str, value: Any) -> None:
+    """A checkpoint holds the config as JSON."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        raise WSignError(
+            f"config.{field} is {reprlib.repr(value)}; it must be of numbers, texts, True, False, None "
+            "and tuples"
+        ) from None
+
+
 def as_json(config: ConfigDict) -> dict[str, Any]:
     """The config as it comes back from a JSON file (tuples as lists)."""
     return json.loads(json.dumps(config.to_dict()))
@@ -285,5 +325,5 @@ def _flatten(value: dict[str, Any], prefix: Sequence[str] = ()) -> dict[str, Any
         if isinstance(item, dict):
             flat |= _flatten(item, path)
         else:
-            flat[".".join(path)] = item
+            flat[".".join(map(str, path))] = item
     return flat

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, JSON with bounds, names that stay where they are."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -8,7 +9,7 @@ import reprlib
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TextIO, TypeVar
 
 from wsign_jax.errors import WSignError
@@ -33,14 +34,14 @@ def write(path: pathlib.Path, content: bytes) -> None:
         OSError: it cannot be written, which leaves nothing behind; its `filename` is the path.
         WSignError: there is something at the path that is not a regular file, such as a device.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     place = pathlib.Path(os.path.realpath(path))
     _check_replaceable(place)
-    partial = _temporary_name(place)
+    partial = temporary_name(place)
     try:
-        with _named(path), _open_new(partial) as file:
+        with named(path), _open_new(partial) as file:
             file.write(content)
-        with _named(path):
+        with named(path):
             if place.exists():
                 shutil.copymode(place, partial)
             os.replace(partial, place)
@@ -64,14 +65,14 @@ def text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
         FileExistsError: it is there, and may not be.
         OSError: it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     is_there = replace and path.exists()
     if is_there and not path.is_file():  # a pipe, or /dev/null
         with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
             yield file
         return
     path = pathlib.Path(os.path.realpath(path))  # rather than the link to it
-    new = _temporary_name(path) if is_there else path
+    new = temporary_name(path) if is_there else path
     file = new.open("x", encoding="utf-8", errors="backslashreplace")
     try:
         with file:
@@ -89,6 +90,57 @@ def text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
             new.unlink()
 
 
+def make_folder(path: pathlib.Path) -> bool:
+    """Makes a folder, and the folders to it; whether it was missing.
+
+    Raises:
+        WSignError: a file is in the way, or a link to nothing.
+        OSError: it cannot be made.
+    """
+    if path.is_dir():
+        return False
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        if path.is_dir():  # another process was faster
+            return False
+        raise WSignError(
+            f"{error.filename}: is a file or a link to nothing, and a folder is needed; name another"
+        ) from None
+    return True
+
+
+def check_writable(path: pathlib.Path) -> None:
+    """Refuses a place that `write` cannot write to, before something long is computed for it.
+
+    Raises:
+        IsADirectoryError: it is a folder.
+        WSignError: it is a device or a pipe, or its folder cannot be written to.
+    """
+    place = pathlib.Path(os.path.realpath(path))
+    _check_replaceable(place)
+    folder = next(each for each in place.parents if each.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise WSignError(f"{path}: cannot be written, because {folder} cannot; name another place")
+
+
+def check_apart(written: Iterable[pathlib.Path], read: Iterable[pathlib.Path]) -> None:
+    """Refuses to replace what is read, under whatever name.
+
+    Raises:
+        WSignError: a file is among both.
+    """
+    files = {_identity(path) for path in read if path.exists()}
+    for path in written:
+        if path.exists() and _identity(path) in files:
+            raise WSignError(f"{path}: is read here, so it cannot be replaced; name another --out")
+
+
+def _identity(path: pathlib.Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
 def _check_replaceable(place: pathlib.Path) -> None:
     if place.is_dir():
         raise IsADirectoryError(21, "is a folder; name a file", str(place))
@@ -96,8 +148,9 @@ def _check_replaceable(place: pathlib.Path) -> None:
         raise WSignError(f"{place}: is a device or a pipe, not a file to replace; name another")
 
 
-def _temporary_name(path: pathlib.Path) -> pathlib.Path:
-    """Beside the file, hidden, unpredictable; short, since the name itself may be as long as can be."""
+def temporary_name(path: pathlib.Path) -> pathlib.Path:
+    """A name for a file until it is whole: beside it, hidden, and one that nobody can foresee and put a
+    link at. It is short, since the name itself may be as long as can be."""
     stem = path.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")
     return path.with_name(f".{stem}.{secrets.token_hex(8)}.partial")
 
@@ -108,12 +161,37 @@ def _open_new(path: pathlib.Path) -> Any:
 
 
 @contextlib.contextmanager
-def _named(path: pathlib.Path) -> Iterator[None]:
-    """A full disk is reported by `write` without a name, anything else under the temporary one."""
+def named(path: pathlib.Path) -> Iterator[None]:
+    """A context whose `OSError`s name the path: a full disk has no name, a temporary file its own."""
     try:
         yield
     except OSError as error:
         raise type(error)(error.errno, error.strerror, str(path)) from None
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path, taken: str) -> Iterator[None]:
+    """A context in which no other process holds the same lock.
+
+    Args:
+        path: of the lock: a folder, which may be renamed meanwhile, or a file, which is made if missing.
+        taken: what to say if another process holds it.
+
+    Raises:
+        WSignError: another process holds it.
+    """
+    lock = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            # The kernel lets go of it with the process, however that ends.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WSignError(taken) from None
+        except OSError:
+            pass  # not every network file system has locks
+        yield
+    finally:
+        os.close(lock)
 
 
 # ---------------------------------------------------------------------------------------------- JSON
@@ -133,14 +211,31 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
             `MOST_JSON_BYTES`.
         OSError: it cannot be read.
     """
+    return parse_json(_content(path), str(path))
+
+
+def read_json_list(path: pathlib.Path) -> list[Any]:
+    """Reads a JSON list. Raises as `read_json` does."""
+    value = _parse(_content(path), str(path))
+    if not isinstance(value, list):
+        raise WSignError(f"{path}: must be a list, like [1, 2]")
+    return value
+
+
+def _content(path: pathlib.Path) -> bytes:
     with path.open("rb") as file:
-        content = file.read(MOST_JSON_BYTES + 1)
-    return parse_json(content, str(path))
+        return file.read(MOST_JSON_BYTES + 1)
 
 
 def parse_json(content: bytes, where: str) -> dict[str, Any]:
     """A JSON object out of bytes; `where` names them in messages. Raises as `read_json` does."""
+    value = _parse(content, where)
+    if not isinstance(value, dict):
+        raise WSignError(f'{where}: must be an object, like {{"name": 1}}')
+    return value
 
+
+def _parse(content: bytes, where: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value: dict[str, Any] = {}
         for name, item in pairs:
@@ -152,16 +247,14 @@ def parse_json(content: bytes, where: str) -> dict[str, Any]:
     if len(content) > MOST_JSON_BYTES:
         raise WSignError(f"{where}: larger than {MOST_JSON_BYTES >> 20} MiB; write it again")
     try:
-        value = json.loads(content.decode(), object_pairs_hook=unique)
+        # Some editors put a mark at the start of UTF-8.
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=unique)
     except WSignError:
         raise
     except RecursionError:
         raise WSignError(f"{where}: nested too deep; write it again") from None
     except ValueError as error:  # also text that is not UTF-8, and numbers of thousands of digits
         raise WSignError(f"{where}: not valid JSON ({error}); write it again") from None
-    if not isinstance(value, dict):
-        raise WSignError(f'{where}: must be an object, like {{"name": 1}}')
-    return value
 
 
 def field(

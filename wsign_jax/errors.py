@@ -2,32 +2,46 @@
 
 import argparse
 import contextlib
+import io
 import os
+import reprlib
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from absl import flags
 
 
 class WSignError(ValueError):
-    """Something a person can mend: the message names the file or field and says the fix."""
+    """Something a person can fix: the message names the file or field and says the fix."""
 
 
 class DivergedError(RuntimeError):
     """Training met a loss that is not a number: the message says where, and what is left."""
 
 
+def shown(value: Any) -> str:
+    """A value that somebody gave as a message shows it: short, and on one line."""
+    return " ".join(reprlib.repr(value).split())
+
+
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
     """Reports without a traceback: a `WSignError`, or a file that cannot be read or written, with exit
-    status 2, a `DivergedError` with 1, Ctrl-C with 130, a reader of its output that is gone with 141."""
+    status 2, a `DivergedError` with 1, Ctrl-C with 130, a reader of its output that is gone with 141.
+
+    From then on stdout and stderr can be written to, whatever they are: what they cannot encode is
+    escaped, and one that is closed goes nowhere.
+    """
+    _open_streams()
     try:
         yield
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         sys.exit(130)  # as a shell reports SIGINT
     except (WSignError, DivergedError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {_on_a_screen(str(error))}", file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, WSignError) else 1)
     except BrokenPipeError:  # `| head` has read enough, say
         with contextlib.suppress(OSError):
@@ -39,8 +53,36 @@ def exit_on_user_error() -> Iterator[None]:
         if error.strerror is None:
             raise
         where = "" if error.filename is None else f"{error.filename}: "
-        print(f"error: {where}{error.strerror}", file=sys.stderr, flush=True)
+        if not where and _is_folder_gone():
+            where = "the current folder was deleted, cd to another: "
+        print(f"error: {_on_a_screen(where)}{error.strerror}", file=sys.stderr, flush=True)
         sys.exit(2)
+
+
+def _open_streams() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by `>&-`
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _on_a_screen(text: str) -> str:
+    """The text with control characters escaped: a file's name or content must not steer a terminal."""
+    control = ("Cc", "Cs", "Zl", "Zp")  # of Unicode: with line and paragraph separators
+    return "".join(
+        ascii(c)[1:-1] if c != "\n" and unicodedata.category(c) in control else c for c in text
+    )
+
+
+def _is_folder_gone() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def known_flags(

@@ -35,25 +35,28 @@ _SHOWN = 5  # references printed beside their hypotheses
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Evaluates the best checkpoint of a run, or the mean of its last `eval.average`, and writes
-    `<workdir>/report_<split>.json`.
+    `<workdir>/report_<split>.json`, once its figures are printed.
 
     The model and the normalisation are the run's own; `config` says which data and split, how to
     decode, and the attention window.
 
     Raises:
-        WSignError: no run in `workdir`, another vocabulary, or bad data.
+        WSignError: no run in `workdir`, another vocabulary, bad data, or no place for the report.
     """
     config_lib.check(config)
     trained = open_run(workdir, config, config.eval.average)
+    path = workdir / f"report_{config.eval.split}.json"
+    with hosts.all_or_none():
+        if hosts.is_first():
+            disk.check_writable(path)
     root = setup.data_root(trained.config, workdir, make=False)
     split = read_split(trained, root, config.eval.split)
     choice = choose(trained, config.eval.decoder, config.eval.lm, config.eval.beam_size)
     sentences, report = run(trained, root, split, choice)
-    path = workdir / f"report_{split.name}.json"
-    if hosts.is_first():
-        disk.write_json(path, report)
     print_examples(sentences, trained.vocabulary)
     print_summary(report)
+    if hosts.is_first():
+        disk.write_json(path, report)
     print(path, flush=True)
 
 
@@ -170,7 +173,7 @@ def to_sentences(
     trained: Trained, split: layout.Split, decoded: Sequence[Decoded]
 ) -> list[Sentence]:
     """Decoded batches as sentences in the order of the split, with raw confidences."""
-    signers = layout.read_signers(split)
+    annotations = setup.read_annotations(trained.config, split)
     found: dict[int, Sentence] = {}
     for batch in decoded:
         for row in np.flatnonzero(batch.encoded.example >= 0):
@@ -178,10 +181,10 @@ def to_sentences(
             reference = tuple(split.labels[example].tolist())
             found[example] = Sentence(
                 id=split.ids[example],
-                signer=signers.get(split.ids[example], ""),
+                signer=annotations.signers.get(split.ids[example], ""),
                 seconds=float(split.frames[example] / joints.FPS),
                 reference=reference,
-                segments=layout.read_segments(split, example),
+                segments=annotations.segments[example],
                 **_found_in(batch, int(row), set(reference), trained.patch_size),
             )
     return [found[example] for example in range(len(split))]

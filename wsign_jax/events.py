@@ -10,7 +10,6 @@ Objects have `event`, and `time`, the seconds of the stream so far:
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from wsign_jax.formats import json_line, on_one_line
 from wsign_jax.stream import StreamResult
 from wsign_jax.transcript import Gloss
 
@@ -70,7 +70,9 @@ class Lines:
 
     def start(self, source: str, chunk: int, left_context: int) -> None:
         """What is about to be recognised, with which attention window in patches."""
-        self._print(f"{source}: {chunk} patches at a time, {left_context} before; Ctrl-C ends it")
+        self._print(
+            f"{on_one_line(source)}: {chunk} patches at a time, {left_context} before; Ctrl-C ends it"
+        )
 
     def tell(self, time_s: float, result: StreamResult) -> None:
         """What a push has brought."""
@@ -86,7 +88,7 @@ class Lines:
 
     def end(self, why: str, summary: Summary) -> None:
         """Why it is over, and how it went."""
-        self._print(f"{why}\n{summary}")
+        self._print(f"{on_one_line(why)}\n{summary}")
 
     def _print(self, text: str) -> None:
         self._console.print(text)
@@ -126,7 +128,7 @@ class JsonLines:
 
     def _print(self, event: str, time_s: float, **fields: Any) -> None:
         record = {"event": event, "time": time_s, **fields}
-        print(json.dumps(_rounded(record), ensure_ascii=False), flush=True)
+        print(json_line(_rounded(record)), end="", flush=True)
 
 
 def _labels(glosses: Sequence[Gloss]) -> list[str]:

@@ -25,17 +25,30 @@ _UNREAD = "decoder/"  # parameters that greedy CTC decoding never asks
 _CARD = ".md"
 
 
-def check_free(path: pathlib.Path) -> None:
+def check_free(path: pathlib.Path, replace: bool = False) -> None:
     """Refuses to overwrite; to be asked before anything is computed.
 
+    Args:
+        path: where the file is to be written.
+        replace: whether it and its card may be there already.
+
     Raises:
-        WSignError: the file, or the card beside it, is there already, or `path` is a folder.
+        IsADirectoryError: a folder is where the card is to be written.
+        WSignError: the file, or the card beside it, is there already or cannot be written, or `path` is
+            a folder.
     """
     if path.is_dir():
         raise WSignError(f"{path}: is a folder; name a file, such as {path / 'model.wsign'}")
     for place in (path, card_of(path)):
-        if place.exists():
+        disk.check_writable(place)
+        if place.exists() and not replace:
             raise WSignError(f"{place}: is there already; name another --out, or give --replace")
+
+
+def read_of(trained: Trained) -> list[pathlib.Path]:
+    """The files of a run, none of which an export may replace."""
+    inside = (path for folder in trained.checkpoints for path in folder.rglob("*"))
+    return [path for path in (*trained.workdir.glob("*"), *inside) if path.is_file()]
 
 
 def card_of(path: pathlib.Path) -> pathlib.Path:

@@ -1,9 +1,15 @@
-"""Transcripts as text, JSON lines, CSV and subtitles."""
+"""Transcripts as text, JSON lines, CSV and subtitles.
+
+Whatever a file is called, what is written is UTF-8 and stays on its line: characters that are no text or
+would leave the line, or steer a terminal, are written as JSON's `\\u001b`.
+"""
 
 import csv
 import dataclasses
 import io
 import json
+import re
+from typing import Any
 
 from wsign_jax.transcript import Gloss, Transcript
 
@@ -13,6 +19,9 @@ SUBTITLES = frozenset({SRT, VTT})  # one recording a file
 _CSV_HEADER = ("file", "label", "start", "end", "confidence")
 # CTC is sure of a sign for a patch or two, too short to read.
 _SHOWN_SECONDS = 1.0
+# Control characters, Unicode's two line breaks, and bytes of a file's name that are not UTF-8.
+_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_FORMULA = ("=", "+", "-", "@")  # a spreadsheet computes a cell that begins so
 
 
 def head(kind: str) -> str:
@@ -29,11 +38,9 @@ def body(kind: str, name: str, transcript: Transcript) -> str:
         transcript: of it.
     """
     if kind == TEXT:
-        return f"{name}\t{transcript.text}\n"
+        return f"{on_one_line(name)}\t{on_one_line(transcript.text)}\n"
     if kind == JSONL:
-        return (
-            json.dumps({"file": name, **dataclasses.asdict(transcript)}, ensure_ascii=False) + "\n"
-        )
+        return json_line({"file": name, **dataclasses.asdict(transcript)})
     if kind == CSV:
         return "".join(
             _csv_line((name, g.label, f"{g.start:.3f}", f"{g.end:.3f}", f"{g.confidence:.3f}"))
@@ -42,13 +49,23 @@ def body(kind: str, name: str, transcript: Transcript) -> str:
     cues = zip(_cues(transcript.glosses), transcript.glosses, strict=True)
     if kind == VTT:
         return "".join(
-            f"{_clock(start, '.')} --> {_clock(end, '.')}\n{_escaped(gloss.label)}\n\n"
+            f"{_clock(start, '.')} --> {_clock(end, '.')}\n{_vtt(gloss.label)}\n\n"
             for (start, end), gloss in cues
         )
     return "".join(
-        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{gloss.label}\n\n"
+        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{_srt(gloss.label)}\n\n"
         for number, ((start, end), gloss) in enumerate(cues, 1)
     )
+
+
+def json_line(value: dict[str, Any]) -> str:
+    """An object as a line of JSON."""
+    return on_one_line(json.dumps(value, ensure_ascii=False)) + "\n"
+
+
+def on_one_line(text: str) -> str:
+    """Text as it can be shown on a line of a terminal or of a UTF-8 file; JSON stays JSON."""
+    return _UNSHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _cues(glosses: list[Gloss]) -> list[tuple[float, float]]:
@@ -66,11 +83,18 @@ def _clock(seconds: float, point: str) -> str:
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}{point}{thousandths:03}"
 
 
-def _escaped(label: str) -> str:
+def _vtt(label: str) -> str:
+    label = on_one_line(label)
     return label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _srt(label: str) -> str:
+    # The format has no escapes; an arrow is what players take for the times of another cue.
+    return on_one_line(label).replace("-->", "\u2192")
 
 
 def _csv_line(fields: tuple[str, ...]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(fields)
+    cells = (f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in map(on_one_line, fields))
+    csv.writer(line, lineterminator="\n").writerow(cells)
     return line.getvalue()

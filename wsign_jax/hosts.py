@@ -54,7 +54,8 @@ def parse(argv: Sequence[str]) -> tuple[Cluster | None, list[str]]:
     count = flags.DEFINE_integer("num_processes", None, "", lower_bound=1, flag_values=values)
     number = flags.DEFINE_integer("process_id", None, "", lower_bound=0, flag_values=values)
     detect = flags.DEFINE_bool("distributed", False, "", flag_values=values)
-    patience = flags.DEFINE_integer("patience", 120, "", lower_bound=1, flag_values=values)
+    # JAX takes it for milliseconds of 32 bits.
+    patience = flags.DEFINE_integer("patience", 120, "", 1, 1_000_000, flag_values=values)
     given = {flag: name for flag, name in _VARIABLES.items() if os.environ.get(name)}
     from_environment = [f"--{flag}={os.environ[name]}" for flag, name in given.items()]
     try:

@@ -2,15 +2,18 @@
     [--coordinator=HOST:PORT --num_processes=N --process_id=I | --distributed] [--patience=SECONDS]
 
 Trains the stages of a config, going on where an earlier run in the workdir ended, and evaluates the best
-checkpoint on `config.eval.split`; with --config.mode=evaluate it only evaluates. SIGTERM and Ctrl-C save
-and exit with 0, a second Ctrl-C stops at once. Exit status 2 is a mistake in the call, the config or the
-data, or a full disk, 1 a loss that is not a number or another process lost.
+checkpoint on `config.eval.split`; with --config.mode=evaluate it only evaluates. SIGTERM, SIGHUP and
+Ctrl-C save and exit with 0, a second Ctrl-C stops at once. Exit status 2 is a mistake in the call, the
+config or the data, or a full disk, 1 a loss that is not a number or another process lost, 141 output
+that nobody reads any more, once all is saved.
 """
 
 import gc
 import pathlib
+import re
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 
 from absl import flags
@@ -18,6 +21,15 @@ from ml_collections import ConfigDict, config_flags
 
 from wsign_jax import heap, hosts
 from wsign_jax.errors import WSignError, exit_on_user_error, one_line
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "True or False",
+    "tuple": "a tuple",
+    "ConfigDict": "a block of fields",
+}
 
 
 def parse(argv: Sequence[str]) -> tuple[ConfigDict, pathlib.Path]:
@@ -39,15 +51,51 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, pathlib.Path]:
         rest = values(list(argv))[1:]
         missing = config.value is None
         # A config file that cannot be loaded says so only when it is first looked at.
-        _ = missing or config.value.mode
+        _ = missing or getattr(config.value, "mode", None)
     except Exception as error:  # whatever a person's own config file may raise
-        raise WSignError(f"in the command line: {one_line(error)}") from None
+        raise WSignError(
+            _in_a_config_file(error) or f"in the command line: {one_line(error)}"
+        ) from None
     if rest:
         raise WSignError(f"in the command line: {rest[0]!r} is no flag; write --config.FIELD=VALUE")
     if missing:
         raise WSignError("--config is missing; for a first run: --config=configs/demo.py")
+    if not isinstance(config.value, ConfigDict):
+        raise WSignError(
+            f"--config: its get_config() must return a ConfigDict, not {config.value!r}"
+        )
     name = pathlib.Path(config_flags.get_config_filename(values["config"])).stem
     return config.value, pathlib.Path(workdir.value or f"runs/{name}")
+
+
+def _in_a_config_file(error: Exception) -> str | None:
+    """What is wrong in which line of a config file; None where it is not a file's code that failed."""
+    # absl and ml_collections raise errors of their own, with the text of this one.
+    while not (frames := _own_frames(error)):
+        if error.__context__ is None or error.__suppress_context__:
+            return None
+        error = error.__context__  # type: ignore[assignment]
+    what = one_line(error).partition(" Other fields present")[0]
+    rejected = re.search(
+        r"field '(\w+)' \(reference\)\. (.*) is of original type <class '[\w.]*?(\w+)'> "
+        r"and cannot be casted to type <class '[\w.]*?(\w+)'>",
+        " ".join(str(error).split()),
+    )
+    if rejected:
+        name, value, given, wanted = rejected.groups()
+        value = repr(value) if given == "str" else value
+        what = f"{name} is {value}; it must be {_KINDS.get(wanted, wanted)}"
+    return f"{frames[-1].filename}, line {frames[-1].lineno} ({frames[-1].line}): {what}"
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The lines of config files in a traceback."""
+    return [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__
+        and not re.search(r"^<|[\\/](absl|ml_collections)[\\/]", frame.filename)
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -2,9 +2,10 @@
 
 import collections
 import contextlib
+import functools
 import pathlib
 import sys
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -91,8 +92,11 @@ def transcribe(
         processes: that read videos; 0: one a core.
 
     Raises:
-        WSignError: videos cannot be read here at all, or the model has no such decoder.
+        WSignError: videos cannot be read here at all, the model has no such decoder, or `processes` is
+            below 0.
     """
+    if processes < 0:
+        raise WSignError(f"--workers is {processes}; give 0, one a core, or more")
     recognizer.prepare(*window)
     if any(_is_video(source) for source in sources):
         model = landmarker.find_model(model)
@@ -183,30 +187,47 @@ def write(
     failed = 0
     with contextlib.ExitStack() as stack:
         together, head = sys.stdout, formats.head(kind)
+        named: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         if place is not None and kind not in formats.SUBTITLES:
             together = stack.enter_context(disk.text(place, replace))
+            named = functools.partial(disk.named, place)
         for source, transcript, problem in outcomes:
             if transcript is None:
                 failed += 1
-                print(f"failed: {_named(source.path, problem)}", file=sys.stderr, flush=True)
+                line = formats.on_one_line(f"failed: {_named(source.path, problem)}")
+                print(line, file=sys.stderr, flush=True)
                 continue
             text = formats.body(kind, str(source.path), transcript)
             if place is not None and kind in formats.SUBTITLES:
                 disk.write(subtitles_of(source, kind, place), (head + text).encode())
                 continue
-            together.write(head + text)
-            together.flush()
+            with named():
+                together.write(head + text)
+                together.flush()
             head = ""  # once a file
     return failed
 
 
 def check_free(
-    sources: Sequence[Source], kind: str, place: pathlib.Path | None, replace: bool
+    sources: Sequence[Source],
+    kind: str,
+    place: pathlib.Path | None,
+    replace: bool,
+    read: Sequence[pathlib.Path] = (),
 ) -> None:
     """Refuses to overwrite, and subtitles that have no place; to be asked before anything is computed.
 
+    Args:
+        sources: from `find`.
+        kind: as in `write`, like `place` and `replace`.
+        place: see there.
+        replace: see there.
+        read: what is read besides the sources.
+
     Raises:
-        WSignError: a file is there already, or two recordings would have the same.
+        OSError: a folder is where a file is to be written.
+        WSignError: a file is there already, or is one that is read, or cannot be written, or two
+            recordings would have the same.
     """
     paths = [] if place is None else [place]
     if kind in formats.SUBTITLES:
@@ -224,9 +245,15 @@ def check_free(
             raise WSignError(f"{twice[0]}: would be of two recordings; transcribe them one by one")
     elif place is not None and place.is_dir():
         raise WSignError(f"{place}: is a folder; name a file")
+    pictures = [path for s in sources if s.path.is_dir() for path in video.pictures_in(s.path)]
+    disk.check_apart(paths, [*(source.path for source in sources), *pictures, *read])
     there = [path for path in paths if path.exists()]
     if there and not replace:
         raise WSignError(f"{there[0]}: is there already; name another --out, or give --replace")
+    for path in paths:
+        # One text may go into a pipe, or to /dev/null.
+        if kind in formats.SUBTITLES or path.is_file() or not path.exists():
+            disk.check_writable(path)
 
 
 def subtitles_of(source: Source, kind: str, folder: pathlib.Path) -> pathlib.Path:

@@ -18,7 +18,7 @@ class Progress:
         self._began = self._printed = time.monotonic()
         self._began_at = done
         self._bar: progress.Progress | None = None
-        if sys.stdout.isatty():
+        if sys.stdout is not None and sys.stdout.isatty():
             self._bar = progress.Progress(
                 progress.TextColumn("{task.description}"),
                 progress.BarColumn(bar_width=6),  # all of it fits 80 columns

@@ -12,7 +12,7 @@ from wsign_jax import disk
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.beam import Beams
-from wsign_jax.errors import WSignError
+from wsign_jax.errors import WSignError, shown
 from wsign_jax.positions import POSITIONS
 
 _MOST_PATCHES = 2**30 - 1  # chunk and left context are added up in int32
@@ -90,23 +90,35 @@ class Settings:
         )
 
 
-def checked_window(chunk: int | None, left_context: int | None) -> tuple[int | None, int | None]:
-    """An attention window in patches, of whatever whole numbers, as Python's own.
+def checked_window(chunk: Any, left_context: Any) -> tuple[int | None, int | None]:
+    """An attention window in patches, of whatever whole numbers, as Python's own; None stays.
 
     Raises:
         WSignError: one is no whole number, or below 0.
     """
-    return _patches("chunk", chunk), _patches("left_context", left_context)
+    return (
+        None if chunk is None else as_patches("chunk", chunk),
+        None if left_context is None else as_patches("left_context", left_context),
+    )
 
 
-def _patches(name: str, value: int | None) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
-        raise WSignError(f"{name} is {value!r}; give patches, 0 or more")
-    if value > _MOST_PATCHES:
-        raise WSignError(f"{name} is {value}; give less, or chunk 0 for full attention")
+def as_patches(name: str, value: Any) -> int:
+    """An argument that is a number of patches, of whatever integer type, as Python's own.
+
+    Raises:
+        WSignError: it is no whole number, below 0, or too large to be added up.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 0:
+        raise WSignError(f"{name} is {shown(value)}; give patches, a whole number from 0 up")
+    if int(value) > _MOST_PATCHES:
+        raise WSignError(f"{name} is {shown(value)}; give less, or chunk 0 for full attention")
     return int(value)
+
+
+def check_decoder_name(decoder: Any) -> None:
+    """Raises a `WSignError` for what is no decoder's name at all."""
+    if not isinstance(decoder, str):
+        raise WSignError(f"decoder is {shown(decoder)}; give a name, such as 'greedy'")
 
 
 class Recognised(NamedTuple):

@@ -21,10 +21,16 @@ from wsign_jax.data import layout, normalize, validate
 from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import align, confidence
-from wsign_jax.errors import WSignError
+from wsign_jax.errors import WSignError, shown
 from wsign_jax.keypoints import extract, joints, landmarker, system
 from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
-from wsign_jax.recognition import Backend, Program, Recognised
+from wsign_jax.recognition import (
+    Backend,
+    Program,
+    Recognised,
+    check_decoder_name,
+    checked_window,
+)
 from wsign_jax.transcript import Gloss, Transcript
 
 if TYPE_CHECKING:
@@ -72,6 +78,9 @@ class Recognizer:
     ) -> "Recognizer":
         """Opens a model.
 
+        Load only files and runs from people you trust: an exported file is checked before it runs, but
+        its program can still run for ever and use up the memory; a run's folder is data only.
+
         The vocabulary is the one that the model was trained with, whatever has become of its data set.
 
         Args:
@@ -113,7 +122,8 @@ class Recognizer:
 
         Args:
             recordings: one or a list of paths of videos, folders of pictures (25 fps) or .npy, and
-                keypoints (T, 42, 7) as on disk, at 60 Hz with y in picture widths; of any lengths.
+                keypoints (T, 42, 7) as on disk, floats at 60 Hz with y in picture widths; of any
+                lengths.
             decoder: one of `decode.decoders.DECODERS`, with the weights that it was tuned to; of an
                 exported file 'greedy'.
             chunk: attention's chunk in patches, 0 for full attention; None as the run was evaluated,
@@ -223,9 +233,15 @@ class Recognizer:
         if isinstance(recording, str | os.PathLike):
             path = pathlib.Path(recording)
             name = str(path)
-            features = self._load(path) if path.suffix.lower() == ".npy" else self._extract(path)
+            try:
+                features = (
+                    self._load(path) if path.suffix.lower() == ".npy" else self._extract(path)
+                )
+            except OSError as error:
+                what = error.strerror or shown(error)
+                raise WSignError(f"{error.filename or name}: cannot be read ({what})") from None
         else:
-            features = _as_float32(recording, name)
+            features = joints.as_features(recording, name)
         self._check(features, name)
         return features
 
@@ -244,7 +260,7 @@ class Recognizer:
         features = validate.load(path)
         if isinstance(features, str):
             raise WSignError(features)
-        features = _as_float32(features, str(path))
+        features = joints.as_features(features, str(path))
         if problem := validate.feature_problem(features):
             raise WSignError(f"{path}: {problem}")
         return joints.in_widths(features, layout.aspect_of(path, self._backend.settings.aspect))
@@ -252,7 +268,8 @@ class Recognizer:
     def _rows(self, features: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
         """The valid frames of each row of a padded batch."""
         try:
-            features, counts = np.asarray(features), np.asarray(lengths)
+            # A masked array stays one, and is refused.
+            features, counts = np.asanyarray(features), np.asarray(lengths)
         except ValueError:  # numpy's own message speaks of inhomogeneous parts
             raise WSignError(
                 "features of mixed lengths are not (B, T, 42, 7); pad them with zeros, or call "
@@ -297,6 +314,9 @@ class Recognizer:
     # ----------------------------------------------------------------------------------- computing
 
     def _program(self, decoder: str, chunk: int | None, left_context: int | None) -> Program:
+        check_decoder_name(decoder)
+        # The same program for every integer type.
+        chunk, left_context = checked_window(chunk, left_context)
         return self._backend.program(decoder, *self._backend.settings.window(chunk, left_context))
 
     def _recognise(self, recordings: Sequence[np.ndarray], program: Program) -> list[_Found]:
@@ -349,15 +369,6 @@ def _listed(recordings: Any) -> list[Any]:
         return list(recordings)
     except TypeError:
         return [recordings]
-
-
-def _as_float32(value: Any, name: str) -> np.ndarray:
-    try:
-        return np.asarray(value).astype(np.float32, copy=False)
-    except (TypeError, ValueError):
-        raise WSignError(
-            f"{name}: is no array of numbers; give a path, or keypoints (T, 42, 7)"
-        ) from None
 
 
 def padded_length(frames: int) -> int:

@@ -8,6 +8,7 @@ twice.
 
 import dataclasses
 import math
+import numbers
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -33,12 +34,13 @@ from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.decode.online import Decoder, Greedy, PrefixBeamDecoder
 from wsign_jax.decode.runs import Run
 from wsign_jax.endpoint import Endpointer
-from wsign_jax.errors import WSignError
+from wsign_jax.errors import WSignError, shown
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.pictures import PictureStream
 from wsign_jax.model.whisper_sign import StreamCache
 from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
+from wsign_jax.recognition import as_patches, check_decoder_name
 from wsign_jax.silence import SILENCE
 from wsign_jax.trained import Trained, language_model
 from wsign_jax.transcript import Gloss, Transcript
@@ -106,7 +108,7 @@ class Stream:
 
         Raises:
             WSignError: full attention, a decoder that cannot stream, another look-ahead than the run's,
-                or a number out of range.
+                or what is no number or out of range.
         """
         self._trained = trained
         self.chunk, self.left_context = _window(trained, chunk, left_context)
@@ -149,14 +151,16 @@ class Stream:
         Args:
             keypoints: (t, 42, 7) floats, features at 60 Hz as on disk, any number of frames; or the
                 hands that were found in one picture. One kind for the whole of a stream.
-            time_s: when the picture was taken, seconds by any clock; of keypoints none.
+            time_s: when the picture was taken, seconds by any clock, up to an hour after the one before;
+                of keypoints none.
 
         Returns:
             What can be said now. Of pictures, frames are known `PictureStream.delay` later.
 
         Raises:
-            WSignError: the stream is finished, another shape, times that do not increase, or sinusoidal
-                positions come to their end. What was pushed before stays; `finish` gives the rest.
+            WSignError: the stream is finished, what is pushed is no keypoints, times do not increase or
+                leave out more than an hour, or sinusoidal positions come to their end. What was pushed
+                before stays; `finish` gives the rest.
         """
         if self._finished:
             raise WSignError("this stream is finished; begin another one")
@@ -195,7 +199,12 @@ class Stream:
                     "keypoints of 60 Hz frames have no time of their own; leave time_s out, and do "
                     "not push them into a stream of pictures"
                 )
-            return [self._checked(np.asarray(keypoints))]
+            return [self._checked(keypoints)]
+        if not isinstance(keypoints, Sequence) or isinstance(keypoints, str | bytes):
+            raise WSignError(
+                f"keypoints are {shown(keypoints)}; give floats (t, 42, 7), or a list of the hands in "
+                "a picture"
+            )
         if time_s is None or (started and self._pictures is None):
             raise WSignError(
                 "hands of a picture need its time; give time_s, and do not push them into a stream "
@@ -208,12 +217,7 @@ class Stream:
 
     def _checked(self, features: np.ndarray) -> np.ndarray:
         """(t, 42, 7) float32 without NaN."""
-        wanted = (joints.NUM_JOINTS, joints.NUM_FEATURES)
-        if features.shape[1:] != wanted or not np.issubdtype(features.dtype, np.floating):
-            raise WSignError(
-                f"keypoints are {features.shape} {features.dtype}; give floats (t, 42, 7)"
-            )
-        features, bad = without_nan(features)
+        features, bad = without_nan(joints.as_features(features, "keypoints"))
         self._nan_frames += bad
         return features
 
@@ -228,6 +232,10 @@ class Stream:
                 "train with model.positions=rotary"
             )
         while len(features):
+            if count := self._sleeps_through(features):
+                self._skip(features[:count])
+                features = features[count:]
+                continue
             room = len(self.state.frames) - self.state.filled
             self.state = fill(self.state, features[:room], self._trained.config.data.wrist_place)
             if self._endpointer:
@@ -245,15 +253,36 @@ class Stream:
 
     # ------------------------------------------------------------------------------------------ chunks
 
+    def _sleeps_through(self, features: np.ndarray) -> int:
+        """How many of the next frames make whole chunks that change nothing, since none shows a hand."""
+        if self.state.filled or not self._is_silent or not self._may_sleep():
+            return 0
+        (seen,) = np.nonzero(joints.seen_hands(features).any(axis=1))
+        absent = int(seen[0]) if len(seen) else len(features)
+        return absent - absent % len(self.state.frames)
+
+    def _skip(self, features: np.ndarray) -> None:
+        """Counts frames in whole chunks, and does nothing else: as `_run_chunk` would with each."""
+        patches = len(features) // self._trained.patch_size
+        total, skipped = self.state.total + len(features), self.state.skipped + patches
+        self.state = self.state._replace(total=total, skipped=skipped)
+        if self._endpointer:
+            self._endpointer.see(features)
+
+    @property
+    def _is_silent(self) -> bool:
+        """Whether the chunk and a second before show no hand, as far as they have come."""
+        number = self.state.first + self.state.skipped
+        return self.state.last_seen < number * self._trained.patch_size - SILENCE
+
     def _run_chunk(self, patches: int) -> None:
         """Encodes and decodes what is there of the chunk.
 
         Args:
             patches: of the stream, `skipped` apart, where it has ended.
         """
-        state, patch_size = self.state, self._trained.patch_size
-        number = state.first + state.skipped
-        is_silent = state.last_seen < number * patch_size - SILENCE
+        state, number = self.state, self.state.first + self.state.skipped
+        is_silent = self._is_silent
         if is_silent and patches == GOES_ON and self._may_sleep():
             # Attention reaches nothing but silence, and sees distances only: were it encoded, the cache
             # would be the same again.
@@ -336,6 +365,7 @@ def _window(trained: Trained, chunk: int | None, left_context: int | None) -> tu
         chunk = _nearest(chunks, DEFAULT_CHUNK)
     if left_context is None:
         left_context = _nearest(contexts, DEFAULT_LEFT_CONTEXT)
+    chunk, left_context = as_patches("chunk", chunk), as_patches("left_context", left_context)
     if chunk < 1:
         raise WSignError(
             f"chunk is {chunk}; 0 would be full attention, which needs the whole recording: give 1 "
@@ -366,15 +396,18 @@ def _nearest(known: Sequence[int], wanted: int) -> int:
 
 def _check(trained: Trained, decoder: str, endpoint_seconds: float, look_ahead: int | None) -> None:
     """Raises a `WSignError` for what a stream of this run cannot do."""
+    check_decoder_name(decoder)
     if decoder not in _DECODERS:
         raise WSignError(
             f"decoder {decoder!r} cannot stream; take {' or '.join(map(repr, _DECODERS))}, and "
             "endpoint_seconds for sentences decoded anew"
         )
-    if not 0 <= endpoint_seconds < math.inf:
-        raise WSignError(f"endpoint_seconds is {endpoint_seconds}; give seconds, 0 for never")
+    if not isinstance(endpoint_seconds, numbers.Real) or not 0 <= endpoint_seconds < math.inf:
+        raise WSignError(
+            f"endpoint_seconds is {shown(endpoint_seconds)}; give seconds, 0 for never"
+        )
     own = trained.config.model.frontend.look_ahead
-    if look_ahead not in (None, own):
+    if look_ahead is not None and as_patches("look_ahead", look_ahead) != own:
         raise WSignError(
             f"{trained.workdir}: its frontend looks {own} patches ahead "
             f"(model.frontend.look_ahead), and cannot look {look_ahead}; leave look_ahead out, or "

@@ -1,6 +1,7 @@
 """A trained run, opened to be used: its weights, vocabulary, data and language models."""
 
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
+from wsign_jax import disk
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK, Vocabulary, read_vocabulary
-from wsign_jax.decode import arpa, lm, ngrams
+from wsign_jax.decode import lm, ngrams
 from wsign_jax.decode.decoders import DECODERS, NEED_ATTENTION
 from wsign_jax.decode.lm import LanguageModel
 from wsign_jax.errors import WSignError
@@ -21,6 +23,7 @@ from wsign_jax.train import checkpoint, home, setup
 from wsign_jax.train.setup import Network
 
 NO_LM = "none"
+TUNED = "decoder.json"  # in a run's folder, of `choices.write_tuned`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,38 +156,75 @@ def read_split(trained: Trained, root: pathlib.Path, name: str) -> layout.Split:
     return setup.read_split(trained.config, root, name, len(ours))
 
 
-def language_model(
-    trained: Trained, choice: str, root: pathlib.Path, refit: bool = False
-) -> LanguageModel | None:
+def language_model(trained: Trained, choice: str, root: pathlib.Path) -> LanguageModel | None:
     """The language model of a choice.
 
     Args:
         trained: the run.
-        choice: 'none', the order of one fitted from the training labels, or an ARPA file. A fitted one
-            that is kept in the run's folder goes before a fresh one.
+        choice: 'none', the order of one fitted from the training labels, or an ARPA file. The fitted one
+            that the run's decoders were tuned with goes before a fresh one.
         root: the data set whose training labels to fit to.
-        refit: fit it anew and keep it.
 
     Raises:
-        WSignError: no such file, a bad one, glosses outside the vocabulary, no training labels.
+        WSignError: no such file, a bad one, glosses outside the vocabulary, no training labels, or one
+            that was replaced since the decoders were tuned with it.
     """
     if choice == NO_LM:
         return None
     if not choice.isdecimal():
+        if pathlib.Path(choice).is_dir():
+            raise WSignError(f"a language model {choice!r}; give 1 to 9, an ARPA file, or 'none'")
         return lm.read_arpa(pathlib.Path(choice), trained.vocabulary)
-    order = int(choice)
-    if not 1 <= order <= 9:
-        raise WSignError(f"a language model of order {order}; give 1 to 9, an ARPA file, or 'none'")
-    kept = trained.workdir / f"lm_{order}.arpa"
-    if kept.exists() and not refit:
-        return lm.read_arpa(kept, trained.vocabulary)
+    _check_order(choice)
+    if tuned_lm(trained, choice):
+        return lm.read_arpa(lm_path(trained, choice), trained.vocabulary)
+    return lm.from_levels(fit_lm(trained, choice, root))
+
+
+def fit_lm(trained: Trained, order: str, root: pathlib.Path) -> ngrams.Levels:
+    """A language model of the training labels of a data set.
+
+    Raises:
+        WSignError: its order is not 1 to 9, or there are no training labels.
+    """
+    _check_order(order)
     vocab_size = len(trained.vocabulary)
     labels = layout.read_labels(root, "train", vocab_size)
-    levels = ngrams.estimate([ids.tolist() for ids in labels], order, vocab_size)
-    if refit:
-        kept.unlink(missing_ok=True)  # of an earlier tuning
-        arpa.write(kept, levels, trained.vocabulary)
-    return lm.from_levels(levels)
+    return ngrams.estimate([ids.tolist() for ids in labels], int(order), vocab_size)
+
+
+def _check_order(order: str) -> None:
+    if len(order) > 1 or order == "0":
+        raise WSignError(
+            f"a language model of order {order:.9}; give 1 to 9, an ARPA file, or 'none'"
+        )
+
+
+def lm_path(trained: Trained, order: str) -> pathlib.Path:
+    """Where the language model of this order is kept that a run's decoders were tuned with."""
+    return trained.workdir / f"lm_{order}.arpa"
+
+
+def tuned_lm(trained: Trained, order: str) -> str:
+    """The digest of the language model that decoders were tuned with; '' if there is none.
+
+    Raises:
+        WSignError: the file is another than it was then.
+    """
+    path, tuned = lm_path(trained, order), trained.workdir / TUNED
+    if not path.exists() or not tuned.exists():
+        return ""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    content = disk.read_json(tuned)
+    if "language_models" not in content:  # of an earlier version
+        return digest
+    known = disk.field(content, "language_models", str(tuned), dict)
+    if order in known and known[order] != digest:
+        raise WSignError(
+            f"{path}: is not the one that {TUNED} was tuned with; run tools/tune_decoder.py again, or "
+            "move it away"
+        )
+    return digest if order in known else ""
 
 
 def names(checkpoints: Sequence[pathlib.Path]) -> str:

@@ -1,23 +1,37 @@
 import numpy as np
 import pytest
 
-from configs import base
 from tests.conftest import random_features
+from tests.data import recorded
+from tests.data.recorded import switches
 from wsign_jax.data import augment
 from wsign_jax.keypoints import joints
 
 FEATURES = random_features(np.random.default_rng(0), 120)
 KEY = (42, 3, 7)
+TIP = 8  # of the left hand's index finger; the right hand's joints come 21 later
 
 
-def switches(**on):
-    """`data.augment` with everything off but what is named."""
-    config = base.get_config().data.augment
-    for name in config:
-        if name != "temporal_mask_frames":
-            config[name] = 0.0
-    config.update(on)
-    return config
+class Drawn:
+    """A random generator whose numbers are known."""
+
+    def __init__(self, uniform=(), random=(), integers=()):
+        # Uniform ones from -1 at the lower bound to 1 at the upper.
+        self._uniform, self._random, self._integers = (
+            iter(numbers) for numbers in (uniform, random, integers)
+        )
+
+    def uniform(self, low, high, size=1):
+        places = np.array([next(self._uniform) for _ in range(size)])
+        return (low + high) / 2 + (high - low) / 2 * places
+
+    def random(self, size):
+        return np.array([next(self._random) for _ in range(size)])
+
+    def integers(self, low, high, size):
+        drawn = np.array([next(self._integers) for _ in range(size)])
+        assert low <= drawn.min() and drawn.max() == high - 1
+        return drawn
 
 
 def test_all_off_changes_nothing():
@@ -53,36 +67,101 @@ def test_velocities_are_those_of_the_new_positions():
     np.testing.assert_allclose(new, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_rotation_and_tilt_keep_the_hands_lengths():
-    new, _ = augment.augment(FEATURES, 120, switches(rotation=30.0, tilt=30.0), KEY)
-    for hand in joints.HANDS:
-        seen = new[:, hand.start, joints.CONFIDENCE] > 0
-
-        def bones(x, hand=hand, seen=seen):
-            points = x[seen, hand, joints.POSITION]
-            return np.linalg.norm(points[:, 1:] - points[:, :-1], axis=-1)
-
-        np.testing.assert_allclose(bones(new), bones(FEATURES), rtol=1e-3, atol=1e-5)
+def test_mirroring_by_hand():
+    positions = np.zeros((1, 42, 3))
+    positions[0, 0], positions[0, 21 + 4] = [0.2, 0.3, 0.1], [0.9, 0.6, -0.2]
+    mirrored, confidence = augment._mirror(positions, np.array([[0.7, 0.0]]))
+    np.testing.assert_allclose(mirrored[0, [21, 4]], [[0.8, 0.3, 0.1], [0.1, 0.6, -0.2]])
+    np.testing.assert_array_equal(confidence, [[0.0, 0.7]])
 
 
-def test_mirroring_twice_is_nothing():
-    config = switches(mirror=1.0)
-    once, _ = augment.augment(FEATURES, 120, config, KEY)
-    np.testing.assert_array_equal(
-        joints.seen_hands(once), joints.seen_hands(FEATURES)[:, ::-1], "hands not swapped"
-    )
-    twice, _ = augment.augment(once, 120, config, KEY)
-    np.testing.assert_allclose(twice, FEATURES, atol=2e-5)
+@pytest.mark.parametrize(
+    ("offsets", "times"),  # of the knots 0, 15, 30 and 45 in frames; of the frames 0, 10, 20 and 30
+    [
+        ([0.0, 0.0, 0.0, 0.0], [0, 10, 20, 30]),
+        ([3.0, 0.0, -3.0, 0.0], [3, 11, 19, 27]),
+        ([-3.0, 0.0, 3.0, 0.0], [0, 9, 21, 30]),  # -3 and 33 lie outside
+    ],
+)
+def test_times_by_hand(offsets, times):
+    drawn = Drawn(uniform=np.array(offsets) / 4.0)
+    found = augment._sample_times(drawn, 31, 16, switches(jitter=4.0))
+    np.testing.assert_allclose(found[[0, 5, 10, 15]], times, atol=1e-5)
 
 
-def test_a_new_pace_never_blends_a_hand_with_its_absence():
-    new, _ = augment.augment(FEATURES, 143, switches(), KEY)
-    seen = joints.seen_hands(new)
-    assert 0 < seen[:, 0].sum() < 143
-    positions = new[:, joints.LEFT, :2]
-    assert np.abs(positions[~seen[:, 0]]).max() == 0.0
-    true = FEATURES[joints.seen_hands(FEATURES)[:, 0]][:, joints.LEFT, :2]
-    assert positions[seen[:, 0]].min() >= true.min() - 1e-5
+def test_samples_by_hand():
+    features = np.zeros((3, 42, 7))
+    features[:2, :21, 0], features[:2, :21, 6] = [[0.1], [0.3]], [[0.8], [0.4]]
+    features[:, 21:, 1], features[:, 21:, 6] = [[0.5], [0.7], [0.8]], 1.0
+    positions, confidence = augment._sample(features, np.array([0.25, 1.25, 1.75, 2.0]))
+    # A hand that is gone in the third frame is never blended with its absence.
+    expected = np.zeros((4, 42, 3))
+    expected[:2, :21, 0] = [[0.15], [0.3]]
+    expected[:, 21:, 1] = [[0.55], [0.725], [0.775], [0.8]]
+    np.testing.assert_allclose(positions, expected, atol=1e-7)
+    np.testing.assert_allclose(confidence, [[0.7, 1], [0.4, 1], [0, 1], [0, 1]], atol=1e-7)
+
+
+# Wrist and index tip of the left hand, then of the right.
+POINTS = [[0.6, 0.5, 0.0], [0.7, 0.5, 0.2], [0.5, 0.3, 0.1], [0.5, 0.4, 0.1]]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "expected"),  # roll, pitch, yaw, scale, shift in x and y: shares of the most
+    [
+        # A quarter turn about the picture's middle: right goes to where down was, down to left.
+        (
+            [1, 0, 0, 0, 0, 0],
+            [[0.5, 0.6, 0.0], [0.5, 0.7, 0.2], [0.7, 0.5, 0.1], [0.6, 0.5, 0.1]],
+        ),
+        # Quarter turns of each hand about its wrist: (x, y, z) to (x, -z, y), to (z, y, -x).
+        (
+            [0, 0.5, 0, 0, 0, 0],
+            [[0.6, 0.5, 0.0], [0.7, 0.3, 0.0], [0.5, 0.3, 0.1], [0.5, 0.3, 0.2]],
+        ),
+        (
+            [0, 0, 0.5, 0, 0, 0],
+            [[0.6, 0.5, 0.0], [0.8, 0.5, -0.1], [0.5, 0.3, 0.1], [0.5, 0.4, 0.1]],
+        ),
+        # All three, in this order.
+        (
+            [1, 0.5, 0.5, 0, 0, 0],
+            [[0.5, 0.6, 0.0], [0.6, 0.4, 0.0], [0.7, 0.5, 0.1], [0.7, 0.5, 0.2]],
+        ),
+        # Twice and half as large.
+        (
+            [0, 0, 0, 1, 0, 0],
+            [[0.7, 0.5, 0.0], [0.9, 0.5, 0.4], [0.5, 0.1, 0.2], [0.5, 0.3, 0.2]],
+        ),
+        (
+            [0, 0, 0, -1, 0, 0],
+            [[0.55, 0.5, 0.0], [0.6, 0.5, 0.1], [0.5, 0.4, 0.05], [0.5, 0.45, 0.05]],
+        ),
+        (
+            [0, 0, 0, 0, 0.5, -1],
+            [[0.7, 0.3, 0.0], [0.8, 0.3, 0.2], [0.6, 0.1, 0.1], [0.6, 0.2, 0.1]],
+        ),
+        # Turned, tilted, twice as large, then shifted.
+        (
+            [1, 0.5, 0, 1, 0.5, 0],
+            [[0.6, 0.7, 0.0], [0.6, 0.3, 0.2], [1.0, 0.5, 0.2], [0.8, 0.5, 0.2]],
+        ),
+    ],
+)
+def test_views_by_hand(drawn, expected):
+    places = [0, TIP, 21, 21 + TIP]
+    positions = np.zeros((1, 42, 3), np.float32)
+    positions[0, places] = POINTS
+    config = switches(rotation=90.0, tilt=180.0, scale=1.0, shift=0.2)
+    moved = augment._move(Drawn(uniform=drawn), positions, config)
+    np.testing.assert_allclose(moved[0, places], expected, atol=1e-6)
+
+
+def test_lost_stretches_by_hand():
+    # Of 25 frames the first and third stretch of ten are hit: 3 frames from 8 on, all from 22 on.
+    drawn = Drawn(random=[0.1, 0.2, 0.1], integers=[3, 5, 10, 8, 9, 2])
+    lost = augment._lost_frames(drawn, 25, switches(temporal_mask=0.15))
+    assert np.flatnonzero(lost).tolist() == [8, 9, 10, 22, 23, 24]
 
 
 def test_noise_has_the_size_asked_for_and_only_where_the_hand_is_seen():
@@ -91,15 +170,6 @@ def test_noise_has_the_size_asked_for_and_only_where_the_hand_is_seen():
     difference = (new - FEATURES)[..., joints.POSITION]
     assert np.std(difference[seen]) == pytest.approx(0.005, rel=0.05)
     np.testing.assert_array_equal(difference[~seen], 0.0)
-
-
-def test_lost_stretches_are_short_and_take_both_hands():
-    config = switches(temporal_mask=0.1)
-    features = joints.features_from_positions(np.full((6000, 42, 3), 0.5), np.ones((6000, 2)))
-    new, _ = augment.augment(features, 6000, config, KEY)
-    lost = ~joints.seen_hands(new)
-    np.testing.assert_array_equal(lost[:, 0], lost[:, 1])
-    assert lost.mean() == pytest.approx(0.1 * 5.5 / 10, rel=0.25)
 
 
 def test_hidden_joints_are_a_share_of_all_and_become_zero():
@@ -113,15 +183,24 @@ def test_hidden_joints_are_a_share_of_all_and_become_zero():
 
 
 def test_lengths_stay_within_what_ctc_and_the_bound_allow():
-    frames = np.array([100, 100, 1490, 40])
-    shortest = np.array([4, 99, 4, 60])  # the last cannot be emitted even now: left as it is
+    # One that cannot be emitted even now and one over the bound: at least and at most as they are.
+    frames = np.array([100, 1490, 40, 1600])
+    shortest = np.array([99, 4, 60, 4])
     config = switches(speed=0.3)
     drawn = np.stack(
         [augment.augmented_frames(frames, shortest, 1500, config, 0, e) for e in range(50)]
     )
-    assert drawn[:, 0].min() >= 70 and drawn[:, 0].max() <= 143
-    assert drawn[:, 0].std() > 5
-    assert drawn[:, 1].min() >= 99 and drawn[:, 2].max() <= 1500 and drawn[:, 3].min() >= 40
+    assert [drawn[:, 0].min(), drawn[:, 2].min()] == [99, 40]
+    assert [drawn[:, 1].max(), drawn[:, 3].max()] == [1500, 1600]
+
+
+def test_a_pace_is_as_often_slower_as_it_is_faster():
+    # At 0.8 to 1.25 of it; log-uniform, whose mean is 0.45 / log(1.25 / 0.8) = 1.0083.
+    many = np.full(20_000, 1000)
+    drawn = augment.augmented_frames(many, many - 500, 1500, switches(speed=0.2), 0, 0)
+    assert (drawn.min(), drawn.max()) == (800, 1250)
+    assert np.median(drawn) == pytest.approx(1000, abs=3)
+    assert drawn.mean() == pytest.approx(1008.3, abs=3)
 
 
 def test_lengths_depend_on_seed_and_epoch_only():
@@ -131,3 +210,10 @@ def test_lengths_depend_on_seed_and_epoch_only():
     fewer = augment.augmented_frames(frames[:5], shortest[:5], 1500, config, 1, 2)
     np.testing.assert_array_equal(whole[:5], fewer, "an example's draw depends on the others")
     assert (whole != augment.augmented_frames(frames, shortest, 1500, config, 1, 3)).any()
+
+
+def test_what_was_recorded_is_what_comes_out():
+    stored, anew = np.load(recorded.FILE), recorded.record()
+    assert set(stored) == set(anew)
+    for name, array in anew.items():
+        np.testing.assert_allclose(stored[name], array, rtol=1e-4, atol=1e-4, err_msg=name)

@@ -38,6 +38,30 @@ def test_no_choice_of_buckets_wastes_less(frames, count):
     assert waste(frames, found) == min(waste(frames, choice) for choice in choices)
 
 
+def test_buckets_by_hand():
+    # In units of 16 frames 1, 1, 1, 2 and 3: (16, 48) computes 3 * 16 + 2 * 48 = 144 frames, (32, 48)
+    # 4 * 32 + 48 = 176.
+    frames = np.array([1, 15, 16, 17, 33])
+    assert buckets.find_buckets(frames, 2) == (16, 48)
+    assert buckets.find_buckets(frames, 1) == (48,)
+    assert buckets.find_buckets(frames, 9) == (16, 32, 48)
+
+
+@pytest.mark.parametrize(
+    ("frames", "batch_size", "expected", "efficiency"),
+    [
+        ([10, 48, 16, 33, 20], 2, [(16, [0, 2]), (48, [1, 3]), (48, [4, -1])], 127 / 224),
+        ([10, 48, 16], 2, [(16, [0, 2]), (48, [1, -1])], 74 / 128),
+        ([10, 40], 3, [(48, [0, 1, -1])], 50 / 144),  # what did not fill a batch moves up
+        ([10], 3, [(16, [0, -1, -1])], 10 / 48),  # where there is anything above
+    ],
+)
+def test_a_plan_by_hand(frames, batch_size, expected, efficiency):
+    plans = buckets.plan_epoch(np.array(frames), (16, 48), batch_size)
+    assert [(plan.bucket, plan.rows.tolist()) for plan in plans] == expected
+    assert buckets.padding_efficiency(plans, np.array(frames)) == pytest.approx(efficiency)
+
+
 @settings(max_examples=60, deadline=None)
 @given(lengths, st.integers(1, 7), st.integers(1, 5), st.booleans())
 def test_an_epoch_has_every_example_once_in_a_bucket_that_holds_it(frames, batch, count, shuffled):

@@ -171,6 +171,21 @@ def test_splits_can_be_by_signer_or_as_given():
         compose.with_splits(clips, "day", 0)
 
 
+def test_a_sentence_that_fills_the_memory_is_not_made():
+    clips = [still("train", "a", 0.2, frames=90 * joints.FPS)]
+    settings = Settings(train=1, val=0, test=0, pace=(100.0, 100.0))
+    with pytest.raises(
+        WSignError, match=r"a0\.2: lasts 8998\.33 s, and the most is 3600; give the"
+    ):
+        Composer(clips, Uniform(), settings).compose("train", 0)
+    settings = Settings(train=1, val=0, test=0, transition=(100.0, 100.0))
+    clips = [still("train", "a", 0.2)]
+    with pytest.raises(
+        WSignError, match=r"a sentence of 50 glosses lasts over 3600 s; give shorter"
+    ):
+        Composer(clips, Uniform(50, 50), settings).compose("train", 0)
+
+
 def test_a_split_without_clips_or_without_a_signer_for_any_sentence_is_an_error(tmp_path):
     train = [still("train", "a", 0.1)]
     with pytest.raises(WSignError, match="no clips for val; write --val=0"):
@@ -273,7 +288,8 @@ def test_a_written_data_set_passes_the_loaders_rules(tmp_path):
     [
         ({"train": -1}, "--train=-1: give 0 or more"),
         ({"seed": -1}, "--seed=-1: give 0 or more"),
-        ({"pace": (0.0, 1.0)}, "--pace=0.0:1.0: give two numbers over 0, the lower first"),
+        ({"pace": (0.0, 1.0)}, "--pace=0.0:1.0: give two numbers over 0 and up to 100, the l"),
+        ({"pace": (1e5, 1e5)}, "--pace=100000.0:100000.0: give two numbers over 0"),
         ({"seconds": (2.0, 1.0)}, "--seconds=2.0:1.0"),
         ({"transition": (0.1, float("inf"))}, "--transition=0.1:inf"),
     ],

@@ -56,10 +56,19 @@ BROKEN = {
     "sentence = no{0}": "1: repeats in 'no{0}'",
     "sentence = <no": "1: '<no'; write a gloss, <RULE>, or either with {3,8} behind",
     "sentence = no <a>\na = tea <b>\nb = <a>": "3: <a> leads back to itself",
+    "sentence 1" + 400 * "0" + " = no": "1: weight 1000",
+    "sentence = no{" + 5000 * "9" + "}": "1: 'no{999",
+    "sentence = " + " ".join(11 * ["no{100}"]): "1: 'sentence' makes up to 1100 glosses, and the m",
+    "sentence = <a0>\n"
+    + "".join(f"a{n} = <a{n + 1}> <a{n + 1}>\n" for n in range(32))
+    + "a32 = no": "24: 'a22' makes up to 1024 glosses, and the most is 1000; repeat less",
+    "sentence = <a0>\n"
+    + "".join(f"a{n} = <a{n + 1}>\n" for n in range(5000))
+    + "a5000 = no": "101: more than 100 rules within each other; write some of them out",
 }
 
 
-@pytest.mark.parametrize("text", BROKEN)
+@pytest.mark.parametrize("text", BROKEN, ids=lambda text: text[:40])
 def test_what_is_wrong_is_named_with_file_and_line(tmp_path, text):
     with pytest.raises(
         WSignError, match=re.escape("g.txt") + ":?" + re.escape(BROKEN[text])
@@ -75,7 +84,12 @@ def test_uniform_draws_every_gloss_and_repeats_some():
     assert set(counts) == set(GLOSSES) and max(counts.values()) < 2 * min(counts.values())
     pairs = [pair for glosses in drawn for pair in itertools.pairwise(glosses)]
     assert 0.45 < np.mean([first == second for first, second in pairs]) < 0.65
-    for bad in ({"shortest": 0}, {"shortest": 5, "longest": 4}, {"repeat": 1.5}):
+    for bad in (
+        {"shortest": 0},
+        {"longest": 10**9},
+        {"shortest": 5, "longest": 4},
+        {"repeat": 1.5},
+    ):
         with pytest.raises(WSignError, match="give "):
             Uniform(**bad)
 

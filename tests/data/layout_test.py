@@ -74,6 +74,7 @@ FEATURE_CASES = {
     "garbage": (with_garbage, "has -1e\\+30 in frame 7, joint 3, feature 2: no keypoint's"),
     "infinity": (lambda x: x / np.float32(0), "has NaN or infinity"),
     "empty": (lambda x: x[:0], "has no frames"),
+    "no hand": (np.zeros_like, "no hand is in it; leave it out"),
     "long": (lambda x: np.tile(x, (9, 1, 1)), "frames are over data.max_seq_length=120"),
     "short": (lambda x: x[:3], r"CTC cannot emit \d+ glosses"),
 }
@@ -146,7 +147,7 @@ def test_what_is_no_file_and_what_has_no_name_in_utf8_is_named(dataset):
     message.encode()  # so that it can be printed
     for number in (0, 1):
         assert f"features/train_0{number}.npy: is no file" in message
-    assert "features/train_\\udcff.npy: its name is not UTF-8; rename it" in message
+    assert "train/features: the id 'train_\\udcff' is not UTF-8 text; rename it" in message
 
 
 def test_a_damaged_header_is_named_whatever_it_makes_numpy_raise(dataset):
@@ -194,18 +195,38 @@ def test_y_is_brought_to_image_widths(dataset):
     np.testing.assert_array_equal(given.features(0), plain.features(0))
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"aspect": 0}', '{"aspect": "wide"}'])
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]"]
+    + [f'{{"aspect": {aspect}}}' for aspect in ("0", '"wide"', "1e-300", "Infinity", "NaN", "true")]
+    + ['{"aspect": ' + digits * "9" + "}" for digits in (400, 5000)],
+    ids=lambda content: content[:20],
+)
 def test_a_bad_dataset_json_is_named(dataset, content):
     (dataset / "dataset.json").write_text(content)
     with pytest.raises(WSignError, match=r"dataset\.json: "):
         layout.read_split(dataset, "val", RULES)
 
 
-def test_a_file_that_changes_during_the_run_is_noticed(dataset):
+CHANGED = {
+    "shorter": lambda x: x[:5],
+    "NaN": with_nan,
+    "no hand": np.zeros_like,
+    "rank": lambda x: x.reshape(len(x), -1),
+    "scalar": lambda x: x[0, 0, 0],
+    "dtype": lambda x: x.astype(np.float64),
+    "text": lambda x: np.full(x.shape, "x"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_a_file_that_changes_during_the_run_is_noticed(dataset, case):
     split = layout.read_split(dataset, "val", RULES)
-    spoil_features(dataset / "val" / "features" / f"{split.ids[0]}.npy", lambda x: x[:5])
-    with pytest.raises(WSignError, match="changed or became unreadable"):
+    path = dataset / "val" / "features" / f"{split.ids[0]}.npy"
+    spoil_features(path, CHANGED[case])
+    with pytest.raises(WSignError) as error:
         split.features(0)
+    assert str(error.value) == f"{path}: changed or became unreadable during the run; restore it"
 
 
 def test_patches_needed_counts_a_blank_between_repeats():
@@ -246,7 +267,10 @@ def test_signers_are_read_as_written(dataset):
         ("", r"signers\.csv: empty; its header must have id, signer"),
         ("val_00,Ann\n", r"signers\.csv:1: the header is 'val_00,Ann'; it must have id, signer"),
         ("id,signer\nval_00,Ann\nval_01\n", r"signers\.csv:3: 1 fields, but the header has 2"),
-        ("id,signer\nval_00,\n", r"signers\.csv:2: the id or the signer is empty"),
+        ("id,signer\nval_00,\n", r"signers\.csv:2: the signer '' is empty"),
+        ("id,signer\n,Ann\n", r"signers\.csv:2: the id '' is empty"),
+        ("id,signer\n../a,Ann\n", r"signers\.csv:2: the id '../a' would leave its folder"),
+        ("id,signer\na,\x1b[31mAnn\n", r"signers\.csv:2: the signer .* has a line break or a con"),
         ("id,signer\na,Ann\na,Bob\n", r"signers\.csv:3: 'a' is in it twice; keep one"),
     ],
 )
@@ -269,6 +293,25 @@ def test_a_new_data_set_is_there_whole_or_not_at_all(tmp_path):
     assert (root / "begun").exists() and [p.name for p in tmp_path.iterdir()] == ["processed"]
     with pytest.raises(WSignError, match="already holds something; remove it, or name a new"):
         layout.new_dataset(root, "maker").__enter__()
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_two_commands_do_not_make_one_data_set(tmp_path, resume):
+    root = tmp_path / "processed"
+    message = "processed: another command is making it; wait for its end, or name another folder"
+    with layout.new_dataset(root, "maker") as folder:
+        (folder / "begun").touch()
+        with pytest.raises(WSignError, match=message):
+            layout.new_dataset(root, "maker", resume).__enter__()
+    assert [path.name for path in root.iterdir()] == ["begun"]
+
+
+def test_what_an_earlier_command_left_goes_unless_it_is_gone_on_with(tmp_path):
+    left = tmp_path / ".processed.maker-partial" / "train" / "labels"
+    left.mkdir(parents=True)
+    (left.parents[1] / "dataset.json").touch()
+    with layout.new_dataset(tmp_path / "processed", "maker") as folder:
+        assert folder == left.parents[1] and not list(folder.iterdir())
 
 
 def test_headers_are_read_one_at_a_time(dataset, monkeypatch):

@@ -5,7 +5,63 @@ from hypothesis import strategies as st
 
 from tests.conftest import random_features
 from wsign_jax.data import normalize
-from wsign_jax.keypoints import joints
+
+# Middle knuckle and index tip, as seen from the wrist, and what is wanted of them.
+WRIST, KNUCKLE, TIP = 0, 9, 8
+RIGHT_WRIST = [0.5, 0.6, 0.1, 0.3, 0.0, -0.3]
+KNUCKLES = [[0.03, -0.04, 0.0], [0.0, 0.06, 0.08], [0.1, 0.1, 0.05]]  # 0.05, 0.1 and 0.15 long
+RIGHT_TIP = np.array([0.15, -0.075, 0.03, 0.3, 0.15, 0.0])
+LEFT_TIP = np.array([0.02, 0.01, 0.0, 0.0, 0.0, 0.1])
+
+
+def three_frames():
+    """(3, 42, 7): the left hand is not seen at first, then 0.01 and 0.05 long."""
+    features = np.zeros((3, 42, 7))
+    features[:, 21:, :6] = RIGHT_WRIST
+    features[:, 21 + KNUCKLE, :3] += KNUCKLES
+    features[:, 21 + TIP, :6] += RIGHT_TIP
+    features[:, 21:, 6] = 0.9
+    features[:, :21, :2] = 0.2
+    features[1, KNUCKLE, 2] = 0.01
+    features[2, KNUCKLE, :2] += [0.03, 0.04]
+    features[:, TIP, :6] += LEFT_TIP
+    features[1:, :21, 6] = 0.8
+    return features.astype(np.float32)
+
+
+@pytest.mark.parametrize("wrist_place", [True, False])
+def test_three_frames_by_hand(wrist_place):
+    # Mean lengths: right 0.05, (0.05 + 0.1) / 2 = 0.075, (0.05 + 0.1 + 0.15) / 3 = 0.1; left 0.01,
+    # for which 0.02 is taken, and (0.01 + 0.05) / 2 = 0.03.
+    features = three_frames()
+    normalized, state = normalize.normalize(features, wrist_place=wrist_place)
+    expected = np.zeros((3, 42, 7))
+    for frame, size in enumerate((0.05, 0.075, 0.1)):
+        expected[frame, 21 + TIP, :6] = RIGHT_TIP / size
+        expected[frame, 21 + KNUCKLE, :3] = np.array(KNUCKLES[frame]) / size
+    expected[:, 21:, 6] = 0.9
+    expected[1, KNUCKLE, :3] = [0.0, 0.0, 0.5]
+    expected[2, KNUCKLE, :3] = [1.0, 4 / 3, 0.0]
+    expected[1, TIP, :6] = LEFT_TIP / 0.02
+    expected[2, TIP, :6] = LEFT_TIP / 0.03
+    expected[1:, :21, 6] = 0.8
+    if wrist_place:
+        expected[:, 21, :6] = RIGHT_WRIST
+        expected[1:, 0, :2] = 0.2
+    np.testing.assert_allclose(normalized, expected, rtol=1e-4, atol=1e-5)
+    assert state.size == (pytest.approx(0.03), pytest.approx(0.1))
+    assert state.seen == (2, 3)
+
+
+def test_the_size_still_follows_a_new_signer_after_an_hour():
+    # Of 0.2 until now: the 299th frame counts 1 / 299, every frame from the 300th on 1 / 300.
+    before = normalize.NormalizerState(size=(0.2, 0.2), seen=(298, 216_000))
+    features = np.zeros((1, 42, 7), np.float32)
+    features[:, :, 6] = 1.0
+    features[:, [KNUCKLE, 21 + KNUCKLE], 0] = 0.1
+    _, after = normalize.normalize(features, before)
+    assert after.size == pytest.approx((0.2 - 0.1 / 299, 0.2 - 0.1 / 300), rel=1e-6)
+    assert after.seen == (299, 216_001)
 
 
 @settings(max_examples=30, deadline=None)
@@ -19,58 +75,6 @@ def test_any_cut_into_calls_gives_the_same_numbers(seed, cuts):
         parts.append(normalized)
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     assert state == last
-
-
-def test_the_normalisation_of_a_prefix_is_the_prefix_of_the_normalisation():
-    features = random_features(np.random.default_rng(1), 400)
-    whole, _ = normalize.normalize(features)
-    for frames in (1, 2, 33, 399):
-        np.testing.assert_array_equal(normalize.normalize(features[:frames])[0], whole[:frames])
-
-
-def test_place_and_size_of_the_hand_leave_its_shape_alone():
-    features = random_features(np.random.default_rng(2), 60)
-    moved = features.copy()
-    seen = moved[..., joints.CONFIDENCE] > 0
-    moved[..., :6] *= 1.7
-    moved[seen, :2] += 0.3
-    a, b = normalize.normalize(features)[0], normalize.normalize(moved)[0]
-    fingers = [j for j in range(42) if j not in joints.WRISTS]
-    np.testing.assert_allclose(a[:, fingers], b[:, fingers], rtol=2e-4, atol=2e-4)
-    assert np.abs(a - b)[:, joints.WRISTS].max() > 0.1
-
-
-@pytest.mark.parametrize("wrist_place", [True, False])
-def test_the_wrist_row_carries_the_place_if_asked(wrist_place):
-    features = random_features(np.random.default_rng(3), 20)
-    normalized, _ = normalize.normalize(features, wrist_place=wrist_place)
-    wrist = normalized[:, joints.RIGHT.start, :6]
-    expected = features[:, joints.RIGHT.start, :6] if wrist_place else np.zeros((20, 6))
-    np.testing.assert_array_equal(wrist, expected)
-
-
-def test_an_absent_hand_stays_all_zeros_and_does_not_count():
-    features = random_features(np.random.default_rng(4), 60)
-    normalized, state = normalize.normalize(features)
-    absent = ~joints.seen_hands(features)
-    np.testing.assert_array_equal(normalized[:, joints.LEFT][absent[:, 0]], 0.0)
-    assert state.seen == (45, 60)
-
-
-def test_the_size_still_follows_a_new_signer_after_an_hour():
-    length = np.full(4000, 0.1)
-    sizes, size, count = normalize._running_size(length, np.ones(4000, bool), 0.2, 216_000)
-    assert sizes[0] == pytest.approx(0.2, abs=0.001)
-    assert size == pytest.approx(0.1, rel=1e-3)
-    assert count == 220_000
-
-
-def test_a_hand_seen_edge_on_does_not_explode():
-    features = np.zeros((5, 42, 7), np.float32)
-    features[..., joints.CONFIDENCE] = 1.0
-    features[:, 5, 0] = 0.01
-    normalized, _ = normalize.normalize(features)
-    assert np.abs(normalized).max() <= 1.0
 
 
 def test_how_the_frames_lie_in_memory_does_not_matter():

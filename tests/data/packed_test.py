@@ -175,6 +175,37 @@ def test_an_id_that_is_there_twice_is_refused(both):
         layout.read_split(both[1], "train", RULES)
 
 
+@pytest.mark.parametrize("id", ["../../secret", ".hidden", "a\nb", "\x1b[31m", ""])
+def test_an_id_stays_in_its_data_set(tmp_path, id, capsys):
+    features = random_features(np.random.default_rng(0), 40)
+    (tmp_path / "train").mkdir()
+    rows = [(id, np.array([1]), features), ("good", np.array([1]), features)]
+    examples.write_shards(tmp_path / "train", rows, 2, 2)
+    with pytest.raises(WSignError, match=r"array_record: example 1 of it: the id .* it"):
+        layout.read_split(tmp_path, "train", RULES)
+    assert layout.read_split(tmp_path, "train", RULES, on_bad="skip").ids == ("good",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "examples-00001-99999999999999999999-of-99999999999999999999",
+        "examples-00001-00012-of-99999999999",
+        "examples-00012-00001-of-00012",
+        "examples-00000-00011-of-00012",
+        "examples-00001-00013-of-00012",
+    ],
+)
+def test_a_shard_whose_name_is_none_is_named(both, name):
+    (both[1] / "val" / "examples-00001-00005-of-00005.array_record").rename(
+        both[1] / "val" / f"{name}.array_record"
+    )
+    with pytest.raises(
+        WSignError, match=rf"{name}\.array_record: not examples FIRST to LAST of up"
+    ):
+        layout.read_split(both[1], "val", RULES)
+
+
 def test_packed_examples_are_held_to_the_same_rules(tmp_path):
     features = random_features(np.random.default_rng(0), 40)
     holed = features.copy()

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 from grain import experimental as grain_experimental
 
 from wsign_jax.data import layout, normalize, pipeline, validate
+from wsign_jax.errors import WSignError
 
 RULES = validate.Rules(vocab_size=6, patch_size=4, max_seq_length=1500)
 
@@ -81,6 +83,16 @@ def test_the_iterator_goes_on_from_its_state(dataset, config):
     for a, b in zip(rest, again, strict=True):
         np.testing.assert_array_equal(a.features, b.features)
     assert len(str(state)) < 200, "the state is no longer one small dict"
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_file_that_changes_is_one_line_across_the_threads(dataset, config, threads):
+    _, _, batches = training(dataset, config, threads=threads)
+    path = dataset / "train" / "features" / "train_07.npy"
+    np.save(path, np.full_like(np.load(path), np.nan))
+    with pytest.raises(WSignError) as error:
+        list(batches)
+    assert str(error.value) == f"{path}: changed or became unreadable during the run; restore it"
 
 
 def test_grain_agrees_that_the_pipeline_can_be_checkpointed(dataset, config):

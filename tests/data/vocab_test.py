@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from wsign_jax.data.vocab import read_vocabulary
+from wsign_jax.data.vocab import Vocabulary, read_vocabulary
 from wsign_jax.errors import WSignError
 
 
@@ -43,6 +43,15 @@ def test_without_a_file_glosses_are_named_by_their_ids(tmp_path):
         ({"<blank>": 0, "A": 1, "B": 1}, 0, "'A' and 'B' share the id 1"),
         ({"<blank>": 0, "A": "1"}, 0, "the id of 'A' is '1'"),
         ({"<blank>": 0, "A": -1}, 0, "the id of 'A' is -1"),
+        ({"<blank>": 0, "\ud800X": 1}, 0, r"gloss '\\ud800X' is not UTF-8 text; rename it"),
+        ({"<blank>": 0, "A\nB": 1}, 0, r"gloss 'A\\nB' has a line break or a control char"),
+        ({"<blank>": 0, "\x1b[31mA": 1}, 0, "has a line break or a control character"),
+        ({"<blank>": 0, " ": 1}, 0, "gloss ' ' is empty; give it a name"),
+        ({"<blank>": 0, "A": 999_999}, 0, "'A' has the id 999999, but there are 2 names; number"),
+        ({"<blank>": 0, "<unused-2>": 3}, 0, "gloss '<unused-2>' has two ids; keep one"),
+        ('{"<blank>": ' + "[" * 100_000, 0, "nested too deep"),
+        ('{"<blank>": 0, "A": ' + "9" * 5000 + "}", 0, "not valid JSON"),
+        ({}, 0, 'add "<blank>": 0'),
         ({"<blank>": 0, "A": 7}, 4, "config.model.vocab_size is 4, but .* needs 8"),
     ],
 )
@@ -51,6 +60,21 @@ def test_a_bad_label_map_is_named(tmp_path, mapping, vocab_size, message):
     with pytest.raises(WSignError, match=message) as error:
         read_vocabulary(tmp_path, vocab_size)
     assert "label_map.json" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), 'id 0 belongs to "<blank>"'),
+        (("A",), 'id 0 belongs to "<blank>"'),
+        (("<blank>", 3), "gloss 3 is not text"),
+        (("<blank>", "A", "A"), "gloss 'A' has two ids"),
+        (("<blank>", "A\tB"), "has a line break or a control character"),
+    ],
+)
+def test_names_from_anywhere_are_checked(names, message):
+    with pytest.raises(WSignError, match=message):
+        Vocabulary(names)
 
 
 def test_a_missing_label_map_says_what_to_write(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsign_jax.data import validate
-from wsign_jax.decode.align import align, seconds
+from wsign_jax.decode.align import Alignment, align, seconds, timed
 
 PATCHES, LABELS, VOCAB, ROWS = 6, 3, 4, 4
 jitted = jax.jit(align)
@@ -164,3 +164,20 @@ def test_seconds():
     np.testing.assert_allclose(spans, [[0, 8 / 60], [0.2, 1.0]])
     assert seconds(np.zeros(0, int), np.zeros(0, int), 4).shape == (0, 2)
     np.testing.assert_allclose(seconds(np.array([5]), np.array([10]), 4, 20.0), [[1.0, 2.0]])
+
+
+def test_times_of_a_row_by_hand():
+    found = Alignment(
+        np.array([[9, 9], [1, 4]]),
+        np.array([[9, 9], [3, 10]]),
+        np.array([[0.5, 0.5], [0.25, 0.75]]),
+        np.array([-np.inf, -1.0]),
+    )
+    # Of patches of 3 frames, 0.05 s each. Without a path four glosses share ten patches.
+    spans, confidences = timed(found, 0, 4, 10, 3)
+    np.testing.assert_allclose(spans, [[0, 0.125], [0.125, 0.25], [0.25, 0.375], [0.375, 0.5]])
+    assert confidences.tolist() == [0.0] * 4
+    spans, confidences = timed(found, 1, 2, 10, 3)
+    np.testing.assert_allclose(spans, [[0.05, 0.15], [0.2, 0.5]])
+    assert confidences.tolist() == [0.25, 0.75]
+    assert timed(found, 1, 1, 10, 3)[0].shape == (1, 2)

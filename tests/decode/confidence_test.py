@@ -24,11 +24,19 @@ def test_finds_the_temperature_that_was_drawn_from(temperature):
         assert confidence.expected_calibration_error(confidences, correct) > 0.08
 
 
-def test_a_temperature_by_hand():
+def test_temperatures_by_hand():
     # At 0.9, three of four were right: sigmoid(log(9) / T) = 3 / 4, so T = log(9) / log(3) = 2.
     assert confidence.fit_temperature(
         np.full(4, 0.9), np.array([True, True, False, True])
     ) == pytest.approx(2.0)
+    # Of those at 1, which counts as 1 - 1e-6, nine of ten were right: T = log(999999) / log(9).
+    assert confidence.fit_temperature(np.ones(10), np.arange(10) > 0) == pytest.approx(6.287709)
+
+
+def test_calibration_by_hand():
+    # 0.9 is at odds of 9 to 1, at a temperature of 2 of 3 to 1, at 0.5 of 81 to 1.
+    assert confidence.calibrated(np.array([0.9]), 2.0) == pytest.approx([0.75])
+    assert confidence.calibrated(np.array([0.9, 0.1]), 0.5) == pytest.approx([81 / 82, 1 / 82])
 
 
 @pytest.mark.parametrize(

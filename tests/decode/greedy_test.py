@@ -3,6 +3,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests.decode import exhaustive
 from wsign_jax.decode.greedy import attention_greedy, blanks, ctc_greedy
@@ -38,14 +39,18 @@ def test_random_ids_as_by_the_book():
         assert labels == by_the_book(ids[row, : patches[row]])
 
 
-def test_the_attention_decoder_says_its_best_next_gloss_until_the_end():
+@pytest.mark.parametrize("limited", [False, True])
+def test_the_attention_decoder_says_its_best_next_gloss_until_the_end(limited):
     rows, room = 12, 6
+    limits = np.arange(rows, dtype=np.int32) % 4 if limited else np.full(rows, room)
     decoder, encoded, patches = exhaustive.random_decoder(rows, 5, vocab_size=4)
-    found = attention_greedy(decoder, encoded, patches, room)
+    found = attention_greedy(
+        decoder, encoded, patches, room, jnp.asarray(limits) if limited else None
+    )
     lengths = set()
     for row in range(rows):
         expected, total = [], 0.0
-        while len(expected) < room:
+        while len(expected) < limits[row]:
             tokens = jnp.asarray([[0, *expected]], jnp.int32)
             logits = decoder(tokens, encoded[row : row + 1], patches[row : row + 1])
             next_log_probs = exhaustive.log_softmax(logits[0, -1])
@@ -57,4 +62,4 @@ def test_the_attention_decoder_says_its_best_next_gloss_until_the_end():
         assert labels == tuple(expected)
         np.testing.assert_allclose(score, total, atol=1e-4)
         lengths.add(len(labels))
-    assert len(lengths) > 1 and max(lengths) == room
+    assert len(lengths) > 1 and max(lengths) == max(limits)

@@ -169,12 +169,27 @@ def test_bad_videos_are_reported_and_never_stop_the_rest(folder, tmp_path, capsy
     (folder / "text.mp4").write_text("no video")
     videos.write_sound(folder / "sound.mp4")
     (folder / "cut.mp4").write_bytes((folder / "a.mp4").read_bytes()[:-2000])
+    os.rename(folder / "a.mp4", folder / "10:30.mp4")
+    for name in ("caf\udce9.mp4", "z.mp4"):
+        (folder / name).write_bytes((folder / "10:30.mp4").read_bytes())
+    (folder / "caf\udce9").mkdir()
+    (folder / "caf\udce9" / "mute.mp4").write_bytes(b"")
     videos.write(folder / "nobody.mp4", videos.numbered(5))
     for name in ("twice.mp4", "twice.mov"):
-        (folder / name).write_bytes((folder / "a.mp4").read_bytes())
+        (folder / name).write_bytes((folder / "10:30.mp4").read_bytes())
     out = tmp_path / "train" / "features"
-    reports = extract.extract_from_dataset(folder, out, model=videos.model())
-    assert [report.id for report in reports if report.done] == ["a"]
+    out.mkdir(parents=True)
+    (out / "taken.npy").write_text("no keypoints")
+    (folder / "taken.mp4").write_bytes((folder / "10:30.mp4").read_bytes())
+    for _ in range(2):  # the same command again goes on
+        reports = extract.extract_from_dataset(folder, out, model=videos.model())
+    assert [report.id for report in reports if report.done] == ["10:30", "z"]
+    (taken,) = (report for report in reports if report.id == "taken")
+    assert taken.problem == (
+        f"{out}/taken.npy: is no keypoints; delete it, and give the same command again"
+    )
+    assert (out / "taken.npy").read_text() == "no keypoints"
+    reports.remove(taken)
     problems = {report.source: report.problem for report in reports if not report.done}
     for name, what in {
         "empty.mp4": "is empty",
@@ -182,24 +197,41 @@ def test_bad_videos_are_reported_and_never_stop_the_rest(folder, tmp_path, capsy
         "sound.mp4": "has no video, only sound",
         "cut.mp4": "",
         "nobody.mp4": "no hand in any of its 5 pictures",
+        r"caf\udce9.mp4": r"id 'caf\udce9' is not UTF-8 text; rename it",
+        r"caf\udce9/mute.mp4": "is empty",
         "twice.mp4": f"has the id of {folder / 'twice.mov'}; rename one",
         "twice.mov": f"has the id of {folder / 'twice.mp4'}; rename one",
     }.items():
         assert problems.pop(str(folder / name)).startswith(f"{folder / name}: {what}")
     assert not problems
-    assert os.listdir(out) == ["a.npy"]
-    assert quality.read(out.parent / "quality.csv") == reports
+    assert sorted(os.listdir(out)) == ["10:30.npy", "taken.npy", "z.npy"]
+    table = quality.read(out.parent / "quality.csv")
+    assert table == sorted([*reports, taken], key=lambda report: (report.id, report.source))
     assert sorted(os.listdir(out.parent)) == [
         ".quality.csv.lock",
         "dataset.json",
         "features",
         "quality.csv",
     ]
-    written = np.load(out / "a.npy")
-    np.testing.assert_array_equal(written, keypoints(folder / "a.mp4")[0])
+    written = np.load(out / "10:30.npy")
+    np.testing.assert_array_equal(written, keypoints(folder / "10:30.mp4")[0])
     output = capsys.readouterr()
-    assert "failed: empty: " in output.out and "keypoints 8/8 clips" in output.out
+    assert "failed: empty: " in output.out and "keypoints 12/12 clips" in output.out
     assert output.err == ""
+
+
+def test_what_is_missing_of_a_clip_is_in_its_row_and_said_once(tmp_path, capsys):
+    path = tmp_path / "cut" / "selfie.mp4"
+    path.parent.mkdir()
+    path.write_bytes(videos.shared("videos/selfie.mp4").read_bytes()[:-50_000])
+    clip, out = Clip("selfie", path), tmp_path / "train" / "features"
+    features, report = extract.extract_clip(clip, settings(), videos.model())
+    assert report.warnings.startswith("16 of its 58 pictures are missing; ")
+    warning = f"warning: {path}: 16 of its 58 pictures are missing\n"
+    assert warning in capsys.readouterr().err
+    assert extract.extract_clips([clip], out, settings()) == [report]
+    assert "missing" not in capsys.readouterr().err
+    np.testing.assert_array_equal(np.load(out / "selfie.npy"), features)
 
 
 def test_what_is_done_is_not_done_again(folder, tmp_path):
@@ -236,7 +268,8 @@ def test_other_settings_are_noticed(folder, tmp_path, capsys):
     assert "warning: begun with mediapipe 0.9, goes on with " in capsys.readouterr().out
     for wrong, what in (
         ("{", "not valid JSON"),
-        ("[]", "must be a JSON object"),
+        ("[" * 100_000, ""),
+        ("[]", "must be an object"),
         ('{"extraction": 1}', ""),
     ):
         dataset.write_text(wrong)
@@ -288,7 +321,11 @@ def test_an_id_must_be_a_files_name(folder, tmp_path):
     out = tmp_path / "out" / "features"
     clips = [Clip(id, folder / "a.mp4") for id in ("../a", "", ".a")]
     reports = extract.extract_clips(clips, out, settings())
-    assert all("cannot be a file's name" in report.problem for report in reports)
+    assert [report.problem.partition("; ")[0] for report in reports] == [
+        f"{folder}/a.mp4: id '../a' would leave its folder or be hidden",
+        f"{folder}/a.mp4: id '' is empty",
+        f"{folder}/a.mp4: id '.a' would leave its folder or be hidden",
+    ]
     assert os.listdir(out) == []
 
 

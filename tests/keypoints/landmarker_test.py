@@ -63,6 +63,16 @@ def test_a_model_that_is_not_there_is_named():
         landmarker.find_model(landmarker.pathlib.Path("/gone.task"))
 
 
+def test_without_a_home_one_line_says_what_to_give(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(landmarker.pathlib.Path, "home", nowhere)
+    with pytest.raises(WSignError, match=r"no home folder .*--model=FILE, or .*XDG_CACHE_HOME=DIR"):
+        landmarker.find_model()
+
+
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     """A web site on this machine, whose model is what is published."""
@@ -92,6 +102,15 @@ def test_the_model_is_downloaded_once(site, cache, capsys):
     assert "downloading http://127.0.0.1" in capsys.readouterr().out
     (site / "m.task").unlink()
     assert landmarker.find_model() == path and os.listdir(cache) == [path.name]
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, site, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(
+        WSignError, match=r"hand_landmarker.task: the model cannot be kept there .*--model=FILE"
+    ):
+        landmarker.find_model()
 
 
 def test_a_download_of_something_else_leaves_nothing(site, cache):

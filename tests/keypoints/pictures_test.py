@@ -57,12 +57,49 @@ def test_times_that_do_not_increase_are_both_named(time):
     list(stream.push(1.5, ()))
     with pytest.raises(WSignError, match=rf"time is {time:.6f} s, .* before was 1.500000 s"):
         stream.push(time, ())
-    with pytest.raises(WSignError, match="time is nan; give seconds"):
-        stream.push(float("nan"), ())
-    with pytest.raises(WSignError, match="more than a day; give seconds by one clock"):
+    with pytest.raises(WSignError, match="more than an hour; give seconds by one clock"):
         stream.push(1.7e9, ())
     list(stream.push(1.6, ()))  # goes on
     assert len(stream.finish()) == 7
+
+
+NO_TIMES = [float("nan"), -np.inf, 1e300, -1e18, 1.7e12, 10**400, "1", None, [1.0], 1j, np.zeros(3)]
+
+
+@pytest.mark.parametrize("time", NO_TIMES, ids=repr)
+def test_what_is_no_time_is_refused_at_once(time):
+    stream = PictureStream()
+    with pytest.raises(
+        WSignError, match=r"time is .*; give seconds, a number up to 1e\+11"
+    ) as error:
+        stream.push(time, hands(0.0))
+    assert "\n" not in str(error.value)
+    assert len(stream.finish()) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"landmarks": SHAPE[:5]}, r"hand 1 .*: landmarks are .*; give an array of floats \(21, 3\)"),
+        ({"landmarks": SHAPE.tolist()}, "landmarks are"),
+        ({"landmarks": SHAPE.astype(int)}, "landmarks are"),
+        ({"landmarks": SHAPE.astype(complex)}, "landmarks are"),
+        ({"landmarks": np.ma.masked_less(SHAPE, 0.0)}, "landmarks are"),
+        ({"hand": 2}, "hand is 2; give 0, left, or 1, right"),
+        ({"hand": "Left"}, "hand is 'Left'"),
+        ({"score": 50.0}, r"score is 50\.0; it must be from 0 to 1"),
+        ({"score": -0.5}, r"score is -0\.5"),
+        ({"score": "1"}, "score is '1'"),
+        ({"score": 10**400}, r"score is 10+\.\.\.0+; it"),
+        (None, r"hand 1 of a picture is \(0, 1\); give a Detection"),
+    ],
+)  # fmt: skip
+def test_what_is_no_hand_is_named(changes, message):
+    left, right = hands(0.0)
+    stream = PictureStream()
+    with pytest.raises(WSignError, match=message) as error:
+        stream.push(0.0, [left, (0, 1) if changes is None else right._replace(**changes)])
+    assert "\n" not in str(error.value)
 
 
 def test_a_hand_with_nan_is_left_out_and_counted():

@@ -40,6 +40,12 @@ def test_what_a_person_should_look_at(clip, warning):
     assert clip.warnings == warning
 
 
+def test_what_is_missing_of_a_clip_is_a_warning():
+    missing = ["3 of its 9 pictures are missing"]
+    clip = quality.report("a", "a.mp4", np.full((10, 2), 0.9), 60.0, [0.0, 0.1, 0.2], 0, missing)
+    assert clip.warnings == "3 of its 9 pictures are missing; only 10.0 fps; very short"
+
+
 TEXT = st.text(st.characters(blacklist_categories=("Cs", "Cc")))
 
 
@@ -65,7 +71,8 @@ def test_another_table_or_a_broken_row_is_named(tmp_path):
     path.write_text("name,price\n")
     with pytest.raises(WSignError, match=r"quality.csv: is no table of this extraction's"):
         quality.read(path)
-    for broken in ("a,b\n", quality.row(ClipReport("a", "b")).replace("0", "much", 1)):
+    wrong = quality.row(ClipReport("a", "b")).replace("0", "much", 1)
+    for broken in ("a,b\n", "x" * 200_000 + "\n", wrong):
         path.write_text(quality.table([ClipReport("x", "x")]) + broken)
         with pytest.raises(WSignError, match=r"quality.csv:3: is no row of this table"):
             quality.read(path)

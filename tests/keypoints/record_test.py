@@ -38,13 +38,26 @@ def test_a_row_is_found_where_the_video_or_the_shard_is_another(tmp_path):
         assert reports.of("b", "new/b.mp4", tmp_path / "b.npy").frames == 7
 
 
-def test_a_table_that_cannot_be_read_is_left_as_it_is(tmp_path):
+def test_names_that_are_not_utf8_are_written_out_and_found_again(tmp_path):
+    path, bad = tmp_path / "quality.csv", "caf\udce9"
+    for _ in range(2):
+        with record.Reports(path, {bad}) as reports:
+            reports.add(ClipReport(bad, f"{bad}.mp4", problem=f"{bad}.mp4: is empty"))
+            found = reports.of(bad, f"{bad}.mp4", tmp_path / "none.npy")
+        assert found == ClipReport(
+            r"caf\udce9", r"caf\udce9.mp4", problem=r"caf\udce9.mp4: is empty"
+        )
+        assert quality.read(path) == [found]
+
+
+@pytest.mark.parametrize("text", ["my own table\n", "my own table, one line", "id,sourc\n"])
+def test_a_table_that_cannot_be_read_is_left_as_it_is(tmp_path, text):
     path = tmp_path / "quality.csv"
-    path.write_text("my own table\n")
+    path.write_text(text)
     for _ in range(2):  # the lock is let go
         with (
             pytest.raises(WSignError, match=r"quality.csv: is no table of this extraction's"),
             record.Reports(path, set()),
         ):
             pass
-    assert path.read_text() == "my own table\n"
+    assert path.read_text() == text

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints, track
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 
@@ -34,6 +35,130 @@ def assert_hands_stay(seen, wrists, left=(0.7, 0.7), right=(0.3, 0.7)):
     for number, (x, _) in enumerate((left, right)):
         present = seen[:, number]
         np.testing.assert_allclose(wrists[present, number, 0], x, atol=0.02)
+
+
+# ------------------------------------------------------------------------------------------ by hand
+
+
+@pytest.mark.parametrize(
+    ("label", "score", "expected"),
+    [
+        (R, 0.9, 1.873609),  # log(9) = 2.197225; 3 * tanh(2.197225 / 3)
+        (L, 0.95, -2.261117),  # log(19) = 2.944439
+        (R, 0.55, 0.200373),  # log(11 / 9) = 0.200671
+        (R, 0.3, 0.0),
+        (R, 1.0, 2.999400),  # log(1e6) = 13.815510
+    ],
+)
+def test_what_a_label_says_by_hand(label, score, expected):
+    assert track._log_odds(hand(0, 0, label, score)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_labels_count_e_times_less_a_second_later():
+    one = track._Track()
+    one.add(1.0, hand(0, 0, R, 0.9))
+    one.add(1.5, hand(0, 0, L, 0.95))
+    assert one.votes == pytest.approx([1.873609, 1.873609 * 0.606531 - 2.261117], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),  # time and x of a hand 0.08 long; label R, a score of 0.95
+    [
+        # Half a hand away after 1 / 30 s, where the spread is 0.5 + 6 / 30 = 0.7: 0.5 * (0.5 / 0.7)^2.
+        ([(0.0, 0.4)], (1 / 30, 0.44, R), 0.255102),
+        # Three hands away, that is 4.285714 spreads: 1.5 * (4.285714 - 0.75).
+        ([(0.0, 0.4)], (1 / 30, 0.64, R), 5.303571),
+        # The other label says as much against it as the less sure of both.
+        ([(0.0, 0.4)], (1 / 30, 0.44, L), 0.255102 + 1.873609),
+        # It is expected where its velocity leads: at 0.44, and a quarter of a hand farther.
+        ([(0.0, 0.4), (1 / 30, 0.42)], (2 / 30, 0.44, R), 0.0),
+        ([(0.0, 0.4), (1 / 30, 0.42)], (2 / 30, 0.46, R), 0.063776),
+        # For 0.05 s: at 0.43, 0.25 hands away; the spread is 0.98.
+        ([(0.0, 0.4), (0.1, 0.42)], (0.18, 0.45, R), 0.032539),
+        # By one step at most: at 0.44, half a hand away; the spread is 0.8.
+        ([(0.0, 0.4), (0.02, 0.42)], (0.07, 0.48, R), 0.195313),
+    ],
+)
+def test_costs_by_hand(before, after, expected):
+    one = track._Track()
+    for time, x in before:
+        one.add(time, hand(x, 0.5, R))
+    time, x, label = after
+    cost = one.cost(time, hand(x, 0.5, label, 0.95 if label == R else 0.9))
+    assert cost == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_distances_are_in_sizes_of_the_larger_hand():
+    one, half = track._Track(), hand(0.44, 0.5, R)
+    one.add(0.0, hand(0.4, 0.5, R))
+    shrunk = half.landmarks[0] + (half.landmarks - half.landmarks[0]) / 2
+    assert one.cost(1 / 30, half._replace(landmarks=shrunk)) == pytest.approx(0.255102, rel=1e-5)
+    assert track._size(shrunk) == pytest.approx(0.04)
+    assert track._size(np.zeros((21, 3))) == 0.02
+
+
+@pytest.mark.parametrize(
+    ("costs", "expected"),
+    [
+        ([[4.9]], [0]),
+        ([[5.1]], [None]),  # a new track costs 5
+        ([[1.0, 2.0], [0.5, 4.0]], [1, 0]),
+        ([[1.0, 2.0], [3.5, 4.0]], [0, 1]),
+        ([[1.0], [0.5]], [None, 0]),
+        ([[1.0, 7.0], [6.0, 8.0]], [0, None]),
+    ],
+)
+def test_matches_by_hand(costs, expected):
+    assert track._best_matches(costs) == expected
+
+
+def test_two_reports_nearer_than_three_tenths_of_a_hand_are_one():
+    sure, unsure = hand(0.4, 0.5, R, 0.9), hand(0.4 + 0.29 * 0.08, 0.5, L, 0.8)
+    assert track._distinct([unsure, sure]) == [sure]
+    apart = hand(0.4 + 0.31 * 0.08, 0.5, L, 0.8)
+    assert track._distinct([apart, sure]) == [sure, apart]
+
+
+@pytest.mark.parametrize(
+    ("known", "votes", "beside", "expected"),
+    [
+        (None, 0.1, None, R),
+        (None, -0.1, None, L),
+        (None, 0.0, None, R),  # as it was reported
+        (L, 2.9, None, L),  # a name is changed by evidence over 3
+        (L, 3.1, None, R),
+        (R, -2.9, None, R),
+        (R, -3.1, None, L),
+        (None, 1.0, (2.0, 0.9), L),  # the other says more for the right
+        (None, 1.0, (1.0, 0.9), R),  # labels say nothing; on the picture's left
+        (None, 1.0, (1.0, 0.1), L),
+        (R, 1.0, (3.0, 0.9), R),
+    ],
+)
+def test_names_by_hand(known, votes, beside, expected):
+    one, other = track._Track(name=known), track._Track()
+    present = [(one, votes, hand(0.5, 0.5, R))]
+    if beside is not None:
+        present.append((other, beside[0], hand(beside[1], 0.5, R)))
+    track.Tracker()._name(present)
+    assert one.name == expected
+    assert other.name == (None if beside is None else 1 - expected)
+
+
+def test_between_two_pictures_by_hand():
+    tracker = track.Tracker()
+    assert len(tracker.push(0.0, [hand(0.4, 0.5, R, 0.9)]).confidence) == 0
+    assert len(tracker.push(0.02, [hand(0.46, 0.5, R, 0.6)]).confidence) == 0
+    assert len(tracker.push(0.149, []).confidence) == 0
+    first = tracker.push(0.151, [])  # the delay is 0.15 s
+    second = tracker.push(1 / 60 + 0.151, [])
+    # 1 / 60 is five sixths of the way.
+    np.testing.assert_allclose(first.confidence, [[0, 0.9]], atol=1e-6)
+    np.testing.assert_allclose(second.confidence, [[0, 0.65]], atol=1e-6)
+    np.testing.assert_allclose(second.positions[0, 21], [0.45, 0.5, 0.0], atol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------- what happens
 
 
 def test_two_hands_at_30_fps_become_60_hz():
@@ -221,12 +346,36 @@ def test_smoothing_starts_afresh_after_an_absence():
     np.testing.assert_allclose(wrists[40:, R, 0], 0.8, atol=1e-6)
 
 
-def test_times_must_increase():
+@pytest.mark.parametrize(
+    ("first", "second", "what"),
+    [
+        (0.5, 0.5, "before was 0.500000 s; times must increase"),
+        (0.5, 0.4, "before was 0.500000 s; times must increase"),
+        (0.5, float("nan"), "a picture's time is nan; give seconds"),
+        (0.5, 1e300, r"a picture's time is 1e\+300; give seconds"),
+        (1e300, 2e300, r"a picture's time is 1e\+300; give seconds"),
+        (-1e18, -1e18, r"a picture's time is -1e\+18; give seconds"),
+        (0.5, 86401.0, "more than a day; give seconds by one clock"),
+    ],
+)
+def test_times_that_no_picture_can_have_are_refused_at_once(first, second, what):
     tracker = track.Tracker()
-    tracker.push(0.5, [])
-    for time in (0.5, 0.4, float("nan")):
-        with pytest.raises(ValueError, match=r"does not come after 0\.5"):
+    with pytest.raises(WSignError, match=what):
+        for time in (first, second):
             tracker.push(time, [])
+
+
+def test_a_long_absence_is_passed_over():
+    """Two hands, an hour of nothing, and one of them again: what is between is nothing."""
+    tracker, features = track.Tracker(), track.FeatureStream()
+    parts = [tracker.push(0.0, signer(1)[0]), tracker.push(10.0, []), tracker.push(3600.0, [])]
+    parts += [tracker.push(3600.1, [hand(0.3, 0.7, R)]), tracker.finish()]
+    frames = track.concatenate(parts)
+    assert len(frames.confidence) == 3600.1 * 60 + 1
+    np.testing.assert_array_equal(np.flatnonzero(frames.confidence.any(1)), [0, 3600.1 * 60])
+    assert not frames.positions[1:-1].any()
+    made = np.concatenate([*map(features.push, parts), features.finish()])
+    np.testing.assert_array_equal(made, joints.features_from_positions(*frames))
 
 
 def test_nothing_pushed_is_no_frames():

@@ -1,4 +1,10 @@
 import fractions
+import os
+import pathlib
+import random
+import re
+import struct
+import zlib
 
 import av
 import cv2
@@ -86,9 +92,9 @@ def test_a_folder_of_pictures_is_read_by_number(tmp_path):
     cv2.imwrite(str(tmp_path / "bild-ä99.png"), np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(WSignError, match=r"bild-ä99.png: is 8x8, those before it are not"):
         list(video.read(tmp_path, fps=25))
-    (tmp_path / "bild-ä5.png").write_bytes(b"torn")
-    with pytest.raises(WSignError, match=r"bild-ä5.png: .* damaged"):
-        list(video.read(tmp_path, fps=25))
+    for fps in (0.0, float("nan"), float("inf")):
+        with pytest.raises(WSignError, match="say at how many fps they were taken, up to 1000"):
+            list(video.read(tmp_path, fps=fps))
 
 
 def test_pictures_whose_time_does_not_increase_are_left_out(tmp_path, monkeypatch):
@@ -115,6 +121,45 @@ def test_a_title_in_another_encoding_is_no_reason_to_refuse_a_video(tmp_path):
     assert len(list(video.read(path))) == 1
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["10:30.mp4", "sign:hello.mp4", "concat:a.mp4", "http:/127.0.0.1:1/a.mp4", "caf\udce9.mp4"],
+)
+def test_a_file_is_opened_as_a_file_whatever_its_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    videos.write(tmp_path / "v.mp4", videos.numbered(3))
+    pathlib.Path(name).parent.mkdir(parents=True, exist_ok=True)
+    os.rename("v.mp4", name)
+    assert len(list(video.read(pathlib.Path(name)))) == 3
+
+
+def png(width, height):
+    """A picture that says it is of that size."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part))
+        for part in (head, b"IDAT" + zlib.compress(bytes(100)), b"IEND")
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "empty, or too large"),
+        (png(60_000, 60_000), "empty, or too large"),
+        (b"torn", "damaged, or of another kind"),
+    ],
+    ids=["empty", "huge", "torn"],
+)
+def test_a_picture_that_cannot_be_read_is_named_itself(tmp_path, content, what):
+    (tmp_path / "2.png").mkdir()  # which is no picture
+    (tmp_path / "1.png").write_bytes(content)
+    with pytest.raises(WSignError) as caught:
+        list(video.read(tmp_path, fps=25))
+    path = tmp_path / "1.png"
+    assert str(caught.value) == f"{path}: is no picture that can be read ({what}); replace it"
+
+
 def cut(path, share):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
@@ -133,19 +178,105 @@ def test_bad_files_are_named_with_what_is_wrong(tmp_path):
         list(video.read(tmp_path / "gone.mp4"))
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_a_file_that_was_cut_off_is_no_shorter_video(tmp_path, suffix):
-    path = tmp_path / f"v.{suffix}"
+def noise(path, count):
+    """Pictures of one size in bytes, with the index first, so that what is left of a file opens."""
     rng = np.random.default_rng(0)
-    noise = [rng.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(60)]
-    # The index first, so that what is left of the file can be opened.
-    videos.write(
-        path, noise, codec="mjpeg", pixels="yuvj420p", container_options={"movflags": "faststart"}
+    pictures = [rng.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(count)]
+    options = {"movflags": "faststart"}
+    videos.write(path, pictures, codec="mjpeg", pixels="yuvj420p", container_options=options)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "what"),
+    [("mp4", r"2\d of its 60 pictures are missing"), ("mkv", r"it ends after 1\.\d of 2\.0 s")],
+)
+def test_of_a_file_that_was_cut_off_over_a_second_is_taken_with_a_warning(
+    tmp_path, capsys, suffix, what
+):
+    path = tmp_path / f"v.{suffix}"
+    noise(path, 60)
+    assert len(list(video.read(path))) == 60 and capsys.readouterr().err == ""
+    whole = path.read_bytes()
+    cut(path, 0.7)
+    missing = []
+    assert 35 < len(list(video.read(path, on_missing=missing.append))) < 45
+    assert re.fullmatch(what, missing[0]) and len(missing) == 1
+    assert list(video.read(path)) and capsys.readouterr().err == (
+        f"warning: {path}: {missing[0]}\n"
     )
-    assert len(list(video.read(path))) == 60
-    cut(path, 0.6)
-    with pytest.raises(WSignError, match=r"v.m.*: is (cut off|no video .* damaged)"):
+    path.write_bytes(whole[: len(whole) // 3])
+    with pytest.raises(WSignError, match=rf"v.{suffix}: is cut off \(.*\); copy or download it"):
         list(video.read(path))
+
+
+@pytest.mark.parametrize(
+    ("options", "share", "shown"),
+    [
+        ({}, 0.6, 39),  # B-frames: the demuxer gives packets to be discarded
+        ({}, 62 / 64, 62),
+        ({"bf": "0", "g": "1"}, 0.6, 39),  # and passes over others
+    ],
+)
+def test_a_trimmed_video_is_whole(tmp_path, capsys, options, share, shown):
+    path = tmp_path / "v.mp4"
+    videos.write(path, videos.numbered(8) * 8, options=options)
+    videos.trim(path, share)
+    assert abs(len(list(video.read(path))) - shown) <= 1
+    assert capsys.readouterr().err == ""
+
+
+def test_real_videos_that_were_trimmed_are_whole(tmp_path, capsys):
+    path = tmp_path / "v.mp4"
+    path.write_bytes(videos.shared("videos/selfie.mp4").read_bytes())
+    videos.trim(path, 0.6)
+    assert len(list(video.read(path))) == 35 and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("times", "what"),
+    [
+        (
+            (0.0, 0.1, 8e4),
+            r"has no picture from 0\.1 s to 80000\.0 s, over 10 minutes; cut it there",
+        ),
+        ((0.0, 0.1, 186400.0), "has a picture at 186400 s, over a day; cut it in pieces"),
+    ],
+)
+def test_times_that_jump_are_named(tmp_path, monkeypatch, times, what):
+    pictures = [video.Picture(time, np.zeros((2, 2, 3), np.uint8)) for time in times]
+    monkeypatch.setattr(video, "_video", lambda *_: (picture for picture in pictures))
+    with pytest.raises(WSignError, match=f"v.mkv: {what}"):
+        list(video.read(tmp_path / "v.mkv"))
+
+
+def mutations(content, count, seed):
+    """Copies with bytes changed, most in the container's own, some cut off."""
+    rng = random.Random(seed)
+    index = max(content.find(b"moov"), 0)
+    for number in range(count):
+        changed = bytearray(content)
+        places = range(index, min(index + 3000, len(content)))
+        for _ in range(rng.choice((1, 2, 4, 16))):
+            place = rng.choice(places if number % 4 else range(len(content)))
+            changed[place] = rng.choice((rng.randrange(256), 0, 255, 127, 128))
+        if number % 10 == 9:
+            del changed[rng.randrange(len(changed)) :]
+        yield bytes(changed)
+
+
+def test_whatever_bytes_change_a_video_is_read_or_refused(tmp_path):
+    sources = [tmp_path / "v.mp4", tmp_path / "v.mkv", videos.shared("videos/soup.mp4")]
+    for source in sources[:2]:
+        videos.write(source, videos.numbered(12))
+    path, read = tmp_path / "changed.mp4", 0
+    for source, count in zip(sources, (140, 50, 10), strict=True):
+        for changed in mutations(source.read_bytes(), count, seed=count):
+            path.write_bytes(changed)
+            try:
+                read += bool(list(video.read(path, on_missing=lambda _: None)))
+            except WSignError as error:
+                assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+    assert 20 < read < 190
 
 
 def test_reading_ahead_gives_the_same_and_passes_errors_on(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from wsign_jax.model import attention
-from wsign_jax.positions import rotary_angles, sinusoids
+from wsign_jax.positions import rotary_angles
 
 
 def test_the_mask_follows_its_definition():
@@ -60,14 +60,15 @@ def test_rotary_scores_depend_on_the_distance_only_even_after_hours():
     assert abs(score(0) - float(jnp.sum(query * key))) > 0.1
 
 
-def test_sinusoids_are_whispers():
-    table = sinusoids(20, 8)
-    np.testing.assert_array_equal(table[0], [0, 0, 0, 0, 1, 1, 1, 1])
-    np.testing.assert_allclose(table[7, 0], np.sin(7.0), rtol=1e-6)
-    np.testing.assert_allclose(table[7, 7], np.cos(7.0 / 10_000), rtol=1e-6)
+def test_rotations_by_hand():
+    # A quarter turn of the pair (1, 3), a half turn of (2, 4).
+    x = jnp.array([1.0, 2.0, 3.0, 4.0]).reshape(1, 1, 1, 4)
+    angles = jnp.array([[0.0, -1.0]]), jnp.array([[1.0, 0.0]])
+    np.testing.assert_array_equal(attention.rotate(x, angles)[0, 0, 0], [-3, -2, 1, -4])
 
 
-def test_attention_is_the_textbook_formula():
+@pytest.mark.parametrize("rotary", [False, True])
+def test_attention_is_the_textbook_formula(rotary):
     module = attention.MultiHeadAttention(8, 2, dtype=jnp.float32, rngs=nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(1), (1, 5, 8))
     mask = jnp.asarray(attention.causal_mask(5))
@@ -75,10 +76,16 @@ def test_attention_is_the_textbook_formula():
     q, k, v = (
         np.asarray(layer(x)).reshape(5, 2, 4) for layer in (module.query, module.key, module.value)
     )
+    angles = None
+    if rotary:  # pairs as complex numbers, which turn by position * (1, 1 / 100)
+        angles = tuple(map(jnp.asarray, rotary_angles(0, 5, 4)))
+        turn = np.exp(1j * np.arange(5)[:, None] * [1.0, 0.01])[:, None]
+        q, k = ((x[..., :2] + 1j * x[..., 2:]) * turn for x in (q, k))
+        q, k = (np.concatenate([x.real, x.imag], axis=-1) for x in (q, k))
     rows = np.zeros((5, 2, 4))
     for head, row in np.ndindex(2, 5):
         scores = np.array([q[row, head] @ k[past, head] / 2.0 for past in range(row + 1)])
         weights = np.exp(scores - scores.max())
         rows[row, head] = weights / weights.sum() @ v[: row + 1, head]
     expected = module.out(jnp.asarray(rows.reshape(1, 5, 8), jnp.float32))
-    np.testing.assert_allclose(module(x, x, mask), expected, atol=1e-5)
+    np.testing.assert_allclose(module(x, x, mask, angles), expected, atol=1e-5)

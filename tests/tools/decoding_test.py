@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from wsign_jax import evaluate, tune
 from wsign_jax.data import layout
 from wsign_jax.report import files, write
 
@@ -111,3 +112,31 @@ def test_another_vocabulary_and_an_empty_split_are_named(opened, command, tmp_pa
     assert status == 2 and "the val split is empty" in printed
     status, printed = command("tune_decoder.py", f"--checkpoint={run.workdir}", "--decoder=best")
     assert status == 2 and "no 'best'; there are greedy, prefix_beam" in printed
+
+
+def test_an_interrupted_tuning_changes_nothing(opened, command, monkeypatch):
+    _, run = opened
+    flags = ("tune_decoder.py", f"--checkpoint={run.workdir}", "--decoder=prefix_beam", "--lm=2")
+    kept = {run.workdir / name: f"of {name}" for name in ("lm_2.arpa", "tuned_before.json")}
+    for path, content in kept.items():
+        path.write_text(content)
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tune, "tune", interrupted)
+    assert command(*flags)[0] == 130
+    assert {path: path.read_text() for path in kept} == kept
+    assert not (run.workdir / "decoder.json").exists()
+    (run.workdir / "tuned_before.json").unlink()
+    status, printed = command(*flags[:-1], "--lm=")
+    assert status == 2 and "a language model ''; give 1 to 9" in printed
+
+
+def test_no_place_for_a_report_is_said_before_decoding(opened, command, monkeypatch, tmp_path):
+    _, run = opened
+    monkeypatch.setattr(evaluate, "run", None)  # never called
+    (tmp_path / "out" / "hyp.trn").mkdir(parents=True)
+    flags = ("evaluate.py", f"--checkpoint={run.workdir}", f"--out={tmp_path / 'out'}", "--replace")
+    status, printed = command(*flags)
+    assert status == 2 and printed == f"error: {tmp_path}/out/hyp.trn: is a folder; name a file\n"

@@ -103,6 +103,7 @@ def test_ctrl_c_finishes_the_sentence_and_is_exit_status_0(trained_run, tmp_path
         (["--source={tmp}/a.npy", "--chunk=0"], "chunk is 0"),
         (["--source={tmp}/a.npy", "--decoder=joint"], "decoder 'joint' cannot stream"),
         (["--source={tmp}/a.npy", "--checkpoint={tmp}"], "no checkpoint"),
+        (["--source={tmp}/a.npy", "--checkpoint={tmp}/bad.mp4"], "exported files do not stream"),
         (["--source={tmp}/bad.mp4", "--model={tmp}/gone.task"], "the model cannot be read"),
         (["--source=/dev/no-camera"], "camera /dev/no-camera cannot be opened"),
     ],

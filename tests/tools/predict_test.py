@@ -1,6 +1,9 @@
 """tools/predict.py and tools/export.py as a person runs them."""
 
+import contextlib
+import io
 import json
+import os
 import shutil
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from tests import videos
 from tests.changed import changed_metadata, rewritten
 from wsign_jax import Recognizer, formats, predict
+from wsign_jax.transcript import Transcript
 
 SRT = ("--checkpoint={run}", "--format=srt")
 
@@ -91,11 +95,17 @@ def test_subtitles_of_a_real_video_with_a_broken_one_beside_it(talkative_run, co
         (["--checkpoint={run}", "--chunk=-1", "{inputs}"], "chunk is -1"),
         (["--checkpoint={run}", "--out={inputs}", "{inputs}"], "is a folder; name a file"),
         ([*SRT, "--out={inputs}/a.npy", "{inputs}"], "is a file; name"),
+        (["--checkpoint={run}", "--workers=-1", "{inputs}"], "--workers is -1; give 0, one a core"),
+        (["--checkpoint={run}", "--out={inputs}/a.npy", "--replace", "{inputs}"], "a.npy: is read here"),
+        ([*SRT, "--out={inputs}", "--replace", "{inputs}/own.srt"], "own.srt: is read here"),
+        (["--checkpoint={inputs}/x", "--out={inputs}/x", "--replace", "{inputs}"], "x: is read here"),
         ([*SRT, "--out={inputs}/out", "{inputs}/a.npy", "{inputs}/a.npy"], "would be of two recordings"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_and_exit_status_2(talkative_run, inputs, command, flags, message):
     (inputs / "empty").mkdir()
+    for name in ("own.srt", "x"):
+        (inputs / name).touch()
     flags = [flag.format(run=talkative_run, inputs=inputs) for flag in flags]
     status, printed = command("predict.py", *flags)
     assert status == 2 and message in printed and not (inputs / "out").exists()
@@ -153,5 +163,44 @@ def test_an_export_is_made_used_and_never_overwritten(talkative_run, inputs, com
     )
     status, printed = command("predict.py", f"--checkpoint={edited}", inputs / "a.npy")
     assert status == 2 and "label_map.json in it was changed after the export" in printed
+    params = next(
+        path for path in talkative_run.rglob("*") if "params" in path.parts and path.is_file()
+    )
+    status, printed = command(*flags[:2], f"--out={params}", "--replace")
+    assert status == 2 and "is read here, so it cannot be replaced" in printed
     status, printed = command("export.py", f"--checkpoint={inputs}", f"--out={tmp_path / 'x'}")
     assert status == 2 and "no checkpoint" in printed
+
+
+@pytest.mark.parametrize("kind", formats.FORMATS)
+def test_a_name_that_is_not_utf_8_stops_nothing(talkative_run, inputs, command, tmp_path, kind):
+    shutil.copy(inputs / "a.npy", inputs / os.fsdecode(b"caf\xe9.npy"))
+    out = tmp_path / "out"
+    flags = (f"--checkpoint={talkative_run}", f"--format={kind}", f"--out={out}")
+    status, printed = command("predict.py", *flags, inputs)
+    assert status == 1 and printed.count("failed: ") == 1 and "bad.npy" in printed
+    if kind in formats.SUBTITLES:
+        names = {os.fsencode(path.name) for path in out.rglob("*") if path.is_file()}
+        assert names == {os.fsencode(f"{n}.{kind}") for n in ("a", "b", os.fsdecode(b"caf\xe9"))}
+        return
+    text = out.read_text(encoding="utf-8")
+    assert "caf\\udce9.npy" in text and "b.npy" in text
+    if kind == "jsonl":
+        names = [json.loads(line)["file"] for line in text.splitlines()]
+        assert os.fsencode(names[1]).endswith(b"caf\xe9.npy")
+
+
+def test_a_full_disk_is_named(inputs, monkeypatch, tmp_path):
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(28, "No space left on device")
+
+    @contextlib.contextmanager
+    def full(path, replace):
+        yield Full()
+
+    monkeypatch.setattr(predict.disk, "text", full)
+    outcome = predict.Outcome(predict.find([inputs / "a.npy"])[0], Transcript([], 0.0))
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        predict.write([outcome], "text", tmp_path / "out")
+    assert caught.value.filename == str(tmp_path / "out")

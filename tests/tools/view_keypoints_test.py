@@ -85,6 +85,16 @@ def test_videos_and_contact_sheets_are_written(features, tmp_path, capsys):
     assert sorted(os.listdir(tmp_path)) == ["a.mp4", "a.npy", "a.png"]
 
 
+def test_hands_with_nan_in_them_are_not_drawn(features, tmp_path):
+    for number, wrong in enumerate((np.nan, np.inf, 1e30)):
+        bad = features.copy()
+        bad[:, joints.RIGHT.start + 3, :2] = wrong
+        np.save(tmp_path / "a.npy", bad)
+        assert view(tmp_path / "a.npy", "--out", tmp_path / f"10:{number}.mp4") == 0
+        shown = colours_in(videos.pictures_of(tmp_path / f"10:{number}.mp4")[0][-1])
+        assert shown[0] is not None and shown[1] is None
+
+
 def test_a_long_video_fits_on_a_sheet():
     pictures = (video.Picture(n / 30, np.full((9, 16, 3), n % 250, np.uint8)) for n in range(900))
     sheet = draw.contact_sheet(pictures, count=4, columns=2, width=16)
@@ -95,15 +105,29 @@ def test_mistakes_are_one_line(features, tmp_path, capsys):
     good, bad = tmp_path / "a.npy", tmp_path / "bad.npy"
     np.save(good, features)
     (tmp_path / "there.mp4").write_text("mine")
+    (own := tmp_path / "own.mp4").write_text("mine too")
     for path, out, message in (
         (good, "a.gif", "a.gif: --out must end in .mp4 or .png"),
         (good, "there.mp4", "there.mp4: is there already; choose another name, or delete it"),
         (bad, "a.mp4", "bad.npy: missing"),
+        (own, "own.mp4", "own.mp4: is read here, so it cannot be replaced; name another --out"),
     ):
         assert view(path, "--out", tmp_path / out) == 2
         assert capsys.readouterr().err == f"error: {tmp_path}/{message}\n"
-    assert view(good, "--out", "/proc/a.mp4") == 2  # where not even root can write
-    assert capsys.readouterr().err.startswith("error: /proc/a.mp4: ")
+    # Where not even root can write.
+    for out in ("/proc/a.mp4", "/proc/a.png", f"{good}/a.mp4"):
+        assert view(good, "--out", out) == 2
+        assert (line := capsys.readouterr().err).startswith(
+            f"error: {good if out[1] != 'p' else out}"
+        )
+        assert line.count("\n") == 1
+    for fps in ("0", "nan", "1e9"):
+        assert view(good, "--out", tmp_path / "a.mp4", f"--fps={fps}") == 2
+        assert "error: --fps=" in (line := capsys.readouterr().err) and "from 1 to 1000" in line
+    (tmp_path / "to.png").symlink_to(tmp_path / "elsewhere.png")
+    assert view(good, "--out", tmp_path / "to.png") == 2
+    assert "to.png: is there already" in capsys.readouterr().err
+    assert not (tmp_path / "elsewhere.png").exists()
     for array, message in (
         (np.zeros((4, 2)), "float64 of shape (4, 2) is not (T, 42, 7) floats"),
         (b"no array", "unreadable (the magic string is not correct"),

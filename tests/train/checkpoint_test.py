@@ -1,9 +1,11 @@
 import asyncio
 import gc
+import itertools
 import json
 import random
 import shutil
 import sys
+import time
 
 import jax
 import numpy as np
@@ -240,6 +242,26 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint_and_says_so(tmp_path):
         checkpoints.save(make_state(2), info())
     assert f"last whole checkpoint: {tmp_path / 'checkpoints' / '1'};" in str(error.value)
     assert steps_on_disk(tmp_path) == [1]
+
+
+def test_a_clock_that_leaps_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
+    checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
+    checkpoints.save(make_state(1), info())
+    checkpoints.wait()
+    days = itertools.count()
+    now = time.time
+    with monkeypatch.context() as leaping:
+        leaping.setattr(time, "time", lambda: now() + 86_400 * next(days))
+        with pytest.raises(
+            checkpoint.SaveTimedOut,
+            match=r"the clock leapt \(.*checkpoints/1; the same command goes on",
+        ):
+            checkpoints.save(make_state(2), info())
+            checkpoints.wait()
+    checkpoints.save(make_state(2), info())
+    checkpoints.close()
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["1", "2"]
+    assert int(checkpoint.Checkpoints(tmp_path).restore(2, make_state(2)).step) == 2
 
 
 def test_the_best_is_a_whole_one_even_where_none_was_validated(tmp_path):

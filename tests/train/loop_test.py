@@ -1,3 +1,4 @@
+import contextlib
 import re
 import shutil
 
@@ -11,6 +12,8 @@ from wsign_jax.data import layout
 from wsign_jax.errors import DivergedError, WSignError
 from wsign_jax.train import checkpoint, evaluation, loop, schedule, setup, start
 from wsign_jax.train.ahead import Ahead
+
+STALL = "checkpoint/stall_seconds"
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -70,8 +73,9 @@ def test_every_step_is_logged_once_under_its_names(finished):
 
 def test_one_compilation_per_bucket_shape_and_all_of_them_ahead(finished):
     _, _, trainer = finished
-    for step in (*trainer.train_steps.values(), trainer.eval_step):
-        assert step.cache_size() == 0, "nothing was compiled when it was met"
+    compiled = [step.cache_size() for step in trainer.train_steps.values()]
+    compiled.append(trainer.eval_step._cache_size())
+    assert not any(compiled), "nothing was compiled when it was met"
     shapes = sum(len({plan.bucket for plan in stage.plans}) for stage in trainer.run.stages)
     validation = evaluation.plans(trainer.config, trainer.run.val)
     assert trainer.ahead.compiled == shapes + len({plan.bucket for plan in validation})
@@ -138,6 +142,66 @@ def test_a_run_cut_off_goes_on_to_the_same_numbers(finished, tmp_path, monkeypat
     assert figures(tmp_path) == figures(workdir)
     assert_same_weights(tmp_path, workdir)
     assert pictures(tmp_path) == pictures(workdir)
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_warning_after_the_save(
+    finished, tmp_path, monkeypatch, capsys
+):
+    root, workdir, trainer = finished
+    saved = []
+
+    def fail(board, stage=None, step=0, *_, **__):
+        if step:
+            saved.append(step in [info["step"] for info in lines(tmp_path) if STALL in info])
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(loop.Board, "begin", fail)
+    monkeypatch.setattr(loop.Board, "show", fail)
+    loop.train(two_stages(root), tmp_path)
+    out = capsys.readouterr().out
+    warning = "warning: a picture was not drawn (RuntimeError: no ink)\n"
+    assert out.count(warning) == 1 + 3, "at the beginning, and after each validation"
+    assert saved[0] and saved[-1] and figures(tmp_path) == figures(workdir)
+    # The same sentence at every validation, by its glosses' names.
+    names = " ".join(trainer.run.vocabulary.glosses(trainer.run.val.labels[0].tolist()))
+    assert out.count(f"\nval_00  reference   {names}\n        hypothesis  ") == 3
+
+
+@pytest.mark.parametrize(
+    ("given_up", "raises"),
+    [
+        (["first"], False),
+        (["first", "next"], True),
+        (["last"], False),  # of the same step
+    ],
+)
+def test_a_save_that_took_too_long_is_made_once_more(
+    finished, tmp_path, monkeypatch, capsys, given_up, raises
+):
+    root, workdir, trainer = finished
+    wait, last = checkpoint.Checkpoints.wait, sum(len(s.plans) for s in trainer.run.stages)
+    left = list(given_up)
+
+    def too_long(self):
+        saving = self._saving
+        wait(self)
+        if saving is not None and left and (left[0] != "last" or self.latest_step == last):
+            left.pop(0)
+            shutil.rmtree(self.path(self.latest_step))
+            self._forget_what_is_half_written()
+            raise checkpoint.SaveTimedOut("the clock leapt")
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "wait", too_long)
+    with (
+        pytest.raises(checkpoint.SaveTimedOut, match="the clock leapt")
+        if raises
+        else contextlib.nullcontext()
+    ):
+        loop.train(two_stages(root), tmp_path)
+    assert not left
+    assert capsys.readouterr().out.count("warning: the clock leapt; trying once more") == 1
+    if not raises:
+        assert_same_weights(tmp_path, workdir)
 
 
 def test_another_config_in_the_workdir_is_refused_by_name(finished, tmp_path):

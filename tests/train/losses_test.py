@@ -19,6 +19,19 @@ def brute_force_ctc(log_probs, labels):
     return -np.log(total)
 
 
+@pytest.mark.parametrize(
+    ("patches", "labels", "paths"),
+    [(2, [1], 3), (2, [1, 2], 1), (3, [1], 6), (3, [1, 1], 1), (3, [1, 2], 5), (1, [], 1)],
+)
+def test_ctc_of_even_odds_by_hand(patches, labels, paths):
+    # Each of the 3^N paths is as likely: for [1, 2] in three patches 112, 122, 012, 102 and 120.
+    padded = np.array([labels + [0] * (2 - len(labels))], np.int32)
+    loss = losses.ctc_loss(
+        jnp.zeros((1, 3, 3)), jnp.array([patches]), jnp.asarray(padded), jnp.array([len(labels)])
+    )
+    assert float(loss[0]) == pytest.approx(np.log(3**patches / paths) / max(len(labels), 1))
+
+
 @pytest.mark.parametrize("labels", [[1], [2, 1], [1, 1], [2, 2, 1], [1, 2, 1]])
 @pytest.mark.parametrize("patches", [5, 6])
 def test_ctc_is_the_sum_over_alignments(labels, patches):
@@ -35,20 +48,18 @@ def test_ctc_is_the_sum_over_alignments(labels, patches):
 
 
 def test_cross_entropy_by_hand():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(2, 4, 5)).astype(np.float32)
-    labels = np.array([[3, 3, 1], [2, 0, 0]], np.int32)
-    lengths = np.array([3, 1], np.int32)
-    loss, hits = losses.attention_loss(jnp.asarray(logits), jnp.asarray(labels), lengths, 0.1)
-    log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    for row, targets in enumerate(([3, 3, 1, 0], [2, 0])):
-        each = [
-            -0.9 * log_probs[row, u, target] - 0.1 * log_probs[row, u].mean()
-            for u, target in enumerate(targets)
-        ]
-        assert float(loss[row]) == pytest.approx(np.mean(each), rel=1e-5)
-        right = sum(int(logits[row, u].argmax() == target) for u, target in enumerate(targets))
-        assert int(hits[row]) == right
+    # Every target here has a probability of 1 / 2, the three other ids have 1 / 6. Smoothed by 0.1:
+    # 0.9 * log(2) + 0.1 * (log(2) + 3 * log(6)) / 4 = 0.775539. Missed at odds of 1 / 6 it is
+    # 0.9 * log(6) + 0.1 * (log(2) + 3 * log(6)) / 4 = 1.764290.
+    likeliest = np.array([[3, 3, 1, 0], [2, 0, 1, 1], [1, 2, 0, 0]])
+    logits = jnp.log(1 / 6 + 1 / 3 * jax.nn.one_hot(likeliest, 4)) + 5.0
+    labels = jnp.array([[3, 3, 1], [2, 0, 0], [2, 2, 0]])  # of the last the first is missed
+    loss, hits = losses.attention_loss(logits, labels, jnp.array([3, 1, 2]), 0.1)
+    missed = (2 * 0.775539 + 1.764290) / 3
+    np.testing.assert_allclose(loss, [0.775539, 0.775539, missed], rtol=1e-5)
+    assert hits.tolist() == [4, 2, 2]
+    plain, _ = losses.attention_loss(logits, labels, jnp.array([3, 1, 2]), 0.0)
+    np.testing.assert_allclose(plain, np.log([2, 2, 24 ** (1 / 3)]), rtol=1e-5)
 
 
 def test_the_decoder_is_fed_what_it_must_predict_one_step_earlier():
@@ -57,9 +68,9 @@ def test_the_decoder_is_fed_what_it_must_predict_one_step_earlier():
 
 
 def test_masked_rows_do_not_count():
-    values, real = jnp.array([1.0, jnp.nan, 3.0]), jnp.array([True, False, True])
-    assert float(losses.mean_over_rows(values, real)) == 2.0
-    assert float(losses.mean_over_rows(values, jnp.zeros(3, bool))) == 0.0
+    values = jnp.array([1.0, jnp.nan, 3.0])
+    for real, expected in (([True, False, True], 2.0), ([0, 0, 1], 3.0), ([0, 0, 0], 0.0)):
+        assert float(losses.mean_over_rows(values, jnp.array(real, bool))) == expected
 
 
 def test_a_masked_row_sends_no_gradient():

@@ -23,6 +23,10 @@ def steps(root):
     return sorted(int(path.name) for path in (root / "checkpoints").iterdir())
 
 
+def unfinished(root):
+    return list((root / ".wsign_mirror").iterdir())
+
+
 @pytest.fixture
 def warnings():
     return []
@@ -53,7 +57,8 @@ def test_it_becomes_like_home_and_is_pruned_like_home(places, warnings):
     update(root, home, warnings)
     assert steps(root) == [2, 3]
     assert not warnings
-    assert {path.name for path in root.iterdir()} == {"checkpoints", "metrics.jsonl", "tensorboard"}
+    there = {"checkpoints", "metrics.jsonl", "tensorboard", ".wsign_mirror"}
+    assert {path.name for path in root.iterdir()} == there and not unfinished(root)
 
 
 def test_an_empty_home_is_filled_from_it(places, tmp_path, warnings):
@@ -67,18 +72,19 @@ def test_an_empty_home_is_filled_from_it(places, tmp_path, warnings):
     mirror.bring_home()
     assert steps(fresh) == [1, 2]
     assert (fresh / "metrics.jsonl").exists() and (fresh / "tensorboard" / "events.out").exists()
+    assert not list(fresh.glob(".*"))
 
 
 def test_what_a_killed_copy_left_is_not_seen_and_goes(places, warnings):
     home, root = places
-    (root / ".arriving" / "half").mkdir(parents=True)
-    (root / ".leaving_7" / "half").mkdir(parents=True)
+    (root / ".wsign_mirror" / "3" / "half").mkdir(parents=True)
+    (root / ".wsign_mirror" / "leaving_7" / "half").mkdir(parents=True)
+    (root / ".wsign_mirror" / "log").touch()
     mirror = mirror_lib.Mirror(root, home, warnings.append)
     assert mirror.steps == []
     mirror.update()
     mirror.close()
-    assert steps(root) == [1, 2]
-    assert not list(root.glob(".*"))
+    assert steps(root) == [1, 2] and not unfinished(root)
 
 
 def test_a_checkpoint_appears_only_when_it_is_whole(places, warnings, monkeypatch):
@@ -120,7 +126,7 @@ def test_a_full_mirror_is_a_warning_and_keeps_what_it_has(places, warnings, monk
     (warning,) = warnings
     assert "No space left on device" in warning and "training goes on" in warning
     assert steps(root) == [1, 2]
-    assert not list(root.glob(".*"))
+    assert [path.name for path in unfinished(root)] in ([], ["log"])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -163,7 +169,10 @@ def test_what_cannot_be_read_is_left_alone(places, warnings):
     mirror.know([], strange=[5])
     mirror.update()
     mirror.close()
-    assert steps(root) == [1, 2, 5] and not warnings
+    assert steps(root) == [1, 2, 5]
+    # Whose log it was nobody can tell.
+    [kept] = warnings
+    assert "metrics.1.jsonl" in kept and (root / "metrics.1.jsonl").read_text() == "(5,)\n"
 
 
 def test_logs_come_home_only_where_home_is_behind(places, warnings):
@@ -180,3 +189,54 @@ def test_logs_come_home_only_where_home_is_behind(places, warnings):
 def test_the_workdir_is_no_mirror(tmp_path):
     with pytest.raises(WSignError, match=r"config.checkpoint.mirror is the workdir itself"):
         mirror_lib.Mirror(tmp_path / "a" / ".." / "work", tmp_path / "work", print)
+
+
+def test_a_folder_of_somebody_else_is_no_mirror(places, warnings, tmp_path):
+    home, root = places
+    late = mirror_lib.Mirror(root, home, warnings.append)  # not mounted yet
+    for name in ("metrics.jsonl", ".arriving/f", ".leaving_mine/f"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("mine")
+    before = sorted(root.rglob("*"))
+    with pytest.raises(WSignError, match=r"mirror has something in it and is no mirror of a run"):
+        mirror_lib.Mirror(root, home, warnings.append)
+    late.update()
+    late.close()
+    assert "is no mirror of a run; name a new folder" in warnings[0]
+    assert sorted(root.rglob("*")) == before and (root / "metrics.jsonl").read_text() == "mine"
+    with pytest.raises(WSignError, match=r"metrics.jsonl is a file; name a folder"):
+        mirror_lib.Mirror(root / "metrics.jsonl", home, warnings.append)
+
+
+def test_nothing_is_removed_behind_a_link(places, warnings, tmp_path):
+    home, root = places
+    update(root, home, warnings)
+    (root / ".wsign_mirror").rmdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    (root / ".wsign_mirror").symlink_to(tmp_path / "mine")
+    update(root, home, warnings)
+    assert ".wsign_mirror: is a link" in warnings[0] and (tmp_path / "mine" / "file").exists()
+
+
+def test_an_earlier_runs_log_in_a_mirror_without_its_checkpoints_is_kept(places, warnings):
+    home, root = places
+    update(root, home, warnings)
+    shutil.rmtree(root / "checkpoints")
+    (root / "metrics.jsonl").write_text("of the run before")
+    update(root, home, warnings)
+    assert (root / "metrics.1.jsonl").read_text() == "of the run before"
+    assert (root / "metrics.jsonl").read_text() == (home / "metrics.jsonl").read_text()
+    assert "metrics.1.jsonl" in warnings[0] and steps(root) == [1, 2]
+
+
+def test_a_log_at_home_without_checkpoints_is_kept_when_others_come(places, warnings, tmp_path):
+    home, root = places
+    update(root, home, warnings)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "metrics.jsonl").write_text("of another run")
+    mirror = mirror_lib.Mirror(root, other, warnings.append)
+    mirror.know([1, 2])
+    mirror.bring_home()
+    assert (other / "metrics.1.jsonl").read_text() == "of another run" and steps(other) == [1, 2]

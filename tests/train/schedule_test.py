@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -44,7 +45,15 @@ def test_the_defaults_lose_at_most_five_minutes():
     assert base.get_config().checkpoint.every_minutes < 5
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_save_can_be_asked_for(now):
+    due = make(every_minutes=5.0)
+    due.save_soon()
+    assert due(1) is Due.SAVE
+    due.saved()
+    assert due(2) is Due.NOTHING
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_asks_to_stop(number, capfd):
     before = signal.getsignal(number)
     with schedule.Signals() as signals:
@@ -64,6 +73,45 @@ def test_a_second_sigterm_is_the_same_wish():
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGTERM)
         assert signals.caught == "SIGTERM"
+
+
+def test_under_nohup_a_hang_up_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with schedule.Signals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals.caught is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_reader_that_goes_away_asks_to_stop(monkeypatch, capfd):
+    reading, writing = os.pipe()
+    with open(writing, "w", encoding="utf-8") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        signals = schedule.Signals()
+        with schedule.outliving_its_reader(signals):
+            print("heard", flush=True)
+            assert signals.caught is None
+            os.close(reading)
+            print("not heard", flush=True)
+            print("nor this", flush=True)
+        assert signals.caught == schedule.READER_GONE and sys.stdout is pipe
+    assert "SIGPIPE: saving after this step" in capfd.readouterr().err
+
+
+def test_a_full_disk_under_the_output_is_no_reader_that_went_away(monkeypatch):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        signals = schedule.Signals()
+        with (
+            pytest.raises(OSError, match="No space left"),
+            schedule.outliving_its_reader(signals),
+        ):
+            print("x", flush=True)
+        assert signals.caught is None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # or closing raises it again
 
 
 def test_off_the_main_thread_signals_are_left_alone():

@@ -1,6 +1,7 @@
 import jax
 import pytest
 
+from wsign_jax.data import layout
 from wsign_jax.errors import WSignError
 from wsign_jax.train import setup
 
@@ -20,3 +21,49 @@ def test_a_batch_must_divide_by_devices_and_parts(config, dataset, tmp_path, mon
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     with pytest.raises(WSignError, match=r"a multiple of 4 \(devices\)$"):
         setup.process_rows(6, "eval.batch_size")
+
+
+def spoil(root):
+    """Bad segments and signers; returns what must be said of each."""
+    bad = {
+        "val/segments/val_01.csv": ("gloss_id,start_s,end_s\n1,abc,2\n", "not a table of gloss_id"),
+        "val/segments/val_03.csv": ("gloss_id,start_s,end_s\n9,1,2\n", "its gloss ids are not"),
+        "test/segments/test_00.csv": ("gloss_id\n1\n", "its gloss ids are not"),
+        "test/signers.csv": ("id,who\n", "signer"),
+    }
+    for name, (text, _) in bad.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+    (root / "train/signers.csv").write_text("nobody reads this")
+    return {name: said for name, (_, said) in bad.items()}
+
+
+def test_bad_segments_and_signers_are_all_named_before_anything_trains(config, dataset, tmp_path):
+    config.data.dir = str(dataset)
+    bad = spoil(dataset)
+    with pytest.raises(WSignError, match=r"val: 2 bad of its segments and signers; ") as error:
+        setup.prepare(config, tmp_path)
+    lines = str(error.value).splitlines()
+    for name, said in bad.items():
+        assert any(name in line and said in line for line in lines), (name, lines)
+    assert "train/signers.csv" not in str(error.value)
+    (
+        dataset / "val/features/val_02.npy"
+    ).unlink()  # another kind of mistake hides none of the test split
+    with pytest.raises(WSignError, match=r"val_02\.npy(.|\n)*test/signers.csv"):
+        setup.prepare(config, tmp_path)
+
+
+def test_bad_segments_and_signers_can_be_left_out(config, dataset, tmp_path, capsys):
+    config.data.dir, config.data.on_bad = str(dataset), "skip"
+    bad = spoil(dataset)
+    good = layout.read_split(dataset, "val", setup.validate.Rules(6, 4, 1500))
+    rows = "".join(f"{label},0.0,1.0\n" for label in good.labels[0])
+    (dataset / "val/segments/val_00.csv").write_text("gloss_id,start_s,end_s\n" + rows)
+    run = setup.prepare(config, tmp_path)
+    assert [found is not None for found in run.val_segments] == [True, False, False, False, False]
+    out = capsys.readouterr().out
+    for name in bad:
+        assert f"warning: left out {dataset / name}" in out
+    annotations = setup.read_annotations(config, setup.read_split(config, dataset, "test", 6))
+    assert annotations.signers == {} and set(annotations.segments) == {None}

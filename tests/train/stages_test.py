@@ -92,27 +92,63 @@ def test_frozen_parameters_have_no_state_and_do_not_count_in_the_clipped_norm():
 
 
 @pytest.mark.usefixtures("standard_promotion")
-def test_weight_decay_is_for_matrices():
-    labels = jax.tree.map(lambda _: "train", PARAMS)
-    zero = jax.tree.map(jnp.zeros_like, PARAMS)
+def test_two_steps_of_adamw_by_hand():
+    # A rate of 0.1 and gradients of 0.3 and 0.6. m is 0.1 * 0.3 = 0.03, then 0.9 * 0.03 + 0.1 * 0.6 =
+    # 0.087, over 1 - 0.9^t: 0.3, 0.457895. v is 0.02 * 0.09 = 0.0018, then 0.98 * 0.0018 + 0.02 * 0.36 =
+    # 0.008964, over 1 - 0.98^t: 0.09, 0.226364. m / sqrt(v) is 1, then 0.962415. Of a matrix half is
+    # decayed, at the same rate.
+    labels = {"kernel": "train", "bias": "train"}
+    params = {"kernel": jnp.array([[2.0]]), "bias": jnp.array([2.0])}
     tx = stages.make_optimizer(labels, settings(lr=0.1, decay=0.5), grad_clip=1.0)
-    updates, _ = tx.update(zero, tx.init(PARAMS), PARAMS)
-    np.testing.assert_allclose(updates["encoder"]["kernel"], -0.05)
-    np.testing.assert_array_equal(updates["encoder"]["bias"], 0.0)
+    opt_state = tx.init(params)
+    for grad, expected in ((0.3, 0.1), (0.6, 0.0962415)):
+        grads = jax.tree.map(lambda p, grad=grad: jnp.full(p.shape, grad), params)
+        updates, opt_state = tx.update(grads, opt_state, params)
+        np.testing.assert_allclose(updates["bias"], [-expected], rtol=1e-5)
+        np.testing.assert_allclose(updates["kernel"], [[-expected - 0.1]], rtol=1e-5)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_zero():
-    rates = [stages.learning_rate(1.0, step, 1000, 100) for step in range(1000)]
-    assert rates[0] == pytest.approx(1 / 101) and rates[99] == pytest.approx(100 / 101)
-    assert max(rates) == rates[100] == 1.0
-    assert rates[550] == pytest.approx(0.5)
-    assert 0 < rates[-1] < 1e-5
-    assert np.all(np.diff(rates[100:]) < 0)
+@pytest.mark.parametrize(
+    ("grads", "known", "expected"),
+    [
+        (([3.0], [[4.0]]), None, ([0.6], [[0.8]])),  # the norm of all together is 5
+        (([0.3], [[0.4]]), None, ([0.3], [[0.4]])),
+        (([0.3], [[0.4]]), 2.0, ([0.15], [[0.2]])),
+        (([0.0], [[0.0]]), None, ([0.0], [[0.0]])),
+    ],
+)
+def test_clipping_by_hand(grads, known, expected):
+    grads = jax.tree.map(jnp.asarray, {"bias": grads[0], "kernel": grads[1]})
+    clip = stages._clip(1.0, None if known is None else jnp.asarray(known))
+    clipped, _ = clip.update(grads, clip.init(grads))
+    np.testing.assert_allclose(clipped["bias"], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(clipped["kernel"], expected[1], rtol=1e-6)
 
 
-def test_a_short_stage_gets_past_its_warm_up():
-    rates = [stages.learning_rate(1.0, step, 10, 500) for step in range(10)]
-    assert rates[2] == 1.0 and rates[-1] < 0.2
+@pytest.mark.parametrize(
+    ("steps", "warmup", "expected"),
+    [
+        # Two of ten steps warm up at most; 0.5 * (1 + cos(pi * n / 8)) for n from 0 to 7.
+        (
+            10,
+            500,
+            [1 / 3, 2 / 3, 1.0, 0.961940, 0.853553, 0.691342, 0.5, 0.308658, 0.146447, 0.0380602],
+        ),
+        (6, 0, [1.0, 0.933013, 0.75, 0.5, 0.25, 0.0669873]),  # cos(pi * n / 6)
+        (1, 500, [1.0]),
+    ],
+)
+def test_the_learning_rate_by_hand(steps, warmup, expected):
+    rates = [stages.learning_rate(2.0, step, steps, warmup) for step in range(steps)]
+    np.testing.assert_allclose(rates, 2 * np.array(expected), rtol=1e-5)
+
+
+def test_the_settings_of_a_step_count_from_its_stages_first():
+    stage, training = base.get_config().stage2, base.get_config().training
+    stage.update(lr=0.2, weight_decay=0.03, alpha=0.4)
+    found = stages.step_settings(stage, training, step=1005, first_step=1000, steps=10)
+    np.testing.assert_allclose(found[:3], [0.2 * 0.691342, 0.03, 0.4], rtol=1e-5)
+    assert (found.chunk, found.left_context) == (FULL_ATTENTION, 0)
 
 
 def test_windows_are_drawn_per_step_from_the_configured_sets():

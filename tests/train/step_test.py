@@ -244,6 +244,42 @@ def test_the_moving_average_trails_the_weights():
     assert train_state.evaluated is train_state.ema
 
 
+@pytest.mark.parametrize(
+    ("before", "finite", "after"),  # scale, steps without overflow, skipped steps
+    [
+        ((1024.0, 5, 3), True, (1024.0, 6, 3)),
+        ((1024.0, 5, 3), False, (512.0, 0, 4)),
+        ((1.5, 5, 3), False, (1.0, 0, 4)),  # never below 1
+        ((1024.0, 1998, 3), True, (1024.0, 1999, 3)),
+        ((1024.0, 1999, 3), True, (2048.0, 0, 3)),
+        ((2.0**23, 1999, 3), True, (2.0**24, 0, 3)),
+        ((2.0**24, 1999, 3), True, (2.0**24, 0, 3)),  # never above
+        ((1024.0, 1999, 3), False, (512.0, 0, 4)),
+    ],
+)
+def test_the_next_loss_scale_by_hand(before, finite, after):
+    scale, good_steps, skipped = before
+    given = state.LossScale(jnp.float32(scale), jnp.int32(good_steps), jnp.int32(skipped))
+    found = step_lib._next_scale(given, jnp.asarray(finite))
+    assert (float(found.scale), int(found.good_steps), int(found.skipped)) == after
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_loss_scale_leaves_the_gradients_alone_and_excuses_what_is_not_finite():
+    step, train_state, _ = start(((".*", "train"),), hybrid=False)
+    norms = []
+    for scale, excused in ((1.0, False), (1024.0, True)):
+        given = (train_state.params, train_state.step, state.LossScale.at(scale))
+        grads, metrics = step._gradients(*given, make_batch(), settings())
+        norms.append(float(metrics["grad_norm"]))
+        assert norms[-1] == pytest.approx(np.sqrt(sum(np.sum(np.square(g)) for g in grads)))
+        assert bool(metrics["finite"]) and int(metrics["frames"]) == 80
+        broken = make_batch()._replace(features=make_batch().features * np.nan)
+        _, metrics = step._gradients(*given, broken, settings())
+        assert bool(metrics["finite"]) == excused
+    assert norms[1] == pytest.approx(norms[0], rel=1e-5)
+
+
 @pytest.mark.usefixtures("standard_promotion")
 def test_float16_halves_its_scale_on_overflow_skips_the_step_and_counts_it():
     step, train_state, _ = start(((".*", "train"),), precision="float16", ema=0.9)

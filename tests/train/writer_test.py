@@ -34,6 +34,7 @@ def test_going_on_leaves_no_repeated_step_and_no_torn_line(tmp_path):
     log.write("stage1", 4, {"train/loss": 40})
     log.close()
     assert steps(path) == [1, 2, 3, 4]
+    assert steps(tmp_path / "metrics.dropped.jsonl") == [4, 5]
     assert json.loads(path.read_text().splitlines()[-1])["train/loss"] == 40
 
 
@@ -67,6 +68,14 @@ def test_tensorboard_shows_every_step_once_over_a_kill(tmp_path):
     again.close()
     assert scalars(tmp_path) == [(step, "train/loss") for step in (1, 2, 3, 4)] + [(4, "val/wer")]
     log.close()
+
+
+def test_a_folder_that_is_not_utf8_is_shown_escaped(tmp_path):
+    log = writer.MetricsWriter(tmp_path, 0)
+    log.hyperparameters(0, {"data.dir": "caf\udce9"}, ())
+    log.close()
+    [events] = (tmp_path / writer.TENSORBOARD).iterdir()
+    assert b"caf\\udce9" in events.read_bytes()
 
 
 def test_a_full_disk_is_one_line(tmp_path):

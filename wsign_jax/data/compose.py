@@ -9,7 +9,6 @@ depends on the seed, its split and its number alone.
 """
 
 import dataclasses
-import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,11 +18,12 @@ import numpy as np
 from wsign_jax import disk
 from wsign_jax.data import layout, splits, validate, vocab
 from wsign_jax.data.corpora import prepare
-from wsign_jax.data.corpora.records import Corpus, Keypoints, Record, sample
+from wsign_jax.data.corpora.records import MOST_SECONDS, Corpus, Keypoints, Record, sample
 from wsign_jax.data.grammar import Sentences
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
+_LONGEST = 100.0  # seconds of a sign or a transition, and times a clip's own duration
 _ATTEMPTS = 1000  # to draw a sentence that one signer of a split can sign
 
 
@@ -45,8 +45,11 @@ class Settings:
                 raise WSignError(f"--{name}={getattr(self, name)}: give 0 or more")
         for name in ("pace", "seconds", "transition"):
             low, high = getattr(self, name) or (1.0, 1.0)
-            if not 0 < low <= high < math.inf:
-                raise WSignError(f"--{name}={low}:{high}: give two numbers over 0, the lower first")
+            if not 0 < low <= high <= _LONGEST:
+                raise WSignError(
+                    f"--{name}={low}:{high}: give two numbers over 0 and up to {_LONGEST:g}, the lower "
+                    "first"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,14 +217,21 @@ class Composer:
         """Sentence `index` of a split.
 
         Raises:
-            WSignError: no signer of the split can sign what is drawn, or a clip cannot be read.
+            WSignError: no signer of the split can sign what is drawn, a clip cannot be read, or the
+                sentence lasts longer than `MOST_SECONDS`.
         """
         rng = np.random.default_rng([self._settings.seed, layout.SPLITS.index(split), index])
         signer, glosses = self._draw(rng, split)
         chosen = [self._choose(rng, self._clips[split][signer][gloss]) for gloss in glosses]
-        signs = [self._act(rng, keypoints) for _, keypoints in chosen]
+        signs = []
+        frames = 0
+        for clip, keypoints in chosen:
+            signs.append(self._act(rng, clip, keypoints))
+            frames += len(signs[-1][0])
+            _check_length(frames, len(glosses))
         low, high = np.array(self._settings.transition) * joints.FPS
         pauses = np.round(rng.uniform(low, high, len(signs) - 1)).astype(int).tolist()
+        _check_length(frames + sum(pauses), len(glosses))
         positions, confidence, spans = join(signs, pauses)
         return Sentence(
             f"{split}_{index:05d}",
@@ -259,7 +269,9 @@ class Composer:
                 return clips[number], Keypoints(*(array[rows] for array in keypoints))
         raise WSignError(f"{clips[0].where}: neither this nor any like it shows a hand; remove it")
 
-    def _act(self, rng: np.random.Generator, keypoints: Keypoints) -> tuple[np.ndarray, np.ndarray]:
+    def _act(
+        self, rng: np.random.Generator, clip: Record, keypoints: Keypoints
+    ) -> tuple[np.ndarray, np.ndarray]:
         """A clip at a pace of its own: (n, 42, 3) and (n, 2)."""
         duration = keypoints.times[-1] - keypoints.times[0]
         if self._settings.seconds is None:
@@ -269,7 +281,15 @@ class Composer:
             frames = round(rng.uniform(*self._settings.seconds) * joints.FPS)
             stretch = max(frames - 1, 1) / joints.FPS / duration
         times = (keypoints.times - keypoints.times[0]) * stretch
-        return sample(keypoints._replace(times=times))
+        return sample(keypoints._replace(times=times), clip.where)
+
+
+def _check_length(frames: int, glosses: int) -> None:
+    if frames > MOST_SECONDS * joints.FPS:
+        raise WSignError(
+            f"a sentence of {glosses} glosses lasts over {MOST_SECONDS} s; give shorter ones, or lower "
+            "--pace, --seconds or --transition"
+        )
 
 
 def join(

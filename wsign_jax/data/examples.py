@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from wsign_jax import disk
 from wsign_jax.data import validate
 from wsign_jax.errors import WSignError
 
@@ -25,7 +26,7 @@ class Examples(Protocol):
 
     @property
     def lost(self) -> Sequence[str]:
-        """What is wrong with each example whose id cannot be told."""
+        """What is wrong with each example whose id cannot be told, or is none."""
 
     def ids(self, kind: Kind) -> set[str]:
         """Those of which there is something of a kind."""
@@ -56,13 +57,14 @@ def find(folder: pathlib.Path) -> Examples:
 
 def check(examples: Examples, id: str, rules: validate.Rules) -> tuple[int, np.ndarray] | str:
     """(frames, labels) of a good example, or what is wrong with which of its arrays."""
-    if id.encode(errors="replace").decode() != id:  # neither a shard nor a screen could take it
-        place = examples.place(id, "features").encode(errors="backslashreplace").decode()
-        return f"{place}: its name is not UTF-8; rename it"
     features = examples.read(id, "features")
     if isinstance(features, str):
         return features
-    problem = validate.feature_problem(features) or validate.length_problem(features, rules)
+    problem = (
+        validate.feature_problem(features)
+        or validate.hand_problem(features)
+        or validate.length_problem(features, rules)
+    )
     if problem:
         return f"{examples.place(id, 'features')}: {problem}"
     labels = examples.read(id, "labels")
@@ -77,15 +79,21 @@ def check(examples: Examples, id: str, rules: validate.Rules) -> tuple[int, np.n
 class Files:
     """A file for each array: `<folder>/features/<id>.npy` and `<folder>/labels/<id>.npy`."""
 
-    lost = ()
-
     def __init__(self, folder: pathlib.Path):
         self._folder = folder
+        self._ids: dict[Kind, set[str]] = {"features": set(), "labels": set()}
+        problems: dict[str, str] = {}  # by id
+        for kind, ids in self._ids.items():
+            for path in (folder / kind).glob("[!.]*.npy"):
+                try:
+                    ids.add(disk.check_id(path.stem, f"{path.parent}: the id"))
+                except WSignError as error:
+                    problems.setdefault(path.stem, str(error))
+        self.lost = list(problems.values())
 
     def ids(self, kind: Kind) -> set[str]:
         """Of the files there are."""
-        paths = (self._folder / kind).glob("*.npy")
-        return {path.stem for path in paths if not path.name.startswith(".")}
+        return self._ids[kind]
 
     def place(self, id: str, kind: Kind) -> str:
         """The file."""
@@ -106,6 +114,7 @@ class Files:
 # ------------------------------------------------------------------------------------------ packed
 
 _NAME = re.compile(r"examples-(\d+)-(\d+)-of-(\d+)\.array_record")
+_MOST = 10**7  # examples of a split: each that is missing takes a line in memory
 _RECORDS: tuple[Kind | Literal["id"], ...] = ("id", "labels", "features")  # of an example
 
 
@@ -168,7 +177,10 @@ class Packed:
             return
         for row in range(shard.size):
             try:
-                id = records[row * len(_RECORDS)].decode()
+                id = disk.check_id(records[row * len(_RECORDS)].decode(), "the id")
+            except WSignError as error:
+                self.lost.append(f"{shard.path}: example {row + 1} of it: {error}")
+                continue
             except Exception as error:
                 self.lost.append(
                     f"{shard.path}: example {row + 1} of it: {validate.unreadable(error)}"
@@ -214,6 +226,12 @@ def _shards(folder: pathlib.Path) -> list[_Shard]:
         for path, match in matches
         if match is not None
     )
+    for shard in shards:
+        if not 1 <= shard.first <= shard.last <= shard.total <= _MOST:
+            raise WSignError(
+                f"{shard.path}: not examples FIRST to LAST of up to {_MOST}, by its name; give it the "
+                "name that it was packed under, or pack the data set again"
+            )
     for before, after in itertools.pairwise(shards):
         if after.first <= before.last or after.total != before.total:
             raise WSignError(

@@ -31,6 +31,9 @@ from wsign_jax.errors import WSignError
 
 _START = "sentence"
 _MOST_REPEATS = 100
+_MOST_GLOSSES = 1000  # of a sentence
+_DEEPEST = 100  # rules within rules
+_LARGEST_WEIGHT = 1e6
 
 
 class Sentences(Protocol):
@@ -49,9 +52,10 @@ class Uniform:
     repeat: float = 0.1  # probability that a gloss comes twice in a row on purpose
 
     def __post_init__(self) -> None:
-        if not 1 <= self.shortest <= self.longest:
+        if not 1 <= self.shortest <= self.longest <= _MOST_GLOSSES:
             raise WSignError(
-                f"--shortest={self.shortest} --longest={self.longest}: give 1 or more, the lower first"
+                f"--shortest={self.shortest} --longest={self.longest}: give 1 to {_MOST_GLOSSES}, the "
+                "lower first"
             )
         if not 0 <= self.repeat <= 1:
             raise WSignError(f"--repeat={self.repeat}: give 0 to 1")
@@ -117,7 +121,7 @@ class Grammar:
 
         Raises:
             WSignError: what is wrong, with file and line: what is no rule, an unknown name, a gloss
-                outside the vocabulary, a rule that leads back to itself.
+                outside the vocabulary, a rule that leads back to itself or to endless sentences.
         """
         rules: dict[str, list[_Alternative]] = {}
         for number, line in enumerate(tables.read_text(path).splitlines(), start=1):
@@ -129,8 +133,9 @@ class Grammar:
         for alternatives in rules.values():
             for alternative in alternatives:
                 _check_names(alternative, rules, glosses)
+        sizes: dict[str, tuple[int, int]] = {}
         for name in rules:
-            _check_finite(name, rules, ())
+            _measure(name, rules, (), sizes)
         return cls(rules)
 
     def draw(self, rng: np.random.Generator, available: Sequence[str]) -> list[str] | None:
@@ -164,8 +169,10 @@ def _parse_line(line: str, where: str) -> tuple[str, list[_Alternative]]:
         weight = float(number or 1)
     except ValueError:
         weight = math.nan
-    if not 0 < weight < math.inf:
-        raise WSignError(f"{where}: weight {number} of {name!r}; write a number over 0")
+    if not 1 / _LARGEST_WEIGHT <= weight <= _LARGEST_WEIGHT:
+        raise WSignError(
+            f"{where}: weight {number} of {name!r}; write a number over 0, up to {_LARGEST_WEIGHT:.0f}"
+        )
     alternatives = []
     for part in text.split("|"):
         items = tuple(_parse_item(word, where) for word in part.split())
@@ -176,7 +183,7 @@ def _parse_line(line: str, where: str) -> tuple[str, list[_Alternative]]:
 
 
 def _parse_item(word: str, where: str) -> _Item:
-    item = re.fullmatch(r"(?:<([\w-]+)>|([^<>{}]+))(?:\{(\d+)(?:,(\d+))?\})?", word)
+    item = re.fullmatch(r"(?:<([\w-]+)>|([^<>{}]+))(?:\{(\d{1,9})(?:,(\d{1,9}))?\})?", word)
     if item is None:
         raise WSignError(f"{where}: {word!r}; write a gloss, <RULE>, or either with {{3,8}} behind")
     rule, gloss, fewest, most = item.groups()
@@ -199,16 +206,50 @@ def _check_names(
             raise WSignError(f"{alternative.where}: gloss {item.text!r} is not in the vocabulary")
 
 
-def _check_finite(
-    name: str, rules: Mapping[str, Sequence[_Alternative]], path: tuple[str, ...]
-) -> None:
+def _measure(
+    name: str,
+    rules: Mapping[str, Sequence[_Alternative]],
+    path: tuple[str, ...],
+    sizes: dict[str, tuple[int, int]],
+) -> tuple[int, int]:
+    """The most glosses that a rule makes, and how deep rules lie in it.
+
+    Args:
+        name: of the rule.
+        rules: all.
+        path: of rules that led here.
+        sizes: of rules that were measured before; gets this one's.
+
+    Raises:
+        WSignError: a rule leads back to itself, too deep, or to too many glosses.
+    """
+    if name in sizes:
+        return sizes[name]
+    most, deepest = 0, 0
     for alternative in rules[name]:
+        glosses = 0
         for item in alternative.items:
-            if not item.is_rule:
-                continue
-            if item.text in (*path, name):
-                raise WSignError(f"{alternative.where}: <{item.text}> leads back to itself")
-            _check_finite(item.text, rules, (*path, name))
+            length, depth = 1, 0
+            if item.is_rule:
+                if item.text in (*path, name):
+                    raise WSignError(f"{alternative.where}: <{item.text}> leads back to itself")
+                if len(path) < _DEEPEST:
+                    length, depth = _measure(item.text, rules, (*path, name), sizes)
+                if len(path) + depth >= _DEEPEST:
+                    raise WSignError(
+                        f"{alternative.where}: more than {_DEEPEST} rules within each other; write some "
+                        "of them out"
+                    )
+            glosses += item.most * length
+            deepest = max(deepest, depth + 1)
+        if glosses > _MOST_GLOSSES:
+            raise WSignError(
+                f"{alternative.where}: {name!r} makes up to {glosses} glosses, and the most is "
+                f"{_MOST_GLOSSES}; repeat less"
+            )
+        most = max(most, glosses)
+    sizes[name] = most, deepest
+    return sizes[name]
 
 
 def _matching(text: str, glosses: Sequence[str]) -> list[str]:

@@ -49,22 +49,31 @@ def new_dataset(root: pathlib.Path, maker: str, resume: bool = False) -> Iterato
     Args:
         root: a new or an empty folder.
         maker: who writes; part of the hidden folder's name.
-        resume: yields what an earlier run left, for the caller to go on with; else that is removed.
+        resume: yields what an earlier run left, for the caller to go on with; otherwise that is removed.
 
     Raises:
-        WSignError: there is something at `root` already.
+        WSignError: there is something at `root` already, or another process makes the same.
     """
     root = root.resolve()
+    _check_free(root)
+    partial = root.with_name(f".{root.name}.{maker}-partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    taken = f"{root}: another command is making it; wait for its end, or name another folder"
+    with disk.locked(partial, taken):
+        _check_free(root)  # the other may have ended just now
+        if not resume:
+            for left in partial.iterdir():
+                is_folder = left.is_dir() and not left.is_symlink()
+                shutil.rmtree(left) if is_folder else left.unlink()
+        yield partial
+        if root.exists():
+            root.rmdir()  # not every system renames onto an empty folder
+        partial.rename(root)
+
+
+def _check_free(root: pathlib.Path) -> None:
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise WSignError(f"{root}: already holds something; remove it, or name a new folder")
-    partial = root.with_name(f".{root.name}.{maker}-partial")
-    if partial.exists() and not resume:
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True, exist_ok=True)
-    yield partial
-    if root.exists():
-        root.rmdir()  # not every system renames onto an empty folder
-    partial.rename(root)
 
 
 def write_example(
@@ -142,13 +151,22 @@ class Split:
         return self.examples.place(self.ids[index], "features")
 
     def stored(self, index: int) -> np.ndarray:
-        """(T, 42, 7) float32 of one example as it is on disk."""
+        """(T, 42, 7) float32 of one example as it is on disk.
+
+        Raises:
+            WSignError: it is no longer what was validated.
+        """
         features = self.examples.read(self.ids[index], "features")
-        if isinstance(features, str) or len(features) != self.frames[index]:
+        if (
+            isinstance(features, str)
+            or validate.feature_problem(features)
+            or validate.hand_problem(features)
+            or len(features) != self.frames[index]
+        ):
             raise WSignError(
                 f"{self.place(index)}: changed or became unreadable during the run; restore it"
             )
-        return features.astype(np.float32, copy=False)
+        return features
 
     def features(self, index: int) -> np.ndarray:
         """(T, 42, 7) float32 of one example, y in image widths; never normalised."""
@@ -320,9 +338,12 @@ def signers_of(root: pathlib.Path, name: str) -> dict[str, str]:
     signers: dict[str, str] = {}
     for where, fields in rows:
         id, signer = fields["id"], fields["signer"]
-        if not id or not signer:
-            problems.append(f"{where}: the id or the signer is empty; write id,signer")
-        elif id in signers:
+        try:
+            disk.check_id(id, f"{where}: the id")
+            disk.check_line(signer, f"{where}: the signer")
+        except WSignError as error:
+            problems.append(str(error))
+        if id in signers:
             problems.append(f"{where}: {id!r} is in it twice; keep one")
         signers[id] = signer
     if problems:
@@ -354,7 +375,16 @@ def read_aspect(root: pathlib.Path) -> float:
     path = root / "dataset.json"
     if not path.exists():
         return 1.0
-    aspect = disk.read_json(path).get("aspect", 1.0)
-    if not isinstance(aspect, int | float) or not 0 < aspect < float("inf"):
-        raise WSignError(f'{path}: "aspect" is {aspect!r}; it is width / height of the pictures')
-    return float(aspect)
+    content = {"aspect": 1.0} | disk.read_json(path)
+    least, most = joints.ASPECTS
+    allowed = f"width / height of the pictures, from {least:g} to {most:g}"
+    return float(
+        disk.field(
+            content,
+            "aspect",
+            str(path),
+            (int, float),
+            lambda value: least <= value <= most,
+            allowed,
+        )
+    )

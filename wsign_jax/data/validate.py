@@ -97,6 +97,11 @@ def feature_problem(features: np.ndarray) -> str | None:
     return None
 
 
+def hand_problem(features: np.ndarray) -> str | None:
+    """Says if keypoints (T, 42, 7) have no hand in any frame: they are good, but teach nothing."""
+    return None if joints.seen_hands(features).any() else "no hand is in it; leave it out"
+
+
 def length_problem(features: np.ndarray, rules: Rules) -> str | None:
     """What is wrong with how long keypoints are, or None."""
     if len(features) > rules.max_seq_length:

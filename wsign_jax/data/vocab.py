@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+import reprlib
 from collections.abc import Iterable, Mapping
 
 from wsign_jax import disk
@@ -11,13 +12,30 @@ from wsign_jax.errors import WSignError
 BLANK = "<blank>"
 BLANK_ID = 0
 LARGEST_ID = 999_999  # far beyond any sign language; a typing mistake must not fill the memory
+_SPARE_IDS = 1000  # that no gloss uses, which a label map may have however few its glosses are
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """Names by id; `names[0]` is the blank, which is never a label."""
+    """Names by id; `names[0]` is the blank, which is never a label.
+
+    Raises:
+        WSignError: the blank is not 0, two names are one, or a name does not stay within its line.
+    """
 
     names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.names[:1] != (BLANK,):
+            raise WSignError(f'id 0 belongs to "{BLANK}"; add "{BLANK}": 0')
+        seen = set()
+        for name in self.names:
+            if not isinstance(name, str):
+                raise WSignError(f"gloss {reprlib.repr(name)} is not text; rename it")
+            disk.check_line(name, "gloss")
+            if name in seen:
+                raise WSignError(f"gloss {name!r} has two ids; keep one")
+            seen.add(name)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -36,22 +54,32 @@ class Vocabulary:
         """Checks a `label_map.json`'s content; an id that no gloss uses is named `<unused-ID>`.
 
         Raises:
-            WSignError: the blank is not 0, an id is no integer, negative or taken twice.
+            WSignError: an id is no integer, negative or taken twice, most ids have no gloss, or the
+                names are no vocabulary's.
         """
         names: dict[int, str] = {}
         for name, id in mapping.items():
             if not isinstance(id, int) or isinstance(id, bool) or not 0 <= id <= LARGEST_ID:
                 raise WSignError(
-                    f"{source}: the id of {name!r} is {id!r}; give a whole number, 0 to {LARGEST_ID}"
+                    f"{source}: the id of {name!r} is {reprlib.repr(id)}; give a whole number, 0 to "
+                    f"{LARGEST_ID}"
                 )
             if id in names:
                 raise WSignError(
                     f"{source}: {names[id]!r} and {name!r} share the id {id}; give each its own"
                 )
             names[id] = name
-        if names.get(BLANK_ID) != BLANK:
-            raise WSignError(f'{source}: id 0 belongs to "{BLANK}"; add "{BLANK}": 0')
-        return cls(tuple(names.get(id, f"<unused-{id}>") for id in range(max(names) + 1)))
+        largest = max(names, default=BLANK_ID)
+        if largest > 10 * len(names) + _SPARE_IDS:
+            raise WSignError(
+                f"{source}: {names[largest]!r} has the id {largest}, but there are {len(names)} names; "
+                f"number them 0 to {len(names) - 1}"
+            )
+        named = {BLANK_ID: ""} | names
+        try:
+            return cls(tuple(named.get(id, f"<unused-{id}>") for id in range(largest + 1)))
+        except WSignError as error:
+            raise WSignError(f"{source}: {error}") from None
 
 
 def read_vocabulary(root: pathlib.Path, vocab_size: int = 0) -> Vocabulary:

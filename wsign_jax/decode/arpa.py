@@ -45,16 +45,15 @@ def words_of(vocabulary: Vocabulary) -> list[str]:
     """The word of every id: `</s>` for 0.
 
     Raises:
-        WSignError: two glosses would be one word, or one has no or a reserved word.
+        WSignError: two glosses would be one word, or one a reserved word.
     """
     words = [_END]
     taken = {word: word for word in (_START, _END, *_UNKNOWN)}
     for name in vocabulary.names[1:]:
         word = "_".join(name.split())
-        if not word or word in taken:
-            problem = f"is {taken[word]!r} too" if word else "has no letters"
+        if word in taken:
             raise WSignError(
-                f"label_map.json: the gloss {name!r} {problem} in an ARPA file; rename it"
+                f"label_map.json: the gloss {name!r} is {taken[word]!r} too in an ARPA file; rename it"
             )
         taken[word] = name
         words.append(word)
@@ -64,13 +63,16 @@ def words_of(vocabulary: Vocabulary) -> list[str]:
 # ------------------------------------------------------------------------------------------ writing
 
 
-def write(path: pathlib.Path, levels: ngrams.Levels, vocabulary: Vocabulary) -> None:
+def write(
+    path: pathlib.Path, levels: ngrams.Levels, vocabulary: Vocabulary, replace: bool = False
+) -> None:
     """Writes a model, such as `ngrams.estimate` makes, through a temporary name.
 
     Raises:
-        WSignError: the file exists, or the vocabulary is another or has names that do not fit.
+        WSignError: the file exists and `replace` is not set, or the vocabulary is another or has names
+            that do not fit.
     """
-    if path.exists():
+    if path.exists() and not replace:
         raise WSignError(f"{path}: exists; remove it, or give another name")
     if len(vocabulary) != len(levels[0].labels):
         raise WSignError(
@@ -174,10 +176,10 @@ def _header(lines: _Lines) -> list[int]:
             lines.fail("no \\data\\ up to here: empty, or no ARPA file; name another")
     counts: list[int] = []
     while not lines.advance().startswith("\\"):
-        match = re.fullmatch(r"ngram\s+(\d+)\s*=\s*(\d+)", lines.current)
+        match = re.fullmatch(r"ngram\s+(\d{1,3})\s*=\s*(\d{1,18})", lines.current)
         if not match or int(match[1]) != len(counts) + 1:
             lines.fail(
-                f"{lines.current!r} where 'ngram {len(counts) + 1}=COUNT' belongs; correct it"
+                f"{lines.current[:80]!r} where 'ngram {len(counts) + 1}=COUNT' belongs; correct it"
             )
         counts.append(int(match[2]))
     if not counts:

@@ -1,5 +1,6 @@
 """Keypoints as a person can see them: skeletons on the video or on black, as a video or a picture."""
 
+import contextlib
 import fractions
 import math
 import os
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from wsign_jax import disk
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
@@ -21,7 +23,8 @@ _TICKS = 1000  # a second, in the times of written videos
 
 
 def strokes(frame: np.ndarray) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
-    """What to draw of one frame: colour (RGB) and points of every line of every hand that was seen.
+    """What to draw of one frame: colour (RGB) and points of every line of every hand that was seen; not
+    of one with NaN in it.
 
     Args:
         frame: (42, 7) features.
@@ -31,7 +34,7 @@ def strokes(frame: np.ndarray) -> Iterator[tuple[tuple[int, int, int], np.ndarra
     """
     for rows, colour in zip(joints.HANDS, _COLOURS, strict=True):
         hand = frame[rows]
-        if hand[joints.WRIST, joints.CONFIDENCE]:
+        if hand[joints.WRIST, joints.CONFIDENCE] and joints.plausible(hand).all():
             for line in _LINES:
                 yield colour, hand[list(line), :2]
 
@@ -68,7 +71,8 @@ def frame_of(detections: Sequence[Detection]) -> np.ndarray:
 
 def black_picture(features: np.ndarray) -> np.ndarray:
     """(height, width, 3) of black, as high as the hands of (T, 42, 7) go."""
-    lowest = float(features[..., 1].max(initial=0.5))
+    heights = features[..., 1]
+    lowest = float(heights.max(initial=0.5, where=joints.plausible(heights)))
     return np.zeros((round(_BLACK_WIDTH * min(lowest + 0.05, 2.0)), _BLACK_WIDTH, 3), np.uint8)
 
 
@@ -141,9 +145,8 @@ def write_picture(path: pathlib.Path, image: np.ndarray) -> None:
     cv2 = load_cv2()
 
     _, content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    partial = _partial(path)
-    partial.write_bytes(content.tobytes())
-    os.replace(partial, path)
+    _check_free(path)
+    disk.write(path, content.tobytes())
 
 
 def write_video(path: pathlib.Path, pictures: Iterable[Picture]) -> None:
@@ -153,10 +156,12 @@ def write_video(path: pathlib.Path, pictures: Iterable[Picture]) -> None:
         WSignError: the file is there already, or cannot be written.
     """
     av = load_av()
-    partial = _partial(path)
+    _check_free(path)
+    partial = disk.temporary_name(path)
     tick = fractions.Fraction(1, _TICKS)
     try:
-        with av.open(str(partial), "w", format="mp4") as container:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("xb") as file, av.open(file, "w", format="mp4") as container:
             stream = None
             for picture in pictures:
                 frame = av.VideoFrame.from_ndarray(picture.image, format="rgb24")
@@ -174,15 +179,13 @@ def write_video(path: pathlib.Path, pictures: Iterable[Picture]) -> None:
             if stream is not None:
                 container.mux(stream.encode(None))
         os.replace(partial, path)
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, OSError) as error:
         raise WSignError(f"{path}: {error.strerror}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may be none
+            partial.unlink()
 
 
-def _partial(path: pathlib.Path) -> pathlib.Path:
-    """The name under which a file is written until it is whole."""
-    if path.exists():
+def _check_free(path: pathlib.Path) -> None:
+    if os.path.lexists(path):
         raise WSignError(f"{path}: is there already; choose another name, or delete it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")

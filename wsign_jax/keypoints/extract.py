@@ -9,11 +9,13 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from wsign_jax import disk
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import (
     joints,
@@ -93,13 +95,16 @@ def extract_clip(
         model: what `landmarker.find_model` returned.
 
     Returns:
-        (T, 42, 7) float32 and its report.
+        (T, 42, 7) float32 and its report. What is missing of a damaged video is said on stderr, too.
 
     Raises:
         WSignError: the clip cannot be read, or no hand was found in it.
     """
     parts: list[np.ndarray] = []
-    report = _extract(clip, settings, model, parts.append)
+    missing: list[str] = []
+    report = _extract(clip, settings, model, parts.append, missing)
+    for what in missing:
+        print(f"warning: {clip.source}: {what}", file=sys.stderr, flush=True)
     return np.concatenate(parts), report
 
 
@@ -108,8 +113,10 @@ def _extract(
     settings: Settings,
     model: pathlib.Path,
     write: Callable[[np.ndarray], object],
+    missing: list[str],
 ) -> ClipReport:
-    """Gives `write` the features as they become final: a long clip takes no more memory than a short."""
+    """Gives `write` the features as they become final: a long clip takes no more memory than a short.
+    `missing` gets what of the clip could not be read."""
     tracker = track.Tracker(settings.fps, settings.smooth)
     stream = track.FeatureStream(settings.fps)
     times: list[float] = []
@@ -119,7 +126,8 @@ def _extract(
         confidence.append(features[:, joints.WRISTS, joints.CONFIDENCE])
         write(features)
 
-    pictures = video.ahead(video.read(clip.source, clip.fps, clip.start_s, clip.end_s, clip.box))
+    part = (clip.fps, clip.start_s, clip.end_s, clip.box)
+    pictures = video.ahead(video.read(clip.source, *part, on_missing=missing.append))
     with (
         contextlib.closing(pictures),
         landmarker.Landmarker(model, settings.min_confidence) as hands,
@@ -135,18 +143,19 @@ def _extract(
         raise WSignError(
             f"{clip.source}: no hand in any of its {len(times)} pictures; leave it out"
         )
-    return quality.report(clip.id, str(clip.source), scores, settings.fps, times, tracker.renamed)
+    source, flips = str(clip.source), tracker.renamed
+    return quality.report(clip.id, source, scores, settings.fps, times, flips, missing)
 
 
 def _extract_to_file(
     clip: Clip, settings: Settings, model: pathlib.Path, output_dir: pathlib.Path
 ) -> tuple[ClipReport, pathlib.Path]:
     """In a worker: the report, and the file that only needs its name."""
-    partial = output_dir / f".{clip.id}.npy.{os.getpid()}.partial"
+    partial = disk.temporary_name(_output(output_dir, clip))
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:  # never through a link
             _write_header(file, 0)
-            report = _extract(clip, settings, model, lambda features: file.write(features.data))
+            report = _extract(clip, settings, model, lambda parts: file.write(parts.data), [])
             file.seek(0)
             _write_header(file, report.frames)  # as long as before: numpy leaves room for the count
     except OSError as error:
@@ -200,7 +209,9 @@ def extract_clips(
     output_dir = output_dir.absolute()
     problems = _bad_ids(clips)
     mine = [clip for n, clip in enumerate(clips) if n % shard[1] == shard[0] - 1]
-    done = {c.id for c in mine if c not in problems and _output(output_dir, c).exists()}
+    there = [c for c in mine if c not in problems and _output(output_dir, c).exists()]
+    problems |= {c: why for c in there if (why := _other_than_keypoints(_output(output_dir, c)))}
+    done = {clip.id for clip in there if clip not in problems}
     if done and not resume:
         raise WSignError(
             f"{output_dir}: has {len(done)} of these {len(mine)} clips; choose another folder, or go "
@@ -291,7 +302,7 @@ def _work_through(
             clip = todo[outcome.task]
             if outcome.problem is not None:
                 report = ClipReport(clip.id, str(clip.source), problem=outcome.problem)
-                bar.note(f"failed: {clip.id}: {outcome.problem}")
+                bar.note(quality.printable(f"failed: {clip.id}: {outcome.problem}"))
             else:
                 report, partial = outcome.value
             # The row first: keypoints without one would never get one.
@@ -306,8 +317,20 @@ def _output(output_dir: pathlib.Path, clip: Clip) -> pathlib.Path:
     return output_dir / f"{clip.id}.npy"
 
 
+def _other_than_keypoints(path: pathlib.Path) -> str:
+    """What is wrong with a file that stands where keypoints should; '' if it is keypoints."""
+    try:
+        features = np.load(path, mmap_mode="r", allow_pickle=False)
+        good = features.shape[1:] == (joints.NUM_JOINTS, joints.NUM_FEATURES) and len(features)
+        good = good and features.dtype.kind == "f"
+    except Exception:  # a damaged header can raise almost anything
+        good = False
+    return "" if good else f"{path}: is no keypoints; delete it, and give the same command again"
+
+
 def _remove_partials(output_dir: pathlib.Path, ids: set[str]) -> None:
-    """What a killed extraction of these clips left; another shard's are left alone."""
+    """What a killed extraction of these clips left; another shard's are left alone, and so are those
+    whose name does not tell the whole of a long id."""
     for path in output_dir.glob(".*.npy.*.partial"):
         if path.name[1:].rsplit(".npy.", 1)[0] in ids:
             path.unlink(missing_ok=True)
@@ -318,9 +341,12 @@ def _bad_ids(clips: Sequence[Clip]) -> dict[Clip, str]:
     counts = collections.Counter(clip.id for clip in clips)
     problems = {}
     for clip in clips:
-        if not clip.id or "/" in clip.id or "\0" in clip.id or clip.id.startswith("."):
-            problems[clip] = f"{clip.source}: {clip.id!r} cannot be a file's name; rename it"
-        elif counts[clip.id] > 1:
+        try:
+            disk.check_id(clip.id, f"{clip.source}: id")
+        except WSignError as error:
+            problems[clip] = str(error)
+            continue
+        if counts[clip.id] > 1:
             others = [str(c.source) for c in clips if c.id == clip.id and c is not clip]
             problems[clip] = f"{clip.source}: has the id of {', '.join(others)}; rename one"
     return problems

@@ -5,7 +5,11 @@ x, y, z (image widths), the velocity (image widths per second) and the confidenc
 that was not seen is all zeros with confidence 0.
 """
 
+from typing import Any
+
 import numpy as np
+
+from wsign_jax.errors import WSignError
 
 FPS = 60
 
@@ -23,6 +27,10 @@ HANDS = (LEFT, RIGHT)
 
 # No tracker says more, not even one that counts in pixels.
 _LARGEST = np.float32(1e6)  # which float16 is compared with as float32
+MOST_CONFIDENCE = 1.001  # 1, give or take its rounding
+
+# Width / height of pictures: far beyond any camera's.
+ASPECTS = (0.1, 10.0)
 
 # Within a hand.
 WRIST = 0
@@ -35,6 +43,45 @@ WRISTS = (LEFT.start + WRIST, RIGHT.start + WRIST)
 def plausible(numbers: np.ndarray) -> np.ndarray:
     """Which numbers may be a keypoint's, in any unit: not NaN, infinity or garbage such as 1e30."""
     return np.abs(numbers) <= _LARGEST
+
+
+def plausible_hands(numbers: np.ndarray) -> np.ndarray:
+    """Which hand has only plausible numbers in which frame: (T, 42, k) -> (T, 2) bool."""
+    hands = len(numbers), len(HANDS), JOINTS_PER_HAND * numbers.shape[2]
+    return np.asarray(plausible(numbers).reshape(hands).all(axis=2))
+
+
+def as_features(value: Any, name: str) -> np.ndarray:
+    """Features that somebody gives, checked, as float32; NaN and what is not plausible stay.
+
+    Args:
+        value: what must be a (T, 42, 7) array of real floats.
+        name: of it, for the message.
+
+    Raises:
+        WSignError: it is something else, or has a confidence outside [0, 1].
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise WSignError(f"{name}: a masked array; give a plain one, zero where a hand is not seen")
+    try:
+        features = np.asarray(value)
+    except (TypeError, ValueError):
+        raise WSignError(f"{name}: no array of floats; give keypoints (T, 42, 7)") from None
+    if features.dtype.kind != "f":
+        raise WSignError(f"{name}: {features.dtype}, not floats; give keypoints (T, 42, 7)")
+    if features.ndim != 3 or features.shape[1:] != (NUM_JOINTS, NUM_FEATURES):
+        raise WSignError(f"{name}: shape {features.shape} is not (T, {NUM_JOINTS}, {NUM_FEATURES})")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinity
+        features = features.astype(np.float32, copy=False)
+    sure = features[..., CONFIDENCE]
+    wrong = plausible(sure) & ((sure < 0) | (sure > MOST_CONFIDENCE))
+    if wrong.any():
+        frame, joint = np.argwhere(wrong)[0]
+        raise WSignError(
+            f"{name}: confidence {sure[frame, joint]:.3g} in frame {frame}, joint {joint}; it must be "
+            "from 0 to 1"
+        )
+    return features
 
 
 def seen_hands(features: np.ndarray) -> np.ndarray:
@@ -72,8 +119,10 @@ def features_from_positions(
     Returns:
         (T, 42, 7) float32.
     """
-    # By hands, whose joints lie together: numpy is slow where it takes three numbers at a time.
     frames = len(positions)
+    if not confidence.any():  # as in a long pause
+        return np.zeros((frames, NUM_JOINTS, NUM_FEATURES), np.float32)
+    # By hands, whose joints lie together: numpy is slow where it takes three numbers at a time.
     by_hand, by_joint = (frames, len(HANDS), JOINTS_PER_HAND * 3), (frames, NUM_JOINTS, 3)
     seen = confidence > 0
     hands = np.where(seen[..., None], positions.reshape(by_hand), 0.0)

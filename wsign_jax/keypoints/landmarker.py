@@ -1,10 +1,10 @@
 """MediaPipe's HandLandmarker: where its model file comes from, and pictures in, hands out."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
 import shutil
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wsign_jax import disk
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints, system
 
@@ -64,9 +65,20 @@ def find_model(path: pathlib.Path | None = None) -> pathlib.Path:
 
 
 def cache_folder() -> pathlib.Path:
-    """Where downloads are kept: $XDG_CACHE_HOME/wsign_jax, ~/.cache/wsign_jax by default."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (pathlib.Path(home) if home else pathlib.Path.home() / ".cache") / "wsign_jax"
+    """Where downloads are kept: $XDG_CACHE_HOME/wsign_jax, ~/.cache/wsign_jax by default.
+
+    Raises:
+        WSignError: there is neither.
+    """
+    if home := os.environ.get("XDG_CACHE_HOME"):
+        return pathlib.Path(home) / "wsign_jax"
+    try:
+        return pathlib.Path.home() / ".cache" / "wsign_jax"
+    except RuntimeError:
+        raise WSignError(
+            f"there is no home folder to keep {MODEL_NAME} in; name a copy of {MODEL_URL} with "
+            "--model=FILE, or a folder with XDG_CACHE_HOME=DIR"
+        ) from None
 
 
 def _check_model(path: pathlib.Path, mend: str) -> None:
@@ -89,12 +101,11 @@ def _check_model(path: pathlib.Path, mend: str) -> None:
 
 def _download(path: pathlib.Path) -> None:
     print(f"downloading {MODEL_URL} to {path}", flush=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    partial = pathlib.Path(name)
+    partial = disk.temporary_name(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with (
-            os.fdopen(descriptor, "wb") as file,
+            partial.open("xb") as file,
             urllib.request.urlopen(MODEL_URL, timeout=_DOWNLOAD_SECONDS) as response,
         ):
             shutil.copyfileobj(response, file)
@@ -105,8 +116,14 @@ def _download(path: pathlib.Path) -> None:
             f"{path}: the model is not here and cannot be downloaded ({error}); put "
             f"{MODEL_URL} there, or name a copy with --model=FILE"
         ) from None
+    except OSError as error:
+        raise WSignError(
+            f"{path}: the model cannot be kept there ({error.strerror}); name a copy of {MODEL_URL} "
+            "with --model=FILE, or another folder with XDG_CACHE_HOME=DIR"
+        ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may be none
+            partial.unlink()
 
 
 # -------------------------------------------------------------------------------------- the landmarker

@@ -1,18 +1,22 @@
 """The hands found in a camera's pictures, as they come, to 60 Hz features: tracker and velocities."""
 
-import math
+import numbers
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from wsign_jax.errors import WSignError
+from wsign_jax.errors import WSignError, shown
 from wsign_jax.keypoints import joints
-from wsign_jax.keypoints.landmarker import Detection
+from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 from wsign_jax.keypoints.track import DELAY_FRAMES, FeatureStream, Tracker
 
-# Seconds. A pause of hours between two pictures is worked through in parts, none longer than this.
+# Seconds. A long pause between two pictures is worked through in parts, none longer than this.
 _PART = 10.0
-_LONGEST = 86400.0  # seconds of a pause; more is another unit, or a clock that was set
+# Seconds of a pause, which take about one to work through; more is another unit, a clock that was set,
+# or another occasion.
+_LONGEST = 3600.0
+_LATEST = 1e11  # seconds by any clock; floats go on in microseconds until there
 
 
 class PictureStream:
@@ -39,10 +43,15 @@ class PictureStream:
             The features that this makes final, in parts of (n, 42, 7) float32.
 
         Raises:
-            WSignError: the time is no number, not after the last picture's, or a day after it.
+            WSignError: the time is no number, not after the last picture's, or over an hour after it; or
+                a detection is none.
         """
-        if not math.isfinite(time_s):
-            raise WSignError(f"a picture's time is {time_s}; give seconds")
+        if not isinstance(time_s, numbers.Real) or not abs(time_s) <= _LATEST:
+            raise WSignError(
+                f"a picture's time is {shown(time_s)}; give seconds, a number up to {_LATEST:.0e}, as "
+                "time_s"
+            )
+        time_s = float(time_s)
         if self._last is not None and time_s <= self._last:
             raise WSignError(
                 f"a picture's time is {time_s:.6f} s, and the one's before was {self._last:.6f} s; "
@@ -51,8 +60,10 @@ class PictureStream:
         if self._last is not None and time_s - self._last > _LONGEST:
             raise WSignError(
                 f"a picture's time is {time_s:.6f} s, and the one's before was {self._last:.6f} s, "
-                "more than a day; give seconds by one clock, or begin another stream"
+                "more than an hour; give seconds by one clock, or finish this stream and begin another"
             )
+        for number, detection in enumerate(detections):
+            _check(detection, number)
         good = [d for d in detections if joints.plausible(np.append(d.landmarks, d.score)).all()]
         self.nan_pictures += len(good) < len(detections)
         return self._advance(time_s, good)
@@ -69,3 +80,28 @@ class PictureStream:
             yield self._features.push(self._tracker.push(self._last, ()))
         self._last = time_s
         yield self._features.push(self._tracker.push(time_s, detections))
+
+
+def _check(detection: Any, number: int) -> None:
+    """Raises a `WSignError` for what is no detection; NaN and garbage in one are another matter."""
+    if not isinstance(detection, Detection):
+        raise WSignError(f"hand {number} of a picture is {shown(detection)}; give a Detection")
+    landmarks, hand, score = detection
+    wanted = (joints.JOINTS_PER_HAND, 3)
+    is_array = isinstance(landmarks, np.ndarray) and not isinstance(landmarks, np.ma.MaskedArray)
+    if not is_array or landmarks.shape != wanted or landmarks.dtype.kind != "f":
+        raise WSignError(
+            f"hand {number} of a picture: landmarks are {shown(landmarks)}; give an array of floats "
+            f"{wanted}"
+        )
+    if not isinstance(hand, numbers.Integral) or hand not in (LEFT_HAND, RIGHT_HAND):
+        raise WSignError(
+            f"hand {number} of a picture: hand is {shown(hand)}; give {LEFT_HAND}, left, or "
+            f"{RIGHT_HAND}, right"
+        )
+    is_garbage = isinstance(score, float | np.floating) and not joints.plausible(score)
+    is_sure = isinstance(score, numbers.Real) and 0 <= score <= joints.MOST_CONFIDENCE
+    if not is_garbage and not is_sure:
+        raise WSignError(
+            f"hand {number} of a picture: score is {shown(score)}; it must be from 0 to 1"
+        )

@@ -44,10 +44,17 @@ class ClipReport:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(ClipReport))
+_HEADER = ",".join(COLUMNS) + "\n"
 
 
 def report(
-    id: str, source: str, confidence: np.ndarray, fps: float, times: Sequence[float], flips: int
+    id: str,
+    source: str,
+    confidence: np.ndarray,
+    fps: float,
+    times: Sequence[float],
+    flips: int,
+    missing: Sequence[str] = (),
 ) -> ClipReport:
     """Figures of a clip that was extracted.
 
@@ -58,6 +65,7 @@ def report(
         fps: of the frames.
         times: of the source's pictures, seconds.
         flips: detections that were given to the other hand.
+        missing: what of the source could not be read, in words.
     """
     seen = confidence > 0
     scores = confidence[seen]
@@ -76,7 +84,7 @@ def report(
         mean_score=_rounded(scores.mean()) if scores.size else 0.0,
     )
     detections = seen.sum() / fps * figures.fps
-    warnings = _warnings(figures, float((~seen.any(1)).mean()), float(detections))
+    warnings = [*missing, *_warnings(figures, float((~seen.any(1)).mean()), float(detections))]
     return dataclasses.replace(figures, warnings="; ".join(warnings))
 
 
@@ -110,6 +118,11 @@ def _warnings(figures: ClipReport, unseen: float, detections: float) -> list[str
 # ------------------------------------------------------------------------------------------- the table
 
 
+def printable(text: str) -> str:
+    """Text with the bytes of a file's name that are not UTF-8 written out: a table is, and a screen."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def row(clip: ClipReport) -> str:
     """A report as a line of the table."""
     fields = (getattr(clip, name) for name in COLUMNS)
@@ -122,7 +135,7 @@ def row(clip: ClipReport) -> str:
 def table(clips: Iterable[ClipReport]) -> str:
     """All of `quality.csv`, sorted by id."""
     lines = map(row, sorted(clips, key=lambda clip: (clip.id, clip.source)))
-    return "".join([",".join(COLUMNS) + "\n", *lines])
+    return "".join([_HEADER, *lines])
 
 
 def read(path: pathlib.Path) -> list[ClipReport]:
@@ -134,18 +147,17 @@ def read(path: pathlib.Path) -> list[ClipReport]:
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8", errors="replace")
-    whole = text[: text.rfind("\n") + 1]
-    clips = []
-    rows = csv.reader(io.StringIO(whole, newline=""))
-    if tuple(next(rows, ())) not in ((), COLUMNS):
+    if not text.startswith(_HEADER) and not _HEADER.startswith(text):
         raise WSignError(f"{path}: is no table of this extraction's; move it away")
-    for values in rows:
-        try:
+    clips = []
+    rows = csv.reader(io.StringIO(text[len(_HEADER) : text.rfind("\n") + 1], newline=""))
+    try:
+        for values in rows:
             clips.append(_parse(dict(zip(COLUMNS, values, strict=True))))
-        except ValueError:
-            raise WSignError(
-                f"{path}:{rows.line_num}: is no row of this table; delete the line"
-            ) from None
+    except (ValueError, csv.Error):  # of the latter kind is a field of more than 128 KiB
+        raise WSignError(
+            f"{path}:{rows.line_num + 1}: is no row of this table; delete the line"
+        ) from None
     return clips
 
 

@@ -1,7 +1,7 @@
 """What is kept beside an output folder: the settings in `dataset.json`, the clips in `quality.csv`."""
 
-import fcntl
-import json
+import contextlib
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -20,27 +20,20 @@ class Reports:
 
     def __init__(self, path: pathlib.Path, again: set[str]):
         """Opens the table at `path`, without the rows of clips that are about to be done again."""
-        self._path, self._again = path, again
+        self._path, self._again = path, set(map(quality.printable, again))
         self._rows: dict[tuple[str, str], ClipReport] = {}
 
     def __enter__(self) -> "Reports":
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self._path.with_name(f".{self._path.name}.lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise WSignError(
-                f"{self._path}: another extraction is at work on it; wait for it, or give each its "
-                "own part with --shard"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        try:
+        lock = self._path.with_name(f".{self._path.name}.lock")
+        taken = (
+            f"{self._path}: another extraction is at work on it; wait for it, or give each its own "
+            "part with --shard"
+        )
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(disk.locked(lock, taken))
             self._open()
-        except BaseException:
-            self._lock.close()
-            raise
+            self._locked = stack.pop_all()
         return self
 
     def _open(self) -> None:
@@ -59,17 +52,21 @@ class Reports:
     def __exit__(self, *exception: object) -> None:
         self._file.close()
         disk.write(self._path, quality.table(self._rows.values()).encode())
-        self._lock.close()
+        self._locked.close()
 
     def add(self, report: ClipReport) -> None:
-        """Adds a row, on the disk too."""
-        self._rows[report.id, report.source] = report
+        """Adds a row, on the disk too, where names that are not UTF-8 have them written out."""
+        key = (quality.printable(report.id), quality.printable(report.source))
+        problem = None if report.problem is None else quality.printable(report.problem)
+        report = dataclasses.replace(report, id=key[0], source=key[1], problem=problem)
+        self._rows[key] = report
         self._file.write(quality.row(report))
         self._file.flush()
 
     def of(self, id: str, source: str, output: pathlib.Path) -> ClipReport:
         """The row of a clip, which may be in another shard's table or, if that is lost, only on disk."""
-        key = (id, source)
+        id = quality.printable(id)
+        key = (id, quality.printable(source))
         if key in self._rows:
             return self._rows[key]
         # Its video may have moved since.
@@ -87,14 +84,7 @@ def hold_settings(output_dir: pathlib.Path, settings: dict[str, Any], begun: boo
         WSignError: the folder was begun with other settings, or belongs to another output folder.
     """
     path = output_dir.parent / DATASET
-    content: dict[str, Any] = {}
-    if path.exists():
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise WSignError(f"{path}: not valid JSON ({error}); mend it or move it away") from None
-        if not isinstance(content, dict):
-            raise WSignError(f"{path}: must be a JSON object; move it away")
+    content = disk.read_json(path) if path.exists() else {}
     versions = landmarker.versions() | video.versions()
     recorded = content.get("extraction")
     if recorded is None:
@@ -104,7 +94,7 @@ def hold_settings(output_dir: pathlib.Path, settings: dict[str, Any], begun: boo
             )
         record = {"folder": output_dir.name, **settings, "versions": versions}
         content |= {"extraction": record}
-        disk.write(path, (json.dumps(content, indent=1) + "\n").encode())
+        disk.write_json(path, content)
         return
     if not isinstance(recorded, dict):
         raise WSignError(f'{path}: "extraction" must be an object; move the file away')
@@ -119,7 +109,8 @@ def hold_settings(output_dir: pathlib.Path, settings: dict[str, Any], begun: boo
                 f"{path}: begun with {name} {recorded.get(name)!r}, not {value!r}; keep to that, or "
                 "choose another output folder"
             )
+    begun_with = recorded.get("versions")
     for name, version in versions.items():
-        before = recorded.get("versions", {}).get(name)
+        before = begun_with.get(name) if isinstance(begun_with, dict) else None
         if before != version:
             print(f"warning: begun with {name} {before}, goes on with {version}", flush=True)

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
 # Seconds. A hand that was missed for longer is gone: what it did meanwhile is not made up.
 MAX_GAP = 0.15
+# Seconds of a recording, and of a pause in a stream: more is another unit, or damage.
+LONGEST = 86400.0
 # Times in files are rounded to microseconds at best.
 _ROUNDING = 1e-6
 
@@ -17,7 +20,8 @@ def place(times: Sequence[float], time: float, fps: float) -> tuple[int, int, fl
     """Which samples of one hand make its frame at `time`: (i, j, w) for (1 - w) * s[i] + w * s[j].
 
     Between two samples no more than `MAX_GAP` apart it is interpolated. Outside, up to half a
-    frame from a sample, it is that sample, so that every sample is in some frame. Else None: absent.
+    frame from a sample, it is that sample, so that every sample is in some frame. Otherwise None:
+    absent.
 
     Args:
         times: (n,) seconds, increasing.
@@ -57,7 +61,14 @@ def resample(
     Returns:
         (T, 42, 3) positions, zeros where the hand is absent, and (T, 2) bool. Frame k is at
         times[0] + k / fps; gaps up to `MAX_GAP` are interpolated, longer ones stay.
+
+    Raises:
+        WSignError: the times go over more than a day.
     """
+    if not 0 <= times[-1] - times[0] <= LONGEST:
+        raise WSignError(
+            f"times go from {times[0]:g} to {times[-1]:g} s, more than a day; give increasing seconds"
+        )
     count = frame_count(float(times[-1] - times[0]), fps)
     result = np.zeros((count, *positions.shape[1:]), positions.dtype)
     result_present = np.zeros((count, len(joints.HANDS)), bool)

@@ -20,12 +20,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
-from wsign_jax.keypoints.resample import MAX_GAP, OneEuroFilter, frame_count, place
+from wsign_jax.keypoints.resample import LONGEST, MAX_GAP, OneEuroFilter, frame_count, place
 
 DELAY_FRAMES = 9  # at joints.FPS: by so much the output is late, and may the tracker look ahead
 DELAY = DELAY_FRAMES / joints.FPS  # seconds
+_LARGEST_TIME = 1e10  # seconds, by any clock; microseconds are lost in larger numbers
 
 # Tracks; lengths in hand sizes, costs in nats.
 _SPREAD, _SPREAD_PER_SECOND = 0.5, 6.0  # of where a hand is found around where it was expected
@@ -45,6 +47,27 @@ class Frames(NamedTuple):
 
     positions: np.ndarray  # (n, 42, 3) float32, picture widths; zeros where the hand is absent
     confidence: np.ndarray  # (n, 2) float32, left and right; 0 where the hand is absent
+
+
+def check_time(time_s: float, last: float) -> None:
+    """Refuses a time at which no picture can follow.
+
+    Args:
+        time_s: of the picture, seconds by any clock.
+        last: that of the one before, -inf for the first.
+
+    Raises:
+        WSignError: it is no number of seconds, not after the last, or more than a day after it.
+    """
+    if not abs(time_s) <= _LARGEST_TIME:
+        raise WSignError(f"a picture's time is {time_s}; give seconds")
+    before = f"a picture's time is {time_s:.6f} s, and the one's before was {last:.6f} s"
+    if time_s <= last:
+        raise WSignError(f"{before}; times must increase")
+    if last > -math.inf and time_s - last > LONGEST:
+        raise WSignError(
+            f"{before}, more than a day; give seconds by one clock, or begin another stream"
+        )
 
 
 def concatenate(parts: Sequence[Frames]) -> Frames:
@@ -127,15 +150,15 @@ class Tracker:
             The output frames that this makes final: those up to `DELAY` before `time_s`.
 
         Raises:
-            ValueError: the time does not increase.
+            WSignError: no picture can be at that time, as `check_time` says.
         """
-        if not time_s > self._last:
-            raise ValueError(f"time {time_s} does not come after {self._last}")
+        check_time(time_s, self._last)
         if math.isinf(self._first):
             self._first = time_s
         self._last = time_s
         self._associate(time_s, _distinct(detections))
-        count = self._done
+        # Two below what it is but for rounding, in which the frames' own times decide.
+        count = max(self._done, int((time_s - DELAY - self._first) * self._fps) - 2)
         while self._time(count) + DELAY <= time_s:
             count += 1
         return self._output(count)
@@ -176,6 +199,9 @@ class Tracker:
             np.zeros((new, joints.NUM_JOINTS, 3), np.float32),
             np.zeros((new, len(joints.HANDS)), np.float32),
         )
+        if not self._tracks:  # no hand in any of them, as in a long pause
+            self._done += max(new - 1, 0)
+            new = min(new, 1)
         for row in range(new):
             self._frame(frames.positions[row], frames.confidence[row])
             self._done += 1

@@ -2,18 +2,21 @@
 
 import contextlib
 import importlib
+import os
 import pathlib
 import queue
 import re
+import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import system
+from wsign_jax.keypoints.resample import LONGEST
 
 _VIDEOS = "3gp avi flv m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
 _PICTURES = "bmp jpeg jpg png tif tiff webp"
@@ -21,8 +24,13 @@ VIDEO_SUFFIXES = frozenset(f".{kind}" for kind in _VIDEOS.split())
 PICTURE_SUFFIXES = frozenset(f".{kind}" for kind in _PICTURES.split())
 
 _AHEAD = 4  # decoded pictures that may wait
-_MISSING_SHARE = 0.02  # of a video's pictures that may be missing before it counts as cut off
+_MISSING_SHARE = 0.02  # of a video's pictures that may be missing without a word
 _MISSING_SECONDS = 0.5
+_SHORTEST_REST = 1.0  # seconds of a damaged video that are worth having
+_LONGEST_PAUSE = 600.0  # seconds between two pictures of a file; more is damage
+_MOST_PIXELS = 2**26  # of a video's picture: twice 8K
+_WIDEST_PIXEL = 16.0  # width / height of one pixel; more is damage
+_HIGHEST_FPS = 1000.0  # of a folder of pictures
 
 
 class Picture(NamedTuple):
@@ -46,11 +54,14 @@ def read(
     start_s: float | None = None,
     end_s: float | None = None,
     box: tuple[float, float, float, float] | None = None,
+    on_missing: Callable[[str], object] | None = None,
 ) -> Pictures:
     """Reads a video, or a folder of pictures in the order of the numbers in their names.
 
     Videos have their own times, which increase but need not be regular; pictures whose time does not
-    increase are left out. They are turned as the file says they are shown, with square pixels.
+    increase are left out. They are turned as the file says they are shown, with square pixels. What a
+    file hides by an edit list, which is how a phone trims, is not there. Of a file that is cut off or
+    damaged, what is there is read, if it is more than a second.
 
     Args:
         source: a video file or a folder.
@@ -58,12 +69,22 @@ def read(
         start_s: the first second to take.
         end_s: where to stop, exclusive.
         box: y0, x0, y1, x1 of the part of the picture to cut out, as shares of its sides.
+        on_missing: is told, at the end, what is missing of a damaged file: '23 of its 58 pictures are
+            missing'. None: a warning on stderr.
 
     Raises:
-        WSignError: it cannot be read to its end, or has no pictures there.
+        WSignError: it cannot be read, has no pictures there, pauses for longer than 10 minutes, or is
+            longer than a day.
     """
-    pictures = _folder(source, fps) if source.is_dir() else _video(source, start_s or 0.0, end_s)
+
+    def tell(missing: str) -> None:
+        if on_missing is None:
+            print(f"warning: {source}: {missing}", file=sys.stderr, flush=True)
+        else:
+            on_missing(missing)
+
     start, end = start_s or 0.0, float("inf") if end_s is None else end_s
+    pictures = _folder(source, fps) if source.is_dir() else _video(source, start, end, tell)
     last = -float("inf")
     found = False
     with contextlib.closing(pictures):
@@ -71,12 +92,24 @@ def read(
             if picture.time_s >= end:
                 break
             if picture.time_s >= start and picture.time_s > last:
+                _check_time(source, picture.time_s, last)
                 found = True
                 yield Picture(picture.time_s, cut_out(picture.image, box) if box else picture.image)
             last = max(last, picture.time_s)
     if not found:
         where = "" if start_s is None and end_s is None else f" from {start:g} s to {end:g} s"
         raise WSignError(f"{source}: has no pictures{where}; leave it out or replace it")
+
+
+def _check_time(source: pathlib.Path, time_s: float, last: float) -> None:
+    """Refuses times from which nobody can make frames; `last` is that of the picture before."""
+    if time_s > LONGEST:
+        raise WSignError(f"{source}: has a picture at {time_s:.0f} s, over a day; cut it in pieces")
+    if last > -float("inf") and time_s - last > _LONGEST_PAUSE:
+        raise WSignError(
+            f"{source}: has no picture from {last:.1f} s to {time_s:.1f} s, over "
+            f"{_LONGEST_PAUSE / 60:.0f} minutes; cut it there"
+        )
 
 
 def cut_out(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
@@ -160,12 +193,15 @@ def camera(number: int | str) -> Pictures:
 
 def pictures_in(folder: pathlib.Path) -> list[pathlib.Path]:
     """The picture files of a folder, by the numbers in their names: 2 comes before 10."""
-    files = (
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
-    )
-    return sorted(files, key=lambda path: _natural(path.name))
+    with os.scandir(folder) as entries:
+        names = [
+            entry.name
+            for entry in entries
+            if pathlib.PurePath(entry.name).suffix.lower() in PICTURE_SUFFIXES
+            and not entry.name.startswith(".")
+            and entry.is_file()
+        ]
+    return [folder / name for name in sorted(names, key=_natural)]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -174,27 +210,67 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _folder(folder: pathlib.Path, fps: float | None) -> Pictures:
-    if fps is None or not fps > 0:
-        raise WSignError(f"{folder}: pictures carry no times; say at how many fps they were taken")
-    cv2 = load_cv2()
+    if fps is None or not 0 < fps <= _HIGHEST_FPS:
+        raise WSignError(
+            f"{folder}: pictures carry no times; say at how many fps they were taken, up to "
+            f"{_HIGHEST_FPS:.0f}"
+        )
     size: tuple[int, ...] | None = None
     for number, path in enumerate(pictures_in(folder)):
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
-            raise WSignError(f"{path}: is no picture that can be read, or is damaged; replace it")
+        image = _picture(path)
         if size not in (None, image.shape):
             raise WSignError(
                 f"{path}: is {image.shape[1]}x{image.shape[0]}, those before it are not; "
                 "a folder holds the pictures of one video"
             )
         size = image.shape
-        yield Picture(number / fps, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        yield Picture(number / fps, image)
+
+
+def _picture(path: pathlib.Path) -> np.ndarray:
+    """(height, width, 3) uint8 RGB of a picture file."""
+    cv2 = load_cv2()
+    image, why = None, "damaged, or of another kind"
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except OSError as error:
+        why = str(error.strerror)
+    except cv2.error:  # no bytes, or more than 2^30 pixels
+        why = "empty, or too large"
+    if image is None:
+        raise WSignError(f"{path}: is no picture that can be read ({why}); replace it")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
 # ----------------------------------------------------------------------------------------------- videos
 
 
-def _video(path: pathlib.Path, start: float, end: float | None) -> Pictures:
+class _Tally:
+    """What has come of a video so far."""
+
+    def __init__(self, stream: Any):
+        self.step = 1.0 / float(stream.average_rate or stream.guessed_rate or 25)
+        self.packets = self.discarded = self.damaged = self.pictures = 0
+        self.first = self.last = 0.0  # times of pictures, seconds
+        self.end = 0  # of the packets, in the stream's ticks
+        self.error: Exception | None = None  # the last
+
+    def take(self, packet: Any) -> None:
+        """Counts a packet that the demuxer gave."""
+        if packet.pts is not None:
+            self.end = max(self.end, packet.pts + (packet.duration or 0))
+        self.packets += 1
+        self.discarded += packet.is_discard
+
+    def see(self, time_s: float) -> None:
+        """Counts a picture."""
+        self.first = time_s if not self.pictures else self.first
+        self.last, self.pictures = time_s, self.pictures + 1
+
+
+def _video(
+    path: pathlib.Path, start: float, end: float, on_missing: Callable[[str], object]
+) -> Pictures:
     av = load_av()
     with contextlib.suppress(OSError):
         if path.stat().st_size == 0:
@@ -203,53 +279,89 @@ def _video(path: pathlib.Path, start: float, end: float | None) -> Pictures:
         if not container.streams.video:
             raise WSignError(f"{path}: has no video, only sound or other data; replace it")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise WSignError(f"{path}: is of a kind that FFmpeg does not know; convert it to H.264")
         # Extraction has a process for every core.
         stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
         offset = (container.start_time or 0) / av.time_base
         if start > 0:
             container.seek(int((start + offset) * av.time_base), backward=True)
-        count, last = 0, 0.0
-        step = 1.0 / float(stream.average_rate or stream.guessed_rate or 25)
-        for frame in container.decode(stream):
+        tally = _Tally(stream)
+        for frame in _decoded(container, stream, tally):
             # A few old containers give no time: then the nominal rate has to do.
-            seconds = last + step if frame.time is None else frame.time - offset
-            count, last = count + 1, seconds
-            if end is not None and seconds >= end:
+            seconds = tally.last + tally.step
+            if frame.pts is not None:
+                seconds = float(frame.pts * stream.time_base) - offset
+            tally.see(seconds)
+            if seconds >= end:
                 return
             if seconds >= start:
                 yield Picture(seconds, _upright(frame, stream))
-        if start == 0:
-            _check_whole(path, container, stream, count, last + step)
+        if not tally.pictures and tally.error is not None:
+            raise tally.error
+        if start == 0 and tally.pictures and (missing := _missing(container, stream, tally)):
+            if tally.last + tally.step - tally.first <= _SHORTEST_REST:
+                raise WSignError(f"{path}: is cut off ({missing}); copy or download it again")
+            on_missing(missing)
 
 
 def _open(path: pathlib.Path) -> Any:
-    try:
-        return load_av().open(str(path))
-    except UnicodeDecodeError:  # of a title, say; av 19 does not mind
-        return load_av().open(str(path), metadata_errors="replace")
+    # Otherwise FFmpeg takes the name `10:30.mp4`, or a folder `http:`, for an address.
+    return load_av().open(f"file:{path}", metadata_errors="replace")
 
 
-def _check_whole(
-    path: pathlib.Path, container: Any, stream: Any, count: int, length: float
-) -> None:
-    """A file that was cut off often decodes without an error, up to where it ends."""
+def _decoded(container: Any, stream: Any, tally: _Tally) -> Iterator[Any]:
+    """The pictures; a packet that is damaged costs its own, damage between packets what follows it."""
+    broken = load_av().error.FFmpegError
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except broken as error:
+            tally.error, packet = error, None
+        if packet is not None and not packet.size:
+            if packet.dts is not None:  # one without a picture; to decode it would end the video
+                continue
+            packet = None
+        if packet is not None:
+            tally.take(packet)
+        try:
+            frames = stream.decode(packet)  # of None: those that are still in the decoder
+        except broken as error:
+            tally.error, tally.damaged, frames = error, tally.damaged + 1, []
+        yield from frames
+        if packet is None:
+            return
+
+
+def _missing(container: Any, stream: Any, tally: _Tally) -> str:
+    """What of a video is not there, '' if nothing is. A file that was cut off often decodes without an
+    error, up to where it ends."""
     if stream.frames:
-        missing = stream.frames - count
-        cut = missing > max(1, _MISSING_SHARE * stream.frames)
-        said = f"{count} of its {stream.frames} pictures are there"
+        # An edit list hides packets: some come to be discarded, some do not come at all.
+        hidden = tally.discarded
+        if stream.duration and tally.end >= (stream.start_time or 0) + stream.duration:
+            hidden += max(stream.frames - tally.packets, 0)
+        whole = stream.frames - hidden
     else:
-        # Other streams may be longer than the video.
-        alone = len(container.streams) == 1 and container.duration is not None
-        declared = container.duration / load_av().time_base if alone else 0.0
-        cut = declared - length > max(_MISSING_SECONDS, _MISSING_SHARE * declared)
-        said = f"it ends after {length:.1f} of {declared:.1f} s"
-    if count and cut:
-        raise WSignError(f"{path}: is cut off ({said}); copy or download it again")
+        whole = tally.pictures + tally.damaged
+    missing = whole - tally.pictures
+    if missing > max(1, _MISSING_SHARE * whole):
+        return f"{missing} of its {whole} pictures are missing"
+    # Other streams may be longer than the video.
+    if not stream.frames and len(container.streams) == 1 and container.duration is not None:
+        declared, length = container.duration / load_av().time_base, tally.last + tally.step
+        if declared - length > max(_MISSING_SECONDS, _MISSING_SHARE * declared):
+            return f"it ends after {length:.1f} of {declared:.1f} s"
+    return ""
 
 
 def _upright(frame: Any, stream: Any) -> np.ndarray:
     """(height, width, 3) RGB as a player shows it."""
     aspect = float(stream.sample_aspect_ratio or 1)  # of a pixel
+    if not 1 / _WIDEST_PIXEL <= aspect <= _WIDEST_PIXEL:
+        aspect = 1.0
     width = max(1, round(frame.width * aspect))
     image = frame.reformat(width=width, format="rgb24").to_ndarray()
     matrix = _display_matrix(frame)

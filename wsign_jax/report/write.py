@@ -15,17 +15,23 @@ SUMMARY = "report.json"
 NAMES = (SUMMARY, "report.html", "hypotheses.jsonl", "ref.trn", "hyp.trn", "hyp.ctm")
 
 
-def check_folder(folder: pathlib.Path) -> None:
-    """Refuses a folder in which there is a report already; to be asked before decoding starts.
+def check_folder(folder: pathlib.Path, replace: bool = False) -> None:
+    """Refuses a folder that a report cannot be written to; to be asked before decoding starts.
+
+    Args:
+        folder: where to.
+        replace: whether there may be a report already.
 
     Raises:
-        WSignError: it holds a file of one of `NAMES`, or is none.
+        IsADirectoryError: a folder has one of `NAMES`.
+        WSignError: it holds a file of one of `NAMES`, or is none, or cannot be written to.
     """
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             raise WSignError(f"{place}: is a file; name a folder for the report")
     for name in NAMES:
-        if (folder / name).exists():
+        disk.check_writable(folder / name)
+        if (folder / name).exists() and not replace:
             raise WSignError(
                 f"{folder / name}: there is a report already; name another folder (--out), or "
                 "replace it (--replace)"
@@ -54,8 +60,7 @@ def write(
     Raises:
         WSignError: there is a report already and `replace` is not set.
     """
-    if not replace:
-        check_folder(folder)
+    check_folder(folder, replace)
     texts = {
         "report.html": page(sentences, vocabulary, summary),
         "hypotheses.jsonl": files.hypotheses_jsonl(sentences, vocabulary),
@@ -65,5 +70,5 @@ def write(
     }
     (folder / SUMMARY).unlink(missing_ok=True)
     for name, text in texts.items():
-        disk.write(folder / name, text.encode())
+        disk.write(folder / name, text.encode(errors="backslashreplace"))
     disk.write_json(folder / SUMMARY, dict(summary))

@@ -10,7 +10,6 @@ import numpy as np
 
 from wsign_jax import config as config_lib
 from wsign_jax import hosts, metrics
-from wsign_jax.data import layout
 from wsign_jax.data.buckets import MULTIPLE, BatchPlan, padding_efficiency
 from wsign_jax.data.pipeline import Batch, BatchLoader
 from wsign_jax.data.vocab import BLANK_ID
@@ -110,22 +109,23 @@ class Board:
         """
         if not last and _rung(result.edits.wer) <= _rung(best):
             return
-        thoughts = self._thoughts(params)
+        with hosts.all_or_none():  # before the devices of all of them think about it
+            batch = self._batch()
+        settings = evaluation.window(self._run.config, alpha=1.0)
+        thoughts = Thoughts(*jax.device_get(self._think(params, batch, settings)))
         if hosts.is_first():
             for tag, picture in self._pictures(stage, thoughts, result):
                 self._writer.picture(step, tag, picture)
 
-    def _thoughts(self, params: Params) -> Thoughts:
-        """About the one sentence; every device gets a row, all but one of them masked."""
+    def _batch(self) -> Batch:
+        """Has the one sentence; every device gets a row, all but one of them masked."""
         val, devices = self._run.val, jax.device_count()
         rows = np.full(devices, -1, np.int32)
         rows[0] = self._example
         bucket = -(-int(val.frames[self._example]) // MULTIPLE) * MULTIPLE
         own = setup.process_rows(devices, "eval.pictures")
         loader = BatchLoader(val, self._run.config.data, len(val.labels[self._example]), rows=own)
-        batch = train_state.put_batch(loader(BatchPlan(0, bucket, rows)), self._run.network.mesh)
-        settings = evaluation.window(self._run.config, alpha=1.0)
-        return Thoughts(*jax.device_get(self._think(params, batch, settings)))
+        return train_state.put_batch(loader(BatchPlan(0, bucket, rows)), self._run.network.mesh)
 
     def _pictures(
         self, stage: Stage, thoughts: Thoughts, result: Evaluation
@@ -145,7 +145,7 @@ class Board:
                 np.exp(thoughts.log_probs[0, :patches, ids]).T,
                 vocabulary.glosses(ids),
                 [ids.index(id) for id in reference],
-                layout.read_segments(val, example),
+                self._run.val_segments[example],
                 seconds,
                 title,
             ),

@@ -54,6 +54,10 @@ class DamagedCheckpoint(WSignError):
         self.step = step
 
 
+class SaveTimedOut(WSignError):
+    """A save that orbax gave up: its timeouts go by the clock, which may have been set meanwhile."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RunInfo:
     """What a checkpoint says about its run, beside the arrays."""
@@ -365,12 +369,27 @@ class Checkpoints:
         try:
             return write()
         except Exception as error:  # orbax has no common exception
+            what, kind, fix = (
+                "could not be written",
+                WSignError,
+                "make room or whatever it lacks, and ",
+            )
+            if isinstance(error, TimeoutError):
+                what, kind, fix = "took too long, or the clock leapt", SaveTimedOut, ""
+                self._forget_what_is_half_written()
             left = "none" if self.latest_step is None else self.path(self.latest_step)
-            raise WSignError(
-                f"{self.workdir / home.FOLDER}: a checkpoint could not be written ({_reason(error)}); "
-                f"last whole checkpoint: {left}; make room or whatever it lacks, and the same command "
-                "goes on from it"
+            raise kind(
+                f"{self.workdir / home.FOLDER}: a checkpoint {what} ({_reason(error)}); last whole "
+                f"checkpoint: {left}; {fix}the same command goes on from it"
             ) from error
+
+    def _forget_what_is_half_written(self) -> None:
+        """Has the next save begin afresh: a new checkpointer removes what an old one left."""
+        _ignore_what_a_failed_load_leaves()
+        checkpointer = self.__dict__.pop("_checkpointer", None)
+        if checkpointer is not None:
+            with contextlib.suppress(Exception):
+                checkpointer.close()
 
     def _whole(self, step: int, read: Callable[[], T]) -> T:
         """Turns whatever orbax raises at a damaged checkpoint into one line."""

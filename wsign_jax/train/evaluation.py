@@ -19,7 +19,6 @@ from wsign_jax.metrics import EditCounts, edit_counts
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.traced import Traced
 from wsign_jax.train import losses
 from wsign_jax.train import state as train_state
 from wsign_jax.train.setup import Network, evaluation_loader
@@ -64,8 +63,8 @@ class Evaluation:
     hypotheses: dict[int, list[int]]  # by index into the split
 
 
-def make_eval_step(network: Network, config: ConfigDict) -> Traced:
-    """An `EvalStep` for the loop: losses and greedy decoding. Compiles once per batch shape."""
+def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
+    """For the loop: losses and greedy decoding. Compiles once per batch shape."""
     smoothing = config.training.label_smoothing
     everywhere = train_state.replicated(network.mesh)
 
@@ -84,7 +83,7 @@ def make_eval_step(network: Network, config: ConfigDict) -> Traced:
             jnp.copy(batch.example),
         )
 
-    return Traced(eval_step, (network.graph, smoothing), out_shardings=everywhere)
+    return jax.jit(eval_step, out_shardings=everywhere)
 
 
 def make_encode_step(network: Network) -> EncodeStep:

@@ -1,15 +1,37 @@
 """A run's folder: where its checkpoints are, and that one command trains in it."""
 
 import contextlib
-import fcntl
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator
 
-from wsign_jax import hosts
-from wsign_jax.errors import WSignError
+from wsign_jax import disk, hosts
+from wsign_jax.data.layout import SPLITS
 
 FOLDER = "checkpoints"
+# Files of a run that tell of its checkpoints or go with them.
+_OF_A_RUN = (
+    "metrics.jsonl",
+    "metrics.dropped.jsonl",
+    "init.json",
+    *(f"report_{split}.json" for split in SPLITS),
+    "decoder.json",
+    "lm_[1-9].arpa",
+)
+_made: set[pathlib.Path] = set()  # folders of runs that this process has made
+
+
+def make(workdir: pathlib.Path) -> bool:
+    """Makes a run's folder; whether it was missing. `claimed` removes it where nothing comes of it.
+
+    Raises:
+        WSignError: a file or a link to nothing is in the way.
+    """
+    new = disk.make_folder(workdir)
+    if new:
+        _made.add(workdir)
+    return new
 
 
 @contextlib.contextmanager
@@ -17,27 +39,42 @@ def claimed(workdir: pathlib.Path) -> Iterator[None]:
     """A context in which no other command can train in the same folder.
 
     Raises:
-        WSignError: one does.
+        WSignError: one does, or the folder cannot be made.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    folder = os.open(workdir, os.O_RDONLY)
+    make(workdir)
+    taken = f"{workdir}: another command trains in it; wait for its end, or use another --workdir"
     try:
-        if hosts.is_first():
-            try:
-                # The kernel lets go of it with the process, however that ends.
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise WSignError(
-                    f"{workdir}: another command trains in it; wait for its end, or use another "
-                    "--workdir"
-                ) from None
-            except OSError:
-                pass  # not every network file system has locks
-        yield
+        with disk.locked(workdir, taken) if hosts.is_first() else contextlib.nullcontext():
+            yield
     finally:
-        os.close(folder)
-        with contextlib.suppress(OSError):
-            workdir.rmdir()  # where nothing came of it
+        if workdir in _made:
+            with contextlib.suppress(OSError):
+                workdir.rmdir()  # where nothing came of it
+
+
+def keep_logs(folder: pathlib.Path) -> str:
+    """Renames what an earlier run has left in a folder without its checkpoints, so that none of it is
+    replaced or taken for that of a new run.
+
+    Returns:
+        What was renamed, in a line; '' where there was nothing.
+    """
+    found = sorted(
+        path
+        for pattern in _OF_A_RUN
+        for path in folder.glob(pattern)
+        if path.is_file() and path.stat().st_size  # empty: stopped before its first step
+    )
+    if not found:
+        return ""
+    for number in itertools.count(1):
+        kept = [path.with_name(f"{path.stem}.{number}{path.suffix}") for path in found]
+        if not any(os.path.lexists(path) for path in kept):
+            break
+    for path, name in zip(found, kept, strict=True):
+        path.rename(name)
+    names = ", ".join(path.name for path in kept)
+    return f"{folder}: what an earlier run left without a checkpoint is kept as {names}"
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:

@@ -8,26 +8,29 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from wsign_jax import hosts
 from wsign_jax.data import pipeline
-from wsign_jax.errors import DivergedError
+from wsign_jax.errors import DivergedError, one_line
 from wsign_jax.progress import Progress
 from wsign_jax.train import evaluation, setup, stages, start
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
 from wsign_jax.train.ahead import Ahead, Task
 from wsign_jax.train.board import Board
-from wsign_jax.train.checkpoint import Checkpoints, RunInfo
+from wsign_jax.train.checkpoint import Checkpoints, RunInfo, SaveTimedOut
 from wsign_jax.train.evaluation import Evaluation
 from wsign_jax.train.home import claimed
 from wsign_jax.train.losses import Metrics
 from wsign_jax.train.mirror import Mirror
-from wsign_jax.train.schedule import Due, Schedule, Signals
+from wsign_jax.train.schedule import READER_GONE, Due, Schedule, Signals, outliving_its_reader
 from wsign_jax.train.setup import Run, Stage
 from wsign_jax.train.state import TrainState
 from wsign_jax.train.writer import MetricsWriter, Pace
+
+_NO_KEYPOINT = 1e4  # which no hand reaches, normalised
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
@@ -39,6 +42,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
     Raises:
         WSignError: a person's mistake, before anything is trained or overwritten; or a full disk.
         DivergedError: the loss became NaN or infinite.
+        BrokenPipeError: nobody reads its output any more, which stops it like a signal.
     """
     with contextlib.ExitStack() as stack:
         with hosts.all_or_none():
@@ -53,12 +57,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
             mirror = Mirror(pathlib.Path(config.checkpoint.mirror), workdir, print)
             stack.enter_context(contextlib.closing(mirror))
         signals = stack.enter_context(Signals())
+        stack.enter_context(outliving_its_reader(signals))
         schedule = Schedule(config.checkpoint, run.network.mesh, signals)
         ahead = stack.enter_context(Ahead())
         finished = Trainer(run, saved, schedule, ahead, mirror).run_stages()
     if not finished:
         left = "nothing to save yet" if saved.latest_step is None else saved.path(saved.latest_step)
         print(f"stopped by {signals.caught}: {left}", flush=True)
+    if signals.caught == READER_GONE:
+        raise BrokenPipeError
     return finished
 
 
@@ -85,6 +92,8 @@ class Trainer:
         self.eval_step = evaluation.make_eval_step(run.network, run.config)
         self.train_steps: dict[Any, step_lib.TrainStep] = {}
         self._unconfirmed = False  # whether a checkpoint is being written
+        self._timed_out = False  # whether the last one was given up
+        self._info: RunInfo | None = None  # of the last save
 
     def run_stages(self) -> bool:
         """Runs what is left of the stages; returns False where a signal came in between."""
@@ -102,12 +111,12 @@ class Trainer:
             params, step, first = resumed.state.params, resumed.step, resumed.info.stage
             self.ahead.prepare(self._programs(first, resumed.info.next_batch))
         self.writer = MetricsWriter(self.run.workdir, step)
-        finished = True
+        finished, state = True, None
         try:
             if self.config.eval.pictures:
                 self.board = Board(self.run, self.writer)
                 if resumed is None:
-                    self.board.begin()
+                    _draw(print, self.board.begin)
             for stage in self.run.stages[first:]:
                 if self.schedule.stopping:
                     break
@@ -123,8 +132,7 @@ class Trainer:
                 if not finished:
                     break
                 params, step, resumed = state.params, int(state.step), None
-            self.checkpoints.wait()
-            self._confirm_save()
+            self._await_save(state)
         finally:
             self.writer.close()
         return finished and not self.schedule.stopping
@@ -162,7 +170,7 @@ class Trainer:
                 pending = self._log_later(stage, step, batch, settings, metrics, pace, progress)
                 for message in self.ahead.messages():
                     progress.note(message)
-                self._confirm_save()
+                self._confirm_save(progress.note)
                 due = self.schedule(step)
                 validate = done in stage.epoch_ends
                 if not (validate or due):
@@ -171,17 +179,16 @@ class Trainer:
                 pending()
                 pending = None
                 jax.block_until_ready(state)  # which comes after its metrics
-                wer, improved = None, False
+                result, before = None, best
                 if validate:
                     result = self._validate(stage, state, step, progress)
-                    if self.board is not None:
-                        self.board.show(
-                            stage, step, state.evaluated, result, best=best, last=done == total
-                        )
-                    wer = result.edits.wer
-                    improved, best = wer < best, min(best, wer)
-                if improved or due or done == total:
-                    self._save(stage, state, done, batches.get_state(), wer, best)
+                    best = min(best, result.edits.wer)
+                if best < before or due or done == total:
+                    info = self._about(stage, done, result, best, batches.get_state())
+                    self._save(state, info, progress.note)
+                if result is not None and self.board is not None:
+                    show = functools.partial(self.board.show, best=before, last=done == total)
+                    _draw(progress.note, show, stage, step, state.evaluated, result)
                 if due is Due.STOP:
                     break
                 pace.leave_out()
@@ -252,16 +259,20 @@ class Trainer:
         self.checkpoints.wait()
         saved = self.checkpoints.latest_step
         left = "none" if saved is None else str(self.checkpoints.path(saved))
+        advice = f"lower config.{stage.name}.lr, or look at these files"
+        largest = float(np.abs(batch.features).max())
+        if not largest < _NO_KEYPOINT:
+            advice = f"its keypoints reach {largest:g}: look at these files, and at 'aspect'"
         return DivergedError(
             f"the loss is {loss}{', its gradient is no number' if math.isfinite(loss) else ''} at "
             f"step {step} of {stage.name}; batch: {', '.join(ids)}; last good checkpoint: {left}; "
-            f"lower config.{stage.name}.lr, or look at these files"
+            f"{advice}"
         )
 
     def _validate(
         self, stage: Stage, state: TrainState, step: int, progress: Progress
     ) -> Evaluation:
-        """Evaluates the validation split and logs its figures."""
+        """Evaluates the validation split, logs its figures, and shows its first sentence."""
         result = evaluation.evaluate_split(
             self.config,
             self.run.val,
@@ -279,40 +290,89 @@ class Trainer:
         self.writer.write(stage.name, step, scalars)
         figures = "  ".join(f"{name} {value:.4f}" for name, value in scalars.items())
         progress.note(f"{stage.name} step {step}  {figures}")
+        id, glosses = self.run.val.ids[0], self.run.vocabulary.glosses
+        found = " ".join(glosses(result.hypotheses[0])) or "(nothing)"
+        progress.note(f"{id}  reference   {' '.join(glosses(self.run.val.labels[0]))}")
+        progress.note(f"{'':{len(id)}}  hypothesis  {found}")
         return result
 
-    def _save(
+    def _about(
         self,
         stage: Stage,
-        state: TrainState,
         done: int,
-        iterator: dict[str, Any],
-        wer: float | None,
+        result: Evaluation | None,
         best: float,
-    ) -> None:
-        """Starts to save; what was logged up to here reaches the disk first."""
-        info = RunInfo(
+        iterator: dict[str, Any],
+    ) -> RunInfo:
+        """What a checkpoint is to say."""
+        return RunInfo(
             stage=stage.number,
             next_batch=done,
-            val_wer=wer,
+            val_wer=None if result is None else result.edits.wer,
             best_wer=None if math.isinf(best) else best,
             data=self.run.fingerprint,
             config=self.run.config_json,
             vocabulary=self.run.vocabulary,
             iterator=iterator,
         )
-        self.writer.flush()
-        stalled = self.checkpoints.save(state, info)
-        self.schedule.saved()
-        self.writer.write(stage.name, int(state.step), {"checkpoint/stall_seconds": stalled})
-        self._unconfirmed = True
 
-    def _confirm_save(self) -> None:
-        """Mirrors a checkpoint once it is known to be whole; raises if it could not be written."""
-        if self._unconfirmed and not self.checkpoints.saving:
-            self._unconfirmed = False
-            if self.mirror is not None:
-                self.mirror.update()
+    def _save(self, state: TrainState, info: RunInfo, say: Callable[[str], None]) -> None:
+        """Starts to save; what was logged up to here reaches the disk first."""
+        self.writer.flush()
+        try:
+            stalled = self.checkpoints.save(state, info)
+        except SaveTimedOut as error:  # the one before
+            self._give_up_save(error, say)
+            stalled = self.checkpoints.save(state, info)
+        self.schedule.saved()
+        stage = self.config.stages[info.stage]
+        self.writer.write(stage, int(state.step), {"checkpoint/stall_seconds": stalled})
+        self._unconfirmed, self._info = True, info
+
+    def _confirm_save(self, say: Callable[[str], None]) -> None:
+        """Mirrors a checkpoint once it is known to be whole.
+
+        The first that takes too long is made once more, of the state that the run has come to.
+
+        Raises:
+            WSignError: it could not be written.
+        """
+        try:
+            if not self._unconfirmed or self.checkpoints.saving:
+                return
+        except SaveTimedOut as error:
+            self._give_up_save(error, say)
+            self.schedule.save_soon()
+            return
+        self._unconfirmed = self._timed_out = False
+        if self.mirror is not None:
+            self.mirror.update()
+
+    def _give_up_save(self, error: SaveTimedOut, say: Callable[[str], None]) -> None:
+        """Says so; raises where the one before was given up, too, or other processes take part."""
+        if self._timed_out or jax.process_count() > 1:
+            raise error
+        self._timed_out, self._unconfirmed = True, False
+        say(f"warning: {error}; trying once more")
+
+    def _await_save(self, state: TrainState | None) -> None:
+        """Waits until the run's last state is on disk, and in the mirror."""
+        try:
+            self.checkpoints.wait()
+        except SaveTimedOut as error:
+            assert state is not None and self._info is not None, "it has been saved"
+            self._give_up_save(error, print)
+            self._save(state, self._info, print)
+            self.checkpoints.wait()
+        self._confirm_save(print)
+
+
+def _draw(say: Callable[[str], None], draw: Callable[..., None], *arguments: Any) -> None:
+    """Draws; whatever goes wrong is a warning, since no picture is worth a run."""
+    try:
+        draw(*arguments)
+    except Exception as error:
+        say(f"warning: a picture was not drawn ({one_line(error)})")
 
 
 def _figures(scalars: dict[str, float]) -> tuple[str, str]:

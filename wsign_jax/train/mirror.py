@@ -1,22 +1,24 @@
 """A second home for a run's checkpoints and logs, such as a Drive folder that outlives the machine.
 
 `<mirror>` has the layout of a workdir, so that it can be restored from, evaluated and named in
-`init_from` like one. Everything arrives under a temporary name and is then renamed.
+`init_from` like one. Everything arrives in `<mirror>/.wsign_mirror` and is then renamed; that folder
+marks a mirror, and nothing outside it is ever removed but checkpoints of the run.
 """
 
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable
 
+from wsign_jax import disk
 from wsign_jax.errors import WSignError
 from wsign_jax.train import home
 from wsign_jax.train.origin import INIT
 from wsign_jax.train.writer import METRICS, TENSORBOARD
 
-# Temporary names, outside checkpoints/, where only whole ones may be seen.
-_ARRIVING, _LEAVING = ".arriving", ".leaving_"
+_OWN = ".wsign_mirror"  # the folder for what is not whole yet, or any more
 
 
 class Mirror:
@@ -32,15 +34,18 @@ class Mirror:
             warn: prints a line; the mirror's troubles never end a run.
 
         Raises:
-            WSignError: it is the workdir itself.
+            WSignError: it is the workdir itself, or has something in it and is no mirror.
         """
         if root.resolve() == workdir.resolve():
             raise WSignError("config.checkpoint.mirror is the workdir itself; name another folder")
+        with contextlib.suppress(OSError):  # a Drive that is in trouble now may not be later
+            _check_mirror(root)
         self.root = root
         self._workdir = workdir
         self._warn = warn
         self._ours: set[int] = set()  # steps there that are this run's
         self._strange: set[int] = set()  # and such as nobody can read
+        self._claimed = False
         self._worker = concurrent.futures.ThreadPoolExecutor(1, "mirror")
 
     @property
@@ -68,9 +73,13 @@ class Mirror:
             OSError: the mirror cannot be read, or the workdir not written.
         """
         at_home = home.steps_in(self._workdir / home.FOLDER)
-        _copy_missing_checkpoints(self.root, self._workdir, self._ours)
+        if not at_home and (kept := home.keep_logs(self._workdir)):
+            self._warn(kept)
+        own = _emptied(self._workdir / _OWN)
+        _copy_missing_checkpoints(self.root, self._workdir, own, self._ours)
         if max(self._ours) > max(at_home, default=-1):
-            _copy_logs(self.root, self._workdir)
+            _copy_logs(self.root, self._workdir, own)
+        own.rmdir()
 
     def update(self) -> None:
         """Starts to copy what home has and the mirror lacks; at once or when the last copy is done."""
@@ -90,13 +99,24 @@ class Mirror:
                     f"{self.root} holds checkpoints that were not there before; start the command again "
                     "to go on from them, or name a new folder"
                 )
+            own = self._claim()
             at_home = home.steps_in(self._workdir / home.FOLDER)
             self.know(at_home)
-            _copy_missing_checkpoints(self._workdir, self.root, at_home)
-            _copy_logs(self._workdir, self.root)
-            _prune(self.root, self._ours - self._strange - {*at_home})
+            _copy_missing_checkpoints(self._workdir, self.root, own, at_home)
+            _copy_logs(self._workdir, self.root, own)
+            _prune(self.root, own, self._ours - self._strange - {*at_home})
         except Exception as error:  # nothing that happens here may end a run
             self._trouble(error)
+
+    def _claim(self) -> pathlib.Path:
+        """Marks the mirror by the folder it returns; at first keeps what another run has left there."""
+        _check_mirror(self.root)
+        own = _emptied(self.root / _OWN)
+        if not self._claimed:
+            if not self._ours & {*self.steps} and (kept := home.keep_logs(self.root)):
+                self._warn(kept)
+            self._claimed = True
+        return own
 
     def _trouble(self, error: Exception) -> None:
         reason = str(error)
@@ -108,19 +128,43 @@ class Mirror:
         )
 
 
+def _check_mirror(root: pathlib.Path) -> None:
+    """Raises a `WSignError` where a folder has something in it and is no mirror."""
+    if root.exists() and not root.is_dir():
+        raise WSignError(f"config.checkpoint.mirror: {root} is a file; name a folder")
+    # Those of earlier versions have no mark.
+    is_mirror = (root / _OWN).is_dir() or home.steps_in(root / home.FOLDER)
+    if not is_mirror and root.exists() and any(root.iterdir()):
+        raise WSignError(
+            f"config.checkpoint.mirror: {root} has something in it and is no mirror of a run; name a "
+            "new folder, or an empty one"
+        )
+
+
+def _emptied(own: pathlib.Path) -> pathlib.Path:
+    """The folder for what is not whole, without what a killed copy has left in it."""
+    if own.is_symlink():
+        raise WSignError(f"{own}: is a link, behind which nothing is removed; delete it")
+    disk.make_folder(own)
+    for left in own.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return own
+
+
 def _copy_missing_checkpoints(
-    source: pathlib.Path, target: pathlib.Path, steps: Iterable[int]
+    source: pathlib.Path, target: pathlib.Path, own: pathlib.Path, steps: Iterable[int]
 ) -> None:
-    """Copies those of some checkpoints that `target` lacks, the newest first."""
+    """Copies those of some checkpoints that `target` lacks by way of `own`, the newest first."""
     there = home.steps_in(target / home.FOLDER)
     for step in sorted({*steps} - {*there}, reverse=True):
-        _copy_checkpoint(source, target, step)
+        _copy_checkpoint(source, target, own, step)
 
 
-def _copy_checkpoint(source: pathlib.Path, target: pathlib.Path, step: int) -> None:
+def _copy_checkpoint(
+    source: pathlib.Path, target: pathlib.Path, own: pathlib.Path, step: int
+) -> None:
     folder = source / home.FOLDER / str(step)
-    arriving = target / _ARRIVING
-    shutil.rmtree(arriving, ignore_errors=True)
+    arriving = own / str(step)
     try:
         shutil.copytree(folder, arriving, copy_function=shutil.copyfile)
     except (OSError, shutil.Error) as error:
@@ -143,23 +187,21 @@ def _first(error: OSError) -> OSError:
     return error
 
 
-def _copy_logs(source: pathlib.Path, target: pathlib.Path) -> None:
+def _copy_logs(source: pathlib.Path, target: pathlib.Path, own: pathlib.Path) -> None:
     boards = [path.relative_to(source) for path in (source / TENSORBOARD).glob("events*")]
     for name in (pathlib.Path(METRICS), pathlib.Path(INIT), *boards):
         if not (source / name).is_file():
             continue
         (target / name).parent.mkdir(exist_ok=True)
-        arriving = target / f"{_ARRIVING}.log"
+        arriving = own / "log"
         shutil.copyfile(source / name, arriving)
         os.replace(arriving, target / name)
 
 
-def _prune(mirror: pathlib.Path, steps: Iterable[int]) -> None:
+def _prune(mirror: pathlib.Path, own: pathlib.Path, steps: Iterable[int]) -> None:
     """Removes from the mirror what home no longer keeps."""
-    for unfinished in mirror.glob(f"{_LEAVING}*"):
-        shutil.rmtree(unfinished)
     for step in {*steps} & {*home.steps_in(mirror / home.FOLDER)}:
         # Renamed first, so that a removal cut short leaves nothing that looks whole.
-        leaving = mirror / f"{_LEAVING}{step}"
+        leaving = own / f"leaving_{step}"
         (mirror / home.FOLDER / str(step)).rename(leaving)
         shutil.rmtree(leaving)

@@ -1,12 +1,17 @@
 """When to save and when to stop: by steps, by minutes, and by signals; alike in all processes."""
 
+import contextlib
 import enum
+import errno
+import math
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
+from typing import Any, TextIO, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +19,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+READER_GONE = signal.SIGPIPE.name  # as if it were a signal: nobody reads the output any more
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -27,9 +33,10 @@ class Due(enum.IntEnum):
 
 
 class Signals:
-    """A context in which SIGTERM and SIGINT ask to stop instead of stopping.
+    """A context in which SIGTERM, SIGINT and SIGHUP ask to stop instead of stopping.
 
-    The second SIGINT, or one after a SIGTERM, ends the process at once, whatever it is doing.
+    The second SIGINT, or one after another signal, ends the process at once, whatever it is doing. A
+    SIGHUP that is ignored, as under nohup, stays so.
     """
 
     def __init__(self, doing: str = "saving after this step"):
@@ -45,7 +52,10 @@ class Signals:
     def __enter__(self) -> "Signals":
         # Python lets only the main thread set handlers; elsewhere signals are its owner's affair.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._catch) for number in _SIGNALS}
+            for number in _SIGNALS:
+                before = signal.getsignal(number)
+                if number is not signal.SIGHUP or before is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._catch)
         return self
 
     def __exit__(
@@ -61,13 +71,61 @@ class Signals:
         del frame
         # The kernel's own default, since Python's handlers wait for whatever the devices are at.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        self.ask(signal.Signals(number).name)
+
+    def ask(self, name: str) -> None:
+        """Asks to stop in the name of a signal, unless one has come before."""
         if self.caught is not None:
             return
-        self.caught = signal.Signals(number).name
-        # Not print(): the signal may have come in the middle of one.
-        if sys.stdout.isatty():
-            os.write(1, _SHOW_CURSOR)  # which a progress bar hid
-        os.write(2, f"\n{self.caught}: {self._doing}; Ctrl-C stops at once\n".encode())
+        self.caught = name
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            # Not print(): the signal may have come in the middle of one.
+            if sys.stdout.isatty():
+                os.write(1, _SHOW_CURSOR)  # which a progress bar hid
+            os.write(2, f"\n{name}: {self._doing}; Ctrl-C stops at once\n".encode())
+
+
+@contextlib.contextmanager
+def outliving_its_reader(signals: Signals) -> Iterator[None]:
+    """A context in which prints that nobody reads any more ask to stop, as `READER_GONE`, instead of
+    raising; after that they go nowhere."""
+    if sys.stdout is None:
+        yield
+        return
+    output = _Output(sys.stdout, lambda: signals.ask(READER_GONE))
+    with contextlib.redirect_stdout(cast(TextIO, output)):
+        yield
+
+
+class _Output:
+    """A stream, and what to call once writing to it has met a closed pipe or terminal."""
+
+    def __init__(self, stream: TextIO, gone: Callable[[], None]):
+        self._stream, self._gone = stream, gone
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._noticing():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._noticing():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _noticing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            self._gone()
 
 
 class Schedule:
@@ -112,6 +170,10 @@ class Schedule:
     def stopping(self) -> bool:
         """Whether a signal has come, to ask between stages; only a lone process knows at once."""
         return jax.process_count() == 1 and self._signals.caught is not None
+
+    def save_soon(self) -> None:
+        """Makes a save due, whenever the last one was."""
+        self._saved_at = -math.inf
 
     def saved(self) -> None:
         """Notes that a checkpoint was written now."""

@@ -1,15 +1,18 @@
 """What a run is made of, read and checked once before anything trains or is evaluated."""
 
+import concurrent.futures
 import dataclasses
 import functools
 import hashlib
 import itertools
 import json
 import pathlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -25,6 +28,8 @@ from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import origin
 from wsign_jax.train import state as train_state
 from wsign_jax.train.stages import label_parameters, learning_rates
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +91,51 @@ def read_split(config: ConfigDict, root: pathlib.Path, name: str, vocab_size: in
     """Reads and validates a split under the config's bounds."""
     rules = validate.Rules(vocab_size, config.model.frontend.patch_size, config.data.max_seq_length)
     return layout.read_split(root, name, rules, config.data.on_bad, config.data.aspect)
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+    """What a data set may say of a split beside its labels; only evaluation looks at it."""
+
+    signers: dict[str, str]  # by id; empty where unknown
+    segments: tuple[
+        np.ndarray | None, ...
+    ]  # (U, 2) start and end in seconds of an example's glosses
+
+
+def read_annotations(config: ConfigDict, split: layout.Split) -> Annotations:
+    """Reads and validates the segments and the signers of a split.
+
+    Raises:
+        WSignError: there are bad ones, all of which it names; where `data.on_bad` is 'skip' they are
+            left out with a warning each.
+    """
+    problems = []
+
+    def or_else(read: Callable[[], T], otherwise: T) -> T:
+        try:
+            return read()
+        except (WSignError, OSError) as error:
+            problems.append(str(error))
+            return otherwise
+
+    nobody: dict[str, str] = {}
+    signers = or_else(lambda: layout.read_signers(split), nobody)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        segments = pool.map(
+            lambda index: or_else(lambda: layout.read_segments(split, index), None),
+            range(len(split)),
+        )
+    annotations = Annotations(signers, tuple(segments))
+    if problems and config.data.on_bad == "error":
+        listing = "\n  ".join(sorted(problems))
+        raise WSignError(
+            f"{split.root / split.name}: {len(problems)} bad of its segments and signers; correct or "
+            f"remove them, or leave them out with --config.data.on_bad=skip\n  {listing}"
+        )
+    for problem in sorted(problems):
+        print(f"warning: left out {problem}", flush=True)
+    return annotations
 
 
 def check_rows(batch_size: int, field: str, devices: int, parts: int = 1) -> None:
@@ -163,6 +213,7 @@ class Run:
     vocabulary: Vocabulary
     train: layout.Split
     val: layout.Split
+    val_segments: tuple[np.ndarray | None, ...]  # of its examples
     network: Network
     stages: list[Stage]
 
@@ -201,15 +252,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     root = data_root(config, workdir)
     vocabulary = read_vocabulary(root, config.model.vocab_size)
     network = make_network(config, len(vocabulary))
-    names = dict.fromkeys(("train", "val", config.eval.split))
-    splits, problems = {}, []
-    for name in names:
-        try:
-            splits[name] = read_split(config, root, name, len(vocabulary))
-        except WSignError as error:  # a person wants to hear of all splits at once
-            problems.append(str(error))
-    if problems:
-        raise WSignError("\n".join(problems))
+    splits, annotations = _read_all(config, root, len(vocabulary))
     plan = plan_training(config, splits["train"])
     stages = []
     epoch = 0
@@ -227,7 +270,33 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     efficiency = padding_efficiency(epoch_plans, plan.frames[0])
     buckets = ", ".join(map(str, plan.buckets))
     print(f"buckets: {buckets} frames, padding efficiency {efficiency:.2f}", flush=True)
-    return Run(config, workdir, vocabulary, splits["train"], splits["val"], network, stages)
+    return Run(
+        config=config,
+        workdir=workdir,
+        vocabulary=vocabulary,
+        train=splits["train"],
+        val=splits["val"],
+        val_segments=annotations["val"].segments,
+        network=network,
+        stages=stages,
+    )
+
+
+def _read_all(
+    config: ConfigDict, root: pathlib.Path, vocab_size: int
+) -> tuple[dict[str, layout.Split], dict[str, Annotations]]:
+    """All splits that the run and its report will read, and the annotations of those to evaluate on."""
+    splits, annotations, problems = {}, {}, []
+    for name in dict.fromkeys(("train", "val", config.eval.split)):
+        try:
+            splits[name] = read_split(config, root, name, vocab_size)
+            if name in ("val", config.eval.split):
+                annotations[name] = read_annotations(config, splits[name])
+        except WSignError as error:  # a person wants to hear of all splits at once
+            problems.append(str(error))
+    if problems:
+        raise WSignError("\n".join(problems))
+    return splits, annotations
 
 
 def check_same_run(run: Run) -> None:

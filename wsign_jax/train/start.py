@@ -1,10 +1,10 @@
 """Where a run begins: its own checkpoint in the workdir, or else in its mirror; then another run's
 weights, or Whisper's; then fresh ones."""
 
-import contextlib
 import dataclasses
 import functools
 import itertools
+import os
 import pathlib
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ import jax
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
-from wsign_jax import hosts
+from wsign_jax import disk, hosts
 from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
@@ -48,15 +48,14 @@ def over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
     config_lib.check(config)
     if jax.process_count() > 1:
         raise WSignError("config.restart is for one process; name another --workdir to all of them")
-    workdir.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(workdir)
     mirror = config.checkpoint.mirror and pathlib.Path(config.checkpoint.mirror)
     for number in itertools.count(1):
         folder = workdir / f"{origin.RESTART}{number}"
         mirrored = mirror and mirror.with_name(f"{mirror.name}_{folder.name}")
         if mirrored and mirrored.exists():  # of another machine, which may have gone away
             continue
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir()
+        if not os.path.lexists(folder) and home.make(folder):
             break
     flags = [f"--workdir={folder}", "--config.restart=False"]
     if mirrored:
@@ -99,7 +98,8 @@ def _create(run: Run, stage: Stage, step: int) -> train_state.Create:
 
 
 def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed | None:
-    """Loads the newest whole checkpoint of this run; None where there is no checkpoint at all.
+    """Loads the newest whole checkpoint of this run; None where there is no checkpoint at all. Then logs
+    that an earlier run has left are renamed.
 
     What the mirror has and the workdir lacks is brought first. A damaged checkpoint is moved aside where
     the mirror has a copy of it; others are passed over and, once a whole one is found, moved aside. Each
@@ -132,6 +132,9 @@ def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed
             + "\nno whole checkpoint is left; start over in a new folder "
             "with --config.restart=True, or bring a copy back"
         )
+    with hosts.all_or_none():  # the others wait for the first, which writes the logs
+        if hosts.is_first() and (kept := home.keep_logs(run.workdir)):
+            print(kept, flush=True)
     return None
 
 

@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.traced import Traced
 from wsign_jax.train import losses, stages
 from wsign_jax.train.losses import Metrics
 from wsign_jax.train.state import LossScale, TrainState
@@ -29,8 +28,8 @@ class TrainStep:
 
     Metrics are known before the state is: what needs the whole step waits for both."""
 
-    def __init__(self, gradients: Traced, update: Traced, labels: Params):
-        """From its halves.
+    def __init__(self, gradients: Any, update: Any, labels: Params):
+        """From its halves, both from `jax.jit`.
 
         Args:
             gradients: of parameters, the step's number, its loss scale, a batch and settings.
@@ -63,7 +62,7 @@ class TrainStep:
 
     def cache_size(self) -> int:
         """How many programs were compiled by calls, of both kinds."""
-        return self._gradients.cache_size() + self._update.cache_size()
+        return int(self._gradients._cache_size() + self._update._cache_size())
 
 
 class LoweredStep(NamedTuple):
@@ -156,12 +155,11 @@ def _gradients(
     training: ConfigDict,
     hybrid: bool,
     shardings: TrainState | None,
-) -> Traced:
+) -> Any:
     """The first half of a step; arguments as of `make_train_step`."""
     loss = losses.make_loss(graph, labels, training, hybrid=hybrid)
     # Plain values: what is traced must not change with the config afterwards.
     seed, parts = training.seed, training.accumulate
-    read = (graph, labels, hybrid, seed, parts, training.label_smoothing, training.remat)
 
     def gradients(
         params: Params,
@@ -195,9 +193,8 @@ def _gradients(
         metrics["frames"] = jnp.sum(batch.frames)
         return grads, metrics
 
-    return Traced(
+    return jax.jit(
         gradients,
-        (*read, shardings is None),
         out_shardings=shardings and (stages.trained(shardings.params, labels), shardings.step),
         compiler_options=_compiler_options(),
     )
@@ -205,7 +202,7 @@ def _gradients(
 
 def _update(
     labels: Params, training: ConfigDict, rates: Params | None, shardings: TrainState | None
-) -> Traced:
+) -> Any:
     """The second half of a step; arguments as of `make_train_step`."""
     ema, grad_clip = training.ema, training.grad_clip  # plain values, as above
 
@@ -224,9 +221,8 @@ def _update(
     # jaxlib 0.7.2 on CPU gives wrong losses and updates where the state is donated; nobody has tried it
     # elsewhere. (jax-ml/jax#39625 is of results before a donated state's on GPUs: ours come after it.)
     safe = jax.__version_info__ >= ((0, 10) if jax.default_backend() == "cpu" else (0, 8))
-    return Traced(
+    return jax.jit(
         update,
-        (labels, rates, ema, grad_clip, shardings is None),
         donate_argnums=(0,) if safe else (),
         # Without these the compiler may move a parameter, and the next step would be compiled again.
         out_shardings=shardings and (shardings, shardings.step),

@@ -20,6 +20,7 @@ from wsign_jax import disk, hosts
 from wsign_jax.errors import WSignError
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"  # in a run's folder
+_DROPPED = "metrics.dropped.jsonl"
 _RGBA = 4  # channels of a PNG from matplotlib
 
 
@@ -27,8 +28,8 @@ class MetricsWriter:
     """Writes `<workdir>/metrics.jsonl` and `<workdir>/tensorboard`, continuing an earlier run's."""
 
     def __init__(self, workdir: pathlib.Path, step: int):
-        """Opens the logs for steps after `step`; what an earlier run logged beyond it is dropped,
-        because those steps are about to be run again.
+        """Opens the logs for steps after `step`. What an earlier run logged beyond it moves to
+        `<workdir>/metrics.dropped.jsonl`, because those steps are about to be run again.
 
         Raises:
             WSignError: they cannot be written.
@@ -84,8 +85,8 @@ class MetricsWriter:
         self, step: int, values: Mapping[str, object], scalars: Iterable[str]
     ) -> None:
         """Shows what runs are to be compared by, and the scalars to compare; raises as `write` does."""
-        kept = (bool, int, float, str)
-        plain = {n: v if isinstance(v, kept) else str(v) for n, v in values.items()}
+        kept = (bool, int, float)
+        plain = {n: v if isinstance(v, kept) else _utf8(str(v)) for n, v in values.items()}
         self._show(step, hparams(plain, dict.fromkeys(scalars, 0.0)))
 
     def _show(self, step: int, summaries: Iterable[Summary]) -> None:
@@ -131,21 +132,24 @@ class MetricsWriter:
 
 
 def _keep_until(path: pathlib.Path, step: int) -> None:
-    """Drops the lines of later steps, and a torn last line, through a temporary name.
+    """Moves the lines of later steps to another file, and drops a torn last line.
 
     Where other lines cannot be read, the file as it was stays beside it.
     """
-    kept = []
+    kept: list[str] = []
+    dropped: list[str] = []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
+            (kept if json.loads(line)["step"] <= step else dropped).append(line + "\n")
         except (ValueError, KeyError, TypeError):
             if number < len(lines):
                 damaged = path.with_name(f"{path.name}.damaged")
                 print(f"warning: {path}: line {number} is damaged; kept as {damaged}", flush=True)
                 shutil.copyfile(path, damaged)
+    if dropped:  # written first: a kill in between repeats them, and loses none
+        with path.with_name(_DROPPED).open("a", encoding="utf-8") as file:
+            file.writelines(dropped)
     disk.write(path, "".join(kept).encode())
 
 
@@ -169,3 +173,8 @@ class Pace:
     def leave_out(self) -> None:
         """Leaves out the time since the last step: it went into something else."""
         self._began = time.monotonic()
+
+
+def _utf8(text: str) -> str:
+    """The text with what is not UTF-8 escaped, as a file's name may have: protocol buffers refuse it."""
+    return text.encode(errors="backslashreplace").decode()

@@ -94,6 +94,6 @@ def test_there_must_be_something_and_options_must_make_sense(tmp_path):
         mp_data.read(tmp_path)
     with pytest.raises(WSignError, match="x: no such folder"):
         mp_data.read(tmp_path / "x")
-    for name in ("fps", "aspect", "session_size"):
-        with pytest.raises(WSignError, match=rf"--{name}=0: give a number over 0"):
+    for name, what in (("fps", "a number"), ("aspect", "width / h"), ("session_size", "a number")):
+        with pytest.raises(WSignError, match=rf"--{name}=0: give {what}"):
             mp_data.read(corpora.mp_data(tmp_path), **{name: 0})

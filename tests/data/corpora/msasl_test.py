@@ -41,7 +41,10 @@ BROKEN = {
     "label": ({"label": "x"}, "label is 'x'"),
     "url": ({"url": "https://example.org"}, "no video id in url"),
     "box": ({"box": [0.1, 0.2]}, "not enough values"),
+    "corner": ({"box": [0.1, 0.2, float("nan"), 1]}, "box is"),
+    "huge": ({"box": [0.1, 0.2, 0.9, 10**4000]}, "too large to convert to float"),
     "time": ({"end_time": 0.5}, "start_time 1.0 and end_time 0.5"),
+    "endless": ({"end_time": float("inf")}, "end_time inf"),
 }
 
 
@@ -60,8 +63,12 @@ def test_a_broken_item_is_named_and_spoils_no_other(tmp_path, case):
 def test_a_broken_file_is_named(tmp_path):
     root = corpora.msasl(tmp_path)
     (root / "MSASL_val.json").write_text("[{")
-    with pytest.raises(WSignError, match=r"MSASL_val\.json: not valid JSON .*; download it again"):
+    with pytest.raises(WSignError, match=r"MSASL_val\.json: not valid JSON .*; write it again"):
         msasl.read(root)
+    for content in ("[" * 100_000, "[" + "9" * 5000 + "]"):
+        (root / "MSASL_val.json").write_text(content)
+        with pytest.raises(WSignError, match=r"MSASL_val\.json: n(ested too deep|ot valid JSON)"):
+            msasl.read(root)
     (root / "MSASL_val.json").write_text("{}")
     with pytest.raises(WSignError, match=r"MSASL_val\.json: must be a list"):
         msasl.read(root)

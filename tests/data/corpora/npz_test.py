@@ -1,9 +1,14 @@
+import collections
+import io
+
 import numpy as np
 import pytest
 
 from tests import corpora
-from wsign_jax.data.corpora import npz, prepare
+from wsign_jax.data import validate
+from wsign_jax.data.corpora import npz, prepare, records
 from wsign_jax.errors import WSignError
+from wsign_jax.keypoints import joints
 
 
 def test_a_file_a_gloss_with_signers_and_sessions(tmp_path):
@@ -53,6 +58,7 @@ def test_left_and_right_can_be_swapped(tmp_path):
     )
 
 
+BEYOND_UNICODE = np.full(2, 2**31 - 1, np.uint32).view("<U1")
 GOOD = np.ones((2, 5, 42, 3))
 BROKEN = {
     "no array": ({"x": GOOD}, "no array 'keypoints' in it, only x"),
@@ -60,7 +66,19 @@ BROKEN = {
     "integers": ({"keypoints": GOOD.astype(int)}, "are not floats"),
     "no lengths": ({"keypoints": GOOD[0]}, "are not floats"),
     "lengths": ({"keypoints": GOOD[0], "lengths": np.array([2, 2])}, "nor .sum of lengths, 42, 3"),
-    "present": ({"keypoints": GOOD, "present": np.ones((2, 4, 2))}, r"present \[2, 4, 2\] is not"),
+    "present": (
+        {"keypoints": GOOD, "present": np.ones((2, 4, 2))},
+        r"present float64\[2, 4, 2\] is not",
+    ),
+    "seven": ({"keypoints": GOOD, "present": np.ones(7)}, r"present float64\[7\] is not numbers"),
+    "words": (
+        {"keypoints": GOOD, "present": np.full((10, 2), "x")},
+        r"present <U1\[10, 2\] is not",
+    ),
+    "nothing": ({"keypoints": GOOD[:, :, :0]}, r"float64\[2, 5, 0, 3\] are not floats"),
+    "scalar": ({"keypoints": np.array(1.0)}, r"float64\[\] are not floats"),
+    "bytes": ({"keypoints": GOOD, "id": np.array([b"a", b"b"])}, r"id is \|S1, not text; save it"),
+    "beyond": ({"keypoints": GOOD, "id": BEYOND_UNICODE}, "id is not Unicode text"),
     "signer": ({"keypoints": GOOD, "signer": np.array(["A"])}, r"signer \[1\] is not \(2,\)"),
     "split": ({"keypoints": GOOD, "split": np.array(["train", "dev"])}, "split 'dev' of clip 1"),
 }
@@ -88,10 +106,52 @@ def test_pickles_and_damage_are_not_loaded(tmp_path):
     assert ["unreadable" in problem for problem in corpus.problems] == [True] * 3
 
 
+def damaged(whole, number, rng):
+    """A file with some bytes changed, or whole with an array that is anything."""
+    if number % 2:
+        content = bytearray(whole)
+        for place in rng.integers(len(content), size=rng.integers(1, 8)):
+            content[place] = rng.integers(256)
+        return bytes(content)
+    with np.load(io.BytesIO(whole)) as archive:
+        arrays = dict(archive)
+    name = rng.choice([*arrays, "present"])
+    shape = tuple(rng.integers(0, 6, size=rng.integers(0, 5)).tolist())
+    if name in arrays and rng.random() < 0.5:
+        shape = arrays[name].shape
+    kind = rng.choice(["f2", "f8", ">f4", "c8", "i8", "u8", "?", "U3", "S3", "M8[s]", "V5"])
+    junk = rng.integers(256, size=64 * int(np.prod(shape)), dtype=np.uint8).tobytes()
+    arrays[name] = np.ndarray(shape, kind, junk or b"\0" * 64)
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_a_file_holds_it_is_read_or_named(tmp_path):
+    rng = np.random.default_rng(0)
+    names = {name: np.array(["a", "b"]) for name in ("glosses", "signer", "session", "id")}
+    whole = io.BytesIO()
+    np.savez(whole, keypoints=rng.random((10, 42, 3)), lengths=np.array([4, 6]), **names)
+    outcomes = collections.Counter()
+    for number in range(200):
+        (tmp_path / "a.npz").write_bytes(damaged(whole.getvalue(), number, rng))
+        corpus = npz.read(tmp_path)
+        usable, problems = prepare.check(corpus, prepare.label_map(corpus, None))
+        for record in usable:
+            positions, confidence = records.sample(record.keypoints(), record.where)
+            assert not validate.feature_problem(
+                joints.features_from_positions(positions, confidence)
+            )
+        outcomes["read" if usable else "named"] += 1
+        assert usable or problems
+    assert min(outcomes["read"], outcomes["named"]) >= 10
+
+
 def test_there_must_be_something(tmp_path):
     with pytest.raises(WSignError, match=r"no \.npz in it"):
         npz.read(tmp_path)
     with pytest.raises(WSignError, match="x: no such folder"):
         npz.read(tmp_path / "x")
-    with pytest.raises(WSignError, match=r"--aspect=nan: give a number over 0"):
+    with pytest.raises(WSignError, match=r"--aspect=nan: give width / height, from 0.1 to 10"):
         npz.read(tmp_path, aspect=float("nan"))

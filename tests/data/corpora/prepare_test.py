@@ -244,6 +244,20 @@ def test_an_unfinished_data_set_is_gone_on_with_only_if_it_is_the_same(tmp_path,
     assert read_back(out).ids == ("001_001_001",)
 
 
+def test_two_commands_do_not_share_an_unfinished_data_set(tmp_path):
+    class Meanwhile(corpora.FakeExtraction):
+        def extract_clips(self, *arguments):
+            with pytest.raises(
+                WSignError, match="out: another command is making it; wait for its e"
+            ):
+                prepare.write(corpus, tmp_path / "out", prepare.Settings(), self)
+            return super().extract_clips(*arguments)
+
+    corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
+    prepare.write(corpus, tmp_path / "out", prepare.Settings(), Meanwhile())
+    assert len(read_back(tmp_path / "out")) == 2
+
+
 def test_an_existing_data_set_is_left_alone(tmp_path):
     mine = corpora.write(tmp_path / "out" / "label_map.json", "mine")
     corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
@@ -277,19 +291,25 @@ def test_unknown_names_and_settings_are_named(tmp_path):
             prepare.Settings(**change)
 
 
-def test_ids_that_cannot_be_file_names_are_named(tmp_path):
+def test_names_that_leave_their_folder_or_line_are_named(tmp_path):
     np.savez(
         tmp_path / "a.npz",
-        keypoints=np.ones((3, 5, 42, 3)),
-        id=np.array(["../x", ".hidden", "fine"]),
-        glosses=np.array(["A", "A", ""]),
+        keypoints=np.ones((6, 5, 42, 3)),
+        id=np.array(["../x", ".hidden", "fine", "N\0L", "d", "e"]),
+        glosses=np.array(["A", "A", "", "A", "half\ud800", "A"]),
+        signer=np.array(["", "", "", "", "", "\x1b[31m"]),
     )
     corpus = prepare.read("npz", tmp_path)
-    usable, problems = prepare.check(corpus, prepare.label_map(corpus, None))
+    ids = prepare.label_map(corpus, None)
+    assert ids == {"<blank>": 0, "A": 1, "a": 2}
+    usable, problems = prepare.check(corpus, ids)
     assert [record.id for record in usable] == ["fine"] and usable[0].glosses == ("a",)
     assert [problem.partition(": clip ")[2] for problem in problems] == [
-        "0: '../x' cannot be a file's name; change it",
-        "1: '.hidden' cannot be a file's name; change it",
+        "0: the id '../x' would leave its folder or be hidden; rename it",
+        "1: the id '.hidden' would leave its folder or be hidden; rename it",
+        "3: the id 'N\\x00L' has a line break or a control character in it; rename it",
+        "4: gloss 'half\\ud800' is not UTF-8 text; rename it",
+        "5: the signer '\\x1b[31m' has a line break or a control character in it; rename it",
     ]
 
 

@@ -9,13 +9,14 @@ import pathlib
 
 import numpy as np
 
-from wsign_jax.data import tables
+from wsign_jax.data import tables, validate
 from wsign_jax.data.corpora import records
 from wsign_jax.data.corpora.records import Corpus, Keypoints, Record
 from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
 _VALUES = joints.NUM_JOINTS * 3
+_LAST_FRAME = 10**9
 
 
 def read(
@@ -41,7 +42,7 @@ def read(
         WSignError: there is no sequence, an option is not what it can be, or the CSV is broken.
     """
     records.check_positive("fps", fps)
-    records.check_positive("aspect", aspect)
+    records.check_aspect(aspect)
     records.check_positive("session_size", session_size)
     if not root.is_dir():
         raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
@@ -94,6 +95,8 @@ def _load(sequence: pathlib.Path, fps: float, aspect: float, swap_hands: bool) -
     frames = sorted(paths, key=lambda path: int(paths[path]))
     positions = np.stack([_load_frame(path) for path in frames])
     present = records.seen_where_not_zero(positions)
+    if int(paths[frames[-1]]) > _LAST_FRAME:
+        raise WSignError(f"{frames[-1]}: its number is over {_LAST_FRAME}; rename it")
     times = np.array([int(paths[path]) for path in frames]) / fps
     return records.to_keypoints(positions, present, times, aspect, swap_hands)
 
@@ -104,7 +107,7 @@ def _load_frame(path: pathlib.Path) -> np.ndarray:
         with path.open("rb") as file:
             vector = np.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # damage can raise almost anything
-        raise WSignError(f"{path}: unreadable ({str(error).partition(chr(10))[0]})") from None
+        raise WSignError(f"{path}: {validate.unreadable(error)}; record it again") from None
     if vector.ndim != 1 or len(vector) < _VALUES or vector.dtype.kind not in "fiu":
         raise WSignError(
             f"{path}: {vector.dtype}{list(vector.shape)} is not a vector of {_VALUES} or more numbers"

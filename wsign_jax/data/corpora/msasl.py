@@ -3,12 +3,13 @@
 MSASL_{train,val,test}.json, MSASL_classes.json, and the videos as <video id>.mp4
 """
 
-import json
+import math
 import pathlib
 import re
 from typing import Any
 
-from wsign_jax.data import layout, tables
+from wsign_jax import disk
+from wsign_jax.data import layout
 from wsign_jax.data.corpora.records import Corpus, Record
 from wsign_jax.errors import WSignError
 
@@ -38,7 +39,7 @@ def read(root: pathlib.Path, videos: pathlib.Path | None = None, classes: int = 
             where = f"{path}: item {number}"
             try:
                 record = _record(item, split, number, where, names, videos)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 problems.append(f"{where}: broken ({type(error).__name__}: {error})")
                 continue
             if record is None:
@@ -71,7 +72,9 @@ def _record(
         raise ValueError(f"no video id in url {item['url']!r}")
     y0, x0, y1, x1 = map(float, item["box"])
     start, end = float(item["start_time"]), float(item["end_time"])
-    if not 0 <= start < end:
+    if not all(map(math.isfinite, (y0, x0, y1, x1))):
+        raise ValueError(f"box is {item['box']}")
+    if not 0 <= start < end < math.inf:
         raise ValueError(f"start_time {start} and end_time {end}")
     return Record(
         split,
@@ -93,10 +96,6 @@ def _gloss(name: object) -> str:
 
 
 def _read_list(path: pathlib.Path) -> list[Any]:
-    try:
-        value = json.loads(tables.read_text(path))
-    except json.JSONDecodeError as error:
-        raise WSignError(f"{path}: not valid JSON ({error}); download it again") from None
-    if not isinstance(value, list):
-        raise WSignError(f"{path}: must be a list; download it again")
-    return value
+    if not path.exists():
+        raise WSignError(f"{path}: no such file; download it")
+    return disk.read_json_list(path)

@@ -11,10 +11,11 @@ All but `keypoints` is optional. Files whose names begin with '_' are left out.
 
 import functools
 import pathlib
+import sys
 
 import numpy as np
 
-from wsign_jax.data import layout
+from wsign_jax.data import layout, validate
 from wsign_jax.data.corpora import records
 from wsign_jax.data.corpora.records import Corpus, Keypoints, Record
 from wsign_jax.errors import WSignError
@@ -38,7 +39,7 @@ def read(
         WSignError: there is no such file, or an option is not what it can be.
     """
     records.check_positive("fps", fps)
-    records.check_positive("aspect", aspect)
+    records.check_aspect(aspect)
     if not root.is_dir():
         raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
     paths = sorted(root.glob("*.npz"))
@@ -98,7 +99,7 @@ def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
     except Exception as error:  # damage can raise almost anything
-        raise WSignError(f"{path}: unreadable ({str(error).partition(chr(10))[0]})") from None
+        raise WSignError(f"{path}: {validate.unreadable(error)}; save it again") from None
     if "keypoints" not in arrays:
         raise WSignError(f"{path}: no array 'keypoints' in it, only {', '.join(arrays) or 'none'}")
     return arrays
@@ -109,26 +110,37 @@ def _clips(
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Positions (sum of T, 42, 3) of all clips behind each other, present (sum of T, 2), and their T."""
     keypoints = arrays["keypoints"]
-    if keypoints.ndim == 4:
+    good = keypoints.shape[-2:] == (joints.NUM_JOINTS, 3) and keypoints.dtype.kind == "f"
+    if keypoints.ndim == 4 and good:
         lengths = [keypoints.shape[1]] * len(keypoints)
-        keypoints = keypoints.reshape(-1, *keypoints.shape[2:])
+        keypoints = keypoints.reshape(-1, joints.NUM_JOINTS, 3)
     elif "lengths" in arrays and arrays["lengths"].dtype.kind in "iu":
         lengths = arrays["lengths"].ravel().tolist()
     else:
         lengths = []
-    good = keypoints.shape[1:] == (joints.NUM_JOINTS, 3) and keypoints.dtype.kind == "f"
-    if not good or sum(lengths) != len(keypoints) or min(lengths, default=0) < 1:
+    if (
+        not good
+        or keypoints.ndim != 3
+        or sum(lengths) != len(keypoints)
+        or min(lengths, default=0) < 1
+    ):
         raise WSignError(
             f"{path}: keypoints {arrays['keypoints'].dtype}{list(arrays['keypoints'].shape)} are not "
             "floats (N, T, 42, 3), nor (sum of lengths, 42, 3)"
         )
     if "present" not in arrays:
         return keypoints, records.seen_where_not_zero(keypoints), lengths
-    present = arrays["present"].reshape(-1, 2)
-    if len(present) != len(keypoints):
-        raise WSignError(f"{path}: present {list(arrays['present'].shape)} is not (N, T, 2)")
+    present = arrays["present"]
+    if (
+        present.size != 2 * len(keypoints)
+        or present.shape[-1] != 2
+        or present.dtype.kind not in "biuf"
+    ):
+        raise WSignError(
+            f"{path}: present {present.dtype}{list(present.shape)} is not numbers (N, T, 2)"
+        )
     good_hands = joints.plausible(keypoints.reshape(len(keypoints), 2, -1)).all(-1)
-    return keypoints, (present > 0) & good_hands, lengths
+    return keypoints, (present.reshape(-1, 2) > 0) & good_hands, lengths
 
 
 def _texts(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, count: int) -> list[str]:
@@ -137,4 +149,10 @@ def _texts(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, count: 
     array = arrays[name]
     if array.shape != (count,):
         raise WSignError(f"{path}: {name} {list(array.shape)} is not ({count},), one a clip")
+    if array.dtype.kind not in "Uiu":
+        raise WSignError(f"{path}: {name} is {array.dtype}, not text; save it as an array of str")
+    if array.dtype.kind == "U" and array.dtype.itemsize:
+        codes = array.astype(array.dtype.newbyteorder("=")).view(np.uint32)
+        if (codes > sys.maxunicode).any():  # Python would crash on them, sooner or later
+            raise WSignError(f"{path}: {name} is not Unicode text; save it again")
     return [str(value) for value in array]

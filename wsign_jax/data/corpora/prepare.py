@@ -83,8 +83,17 @@ def label_map(corpus: Corpus, file: pathlib.Path | None) -> dict[str, int]:
         mapping = disk.read_json(file)
         return dict(Vocabulary.from_mapping(mapping, str(file)).ids)
     used = {gloss for record in corpus.records for gloss in record.glosses}
-    names = sorted(used.union(corpus.glosses) - {BLANK})
+    # A name that is none is a problem of the annotations that have it; see `check`.
+    names = sorted(filter(_is_name, used.union(corpus.glosses) - {BLANK}))
     return {BLANK: BLANK_ID} | {name: id for id, name in enumerate(names, start=1)}
+
+
+def _is_name(gloss: str) -> bool:
+    try:
+        disk.check_line(gloss, "")
+    except WSignError:
+        return False
+    return True
 
 
 def write(
@@ -164,18 +173,30 @@ def check(corpus: Corpus, ids: Mapping[str, int]) -> tuple[list[Record], list[st
         outside = [g for g in record.glosses if ids.get(g, BLANK_ID) == BLANK_ID]
         place = ("" if drawn else record.split, record.id)
         first = taken.setdefault(place, record.where)
+        try:
+            _check_names(record)
+        except WSignError as error:
+            problems.append(str(error))
+            continue
         if not record.glosses:
             problems.append(f"{record.where}: no glosses")
         elif outside:
             problems.append(f"{record.where}: gloss {outside[0]!r} is not in the vocabulary")
-        elif not record.id or record.id[0] == "." or "/" in record.id or "\\" in record.id:
-            problems.append(f"{record.where}: {record.id!r} cannot be a file's name; change it")
         elif first != record.where:
             problems.append(f"{record.where}: id {record.id!r} is that of {first} too; change one")
         else:
             usable.append(record)
     usable.sort(key=lambda record: (layout.SPLITS.index(record.split or "train"), record.id))
     return usable, problems
+
+
+def _check_names(record: Record) -> None:
+    """Raises a `WSignError` where a record's id, signer or gloss is no name."""
+    for gloss in record.glosses:
+        disk.check_line(gloss, f"{record.where}: gloss")
+    disk.check_id(record.id, f"{record.where}: the id")
+    if record.signer:
+        disk.check_line(record.signer, f"{record.where}: the signer")
 
 
 def group_of(record: Record) -> str:
@@ -286,7 +307,7 @@ def _write_split(
         labels = np.array([ids[gloss] for gloss in record.glosses])
         if record.keypoints is not None:
             try:
-                positions, confidence = sample(record.keypoints())
+                positions, confidence = sample(record.keypoints(), record.where)
             except WSignError as error:
                 problems[record.id] = str(error)
                 continue

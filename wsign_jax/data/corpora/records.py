@@ -17,6 +17,9 @@ _PHOENIX_SPLITS = {"train": "train", "dev": "val", "test": "test"}  # by their p
 _PHOENIX_FPS = 25.0
 
 
+MOST_SECONDS = 3600  # of one piece of signing: a wrong rate must not fill the memory
+
+
 class Keypoints(NamedTuple):
     """Keypoints as they were recorded, at their own times."""
 
@@ -55,8 +58,18 @@ class Corpus:
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)  # that it was read with
 
 
-def sample(keypoints: Keypoints) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints at 60 Hz: (T, 42, 3) positions and (T, 2) confidence; see `resample`."""
+def sample(keypoints: Keypoints, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints at 60 Hz: (T, 42, 3) positions and (T, 2) confidence; see `resample`.
+
+    Raises:
+        WSignError: they last longer than `MOST_SECONDS`; begins with `where`.
+    """
+    seconds = keypoints.times[-1] - keypoints.times[0]
+    if not seconds <= MOST_SECONDS:
+        raise WSignError(
+            f"{where}: lasts {seconds:.6g} s, and the most is {MOST_SECONDS}; give the true times, or "
+            "cut it"
+        )
     present = keypoints.confidence > 0
     positions, seen = resample(keypoints.positions, present, keypoints.times)
     times = keypoints.times[0] + np.arange(len(positions)) / joints.FPS
@@ -191,6 +204,13 @@ def check_positive(name: str, value: float) -> None:
     """Raises a `WSignError` where an option is not a finite number over 0."""
     if not 0 < value < float("inf"):
         raise WSignError(f"--{name}={value}: give a number over 0")
+
+
+def check_aspect(value: float) -> None:
+    """Raises a `WSignError` where `--aspect` is no picture's width / height."""
+    least, most = joints.ASPECTS
+    if not least <= value <= most:
+        raise WSignError(f"--aspect={value}: give width / height, from {least:g} to {most:g}")
 
 
 def parse_aspect(text: str) -> float:
