@@ -82,7 +82,7 @@ def test_the_numbers_of_the_three_stages():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("data.max_buckets", 0, "config.data.max_buckets is 0; it must be from 1 to"),
+        ("data.max_buckets", 0, "config.data.max_buckets is 0; it must be a whole number from 1"),
         ("data.on_bad", "drop", "config.data.on_bad is 'drop'; it must be one of error, skip"),
         ("model.size", "huge", "must be one of tiny, small, base, large"),
         ("model.frontend.dropout", 1.0, "must be at least 0 and below 1"),
@@ -100,13 +100,21 @@ def test_the_numbers_of_the_three_stages():
         ("data.aspect", 0.01, "aspect is 0.01; it must be 0, or width / height from 0.1 to 10"),
         ("training.precision", "float8", "one of float32, bfloat16, float16"),
         ("training.loss_scale", 0.5, "config.training.loss_scale is 0.5; it must be from 1 to"),
-        ("training.accumulate", 0, "config.training.accumulate is 0; it must be from 1 to"),
+        (
+            "training.accumulate",
+            0,
+            "config.training.accumulate is 0; it must be a whole number from 1",
+        ),
         ("stages", (), r"config.stages is \(\); it must be a tuple of at least one stage's name"),
         ("stages", (["stage1"],), r"config.stages is \(\['stage1'\],\); it must be a tuple"),
         ("stage2.lr", None, "config.stage2.lr is None; it must be from 1e-12 to 1000.0"),
         ("stage2.chunks", None, "config.stage2.chunks is None; it must be a tuple of whole"),
         ("stage2.rules", None, "config.stage2.rules is None; it must be a tuple of"),
-        ("training.seed", None, "config.training.seed is None; it must be from 0 to"),
+        (
+            "training.seed",
+            None,
+            "config.training.seed is None; it must be a whole number from 0 to",
+        ),
         ("data.mine", {1, 2}, r"config.data.mine is \{1, 2\}; it must be of numbers, texts"),
         ("data.mine", (1, (b"a",)), r"config.data.mine is .*; it must be of numbers, texts"),
         ("stages", ("stage4",), "names 'stage4', but there is no config.stage4.epochs"),

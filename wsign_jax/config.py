@@ -232,25 +232,18 @@ def check_saved(config: Mapping[str, Any]) -> None:
     Raises:
         WSignError: names the first field that is missing or that `check` would refuse.
     """
-    stages = config.get("stages")
-    if not isinstance(stages, list) or not stages or not all(isinstance(s, str) for s in stages):
-        raise WSignError("config.stages is no list of stages")
+    _check_value("stages", config.get("stages"), _STAGES)
     checks = dict(_CHECKS)
-    for stage in stages:
+    for stage in config["stages"]:
         checks |= {f"{stage}.{field}": rule for field, rule in _STAGE_CHECKS.items()}
-    for field, (holds, allowed) in checks.items():
+    for field, rule in checks.items():
         value: Any = config
         for name in field.split("."):
             value = value.get(name, _MISSING) if isinstance(value, Mapping) else _MISSING
-        if value is _MISSING and not _READ_OF_A_RUN.fullmatch(field):
-            continue
-        try:
-            fits = value is not _MISSING and holds(value)
-        except (TypeError, ValueError):  # text compared with a number, say
-            fits = False
-        if not fits:
-            found = "missing" if value is _MISSING else reprlib.repr(value)
-            raise WSignError(f"config.{field} is {found}; it must be {allowed}")
+        if value is not _MISSING:
+            _check_value(field, value, rule)
+        elif _READ_OF_A_RUN.fullmatch(field):
+            raise WSignError(f"config.{field} is missing; it must be {rule[1]}")
     _check_frontend(config["model"]["frontend"])
 
 
@@ -263,11 +256,15 @@ def _check_frontend(frontend: Mapping[str, Any]) -> None:
 
 
 def _check_field(config: ConfigDict, field: str, rule: _Check) -> None:
-    holds, allowed = rule
     try:
         value = operator.attrgetter(field)(config)
     except AttributeError:
-        raise WSignError(f"config.{field} is missing; it must be {allowed}") from None
+        raise WSignError(f"config.{field} is missing; it must be {rule[1]}") from None
+    _check_value(field, value, rule)
+
+
+def _check_value(field: str, value: Any, rule: _Check) -> None:
+    holds, allowed = rule
     try:
         # Comparisons with NaN are false, so a NaN fails every check that it meets.
         held = holds(value)

@@ -13,6 +13,7 @@ from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.beam import Beams
 from wsign_jax.errors import WSignError, shown
+from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.positions import POSITIONS
 
 _MOST_PATCHES = 2**30 - 1  # chunk and left context are added up in int32
@@ -61,8 +62,8 @@ class Settings:
             "aspect",
             where,
             (int, float),
-            lambda x: 0 <= x <= 100,
-            "a number from 0 to 100",
+            lambda x: x == 0 or ASPECTS[0] <= x <= ASPECTS[1],
+            f"0, or from {ASPECTS[0]:g} to {ASPECTS[1]:g}",
         )
         found["positions"] = disk.field(
             content,

@@ -190,10 +190,13 @@ class Checkpoints:
         of the `damaged`.
 
         Raises:
-            WSignError: there is no checkpoint left.
+            DamagedCheckpoint: all are damaged.
+            WSignError: there is none.
         """
         whole = [step for step in self.steps if self._read_info(step) is not None]
         if not whole:
+            if self.steps:
+                self.info(self.steps[-1])  # raises with what is wrong with it
             raise WSignError(f"{self.workdir / home.FOLDER}: no whole checkpoint; train again")
         best = self._best(whole)
         return whole[-1] if best is None else best
