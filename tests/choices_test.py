@@ -5,7 +5,7 @@ import pytest
 
 from wsign_jax import choices, trained
 from wsign_jax.choices import Choice
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 
 def test_what_was_tuned_is_chosen_before_the_defaults(opened, capsys):

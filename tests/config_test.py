@@ -7,7 +7,7 @@ import pytest
 import wsign_jax
 from configs import base
 from wsign_jax import config as config_lib
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 CONFIGS = sorted(
     path.stem for path in pathlib.Path(base.__file__).parent.glob("*.py") if path.stem != "base"

@@ -97,8 +97,12 @@ def test_everything_declared_is_imported():
 @pytest.mark.parametrize(
     ("file", "source", "missing"),
     [
-        ("wsign_jax/errors.py", "import jiwer", ["jiwer"]),
-        ("wsign_jax/errors.py", "def f():\n    import hypothesis.strategies", ["hypothesis"]),
+        ("wsign_jax/common/errors.py", "import jiwer", ["jiwer"]),
+        (
+            "wsign_jax/common/errors.py",
+            "def f():\n    import hypothesis.strategies",
+            ["hypothesis"],
+        ),
         ("wsign_jax/decode/lm.py", "import mediapipe", ["mediapipe"]),
         ("wsign_jax/keypoints/video.py", "import av\nimport mediapipe", []),
         ("wsign_jax/keypoints/video.py", "import jax2onnx", ["jax2onnx"]),

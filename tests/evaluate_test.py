@@ -7,9 +7,9 @@ import pytest
 
 from tests.conftest import config_of, promoting, small_config
 from wsign_jax import choices, evaluate, trained
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import DECODERS
-from wsign_jax.errors import WSignError
 from wsign_jax.metrics import edit_counts
 from wsign_jax.train import checkpoint, evaluation, loop, setup
 
@@ -218,7 +218,7 @@ def test_no_place_for_the_report_is_said_first_and_a_full_disk_costs_no_figures(
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr(evaluate.disk, "write_json", full)
+        patched.setattr(evaluate.files, "write_json", full)
         with pytest.raises(OSError, match="No space left on device"):
             evaluate.evaluate(config, work)
     assert "test: WER " in capsys.readouterr().out

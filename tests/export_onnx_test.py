@@ -8,8 +8,8 @@ import pytest
 
 from tests.conftest import random_features
 from wsign_jax import Recognizer, export_onnx, running
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import normalize
-from wsign_jax.errors import WSignError
 
 FRAMES = 90
 

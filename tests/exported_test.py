@@ -15,9 +15,10 @@ from tests import foreign
 from tests.changed import resigned, rewritten
 from tests.conftest import random_features
 from tests.processes import ROOT
-from wsign_jax import Recognizer, disk, export, exported, positions, running
+from wsign_jax import Recognizer, export, exported, positions, running
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
-from wsign_jax.errors import WSignError
 from wsign_jax.report import card
 
 # Batch sizes and longest lengths, of which one is no multiple of a patch.
@@ -262,7 +263,7 @@ import pathlib, random, sys, zipfile
 from tests.changed import MUTATIONS, resigned
 import numpy as np
 from wsign_jax import Recognizer
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 file, place, rng = *map(pathlib.Path, sys.argv[1:3]), random.Random(int(sys.argv[3]))
 names, raw, read = zipfile.ZipFile(file).namelist(), file.read_bytes(), 0
@@ -319,8 +320,8 @@ def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):
         "left_context": 0,
     }
     report = {"settings": settings, "wer": 0.5, "wer_interval": [0.25, 0.75], "sentences": 6}
-    disk.write_json(talkative_run / "report_test.json", report)
-    disk.write_json(talkative_run / "report_val.json", {"settings": {"checkpoint": "x/77"}})
+    files.write_json(talkative_run / "report_test.json", report)
+    files.write_json(talkative_run / "report_val.json", {"settings": {"checkpoint": "x/77"}})
     try:
         facts = export.facts(run, "model.wsign", "MIT")
     finally:

@@ -12,8 +12,8 @@ from tests import logs, processes
 from tests.conftest import small_config, write_random_split
 from tests.logs import figures
 from wsign_jax import hosts
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
-from wsign_jax.errors import WSignError
 from wsign_jax.train import checkpoint, setup
 
 SHARD = "--config.training.sharding=(('.*','shard'),)"

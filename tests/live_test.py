@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.small import get_config as small_config
-from wsign_jax import disk, live, trained
-from wsign_jax.errors import WSignError
+from wsign_jax import live, trained
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints, video
 from wsign_jax.keypoints.capture import Every, Newest
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
@@ -138,7 +139,7 @@ def test_keypoints_in_a_file_at_any_pace(model, tmp_path, capsys):
 def test_keypoints_whose_y_is_divided_by_the_height(tmp_path):
     features = changing_features(4)
     (tmp_path / "train" / "features").mkdir(parents=True)
-    disk.write_json(tmp_path / "dataset.json", {"aspect": 1.5})
+    files.write_json(tmp_path / "dataset.json", {"aspect": 1.5})
     inside, alone = tmp_path / "train" / "features" / "a.npy", tmp_path / "a.npy"
     for path in (inside, alone):
         np.save(path, features)

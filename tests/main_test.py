@@ -10,8 +10,8 @@ import pytest
 
 from tests.conftest import write_random_split
 from wsign_jax import main
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, validate
-from wsign_jax.errors import WSignError
 
 ROOT = pathlib.Path(main.__file__).parents[1]
 DEMO = f"--config={ROOT / 'configs' / 'demo.py'}"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from wsign_jax import evaluate, measure, trained
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
-from wsign_jax.errors import WSignError
 from wsign_jax.report import streaming
 from wsign_jax.stream import Stream
 from wsign_jax.train import evaluation

@@ -10,7 +10,7 @@ import pytest
 
 from tests.foreign import RESULTS, SETTINGS, TAKEN, exported_of, silent
 from wsign_jax import exported, programs
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 _UNCHECKED = [
     jax.export.DisabledSafetyCheck.custom_call(name)

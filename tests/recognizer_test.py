@@ -15,10 +15,11 @@ from tests import videos
 from tests.changed import changed_metadata
 from tests.conftest import random_features
 from tests.processes import ROOT
-from wsign_jax import Recognizer, choices, disk, evaluate, trained
+from wsign_jax import Recognizer, choices, evaluate, trained
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import normalize
 from wsign_jax.decode import confidence
-from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.recognizer import LONGEST, padded_length
@@ -120,7 +121,7 @@ def test_a_tuned_temperature_is_used(data, talkative_run, recognizer):
     row = dataclasses.replace(choices.untuned(run, "greedy", "none", 1), temperature=2.0, wer=0.1)
     tuned_on = f"checkpoint {trained.names(run.checkpoints)}, full attention"
     content = {"tuned_on": tuned_on, "choices": [dataclasses.asdict(row)]}
-    disk.write_json(talkative_run / choices.TUNED, content)
+    files.write_json(talkative_run / choices.TUNED, content)
     try:
         [cool] = Recognizer.load(talkative_run).transcribe(paths_of(data)[0])
     finally:
@@ -142,7 +143,7 @@ def test_a_data_sets_aspect_is_heeded(data, recognizer, tmp_path):
     folder = tmp_path / "set" / "test" / "features"
     folder.mkdir(parents=True)
     shutil.copy(path, folder)
-    disk.write_json(tmp_path / "set" / "dataset.json", {"aspect": 2.0})
+    files.write_json(tmp_path / "set" / "dataset.json", {"aspect": 2.0})
     found, plain = recognizer.keypoints(folder / path.name), np.load(path)
     np.testing.assert_array_equal(found, joints.in_widths(plain, 2.0))
     assert not np.array_equal(found, plain)

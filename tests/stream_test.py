@@ -16,10 +16,10 @@ from tests.small import get_config as small_config
 from wsign_jax import stream as stream_lib
 from wsign_jax import trained
 from wsign_jax.chunks import fill, make_step, next_chunk
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.normalize import normalize
 from wsign_jax.decode.align import align, seconds
 from wsign_jax.decode.greedy import ctc_greedy
-from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import RIGHT_HAND, Detection
 from wsign_jax.keypoints.track import FeatureStream, Tracker

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wsign_jax import choices, trained
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 
 def test_a_run_is_opened_by_its_folder_or_by_a_checkpoint(trained_run):

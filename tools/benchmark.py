@@ -28,8 +28,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from tools.benchmark import figures, parts
 from tools.benchmark.table import Record, differences, flags_of, place, table
-from wsign_jax import disk
-from wsign_jax.errors import WSignError, exit_on_user_error, known_flags
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError, exit_on_user_error, known_flags
 
 _QUIET = 0.7  # of load, on a machine that does nothing else
 _INTERRUPTED = "interrupted"
@@ -68,7 +68,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, list[str]]]:
 
 def read(path: pathlib.Path) -> Record:
     """An earlier --out."""
-    record = disk.read_json(path)
+    record = files.read_json(path)
     try:
         place(record), table(record), [part["status"] for part in record["parts"].values()]
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -90,13 +90,13 @@ def measure(passed: dict[str, list[str]], out: pathlib.Path | None) -> Record:
         for number, name in enumerate(passed, 1):
             record["parts"][name]["status"] = _INTERRUPTED  # unless it ends
             if out is not None:
-                disk.write_json(out, record)
+                files.write_json(out, record)
             print(f"--- {name} ({number} of {len(passed)})", flush=True)
             measure_part(record, name)
     except KeyboardInterrupt:
         print(_INTERRUPTED, file=sys.stderr)
     if out is not None:
-        disk.write_json(out, record)
+        files.write_json(out, record)
     return record
 
 

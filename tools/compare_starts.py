@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 
-from wsign_jax.errors import WSignError, exit_on_user_error, known_flags
+from wsign_jax.common.errors import WSignError, exit_on_user_error, known_flags
 
 _STARTS = ("whisper", "random")
 _SPLITS = ("val", "test")

@@ -40,9 +40,9 @@ import argparse
 import dataclasses
 import pathlib
 
+from wsign_jax.common.errors import WSignError, exit_on_user_error, parse_flags
 from wsign_jax.data import compose, grammar
 from wsign_jax.data.corpora import records
-from wsign_jax.errors import WSignError, exit_on_user_error, parse_flags
 
 SOURCE_OPTIONS = ("fps", "aspect", "swap_hands", "session_size", "sessions")
 SENTENCE_OPTIONS = ("grammar", "text", "order", "uniform", "shortest", "longest", "repeat")

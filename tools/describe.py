@@ -29,9 +29,9 @@ import jax
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
+from wsign_jax.common.errors import WSignError, exit_on_user_error, known_flags
 from wsign_jax.data.buckets import MULTIPLE
 from wsign_jax.data.vocab import read_vocabulary
-from wsign_jax.errors import WSignError, exit_on_user_error, known_flags
 from wsign_jax.main import parse
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import memory, setup, stages

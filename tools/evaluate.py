@@ -13,9 +13,9 @@ import argparse
 import pathlib
 
 from wsign_jax import choices, evaluate, trained
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.decode.decoders import DECODERS
-from wsign_jax.errors import exit_on_user_error
 from wsign_jax.report import compare, write
 from wsign_jax.train import setup
 

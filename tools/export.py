@@ -13,8 +13,9 @@ FILE.md, written beside it, is a model card.
 import argparse
 import pathlib
 
-from wsign_jax import disk, export, export_onnx, running
-from wsign_jax.errors import WSignError, exit_on_user_error
+from wsign_jax import export, export_onnx, running
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.report import card
 
 
@@ -41,7 +42,7 @@ def main() -> None:
         if flags.data and not pathlib.Path(flags.data).is_dir():
             raise WSignError(f"--data={flags.data}: no such folder")
         run = running.Running(flags.checkpoint, flags.data)
-        disk.check_apart([flags.out, export.card_of(flags.out)], export.read_of(run.trained))
+        files.check_apart([flags.out, export.card_of(flags.out)], export.read_of(run.trained))
         # A folder's name may hold what is no text.
         text = card.card(export.facts(run.trained, flags.out.name, flags.licence))
         content = text.encode(errors="replace")
@@ -50,7 +51,7 @@ def main() -> None:
             export_onnx.export(run.trained, flags.out, frames)
         else:
             export.export(run.trained, flags.out)
-        disk.write(export.card_of(flags.out), content)
+        files.write(export.card_of(flags.out), content)
         print(f"{flags.out}  {flags.out.stat().st_size / 1e6:.1f} MB")
         print(export.card_of(flags.out))
 

@@ -12,7 +12,7 @@ import pathlib
 import re
 import sys
 
-from wsign_jax.errors import exit_on_user_error
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.keypoints import extract, quality
 
 

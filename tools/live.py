@@ -15,8 +15,8 @@ import pathlib
 import sys
 
 from wsign_jax import live
+from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.decode.decoders import GREEDY
-from wsign_jax.errors import WSignError, exit_on_user_error
 from wsign_jax.keypoints import landmarker
 from wsign_jax.running import Running
 from wsign_jax.stream import Stream

@@ -6,8 +6,8 @@ Writes a data set of procedural signing, for whoever has no recordings, to a new
 import argparse
 import pathlib
 
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data import synthetic
-from wsign_jax.errors import exit_on_user_error
 
 
 def main() -> None:

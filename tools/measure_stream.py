@@ -10,8 +10,8 @@ import argparse
 import pathlib
 
 from wsign_jax import measure, trained
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data.layout import SPLITS
-from wsign_jax.errors import exit_on_user_error
 from wsign_jax.report import streaming
 from wsign_jax.running import Running
 from wsign_jax.train import setup

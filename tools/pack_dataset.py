@@ -11,8 +11,8 @@ Examples that are bad whatever the model are named, a line each, and nothing is 
 import argparse
 import pathlib
 
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data import packed
-from wsign_jax.errors import exit_on_user_error
 
 
 def main() -> None:

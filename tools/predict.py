@@ -16,7 +16,7 @@ import pathlib
 import sys
 
 from wsign_jax import formats, predict
-from wsign_jax.errors import exit_on_user_error
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.recognizer import Recognizer
 
 

@@ -26,8 +26,8 @@ import argparse
 import pathlib
 from typing import Any
 
+from wsign_jax.common.errors import WSignError, exit_on_user_error, parse_flags
 from wsign_jax.data.corpora import prepare, records
-from wsign_jax.errors import WSignError, exit_on_user_error, parse_flags
 
 
 def numbers(text: str) -> tuple[int, ...]:

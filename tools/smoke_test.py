@@ -23,9 +23,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from wsign_jax import choices, disk, evaluate, trained
+from wsign_jax import choices, evaluate, trained
+from wsign_jax.common import files
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.config import PRECISIONS
-from wsign_jax.errors import exit_on_user_error
 from wsign_jax.main import parse
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import checkpoint, setup, stages, start
@@ -113,7 +114,7 @@ def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
         found.append(f"{DECODER}, {len(sentences)} sentences, {glosses} glosses")
     with part("evaluate") as found:
         evaluate.evaluate(config, workdir)
-        report = disk.read_json(workdir / "report_test.json")
+        report = files.read_json(workdir / "report_test.json")
         found.append(
             f"greedy, {report['sentences']} sentences, WER {report['wer']:.2f} after 3 steps"
         )

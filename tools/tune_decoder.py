@@ -8,11 +8,12 @@ where tools/evaluate.py and --config.eval.decoder read them. No other split is l
 import argparse
 import pathlib
 
-from wsign_jax import choices, disk, trained, tune
+from wsign_jax import choices, trained, tune
 from wsign_jax.choices import Choice
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.decode import lm
 from wsign_jax.decode.decoders import DECODERS, GREEDY
-from wsign_jax.errors import WSignError, exit_on_user_error
 from wsign_jax.train import setup
 from wsign_jax.trained import NO_LM
 
@@ -47,7 +48,7 @@ def main() -> None:
             decoders = [GREEDY, "prefix_beam"]
             print("its attention decoder was never trained: only greedy and prefix_beam are tuned")
         root = setup.data_root(run.config, run.workdir, make=False)
-        disk.check_writable(run.workdir / choices.TUNED)
+        files.check_writable(run.workdir / choices.TUNED)
         split = trained.read_split(run, root, "val")
         names = flags.lm.split(",")
         # Kept only at the end, so that decoder.json and the language models belong together.

@@ -8,9 +8,9 @@ right one blue.
 import argparse
 import pathlib
 
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.data import layout
-from wsign_jax.errors import WSignError, exit_on_user_error
 from wsign_jax.keypoints import draw, extract, joints, quality, video
 
 
@@ -41,7 +41,7 @@ def main() -> None:
         writers = {".mp4": draw.write_video, ".png": write_sheet}
         if flags.out.suffix.lower() not in writers:
             raise WSignError(f"{flags.out}: --out must end in .mp4 or .png")
-        disk.check_apart([flags.out], filter(None, [flags.features, flags.video]))
+        files.check_apart([flags.out], filter(None, [flags.features, flags.video]))
         if not 1 <= flags.fps <= 1000:
             raise WSignError(f"--fps={flags.fps:g}: must be from 1 to 1000")
         features = layout.read_features(flags.features)

@@ -17,12 +17,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.decode import arpa, confidence, ngrams
 from wsign_jax.decode.decoders import DECODERS, GREEDY, LARGEST_BEAM, Search
 from wsign_jax.decode.joint import Weights
-from wsign_jax.errors import WSignError
 from wsign_jax.trained import NO_LM, TUNED, Trained, lm_path, names, tuned_lm
 
 # Before anything is tuned: a little language model, and no bonus.
@@ -156,10 +156,10 @@ def read_tuned(trained: Trained) -> list[Choice]:
     path = trained.workdir / TUNED
     if not path.exists():
         return []
-    content = disk.read_json(path)
+    content = files.read_json(path)
     try:
         choices = [Choice(**row) for row in content["choices"]]
-        tuned_on = disk.check_line(disk.field(content, "tuned_on", TUNED, str), "tuned_on")
+        tuned_on = files.check_line(files.field(content, "tuned_on", TUNED, str), "tuned_on")
         for choice in choices:
             choice.check()
     except (KeyError, TypeError, ValueError) as error:
@@ -197,7 +197,7 @@ def write_tuned(
     path = trained.workdir / TUNED
     before: dict[str, str] = {}
     kept: list[Choice] = []
-    if path.exists() and disk.read_json(path).get("tuned_on") == _tuned_on(trained):
+    if path.exists() and files.read_json(path).get("tuned_on") == _tuned_on(trained):
         new = {(choice.decoder, choice.lm, choice.beam_size) for choice in choices}
         kept = [c for c in read_tuned(trained) if (c.decoder, c.lm, c.beam_size) not in new]
         before = {c.lm: _digest_before(trained, c.lm) for c in kept if c.lm.isdecimal()}
@@ -213,7 +213,7 @@ def write_tuned(
             flush=True,
         )
     choices = [*(c for c in kept if c not in stale), *choices]
-    disk.write_json(
+    files.write_json(
         path,
         {
             "tuned_on": _tuned_on(trained),

@@ -9,10 +9,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.data.vocab import LARGEST_ID
 from wsign_jax.decode.decoders import DECODERS, LARGEST_BEAM
-from wsign_jax.errors import WSignError
 from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.model.whisper_import import CHOICES
 from wsign_jax.model.whisper_sign import SIZES

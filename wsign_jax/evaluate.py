@@ -11,8 +11,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
-from wsign_jax import disk, hosts
+from wsign_jax import hosts
 from wsign_jax.choices import Choice, choose
+from wsign_jax.common import files
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK_ID, Vocabulary
 from wsign_jax.decode import align, confidence
@@ -48,7 +49,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     path = workdir / f"report_{config.eval.split}.json"
     with hosts.all_or_none():
         if hosts.is_first():
-            disk.check_writable(path)
+            files.check_writable(path)
     root = setup.data_root(trained.config, workdir, make=False)
     split = read_split(trained, root, config.eval.split)
     choice = choose(trained, config.eval.decoder, config.eval.lm, config.eval.beam_size)
@@ -56,7 +57,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     print_examples(sentences, trained.vocabulary)
     print_summary(report)
     if hosts.is_first():
-        disk.write_json(path, report)
+        files.write_json(path, report)
     print(path, flush=True)
 
 

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsign_jax import disk, exported, programs, running
+from wsign_jax import exported, programs, running
 from wsign_jax.choices import choose
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import GREEDY, Search
 from wsign_jax.decode.joint import Weights
-from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.recognition import Settings
 from wsign_jax.report import card
@@ -40,7 +41,7 @@ def check_free(path: pathlib.Path, replace: bool = False) -> None:
     if path.is_dir():
         raise WSignError(f"{path}: is a folder; name a file, such as {path / 'model.wsign'}")
     for place in (path, card_of(path)):
-        disk.check_writable(place)
+        files.check_writable(place)
         if place.exists() and not replace:
             raise WSignError(f"{place}: is there already; name another --out, or give --replace")
 
@@ -154,7 +155,7 @@ def facts(trained: Trained, name: str, licence: str) -> card.Facts:
         stages=stages,
         glosses=trained.vocabulary.names[1:],
         data=str(root),
-        made=disk.read_json(about) if about.exists() else {},
+        made=files.read_json(about) if about.exists() else {},
         sentences={split: number for split, number in sentences.items() if number},
         signers={split: sorted(set(of.values())) for split, of in signers.items() if of},
         reports=_reports(trained),
@@ -169,7 +170,7 @@ def _reports(trained: Trained) -> dict[str, card.Measured]:
     for split in layout.SPLITS:
         path = trained.workdir / f"report_{split}.json"
         if path.exists():
-            report = disk.read_json(path)
+            report = files.read_json(path)
             try:
                 # Runs are moved; their checkpoints' numbers stay.
                 of = [

@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import jaxpr_as_fun
 
-from wsign_jax import disk, running
-from wsign_jax.errors import WSignError
+from wsign_jax import running
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.trained import Trained
@@ -74,7 +75,7 @@ def export(trained: Trained, path: pathlib.Path, frames: int) -> None:
     ):
         entry = model.metadata_props.add()
         entry.key, entry.value = name, json.dumps(value, ensure_ascii=False)
-    disk.write(path, model.SerializeToString())
+    files.write(path, model.SerializeToString())
 
 
 def _converter() -> Any:

@@ -29,12 +29,13 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from wsign_jax import disk, positions, programs
+from wsign_jax import positions, programs
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import confidence
 from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.beam import Beams
-from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 from wsign_jax.recognition import Program, Recognised, Settings
 
@@ -129,7 +130,7 @@ def write(
         archive.writestr(_ABOUT, json.dumps(content, indent=1, ensure_ascii=False))
         for name, value in members.items():
             archive.writestr(name, value)
-    disk.write(path, whole.getvalue())
+    files.write(path, whole.getvalue())
 
 
 def arguments(settings: Settings, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> tuple[Any, ...]:
@@ -184,14 +185,14 @@ def read(path: pathlib.Path) -> Exported:
     about, members = _read_members(path)
     with _refused(path):
         settings = Settings.from_json(
-            disk.field(about, "settings", _ABOUT, dict), f"settings in {_ABOUT}"
+            files.field(about, "settings", _ABOUT, dict), f"settings in {_ABOUT}"
         )
-        temperature = disk.field(
+        temperature = files.field(
             about, "temperature", _ABOUT, (int, float),
             lambda x: confidence.MIN_TEMPERATURE <= x <= confidence.MAX_TEMPERATURE,
             f"a number, {confidence.MIN_TEMPERATURE} to {confidence.MAX_TEMPERATURE}",
         )  # fmt: skip
-        label_map = disk.parse_json(members.pop(_LABEL_MAP), _LABEL_MAP)
+        label_map = files.parse_json(members.pop(_LABEL_MAP), _LABEL_MAP)
         vocabulary = Vocabulary.from_mapping(label_map, _LABEL_MAP)
         program = members.pop(_PROGRAM)
         parameters = {_path_of(name): _parameter(name, x) for name, x in members.items()}
@@ -218,8 +219,8 @@ def _read_members(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, bytes]]
     """The content of about.json, and the other members, all as they were written."""
     with path.open("rb") as file, _refused(path), zipfile.ZipFile(file) as archive:
         names = _check_directory(archive, os.fstat(file.fileno()).st_size)
-        about = disk.parse_json(archive.read(_ABOUT), _ABOUT)
-        format_ = disk.field(about, "format", _ABOUT, int, lambda x: x > 0)
+        about = files.parse_json(archive.read(_ABOUT), _ABOUT)
+        format_ = files.field(about, "format", _ABOUT, int, lambda x: x > 0)
         members = {} if format_ > FORMAT else {name: archive.read(name) for name in names}
     if format_ > FORMAT:
         raise WSignError(
@@ -227,10 +228,10 @@ def _read_members(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, bytes]]
             f"up to {FORMAT}); update the project"
         )
     with _refused(path):
-        versions = disk.field(about, "versions", _ABOUT, dict)
+        versions = files.field(about, "versions", _ABOUT, dict)
         for name in versions:
-            disk.check_line(disk.field(versions, name, f"versions in {_ABOUT}", str), name)
-        digests = disk.field(about, "sha256", _ABOUT, dict)
+            files.check_line(files.field(versions, name, f"versions in {_ABOUT}", str), name)
+        digests = files.field(about, "sha256", _ABOUT, dict)
         if digests.keys() != members.keys():
             [name, *_] = sorted(digests.keys() ^ members.keys())
             raise WSignError(f"{name!r} is not both in it and in sha256 in {_ABOUT}")

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from absl import flags
 
-from wsign_jax.errors import WSignError, exit_on_user_error
+from wsign_jax.common.errors import WSignError, exit_on_user_error
 
 _LEAVE_SECONDS = 5.0  # that a failing process gives the others to leave with it
 

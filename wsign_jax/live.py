@@ -14,8 +14,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
-from wsign_jax.errors import WSignError
 from wsign_jax.events import JsonLines, Lines, Summary
 from wsign_jax.keypoints import capture, draw, joints, landmarker, system, video
 from wsign_jax.keypoints.capture import Every, Newest

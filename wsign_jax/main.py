@@ -20,7 +20,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from wsign_jax import heap, hosts
-from wsign_jax.errors import WSignError, exit_on_user_error, one_line
+from wsign_jax.common.errors import WSignError, exit_on_user_error, one_line
 
 _KINDS = {
     "int": "a whole number",

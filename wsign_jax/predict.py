@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsign_jax import disk, formats
-from wsign_jax.errors import WSignError
+from wsign_jax import formats
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import extract, landmarker, system, video, workers
 from wsign_jax.recognizer import Recognizer
 from wsign_jax.transcript import Transcript
@@ -189,8 +190,8 @@ def write(
         together, head = sys.stdout, formats.head(kind)
         named: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         if place is not None and kind not in formats.SUBTITLES:
-            together = stack.enter_context(disk.text(place, replace))
-            named = functools.partial(disk.named, place)
+            together = stack.enter_context(files.text(place, replace))
+            named = functools.partial(files.named, place)
         for source, transcript, problem in outcomes:
             if transcript is None:
                 failed += 1
@@ -199,7 +200,7 @@ def write(
                 continue
             text = formats.body(kind, str(source.path), transcript)
             if place is not None and kind in formats.SUBTITLES:
-                disk.write(subtitles_of(source, kind, place), (head + text).encode())
+                files.write(subtitles_of(source, kind, place), (head + text).encode())
                 continue
             with named():
                 together.write(head + text)
@@ -246,14 +247,14 @@ def check_free(
     elif place is not None and place.is_dir():
         raise WSignError(f"{place}: is a folder; name a file")
     pictures = [path for s in sources if s.path.is_dir() for path in video.pictures_in(s.path)]
-    disk.check_apart(paths, [*(source.path for source in sources), *pictures, *read])
+    files.check_apart(paths, [*(source.path for source in sources), *pictures, *read])
     there = [path for path in paths if path.exists()]
     if there and not replace:
         raise WSignError(f"{there[0]}: is there already; name another --out, or give --replace")
     for path in paths:
         # One text may go into a pipe, or to /dev/null.
         if kind in formats.SUBTITLES or path.is_file() or not path.exists():
-            disk.check_writable(path)
+            files.check_writable(path)
 
 
 def subtitles_of(source: Source, kind: str, folder: pathlib.Path) -> pathlib.Path:

@@ -14,7 +14,7 @@ import jax.export
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import chlo, stablehlo
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 _LARGEST = 64 * 2**20  # bytes; ours have some 60,000

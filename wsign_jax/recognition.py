@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.beam import Beams
-from wsign_jax.errors import WSignError, shown
 from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.positions import POSITIONS
 
@@ -55,9 +55,9 @@ class Settings:
         found: dict[str, Any] = {}
         for name, (low, high) in ranges.items():
             holds, allowed = range(low, high + 1).__contains__, f"a whole number, {low} to {high}"
-            found[name] = disk.field(content, name, where, int, holds, allowed)
-        found["wrist_place"] = disk.field(content, "wrist_place", where, bool)
-        found["aspect"] = disk.field(
+            found[name] = files.field(content, name, where, int, holds, allowed)
+        found["wrist_place"] = files.field(content, "wrist_place", where, bool)
+        found["aspect"] = files.field(
             content,
             "aspect",
             where,
@@ -65,7 +65,7 @@ class Settings:
             lambda x: x == 0 or ASPECTS[0] <= x <= ASPECTS[1],
             f"0, or from {ASPECTS[0]:g} to {ASPECTS[1]:g}",
         )
-        found["positions"] = disk.field(
+        found["positions"] = files.field(
             content,
             "positions",
             where,

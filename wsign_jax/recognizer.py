@@ -17,11 +17,11 @@ import numpy as np
 
 from wsign_jax import exported
 from wsign_jax import silence as silence_lib
+from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data import layout, normalize, validate
 from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import align, confidence
-from wsign_jax.errors import WSignError, shown
 from wsign_jax.keypoints import extract, joints, landmarker, system
 from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
 from wsign_jax.recognition import (

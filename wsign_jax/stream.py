@@ -28,13 +28,13 @@ from wsign_jax.chunks import (
     next_chunk,
     without_nan,
 )
+from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.decode.online import Decoder, Greedy, PrefixBeamDecoder
 from wsign_jax.decode.runs import Run
 from wsign_jax.endpoint import Endpointer
-from wsign_jax.errors import WSignError, shown
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.pictures import PictureStream

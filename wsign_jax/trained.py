@@ -9,13 +9,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK, Vocabulary, read_vocabulary
 from wsign_jax.decode import lm, ngrams
 from wsign_jax.decode.decoders import DECODERS, NEED_ATTENTION
 from wsign_jax.decode.lm import LanguageModel
-from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.recognition import checked_window
@@ -215,10 +215,10 @@ def tuned_lm(trained: Trained, order: str) -> str:
     if not path.exists() or not tuned.exists():
         return ""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    content = disk.read_json(tuned)
+    content = files.read_json(tuned)
     if "language_models" not in content:  # of an earlier version
         return digest
-    known = disk.field(content, "language_models", str(tuned), dict)
+    known = files.field(content, "language_models", str(tuned), dict)
     if order in known and known[order] != digest:
         raise WSignError(
             f"{path}: is not the one that {TUNED} was tuned with; run tools/tune_decoder.py again, or "

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import buckets
-from wsign_jax.errors import WSignError
 
 lengths = st.lists(st.integers(1, 200), min_size=1, max_size=40)
 

@@ -8,13 +8,13 @@ import pytest
 
 from tests import corpora
 from tests.conftest import random_features
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import compose, layout, validate
 from wsign_jax.data.compose import Composer, Settings
 from wsign_jax.data.corpora import prepare
 from wsign_jax.data.corpora.records import Keypoints, Record
 from wsign_jax.data.grammar import Uniform
-from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
 SETTINGS = Settings(train=6, val=3, test=3, seconds=(0.5, 1.0))
@@ -266,8 +266,8 @@ def test_a_written_data_set_passes_the_loaders_rules(tmp_path):
     out = tmp_path / "processed"
     compose.write_dataset(out, composer, ids, SETTINGS, {"source": "here"}, lines.append)
     assert lines[0].startswith("train: 6 sentences of ") and len(lines) == 3
-    assert disk.read_json(out / "label_map.json") == ids
-    about = disk.read_json(out / "dataset.json")
+    assert files.read_json(out / "label_map.json") == ids
+    about = files.read_json(out / "dataset.json")
     assert about["source"] == "here" and about["settings"]["seconds"] == [0.5, 1.0]
     for name in layout.SPLITS:
         split = layout.read_split(out, name, validate.Rules(len(ids), 4, 1500))

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.grammar import Grammar, Mixture, NGrams, Uniform
-from wsign_jax.errors import WSignError
 
 GLOSSES = ["coffee", "fs-a", "fs-b", "large", "no", "please", "small", "tea", "#BANK", "?"]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import random_features
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, validate
-from wsign_jax.errors import WSignError
 
 RULES = validate.Rules(vocab_size=6, patch_size=4, max_seq_length=120)
 
@@ -42,7 +42,7 @@ def test_the_first_features_of_a_split(tmp_path, dataset):
         WSignError, match="nowhere: has no features; name a data set with a nowhere split"
     ):
         layout.first_features(dataset, "nowhere")
-    disk.write_json(dataset / "dataset.json", {"aspect": 2.0})
+    files.write_json(dataset / "dataset.json", {"aspect": 2.0})
     split = layout.read_split(dataset, "val", RULES)
     id, features = layout.first_features(dataset, "val")
     assert id == split.ids[0]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import random_features
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import examples, layout, packed, pipeline, validate
-from wsign_jax.errors import WSignError
 
 RULES = validate.Rules(vocab_size=6, patch_size=4, max_seq_length=120)
 # Of the twelve training examples, five to a shard.

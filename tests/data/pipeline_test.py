@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from grain import experimental as grain_experimental
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, normalize, pipeline, validate
-from wsign_jax.errors import WSignError
 
 RULES = validate.Rules(vocab_size=6, patch_size=4, max_seq_length=1500)
 

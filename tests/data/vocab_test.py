@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary, read_vocabulary
-from wsign_jax.errors import WSignError
 
 
 def write(root, mapping):

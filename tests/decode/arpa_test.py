@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.decode.lm_test import CORPUS, LABELS, VOCAB, corpora, rows_of
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import arpa, lm, ngrams
-from wsign_jax.errors import WSignError
 
 VOCABULARY = Vocabulary(("<blank>", "A", "B", "THANK YOU", "D", "1"))
 # Order 3 as a toolkit may prune it: no "B A" beside "<s> B A", weights left out where something

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.decode.kneser_ney import Reference
+from wsign_jax.common.errors import WSignError
 from wsign_jax.decode import lm, ngrams
-from wsign_jax.errors import WSignError
 
 VOCAB = 6  # label 5 is never seen
 LABELS = np.arange(VOCAB, dtype=np.int32)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.decode import ngrams
-from wsign_jax.errors import WSignError
 
 
 def test_a_bigram_by_hand():

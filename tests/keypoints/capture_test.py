@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import capture
 from wsign_jax.keypoints.capture import Every, Newest
 from wsign_jax.keypoints.video import Picture

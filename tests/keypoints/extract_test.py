@@ -15,7 +15,7 @@ import pytest
 
 import wsign_jax
 from tests import videos
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import draw, extract, joints, quality, system, video
 from wsign_jax.keypoints.extract import Clip, Settings
 

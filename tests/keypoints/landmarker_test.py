@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests import videos
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import landmarker, system
 
 HANDS = ("four_left", "four_right", "rock_left", "rock_right_0", "rock_right_1", "rock_right_2")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 from wsign_jax.keypoints.pictures import PictureStream
 from wsign_jax.keypoints.track import FeatureStream, Tracker

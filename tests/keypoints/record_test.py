@@ -1,6 +1,6 @@
 import pytest
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import quality, record
 from wsign_jax.keypoints.quality import ClipReport
 

@@ -5,7 +5,7 @@ import pytest
 from mediapipe.tasks.python import vision
 
 from tests import videos
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import landmarker, system, video
 
 

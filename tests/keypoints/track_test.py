@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints, track
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests import videos
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import video
 
 IRREGULAR = (0.0, 0.04, 0.05, 0.2, 0.21, 0.5, 0.9, 0.95)

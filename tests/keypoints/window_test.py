@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints, window
 from wsign_jax.keypoints.video import load_cv2
 

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.decoded import VOCABULARY, sentence
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.report import compare, write
 from wsign_jax.report.summary import summarise
 

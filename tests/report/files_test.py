@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.decoded import VOCABULARY, sentence, sentences
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.errors import WSignError
 from wsign_jax.metrics import EditCounts, edit_counts
 from wsign_jax.report import files
 

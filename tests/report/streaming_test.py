@@ -5,7 +5,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.report import streaming
 from wsign_jax.report.streaming import FULL, Row
 

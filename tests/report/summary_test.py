@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.decoded import NASTY, VOCABULARY, sentence, sentences
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.report.summary import summarise, warnings
 
 ids = st.lists(st.integers(1, 7), max_size=6)

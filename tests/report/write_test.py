@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tests.decoded import VOCABULARY, sentences
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.metrics import EditCounts, edit_counts
 from wsign_jax.report import files, write
 from wsign_jax.report.summary import summarise

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tools.benchmark import batches, peer, phoenix
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, pipeline, validate
 from wsign_jax.data.buckets import BatchPlan
-from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import losses, stages, state
 from wsign_jax.train import step as step_lib
@@ -134,7 +134,7 @@ def test_an_epoch_is_measured(command, tmp_path):
     flags = ("--size=tiny", "--batch=2", "--sample=1", "--rounds=1", "--longest=800")
     status, printed = command("benchmark/epoch.py", *flags, f"--json={tmp_path / 'figures.json'}")
     assert status == 0, printed
-    figures = disk.read_json(tmp_path / "figures.json")
+    figures = files.read_json(tmp_path / "figures.json")
     assert set(figures) == {
         "epoch_frames_per_second", "epoch_speedup_vs_pad1500", "epoch_speedup_vs_random",
     }  # fmt: skip

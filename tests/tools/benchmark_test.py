@@ -14,7 +14,7 @@ import pytest
 
 from tests.processes import ROOT
 from tools.benchmark import checkpoint, figures, paper, parts, stream, table, training
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign
 
 # Parts that measure nothing, to run in the place of the real ones.

@@ -3,7 +3,7 @@
 import pytest
 
 from tools.benchmark import cold_start, phoenix, step
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests import corpora
-from wsign_jax import disk, errors
+from wsign_jax.common import errors, files
 from wsign_jax.data import layout, validate
 from wsign_jax.data.grammar import Grammar
 
-ROOT = pathlib.Path(errors.__file__).parents[1]
+ROOT = pathlib.Path(errors.__file__).parents[2]
 CLIPS = ROOT.parent / "shared" / "data" / "asl-clips"
 COUNTS = ("--train=4", "--val=2", "--test=2")
 
@@ -90,7 +90,7 @@ def test_the_composed_asl_set_has_the_known_character(tmp_path):
         "--grammar=tools/asl.grammar", "--seconds=0.6:1.3",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    ids = disk.read_json(tmp_path / "asl" / "label_map.json")
+    ids = files.read_json(tmp_path / "asl" / "label_map.json")
     assert len(ids) == 42
     Grammar.read(ROOT / "tools" / "asl.grammar", sorted(ids))
     # Of a session's clips that train, none is tested on, but for one gloss of one session.

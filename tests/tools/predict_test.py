@@ -199,7 +199,7 @@ def test_a_full_disk_is_named(inputs, monkeypatch, tmp_path):
     def full(path, replace):
         yield Full()
 
-    monkeypatch.setattr(predict.disk, "text", full)
+    monkeypatch.setattr(predict.files, "text", full)
     outcome = predict.Outcome(predict.find([inputs / "a.npy"])[0], Transcript([], 0.0))
     with pytest.raises(OSError, match="No space left on device") as caught:
         predict.write([outcome], "text", tmp_path / "out")

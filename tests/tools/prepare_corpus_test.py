@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from tests import corpora
-from wsign_jax import errors
+from wsign_jax.common import errors
 from wsign_jax.data import layout, validate
 
-ROOT = pathlib.Path(errors.__file__).parents[1]
+ROOT = pathlib.Path(errors.__file__).parents[2]
 
 
 def prepare(*flags):

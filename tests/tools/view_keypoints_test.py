@@ -8,7 +8,7 @@ import pytest
 
 from tests import videos
 from tests.processes import ROOT
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import draw, joints, video
 
 ORANGE, BLUE = (255, 140, 0), (0, 200, 255)

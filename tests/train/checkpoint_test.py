@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 
 from tests.conftest import small_config
 from wsign_jax import config as config_lib
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import checkpoint, setup, stages, state
 from wsign_jax.train import digests as digests_lib

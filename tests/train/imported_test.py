@@ -14,7 +14,7 @@ from tests import whispers
 from tests.conftest import config_of
 from tests.whispers import FIXTURE
 from wsign_jax import evaluate, main, trained
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_import, whisper_sign
 from wsign_jax.train import checkpoint, digests, imported, loop, origin, setup, start
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.conftest import promoting, small_config, write_random_split
 from tests.logs import figures, lines, shown
+from wsign_jax.common.errors import DivergedError, WSignError
 from wsign_jax.data import layout
-from wsign_jax.errors import DivergedError, WSignError
 from wsign_jax.train import checkpoint, evaluation, loop, schedule, setup, start
 from wsign_jax.train.ahead import Ahead
 

@@ -4,7 +4,7 @@ import pytest
 
 from configs import t4, tpu
 from tests.conftest import small_config
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import memory, stages, state
 from wsign_jax.train import step as step_lib

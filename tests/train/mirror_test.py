@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.train import mirror as mirror_lib
 
 

@@ -1,8 +1,8 @@
 import jax
 import pytest
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
-from wsign_jax.errors import WSignError
 from wsign_jax.train import setup
 
 

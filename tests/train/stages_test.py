@@ -5,7 +5,7 @@ import pytest
 
 from configs import base
 from tests.conftest import small_config
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.train import stages

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests import logs
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.train import writer
 
 

@@ -30,7 +30,7 @@ from tools.benchmark import figures, training
 from tools.benchmark.figures import Figures
 from wsign_jax import config as config_lib
 from wsign_jax import heap, trained
-from wsign_jax.errors import exit_on_user_error
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.train import state as train_state
 from wsign_jax.train.checkpoint import Checkpoints
 

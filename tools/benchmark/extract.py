@@ -33,7 +33,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tools.benchmark import figures
 from tools.benchmark.figures import Figures
-from wsign_jax.errors import WSignError, exit_on_user_error
+from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.keypoints import draw, extract, landmarker, system, video
 
 

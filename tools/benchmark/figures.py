@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from wsign_jax import disk
-from wsign_jax.errors import exit_on_user_error
+from wsign_jax.common import files
+from wsign_jax.common.errors import exit_on_user_error
 
 Figures = dict[str, float]
 
@@ -96,7 +96,7 @@ def add_counts(parser: argparse.ArgumentParser, **flags: tuple[int, str]) -> Non
 def write(path: pathlib.Path | None, figures: Figures) -> None:
     """Writes a part's figures, where `--json` names a file."""
     if path is not None:
-        disk.write_json(path, {name: float(value) for name, value in figures.items()})
+        files.write_json(path, {name: float(value) for name, value in figures.items()})
 
 
 def run(parser: argparse.ArgumentParser, measure: Callable[..., Figures]) -> None:

@@ -26,8 +26,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from configs import base
 from tools.benchmark import figures, phoenix, training
 from wsign_jax import config as config_lib
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data import buckets
-from wsign_jax.errors import exit_on_user_error
 from wsign_jax.train import memory, setup
 
 _COMPUTE, _BANDWIDTH = 0.4, 0.7  # of the peaks

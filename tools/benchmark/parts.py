@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator, Sequence
 
 from tools.benchmark.figures import Figures
-from wsign_jax import disk
-from wsign_jax.errors import WSignError
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 
 PARTS = (
     "input",
@@ -70,7 +70,7 @@ def run(name: str, flags: Sequence[str]) -> Outcome:
             return Outcome(seconds, {}, complaint or _end(process.returncode))
         if not found.exists():
             return Outcome(seconds, {}, "it wrote no figures")
-        return Outcome(seconds, disk.read_json(found), None)
+        return Outcome(seconds, files.read_json(found), None)
 
 
 def check(name: str, flags: Sequence[str]) -> None:

@@ -44,8 +44,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from tools.benchmark import batches, figures, phoenix
 from tools.benchmark.ours import Ours, product_speed
 from wsign_jax import heap
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import pipeline
-from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 
 _ROOT = pathlib.Path(wsign_jax.__file__).parents[1]

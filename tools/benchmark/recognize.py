@@ -28,8 +28,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tools.benchmark import figures, phoenix  # noqa: E402
 from tools.benchmark.figures import Figures  # noqa: E402
+from wsign_jax.common.errors import exit_on_user_error  # noqa: E402
 from wsign_jax.data import normalize  # noqa: E402
-from wsign_jax.errors import exit_on_user_error  # noqa: E402
 
 
 def make_run(workdir: pathlib.Path, size: str) -> None:

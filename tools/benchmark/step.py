@@ -36,9 +36,9 @@ from tools.benchmark import figures, phoenix
 from tools.benchmark.ours import product_speed
 from tools.benchmark.training import Training, random_batch
 from wsign_jax import heap
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data import pipeline
 from wsign_jax.data.buckets import BatchPlan
-from wsign_jax.errors import exit_on_user_error
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import setup, stages, start
 from wsign_jax.train import state as train_state

@@ -22,7 +22,7 @@ from tools.benchmark.figures import Figures
 from wsign_jax import config as config_lib
 from wsign_jax import trained
 from wsign_jax.chunks import make_step
-from wsign_jax.errors import exit_on_user_error
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.keypoints import joints
 from wsign_jax.stream import Stream
 

@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 MULTIPLE = 16  # frames; a bucket's length is a multiple, so that patches and vector units fill up
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, splits, validate, vocab
 from wsign_jax.data.corpora import prepare
 from wsign_jax.data.corpora.records import MOST_SECONDS, Corpus, Keypoints, Record, sample
 from wsign_jax.data.grammar import Sentences
-from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
 _LONGEST = 100.0  # seconds of a sign or a transition, and times a clip's own duration
@@ -368,7 +368,7 @@ def write_dataset(
                     f"{frames / count / joints.FPS:.1f} s on average"
                 )
         layout.write_label_map(root, ids)
-        disk.write_json(
+        files.write_json(
             root / "dataset.json",
             {"generator": __name__, **about}
             | {"settings": dataclasses.asdict(settings), "fps": joints.FPS},

@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import validate
-from wsign_jax.errors import WSignError
 
 Kind = Literal["features", "labels"]
 
@@ -86,7 +86,7 @@ class Files:
         for kind, ids in self._ids.items():
             for path in (folder / kind).glob("[!.]*.npy"):
                 try:
-                    ids.add(disk.check_id(path.stem, f"{path.parent}: the id"))
+                    ids.add(files.check_id(path.stem, f"{path.parent}: the id"))
                 except WSignError as error:
                     problems.setdefault(path.stem, str(error))
         self.lost = list(problems.values())
@@ -177,7 +177,7 @@ class Packed:
             return
         for row in range(shard.size):
             try:
-                id = disk.check_id(records[row * len(_RECORDS)].decode(), "the id")
+                id = files.check_id(records[row * len(_RECORDS)].decode(), "the id")
             except WSignError as error:
                 self.lost.append(f"{shard.path}: example {row + 1} of it: {error}")
                 continue
@@ -244,9 +244,7 @@ def _shards(folder: pathlib.Path) -> list[_Shard]:
 def _open(shard: _Shard) -> Any:
     """The records of a shard, or what is wrong with it."""
     # Not needed for files, and not to be had on Windows.
-    from array_record.python.array_record_data_source import (  # noqa: PLC0415
-        ArrayRecordDataSource,
-    )
+    from array_record.python.array_record_data_source import ArrayRecordDataSource  # noqa: PLC0415
 
     wanted = shard.size * len(_RECORDS)
     try:

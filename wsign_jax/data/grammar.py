@@ -26,8 +26,8 @@ from typing import Protocol
 
 import numpy as np
 
-from wsign_jax.data import tables
-from wsign_jax.errors import WSignError
+from wsign_jax.common import tables
+from wsign_jax.common.errors import WSignError
 
 _START = "sentence"
 _MOST_REPEATS = 100

@@ -23,10 +23,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from wsign_jax import disk
+from wsign_jax.common import files, tables
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import examples as examples_lib
-from wsign_jax.data import tables, validate
-from wsign_jax.errors import WSignError
+from wsign_jax.data import validate
 from wsign_jax.keypoints import joints
 
 SPLITS = ("train", "val", "test")
@@ -37,7 +37,7 @@ SPLITS = ("train", "val", "test")
 
 def write_label_map(root: pathlib.Path, mapping: Mapping[str, int]) -> None:
     """Writes `<root>/label_map.json`."""
-    disk.write_json(root / "label_map.json", dict(mapping))
+    files.write_json(root / "label_map.json", dict(mapping))
 
 
 @contextlib.contextmanager
@@ -59,7 +59,7 @@ def new_dataset(root: pathlib.Path, maker: str, resume: bool = False) -> Iterato
     partial = root.with_name(f".{root.name}.{maker}-partial")
     partial.mkdir(parents=True, exist_ok=True)
     taken = f"{root}: another command is making it; wait for its end, or name another folder"
-    with disk.locked(partial, taken):
+    with files.locked(partial, taken):
         _check_free(root)  # the other may have ended just now
         if not resume:
             for left in partial.iterdir():
@@ -99,7 +99,7 @@ def write_example(
     write_labels(root, split, id, labels)
     if segments is not None:
         rows = (f"{g},{s:.3f},{e:.3f}" for g, (s, e) in zip(labels, segments, strict=True))
-        disk.write(
+        files.write(
             folder / "segments" / f"{id}.csv",
             "\n".join(["gloss_id,start_s,end_s", *rows, ""]).encode(),
         )
@@ -114,12 +114,12 @@ def write_signers(root: pathlib.Path, split: str, signers: Mapping[str, str]) ->
     """Writes `<root>/<split>/signers.csv` from signers by example id."""
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([("id", "signer"), *sorted(signers.items())])
-    disk.write(root / split / "signers.csv", table.getvalue().encode())
+    files.write(root / split / "signers.csv", table.getvalue().encode())
 
 
 def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
     # Through memory: numpy's own error about a full disk does not say that it is one.
-    disk.write(path, examples_lib.npy(array))
+    files.write(path, examples_lib.npy(array))
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -339,8 +339,8 @@ def signers_of(root: pathlib.Path, name: str) -> dict[str, str]:
     for where, fields in rows:
         id, signer = fields["id"], fields["signer"]
         try:
-            disk.check_id(id, f"{where}: the id")
-            disk.check_line(signer, f"{where}: the signer")
+            files.check_id(id, f"{where}: the id")
+            files.check_line(signer, f"{where}: the signer")
         except WSignError as error:
             problems.append(str(error))
         if id in signers:
@@ -375,11 +375,11 @@ def read_aspect(root: pathlib.Path) -> float:
     path = root / "dataset.json"
     if not path.exists():
         return 1.0
-    content = {"aspect": 1.0} | disk.read_json(path)
+    content = {"aspect": 1.0} | files.read_json(path)
     least, most = joints.ASPECTS
     allowed = f"width / height of the pictures, from {least:g} to {most:g}"
     return float(
-        disk.field(
+        files.field(
             content,
             "aspect",
             str(path),

@@ -7,8 +7,8 @@ import shutil
 import sys
 from collections.abc import Callable
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import examples, layout, validate, vocab
-from wsign_jax.errors import WSignError
 
 
 def pack(

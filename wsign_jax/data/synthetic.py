@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, signing
-from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
 MAX_GLOSSES = 1295  # as many as PHOENIX-2014 has
@@ -130,4 +130,4 @@ def write_dataset(
             "random": random,
             "fps": joints.FPS,
         }
-        disk.write_json(folder / "dataset.json", about)
+        files.write_json(folder / "dataset.json", about)

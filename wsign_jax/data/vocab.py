@@ -6,8 +6,8 @@ import pathlib
 import reprlib
 from collections.abc import Iterable, Mapping
 
-from wsign_jax import disk
-from wsign_jax.errors import WSignError
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 
 BLANK = "<blank>"
 BLANK_ID = 0
@@ -32,7 +32,7 @@ class Vocabulary:
         for name in self.names:
             if not isinstance(name, str):
                 raise WSignError(f"gloss {reprlib.repr(name)} is not text; rename it")
-            disk.check_line(name, "gloss")
+            files.check_line(name, "gloss")
             if name in seen:
                 raise WSignError(f"gloss {name!r} has two ids; keep one")
             seen.add(name)
@@ -95,7 +95,7 @@ def read_vocabulary(root: pathlib.Path, vocab_size: int = 0) -> Vocabulary:
     """
     path = root / "label_map.json"
     if path.exists():
-        vocabulary = Vocabulary.from_mapping(disk.read_json(path), str(path))
+        vocabulary = Vocabulary.from_mapping(files.read_json(path), str(path))
         if 0 < vocab_size < len(vocabulary):
             raise WSignError(
                 f"config.model.vocab_size is {vocab_size}, but {path} needs {len(vocabulary)}; "

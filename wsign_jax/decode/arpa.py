@@ -28,10 +28,10 @@ from typing import NoReturn
 
 import numpy as np
 
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import ngrams
-from wsign_jax.errors import WSignError
 
 _START, _END = "<s>", "</s>"
 _UNKNOWN = ("<unk>", "<UNK>")
@@ -84,7 +84,7 @@ def write(
     lines = ["\\data\\", *(f"ngram {n}={len(lines)}" for n, lines in enumerate(sections, 1))]
     for order, section in enumerate(sections, 1):
         lines += ["", f"\\{order}-grams:", *section]
-    disk.write(path, "\n".join([*lines, "", "\\end\\", ""]).encode())
+    files.write(path, "\n".join([*lines, "", "\\end\\", ""]).encode())
 
 
 def _lines_of(levels: ngrams.Levels, order: int, words: list[str]) -> list[str]:

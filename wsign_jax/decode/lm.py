@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import arpa, ngrams
-from wsign_jax.errors import WSignError
 
 _LARGEST_TABLE = 4096  # labels of a `Bigram`; its table then has 64 MB
 _LARGEST_KEY = np.iinfo(np.int32).max

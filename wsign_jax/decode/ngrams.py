@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 # Ney's discount where the counts are too few to estimate one.
 _DEFAULT_DISCOUNT = 0.5

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from wsign_jax import disk
-from wsign_jax.errors import WSignError
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.video import Picture, load_av, load_cv2
@@ -146,7 +146,7 @@ def write_picture(path: pathlib.Path, image: np.ndarray) -> None:
 
     _, content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     _check_free(path)
-    disk.write(path, content.tobytes())
+    files.write(path, content.tobytes())
 
 
 def write_video(path: pathlib.Path, pictures: Iterable[Picture]) -> None:
@@ -157,7 +157,7 @@ def write_video(path: pathlib.Path, pictures: Iterable[Picture]) -> None:
     """
     av = load_av()
     _check_free(path)
-    partial = disk.temporary_name(path)
+    partial = files.temporary_name(path)
     tick = fractions.Fraction(1, _TICKS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

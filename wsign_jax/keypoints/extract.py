@@ -15,8 +15,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from wsign_jax import disk
-from wsign_jax.errors import WSignError
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
+from wsign_jax.common.progress import Progress
 from wsign_jax.keypoints import (
     joints,
     landmarker,
@@ -28,7 +29,6 @@ from wsign_jax.keypoints import (
     workers,
 )
 from wsign_jax.keypoints.quality import ClipReport
-from wsign_jax.progress import Progress
 
 QUALITY = "quality.csv"
 PICTURE_FPS = 25.0  # of folders of pictures, as PHOENIX has them
@@ -151,7 +151,7 @@ def _extract_to_file(
     clip: Clip, settings: Settings, model: pathlib.Path, output_dir: pathlib.Path
 ) -> tuple[ClipReport, pathlib.Path]:
     """In a worker: the report, and the file that only needs its name."""
-    partial = disk.temporary_name(_output(output_dir, clip))
+    partial = files.temporary_name(_output(output_dir, clip))
     try:
         with partial.open("xb") as file:  # never through a link
             _write_header(file, 0)
@@ -342,7 +342,7 @@ def _bad_ids(clips: Sequence[Clip]) -> dict[Clip, str]:
     problems = {}
     for clip in clips:
         try:
-            disk.check_id(clip.id, f"{clip.source}: id")
+            files.check_id(clip.id, f"{clip.source}: id")
         except WSignError as error:
             problems[clip] = str(error)
             continue

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 FPS = 60
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wsign_jax import disk
-from wsign_jax.errors import WSignError
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints, system
 
 MODEL_NAME = "hand_landmarker.task"
@@ -101,7 +101,7 @@ def _check_model(path: pathlib.Path, mend: str) -> None:
 
 def _download(path: pathlib.Path) -> None:
     print(f"downloading {MODEL_URL} to {path}", flush=True)
-    partial = disk.temporary_name(path)
+    partial = files.temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with (

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from wsign_jax.errors import WSignError, shown
+from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 from wsign_jax.keypoints.track import DELAY_FRAMES, FeatureStream, Tracker

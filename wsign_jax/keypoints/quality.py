@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 _LITTLE_SEEN = 0.5  # share of frames in which no hand was seen
 _MANY_FLIPS = 0.1  # share of detections whose label was not believed

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from wsign_jax import disk
-from wsign_jax.errors import WSignError
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import landmarker, quality, video
 from wsign_jax.keypoints.quality import ClipReport
 
@@ -31,7 +31,7 @@ class Reports:
             "part with --shard"
         )
         with contextlib.ExitStack() as stack:
-            stack.enter_context(disk.locked(lock, taken))
+            stack.enter_context(files.locked(lock, taken))
             self._open()
             self._locked = stack.pop_all()
         return self
@@ -46,12 +46,12 @@ class Reports:
         for clip in quality.read(self._path):
             if clip.id not in self._again:
                 self._rows[clip.id, clip.source] = clip
-        disk.write(self._path, quality.table(self._rows.values()).encode())
+        files.write(self._path, quality.table(self._rows.values()).encode())
         self._file = self._path.open("a", encoding="utf-8")
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
-        disk.write(self._path, quality.table(self._rows.values()).encode())
+        files.write(self._path, quality.table(self._rows.values()).encode())
         self._locked.close()
 
     def add(self, report: ClipReport) -> None:
@@ -84,7 +84,7 @@ def hold_settings(output_dir: pathlib.Path, settings: dict[str, Any], begun: boo
         WSignError: the folder was begun with other settings, or belongs to another output folder.
     """
     path = output_dir.parent / DATASET
-    content = disk.read_json(path) if path.exists() else {}
+    content = files.read_json(path) if path.exists() else {}
     versions = landmarker.versions() | video.versions()
     recorded = content.get("extraction")
     if recorded is None:
@@ -94,7 +94,7 @@ def hold_settings(output_dir: pathlib.Path, settings: dict[str, Any], begun: boo
             )
         record = {"folder": output_dir.name, **settings, "versions": versions}
         content |= {"extraction": record}
-        disk.write_json(path, content)
+        files.write_json(path, content)
         return
     if not isinstance(recorded, dict):
         raise WSignError(f'{path}: "extraction" must be an object; move the file away')

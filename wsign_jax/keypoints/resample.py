@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints
 
 # Seconds. A hand that was missed for longer is gone: what it did meanwhile is not made up.

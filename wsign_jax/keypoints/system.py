@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 # What MediaPipe and its OpenCV need of the system, and do not bring.
 DEBIAN_PACKAGES = ("libegl1", "libgles2", "libgl1", "libglib2.0-0")

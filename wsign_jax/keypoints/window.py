@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import draw
 from wsign_jax.keypoints.video import load_cv2
 

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import system
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from wsign_jax import disk
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
+from wsign_jax.common.files import read_json
 from wsign_jax.model.whisper_sign import SIZES
 
 CHOICES = ("first", "spread")  # which of the file's blocks, where the model has fewer
@@ -109,7 +109,7 @@ def _files(root: pathlib.Path) -> list[pathlib.Path]:
     index = root / _INDEX
     if not index.is_file():
         return []
-    places = disk.read_json(index).get("weight_map")
+    places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise WSignError(f"{index}: no 'weight_map' of tensors to files in it; fetch it again")
     files = [root / name for name in sorted({*places.values()})]
@@ -127,7 +127,7 @@ def _read_config(path: pathlib.Path) -> tuple[dict[str, int], dict[str, int]]:
     Raises:
         WSignError: another architecture, or a field that is missing or no number.
     """
-    config = disk.read_json(path)
+    config = read_json(path)
     if config.get("model_type") != "whisper":
         names = " ".join(map(str, config.get("architectures") or []))
         kind = config.get("model_type")

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.model import attention, decoder, encoder, fresh, frontend
 from wsign_jax.model.attention import KeysValues
 from wsign_jax.model.dropout import Dropout, DropoutKeys

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsign_jax import metrics
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.errors import WSignError
 from wsign_jax.report import files
 from wsign_jax.report.sentences import Sentence
 

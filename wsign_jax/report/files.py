@@ -21,8 +21,8 @@ import re
 import urllib.parse
 from collections.abc import Iterable, Sequence
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.errors import WSignError
 from wsign_jax.report.sentences import Sentence
 
 EMPTY = "[EMPTY]"

@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from wsign_jax import disk
-from wsign_jax.errors import WSignError
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 
 FULL = 0  # chunk: the whole recording, known once that has ended
 SUMMARY = "streaming.json"
@@ -126,8 +126,8 @@ def write(folder: pathlib.Path, rows: Sequence[Row], settings: Mapping[str, Any]
         WSignError: there is such a report already.
     """
     check_folder(folder)
-    disk.write(folder / "streaming.md", table(rows).encode())
-    disk.write(folder / "wer_over_delay.png", picture(rows))
-    disk.write_json(
+    files.write(folder / "streaming.md", table(rows).encode())
+    files.write(folder / "wer_over_delay.png", picture(rows))
+    files.write_json(
         folder / SUMMARY, {**settings, "windows": [dataclasses.asdict(row) for row in rows]}
     )

@@ -4,9 +4,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsign_jax import disk
+from wsign_jax.common import files as files_lib
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.errors import WSignError
 from wsign_jax.report import files
 from wsign_jax.report.page import page
 from wsign_jax.report.sentences import Sentence
@@ -30,7 +30,7 @@ def check_folder(folder: pathlib.Path, replace: bool = False) -> None:
         if place.exists() and not place.is_dir():
             raise WSignError(f"{place}: is a file; name a folder for the report")
     for name in NAMES:
-        disk.check_writable(folder / name)
+        files_lib.check_writable(folder / name)
         if (folder / name).exists() and not replace:
             raise WSignError(
                 f"{folder / name}: there is a report already; name another folder (--out), or "
@@ -70,5 +70,5 @@ def write(
     }
     (folder / SUMMARY).unlink(missing_ok=True)
     for name, text in texts.items():
-        disk.write(folder / name, text.encode(errors="backslashreplace"))
-    disk.write_json(folder / SUMMARY, dict(summary))
+        files_lib.write(folder / name, text.encode(errors="backslashreplace"))
+    files_lib.write_json(folder / SUMMARY, dict(summary))

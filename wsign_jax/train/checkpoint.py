@@ -29,9 +29,10 @@ from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 
 from wsign_jax import config as config_lib
-from wsign_jax import disk, hosts
+from wsign_jax import hosts
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.errors import WSignError
 from wsign_jax.model.whisper_sign import Params, parameter_paths
 from wsign_jax.train import digests, home
 from wsign_jax.train.state import TrainState
@@ -85,7 +86,7 @@ class RunInfo:
         where, counts, rate = "run", "a whole number from 0 up", "null or a number from 0 up"
 
         def field(name: str, kind: Any, holds: Any = None, allowed: str = "") -> Any:
-            return disk.field(value, name, where, kind, holds, allowed)
+            return files.field(value, name, where, kind, holds, allowed)
 
         def is_rate(x: float | None) -> bool:
             return x is None or 0 <= x < math.inf
@@ -433,7 +434,7 @@ class Checkpoints:
             if not saved:
                 raise ValueError("its metadata is gone")
             try:
-                about = {n: disk.field(saved, n, "metadata", dict) for n in ("run", "arrays")}
+                about = {n: files.field(saved, n, "metadata", dict) for n in ("run", "arrays")}
             except WSignError as error:
                 raise self._of_another_version(step, error) from None
             if saved["digest"] != digests.of_json(about):

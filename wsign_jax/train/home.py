@@ -6,7 +6,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-from wsign_jax import disk, hosts
+from wsign_jax import hosts
+from wsign_jax.common import files
 from wsign_jax.data.layout import SPLITS
 
 FOLDER = "checkpoints"
@@ -28,7 +29,7 @@ def make(workdir: pathlib.Path) -> bool:
     Raises:
         WSignError: a file or a link to nothing is in the way.
     """
-    new = disk.make_folder(workdir)
+    new = files.make_folder(workdir)
     if new:
         _made.add(workdir)
     return new
@@ -44,7 +45,7 @@ def claimed(workdir: pathlib.Path) -> Iterator[None]:
     make(workdir)
     taken = f"{workdir}: another command trains in it; wait for its end, or use another --workdir"
     try:
-        with disk.locked(workdir, taken) if hosts.is_first() else contextlib.nullcontext():
+        with files.locked(workdir, taken) if hosts.is_first() else contextlib.nullcontext():
             yield
     finally:
         if workdir in _made:

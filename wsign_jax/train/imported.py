@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from wsign_jax import disk, hosts
-from wsign_jax.errors import WSignError
+from wsign_jax import hosts
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_import, whisper_sign
 from wsign_jax.model.whisper_import import Whisper
 from wsign_jax.model.whisper_sign import Params, group_of, parameter_paths
@@ -77,7 +78,7 @@ def put(run: Run, whisper: Whisper, named: dict[str, str]) -> Params:
     unused = {re.sub(r"\.\d+\..*", "", name) for name in whisper.tensors.keys() - {*named.values()}}
     print(f"  not taken: {', '.join(sorted(unused))}", flush=True)
     if hosts.is_first():
-        disk.write_json(run.workdir / INIT, {"init_from": f"{whisper.root}", "groups": groups})
+        files.write_json(run.workdir / INIT, {"init_from": f"{whisper.root}", "groups": groups})
     structure = jax.tree.structure(run.network.shapes)
     return jax.tree.unflatten(structure, list(params.values()))
 

@@ -12,9 +12,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from wsign_jax import hosts
+from wsign_jax.common.errors import DivergedError, one_line
+from wsign_jax.common.progress import Progress
 from wsign_jax.data import pipeline
-from wsign_jax.errors import DivergedError, one_line
-from wsign_jax.progress import Progress
 from wsign_jax.train import evaluation, setup, stages, start
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib

@@ -12,8 +12,8 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterable
 
-from wsign_jax import disk
-from wsign_jax.errors import WSignError
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.train import home
 from wsign_jax.train.origin import INIT
 from wsign_jax.train.writer import METRICS, TENSORBOARD
@@ -145,7 +145,7 @@ def _emptied(own: pathlib.Path) -> pathlib.Path:
     """The folder for what is not whole, without what a killed copy has left in it."""
     if own.is_symlink():
         raise WSignError(f"{own}: is a link, behind which nothing is removed; delete it")
-    disk.make_folder(own)
+    files.make_folder(own)
     for left in own.iterdir():
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     return own

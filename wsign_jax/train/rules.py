@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 from wsign_jax.model.whisper_sign import Params, parameter_paths
 
 

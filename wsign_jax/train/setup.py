@@ -18,11 +18,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
-from wsign_jax import disk, hosts
+from wsign_jax import hosts
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, pipeline, synthetic, validate
 from wsign_jax.data.buckets import BatchPlan, padding_efficiency
 from wsign_jax.data.vocab import Vocabulary, read_vocabulary
-from wsign_jax.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import origin
@@ -79,7 +80,7 @@ def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> p
                 synthetic.write_dataset(root, settings)
     if not about.exists():
         raise WSignError(f"{root}: no data set; name the one to use with --config.data.dir=DIR")
-    made_with = disk.read_json(about).get("settings")
+    made_with = files.read_json(about).get("settings")
     if made_with != dataclasses.asdict(settings):
         raise WSignError(
             f"{root}: made with {made_with}, not with config.data.synthetic; use another --workdir"

@@ -12,8 +12,9 @@ import jax
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
-from wsign_jax import disk, hosts
-from wsign_jax.errors import WSignError
+from wsign_jax import hosts
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import checkpoint, home, imported, origin, setup, stages
@@ -48,7 +49,7 @@ def over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
     config_lib.check(config)
     if jax.process_count() > 1:
         raise WSignError("config.restart is for one process; name another --workdir to all of them")
-    disk.make_folder(workdir)
+    files.make_folder(workdir)
     mirror = config.checkpoint.mirror and pathlib.Path(config.checkpoint.mirror)
     for number in itertools.count(1):
         folder = workdir / f"{origin.RESTART}{number}"

@@ -16,8 +16,9 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams, scalar, text
 
-from wsign_jax import disk, hosts
-from wsign_jax.errors import WSignError
+from wsign_jax import hosts
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"  # in a run's folder
 _DROPPED = "metrics.dropped.jsonl"
@@ -150,7 +151,7 @@ def _keep_until(path: pathlib.Path, step: int) -> None:
     if dropped:  # written first: a kill in between repeats them, and loses none
         with path.with_name(_DROPPED).open("a", encoding="utf-8") as file:
             file.writelines(dropped)
-    disk.write(path, "".join(kept).encode())
+    files.write(path, "".join(kept).encode())
 
 
 class Pace:

@@ -1,8 +1,8 @@
 import pytest
 
 from tests import corpora
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import folder, prepare
-from wsign_jax.errors import WSignError
 
 
 def test_the_csv_is_read_with_spaces_quotes_and_letters_of_any_language(tmp_path):

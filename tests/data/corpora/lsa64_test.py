@@ -1,8 +1,8 @@
 import pytest
 
 from tests import corpora
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import lsa64, prepare
-from wsign_jax.errors import WSignError
 
 
 def test_whole_signers_are_held_out(tmp_path):

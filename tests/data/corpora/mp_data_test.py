@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests import corpora
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import mp_data, prepare
-from wsign_jax.errors import WSignError
 
 
 def test_the_last_126_values_are_the_hands_and_zeros_are_absence(tmp_path):

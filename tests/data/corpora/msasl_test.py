@@ -3,8 +3,8 @@ import json
 import pytest
 
 from tests import corpora
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import msasl, prepare
-from wsign_jax.errors import WSignError
 
 
 def test_annotations_are_read_as_published(tmp_path):

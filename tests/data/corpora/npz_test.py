@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tests import corpora
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import validate
 from wsign_jax.data.corpora import npz, prepare, records
-from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
 

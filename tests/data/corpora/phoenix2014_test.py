@@ -4,9 +4,9 @@ import pytest
 
 from configs import phoenix2014 as config
 from tests import corpora
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import phoenix2014, prepare
 from wsign_jax.data.corpora.phoenix2014 import normalize_glosses
-from wsign_jax.errors import WSignError
 
 CLEAN_UPS = {
     # The published examples.

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from tests import corpora
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, validate
 from wsign_jax.data.corpora import prepare
-from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
 
 def read_back(root, name="train"):
-    vocab_size = len(disk.read_json(root / "label_map.json"))
+    vocab_size = len(files.read_json(root / "label_map.json"))
     return layout.read_split(root, name, validate.Rules(vocab_size, 4, 1500))
 
 
@@ -28,7 +28,7 @@ def test_videos_become_a_data_set(tmp_path):
     prepare.write(corpus, out, prepare.Settings(), extraction, lines.append)
     assert lines[0].startswith("left out 13April_2011")
     assert lines[1:] == ["train: 1 examples", "val: 1 examples", "test: 1 examples"]
-    ids = disk.read_json(out / "label_map.json")
+    ids = files.read_json(out / "label_map.json")
     assert ids["<blank>"] == 0 and sorted(ids.values()) == list(range(8))
     for split, (published, row) in zip(
         layout.SPLITS, [("train", 0), ("dev", 0), ("test", 0)], strict=True
@@ -38,7 +38,7 @@ def test_videos_become_a_data_set(tmp_path):
         assert read.ids == (id,) and layout.read_signers(read) == {id: signer}
         assert read.labels[0].tolist() == [ids[gloss] for gloss in glosses.split()]
     assert {clip.fps for clip in extraction.read} == {25.0}
-    about = disk.read_json(out / "dataset.json")
+    about = files.read_json(out / "dataset.json")
     assert about["corpus"] == "phoenix2014" and about["options"] == {"root": str(tmp_path)}
     assert about["examples"] == {"train": 1, "val": 1, "test": 1} and about["left_out"] == 0
     assert not [path for path in files_in(out) if path.startswith(".")]
@@ -57,13 +57,13 @@ def test_what_the_extraction_notes_is_kept(tmp_path):
     class Noting(corpora.FakeExtraction):
         def extract_clips(self, clips, output_dir, settings, workers=0):
             assert settings == "usual" and workers == 3
-            disk.write_json(output_dir.parent / "dataset.json", {"extraction": {"by": "x"}})
+            files.write_json(output_dir.parent / "dataset.json", {"extraction": {"by": "x"}})
             return super().extract_clips(clips, output_dir, settings, workers)
 
     corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
     settings = prepare.Settings(extraction="usual", workers=3)
     prepare.write(corpus, tmp_path / "out", settings, Noting())
-    assert disk.read_json(tmp_path / "out" / "dataset.json")["extraction"] == {"by": "x"}
+    assert files.read_json(tmp_path / "out" / "dataset.json")["extraction"] == {"by": "x"}
 
 
 def test_keypoints_become_features_at_60_hz_in_image_widths(tmp_path):
@@ -82,7 +82,7 @@ def test_keypoints_become_features_at_60_hz_in_image_widths(tmp_path):
     velocity = (clip[4, joints.RIGHT] - clip[3, joints.RIGHT]) * 30
     np.testing.assert_allclose(right[7, :, 3:6], velocity, atol=1e-4)
     assert not features[:, joints.LEFT].any()
-    assert "aspect" not in disk.read_json(tmp_path / "out" / "dataset.json")
+    assert "aspect" not in files.read_json(tmp_path / "out" / "dataset.json")
 
 
 def test_clips_without_splits_get_them_by_session(tmp_path):
@@ -94,7 +94,7 @@ def test_clips_without_splits_get_them_by_session(tmp_path):
         for split in layout.SPLITS
     ]
     assert all(where) and not where[0] & where[1] and not where[1] & where[2]
-    assert "recorded_together" not in disk.read_json(tmp_path / "out" / "dataset.json")
+    assert "recorded_together" not in files.read_json(tmp_path / "out" / "dataset.json")
 
 
 def test_sentences_without_splits_get_them_by_signer(tmp_path):
@@ -125,7 +125,7 @@ def test_sentences_of_too_few_signers_are_split_one_by_one(tmp_path, signers):
         "val: 3 examples",
         "test: 3 examples",
     ]
-    assert disk.read_json(out / "dataset.json")["recorded_together"] == {"all": ["HELLO", "YOU"]}
+    assert files.read_json(out / "dataset.json")["recorded_together"] == {"all": ["HELLO", "YOU"]}
 
 
 def test_an_empty_split_is_warned_of_before_anything_is_extracted(tmp_path):
@@ -163,11 +163,11 @@ def test_bad_annotations_are_all_named_before_anything_is_written(tmp_path):
     settings = prepare.Settings(label_map=mapping, on_bad="skip")
     prepare.write(corpus, tmp_path / "out", settings, corpora.FakeExtraction(), lines.append)
     assert sum(line.startswith("warning: left out ") for line in lines) == 5
-    assert disk.read_json(tmp_path / "out" / "label_map.json") == {
+    assert files.read_json(tmp_path / "out" / "label_map.json") == {
         "<blank>": 0, **{f"<unused-{id}>": id for id in range(1, 7)}, "001": 7
     }  # fmt: skip
     assert read_back(tmp_path / "out").labels[0].tolist() == [7]
-    assert disk.read_json(tmp_path / "out" / "dataset.json")["left_out"] == 5
+    assert files.read_json(tmp_path / "out" / "dataset.json")["left_out"] == 5
 
 
 def test_failed_clips_stop_no_other_and_the_next_run_goes_on(tmp_path):
@@ -200,7 +200,7 @@ def test_an_unfinished_data_set_is_gone_on_with_after_a_gloss_was_mended(tmp_pat
         else:
             prepare.write(corpus, tmp_path / "out", prepare.Settings(), extraction)
     assert "4" in {clip.id for clip in extraction.read} and len(extraction.read) < 10
-    assert "HELO" not in disk.read_json(tmp_path / "out" / "label_map.json")
+    assert "HELO" not in files.read_json(tmp_path / "out" / "label_map.json")
 
 
 def test_failed_clips_can_be_left_out(tmp_path):

@@ -2,11 +2,12 @@
 
 import pathlib
 
-from wsign_jax.data import layout, tables
+from wsign_jax.common import tables
+from wsign_jax.common.errors import WSignError
+from wsign_jax.common.tables import Row
+from wsign_jax.data import layout
 from wsign_jax.data.corpora import records
 from wsign_jax.data.corpora.records import Corpus, Record
-from wsign_jax.data.tables import Row
-from wsign_jax.errors import WSignError
 
 _SPLITS = {name: name for name in layout.SPLITS} | {"dev": "val", "": ""}
 

@@ -6,9 +6,9 @@
 import pathlib
 import re
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import records
 from wsign_jax.data.corpora.records import Corpus, Record
-from wsign_jax.errors import WSignError
 
 
 def read(

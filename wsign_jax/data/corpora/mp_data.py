@@ -9,10 +9,11 @@ import pathlib
 
 import numpy as np
 
-from wsign_jax.data import tables, validate
+from wsign_jax.common import tables
+from wsign_jax.common.errors import WSignError
+from wsign_jax.data import validate
 from wsign_jax.data.corpora import records
 from wsign_jax.data.corpora.records import Corpus, Keypoints, Record
-from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
 _VALUES = joints.NUM_JOINTS * 3

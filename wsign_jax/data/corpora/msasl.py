@@ -8,10 +8,10 @@ import pathlib
 import re
 from typing import Any
 
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.data.corpora.records import Corpus, Record
-from wsign_jax.errors import WSignError
 
 
 def read(root: pathlib.Path, videos: pathlib.Path | None = None, classes: int = 1000) -> Corpus:
@@ -98,4 +98,4 @@ def _gloss(name: object) -> str:
 def _read_list(path: pathlib.Path) -> list[Any]:
     if not path.exists():
         raise WSignError(f"{path}: no such file; download it")
-    return disk.read_json_list(path)
+    return files.read_json_list(path)

@@ -15,10 +15,10 @@ import sys
 
 import numpy as np
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, validate
 from wsign_jax.data.corpora import records
 from wsign_jax.data.corpora.records import Corpus, Keypoints, Record
-from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
 _TEXTS = ("glosses", "signer", "session", "id", "split")

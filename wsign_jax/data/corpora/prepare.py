@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from wsign_jax import disk
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, splits
 from wsign_jax.data.corpora import folder, lsa64, mp_data, msasl, npz, phoenix2014, phoenix2014t
 from wsign_jax.data.corpora.records import Corpus, Record, sample
 from wsign_jax.data.vocab import BLANK, BLANK_ID, Vocabulary
-from wsign_jax.errors import WSignError
 from wsign_jax.keypoints import joints
 
 READERS: Mapping[str, Callable[..., Corpus]] = {
@@ -80,7 +80,7 @@ def read(name: str, root: pathlib.Path, **options: Any) -> Corpus:
 def label_map(corpus: Corpus, file: pathlib.Path | None) -> dict[str, int]:
     """Ids by gloss: those of `file`, or the corpus's sorted glosses from 1; the blank is 0."""
     if file is not None:
-        mapping = disk.read_json(file)
+        mapping = files.read_json(file)
         return dict(Vocabulary.from_mapping(mapping, str(file)).ids)
     used = {gloss for record in corpus.records for gloss in record.glosses}
     # A name that is none is a problem of the annotations that have it; see `check`.
@@ -90,7 +90,7 @@ def label_map(corpus: Corpus, file: pathlib.Path | None) -> dict[str, int]:
 
 def _is_name(gloss: str) -> bool:
     try:
-        disk.check_line(gloss, "")
+        files.check_line(gloss, "")
     except WSignError:
         return False
     return True
@@ -154,7 +154,7 @@ def write(
             raise WSignError(f"{corpus.name}: nothing is left to make a data set of")
         layout.write_label_map(root, ids)
         about |= _extracted(root) | {"examples": counts, "left_out": len(problems) + len(failed)}
-        disk.write_json(root / "dataset.json", about)
+        files.write_json(root / "dataset.json", about)
         (root / _MADE_OF).unlink()
 
 
@@ -193,10 +193,10 @@ def check(corpus: Corpus, ids: Mapping[str, int]) -> tuple[list[Record], list[st
 def _check_names(record: Record) -> None:
     """Raises a `WSignError` where a record's id, signer or gloss is no name."""
     for gloss in record.glosses:
-        disk.check_line(gloss, f"{record.where}: gloss")
-    disk.check_id(record.id, f"{record.where}: the id")
+        files.check_line(gloss, f"{record.where}: gloss")
+    files.check_id(record.id, f"{record.where}: the id")
     if record.signer:
-        disk.check_line(record.signer, f"{record.where}: the signer")
+        files.check_line(record.signer, f"{record.where}: the signer")
 
 
 def group_of(record: Record) -> str:
@@ -263,21 +263,21 @@ def _extracted(root: pathlib.Path) -> dict[str, Any]:
     for split in layout.SPLITS:
         path = root / split / "dataset.json"
         if path.exists():
-            return {"extraction": disk.read_json(path).get("extraction")}
+            return {"extraction": files.read_json(path).get("extraction")}
     return {}
 
 
 def _claim(root: pathlib.Path, about: dict[str, Any], records: Sequence[Record]) -> None:
     """Makes an unfinished data set this one's, and removes what was made of other clips."""
     path, made_of = root / "dataset.json", root / _MADE_OF
-    begun = disk.read_json(path) if path.exists() else about
+    begun = files.read_json(path) if path.exists() else about
     # What follows from the annotations may have been mended since; the settings may not.
     if any(begun.get(name) != about[name] for name in ("corpus", "options", "seed", "fps")):
         raise WSignError(
             f"{root}: an unfinished data set with other settings; remove it to start afresh"
         )
-    disk.write_json(path, about)
-    before = disk.read_json(made_of) if made_of.exists() else {}
+    files.write_json(path, about)
+    before = files.read_json(made_of) if made_of.exists() else {}
     now = {
         f"{record.split}/{record.id}": [str(record.source), record.start_s, record.end_s]
         for record in records
@@ -288,7 +288,7 @@ def _claim(root: pathlib.Path, about: dict[str, Any], records: Sequence[Record])
             clip = f"{split}/{features.stem}"
             if clip not in now or before.get(clip) != now[clip]:
                 features.unlink()
-    disk.write_json(made_of, now)
+    files.write_json(made_of, now)
 
 
 def _write_split(

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsign_jax.data import tables
-from wsign_jax.errors import WSignError
+from wsign_jax.common import tables
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints, video
 from wsign_jax.keypoints.resample import resample
 

@@ -1,7 +1,7 @@
 import pytest
 
-from wsign_jax.data import tables
-from wsign_jax.errors import WSignError
+from wsign_jax.common import tables
+from wsign_jax.common.errors import WSignError
 
 
 def test_broken_lines_are_named_and_spoil_no_other(tmp_path):

@@ -11,7 +11,7 @@ from tests.processes import ROOT
 
 PROGRAM = """
 import sys
-from wsign_jax.errors import DivergedError, WSignError, exit_on_user_error
+from wsign_jax.common.errors import DivergedError, WSignError, exit_on_user_error
 
 with exit_on_user_error():
     {}
@@ -58,7 +58,7 @@ def test_what_a_stream_cannot_encode_is_escaped(encoding):
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_a_stream_that_is_closed_goes_nowhere(closed):
     what = (
-        "from wsign_jax.progress import Progress\n"
+        "from wsign_jax.common.progress import Progress\n"
         "    with Progress('x', 0, 1) as bar: bar.advance('')\n"
         "    print('x', flush=True); sys.stdout.write('x'); sys.stderr.write('y')\n"
         "    raise WSignError('a.npy: is bad')"

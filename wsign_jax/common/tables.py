@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Collection
 from typing import NamedTuple
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 
 class Row(NamedTuple):

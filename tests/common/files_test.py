@@ -11,14 +11,14 @@ import threading
 
 import pytest
 
-from wsign_jax import disk
-from wsign_jax.errors import WSignError
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
 
 
 def test_a_file_is_written_with_its_folders_and_nothing_is_left_beside_it(tmp_path):
     path = tmp_path / "new" / "folder" / "file"
-    disk.write(path, b"first")
-    disk.write(path, b"second")
+    files.write(path, b"first")
+    files.write(path, b"second")
     assert path.read_bytes() == b"second"
     assert list(path.parent.iterdir()) == [path]
 
@@ -27,19 +27,19 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
     path = tmp_path / "file"
     (path / "in the way").mkdir(parents=True)
     with pytest.raises(OSError, match="file"):
-        disk.write(path, b"content")
+        files.write(path, b"content")
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_text_is_there_while_it_grows_and_not_at_all_if_it_stays_empty(tmp_path):
     path = tmp_path / "new" / "text"
-    with disk.text(path, replace=False):
+    with files.text(path, replace=False):
         pass
     assert list(path.parent.iterdir()) == []
-    with disk.text(path, replace=True) as file:
+    with files.text(path, replace=True) as file:
         print("grün", file=file, flush=True)
         assert path.read_text(encoding="utf-8") == "grün\n"
-    with pytest.raises(FileExistsError), disk.text(path, replace=False):
+    with pytest.raises(FileExistsError), files.text(path, replace=False):
         pass
     assert path.read_text(encoding="utf-8") == "grün\n"
 
@@ -48,12 +48,12 @@ def test_a_text_is_replaced_once_the_new_one_is_whole(tmp_path, capsys):
     path, link = tmp_path / "text", tmp_path / "link"
     path.write_text("old")
     link.symlink_to(path)
-    with disk.text(link, replace=True) as file:
+    with files.text(link, replace=True) as file:
         file.write("new")
         file.flush()
         assert path.read_text() == "old"
     assert path.read_text() == "new" and link.is_symlink()
-    with disk.text(path, replace=True):
+    with files.text(path, replace=True):
         pass
     assert path.read_text() == "new" and sorted(tmp_path.iterdir()) == [link, path]
     assert not capsys.readouterr().err
@@ -63,7 +63,7 @@ def test_a_text_keeps_its_mode(tmp_path):
     path = tmp_path / "text"
     path.write_text("old")
     path.chmod(0o600)
-    with disk.text(path, replace=True) as file:
+    with files.text(path, replace=True) as file:
         file.write("new")
     assert path.read_text() == "new" and stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -73,7 +73,7 @@ def test_what_interrupts_leaves_the_old_text_and_what_is_new(tmp_path, capsys, w
     path, mine = tmp_path / "text", tmp_path / "text.partial"
     path.write_text("old")
     mine.write_text("mine")
-    with pytest.raises(KeyboardInterrupt), disk.text(path, replace=True) as file:
+    with pytest.raises(KeyboardInterrupt), files.text(path, replace=True) as file:
         file.write(written)
         raise KeyboardInterrupt
     assert path.read_text() == "old" and mine.read_text() == "mine"
@@ -84,7 +84,7 @@ def test_what_interrupts_leaves_the_old_text_and_what_is_new(tmp_path, capsys, w
         assert [each.read_text() for each in left] == ["half"]
     else:
         assert left == [] and not said
-    with pytest.raises(KeyboardInterrupt), disk.text(tmp_path / "other", replace=False) as file:
+    with pytest.raises(KeyboardInterrupt), files.text(tmp_path / "other", replace=False) as file:
         file.write(written)
         raise KeyboardInterrupt
     assert (tmp_path / "other").exists() == bool(written)
@@ -93,7 +93,7 @@ def test_what_interrupts_leaves_the_old_text_and_what_is_new(tmp_path, capsys, w
 def test_a_link_to_itself_is_an_error(tmp_path):
     path = tmp_path / "text"
     path.symlink_to(path)
-    with pytest.raises(OSError, match="text"), disk.text(path, replace=True):
+    with pytest.raises(OSError, match="text"), files.text(path, replace=True):
         pass
 
 
@@ -103,7 +103,7 @@ def test_what_is_no_file_is_written_to(tmp_path):
     read: list[str] = []
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
     reader.start()
-    with disk.text(pipe, replace=True) as file:
+    with files.text(pipe, replace=True) as file:
         file.write("gone through")
     reader.join()
     assert read == ["gone through"] and pipe.is_fifo()
@@ -114,7 +114,7 @@ def test_a_link_is_written_through_and_a_file_keeps_its_mode(tmp_path):
     path.write_bytes(b"old")
     path.chmod(0o640)
     link.symlink_to(path)
-    disk.write(link, b"new")
+    files.write(link, b"new")
     assert path.read_bytes() == b"new" and link.is_symlink()
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
@@ -122,7 +122,7 @@ def test_a_link_is_written_through_and_a_file_keeps_its_mode(tmp_path):
 def test_what_is_no_regular_file_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(WSignError, match="pipe: is a device or a pipe"):
-        disk.write(tmp_path / "pipe", b"content")
+        files.write(tmp_path / "pipe", b"content")
     assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
 
 
@@ -132,12 +132,12 @@ def test_nothing_is_written_through_a_link_at_the_temporary_name(tmp_path, monke
     monkeypatch.setattr(secrets, "token_hex", lambda _: "guessed")
     (tmp_path / ".file.guessed.partial").symlink_to(secret)
     with pytest.raises(FileExistsError):
-        disk.write(tmp_path / "file", b"content")
+        files.write(tmp_path / "file", b"content")
     assert secret.read_bytes() == b"key" and not (tmp_path / "file").exists()
 
 
 def test_a_full_disk_is_named():
-    with pytest.raises(OSError) as caught, disk.named("out.wsign"):
+    with pytest.raises(OSError) as caught, files.named("out.wsign"):
         raise OSError(28, "No space left on device")
     assert caught.value.filename == "out.wsign"
 
@@ -158,17 +158,17 @@ def test_json_that_is_none_is_one_line(tmp_path, content, message):
     path = tmp_path / "about.json"
     path.write_bytes(content)
     with pytest.raises(WSignError, match=f"^{re.escape(str(path))}: {message}.*$"):
-        disk.read_json(path)
+        files.read_json(path)
 
 
 def test_a_list_is_read_and_a_mark_at_the_start_is_none_of_it(tmp_path):
     path = tmp_path / "items.json"
     path.write_bytes(b"\xef\xbb\xbf[1, 2]")
-    assert disk.read_json_list(path) == [1, 2]
+    assert files.read_json_list(path) == [1, 2]
     path.write_bytes(b"\xef\xbb\xbf{}")
-    assert disk.read_json(path) == {}
+    assert files.read_json(path) == {}
     with pytest.raises(WSignError, match=r"items\.json: must be a list"):
-        disk.read_json_list(path)
+        files.read_json_list(path)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -176,27 +176,27 @@ def test_one_process_holds_a_lock_until_its_end(tmp_path, kind):
     path = tmp_path / "lock"
     if kind == "folder":
         path.mkdir()
-    with disk.locked(path, "taken"):
-        with pytest.raises(WSignError, match=r"^taken$"), disk.locked(path, "taken"):
+    with files.locked(path, "taken"):
+        with pytest.raises(WSignError, match=r"^taken$"), files.locked(path, "taken"):
             raise AssertionError("held twice")
         holder = f"import os, fcntl; fcntl.flock(os.open({str(path)!r}, 0), 6)"
         done = subprocess.run([sys.executable, "-c", holder], capture_output=True, check=False)
         assert b"BlockingIOError" in done.stderr
-    with disk.locked(path, "taken"):
+    with files.locked(path, "taken"):
         pass
 
 
 def test_json_beyond_its_bound_is_not_parsed(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk, "MOST_JSON_BYTES", 1 << 20)
+    monkeypatch.setattr(files, "MOST_JSON_BYTES", 1 << 20)
     path = tmp_path / "about.json"
     path.write_bytes(b'{"a": "' + b"x" * (1 << 20) + b'"}')
     with pytest.raises(WSignError, match=r"about.json: larger than 1 MiB"):
-        disk.read_json(path)
+        files.read_json(path)
 
 
 def test_a_name_that_is_not_utf8_comes_back_from_json(tmp_path):
-    disk.write_json(tmp_path / "about.json", {"data": "caf\udce9", "gloss": "grün"})
-    assert disk.read_json(tmp_path / "about.json") == {"data": "caf\udce9", "gloss": "grün"}
+    files.write_json(tmp_path / "about.json", {"data": "caf\udce9", "gloss": "grün"})
+    assert files.read_json(tmp_path / "about.json") == {"data": "caf\udce9", "gloss": "grün"}
     assert "grün".encode() in (tmp_path / "about.json").read_bytes()
 
 
@@ -212,13 +212,15 @@ def test_a_name_that_is_not_utf8_comes_back_from_json(tmp_path):
 )
 def test_a_field_is_checked_in_one_line(value, kind, must):
     with pytest.raises(WSignError, match=f"^FILE: 'patch_size' is .*; {must}$"):
-        disk.field({"patch_size": value}, "patch_size", "FILE", kind, lambda n: n >= 1, "from 1 up")
+        files.field(
+            {"patch_size": value}, "patch_size", "FILE", kind, lambda n: n >= 1, "from 1 up"
+        )
 
 
 def test_a_field_that_is_missing_or_good():
     with pytest.raises(WSignError, match="FILE: 'name' is missing; it must be text"):
-        disk.field({}, "name", "FILE", str)
-    assert disk.field({"name": "x"}, "name", "FILE", str) == "x"
+        files.field({}, "name", "FILE", str)
+    assert files.field({"name": "x"}, "name", "FILE", str) == "x"
 
 
 @pytest.mark.parametrize(
@@ -226,34 +228,34 @@ def test_a_field_that_is_missing_or_good():
 )
 def test_a_gloss_stays_within_its_line(name):
     with pytest.raises(WSignError, match=r"label_map.json: gloss .* rename it|give it a name"):
-        disk.check_line(name, "label_map.json: gloss")
+        files.check_line(name, "label_map.json: gloss")
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "..", ".hidden", "x" * 300, "a\0b"])
 def test_an_id_stays_in_its_folder(name):
     with pytest.raises(WSignError, match=r"signs.csv:3: id"):
-        disk.check_id(name, "signs.csv:3: id")
+        files.check_id(name, "signs.csv:3: id")
 
 
 def test_names_that_people_give_are_good():
     for name in ("vielglück", "I-LOVE-YOU", "10:30 clip", "你好", "a.b"):
-        assert disk.check_line(name, "gloss") == disk.check_id(name, "id") == name
+        assert files.check_line(name, "gloss") == files.check_id(name, "id") == name
 
 
 def test_a_folder_is_made_or_what_is_in_its_way_is_named(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    assert disk.make_folder(tmp_path / "a" / "b") and not disk.make_folder(tmp_path / "a" / "b")
+    assert files.make_folder(tmp_path / "a" / "b") and not files.make_folder(tmp_path / "a" / "b")
     for name in ("file", "dangling", "dangling/inside"):
         with pytest.raises(WSignError, match=r"(file|dangling): is a file or a link to nothing"):
-            disk.make_folder(tmp_path / name)
+            files.make_folder(tmp_path / name)
 
 
 def test_what_cannot_be_written_is_known_before(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "new" / "folder" / "file"):
-        disk.check_writable(path)
+        files.check_writable(path)
     assert not (tmp_path / "new").exists()
     for path, message in (
         (tmp_path, "is a folder; name a file"),
@@ -262,10 +264,10 @@ def test_what_cannot_be_written_is_known_before(tmp_path, monkeypatch):
         (tmp_path / "file" / "inside", "file cannot; name another place"),
     ):
         with pytest.raises((OSError, WSignError), match=message):
-            disk.check_writable(path)
+            files.check_writable(path)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(WSignError, match=r"new: cannot be written, because .* cannot"):
-        disk.check_writable(tmp_path / "new")
+        files.check_writable(tmp_path / "new")
 
 
 def test_what_is_read_is_not_replaced_under_any_name(tmp_path):
@@ -275,7 +277,7 @@ def test_what_is_read_is_not_replaced_under_any_name(tmp_path):
     os.link(tmp_path / "a", tmp_path / "same")
     for name in ("a", "link", "same"):
         with pytest.raises(WSignError, match=f"{name}: is read here, so it cannot be replaced"):
-            disk.check_apart(
+            files.check_apart(
                 [tmp_path / "new", tmp_path / name], [tmp_path / "gone", tmp_path / "a"]
             )
-    disk.check_apart([tmp_path / "new", tmp_path / "b"], [tmp_path / "a", tmp_path / "new"])
+    files.check_apart([tmp_path / "new", tmp_path / "b"], [tmp_path / "a", tmp_path / "new"])

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TextIO, TypeVar
 
-from wsign_jax.errors import WSignError
+from wsign_jax.common.errors import WSignError
 
 MOST_JSON_BYTES = (
     256 * 2**20

@@ -1,6 +1,6 @@
 import pytest
 
-from wsign_jax import progress
+from wsign_jax.common import progress
 
 
 def test_elsewhere_than_on_a_terminal_plain_lines_appear_now_and_then(capsys, monkeypatch):

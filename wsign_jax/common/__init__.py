@@ -1,0 +1,1 @@
+"""Errors, files, tables and progress: nothing of signs, nothing of jax."""
