@@ -12,11 +12,11 @@ import argparse
 import pathlib
 
 from wsign_jax.common.errors import exit_on_user_error
-from wsign_jax.data import packed
+from wsign_jax.data import pack
 
 
 def main() -> None:
-    """Parses the flags and calls `packed.pack`."""
+    """Parses the flags and calls `pack.pack`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--on_bad", choices=("error", "skip"), default="error")
     flags = parser.parse_args()
     with exit_on_user_error():
-        packed.pack(flags.data, flags.out, flags.examples_per_shard, flags.on_bad)
+        pack.pack(flags.data, flags.out, flags.examples_per_shard, flags.on_bad)
         print(f"wrote {flags.out}")
 
 

@@ -32,7 +32,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from configs import base
 from tools.benchmark import figures, phoenix
 from wsign_jax import heap
-from wsign_jax.data import examples, layout, packed, pipeline
+from wsign_jax.data import layout, pack, pipeline, storage
 from wsign_jax.data.buckets import BatchPlan, padding_efficiency
 from wsign_jax.train import setup, stages, start
 from wsign_jax.train import state as train_state
@@ -51,7 +51,7 @@ def corpus() -> layout.Split:
         labels=tuple(np.arange(phoenix.glosses_in(int(n))) for n in frames),
         aspect=1.0,
         skipped=0,
-        examples=examples.Files(pathlib.Path()),
+        examples=storage.Files(pathlib.Path()),
     )
 
 
@@ -144,7 +144,7 @@ def measure(sentences: int = 320, rounds: int = 5, steps: int = 8) -> dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         phoenix.write_dataset(root / "files", sentences)
-        packed.pack(root / "files", root / "shards", _SHARD)
+        pack.pack(root / "files", root / "shards", _SHARD)
         # Every epoch has at least one full batch of the length that most batches have.
         files, shards = (
             setup.prepare(training_config(root / name, steps + 2), root / "run")

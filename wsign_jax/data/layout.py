@@ -7,7 +7,7 @@
 <root>/label_map.json                       {"<blank>": 0, "HELLO": 1, ...}
 <root>/dataset.json                         optional: how it was made
 
-Instead of features and labels, a split may have them packed (tools/pack_dataset.py; see examples.py):
+Instead of features and labels, a split may have them packed (tools/pack_dataset.py; see storage.py):
 
 <root>/{train,val,test}/examples-<first>-<last>-of-<all>.array_record
 """
@@ -25,8 +25,7 @@ import numpy as np
 
 from wsign_jax.common import files, tables
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import examples as examples_lib
-from wsign_jax.data import validate
+from wsign_jax.data import storage, validate
 from wsign_jax.keypoints import joints
 
 SPLITS = ("train", "val", "test")
@@ -119,7 +118,7 @@ def write_signers(root: pathlib.Path, split: str, signers: Mapping[str, str]) ->
 
 def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
     # Through memory: numpy's own error about a full disk does not say that it is one.
-    files.write(path, examples_lib.npy(array))
+    files.write(path, storage.npy(array))
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -136,7 +135,7 @@ class Split:
     labels: tuple[np.ndarray, ...]  # n arrays (U,) int32
     aspect: float  # width / height of the picture by which y is still divided; 1 = none
     skipped: int  # bad examples left out
-    examples: examples_lib.Examples  # those left out included
+    examples: storage.Examples  # those left out included
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -198,7 +197,7 @@ def read_split(
             message names every offending file and the rule that it breaks.
     """
     folder = root / name
-    examples = examples_lib.find(folder)
+    examples = storage.find(folder)
     ids = sorted(examples.ids("features") | examples.ids("labels"))
     problems = list(examples.lost)
     total = len(ids) + len(problems)
@@ -206,7 +205,7 @@ def read_split(
         raise WSignError(f"{folder}: no features/*.npy in it; the {name} split is empty")
     good: list[tuple[str, int, np.ndarray]] = []
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        checked = pool.map(lambda id: examples_lib.check(examples, id, rules), ids)
+        checked = pool.map(lambda id: storage.check(examples, id, rules), ids)
         for id, result in zip(ids, checked, strict=True):
             if isinstance(result, str):
                 problems.append(result)
@@ -237,7 +236,7 @@ def read_split(
 
 def count(root: pathlib.Path, name: str) -> int:
     """How many examples there are features of, good or bad; 0 where there is no such split."""
-    return len(examples_lib.find(root / name).ids("features"))
+    return len(storage.find(root / name).ids("features"))
 
 
 def first_features(root: pathlib.Path, name: str) -> tuple[str, np.ndarray]:
@@ -246,7 +245,7 @@ def first_features(root: pathlib.Path, name: str) -> tuple[str, np.ndarray]:
     Raises:
         WSignError: there is none, or it cannot be read.
     """
-    examples = examples_lib.find(root / name)
+    examples = storage.find(root / name)
     if not (ids := examples.ids("features")):
         raise WSignError(f"{root / name}: has no features; name a data set with a {name} split")
     features = examples.read(min(ids), "features")
@@ -283,7 +282,7 @@ def read_labels(root: pathlib.Path, split: str, vocab_size: int) -> list[np.ndar
     Raises:
         WSignError: there are none, or some are lost or no list of gloss ids below `vocab_size`.
     """
-    examples = examples_lib.find(root / split)
+    examples = storage.find(root / split)
     if examples.lost:
         raise WSignError(examples.lost[0])
     result = []

@@ -1,4 +1,4 @@
-"""A whole data set with its examples packed in shards; examples.py says what a shard is."""
+"""A whole data set with its examples packed in shards; storage.py says what a shard is."""
 
 import math
 import os
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import examples, layout, validate, vocab
+from wsign_jax.data import layout, storage, validate, vocab
 
 
 def pack(
@@ -61,7 +61,7 @@ def pack(
 def _pack_split(split: layout.Split, folder: pathlib.Path, examples_per_shard: int) -> None:
     folder.mkdir(exist_ok=True)
     arrays = ((id, split.labels[index], split.stored(index)) for index, id in enumerate(split.ids))
-    examples.write_shards(folder, arrays, len(split), examples_per_shard)
+    storage.write_shards(folder, arrays, len(split), examples_per_shard)
 
 
 def _copy_rest(source: pathlib.Path, root: pathlib.Path) -> None:
@@ -73,6 +73,6 @@ def _copy_rest(source: pathlib.Path, root: pathlib.Path) -> None:
         folders[:] = [f for f in folders if not f.startswith(".") and f not in arrays]
         target = root / folder.relative_to(source)
         for file in files:
-            if not file.startswith(".") and not (in_split and examples.is_shard(file)):
+            if not file.startswith(".") and not (in_split and storage.is_shard(file)):
                 target.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / file, target / file)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import random_features
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import examples, layout, packed, pipeline, validate
+from wsign_jax.data import layout, pack, pipeline, storage, validate
 
 RULES = validate.Rules(vocab_size=6, patch_size=4, max_seq_length=120)
 # Of the twelve training examples, five to a shard.
@@ -20,7 +20,7 @@ FIRST, SECOND, THIRD = (
 def both(dataset, tmp_path):
     """The data set of files, and the same packed."""
     layout.write_signers(dataset, "val", {"val_00": "Zoë"})
-    packed.pack(dataset, tmp_path / "packed", examples_per_shard=5, progress=lambda line: None)
+    pack.pack(dataset, tmp_path / "packed", examples_per_shard=5, progress=lambda line: None)
     return dataset, tmp_path / "packed"
 
 
@@ -77,7 +77,7 @@ def test_everything_else_is_copied_and_what_is_stored_is_not_changed(dataset, tm
     features = random_features(np.random.default_rng(0), 50)
     layout.write_example(dataset, "val", "a b-ü", features, np.array([3, 5]), segments)
     (dataset / ".hidden").touch()
-    packed.pack(dataset, tmp_path / "new" / "packed", 2)
+    pack.pack(dataset, tmp_path / "new" / "packed", 2)
     split = layout.read_split(tmp_path / "new" / "packed", "val", RULES)
     index = split.ids.index("a b-ü")
     np.testing.assert_array_equal(split.stored(index), features)
@@ -86,7 +86,7 @@ def test_everything_else_is_copied_and_what_is_stored_is_not_changed(dataset, tm
     names = {path.name for path in (tmp_path / "new" / "packed").iterdir()}
     assert names == {"dataset.json", "label_map.json", *layout.SPLITS}
     # From shards to shards of another size.
-    packed.pack(tmp_path / "new" / "packed", tmp_path / "again", 100)
+    pack.pack(tmp_path / "new" / "packed", tmp_path / "again", 100)
     (shard, _) = sorted((tmp_path / "again" / "val").glob("*"))
     assert shard.name == "examples-00001-00006-of-00006.array_record"
     again = layout.read_split(tmp_path / "again", "val", RULES)
@@ -161,7 +161,7 @@ def test_files_beside_shards_are_refused(both, kind):
 
 
 def test_shards_of_two_packings_are_refused(both, tmp_path):
-    packed.pack(both[0], tmp_path / "other", 4)
+    pack.pack(both[0], tmp_path / "other", 4)
     for path in (tmp_path / "other" / "train").iterdir():
         shutil.copy(path, both[1] / "train")
     with pytest.raises(WSignError, match="are of two packings; remove the shards of one of them"):
@@ -180,7 +180,7 @@ def test_an_id_stays_in_its_data_set(tmp_path, id, capsys):
     features = random_features(np.random.default_rng(0), 40)
     (tmp_path / "train").mkdir()
     rows = [(id, np.array([1]), features), ("good", np.array([1]), features)]
-    examples.write_shards(tmp_path / "train", rows, 2, 2)
+    storage.write_shards(tmp_path / "train", rows, 2, 2)
     with pytest.raises(WSignError, match=r"array_record: example 1 of it: the id .* it"):
         layout.read_split(tmp_path, "train", RULES)
     assert layout.read_split(tmp_path, "train", RULES, on_bad="skip").ids == ("good",)
@@ -218,7 +218,7 @@ def test_packed_examples_are_held_to_the_same_rules(tmp_path):
         ("d", np.array([1]), np.tile(features, (4, 1, 1)), "d: features: 160 frames are over"),
         ("e", np.array([1]), features[:, :6], r"e: features: shape \(40, 6, 7\) is not"),
     ]
-    examples.write_shards(tmp_path / "train", [row[:3] for row in bad], len(bad), 2)
+    storage.write_shards(tmp_path / "train", [row[:3] for row in bad], len(bad), 2)
     with pytest.raises(WSignError, match="5 bad of 5 examples") as error:
         layout.read_split(tmp_path, "train", RULES)
     for *_, message in bad:
@@ -231,11 +231,11 @@ def test_a_bad_data_set_is_not_packed(dataset, tmp_path, capsys):
     (dataset / "train" / "labels" / "train_04.npy").unlink()
     (dataset / "train" / "features" / "train_05.npy").write_bytes(b"cut")
     with pytest.raises(WSignError, match="2 bad of 12 examples") as error:
-        packed.pack(dataset, tmp_path / "packed", 5)
+        pack.pack(dataset, tmp_path / "packed", 5)
     assert "labels/train_04.npy: missing" in str(error.value)
     assert "features/train_05.npy: unreadable" in str(error.value)
     assert {path.name for path in tmp_path.iterdir()} == {"processed"}
-    packed.pack(dataset, tmp_path / "packed", 5, on_bad="skip")
+    pack.pack(dataset, tmp_path / "packed", 5, on_bad="skip")
     assert len(layout.read_split(tmp_path / "packed", "train", RULES)) == 10
     assert "train: 10 examples in 2 shards" in capsys.readouterr().out
 
@@ -245,7 +245,7 @@ def test_what_only_some_models_refuse_is_packed(dataset, tmp_path):
     layout.write_example(dataset, "val", "long", features, np.array([1]))
     layout.write_example(dataset, "val", "short", features[:3], np.array([1, 2]))
     (dataset / "label_map.json").unlink()  # config.model.vocab_size stands in for it
-    packed.pack(dataset, tmp_path / "packed", 5)
+    pack.pack(dataset, tmp_path / "packed", 5)
     with pytest.raises(WSignError, match="2 bad of 7 examples") as error:
         layout.read_split(tmp_path / "packed", "val", RULES)
     assert error.match("long: features: 2000 frames are over data.max_seq_length=120")
@@ -254,17 +254,17 @@ def test_what_only_some_models_refuse_is_packed(dataset, tmp_path):
 
 def test_what_is_there_is_not_overwritten(both):
     with pytest.raises(WSignError, match="already holds something; remove it, or name a new"):
-        packed.pack(*both, 5)
+        pack.pack(*both, 5)
 
 
 def test_there_must_be_something_to_pack_and_to_pack_it_in(tmp_path):
     with pytest.raises(WSignError, match="no train, val or test in it; name a data set"):
-        packed.pack(tmp_path, tmp_path / "packed", 5)
+        pack.pack(tmp_path, tmp_path / "packed", 5)
     with pytest.raises(WSignError, match="--examples_per_shard=0: give 1 or more"):
-        packed.pack(tmp_path, tmp_path / "packed", 0)
+        pack.pack(tmp_path, tmp_path / "packed", 0)
     example = ("a", np.array([1]), np.zeros((4, 42, 7), np.float32))
     with pytest.raises(WSignError, match=r"gone/examples-00001-.* cannot be written"):
-        examples.write_shards(tmp_path / "gone", [example], 1, 1)
+        storage.write_shards(tmp_path / "gone", [example], 1, 1)
 
 
 def test_a_shard_that_changes_during_the_run_is_noticed(both):
