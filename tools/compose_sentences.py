@@ -6,7 +6,8 @@ folder.
     --source=DIR         a data set of single signs (tools/prepare_corpus.py makes one of LSA64, MS-ASL
                          or one's own videos), a folder of <gloss>.npz, or MP_Data
     --seed=0             the same seed makes the same sentences
-    --grammar=FILE       sentences of a grammar (wsign_jax/data/grammar.py says how to write one)
+    --grammar=FILE       sentences of a grammar (wsign_jax/data/generated/sentences.py says how to write
+                         one)
     --text=FILE --order=3   like those of a text, a sentence a line: n-grams of that order
     --uniform=0.5        share of uniformly drawn sentences where there is a grammar or a text
     --shortest=3 --longest=8 --repeat=0.1
@@ -41,8 +42,9 @@ import dataclasses
 import pathlib
 
 from wsign_jax.common.errors import WSignError, exit_on_user_error, parse_flags
-from wsign_jax.data import compose, grammar
 from wsign_jax.data.corpora import records
+from wsign_jax.data.generated import compose
+from wsign_jax.data.generated.sentences import Grammar, Mixture, NGrams, Sentences, Uniform
 
 SOURCE_OPTIONS = ("fps", "aspect", "swap_hands", "session_size", "sessions")
 SENTENCE_OPTIONS = ("grammar", "text", "order", "uniform", "shortest", "longest", "repeat")
@@ -77,9 +79,9 @@ def parse() -> argparse.Namespace:
     return parse_flags(parser)
 
 
-def sentences(flags: argparse.Namespace, glosses: list[str]) -> grammar.Sentences:
+def sentences(flags: argparse.Namespace, glosses: list[str]) -> Sentences:
     """What to sign, as the flags say."""
-    uniform = grammar.Uniform(flags.shortest, flags.longest, flags.repeat)
+    uniform = Uniform(flags.shortest, flags.longest, flags.repeat)
     if flags.grammar and flags.text:
         raise WSignError("--grammar and --text: give one of them")
     if flags.grammar is None and flags.text is None:
@@ -88,12 +90,12 @@ def sentences(flags: argparse.Namespace, glosses: list[str]) -> grammar.Sentence
                 "--uniform is for a grammar or a text; all sentences are uniform without"
             )
         return uniform
-    drawn: grammar.Sentences
+    drawn: Sentences
     if flags.grammar:
-        drawn = grammar.Grammar.read(flags.grammar, glosses)
+        drawn = Grammar.read(flags.grammar, glosses)
     else:
-        drawn = grammar.NGrams.read(flags.text, glosses, flags.order)
-    return grammar.Mixture(drawn, uniform, flags.uniform) if flags.uniform else drawn
+        drawn = NGrams.read(flags.text, glosses, flags.order)
+    return Mixture(drawn, uniform, flags.uniform) if flags.uniform else drawn
 
 
 def main() -> None:

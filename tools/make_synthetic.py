@@ -7,7 +7,7 @@ import argparse
 import pathlib
 
 from wsign_jax.common.errors import exit_on_user_error
-from wsign_jax.data import synthetic
+from wsign_jax.data.generated import synthetic
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests import corpora
 from wsign_jax.common import errors, files
 from wsign_jax.data import layout, validate
-from wsign_jax.data.grammar import Grammar
+from wsign_jax.data.generated.sentences import Grammar
 
 ROOT = pathlib.Path(errors.__file__).parents[2]
 CLIPS = ROOT.parent / "shared" / "data" / "asl-clips"

@@ -21,8 +21,9 @@ from wsign_jax import config as config_lib
 from wsign_jax import hosts
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import layout, pipeline, synthetic, validate
+from wsign_jax.data import layout, pipeline, validate
 from wsign_jax.data.buckets import BatchPlan, padding_efficiency
+from wsign_jax.data.generated import synthetic
 from wsign_jax.data.vocab import Vocabulary, read_vocabulary
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params

@@ -20,7 +20,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, splits, validate, vocab
 from wsign_jax.data.corpora import prepare
 from wsign_jax.data.corpora.records import MOST_SECONDS, Corpus, Keypoints, Record, sample
-from wsign_jax.data.grammar import Sentences
+from wsign_jax.data.generated.sentences import Sentences
 from wsign_jax.keypoints import joints
 
 _LONGEST = 100.0  # seconds of a sign or a transition, and times a clip's own duration

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data.grammar import Grammar, Mixture, NGrams, Uniform
+from wsign_jax.data.generated.sentences import Grammar, Mixture, NGrams, Uniform
 
 GLOSSES = ["coffee", "fs-a", "fs-b", "large", "no", "please", "small", "tea", "#BANK", "?"]
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import layout, signing
+from wsign_jax.data import layout
+from wsign_jax.data.generated import signing
 from wsign_jax.keypoints import joints
 
 MAX_GLOSSES = 1295  # as many as PHOENIX-2014 has

@@ -10,11 +10,12 @@ from tests import corpora
 from tests.conftest import random_features
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import compose, layout, validate
-from wsign_jax.data.compose import Composer, Settings
+from wsign_jax.data import layout, validate
 from wsign_jax.data.corpora import prepare
 from wsign_jax.data.corpora.records import Keypoints, Record
-from wsign_jax.data.grammar import Uniform
+from wsign_jax.data.generated import compose
+from wsign_jax.data.generated.compose import Composer, Settings
+from wsign_jax.data.generated.sentences import Uniform
 from wsign_jax.keypoints import joints
 
 SETTINGS = Settings(train=6, val=3, test=3, seconds=(0.5, 1.0))

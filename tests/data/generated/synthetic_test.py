@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import layout, signing, synthetic, validate
-from wsign_jax.data.synthetic import SigningSettings, make_noise, make_sentence
+from wsign_jax.data import layout, validate
+from wsign_jax.data.generated import signing, synthetic
+from wsign_jax.data.generated.synthetic import SigningSettings, make_noise, make_sentence
 from wsign_jax.keypoints import joints
 
 SETTINGS = SigningSettings()
