@@ -20,11 +20,11 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data.normalize import normalize
 from wsign_jax.decode.align import align, seconds
 from wsign_jax.decode.greedy import ctc_greedy
+from wsign_jax.decode.no_hands import silent
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import RIGHT_HAND, Detection
 from wsign_jax.keypoints.track import FeatureStream, Tracker
 from wsign_jax.model import whisper_sign
-from wsign_jax.silence import silent
 from wsign_jax.stream import Stream
 
 V = 7

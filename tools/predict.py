@@ -15,8 +15,9 @@ import argparse
 import pathlib
 import sys
 
-from wsign_jax import formats, predict
+from wsign_jax import predict
 from wsign_jax.common.errors import exit_on_user_error
+from wsign_jax.decode import transcript
 from wsign_jax.recognizer import Recognizer
 
 
@@ -33,7 +34,7 @@ def main() -> None:
         required=True,
         help="a run's folder (its best), a checkpoint's, or a file of tools/export.py",
     )
-    flag("--format", choices=formats.FORMATS, default=formats.TEXT, help="text")
+    flag("--format", choices=transcript.FORMATS, default=transcript.TEXT, help="text")
     flag("--out", type=path, help="a new file, of subtitles a folder (the terminal)")
     flag("--replace", action="store_true", help="replace what is there")
     flag("--decoder", default="greedy", help="greedy, prefix_beam, attention, rescore, joint")

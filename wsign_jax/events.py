@@ -17,9 +17,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from wsign_jax.formats import json_line, on_one_line
+from wsign_jax.decode.transcript import Gloss, json_line, on_one_line
 from wsign_jax.stream import StreamResult
-from wsign_jax.transcript import Gloss
 
 _MARGIN = 29  # columns before a gloss
 

@@ -35,7 +35,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import confidence
 from wsign_jax.decode.align import Alignment
-from wsign_jax.decode.beam import Beams
+from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.keypoints import joints
 from wsign_jax.recognition import Program, Recognised, Settings
 

@@ -10,12 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsign_jax import formats
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
+from wsign_jax.decode.transcript import (
+    SUBTITLES,
+    Transcript,
+    file_head,
+    format_transcript,
+    on_one_line,
+)
 from wsign_jax.keypoints import extract, landmarker, system, video, workers
 from wsign_jax.recognizer import Recognizer
-from wsign_jax.transcript import Transcript
 
 KEYPOINTS = ".npy"
 _TOGETHER = 32  # recordings that are recognised at a time
@@ -177,7 +182,7 @@ def write(
 
     Args:
         outcomes: of the recordings.
-        kind: one of `formats.FORMATS`.
+        kind: one of `transcript.FORMATS`.
         place: a file, or of subtitles a folder; None: stdout.
         replace: whether files may be replaced, which a file is once the new one is whole; where no
             recording has a transcript it stays.
@@ -187,19 +192,19 @@ def write(
     """
     failed = 0
     with contextlib.ExitStack() as stack:
-        together, head = sys.stdout, formats.head(kind)
+        together, head = sys.stdout, file_head(kind)
         named: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
-        if place is not None and kind not in formats.SUBTITLES:
+        if place is not None and kind not in SUBTITLES:
             together = stack.enter_context(files.text(place, replace))
             named = functools.partial(files.named, place)
         for source, transcript, problem in outcomes:
             if transcript is None:
                 failed += 1
-                line = formats.on_one_line(f"failed: {_named(source.path, problem)}")
+                line = on_one_line(f"failed: {_named(source.path, problem)}")
                 print(line, file=sys.stderr, flush=True)
                 continue
-            text = formats.body(kind, str(source.path), transcript)
-            if place is not None and kind in formats.SUBTITLES:
+            text = format_transcript(kind, str(source.path), transcript)
+            if place is not None and kind in SUBTITLES:
                 files.write(subtitles_of(source, kind, place), (head + text).encode())
                 continue
             with named():
@@ -231,7 +236,7 @@ def check_free(
             recordings would have the same.
     """
     paths = [] if place is None else [place]
-    if kind in formats.SUBTITLES:
+    if kind in SUBTITLES:
         if place is None:
             if len(sources) > 1:
                 raise WSignError(
@@ -253,7 +258,7 @@ def check_free(
         raise WSignError(f"{there[0]}: is there already; name another --out, or give --replace")
     for path in paths:
         # One text may go into a pipe, or to /dev/null.
-        if kind in formats.SUBTITLES or path.is_file() or not path.exists():
+        if kind in SUBTITLES or path.is_file() or not path.exists():
             files.check_writable(path)
 
 

@@ -12,7 +12,7 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.align import Alignment
-from wsign_jax.decode.beam import Beams
+from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.positions import POSITIONS
 

@@ -16,12 +16,12 @@ import jax
 import numpy as np
 
 from wsign_jax import exported
-from wsign_jax import silence as silence_lib
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data import layout, normalize, validate
 from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.decode import align, confidence
+from wsign_jax.decode import align, confidence, no_hands
+from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.keypoints import extract, joints, landmarker, system
 from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
 from wsign_jax.recognition import (
@@ -31,7 +31,6 @@ from wsign_jax.recognition import (
     check_decoder_name,
     checked_window,
 )
-from wsign_jax.transcript import Gloss, Transcript
 
 if TYPE_CHECKING:
     from wsign_jax.stream import Stream
@@ -356,7 +355,7 @@ class Recognizer:
                 frames[row] = len(recording)
                 seen = np.any(joints.seen_hands(recording), axis=1)
                 chunk = program.chunk or len(recording)
-                silent = silence_lib.silent(seen, chunk, settings.patch_size, settings.look_ahead)
+                silent = no_hands.silent(seen, chunk, settings.patch_size, settings.look_ahead)
                 silence[row, : len(silent)] = silent
             yield plan.rows, program.run(features, frames, silence)
 

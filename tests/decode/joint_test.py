@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.decode import exhaustive
-from wsign_jax.decode.beam import Beams, ctc_prefix_beam_search, possible
 from wsign_jax.decode.joint import Weights, attention_log_prob, joint_beam_search, rescore
+from wsign_jax.decode.prefix_beam import Beams, ctc_prefix_beam_search, possible
 
 V, N, U, ROWS = 4, 4, 4, 4
 SENTENCES = [

@@ -11,8 +11,9 @@ import pytest
 
 from tests import videos
 from tests.changed import changed_metadata, rewritten
-from wsign_jax import Recognizer, formats, predict
-from wsign_jax.transcript import Transcript
+from wsign_jax import Recognizer, predict
+from wsign_jax.decode import transcript
+from wsign_jax.decode.transcript import Transcript
 
 SRT = ("--checkpoint={run}", "--format=srt")
 
@@ -58,7 +59,7 @@ def test_one_file_for_all_and_never_over_another(talkative_run, inputs, command,
         files = [json.loads(line)["file"] for line in text.splitlines()]
         assert files == [str(inputs / "a.npy"), str(inputs / "sub" / "b.npy")]
     else:
-        assert text.startswith(formats.head("csv")) and "b.npy" in text
+        assert text.startswith(transcript.file_head("csv")) and "b.npy" in text
     status, printed = command(*flags, inputs / "a.npy")
     assert status == 2 and "is there already" in printed and out.read_text() == text
     status, printed = command(*flags, inputs / "a.npy", "--replace")
@@ -172,14 +173,14 @@ def test_an_export_is_made_used_and_never_overwritten(talkative_run, inputs, com
     assert status == 2 and "no checkpoint" in printed
 
 
-@pytest.mark.parametrize("kind", formats.FORMATS)
+@pytest.mark.parametrize("kind", transcript.FORMATS)
 def test_a_name_that_is_not_utf_8_stops_nothing(talkative_run, inputs, command, tmp_path, kind):
     shutil.copy(inputs / "a.npy", inputs / os.fsdecode(b"caf\xe9.npy"))
     out = tmp_path / "out"
     flags = (f"--checkpoint={talkative_run}", f"--format={kind}", f"--out={out}")
     status, printed = command("predict.py", *flags, inputs)
     assert status == 1 and printed.count("failed: ") == 1 and "bad.npy" in printed
-    if kind in formats.SUBTITLES:
+    if kind in transcript.SUBTITLES:
         names = {os.fsencode(path.name) for path in out.rglob("*") if path.is_file()}
         assert names == {os.fsencode(f"{n}.{kind}") for n in ("a", "b", os.fsdecode(b"caf\xe9"))}
         return

@@ -21,8 +21,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from tools.benchmark import figures
 from tools.benchmark.figures import Figures
 from wsign_jax.decode import lm
-from wsign_jax.decode.beam import ctc_prefix_beam_search
 from wsign_jax.decode.greedy import ctc_greedy
+from wsign_jax.decode.prefix_beam import ctc_prefix_beam_search
 
 
 def posteriors(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from wsign_jax.data.vocab import BLANK_ID
-from wsign_jax.decode.beam import Beams
+from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.model.decoder import Decoder, DecoderCache
 
 

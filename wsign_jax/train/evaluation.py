@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.data.layout import Split
 from wsign_jax.data.pipeline import Batch, plan_evaluation
-from wsign_jax.decode.beam import Beams
 from wsign_jax.decode.greedy import blanks, ctc_greedy
+from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.metrics import EditCounts, edit_counts
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.decode import exhaustive
-from wsign_jax.decode.beam import IMPOSSIBLE, ctc_log_prob, ctc_prefix_beam_search
+from wsign_jax.decode.prefix_beam import IMPOSSIBLE, ctc_log_prob, ctc_prefix_beam_search
 
 search = jax.jit(ctc_prefix_beam_search, static_argnums=(2, 3))
 log_prob = jax.jit(ctc_log_prob)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from tests.decode import exhaustive
 from wsign_jax.decode.align import align
-from wsign_jax.decode.beam import ctc_prefix_beam_search
 from wsign_jax.decode.joint import Weights
-from wsign_jax.decode.online import Greedy, PrefixBeamDecoder
+from wsign_jax.decode.prefix_beam import ctc_prefix_beam_search
+from wsign_jax.decode.streaming import Greedy, PrefixBeamDecoder, Run, extend_run
 from wsign_jax.metrics import edit_counts
 
 V, C, LONGEST = 5, 4, 40
@@ -128,3 +128,39 @@ def test_a_gloss_after_a_silence_that_was_passed_over_is_where_it_was_signed():
     chunk[1, 1] = -0.1  # less sure than before the silence
     after, _ = decoder.extend(state, chunk, 100)
     assert [(run.id, run.start, run.end) for run in before + after] == [(1, 1, 2), (1, 101, 102)]
+
+
+V_OF_RUNS = 4
+
+
+def log_probs_of(ids):
+    """(N, V) log posteriors with these best ids, each a little surer than the one before."""
+    result = np.full((len(ids), V_OF_RUNS), -5.0, np.float32)
+    result[np.arange(len(ids)), ids] = np.linspace(-1.0, -0.5, len(ids))
+    return result
+
+
+@given(
+    st.lists(st.integers(0, V_OF_RUNS - 1), max_size=40),
+    st.lists(st.integers(0, 7), min_size=1, max_size=8).filter(any),
+)
+def test_in_any_parts_repeats_survive_and_nothing_is_doubled(ids, parts):
+    log_probs = log_probs_of(ids)
+    expected = []  # id, start, end
+    for patch, id in enumerate(ids):
+        if patch and ids[patch - 1] == id:
+            expected[-1][2] = patch + 1
+        else:
+            expected.append([id, patch, patch + 1])
+    expected = [tuple(run) for run in expected if run[0]]
+
+    run, found, first, part = Run(), [], 0, 0
+    while first < len(ids):
+        rows = log_probs[first : first + parts[part % len(parts)]]
+        ended, run = extend_run(run, rows, first)
+        found += ended
+        first, part = first + len(rows), part + 1
+    found += [run] if run.id else []
+    assert [tuple(run[:3]) for run in found] == expected
+    for run in found:
+        assert run.log_prob == log_probs[run.end - 1, run.id]

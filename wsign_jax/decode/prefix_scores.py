@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from wsign_jax.data.vocab import BLANK_ID
-from wsign_jax.decode.beam import IMPOSSIBLE, floor_of
+from wsign_jax.decode.prefix_beam import IMPOSSIBLE, floor_of
 
 
 class Prefixes(NamedTuple):

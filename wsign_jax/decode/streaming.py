@@ -18,12 +18,50 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsign_jax.data.vocab import BLANK_ID
-from wsign_jax.decode import runs
 from wsign_jax.decode.align import align
-from wsign_jax.decode.beam import IMPOSSIBLE, PrefixBeam, extend_beam, start_beam
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm import LanguageModel
-from wsign_jax.decode.runs import Run
+from wsign_jax.decode.prefix_beam import IMPOSSIBLE, PrefixBeam, extend_beam, start_beam
+
+
+class Run(NamedTuple):
+    """Neighbouring patches with the same best id: a gloss of greedy decoding, unless it is the blank.
+
+    The greedy path is the likeliest that spells its glosses, so these spans and confidences are those
+    of `align`.
+    """
+
+    id: int = BLANK_ID
+    start: int = 0  # first patch
+    end: int = 0  # patch after the last so far
+    log_prob: float = 0.0  # the highest of the id's log posteriors in it
+
+
+def extend_run(run: Run, log_probs: np.ndarray, first: int) -> tuple[list[Run], Run]:
+    """Takes the next patches.
+
+    Args:
+        run: the one that the patch before belongs to; `Run()` at the beginning.
+        log_probs: (n, V) log posteriors.
+        first: number of the first of them.
+
+    Returns:
+        The glosses whose runs have ended, and the run that may go on.
+    """
+    ended = []
+    best = log_probs.argmax(axis=-1)
+    highest = np.take_along_axis(log_probs, best[:, None], axis=-1)[:, 0]
+    for patch, (id, log_prob) in enumerate(
+        zip(best.tolist(), highest.tolist(), strict=True), first
+    ):
+        if id == run.id:
+            run = run._replace(end=patch + 1, log_prob=max(run.log_prob, log_prob))
+        else:
+            if run.id != BLANK_ID:
+                ended.append(run)
+            run = Run(id, patch, patch + 1, log_prob)
+    return ended, run
+
 
 _WINDOW = 48  # patches before a chunk in which a gloss that goes on may have begun
 _LABELS = 32  # of a hypothesis beyond one a patch of the chunk
@@ -53,7 +91,7 @@ class Greedy:
         self, state: "GreedyState", log_probs: np.ndarray, first: int
     ) -> tuple[list[Run], "GreedyState"]:
         """See `Decoder`."""
-        ended, run = runs.extend(state.run, log_probs, first)
+        ended, run = extend_run(state.run, log_probs, first)
         return ended, GreedyState(run)
 
     def finish(self, state: "GreedyState") -> list[Run]:

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from wsign_jax import formats
-from wsign_jax.transcript import Gloss, Transcript
+from wsign_jax.decode.transcript import Gloss, Transcript, file_head, format_transcript
 
 SENTENCE = Transcript(
     [
@@ -18,8 +17,10 @@ SENTENCE = Transcript(
 
 
 def whole(kind, *transcripts):
-    lines = [formats.body(kind, f"{n}.mp4", transcript) for n, transcript in enumerate(transcripts)]
-    return formats.head(kind) + "".join(lines)
+    lines = [
+        format_transcript(kind, f"{n}.mp4", transcript) for n, transcript in enumerate(transcripts)
+    ]
+    return file_head(kind) + "".join(lines)
 
 
 def test_text_is_a_line_a_recording():
@@ -54,7 +55,7 @@ def test_subtitles_stay_long_enough_to_read_but_never_overlap():
 
 @pytest.mark.parametrize("kind", ["srt", "vtt"])
 def test_subtitles_of_nothing(kind):
-    assert whole(kind, Transcript([], 0.0)) == formats.head(kind)
+    assert whole(kind, Transcript([], 0.0)) == file_head(kind)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +72,10 @@ def test_subtitles_of_nothing(kind):
 )
 def test_a_hostile_name_stays_on_its_line_and_in_its_cell(name, text, csv_cell):
     transcript = Transcript([Gloss("A", 0.0, 0.5, 1.0)], -1.5)
-    assert formats.body("text", name, transcript) == f"{text}\tA\n"
-    [row] = csv.reader(io.StringIO(formats.body("csv", name, transcript)))
+    assert format_transcript("text", name, transcript) == f"{text}\tA\n"
+    [row] = csv.reader(io.StringIO(format_transcript("csv", name, transcript)))
     assert row == [csv_cell, "A", "0.000", "0.500", "1.000"]
-    line = formats.body("jsonl", name, transcript)
+    line = format_transcript("jsonl", name, transcript)
     assert line.encode().count(b"\n") == 1 and json.loads(line)["file"] == name
 
 
@@ -82,6 +83,6 @@ def test_a_hostile_gloss_makes_no_cue_and_no_formula():
     hostile = "A\n\n9\n00:00:01,000 --> 00:00:09,000\nB"
     transcript = Transcript([Gloss(hostile, 0.0, 1.0, 1.0), Gloss("=1+2", 1.0, 2.0, 1.0)], 0.0)
     for kind in ("srt", "vtt"):
-        text = formats.body(kind, "", transcript)
+        text = format_transcript(kind, "", transcript)
         assert text.count("-->") == 2 and text.count("\n\n") == 2
-    assert ",'=1+2,1.000," in formats.body("csv", "a", transcript)
+    assert ",'=1+2,1.000," in format_transcript("csv", "a", transcript)

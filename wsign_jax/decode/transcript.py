@@ -1,8 +1,4 @@
-"""Transcripts as text, JSON lines, CSV and subtitles.
-
-Whatever a file is called, what is written is UTF-8 and stays on its line: characters that are no text or
-would leave the line, or steer a terminal, are written as JSON's `\\u001b`.
-"""
+"""Recognized glosses with their times, and their form in files: text, JSON lines, CSV, subtitles."""
 
 import csv
 import dataclasses
@@ -11,25 +7,56 @@ import json
 import re
 from typing import Any
 
-from wsign_jax.transcript import Gloss, Transcript
+
+@dataclasses.dataclass(frozen=True)
+class Gloss:
+    """One recognised sign."""
+
+    label: str  # its name in label_map.json
+    start: float  # seconds from the beginning of the recording or stream
+    end: float
+    confidence: float  # in [0, 1], calibrated where the run's decoder was tuned
+
+
+@dataclasses.dataclass(frozen=True)
+class Transcript:
+    """What was signed in one recording."""
+
+    glosses: list[Gloss]  # in the order of their signing
+    score: float  # log score of the hypothesis, as its decoder reckons
+
+    @property
+    def text(self) -> str:
+        """The glosses' labels, separated by spaces."""
+        return " ".join(gloss.label for gloss in self.glosses)
+
 
 TEXT, JSONL, CSV, SRT, VTT = FORMATS = ("text", "jsonl", "csv", "srt", "vtt")
+
+
 SUBTITLES = frozenset({SRT, VTT})  # one recording a file
 
+
 _CSV_HEADER = ("file", "label", "start", "end", "confidence")
+
+
 # CTC is sure of a sign for a patch or two, too short to read.
 _SHOWN_SECONDS = 1.0
+
+
 # Control characters, Unicode's two line breaks, and bytes of a file's name that are not UTF-8.
 _UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet computes a cell that begins so
 
 
-def head(kind: str) -> str:
+def file_head(kind: str) -> str:
     """What comes before the first recording, in one of `FORMATS`."""
     return {CSV: _csv_line(_CSV_HEADER), VTT: "WEBVTT\n\n"}.get(kind, "")
 
 
-def body(kind: str, name: str, transcript: Transcript) -> str:
+def format_transcript(kind: str, name: str, transcript: Transcript) -> str:
     """A recording's lines.
 
     Args:
