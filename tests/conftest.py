@@ -35,10 +35,10 @@ _HERE = pathlib.Path(__file__).parent
 _QUICK = (
     "data",
     "decode/align_test.py",
-    "decode/arpa_test.py",
+    "decode/lm/arpa_test.py",
     "decode/confidence_test.py",
-    "decode/lm_test.py",
-    "decode/ngrams_test.py",
+    "decode/lm/lookup_test.py",
+    "decode/lm/ngrams_test.py",
     "keypoints/joints_test.py",
     "keypoints/resample_test.py",
     "keypoints/track_test.py",

@@ -103,7 +103,7 @@ def test_everything_declared_is_imported():
             "def f():\n    import hypothesis.strategies",
             ["hypothesis"],
         ),
-        ("wsign_jax/decode/lm.py", "import mediapipe", ["mediapipe"]),
+        ("wsign_jax/decode/lm/lookup.py", "import mediapipe", ["mediapipe"]),
         ("wsign_jax/keypoints/video.py", "import av\nimport mediapipe", []),
         ("wsign_jax/keypoints/video.py", "import jax2onnx", ["jax2onnx"]),
         ("wsign_jax/data/pack.py", "from array_record.python import array_record_module", []),

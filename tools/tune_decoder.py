@@ -12,8 +12,8 @@ from wsign_jax import choices, trained, tune
 from wsign_jax.choices import Choice
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError, exit_on_user_error
-from wsign_jax.decode import lm
 from wsign_jax.decode.decoders import DECODERS, GREEDY
+from wsign_jax.decode.lm import lookup
 from wsign_jax.train import setup
 from wsign_jax.trained import NO_LM
 
@@ -54,7 +54,7 @@ def main() -> None:
         # Kept only at the end, so that decoder.json and the language models belong together.
         fitted = {name: trained.fit_lm(run, name, root) for name in names if name.isdecimal()}
         models = {NO_LM: None} | {
-            name: lm.from_levels(fitted[name])
+            name: lookup.from_levels(fitted[name])
             if name in fitted
             else trained.language_model(run, name, root)
             for name in names

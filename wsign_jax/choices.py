@@ -20,9 +20,10 @@ from typing import Any
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
-from wsign_jax.decode import arpa, confidence, ngrams
+from wsign_jax.decode import confidence
 from wsign_jax.decode.decoders import DECODERS, GREEDY, LARGEST_BEAM, Search
 from wsign_jax.decode.joint import Weights
+from wsign_jax.decode.lm import arpa, ngrams
 from wsign_jax.trained import NO_LM, TUNED, Trained, lm_path, names, tuned_lm
 
 # Before anything is tuned: a little language model, and no bonus.

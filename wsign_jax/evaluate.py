@@ -19,7 +19,7 @@ from wsign_jax.data.vocab import BLANK_ID, Vocabulary
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.decoders import GREEDY, decode_and_align
 from wsign_jax.decode.joint import Weights
-from wsign_jax.decode.lm import LanguageModel
+from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign

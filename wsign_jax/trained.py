@@ -13,9 +13,9 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK, Vocabulary, read_vocabulary
-from wsign_jax.decode import lm, ngrams
 from wsign_jax.decode.decoders import DECODERS, NEED_ATTENTION
-from wsign_jax.decode.lm import LanguageModel
+from wsign_jax.decode.lm import lookup, ngrams
+from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.recognition import checked_window
@@ -174,11 +174,11 @@ def language_model(trained: Trained, choice: str, root: pathlib.Path) -> Languag
     if not choice.isdecimal():
         if pathlib.Path(choice).is_dir():
             raise WSignError(f"a language model {choice!r}; give 1 to 9, an ARPA file, or 'none'")
-        return lm.read_arpa(pathlib.Path(choice), trained.vocabulary)
+        return lookup.read_arpa(pathlib.Path(choice), trained.vocabulary)
     _check_order(choice)
     if tuned_lm(trained, choice):
-        return lm.read_arpa(lm_path(trained, choice), trained.vocabulary)
-    return lm.from_levels(fit_lm(trained, choice, root))
+        return lookup.read_arpa(lm_path(trained, choice), trained.vocabulary)
+    return lookup.from_levels(fit_lm(trained, choice, root))
 
 
 def fit_lm(trained: Trained, order: str, root: pathlib.Path) -> ngrams.Levels:

@@ -11,7 +11,7 @@ from wsign_jax import evaluate
 from wsign_jax.choices import Choice
 from wsign_jax.data import layout
 from wsign_jax.decode import confidence
-from wsign_jax.decode.lm import LanguageModel
+from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.evaluate import Decoded, Timed
 from wsign_jax.metrics import EditCounts
 from wsign_jax.train import evaluation

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from wsign_jax.decode.align import Alignment, align
 from wsign_jax.decode.greedy import attention_greedy, ctc_greedy
 from wsign_jax.decode.joint import Weights, joint_beam_search, rescore
-from wsign_jax.decode.lm import LanguageModel
+from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.decode.prefix_beam import Beams, ctc_prefix_beam_search
 from wsign_jax.model.whisper_sign import WhisperSign
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from wsign_jax.decode.lm import LanguageModel
+from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.decode.prefix_beam import CANDIDATES, IMPOSSIBLE, Beams, ctc_log_prob, possible
 from wsign_jax.decode.prefix_scores import Prefixes, PrefixScorer
 from wsign_jax.model.decoder import Decoder, DecoderCache

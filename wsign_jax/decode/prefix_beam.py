@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from wsign_jax.data.vocab import BLANK_ID
-from wsign_jax.decode.lm import LanguageModel
+from wsign_jax.decode.lm.lookup import LanguageModel
 
 # The logarithm of "impossible": finite, so that sums and differences of such never give a NaN.
 IMPOSSIBLE = -1e30

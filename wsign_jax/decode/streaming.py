@@ -20,7 +20,7 @@ import numpy as np
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode.align import align
 from wsign_jax.decode.joint import Weights
-from wsign_jax.decode.lm import LanguageModel
+from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.decode.prefix_beam import IMPOSSIBLE, PrefixBeam, extend_beam, start_beam
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.decode.lm_test import CORPUS, LABELS, VOCAB, corpora, rows_of
+from tests.decode.lm.lookup_test import CORPUS, LABELS, VOCAB, corpora, rows_of
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.decode import arpa, lm, ngrams
+from wsign_jax.decode.lm import arpa, lookup, ngrams
 
 VOCABULARY = Vocabulary(("<blank>", "A", "B", "THANK YOU", "D", "1"))
 # Order 3 as a toolkit may prune it: no "B A" beside "<s> B A", weights left out where something
@@ -63,7 +63,7 @@ def test_a_file_of_a_toolkit(tmp_path, capsys):
     probs = {(0,): -0.5, (1,): -0.4, (2,): -0.7, (3,): -0.9, (4,): -1.5, (5,): -1.5}
     probs |= {(s, 2): -0.3, (1, 0): -0.2, (1, 1): -0.6, (s, 2, 1): -0.05, (1, 1, 2): -0.45}
     weights = {(s,): -0.2, (1,): -0.3, (2,): -0.1, (s, 2): -0.25}
-    model = lm.read_arpa(write(tmp_path, TEXT), VOCABULARY)
+    model = lookup.read_arpa(write(tmp_path, TEXT), VOCABULARY)
     warning = capsys.readouterr().out
     assert "glosses.arpa: 2 of 5 glosses are not in it (D, 1); they get the probability" in warning
     assert "of <unk>" in warning
@@ -84,8 +84,8 @@ def test_a_table_of_a_toolkits_bigrams_has_all_the_mass(tmp_path):
     text = TEXT[: TEXT.index("\\3-grams")].replace("ngram 3=2\n", "") + "\\end\\\n"
     for weight in ("-0.25", "-0.4"):  # of the highest order now
         text = text.replace(f" B\t{weight}", " B").replace(f"</s>\t{weight}", "</s>")
-    model = lm.read_arpa(write(tmp_path, text), VOCABULARY)
-    assert isinstance(model, lm.Bigram)
+    model = lookup.read_arpa(write(tmp_path, text), VOCABULARY)
+    assert isinstance(model, lookup.Bigram)
     probs = np.exp(rows_of(model, [1, 2, 3, 4, 5]))
     np.testing.assert_allclose(probs.sum(axis=1), 1.0, atol=2e-6)
     assert probs[1, 0] / probs[1, 1] == pytest.approx(10 ** (-0.2 + 0.6), rel=1e-5)
@@ -105,9 +105,9 @@ def test_a_fitted_model_can_be_kept(corpus, order, sentence):
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "new" / "glosses.arpa"
         arpa.write(path, ngrams.estimate(corpus, order, VOCAB), VOCABULARY)
-        kept = lm.read_arpa(path, VOCABULARY)
+        kept = lookup.read_arpa(path, VOCABULARY)
         assert [other.name for other in path.parent.iterdir()] == ["glosses.arpa"]
-    expected = rows_of(lm.fit(corpus, order, VOCAB), sentence)
+    expected = rows_of(lookup.fit(corpus, order, VOCAB), sentence)
     np.testing.assert_allclose(rows_of(kept, sentence), expected, atol=1e-5, rtol=0)
 
 

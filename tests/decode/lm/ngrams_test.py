@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.decode import ngrams
+from wsign_jax.decode.lm import ngrams
 
 
 def test_a_bigram_by_hand():

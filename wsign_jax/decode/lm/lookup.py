@@ -17,7 +17,7 @@ from flax import struct
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.decode import arpa, ngrams
+from wsign_jax.decode.lm import arpa, ngrams
 
 _LARGEST_TABLE = 4096  # labels of a `Bigram`; its table then has 64 MB
 _LARGEST_KEY = np.iinfo(np.int32).max

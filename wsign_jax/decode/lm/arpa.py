@@ -31,7 +31,7 @@ import numpy as np
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.decode import ngrams
+from wsign_jax.decode.lm import ngrams
 
 _START, _END = "<s>", "</s>"
 _UNKNOWN = ("<unk>", "<UNK>")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.decode.kneser_ney import Reference
 from wsign_jax.common.errors import WSignError
-from wsign_jax.decode import lm, ngrams
+from wsign_jax.decode.lm import lookup, ngrams
 
 VOCAB = 6  # label 5 is never seen
 LABELS = np.arange(VOCAB, dtype=np.int32)
@@ -29,7 +29,7 @@ def walk(model, labels):
 
 def padded(model):
     """The same model in arrays of one size, so that many models compile once: no key is so large."""
-    if isinstance(model, lm.Bigram):
+    if isinstance(model, lookup.Bigram):
         return model
 
     def pad(x, value):
@@ -59,7 +59,7 @@ def rows_of(model, sentence):
 @settings(max_examples=60, deadline=None)
 @given(corpora, st.integers(1, 4), st.lists(st.integers(1, VOCAB - 1), max_size=6))
 def test_is_kneser_neys_formula(corpus, order, sentence):
-    found = rows_of(lm.fit(corpus, order, VOCAB), sentence)
+    found = rows_of(lookup.fit(corpus, order, VOCAB), sentence)
     formula = Reference(corpus, order, VOCAB)
     expected = [
         [math.log(formula.prob(label, sentence[:place])) for label in range(VOCAB)]
@@ -74,7 +74,7 @@ CORPUS = [[1, 2, 3], [1, 1, 1, 2], [2], [3, 2, 3, 2], [4, 4], [1, 2, 4], [3, 1, 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_every_state_has_all_the_mass(order):
-    model = lm.fit(CORPUS, order, VOCAB)
+    model = lookup.fit(CORPUS, order, VOCAB)
     count = VOCAB if order == 2 else len(model.backoffs)
     states = jnp.arange(count, dtype=jnp.int32)
     probs = np.exp(model.log_prob(states[:, None], jnp.asarray(LABELS)))
@@ -85,8 +85,8 @@ def test_every_state_has_all_the_mass(order):
 
 def test_a_table_and_sorted_ngrams_agree():
     levels = ngrams.estimate(CORPUS, 2, VOCAB)
-    table, grams = lm.from_levels(levels), lm.NGram.from_levels(levels)
-    assert isinstance(table, lm.Bigram)
+    table, grams = lookup.from_levels(levels), lookup.NGram.from_levels(levels)
+    assert isinstance(table, lookup.Bigram)
     for sentence in (*CORPUS, [5, 5, 1], []):
         np.testing.assert_allclose(
             rows_of(table, sentence), rows_of(grams, sentence), atol=1e-6, rtol=0
@@ -94,14 +94,16 @@ def test_a_table_and_sorted_ngrams_agree():
 
 
 def test_repeats_are_known_as_such():
-    rows = rows_of(lm.fit(CORPUS, 3, VOCAB), [1, 1])
+    rows = rows_of(lookup.fit(CORPUS, 3, VOCAB), [1, 1])
     assert rows[1, 1] > rows[1, 3]  # 1 1 was seen, 1 3 was not
-    assert rows[2, 1] > rows_of(lm.fit(CORPUS, 3, VOCAB), [2, 1])[2, 1]  # 1 1 1 was, 2 1 1 was not
+    assert (
+        rows[2, 1] > rows_of(lookup.fit(CORPUS, 3, VOCAB), [2, 1])[2, 1]
+    )  # 1 1 1 was, 2 1 1 was not
 
 
 def test_one_sentence_of_one_gloss_is_enough():
     for order in (1, 2, 3):
-        rows = rows_of(lm.fit([[2]], order, VOCAB), [2])
+        rows = rows_of(lookup.fit([[2]], order, VOCAB), [2])
         assert rows[0].argmax() == (2 if order > 1 else 0) or rows[0, 0] == pytest.approx(
             rows[0, 2]
         )
@@ -117,7 +119,7 @@ def test_jitted_as_eager_and_compiled_once(order):
         traces.append(order)
         return model.log_prob(states, labels), model.advance(states, labels)
 
-    model = lm.fit(CORPUS, order, VOCAB)
+    model = lookup.fit(CORPUS, order, VOCAB)
     states = jnp.full((2, 3, 1), model.start)
     labels = jnp.asarray(np.random.default_rng(0).integers(0, VOCAB, size=(4, 2, 1, 5)), jnp.int32)
     for some in labels:
@@ -131,9 +133,9 @@ def test_jitted_as_eager_and_compiled_once(order):
 
 
 def test_labels_beyond_a_table_are_sorted_ngrams():
-    labels = lm._LARGEST_TABLE + 1
-    model = lm.fit([[labels - 1, 7], [7]], 2, labels)
-    assert isinstance(model, lm.NGram)
+    labels = lookup._LARGEST_TABLE + 1
+    model = lookup.fit([[labels - 1, 7], [7]], 2, labels)
+    assert isinstance(model, lookup.NGram)
     rows = model.log_prob(model.advance(model.start, jnp.int32(7)), jnp.arange(labels))
     assert np.exp(rows).sum() == pytest.approx(1.0, abs=1e-4)
     assert rows.argmax() == 0
@@ -145,4 +147,4 @@ def test_keys_that_do_not_fit_are_named():
     with pytest.raises(
         WSignError, match=r"order 3 with \d+ contexts and 90000 labels is too large"
     ):
-        lm.fit(corpus.tolist(), 3, 90_000)
+        lookup.fit(corpus.tolist(), 3, 90_000)

@@ -1,0 +1,1 @@
+"""Language models of glosses: counted, kept as ARPA files, looked up while decoding."""
