@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 
 from tests import whispers
 from tests.small import get_config as small_config
-from wsign_jax import choices, trained
 from wsign_jax import config as config_lib
 from wsign_jax.data import layout
+from wsign_jax.evaluate import decoder_settings
+from wsign_jax.evaluate.trained_run import Trained, open_run
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import checkpoint, loop, state
@@ -139,7 +140,7 @@ def talkative_run(
     trained_run: tuple[pathlib.Path, pathlib.Path], tmp_path_factory: pytest.TempPathFactory
 ) -> pathlib.Path:
     """A run like `trained_run`, of the same data, whose CTC head says many glosses instead of none."""
-    run = trained.open_run(trained_run[1])
+    run = open_run(trained_run[1])
     head = run.params["ctc_head"]
     kernel = np.random.default_rng(0).normal(0, 0.3, head["kernel"].shape).astype(np.float32)
     params = {**run.params, "ctc_head": {**head, "kernel": jnp.asarray(kernel)}}
@@ -152,12 +153,12 @@ def talkative_run(
 @pytest.fixture
 def opened(
     trained_run: tuple[pathlib.Path, pathlib.Path],
-) -> tuple[pathlib.Path, trained.Trained]:
+) -> tuple[pathlib.Path, Trained]:
     """That data set and that run, opened, without anything that a test before has tuned."""
     root, workdir = trained_run
-    for path in (workdir / choices.TUNED, *workdir.glob("*.arpa")):
+    for path in (workdir / decoder_settings.TUNED, *workdir.glob("*.arpa")):
         path.unlink(missing_ok=True)
-    return root, trained.open_run(workdir)
+    return root, open_run(workdir)
 
 
 @pytest.fixture

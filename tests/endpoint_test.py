@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from wsign_jax import endpoint
-from wsign_jax.choices import choose
-from wsign_jax.evaluate import make_search
+from wsign_jax.evaluate.decoder_settings import choose
+from wsign_jax.evaluate.evaluate import make_search
 from wsign_jax.train.evaluation import Encoded
 
 V = 6  # of the run

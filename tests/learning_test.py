@@ -5,7 +5,7 @@ import json
 import pytest
 
 from configs import demo
-from wsign_jax import evaluate
+from wsign_jax.evaluate import evaluate
 from wsign_jax.train import loop
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from tests.small import get_config as small_config
-from wsign_jax import live, trained
+from wsign_jax import live
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
+from wsign_jax.evaluate import trained_run
 from wsign_jax.keypoints import joints, video
 from wsign_jax.keypoints.capture import Every, Newest
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
@@ -27,7 +28,7 @@ def model():
     config = small_config()
     config.stages = ("stage3",)
     config.stage3.chunks, config.stage3.left_contexts = (0, 4), (8,)
-    run = trained.untrained(config, 7)
+    run = trained_run.untrained(config, 7)
     run.params["ctc_head"]["kernel"] *= 5.0
     return run
 

@@ -140,7 +140,7 @@ def test_help_prints_the_usage(capsys):
 
 def test_training_does_not_import_mediapipe():
     code = (
-        "import sys; from wsign_jax import evaluate; from wsign_jax.train import loop; "
+        "import sys; from wsign_jax.evaluate import evaluate; from wsign_jax.train import loop; "
         "sys.exit(any(m.split('.')[0] in ('mediapipe', 'av', 'cv2') for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

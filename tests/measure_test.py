@@ -3,9 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from wsign_jax import evaluate, measure, trained
+from wsign_jax import measure
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
+from wsign_jax.evaluate import evaluate
+from wsign_jax.evaluate.trained_run import open_run, read_split
 from wsign_jax.report import streaming
 from wsign_jax.stream import Stream
 from wsign_jax.train import evaluation
@@ -15,8 +17,8 @@ from wsign_jax.train import evaluation
 def split(trained_run):
     """The small run with a CTC head that finds many glosses, and its test split."""
     root, work = trained_run
-    run = trained.open_run(work, overrides={"data.dir": str(root)})
-    test = trained.read_split(run, root, "test")
+    run = open_run(work, overrides={"data.dir": str(root)})
+    test = read_split(run, root, "test")
     encode = evaluate.Timed(evaluation.make_encode_step(run.network))
     states = [
         np.asarray(batch.states)[row, : batch.patches[row]]

@@ -15,11 +15,12 @@ from tests import videos
 from tests.changed import changed_metadata
 from tests.conftest import random_features
 from tests.processes import ROOT
-from wsign_jax import Recognizer, choices, evaluate, trained
+from wsign_jax import Recognizer
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import normalize
 from wsign_jax.decode import confidence
+from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.recognizer import LONGEST, padded_length
@@ -45,9 +46,9 @@ def as_ids(recognizer, transcript):
 
 @pytest.mark.parametrize("decoder", ["greedy", "rescore"])
 def test_a_transcript_is_what_evaluation_finds(data, talkative_run, recognizer, decoder):
-    run = trained.open_run(talkative_run)
-    split = trained.read_split(run, data, "test")
-    sentences, _ = evaluate.run(run, data, split, choices.choose(run, decoder))
+    run = trained_run.open_run(talkative_run)
+    split = trained_run.read_split(run, data, "test")
+    sentences, _ = evaluate.run(run, data, split, decoder_settings.choose(run, decoder))
     transcripts = recognizer.transcribe(paths_of(data), decoder=decoder)
     assert any(transcript.glosses for transcript in transcripts)
     for sentence, transcript in zip(sentences, transcripts, strict=True):
@@ -89,9 +90,11 @@ def test_the_familiar_call(data, recognizer):
 
 
 def test_the_window_is_that_of_evaluation(data, talkative_run, recognizer):
-    windowed = trained.open_run(talkative_run, overrides={"eval.chunk": 2, "eval.left_context": 3})
-    split = trained.read_split(windowed, data, "test")
-    sentences, _ = evaluate.run(windowed, data, split, choices.choose(windowed, "greedy"))
+    windowed = trained_run.open_run(
+        talkative_run, overrides={"eval.chunk": 2, "eval.left_context": 3}
+    )
+    split = trained_run.read_split(windowed, data, "test")
+    sentences, _ = evaluate.run(windowed, data, split, decoder_settings.choose(windowed, "greedy"))
     transcripts = recognizer.transcribe(paths_of(data), chunk=2, left_context=3)
     found = [as_ids(recognizer, transcript) for transcript in transcripts]
     assert found == [list(sentence.hypothesis) for sentence in sentences]
@@ -117,15 +120,17 @@ def test_a_stream_is_the_twin_where_there_is_nothing_to_see_too(data, recognizer
 
 
 def test_a_tuned_temperature_is_used(data, talkative_run, recognizer):
-    run = trained.open_run(talkative_run)
-    row = dataclasses.replace(choices.untuned(run, "greedy", "none", 1), temperature=2.0, wer=0.1)
-    tuned_on = f"checkpoint {trained.names(run.checkpoints)}, full attention"
+    run = trained_run.open_run(talkative_run)
+    row = dataclasses.replace(
+        decoder_settings.untuned(run, "greedy", "none", 1), temperature=2.0, wer=0.1
+    )
+    tuned_on = f"checkpoint {trained_run.names(run.checkpoints)}, full attention"
     content = {"tuned_on": tuned_on, "choices": [dataclasses.asdict(row)]}
-    files.write_json(talkative_run / choices.TUNED, content)
+    files.write_json(talkative_run / decoder_settings.TUNED, content)
     try:
         [cool] = Recognizer.load(talkative_run).transcribe(paths_of(data)[0])
     finally:
-        (talkative_run / choices.TUNED).unlink()
+        (talkative_run / decoder_settings.TUNED).unlink()
     [plain] = recognizer.transcribe(paths_of(data)[0])
     expected = confidence.calibrated([gloss.confidence for gloss in plain.glosses], 2.0)
     np.testing.assert_allclose([gloss.confidence for gloss in cool.glosses], expected, rtol=1e-5)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from tests.conftest import random_features
 from tests.small import get_config as small_config
 from wsign_jax import stream as stream_lib
-from wsign_jax import trained
 from wsign_jax.chunks import fill, make_step, next_chunk
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.normalize import normalize
 from wsign_jax.decode.align import align, seconds
 from wsign_jax.decode.greedy import ctc_greedy
 from wsign_jax.decode.no_hands import silent
+from wsign_jax.evaluate import trained_run
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import RIGHT_HAND, Detection
 from wsign_jax.keypoints.track import FeatureStream, Tracker
@@ -56,7 +56,7 @@ def run_of(positions="rotary", look_ahead=0):
     config.stages = ("stage3",)
     config.stage3.chunks = (0, *{chunk for chunk, _ in WINDOWS})
     config.stage3.left_contexts = tuple({left for _, left in WINDOWS})
-    run = trained.untrained(config, V)
+    run = trained_run.untrained(config, V)
     # Fresh weights' logits are near zero, all ids as good as any: make them say something.
     head = run.params["ctc_head"]
     head["kernel"] *= 5.0

@@ -12,10 +12,10 @@ model and beam size, else defaults.
 import argparse
 import pathlib
 
-from wsign_jax import choices, evaluate, trained
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.decode.decoders import DECODERS
+from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.report import compare, write
 from wsign_jax.train import setup
 
@@ -57,16 +57,16 @@ def main() -> None:
     """Parses the flags and calls `evaluate.run`."""
     flags = parse()
     with exit_on_user_error():
-        typed = trained.overrides(flags.data, flags.chunk, flags.left_context)
-        run = trained.open_run(flags.checkpoint, overrides=typed)
-        choice = choices.choose(run, flags.decoder, flags.lm, flags.beam_size)
+        typed = trained_run.overrides(flags.data, flags.chunk, flags.left_context)
+        run = trained_run.open_run(flags.checkpoint, overrides=typed)
+        choice = decoder_settings.choose(run, flags.decoder, flags.lm, flags.beam_size)
         choice = choice.weighed(flags.ctc_weight, flags.lm_weight, flags.label_bonus)
         name = "_".join(filter(None, (flags.split, choice.decoder, pathlib.Path(choice.lm).stem)))
         out = flags.out or run.workdir / "evaluation" / name
         write.check_folder(out, flags.replace)
         earlier = None if flags.against is None else compare.read_report(flags.against)
         root = setup.data_root(run.config, run.workdir, make=False)
-        split = trained.read_split(run, root, flags.split)
+        split = trained_run.read_split(run, root, flags.split)
         sentences, report = evaluate.run(run, root, split, choice)
         if earlier is not None:
             report["against"] = compare.compare(sentences, run.vocabulary, earlier, flags.against)

@@ -9,9 +9,10 @@ long after a sign's true end (segments/) its gloss is reported for good, and wha
 import argparse
 import pathlib
 
-from wsign_jax import measure, trained
+from wsign_jax import measure
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data.layout import SPLITS
+from wsign_jax.evaluate import trained_run
 from wsign_jax.report import streaming
 from wsign_jax.running import Running
 from wsign_jax.train import setup
@@ -55,7 +56,7 @@ def main() -> None:
             streaming.check_folder(flags.out)
         run = Running(flags.checkpoint, flags.data).trained
         root = setup.data_root(run.config, run.workdir, make=False)
-        split = trained.read_split(run, root, flags.split)
+        split = trained_run.read_split(run, root, flags.split)
         rows = []
         print(streaming.table([]), end="")
         for row in measure.measure(run, split, flags.chunks, flags.left_contexts, flags.tracker):

@@ -23,10 +23,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from wsign_jax import choices, evaluate, trained
 from wsign_jax.common import files
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.config import PRECISIONS
+from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.main import parse
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import checkpoint, setup, stages, start
@@ -103,12 +103,12 @@ def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
         size = sum(file.stat().st_size for file in checkpoints.path(int(state.step)).rglob("*"))
         found.append(f"{size / 1e6:.1f} MB")
     with part("restore") as found:
-        opened = trained.open_run(workdir)
+        opened = trained_run.open_run(workdir)
         jax.tree.map(np.testing.assert_array_equal, opened.params, state.params)
         found.append("the same to the last bit")
-    split = trained.read_split(opened, workdir / "data", "val")
+    split = trained_run.read_split(opened, workdir / "data", "val")
     with part("decode") as found:
-        choice = choices.choose(opened, DECODER)
+        choice = decoder_settings.choose(opened, DECODER)
         sentences, _ = evaluate.run(opened, workdir / "data", split, choice)
         glosses = sum(len(sentence.hypothesis) for sentence in sentences)
         found.append(f"{DECODER}, {len(sentences)} sentences, {glosses} glosses")

@@ -8,14 +8,14 @@ where tools/evaluate.py and --config.eval.decoder read them. No other split is l
 import argparse
 import pathlib
 
-from wsign_jax import choices, trained, tune
-from wsign_jax.choices import Choice
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.decode.decoders import DECODERS, GREEDY
 from wsign_jax.decode.lm import lookup
+from wsign_jax.evaluate import decoder_settings, trained_run, tune
+from wsign_jax.evaluate.decoder_settings import Choice
+from wsign_jax.evaluate.trained_run import NO_LM
 from wsign_jax.train import setup
-from wsign_jax.trained import NO_LM
 
 
 def parse() -> argparse.Namespace:
@@ -42,25 +42,25 @@ def main() -> None:
         unknown = [name for name in decoders if name not in DECODERS]
         if unknown:
             raise WSignError(f"--decoder: no {unknown[0]!r}; there are {', '.join(DECODERS)}")
-        typed = trained.overrides(flags.data, flags.chunk, flags.left_context)
-        run = trained.open_run(flags.checkpoint, overrides=typed)
+        typed = trained_run.overrides(flags.data, flags.chunk, flags.left_context)
+        run = trained_run.open_run(flags.checkpoint, overrides=typed)
         if flags.decoder == ",".join(DECODERS) and not run.has_attention_decoder:
             decoders = [GREEDY, "prefix_beam"]
             print("its attention decoder was never trained: only greedy and prefix_beam are tuned")
         root = setup.data_root(run.config, run.workdir, make=False)
-        files.check_writable(run.workdir / choices.TUNED)
-        split = trained.read_split(run, root, "val")
+        files.check_writable(run.workdir / decoder_settings.TUNED)
+        split = trained_run.read_split(run, root, "val")
         names = flags.lm.split(",")
         # Kept only at the end, so that decoder.json and the language models belong together.
-        fitted = {name: trained.fit_lm(run, name, root) for name in names if name.isdecimal()}
+        fitted = {name: trained_run.fit_lm(run, name, root) for name in names if name.isdecimal()}
         models = {NO_LM: None} | {
             name: lookup.from_levels(fitted[name])
             if name in fitted
-            else trained.language_model(run, name, root)
+            else trained_run.language_model(run, name, root)
             for name in names
         }
         starts = [
-            choices.untuned(run, decoder, name, flags.beam_size)
+            decoder_settings.untuned(run, decoder, name, flags.beam_size)
             for decoder in decoders
             for name in ([NO_LM] if decoder == GREEDY else sorted(names, key=NO_LM.__ne__))
         ]
@@ -75,7 +75,7 @@ def main() -> None:
             )
 
         tuned = tune.tune(run, split, starts, models, show)
-        print(choices.write_tuned(run, root, split, tuned, fitted))
+        print(decoder_settings.write_tuned(run, root, split, tuned, fitted))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from wsign_jax.data import normalize
 from wsign_jax.data.normalize import NormalizerState
 from wsign_jax.decode.no_hands import SILENCE
 from wsign_jax.decode.streaming import Decoder
+from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Chunk, Params, StreamCache
-from wsign_jax.trained import Trained
 
 GOES_ON = 2**30  # patches of a stream whose end is not known yet
 

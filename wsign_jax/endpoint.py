@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsign_jax.choices import choose
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import confidence
 from wsign_jax.decode.transcript import Gloss, Transcript
-from wsign_jax.evaluate import Decoded, make_search, timed_glosses
+from wsign_jax.evaluate.decoder_settings import choose
+from wsign_jax.evaluate.evaluate import Decoded, make_search, timed_glosses
+from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.keypoints import joints
 from wsign_jax.train.evaluation import Encoded
-from wsign_jax.trained import Trained, language_model
 
 # Image widths per second, mean over a hand's joints; MediaPipe's noise moves a hand at rest by 0.01 to
 # 0.03. A sign that is held looks the same as rest: of composed ASL's validation sentences, most of

@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsign_jax import exported, programs, running
-from wsign_jax.choices import choose
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import GREEDY, Search
 from wsign_jax.decode.joint import Weights
+from wsign_jax.evaluate.decoder_settings import choose
+from wsign_jax.evaluate.trained_run import Trained, names
 from wsign_jax.model import whisper_sign
 from wsign_jax.recognition import Settings
 from wsign_jax.report import card
-from wsign_jax.trained import Trained, names
 
 _UNREAD = "decoder/"  # parameters that greedy CTC decoding never asks
 _CARD = ".md"

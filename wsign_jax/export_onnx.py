@@ -24,9 +24,9 @@ from jax.extend.core import jaxpr_as_fun
 from wsign_jax import running
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
+from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
-from wsign_jax.trained import Trained
 
 INPUTS, OUTPUTS = ("features", "frames"), ("logits", "patches")
 

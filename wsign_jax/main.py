@@ -112,7 +112,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         config, workdir = parse(argv)
         with hosts.joined(cluster):
             # Imported here, so that a misspelt flag is answered at once.
-            from wsign_jax import compiled, evaluate  # noqa: PLC0415
+            from wsign_jax import compiled  # noqa: PLC0415
+            from wsign_jax.evaluate import evaluate  # noqa: PLC0415
             from wsign_jax.train import loop, start  # noqa: PLC0415
 
             compiled.keep()

@@ -1,6 +1,11 @@
 """Tables of positions in a sequence, computed on the host in float64. Numpy only."""
 
+import numbers
+from typing import Any
+
 import numpy as np
+
+from wsign_jax.common.errors import WSignError, shown
 
 ROTARY, SINUSOIDAL = "rotary", "sinusoidal"
 POSITIONS = (ROTARY, SINUSOIDAL)
@@ -49,3 +54,31 @@ def sinusoids(length: int, width: int) -> np.ndarray:
     frequency = np.exp(-np.log(10_000.0) / max(half - 1, 1) * np.arange(half))
     angle = np.arange(length)[:, None] * frequency
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
+
+
+MOST_PATCHES = 2**30 - 1  # chunk and left context are added up in int32
+
+
+def checked_window(chunk: Any, left_context: Any) -> tuple[int | None, int | None]:
+    """An attention window in patches, of whatever whole numbers, as Python's own; None stays.
+
+    Raises:
+        WSignError: one is no whole number, or below 0.
+    """
+    return (
+        None if chunk is None else as_patches("chunk", chunk),
+        None if left_context is None else as_patches("left_context", left_context),
+    )
+
+
+def as_patches(name: str, value: Any) -> int:
+    """An argument that is a number of patches, of whatever integer type, as Python's own.
+
+    Raises:
+        WSignError: it is no whole number, below 0, or too large to be added up.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 0:
+        raise WSignError(f"{name} is {shown(value)}; give patches, a whole number from 0 up")
+    if int(value) > MOST_PATCHES:
+        raise WSignError(f"{name} is {shown(value)}; give less, or chunk 0 for full attention")
+    return int(value)

@@ -1,22 +1,20 @@
 """What recognises: the settings and the program of a model, however it is kept."""
 
 import dataclasses
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
+from wsign_jax import positions
 from wsign_jax.common import files
-from wsign_jax.common.errors import WSignError, shown
+from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.positions import POSITIONS
-
-_MOST_PATCHES = 2**30 - 1  # chunk and left context are added up in int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +47,8 @@ class Settings:
             "look_ahead": (0, 1000),
             "width": (1, 10_000),
             "head_width": (1, 10_000),
-            "chunk": (0, _MOST_PATCHES),
-            "left_context": (0, _MOST_PATCHES),
+            "chunk": (0, positions.MOST_PATCHES),
+            "left_context": (0, positions.MOST_PATCHES),
         }
         found: dict[str, Any] = {}
         for name, (low, high) in ranges.items():
@@ -84,42 +82,11 @@ class Settings:
         Raises:
             WSignError: one is no whole number, or below 0.
         """
-        chunk, left_context = checked_window(chunk, left_context)
+        chunk, left_context = positions.checked_window(chunk, left_context)
         return (
             self.chunk if chunk is None else chunk,
             self.left_context if left_context is None else left_context,
         )
-
-
-def checked_window(chunk: Any, left_context: Any) -> tuple[int | None, int | None]:
-    """An attention window in patches, of whatever whole numbers, as Python's own; None stays.
-
-    Raises:
-        WSignError: one is no whole number, or below 0.
-    """
-    return (
-        None if chunk is None else as_patches("chunk", chunk),
-        None if left_context is None else as_patches("left_context", left_context),
-    )
-
-
-def as_patches(name: str, value: Any) -> int:
-    """An argument that is a number of patches, of whatever integer type, as Python's own.
-
-    Raises:
-        WSignError: it is no whole number, below 0, or too large to be added up.
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 0:
-        raise WSignError(f"{name} is {shown(value)}; give patches, a whole number from 0 up")
-    if int(value) > _MOST_PATCHES:
-        raise WSignError(f"{name} is {shown(value)}; give less, or chunk 0 for full attention")
-    return int(value)
-
-
-def check_decoder_name(decoder: Any) -> None:
-    """Raises a `WSignError` for what is no decoder's name at all."""
-    if not isinstance(decoder, str):
-        raise WSignError(f"decoder is {shown(decoder)}; give a name, such as 'greedy'")
 
 
 class Recognised(NamedTuple):

@@ -21,16 +21,11 @@ from wsign_jax.data import layout, normalize, validate
 from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import align, confidence, no_hands
+from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.keypoints import extract, joints, landmarker, system
-from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
-from wsign_jax.recognition import (
-    Backend,
-    Program,
-    Recognised,
-    check_decoder_name,
-    checked_window,
-)
+from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, checked_window
+from wsign_jax.recognition import Backend, Program, Recognised
 
 if TYPE_CHECKING:
     from wsign_jax.stream import Stream

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from wsign_jax.choices import choose
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode.decoders import Search, decode_and_align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm.lookup import LanguageModel
+from wsign_jax.evaluate.decoder_settings import choose
+from wsign_jax.evaluate.trained_run import Trained, language_model, open_run, overrides
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import SIZES, Params, WhisperSign
 from wsign_jax.recognition import Program, Recognised, Settings
-from wsign_jax.trained import Trained, language_model, open_run, overrides
 
 Window = tuple[jax.Array, jax.Array]  # chunk and left context, () int32 patches; chunk 0: full
 

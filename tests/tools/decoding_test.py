@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from wsign_jax import evaluate, tune
 from wsign_jax.data import layout
+from wsign_jax.evaluate import evaluate, tune
 from wsign_jax.report import files, write
 
 BEAM = "--decoder=prefix_beam"

@@ -13,8 +13,9 @@ from safetensors.numpy import load_file
 from tests import whispers
 from tests.conftest import config_of
 from tests.whispers import FIXTURE
-from wsign_jax import evaluate, main, trained
+from wsign_jax import main
 from wsign_jax.common.errors import WSignError
+from wsign_jax.evaluate import evaluate, trained_run
 from wsign_jax.model import whisper_import, whisper_sign
 from wsign_jax.train import checkpoint, digests, imported, loop, origin, setup, start
 
@@ -33,7 +34,7 @@ def config_for(root, size, stage, init_from=WHISPER):
 def last_weights(workdir):
     """The newest checkpoint's parameters by path, and what it says."""
     checkpoints = checkpoint.Checkpoints(workdir)
-    run = trained.open_run(checkpoints.path(checkpoints.latest_step))
+    run = trained_run.open_run(checkpoints.path(checkpoints.latest_step))
     return whisper_sign.parameter_paths(run.params), run
 
 

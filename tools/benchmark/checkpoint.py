@@ -29,8 +29,9 @@ from configs import base
 from tools.benchmark import figures, training
 from tools.benchmark.figures import Figures
 from wsign_jax import config as config_lib
-from wsign_jax import heap, trained
+from wsign_jax import heap
 from wsign_jax.common.errors import exit_on_user_error
+from wsign_jax.evaluate import trained_run
 from wsign_jax.train import state as train_state
 from wsign_jax.train.checkpoint import Checkpoints
 
@@ -60,7 +61,7 @@ class Loop:
         config.model.size, config.training.ema = size, 0.999
         config_lib.check(config)
         self.config = config
-        run = trained.untrained(config, training.VOCAB_SIZE)
+        run = trained_run.untrained(config, training.VOCAB_SIZE)
         setup = training.Training(config, run.network)
         self.saved = Checkpoints(folder, config.checkpoint.keep)
         self._info = run.info

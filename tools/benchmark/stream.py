@@ -20,9 +20,9 @@ from configs import base
 from tools.benchmark import figures, phoenix
 from tools.benchmark.figures import Figures
 from wsign_jax import config as config_lib
-from wsign_jax import trained
 from wsign_jax.chunks import make_step
 from wsign_jax.common.errors import exit_on_user_error
+from wsign_jax.evaluate import trained_run
 from wsign_jax.keypoints import joints
 from wsign_jax.stream import Stream
 
@@ -58,7 +58,7 @@ def measure(size: str, chunk: int, left_context: int, minutes: int, glosses: int
     config = base.get_config()
     config.model.size = size
     config_lib.check(config)
-    run = trained.untrained(config, glosses + 1)
+    run = trained_run.untrained(config, glosses + 1)
     stream = Stream(run, chunk=chunk, left_context=left_context)
     frames = chunk * run.patch_size
     taken, memory = push_all(stream, phoenix.signing(60 * joints.FPS), minutes, frames)

@@ -1,11 +1,12 @@
 """When each gloss of a known label sequence was signed: CTC forced alignment."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.keypoints import joints
 
@@ -146,3 +147,9 @@ def timed(
         edges = np.linspace(0, patches, length + 1)
         starts, ends, confidences = edges[:-1], edges[1:], np.zeros(length)
     return seconds(starts, ends, patch_size), confidences
+
+
+def check_decoder_name(decoder: Any) -> None:
+    """Raises a `WSignError` for what is no decoder's name at all."""
+    if not isinstance(decoder, str):
+        raise WSignError(f"decoder is {shown(decoder)}; give a name, such as 'greedy'")

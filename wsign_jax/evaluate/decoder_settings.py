@@ -24,7 +24,7 @@ from wsign_jax.decode import confidence
 from wsign_jax.decode.decoders import DECODERS, GREEDY, LARGEST_BEAM, Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm import arpa, ngrams
-from wsign_jax.trained import NO_LM, TUNED, Trained, lm_path, names, tuned_lm
+from wsign_jax.evaluate.trained_run import NO_LM, TUNED, Trained, lm_path, names, tuned_lm
 
 # Before anything is tuned: a little language model, and no bonus.
 _UNTUNED: Mapping[str, Any] = {"ctc": 0.5, "lm_weight": 0.3, "bonus": 0.0, "temperature": 1.0}

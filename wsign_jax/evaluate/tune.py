@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from wsign_jax import evaluate
-from wsign_jax.choices import Choice
 from wsign_jax.data import layout
 from wsign_jax.decode import confidence
 from wsign_jax.decode.lm.lookup import LanguageModel
-from wsign_jax.evaluate import Decoded, Timed
+from wsign_jax.evaluate import evaluate
+from wsign_jax.evaluate.decoder_settings import Choice
+from wsign_jax.evaluate.evaluate import Decoded, Timed
+from wsign_jax.evaluate.trained_run import NO_LM, Trained
 from wsign_jax.metrics import EditCounts
 from wsign_jax.train import evaluation
 from wsign_jax.train.evaluation import Encoded
-from wsign_jax.trained import NO_LM, Trained
 
 # Values tried for each weight. Language model and bonus go together, since one makes up for the other.
 GRIDS = {

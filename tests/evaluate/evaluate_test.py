@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import config_of, promoting, small_config
-from wsign_jax import choices, evaluate, trained
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import DECODERS
+from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.metrics import edit_counts
 from wsign_jax.train import checkpoint, evaluation, loop, setup
 
@@ -126,9 +126,9 @@ def test_no_run_is_an_error(tmp_path):
 def sentences_by(run, decoder, **settings):
     """The test split decoded, with its report."""
     root, workdir, config = run
-    opened = trained.open_run(workdir, config)
-    split = trained.read_split(opened, root, "test")
-    choice = dataclasses.replace(choices.untuned(opened, decoder, "none", 4), **settings)
+    opened = trained_run.open_run(workdir, config)
+    split = trained_run.read_split(opened, root, "test")
+    choice = dataclasses.replace(decoder_settings.untuned(opened, decoder, "none", 4), **settings)
     return evaluate.run(opened, root, split, choice)
 
 

@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
 from wsign_jax import hosts
-from wsign_jax.choices import Choice, choose
 from wsign_jax.common import files
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK_ID, Vocabulary
@@ -21,6 +20,8 @@ from wsign_jax.decode.decoders import GREEDY, decode_and_align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.decode.prefix_beam import Beams
+from wsign_jax.evaluate.decoder_settings import Choice, choose
+from wsign_jax.evaluate.trained_run import Trained, language_model, open_run, read_split
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
@@ -29,7 +30,6 @@ from wsign_jax.report.sentences import Sentence
 from wsign_jax.train import evaluation, setup
 from wsign_jax.train import state as train_state
 from wsign_jax.train.evaluation import Encoded
-from wsign_jax.trained import Trained, language_model, open_run, read_split
 
 _SHOWN = 5  # references printed beside their hypotheses
 

@@ -18,12 +18,12 @@ from wsign_jax.decode.lm import lookup, ngrams
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.recognition import checked_window
+from wsign_jax.positions import checked_window
 from wsign_jax.train import checkpoint, home, setup
 from wsign_jax.train.setup import Network
 
 NO_LM = "none"
-TUNED = "decoder.json"  # in a run's folder, of `choices.write_tuned`
+TUNED = "decoder.json"  # in a run's folder, of `decoder_settings.write_tuned`
 
 
 @dataclasses.dataclass(frozen=True)

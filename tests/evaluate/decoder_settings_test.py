@@ -3,46 +3,48 @@ import json
 
 import pytest
 
-from wsign_jax import choices, trained
-from wsign_jax.choices import Choice
 from wsign_jax.common.errors import WSignError
+from wsign_jax.evaluate import decoder_settings, trained_run
+from wsign_jax.evaluate.decoder_settings import Choice
 
 
 def test_what_was_tuned_is_chosen_before_the_defaults(opened, capsys):
     root, run = opened
-    split = trained.read_split(run, root, "val")
-    assert choices.choose(run, "joint", "2") == Choice("joint", "2", 10, 0.5, 0.3, 0.0, 1.0)
+    split = trained_run.read_split(run, root, "val")
+    assert decoder_settings.choose(run, "joint", "2") == Choice(
+        "joint", "2", 10, 0.5, 0.3, 0.0, 1.0
+    )
     rows = [
         Choice("joint", "none", 10, 0.7, 0.0, 0.5, 1.5, wer=0.3),
         Choice("joint", "2", 10, 0.6, 0.2, 0.5, 1.4, wer=0.2),
         Choice("rescore", "none", 5, 0.8, 0.0, 0.0, 1.3, wer=0.4),
     ]
-    choices.write_tuned(run, root, split, rows)
-    assert choices.choose(run, "joint") == rows[1]
-    assert choices.choose(run, "joint", "none") == rows[0]
-    assert choices.choose(run, "rescore") == rows[2]
-    assert choices.choose(run, "rescore", beam_size=7).wer is None
-    assert choices.choose(run, "joint").weighed(bonus=2.0).bonus == 2.0
+    decoder_settings.write_tuned(run, root, split, rows)
+    assert decoder_settings.choose(run, "joint") == rows[1]
+    assert decoder_settings.choose(run, "joint", "none") == rows[0]
+    assert decoder_settings.choose(run, "rescore") == rows[2]
+    assert decoder_settings.choose(run, "rescore", beam_size=7).wer is None
+    assert decoder_settings.choose(run, "joint").weighed(bonus=2.0).bonus == 2.0
     better = dataclasses.replace(rows[0], ctc=0.9, wer=0.1)
-    choices.write_tuned(run, root, split, [better])
-    assert choices.read_tuned(run) == [rows[1], rows[2], better]
+    decoder_settings.write_tuned(run, root, split, [better])
+    assert decoder_settings.read_tuned(run) == [rows[1], rows[2], better]
     capsys.readouterr()
-    other = trained.open_run(run.workdir, overrides={"eval.chunk": 4, "eval.left_context": 8})
-    assert choices.choose(other, "joint") == better
+    other = trained_run.open_run(run.workdir, overrides={"eval.chunk": 4, "eval.left_context": 8})
+    assert decoder_settings.choose(other, "joint") == better
     assert (
         "tuned on checkpoint 2, full attention, and this is checkpoint 2, chunks of 4 patches, 8 behind"
     ) in capsys.readouterr().out
-    choices.write_tuned(other, root, split, [rows[2]])
-    assert choices.read_tuned(other) == [rows[2]]
+    decoder_settings.write_tuned(other, root, split, [rows[2]])
+    assert decoder_settings.read_tuned(other) == [rows[2]]
 
 
 def test_a_broken_tuning_file_is_named(opened):
     _, run = opened
-    path = run.workdir / choices.TUNED
+    path = run.workdir / decoder_settings.TUNED
     for content in ("{", '{"choices": []}', '{"tuned_on": "2", "choices": [{"decoder": 1}]}'):
         path.write_text(content)
         with pytest.raises(WSignError, match=r"decoder.json: not "):
-            choices.choose(run, "joint")
+            decoder_settings.choose(run, "joint")
 
 
 @pytest.mark.parametrize(
@@ -56,28 +58,28 @@ def test_a_broken_tuning_file_is_named(opened):
 def test_a_wrong_field_of_a_tuning_file_is_named(opened, field, value):
     root, run = opened
     row = Choice("joint", "none", 10, 0.7, 0.0, 0.5, 1.5, wer=0.3)
-    choices.write_tuned(run, root, trained.read_split(run, root, "val"), [row])
-    path = run.workdir / choices.TUNED
+    decoder_settings.write_tuned(run, root, trained_run.read_split(run, root, "val"), [row])
+    path = run.workdir / decoder_settings.TUNED
     content = json.loads(path.read_text())
     content["choices"][0][field] = value
     path.write_text(json.dumps(content))
     with pytest.raises(WSignError, match=rf"decoder.json: not what .* \({field} is {value!r}\)"):
-        choices.choose(run, "joint")
+        decoder_settings.choose(run, "joint")
 
 
 def test_a_beam_has_a_bound_wherever_it_comes_from(opened):
     for size in (-1, 1001, 10**9):
         with pytest.raises(WSignError, match=f"a beam of {size}; keep 1 to 1000 hypotheses"):
-            choices.choose(opened[1], "joint", beam_size=size)
+            decoder_settings.choose(opened[1], "joint", beam_size=size)
 
 
 def test_what_a_decoder_does_not_read_is_refused(opened):
     root, run = opened
     with pytest.raises(WSignError, match="decoder 'greedy' reads no language model"):
-        choices.choose(run, "greedy", "2")
+        decoder_settings.choose(run, "greedy", "2")
     with pytest.raises(WSignError, match="decoder 'attention' reads no language model"):
-        choices.choose(run, "attention", "2", 1)
-    beam = choices.choose(run, "prefix_beam")
+        decoder_settings.choose(run, "attention", "2", 1)
+    beam = decoder_settings.choose(run, "prefix_beam")
     for weight, message in (
         ({"ctc": 0.5}, "decoder 'prefix_beam' reads no ctc_weight"),
         ({"lm": 0.5}, "decoder 'prefix_beam' with lm 'none' reads no lm_weight"),
@@ -86,22 +88,24 @@ def test_what_a_decoder_does_not_read_is_refused(opened):
         with pytest.raises(WSignError, match=message):
             beam.weighed(**weight)
     greedy = Choice("greedy", "none", 10, 0.5, 0.3, 0.0, 1.5, wer=0.3)
-    split = trained.read_split(run, root, "val")
-    choices.write_tuned(run, root, split, [greedy])
-    assert choices.choose(run, "greedy", beam_size=4).temperature == 1.5
+    split = trained_run.read_split(run, root, "val")
+    decoder_settings.write_tuned(run, root, split, [greedy])
+    assert decoder_settings.choose(run, "greedy", beam_size=4).temperature == 1.5
 
 
 def test_weights_go_with_the_language_model_they_were_tuned_with(opened, capsys):
     root, run = opened
-    split = trained.read_split(run, root, "val")
+    split = trained_run.read_split(run, root, "val")
     joint, rescore = (
         Choice(name, "2", 10, 0.6, 0.2, 0.5, 1.4, wer=0.2) for name in ("joint", "rescore")
     )
-    fitted = {"2": trained.fit_lm(run, "2", root)}
-    choices.write_tuned(run, root, split, [joint], fitted)
-    choices.write_tuned(run, root, split, [rescore], fitted)
-    assert choices.read_tuned(run) == [joint, rescore]
+    fitted = {"2": trained_run.fit_lm(run, "2", root)}
+    decoder_settings.write_tuned(run, root, split, [joint], fitted)
+    decoder_settings.write_tuned(run, root, split, [rescore], fitted)
+    assert decoder_settings.read_tuned(run) == [joint, rescore]
     # The one that a tuning on other data fits.
-    choices.write_tuned(run, root, split, [rescore], {"2": trained.fit_lm(run, "3", root)})
-    assert choices.read_tuned(run) == [rescore]
+    decoder_settings.write_tuned(
+        run, root, split, [rescore], {"2": trained_run.fit_lm(run, "3", root)}
+    )
+    assert decoder_settings.read_tuned(run) == [rescore]
     assert "joint was tuned with another language model 2" in capsys.readouterr().out

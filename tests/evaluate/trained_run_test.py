@@ -5,22 +5,30 @@ import jax
 import numpy as np
 import pytest
 
-from wsign_jax import choices, trained
 from wsign_jax.common.errors import WSignError
+from wsign_jax.evaluate import decoder_settings
+from wsign_jax.evaluate.trained_run import (
+    TUNED,
+    fit_lm,
+    language_model,
+    open_run,
+    overrides,
+    read_split,
+)
 
 
 def test_a_run_is_opened_by_its_folder_or_by_a_checkpoint(trained_run):
     _, workdir = trained_run
-    best = trained.open_run(workdir)
+    best = open_run(workdir)
     [path] = best.checkpoints
-    same = trained.open_run(path, overrides={"eval.chunk": 3, "data.dir": "elsewhere"})
+    same = open_run(path, overrides={"eval.chunk": 3, "data.dir": "elsewhere"})
     assert same.workdir == workdir and same.checkpoints == (path,)
     assert same.config.eval.chunk == 3 and same.config.data.dir == "elsewhere"
     assert best.config.eval.chunk == 0
     jax.tree.map(np.testing.assert_array_equal, best.params, same.params)
     for wrong in (workdir / "nothing", path.with_name("999"), workdir / "tensorboard"):
         with pytest.raises(WSignError, match="no checkpoint to evaluate"):
-            trained.open_run(wrong)
+            open_run(wrong)
 
 
 def test_a_run_that_never_trained_its_attention_decoder_says_so(opened):
@@ -35,47 +43,47 @@ def test_a_run_that_never_trained_its_attention_decoder_says_so(opened):
 
 
 def test_a_window_is_of_any_whole_numbers():
-    chosen = trained.overrides(None, np.int64(8), np.int32(2))
+    chosen = overrides(None, np.int64(8), np.int32(2))
     assert chosen == {"eval.chunk": 8, "eval.left_context": 2}
     assert all(type(value) is int for value in chosen.values())
     for wrong in (-1, 1.5, "8", True, np.float32(8), 2**30):
         with pytest.raises(WSignError, match=r"chunk is .*; give"):
-            trained.overrides(None, wrong, None)
+            overrides(None, wrong, None)
 
 
 def test_language_models_by_name(opened):
     root, run = opened
-    assert trained.language_model(run, "none", root) is None
-    fresh = trained.language_model(run, "2", root)
+    assert language_model(run, "none", root) is None
+    fresh = language_model(run, "2", root)
     kept = run.workdir / "lm_2.arpa"
     assert not kept.exists()
-    split = trained.read_split(run, root, "val")
-    choices.write_tuned(run, root, split, [], {"2": trained.fit_lm(run, "2", root)})
-    read = trained.language_model(run, str(kept), root)
+    split = read_split(run, root, "val")
+    decoder_settings.write_tuned(run, root, split, [], {"2": fit_lm(run, "2", root)})
+    read = language_model(run, str(kept), root)
     np.testing.assert_allclose(read.table, fresh.table, atol=1e-4)
     # What decoders were tuned with goes before the data set's labels, which may be gone.
-    again = trained.language_model(run, "2", root / "gone")
+    again = language_model(run, "2", root / "gone")
     np.testing.assert_array_equal(again.table, read.table)
-    tuned = run.workdir / trained.TUNED
+    tuned = run.workdir / TUNED
     kept.write_text(kept.read_text().replace("\\end\\", "\n\\end\\"))
     with pytest.raises(WSignError, match=r"lm_2.arpa: is not the one that decoder.json was tuned"):
-        trained.language_model(run, "2", root)
+        language_model(run, "2", root)
     content = json.loads(tuned.read_text())
     tuned.write_text(json.dumps({name: content[name] for name in ("tuned_on", "choices")}))
-    trained.language_model(run, "2", root / "gone")  # an earlier version noted no digest
+    language_model(run, "2", root / "gone")  # an earlier version noted no digest
     # Without its decoder.json it is what an interrupted tuning of an earlier version has left.
     tuned.unlink()
     with pytest.raises(WSignError, match=r"train.labels: no \*.npy in it"):
-        trained.language_model(run, "2", root / "gone")
+        language_model(run, "2", root / "gone")
     with pytest.raises(WSignError, match=r"train.labels: no \*.npy in it"):
-        trained.language_model(run, "3", root / "gone")
+        language_model(run, "3", root / "gone")
     for order in ("0", "12", "9" * 5000):
         with pytest.raises(WSignError, match=f"a language model of order {order:.9};"):
-            trained.language_model(run, order, root)
+            language_model(run, order, root)
     for name in ("", str(root)):
         with pytest.raises(WSignError, match="; give 1 to 9, an ARPA file, or 'none'"):
-            trained.language_model(run, name, root)
+            language_model(run, name, root)
     with pytest.raises(WSignError, match="²: no such file"):
-        trained.language_model(run, "²", root)
+        language_model(run, "²", root)
     with pytest.raises(WSignError, match=r"nowhere\.arpa"):
-        trained.language_model(run, str(root / "nowhere.arpa"), root)
+        language_model(run, str(root / "nowhere.arpa"), root)

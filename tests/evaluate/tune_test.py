@@ -2,16 +2,16 @@ import dataclasses
 
 import numpy as np
 
-from wsign_jax import choices, evaluate, trained, tune
-from wsign_jax.choices import Choice
+from wsign_jax.evaluate import decoder_settings, evaluate, trained_run, tune
+from wsign_jax.evaluate.decoder_settings import Choice
 
 
 def test_tuning_looks_at_validation_alone_and_never_makes_it_worse(opened):
     root, run = opened
-    split = trained.read_split(run, root, "val")
-    starts = [choices.untuned(run, name, "none", 3) for name in ("greedy", "prefix_beam")]
-    starts += [choices.untuned(run, "rescore", "2", 3)]
-    models = {name: trained.language_model(run, name, root) for name in ("none", "2")}
+    split = trained_run.read_split(run, root, "val")
+    starts = [decoder_settings.untuned(run, name, "none", 3) for name in ("greedy", "prefix_beam")]
+    starts += [decoder_settings.untuned(run, "rescore", "2", 3)]
+    models = {name: trained_run.language_model(run, name, root) for name in ("none", "2")}
     said = []
     tuned = tune.tune(run, split, starts, models, lambda *result: said.append(result))
     assert [choice for choice, _ in said] == tuned
