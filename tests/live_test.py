@@ -13,7 +13,7 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate import trained_run
 from wsign_jax.keypoints import joints, video
-from wsign_jax.keypoints.capture import Every, Newest
+from wsign_jax.keypoints.camera import Every, Newest
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 from wsign_jax.keypoints.video import Picture
 from wsign_jax.stream import Stream
@@ -174,7 +174,7 @@ def test_a_camera_that_disappears_finishes_the_sentence(model, landmarker, monke
 
 def test_a_pause_of_a_video_is_not_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "read", lambda path, fps: pictures([0.0, 0.4]))
-    monkeypatch.setattr(live.capture.Newest.__init__, "__defaults__", (0.1,))
+    monkeypatch.setattr(live.camera.Newest.__init__, "__defaults__", (0.1,))
     (tmp_path / "a.mp4").touch()
     with live.open_source(str(tmp_path / "a.mp4"), simulate=True).items as items:
         times = []
@@ -187,7 +187,7 @@ def test_a_pause_of_a_video_is_not_its_end(tmp_path, monkeypatch):
 def test_what_a_slow_machine_drops_is_counted(model, landmarker, monkeypatch, capsys):
     landmarker.seconds = 0.02
     times = TIMES[:40] / 10  # a camera of 300 pictures a second
-    monkeypatch.setattr(video, "camera", lambda number: live.capture.paced(pictures(times)))
+    monkeypatch.setattr(video, "camera", lambda number: live.camera.paced(pictures(times)))
     end, _, last = recognise(model, live.open_source("0"), capsys)
     assert end is live.End.GONE and last["dropped"] > 10
     assert last["count"] + last["dropped"] == 40

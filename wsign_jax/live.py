@@ -17,14 +17,14 @@ import numpy as np
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.events import JsonLines, Lines, Summary
-from wsign_jax.keypoints import capture, draw, joints, landmarker, system, video
-from wsign_jax.keypoints.capture import Every, Newest
+from wsign_jax.keypoints import camera, draw, joints, landmarker, native_libs, video
+from wsign_jax.keypoints.camera import Every, Newest
 from wsign_jax.keypoints.extract import PICTURE_FPS
 from wsign_jax.keypoints.landmarker import Detection, Landmarker
-from wsign_jax.keypoints.pictures import PictureStream
+from wsign_jax.keypoints.picture_stream import PictureStream
+from wsign_jax.keypoints.preview import Window
 from wsign_jax.keypoints.resample import MAX_GAP
 from wsign_jax.keypoints.video import Picture
-from wsign_jax.keypoints.window import Window
 from wsign_jax.stream import Stream, StreamResult
 from wsign_jax.train.schedule import Signals
 
@@ -85,11 +85,11 @@ def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> Sourc
         raise WSignError(f"{path}: no such file; give a camera's number, a video or a .npy")
     if path.suffix.lower() == ".npy":
         frames = _frames(layout.read_features(path, aspect))
-        items = Every(capture.paced(frames) if simulate else frames)
+        items = Every(camera.paced(frames) if simulate else frames)
         return Source(name, items, has_pictures=False, is_camera=False)
     pictures = video.ahead(video.read(path, PICTURE_FPS))
     # However long the video pauses, a file is never gone.
-    opened = Newest(capture.paced(pictures), math.inf) if simulate else Every(pictures)
+    opened = Newest(camera.paced(pictures), math.inf) if simulate else Every(pictures)
     return Source(name, opened, has_pictures=True, is_camera=False)
 
 
@@ -144,13 +144,13 @@ def run(
 def _landmarker(model: pathlib.Path | None) -> Iterator[Landmarker]:
     path = landmarker.find_model(model)
     # What takes long, or is said, at the first picture only is over before the source begins.
-    with system.quiet():
+    with native_libs.quiet():
         hands = Landmarker(path)
         hands.detect(np.zeros((240, 320, 3), np.uint8), 0.0)
     try:
         yield hands
     finally:
-        with system.quiet(), hands:
+        with native_libs.quiet(), hands:
             pass
 
 
@@ -230,7 +230,7 @@ class _Session:
         assert self._hands is not None  # where there are pictures
         begin = time.monotonic()
         # At the first hand MediaPipe sets up one more network, and logs that.
-        with contextlib.nullcontext() if self._has_found else system.quiet():
+        with contextlib.nullcontext() if self._has_found else native_libs.quiet():
             detections = self._hands.detect(picture.image, picture.time_s)
         self._has_found |= bool(detections)
         self._waited.append(begin - came)

@@ -12,7 +12,7 @@ from wsign_jax import metrics
 from wsign_jax.data import layout
 from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
-from wsign_jax.keypoints.pictures import PictureStream
+from wsign_jax.keypoints.picture_stream import PictureStream
 from wsign_jax.metrics import EditCounts
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.report.streaming import FULL, Row

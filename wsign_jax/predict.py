@@ -19,7 +19,7 @@ from wsign_jax.decode.transcript import (
     format_transcript,
     on_one_line,
 )
-from wsign_jax.keypoints import extract, landmarker, system, video, workers
+from wsign_jax.keypoints import extract, landmarker, native_libs, video, worker_pool
 from wsign_jax.recognizer import Recognizer
 
 KEYPOINTS = ".npy"
@@ -106,7 +106,7 @@ def transcribe(
     recognizer.prepare(*window)
     if any(_is_video(source) for source in sources):
         model = landmarker.find_model(model)
-        with system.quiet(), landmarker.Landmarker(model):
+        with native_libs.quiet(), landmarker.Landmarker(model):
             pass  # what the system lacks is said once, not for every video
     return _transcribe(recognizer, sources, window, _read(recognizer, sources, model, processes))
 
@@ -154,7 +154,7 @@ def _read(
                 yield number, str(error)
     videos = [number for number, source in enumerate(sources) if _is_video(source)]
     tasks = [(extract.clip_of(sources[n].path), extract.Settings(), model) for n in videos]
-    outcomes = workers.run(extract.extract_clip, tasks, processes or workers.cores())
+    outcomes = worker_pool.run(extract.extract_clip, tasks, processes or worker_pool.cores())
     with contextlib.closing(outcomes):
         for outcome in outcomes:
             number = videos[outcome.task]

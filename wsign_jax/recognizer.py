@@ -23,7 +23,7 @@ from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import align, confidence, no_hands
 from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.transcript import Gloss, Transcript
-from wsign_jax.keypoints import extract, joints, landmarker, system
+from wsign_jax.keypoints import extract, joints, landmarker, native_libs
 from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, checked_window
 from wsign_jax.recognition import Backend, Program, Recognised
 
@@ -245,7 +245,7 @@ class Recognizer:
         if not path.exists():
             raise WSignError(f"{path}: no such file")
         clip = extract.clip_of(path)
-        with system.quiet():
+        with native_libs.quiet():
             model = landmarker.find_model(self._hand_landmarker)
             return extract.extract_clip(clip, extract.Settings(), model)[0]
 

@@ -40,7 +40,7 @@ from wsign_jax.evaluate.decoder_settings import Choice, choose
 from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
-from wsign_jax.keypoints.pictures import PictureStream
+from wsign_jax.keypoints.picture_stream import PictureStream
 from wsign_jax.model.whisper_sign import StreamCache
 from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, as_patches
 

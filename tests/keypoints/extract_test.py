@@ -16,7 +16,7 @@ import pytest
 import wsign_jax
 from tests import videos
 from wsign_jax.common.errors import WSignError
-from wsign_jax.keypoints import draw, extract, joints, quality, system, video
+from wsign_jax.keypoints import draw, extract, joints, native_libs, quality, video
 from wsign_jax.keypoints.extract import Clip, Settings
 
 ROOT = pathlib.Path(wsign_jax.__file__).parents[1]
@@ -24,7 +24,7 @@ LEFT, RIGHT = range(2)
 
 
 def keypoints(path, **clip):
-    with system.quiet():
+    with native_libs.quiet():
         return extract.extract_clip(Clip("clip", path, **clip), Settings(), videos.model())
 
 

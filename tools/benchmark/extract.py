@@ -34,7 +34,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from tools.benchmark import figures
 from tools.benchmark.figures import Figures
 from wsign_jax.common.errors import WSignError, exit_on_user_error
-from wsign_jax.keypoints import draw, extract, landmarker, system, video
+from wsign_jax.keypoints import draw, extract, landmarker, native_libs, video
 
 
 def repeated(source: pathlib.Path, seconds: float) -> Iterator[video.Picture]:
@@ -217,7 +217,7 @@ def main() -> None:
     )
     flag("--minutes", type=length, default=10.0, help="of the video for memory; 0: none (10)")
     flags = figures.parse(parser)
-    with exit_on_user_error(), system.quiet():
+    with exit_on_user_error(), native_libs.quiet():
         if flags.video is None:
             raise WSignError("--video=FILE is missing: name a video of a few seconds of signing")
         model = landmarker.find_model(flags.model)

@@ -19,14 +19,14 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.common.progress import Progress
 from wsign_jax.keypoints import (
+    extraction_record,
     joints,
     landmarker,
+    native_libs,
     quality,
-    record,
-    system,
     track,
     video,
-    workers,
+    worker_pool,
 )
 from wsign_jax.keypoints.quality import ClipReport
 
@@ -218,12 +218,12 @@ def extract_clips(
             "on with --resume"
         )
     model = landmarker.find_model(settings.model)
-    with system.quiet(), landmarker.Landmarker(model):
+    with native_libs.quiet(), landmarker.Landmarker(model):
         pass  # what the system lacks is said once, not for every clip
-    record.hold_settings(output_dir, settings.record(), bool(done))
+    extraction_record.hold_settings(output_dir, settings.record(), bool(done))
     name = QUALITY if shard[1] == 1 else f"quality-{shard[0]}of{shard[1]}.csv"
     again = {clip.id for clip in mine} - done
-    with record.Reports(output_dir.parent / name, again) as reports:
+    with extraction_record.Reports(output_dir.parent / name, again) as reports:
         for clip in mine:
             if clip in problems:
                 reports.add(ClipReport(clip.id, str(clip.source), problem=problems[clip]))
@@ -289,13 +289,13 @@ def _work_through(
     settings: Settings,
     model: pathlib.Path,
     count: int,
-    reports: record.Reports,
+    reports: extraction_record.Reports,
     bar: Progress,
 ) -> None:
     output_dir.mkdir(parents=True, exist_ok=True)
     _remove_partials(output_dir, {clip.id for clip in todo})
     tasks = [(clip, settings, model, output_dir) for clip in todo]
-    outcomes = workers.run(_extract_to_file, tasks, count or workers.cores())
+    outcomes = worker_pool.run(_extract_to_file, tasks, count or worker_pool.cores())
     pictures = 0
     with contextlib.closing(outcomes):
         for outcome in outcomes:

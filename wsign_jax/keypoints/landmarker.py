@@ -15,7 +15,7 @@ import numpy as np
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
-from wsign_jax.keypoints import joints, system
+from wsign_jax.keypoints import joints, native_libs
 
 MODEL_NAME = "hand_landmarker.task"
 MODEL_VERSION = "hand_landmarker float16 version 1"
@@ -136,7 +136,7 @@ class Landmarker:
     because it looks for a hand first where the picture before had it.
 
     It works in MediaPipe's VIDEO mode, for live pictures too: of 1584 that came at 30 a second, on two
-    cores busy with other work, it lost 62 where two more could wait (`capture.Newest`), LIVE_STREAM
+    cores busy with other work, it lost 62 where two more could wait (`camera.Newest`), LIVE_STREAM
     mode 143; at 60 a second 440 and 631. And which are lost is known.
     """
 
@@ -161,7 +161,7 @@ class Landmarker:
         )
         self._mp = mp
         self._milliseconds = -1
-        with system.named():
+        with native_libs.named():
             self._native = vision.HandLandmarker.create_from_options(options)
 
     def __enter__(self) -> "Landmarker":
@@ -213,7 +213,7 @@ def versions() -> dict[str, str]:
 
 
 def _load_mediapipe() -> tuple[Any, Any]:
-    with system.named():
+    with native_libs.named():
         import mediapipe as mp  # noqa: PLC0415
         from mediapipe.tasks.python import vision  # noqa: PLC0415
     return mp, vision

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.keypoints import system
+from wsign_jax.keypoints import native_libs
 from wsign_jax.keypoints.resample import LONGEST
 
 _VIDEOS = "3gp avi flv m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
@@ -414,5 +414,5 @@ def load_cv2() -> Any:
 
 
 def _load(name: str) -> Any:
-    with system.named():
+    with native_libs.named():
         return importlib.import_module(name)

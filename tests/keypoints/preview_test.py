@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.keypoints import joints, window
+from wsign_jax.keypoints import joints, preview
 from wsign_jax.keypoints.video import load_cv2
 
 NO_HANDS = np.zeros((joints.NUM_JOINTS, joints.NUM_FEATURES), np.float32)
@@ -25,7 +25,7 @@ def screen(monkeypatch):
 
     cv2, screen = load_cv2(), Screen()
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(window, "is_fatal", lambda: False)
+    monkeypatch.setattr(preview, "is_fatal", lambda: False)
     monkeypatch.setattr(cv2, "namedWindow", lambda *_: None)
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: setattr(screen, "shown", None))
     monkeypatch.setattr(cv2, "imshow", screen.show)
@@ -38,12 +38,12 @@ def screen(monkeypatch):
 def test_without_a_screen_one_line_says_so(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     with pytest.raises(WSignError, match="--show: there is no screen"):
-        window.Window("test")
+        preview.Window("test")
     monkeypatch.setenv("DISPLAY", ":54321")  # one that is gone
     with pytest.raises(WSignError, match="--show: no window opens on DISPLAY=:54321; leave it out"):
-        window.Window("test")
+        preview.Window("test")
     # Not for another reason.
-    program = [sys.executable, "-c", window._OPEN]
+    program = [sys.executable, "-c", preview._OPEN]
     tried = subprocess.run(program, capture_output=True, text=True, check=False)
     assert tried.returncode == -signal.SIGABRT and "display :54321" in tried.stderr
 
@@ -51,7 +51,7 @@ def test_without_a_screen_one_line_says_so(monkeypatch):
 def test_pictures_are_shown_in_their_colours_until_q_or_the_cross(screen):
     red = np.zeros((480, 640, 3), np.uint8)
     red[..., 0] = 255
-    with window.Window("test") as shown:
+    with preview.Window("test") as shown:
         shown.show(red, NO_HANDS, [])
         assert screen.shown[0, 0].tolist() == [0, 0, 255]  # OpenCV's order is BGR
         assert not shown.closed
@@ -60,7 +60,7 @@ def test_pictures_are_shown_in_their_colours_until_q_or_the_cross(screen):
         assert shown.closed
     assert screen.shown is None
     screen.key, screen.visible = -1, 0.0
-    with window.Window("test") as shown:
+    with preview.Window("test") as shown:
         shown.show(red, NO_HANDS, [])
         assert shown.closed
 
@@ -68,18 +68,18 @@ def test_pictures_are_shown_in_their_colours_until_q_or_the_cross(screen):
 def test_hands_are_drawn_where_they_are():
     hands = NO_HANDS.copy()
     hands[joints.RIGHT, :2], hands[joints.RIGHT, joints.CONFIDENCE] = (0.25, 0.25), 1.0
-    shown = window.annotate(np.full((120, 160, 3), 90, np.uint8), hands, [])
+    shown = preview.annotate(np.full((120, 160, 3), 90, np.uint8), hands, [])
     rows, columns = (shown != 90).any(axis=2).nonzero()
     assert rows.mean() == pytest.approx(160, abs=2) and columns.mean() == pytest.approx(160, abs=2)
 
 
 def test_text_lies_at_the_bottom_and_of_too_much_the_end_is_seen():
     small = np.full((120, 160, 3), 90, np.uint8)
-    bare = window.annotate(small, NO_HANDS, [])
+    bare = preview.annotate(small, NO_HANDS, [])
     assert bare.shape == (480, 640, 3) and (bare == 90).all()
-    changed = (window.annotate(small, NO_HANDS, ["SOUP"]) != 90).any(axis=(1, 2)).nonzero()[0]
+    changed = (preview.annotate(small, NO_HANDS, ["SOUP"]) != 90).any(axis=(1, 2)).nonzero()[0]
     assert changed.min() > 400
     # Accents fit the font; nothing runs over the edge.
-    long = window.annotate(small, NO_HANDS, ["SÜDEN " * 40 + "END"])
-    np.testing.assert_array_equal(long, window.annotate(small, NO_HANDS, ["SUDEN " * 40 + "END"]))
+    long = preview.annotate(small, NO_HANDS, ["SÜDEN " * 40 + "END"])
+    np.testing.assert_array_equal(long, preview.annotate(small, NO_HANDS, ["SUDEN " * 40 + "END"]))
     assert (long[:, -3:] <= 90).all()

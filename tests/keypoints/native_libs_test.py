@@ -6,7 +6,7 @@ from mediapipe.tasks.python import vision
 
 from tests import videos
 from wsign_jax.common.errors import WSignError
-from wsign_jax.keypoints import landmarker, system, video
+from wsign_jax.keypoints import landmarker, native_libs, video
 
 
 def test_a_missing_system_library_names_the_packages(monkeypatch):
@@ -34,12 +34,12 @@ def test_a_missing_package_names_the_extra(monkeypatch, name, load):
 
 
 def test_other_failures_stay_what_they_are():
-    with pytest.raises(OSError, match="disk"), system.named():
+    with pytest.raises(OSError, match="disk"), native_libs.named():
         raise OSError("disk")
 
 
 def test_native_noise_is_kept_back_and_errors_are_not(capfd):
-    with system.quiet():
+    with native_libs.quiet():
         os.write(2, b"W0000 00:00:1795.5 1 calculator.cc:81] Using NORM_RECT\nINFO: Created\n")
         os.write(2, b"E0000 00:00:1795.5 1 graph.cc:1] no memory\n")
         print("a Python line", file=sys.stderr)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.keypoints import system
+from wsign_jax.keypoints import native_libs
 
 
 class Outcome(NamedTuple):
@@ -117,7 +117,7 @@ class _Worker:
 
     def _complaints(self) -> list[str]:
         self._log.seek(0)
-        return system.complaints(self._log.read())
+        return native_libs.complaints(self._log.read())
 
     def close(self) -> None:
         """Lets the process end, and passes on what it complained of."""

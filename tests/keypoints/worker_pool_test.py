@@ -5,11 +5,11 @@ import sys
 import time
 
 from tests.processes import ROOT, wait_until
-from wsign_jax.keypoints import workers
+from wsign_jax.keypoints import worker_pool
 
 
 def outcomes(function, tasks, count=2):
-    return {o.task: (o.value, o.problem) for o in workers.run(function, tasks, count)}
+    return {o.task: (o.value, o.problem) for o in worker_pool.run(function, tasks, count)}
 
 
 def test_every_task_is_done_once():
@@ -48,7 +48,7 @@ def test_when_the_parent_is_killed_its_workers_die(tmp_path):
     pid = tmp_path / "pid"
     tell = f"open({str(pid)!r}, 'w').write(str(__import__('os').getpid()))"
     task = f"[{tell}, __import__('time').sleep(60)]"
-    code = f"from wsign_jax.keypoints import workers; list(workers.run(eval, [({task!r},)], 1))"
+    code = f"from wsign_jax.keypoints import worker_pool; list(worker_pool.run(eval, [({task!r},)], 1))"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as parent:
         wait_until(lambda: pid.exists() and pid.read_text(), parent)
         worker = pathlib.Path("/proc", pid.read_text())
@@ -61,9 +61,9 @@ def test_when_the_parent_is_killed_its_workers_die(tmp_path):
 
 
 def test_whoever_stops_early_leaves_no_process():
-    running = workers.run(
+    running = worker_pool.run(
         eval, [("__import__('os').getpid()",), ("__import__('time').sleep(60)",)], 1
     )
     first = next(running)
     running.close()
-    assert not workers.os.path.exists(f"/proc/{first.value}")
+    assert not worker_pool.os.path.exists(f"/proc/{first.value}")

@@ -3,7 +3,7 @@ import pytest
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
-from wsign_jax.keypoints.pictures import PictureStream
+from wsign_jax.keypoints.picture_stream import PictureStream
 from wsign_jax.keypoints.track import FeatureStream, Tracker
 
 SHAPE = np.random.default_rng(0).normal(0, 0.03, size=(21, 3))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.keypoints import capture
-from wsign_jax.keypoints.capture import Every, Newest
+from wsign_jax.keypoints import camera
+from wsign_jax.keypoints.camera import Every, Newest
 from wsign_jax.keypoints.video import Picture
 
 NOTHING = np.zeros((2, 2, 3), np.uint8)
@@ -37,7 +37,7 @@ def test_a_paced_source_gives_nothing_before_its_time():
     began = time.monotonic()
     came = [
         (picture.time_s, time.monotonic() - began)
-        for picture in capture.paced(Picture(at, NOTHING) for at in times)
+        for picture in camera.paced(Picture(at, NOTHING) for at in times)
     ]
     assert [at for at, _ in came] == list(times)
     assert all(elapsed >= at - times[0] for at, elapsed in came)
