@@ -14,9 +14,9 @@ from wsign_jax.data.layout import SPLITS
 from wsign_jax.data.vocab import LARGEST_ID
 from wsign_jax.decode.decoders import DECODERS, LARGEST_BEAM
 from wsign_jax.keypoints.joints import ASPECTS
-from wsign_jax.model.whisper_import import CHOICES
+from wsign_jax.model.positions import POSITIONS
 from wsign_jax.model.whisper_sign import SIZES
-from wsign_jax.positions import POSITIONS
+from wsign_jax.model.whisper_weights import CHOICES
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 

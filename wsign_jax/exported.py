@@ -8,7 +8,7 @@ It is a ZIP archive of
     program.bin                 `jax.export` for cpu, cuda and tpu: greedy CTC decoding of any batch size
                                 and length (see `Exported`)
 
-This module never imports `wsign_jax.model`.
+Nothing of `wsign_jax.model` is imported but positions: never the network.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from wsign_jax import positions, programs
+from wsign_jax import programs
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
@@ -37,6 +37,7 @@ from wsign_jax.decode import confidence
 from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.keypoints import joints
+from wsign_jax.model import positions
 from wsign_jax.recognition import Program, Recognised, Settings
 
 FORMAT = 1  # raised with every change that this version could not read

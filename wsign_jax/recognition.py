@@ -7,14 +7,14 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from wsign_jax import positions
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.keypoints.joints import ASPECTS
-from wsign_jax.positions import POSITIONS
+from wsign_jax.model import positions
+from wsign_jax.model.positions import POSITIONS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from wsign_jax.decode import align, confidence, no_hands
 from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.keypoints import extract, joints, landmarker, native_libs
-from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, checked_window
+from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, checked_window
 from wsign_jax.recognition import Backend, Program, Recognised
 
 if TYPE_CHECKING:

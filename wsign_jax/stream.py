@@ -41,8 +41,8 @@ from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.picture_stream import PictureStream
+from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, as_patches
 from wsign_jax.model.whisper_sign import StreamCache
-from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, as_patches
 
 _DECODERS = (GREEDY, "prefix_beam")
 # Patches, 0.53 s and 2.1 s. Of 32, 64 and 128 before a chunk of 8, 32 had the lowest validation WER on

@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from wsign_jax.model import attention
-from wsign_jax.positions import rotary_angles
+from wsign_jax.model.positions import rotary_angles
 
 
 def test_the_mask_follows_its_definition():

@@ -1,7 +1,7 @@
 """python tests/model/make_whisper.py tests/model/whisper 0
 
 Writes a small random Whisper, as transformers saves it, and what transformers computes with it, for
-`whisper_import_test.py`. Needs torch and transformers, which that test does not; its second half, where
+`whisper_weights_test.py`. Needs torch and transformers, which that test does not; its second half, where
 they are installed, makes another with them.
 """
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.conftest import small_config
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign
-from wsign_jax.model.dropout import DropoutKeys
+from wsign_jax.model.layers import DropoutKeys
 
 V = 7
 TOKENS = jnp.array([[0, 3, 3, 1]], jnp.int32)

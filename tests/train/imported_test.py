@@ -16,7 +16,7 @@ from tests.whispers import FIXTURE
 from wsign_jax import main
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate import evaluate, trained_run
-from wsign_jax.model import whisper_import, whisper_sign
+from wsign_jax.model import whisper_sign, whisper_weights
 from wsign_jax.train import checkpoint, digests, imported, loop, origin, setup, start
 
 WHISPER = f"whisper:{FIXTURE}"
@@ -221,7 +221,7 @@ def test_what_cannot_be_imported_is_one_line_and_leaves_nothing(
 def test_a_pickled_file_named_itself_is_told_how_to_convert(tmp_path):
     (tmp_path / "base.pt").touch()
     with pytest.raises(WSignError, match=r"base.pt: a pickled checkpoint.*convert_openai_to_hf"):
-        whisper_import.open_whisper(tmp_path / "base.pt")
+        whisper_weights.open_whisper(tmp_path / "base.pt")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from configs import base
 from tests.conftest import random_features, small_config
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.model import whisper_sign
-from wsign_jax.model.dropout import DropoutKeys
+from wsign_jax.model.layers import DropoutKeys
 from wsign_jax.train import losses, stages, state
 from wsign_jax.train import step as step_lib
 

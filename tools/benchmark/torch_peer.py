@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsign_jax import positions
 from wsign_jax.keypoints import joints
+from wsign_jax.model import positions
 
 _VELOCITY_SCALE = 0.1  # as in wsign_jax/model/frontend.py
 

@@ -17,8 +17,8 @@ from wsign_jax.decode.decoders import DECODERS, NEED_ATTENTION
 from wsign_jax.decode.lm import lookup, ngrams
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.model import whisper_sign
+from wsign_jax.model.positions import checked_window
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.positions import checked_window
 from wsign_jax.train import checkpoint, home, setup
 from wsign_jax.train.setup import Network
 

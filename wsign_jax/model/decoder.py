@@ -12,10 +12,8 @@ from flax import nnx
 
 from wsign_jax.model import attention
 from wsign_jax.model.attention import KeysValues
-from wsign_jax.model.blocks import through
-from wsign_jax.model.dropout import Dropout, DropoutKeys
-from wsign_jax.model.layers import layer_norm
-from wsign_jax.positions import sinusoids
+from wsign_jax.model.layers import Dropout, DropoutKeys, layer_norm, run_blocks
+from wsign_jax.model.positions import sinusoids
 
 
 class DecoderCache(NamedTuple):
@@ -158,7 +156,7 @@ class Decoder(nnx.Module):
         positions = jnp.asarray(sinusoids(tokens.shape[1], self.width))[None]
         x = self.dropout(self._embed(tokens, positions), dropout_keys)
         mask = _cross_mask(patches, encoded.shape[1])
-        return self._logits(through(self.blocks, x, encoded, mask, dropout_keys=dropout_keys))
+        return self._logits(run_blocks(self.blocks, x, encoded, mask, dropout_keys=dropout_keys))
 
     def alignment(self, tokens: jax.Array, encoded: jax.Array, patches: jax.Array) -> jax.Array:
         """Where the last block looks for every next gloss: (B, U, N) shares; arguments as in a call."""

@@ -4,12 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from wsign_jax import positions
-from wsign_jax.model import attention
+from wsign_jax.model import attention, positions
 from wsign_jax.model.attention import KeysValues
-from wsign_jax.model.blocks import through
-from wsign_jax.model.dropout import Dropout, DropoutKeys
-from wsign_jax.model.layers import layer_norm
+from wsign_jax.model.layers import Dropout, DropoutKeys, layer_norm, run_blocks
 
 
 class EncoderBlock(nnx.Module):
@@ -122,7 +119,7 @@ class Encoder(nnx.Module):
         else:  # 'auto' too, where no weights have settled it
             cos, sin = tables
             angles = cos, sin
-        x = through(self.blocks, x, mask, angles, dropout_keys=dropout_keys, remat=remat)
+        x = run_blocks(self.blocks, x, mask, angles, dropout_keys=dropout_keys, remat=remat)
         return self.norm(x)
 
     def start(self, rows: int, room: int) -> tuple[KeysValues, ...]:

@@ -7,8 +7,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from wsign_jax.keypoints import joints
-from wsign_jax.model.dropout import Dropout, DropoutKeys
-from wsign_jax.model.layers import Linear, gelu, layer_norm
+from wsign_jax.model.layers import Dropout, DropoutKeys, Linear, gelu, layer_norm
 
 # Velocities in hand sizes per second spread about ten times as widely as positions in hand sizes do,
 # on real signing; unscaled they drown them.

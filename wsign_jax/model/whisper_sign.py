@@ -13,9 +13,8 @@ from ml_collections import ConfigDict
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import attention, decoder, encoder, fresh, frontend
 from wsign_jax.model.attention import KeysValues
-from wsign_jax.model.dropout import Dropout, DropoutKeys
-from wsign_jax.model.layers import Linear
-from wsign_jax.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, rotary_angles
+from wsign_jax.model.layers import Dropout, DropoutKeys, Linear
+from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, rotary_angles
 
 Params = dict[str, Any]
 

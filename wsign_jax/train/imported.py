@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from wsign_jax import hosts
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
-from wsign_jax.model import whisper_import, whisper_sign
-from wsign_jax.model.whisper_import import Whisper
+from wsign_jax.model import whisper_sign, whisper_weights
 from wsign_jax.model.whisper_sign import Params, group_of, parameter_paths
+from wsign_jax.model.whisper_weights import Whisper
 from wsign_jax.train import digests
 from wsign_jax.train.origin import INIT, WHISPER
 from wsign_jax.train.setup import Run
@@ -38,15 +38,15 @@ def find(run: Run, name: str) -> tuple[Whisper, dict[str, str]]:
         name: a folder, or a repository on the Hugging Face Hub, which is downloaded once.
 
     Returns:
-        The checkpoint, and which of its tensors each parameter comes from (`whisper_import.sources`).
+        The checkpoint, and which of its tensors each parameter comes from (`whisper_weights.sources`).
 
     Raises:
         WSignError: there is none, it is damaged, or it does not fit.
     """
-    whisper = whisper_import.open_whisper(folder(name))
+    whisper = whisper_weights.open_whisper(folder(name))
     shapes = parameter_paths(run.network.shapes)
     config = run.config
-    return whisper, whisper_import.sources(whisper, config.model.size, shapes, config.init_layers)
+    return whisper, whisper_weights.sources(whisper, config.model.size, shapes, config.init_layers)
 
 
 def put(run: Run, whisper: Whisper, named: dict[str, str]) -> Params:
@@ -64,7 +64,7 @@ def put(run: Run, whisper: Whisper, named: dict[str, str]) -> Params:
     shapes = parameter_paths(run.network.shapes)
     params: dict[str, jax.Array] = {
         path: whisper_sign.lay_out(value, shapes[path].sharding)
-        for path, value in whisper_import.load(whisper, named)
+        for path, value in whisper_weights.load(whisper, named)
     }
     new = {path: shape for path, shape in shapes.items() if path not in named}
     params |= whisper_sign.init(new, run.config.training.seed)

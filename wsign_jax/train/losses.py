@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.model import whisper_sign
-from wsign_jax.model.dropout import DropoutKeys
+from wsign_jax.model.layers import DropoutKeys
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import stages
 

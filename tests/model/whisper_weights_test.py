@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 from tests import whispers
 from tests.conftest import small_config
 from tests.whispers import FIXTURE
-from wsign_jax.model import whisper_import, whisper_sign
+from wsign_jax.model import whisper_sign, whisper_weights
 
-ROOT = pathlib.Path(whisper_import.__file__).parents[2]
+ROOT = pathlib.Path(whisper_weights.__file__).parents[2]
 REAL = ROOT / "../shared/data/whisper-base"
 V = 10
 
@@ -32,9 +32,9 @@ def build(size, layers=0):
 def imported(folder, size, layers=0, choice="first"):
     """What is read for such a model, by path; and the names of its tensors."""
     shapes = whisper_sign.parameter_paths(build(size, layers)[1])
-    whisper = whisper_import.open_whisper(folder)
-    named = whisper_import.sources(whisper, size, shapes, choice)
-    return dict(whisper_import.load(whisper, named)), named
+    whisper = whisper_weights.open_whisper(folder)
+    named = whisper_weights.sources(whisper, size, shapes, choice)
+    return dict(whisper_weights.load(whisper, named)), named
 
 
 def with_weights(folder, size):
@@ -140,7 +140,7 @@ def test_whisper_base_itself_fits_the_base_size():
     weights, named = imported(REAL, "base", layers=2)
     assert weights["encoder/blocks/1/mlp/up/kernel"].shape == (512, 2048)
     assert all(value.dtype == np.float32 for value in weights.values())
-    whisper = whisper_import.open_whisper(REAL)
+    whisper = whisper_weights.open_whisper(REAL)
     unused = {name.split(".layers.")[0] for name in whisper.tensors.keys() - {*named.values()}}
     audio = {f"encoder.conv{n}.{kind}" for n in (1, 2) for kind in ("weight", "bias")}
     positions = {f"{stack}.embed_positions.weight" for stack in ("encoder", "decoder")}

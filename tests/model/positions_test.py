@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wsign_jax import positions
+from wsign_jax.model import positions
 
 
 def test_rotary_angles_by_hand():
