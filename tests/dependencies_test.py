@@ -14,7 +14,7 @@ from tests.processes import ROOT
 # Which extra a file may import beyond what is always installed; a folder stands for all in it.
 EXTRAS = {
     "wsign_jax/keypoints": "video",
-    "wsign_jax/export_onnx.py": "onnx",
+    "wsign_jax/recognize/export_onnx.py": "onnx",
     "wsign_jax/train/imported.py": "whisper",
     "tools/benchmark/extract.py": "video",
 }
@@ -115,7 +115,9 @@ def test_an_import_that_is_not_declared_is_found(file, source, missing):
 
 def test_a_need_that_no_import_shows_is_found(monkeypatch):
     monkeypatch.setitem(HIDDEN, r"jax\.export", "never-declared")
-    assert "never-declared" in undeclared("wsign_jax/exported.py", "import jax.export")
+    assert "never-declared" in undeclared(
+        "wsign_jax/recognize/file_backend.py", "import jax.export"
+    )
 
 
 def test_files_that_may_import_extras_are_there():

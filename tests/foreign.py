@@ -10,9 +10,9 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from wsign_jax import exported, programs
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.recognition import Settings
+from wsign_jax.recognize import exported_program, file_backend
+from wsign_jax.recognize.backend import Settings
 
 SETTINGS = Settings(
     patch_size=4, look_ahead=0, wrist_place=True, aspect=0.0, positions="sinusoidal", width=8,
@@ -20,10 +20,10 @@ SETTINGS = Settings(
 )  # fmt: skip
 VOCABULARY = Vocabulary(("<blank>", "A", "B"))
 PARAMETERS = {"a/b": np.arange(3, dtype=np.float32)}
-TAKEN = exported.arguments(
+TAKEN = file_backend.arguments(
     SETTINGS, {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in PARAMETERS.items()}
 )
-RESULTS = exported.results(len(VOCABULARY))
+RESULTS = file_backend.results(len(VOCABULARY))
 
 
 def silent(
@@ -44,7 +44,7 @@ def silent(
 def exported_of(function: Callable[..., Any], disabled_checks: Any = ()) -> jax.export.Exported:
     """A function as a program."""
     exporting = jax.export.export(
-        jax.jit(function), platforms=programs.PLATFORMS, disabled_checks=disabled_checks
+        jax.jit(function), platforms=exported_program.PLATFORMS, disabled_checks=disabled_checks
     )
     return dataclasses.replace(exporting(*TAKEN), fun_name="step")
 
@@ -52,4 +52,4 @@ def exported_of(function: Callable[..., Any], disabled_checks: Any = ()) -> jax.
 def write(path: pathlib.Path, program: bytes) -> None:
     """A file of that program."""
     about = {"versions": {"jax": jax.__version__}}
-    exported.write(path, SETTINGS, VOCABULARY, 1.0, PARAMETERS, program, about)
+    file_backend.write(path, SETTINGS, VOCABULARY, 1.0, PARAMETERS, program, about)

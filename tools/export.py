@@ -5,7 +5,8 @@ normalisation, and a program for CPU, CUDA and TPU that takes any number and len
 decodes greedily. Load it with `wsign_jax.Recognizer.load(FILE)`, or name it to tools/predict.py.
 
 A FILE that ends in .onnx is written as ONNX, from normalised keypoints to CTC's logits, of recordings
-up to --frames (`wsign_jax/export_onnx.py` says how to call it); that needs pip install -e ".[onnx]".
+up to --frames (`wsign_jax/recognize/export_onnx.py` says how to call it); that needs pip install -e
+".[onnx]".
 
 FILE.md, written beside it, is a model card.
 """
@@ -13,9 +14,9 @@ FILE.md, written beside it, is a model card.
 import argparse
 import pathlib
 
-from wsign_jax import export, export_onnx, running
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError, exit_on_user_error
+from wsign_jax.recognize import export, export_onnx, run_backend
 from wsign_jax.report import card
 
 
@@ -41,7 +42,7 @@ def main() -> None:
         export.check_free(flags.out, flags.replace)
         if flags.data and not pathlib.Path(flags.data).is_dir():
             raise WSignError(f"--data={flags.data}: no such folder")
-        run = running.Running(flags.checkpoint, flags.data)
+        run = run_backend.Running(flags.checkpoint, flags.data)
         files.check_apart([flags.out, export.card_of(flags.out)], export.read_of(run.trained))
         # A folder's name may hold what is no text.
         text = card.card(export.facts(run.trained, flags.out.name, flags.licence))

@@ -18,7 +18,7 @@ from wsign_jax import live
 from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.keypoints import landmarker
-from wsign_jax.running import Running
+from wsign_jax.recognize.run_backend import Running
 from wsign_jax.stream import Stream
 
 

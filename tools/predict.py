@@ -15,10 +15,10 @@ import argparse
 import pathlib
 import sys
 
-from wsign_jax import predict
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.decode import transcript
-from wsign_jax.recognizer import Recognizer
+from wsign_jax.recognize import transcribe_files
+from wsign_jax.recognize.recognizer import Recognizer
 
 
 def main() -> None:
@@ -50,13 +50,15 @@ def main() -> None:
     flag("--model", metavar="FILE", type=path, help="a copy of MediaPipe's hand_landmarker.task")
     flags = parser.parse_args()
     with exit_on_user_error():
-        sources = predict.find(flags.inputs)
+        sources = transcribe_files.find(flags.inputs)
         read = [path for path in (flags.checkpoint, flags.model) if path is not None]
-        predict.check_free(sources, flags.format, flags.out, flags.replace, read)
-        window = predict.Window(flags.decoder, flags.chunk, flags.left_context)
+        transcribe_files.check_free(sources, flags.format, flags.out, flags.replace, read)
+        window = transcribe_files.Window(flags.decoder, flags.chunk, flags.left_context)
         recognizer = Recognizer.load(flags.checkpoint)
-        outcomes = predict.transcribe(recognizer, sources, window, flags.model, flags.workers)
-        failed = predict.write(outcomes, flags.format, flags.out, flags.replace)
+        outcomes = transcribe_files.transcribe(
+            recognizer, sources, window, flags.model, flags.workers
+        )
+        failed = transcribe_files.write(outcomes, flags.format, flags.out, flags.replace)
         if failed:
             sys.exit(2 if failed == len(sources) else 1)
 

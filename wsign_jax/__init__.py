@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wsign_jax.recognizer import Recognizer as Recognizer
+    from wsign_jax.recognize.recognizer import Recognizer as Recognizer
 
 
 def __getattr__(name: str) -> Any:
     """`Recognizer`, imported where it is asked for: keypoints and data do without jax."""
     if name == "Recognizer":
-        from wsign_jax.recognizer import Recognizer  # noqa: PLC0415
+        from wsign_jax.recognize.recognizer import Recognizer  # noqa: PLC0415
 
         return Recognizer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,9 +11,10 @@ import pytest
 
 from tests import videos
 from tests.changed import changed_metadata, rewritten
-from wsign_jax import Recognizer, predict
+from wsign_jax import Recognizer
 from wsign_jax.decode import transcript
 from wsign_jax.decode.transcript import Transcript
+from wsign_jax.recognize import transcribe_files
 
 SRT = ("--checkpoint={run}", "--format=srt")
 
@@ -128,10 +129,10 @@ def test_a_newer_checkpoint_and_nothing_but_bad_files_are_status_2(
 
 
 def test_more_recordings_than_are_recognised_at_a_time(talkative_run, inputs, monkeypatch):
-    monkeypatch.setattr(predict, "_TOGETHER", 2)
-    sources = predict.find([inputs, inputs / "a.npy", inputs / "sub", inputs / "a.npy"])
+    monkeypatch.setattr(transcribe_files, "_TOGETHER", 2)
+    sources = transcribe_files.find([inputs, inputs / "a.npy", inputs / "sub", inputs / "a.npy"])
     recognizer = Recognizer.load(talkative_run)
-    outcomes = list(predict.transcribe(recognizer, sources, predict.Window()))
+    outcomes = list(transcribe_files.transcribe(recognizer, sources, transcribe_files.Window()))
     assert [outcome.source for outcome in outcomes] == sources
     assert [outcome.problem == "" for outcome in outcomes] == [True, False, True, True, True, True]
     a, b = outcomes[0].transcript, outcomes[2].transcript
@@ -200,8 +201,10 @@ def test_a_full_disk_is_named(inputs, monkeypatch, tmp_path):
     def full(path, replace):
         yield Full()
 
-    monkeypatch.setattr(predict.files, "text", full)
-    outcome = predict.Outcome(predict.find([inputs / "a.npy"])[0], Transcript([], 0.0))
+    monkeypatch.setattr(transcribe_files.files, "text", full)
+    outcome = transcribe_files.Outcome(
+        transcribe_files.find([inputs / "a.npy"])[0], Transcript([], 0.0)
+    )
     with pytest.raises(OSError, match="No space left on device") as caught:
-        predict.write([outcome], "text", tmp_path / "out")
+        transcribe_files.write([outcome], "text", tmp_path / "out")
     assert caught.value.filename == str(tmp_path / "out")

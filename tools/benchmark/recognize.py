@@ -52,7 +52,7 @@ def make_run(workdir: pathlib.Path, size: str) -> None:
 
 def measure(checkpoint: pathlib.Path, frames: int, rounds: int) -> Figures:
     """Prints and returns the figures of a run, in a process that has done nothing before."""
-    from wsign_jax.recognizer import Recognizer  # noqa: PLC0415
+    from wsign_jax.recognize.recognizer import Recognizer  # noqa: PLC0415
 
     recording = phoenix.signing(frames)
     recognizer = Recognizer.load(checkpoint)
@@ -62,10 +62,10 @@ def measure(checkpoint: pathlib.Path, frames: int, rounds: int) -> Figures:
 
     import jax  # noqa: PLC0415
 
-    from wsign_jax import running  # noqa: PLC0415
     from wsign_jax.model import whisper_sign  # noqa: PLC0415
+    from wsign_jax.recognize import run_backend  # noqa: PLC0415
 
-    run = running.Running(checkpoint).trained
+    run = run_backend.Running(checkpoint).trained
     normalized, _ = normalize.normalize(recording, wrist_place=run.config.data.wrist_place)
     features, lengths = normalized[None], np.array([frames], np.int32)
 

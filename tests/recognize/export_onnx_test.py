@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import random_features
-from wsign_jax import Recognizer, export_onnx, running
+from wsign_jax import Recognizer
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import normalize
+from wsign_jax.recognize import export_onnx, run_backend
 
 FRAMES = 90
 
@@ -18,7 +19,7 @@ FRAMES = 90
 def test_onnxruntime_gives_the_logits_of_the_recogniser(talkative_run, tmp_path):
     pytest.importorskip("jax2onnx", reason="the extra [onnx] is not installed")
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
-    run, path = running.Running(talkative_run), tmp_path / "model.onnx"
+    run, path = run_backend.Running(talkative_run), tmp_path / "model.onnx"
     export_onnx.export(run.trained, path, FRAMES)
     session = onnxruntime.InferenceSession(path)
     about = session.get_modelmeta().custom_metadata_map
@@ -40,7 +41,7 @@ def test_onnxruntime_gives_the_logits_of_the_recogniser(talkative_run, tmp_path)
 
 def test_without_the_extra_it_says_what_to_install(talkative_run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
-    run = running.Running(talkative_run).trained
+    run = run_backend.Running(talkative_run).trained
     with pytest.raises(
         WSignError, match=r'jax2onnx is not installed; .* pip install -e "\.\[onnx\]"'
     ):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.foreign import RESULTS, SETTINGS, TAKEN, exported_of, silent
-from wsign_jax import exported, programs
 from wsign_jax.common.errors import WSignError
+from wsign_jax.recognize import exported_program, file_backend
 
 _UNCHECKED = [
     jax.export.DisabledSafetyCheck.custom_call(name)
@@ -19,11 +19,11 @@ _UNCHECKED = [
 
 
 def read(program):
-    return programs.read(bytes(program.serialize()), TAKEN, RESULTS)
+    return exported_program.read(bytes(program.serialize()), TAKEN, RESULTS)
 
 
 def test_one_that_computes_is_read():
-    assert read(exported_of(silent)).platforms == programs.PLATFORMS
+    assert read(exported_of(silent)).platforms == exported_program.PLATFORMS
 
 
 def calling(target):
@@ -85,4 +85,4 @@ def test_it_takes_the_parameters_that_lie_beside_it():
     ):
         named = {k: jax.ShapeDtypeStruct(shape, np.float32) for k, shape in shapes.items()}
         with pytest.raises(WSignError, match=message):
-            programs.read(content, exported.arguments(SETTINGS, named), RESULTS)
+            exported_program.read(content, file_backend.arguments(SETTINGS, named), RESULTS)

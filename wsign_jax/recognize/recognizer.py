@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from wsign_jax import exported
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data import layout, normalize, validate
 from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
@@ -25,7 +24,8 @@ from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.keypoints import extract, joints, landmarker, native_libs
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, checked_window
-from wsign_jax.recognition import Backend, Program, Recognised
+from wsign_jax.recognize import file_backend
+from wsign_jax.recognize.backend import Backend, Program, Recognised
 
 if TYPE_CHECKING:
     from wsign_jax.stream import Stream
@@ -89,10 +89,10 @@ class Recognizer:
         path = pathlib.Path(path)
         model = None if hand_landmarker is None else pathlib.Path(hand_landmarker)
         if path.is_file():
-            return cls(exported.read(path), model)
-        from wsign_jax import running  # noqa: PLC0415  an exported file does without
+            return cls(file_backend.read(path), model)
+        from wsign_jax.recognize import run_backend  # noqa: PLC0415  an exported file does without
 
-        return cls(running.Running(path), model)
+        return cls(run_backend.Running(path), model)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -201,7 +201,7 @@ class Recognizer:
         Raises:
             WSignError: this is an exported file, which does not stream, or as `Stream`.
         """
-        from wsign_jax.running import Running  # noqa: PLC0415  an exported file does without
+        from wsign_jax.recognize.run_backend import Running  # noqa: PLC0415  an exported file does without
         from wsign_jax.stream import Stream  # noqa: PLC0415
 
         if not isinstance(self._backend, Running):

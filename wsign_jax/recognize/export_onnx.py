@@ -21,12 +21,12 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import jaxpr_as_fun
 
-from wsign_jax import running
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
+from wsign_jax.recognize import run_backend
 
 INPUTS, OUTPUTS = ("features", "frames"), ("logits", "patches")
 
@@ -45,12 +45,12 @@ def export(trained: Trained, path: pathlib.Path, frames: int) -> None:
     if frames < 1:
         raise WSignError(f"frames is {frames}; give the most that a recording may have")
     to_onnx = _converter()
-    settings = running.settings(trained)
+    settings = run_backend.settings(trained)
     window = jnp.int32(settings.chunk), jnp.int32(settings.left_context)
 
     def step(features: jax.Array, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
         model = whisper_sign.bind(trained.network.graph, trained.params)
-        _, logits, patches = running.encode(model, features, frames, window)
+        _, logits, patches = run_backend.encode(model, features, frames, window)
         return logits, patches
 
     length = -(-frames // settings.patch_size) * settings.patch_size

@@ -18,7 +18,7 @@ from wsign_jax.evaluate.trained_run import Trained, language_model, open_run, ov
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import SIZES, Params, WhisperSign
-from wsign_jax.recognition import Program, Recognised, Settings
+from wsign_jax.recognize.backend import Program, Recognised, Settings
 
 Window = tuple[jax.Array, jax.Array]  # chunk and left context, () int32 patches; chunk 0: full
 

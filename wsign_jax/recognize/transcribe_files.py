@@ -20,7 +20,7 @@ from wsign_jax.decode.transcript import (
     on_one_line,
 )
 from wsign_jax.keypoints import extract, landmarker, native_libs, video, worker_pool
-from wsign_jax.recognizer import Recognizer
+from wsign_jax.recognize.recognizer import Recognizer
 
 KEYPOINTS = ".npy"
 _TOGETHER = 32  # recordings that are recognised at a time

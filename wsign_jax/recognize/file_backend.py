@@ -29,7 +29,6 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from wsign_jax import programs
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
@@ -38,7 +37,8 @@ from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.keypoints import joints
 from wsign_jax.model import positions
-from wsign_jax.recognition import Program, Recognised, Settings
+from wsign_jax.recognize import exported_program
+from wsign_jax.recognize.backend import Program, Recognised, Settings
 
 FORMAT = 1  # raised with every change that this version could not read
 DECODER = "greedy"
@@ -210,7 +210,7 @@ def _refused(path: pathlib.Path) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:  # zipfile and numpy raise almost anything at a damaged file
-        reason = error if isinstance(error, WSignError) else programs.short(error)
+        reason = error if isinstance(error, WSignError) else exported_program.short(error)
         raise WSignError(
             f"{path}: not a file that tools/export.py wrote, or damaged ({reason}); export it again"
         ) from None
@@ -295,7 +295,9 @@ def _callable(
     """The program, checked against what surrounds it, as what can be called."""
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in parameters.items()}
     try:
-        program = programs.read(content, arguments(settings, shapes), results(len(vocabulary)))
+        program = exported_program.read(
+            content, arguments(settings, shapes), results(len(vocabulary))
+        )
     except WSignError as error:
         raise WSignError(
             f"{path}: its program, which jax {about['versions'].get('jax')} wrote, cannot be used "
@@ -315,9 +317,9 @@ def _callable(
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" in str(error):
                 raise
-            reason = programs.short(error)
+            reason = exported_program.short(error)
         except Exception as error:  # whatever jax makes of a program that another has written
-            reason = programs.short(error)
+            reason = exported_program.short(error)
         raise WSignError(f"{path}: its program does not run here ({reason}); export it again")
 
     return call

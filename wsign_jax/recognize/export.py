@@ -1,4 +1,4 @@
-"""From a trained run to a file that recognises without the network's code; see `exported.py`."""
+"""From a trained run to a file that recognises without the network's code; see `file_backend.py`."""
 
 import contextlib
 import importlib.metadata
@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsign_jax import exported, programs, running
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
@@ -19,7 +18,8 @@ from wsign_jax.decode.joint import Weights
 from wsign_jax.evaluate.decoder_settings import choose
 from wsign_jax.evaluate.trained_run import Trained, names
 from wsign_jax.model import whisper_sign
-from wsign_jax.recognition import Settings
+from wsign_jax.recognize import exported_program, file_backend, run_backend
+from wsign_jax.recognize.backend import Settings
 from wsign_jax.report import card
 
 _UNREAD = "decoder/"  # parameters that greedy CTC decoding never asks
@@ -64,13 +64,13 @@ def export(trained: Trained, path: pathlib.Path) -> None:
         trained: the run, in float32.
         path: of the file.
     """
-    settings = running.settings(trained)
+    settings = run_backend.settings(trained)
     parameters = {
         name: np.asarray(value)
         for name, value in whisper_sign.parameter_paths(trained.params).items()
         if not name.startswith(_UNREAD)
     }
-    exported.write(
+    file_backend.write(
         path,
         settings,
         trained.vocabulary,
@@ -85,9 +85,9 @@ def program(trained: Trained, settings: Settings) -> bytes:
     """The run's greedy decoding, serialised, for every platform, batch size and number of patches.
 
     Raises:
-        WSignError: this jax makes something of it that no `exported.read` would take.
+        WSignError: this jax makes something of it that no `file_backend.read` would take.
     """
-    recognise = running.make_recognise(trained.network.graph, Search(GREEDY))
+    recognise = run_backend.make_recognise(trained.network.graph, Search(GREEDY))
     shapes = whisper_sign.parameter_paths(trained.network.shapes)
     structure = jax.tree.structure(trained.network.shapes)
     read = {
@@ -101,7 +101,7 @@ def program(trained: Trained, settings: Settings) -> bytes:
         features: jax.Array,
         frames: jax.Array,
         silence: jax.Array,
-        window: running.Window,
+        window: run_backend.Window,
         tables: tuple[jax.Array, ...],
     ) -> tuple[jax.Array, ...]:
         # What is not read leaves nothing in the program.
@@ -111,12 +111,12 @@ def program(trained: Trained, settings: Settings) -> bytes:
         ]
         params = jax.tree.unflatten(structure, leaves)
         found = recognise(params, features, frames, silence, window, Weights(), tables=tables)
-        return exported.flatten(found)
+        return file_backend.flatten(found)
 
-    taken = exported.arguments(settings, read)
-    exporting = jax.export.export(jax.jit(step), platforms=programs.PLATFORMS)
+    taken = file_backend.arguments(settings, read)
+    exporting = jax.export.export(jax.jit(step), platforms=exported_program.PLATFORMS)
     content = bytes(exporting(*taken).serialize())
-    programs.read(content, taken, exported.results(len(trained.vocabulary)))
+    exported_program.read(content, taken, file_backend.results(len(trained.vocabulary)))
     return content
 
 
