@@ -44,7 +44,7 @@ _QUICK = (
     "keypoints/resample_test.py",
     "keypoints/track_test.py",
     "layering_test.py",
-    "metrics_test.py",
+    "report/metrics_test.py",
     "model",
 )
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsign_jax import metrics
 from wsign_jax.data import layout
 from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.picture_stream import PictureStream
-from wsign_jax.metrics import EditCounts
 from wsign_jax.model.attention import FULL_ATTENTION
+from wsign_jax.report import metrics
+from wsign_jax.report.metrics import EditCounts
 from wsign_jax.report.streaming import FULL, Row
 from wsign_jax.stream import Stream
 from wsign_jax.train import evaluation

@@ -12,7 +12,7 @@ from wsign_jax.decode.align import align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.prefix_beam import ctc_prefix_beam_search
 from wsign_jax.decode.streaming import Greedy, PrefixBeamDecoder, Run, extend_run
-from wsign_jax.metrics import edit_counts
+from wsign_jax.report.metrics import edit_counts
 
 V, C, LONGEST = 5, 4, 40
 NO_LM = Weights(lm=0.0)

@@ -10,7 +10,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import DECODERS
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
-from wsign_jax.metrics import edit_counts
+from wsign_jax.report.metrics import edit_counts
 from wsign_jax.train import checkpoint, evaluation, loop, setup
 
 KEYS = {

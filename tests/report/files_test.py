@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from tests.decoded import VOCABULARY, sentence, sentences
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.metrics import EditCounts, edit_counts
 from wsign_jax.report import files
+from wsign_jax.report.metrics import EditCounts, edit_counts
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 gloss_names = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=6).filter(

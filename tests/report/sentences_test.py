@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.decoded import sentence
-from wsign_jax.metrics import EditCounts
+from wsign_jax.report.metrics import EditCounts
 
 
 def test_edits_of_a_sentence():

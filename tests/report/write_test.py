@@ -4,8 +4,8 @@ import pytest
 
 from tests.decoded import VOCABULARY, sentences
 from wsign_jax.common.errors import WSignError
-from wsign_jax.metrics import EditCounts, edit_counts
 from wsign_jax.report import files, write
+from wsign_jax.report.metrics import EditCounts, edit_counts
 from wsign_jax.report.summary import summarise
 
 

@@ -9,8 +9,8 @@ from matplotlib import image
 
 from tests import logs
 from tests.conftest import config_of
-from wsign_jax.metrics import EditCounts
 from wsign_jax.model import whisper_sign
+from wsign_jax.report.metrics import EditCounts
 from wsign_jax.train import board, loop, setup, start
 from wsign_jax.train.evaluation import Evaluation
 

@@ -14,7 +14,7 @@ from wsign_jax.evaluate import evaluate
 from wsign_jax.evaluate.decoder_settings import Choice
 from wsign_jax.evaluate.evaluate import Decoded, Timed
 from wsign_jax.evaluate.trained_run import NO_LM, Trained
-from wsign_jax.metrics import EditCounts
+from wsign_jax.report.metrics import EditCounts
 from wsign_jax.train import evaluation
 from wsign_jax.train.evaluation import Encoded
 

@@ -5,10 +5,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from wsign_jax import metrics
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.report import files
+from wsign_jax.report import files, metrics
 from wsign_jax.report.sentences import Sentence
 
 Pairs = dict[str, tuple[list[str], list[str]]]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsign_jax import metrics
 from wsign_jax.data.vocab import BLANK_ID
+from wsign_jax.report import metrics
 
 # Kind (C, S, D, I), reference and hypothesis gloss id of an edit; None where it has none.
 AlignedEdit = tuple[str, int | None, int | None]

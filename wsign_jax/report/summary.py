@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from wsign_jax import metrics
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
+from wsign_jax.report import metrics
 from wsign_jax.report.sentences import AlignedEdit, Sentence
 
 BOOTSTRAP_SAMPLES = 1000

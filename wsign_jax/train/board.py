@@ -9,14 +9,14 @@ import jax
 import numpy as np
 
 from wsign_jax import config as config_lib
-from wsign_jax import hosts, metrics
+from wsign_jax import hosts
 from wsign_jax.data.buckets import MULTIPLE, BatchPlan, padding_efficiency
 from wsign_jax.data.pipeline import Batch, BatchLoader
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.report import pictures, snapshots
+from wsign_jax.report import metrics, pictures, snapshots
 from wsign_jax.report.sentences import aligned
 from wsign_jax.report.summary import by_gloss
 from wsign_jax.train import evaluation, losses, setup

@@ -15,10 +15,10 @@ from wsign_jax.data.layout import Split
 from wsign_jax.data.pipeline import Batch, plan_evaluation
 from wsign_jax.decode.greedy import blanks, ctc_greedy
 from wsign_jax.decode.prefix_beam import Beams
-from wsign_jax.metrics import EditCounts, edit_counts
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import Params
+from wsign_jax.report.metrics import EditCounts, edit_counts
 from wsign_jax.train import losses
 from wsign_jax.train import state as train_state
 from wsign_jax.train.setup import Network, evaluation_loader

@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsign_jax import metrics
-from wsign_jax.metrics import Edit, EditCounts, align, bootstrap_wer, edit_counts, paired_bootstrap
+from wsign_jax.report import metrics
+from wsign_jax.report.metrics import (
+    Edit,
+    EditCounts,
+    align,
+    bootstrap_wer,
+    edit_counts,
+    paired_bootstrap,
+)
 
 glosses = st.lists(st.integers(1, 4), max_size=8)
 
