@@ -16,8 +16,9 @@ import pytest
 
 from tests import videos
 from tests.processes import ROOT
-from wsign_jax import hosts, main
+from wsign_jax import main
 from wsign_jax.keypoints import landmarker
+from wsign_jax.runtime import multihost
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 _WORDS = ("python ", "python3 ", "pip ", "bash ", "pre-commit ", "ruff ", "pytest", "tensorboard ")
@@ -84,7 +85,9 @@ def test_the_tool_takes_the_command(command, monkeypatch, capsys):
     _, *argv = shlex.split(command)
     if argv[0] == "-m":
         assert argv[1] == "wsign_jax.main"
-        _, rest = hosts.parse(["main", *(flag.replace("HOST:PORT", "a:1") for flag in argv[2:])])
+        _, rest = multihost.parse(
+            ["main", *(flag.replace("HOST:PORT", "a:1") for flag in argv[2:])]
+        )
         main.parse(rest)
     elif argv[1:] == ["--help"]:
         monkeypatch.setattr(sys, "argv", argv)

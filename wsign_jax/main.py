@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from wsign_jax import heap, hosts
 from wsign_jax.common.errors import WSignError, exit_on_user_error, one_line
+from wsign_jax.runtime import multihost, process
 
 _KINDS = {
     "int": "a whole number",
@@ -103,20 +103,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = sys.argv if argv is None else argv
     if "--help" in argv:
         return print(__doc__)
-    heap.keep()
+    process.keep_freed_memory()
     # Tracing makes millions of objects that stay: a fifth of its time went into looking for garbage.
     gc.set_threshold(200_000)
     with exit_on_user_error():
         typed = list(argv[1:])
-        cluster, argv = hosts.parse(argv)
+        cluster, argv = multihost.parse(argv)
         config, workdir = parse(argv)
-        with hosts.joined(cluster):
+        with multihost.joined(cluster):
             # Imported here, so that a misspelt flag is answered at once.
-            from wsign_jax import compiled  # noqa: PLC0415
             from wsign_jax.evaluate import evaluate  # noqa: PLC0415
             from wsign_jax.train import loop, start  # noqa: PLC0415
 
-            compiled.keep()
+            process.keep_compiled_programs()
             if config.restart:
                 there = start.over(config, workdir)
                 typed += there

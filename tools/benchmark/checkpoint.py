@@ -29,9 +29,9 @@ from configs import base
 from tools.benchmark import figures, training
 from tools.benchmark.figures import Figures
 from wsign_jax import config as config_lib
-from wsign_jax import heap
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.evaluate import trained_run
+from wsign_jax.runtime import process
 from wsign_jax.train import state as train_state
 from wsign_jax.train.checkpoint import Checkpoints
 
@@ -149,7 +149,7 @@ def main() -> None:
         parser, rows=(4, "of a batch"), frames=(480, "of a row"), saves=(5, "that are measured")
     )
     parser.add_argument("--folder", type=pathlib.Path, help="to save in (a temporary one)")
-    heap.keep()  # as training does
+    process.keep_freed_memory()  # as training does
     flags = vars(figures.parse(parser))
     with exit_on_user_error():
         figures.write(flags.pop("json"), measure(**flags))

@@ -22,8 +22,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tools.benchmark import batches, figures, phoenix
 from tools.benchmark.ours import Ours
-from wsign_jax import heap
 from wsign_jax.data.buckets import MULTIPLE, BatchPlan
+from wsign_jax.runtime import process
 
 
 def measure(
@@ -79,7 +79,7 @@ def main() -> None:
         rounds=(3, "turns whose median counts"),
         longest=(1500, "frames that everything is padded to in one of the kinds"),
     )
-    heap.keep()  # as training does
+    process.keep_freed_memory()  # as training does
     figures.run(parser, measure)
 
 

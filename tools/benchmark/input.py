@@ -31,9 +31,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, phoenix
-from wsign_jax import heap
 from wsign_jax.data import layout, pack, pipeline, storage
 from wsign_jax.data.buckets import BatchPlan, padding_efficiency
+from wsign_jax.runtime import process
 from wsign_jax.train import setup, stages, start
 from wsign_jax.train import state as train_state
 
@@ -164,7 +164,7 @@ def main() -> None:
         rounds=(5, "turns whose median counts"),
         steps=(8, "of training"),
     )
-    heap.keep()  # as training does
+    process.keep_freed_memory()  # as training does
     figures.run(parser, measure)
 
 

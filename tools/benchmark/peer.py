@@ -43,10 +43,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tools.benchmark import batches, figures, phoenix
 from tools.benchmark.ours import Ours, product_speed
-from wsign_jax import heap
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import pipeline
 from wsign_jax.model import whisper_sign
+from wsign_jax.runtime import process
 
 _ROOT = pathlib.Path(wsign_jax.__file__).parents[1]
 _INSTALL = {
@@ -299,7 +299,7 @@ def main() -> None:
         help="with PyTorch (this one)",
     )
     flag("--compile", action="store_true", dest="compiled", help="the peer's steps")
-    heap.keep()  # as training does
+    process.keep_freed_memory()  # as training does
     figures.run(parser, measure)
 
 

@@ -35,11 +35,11 @@ from configs import base
 from tools.benchmark import figures, phoenix
 from tools.benchmark.ours import product_speed
 from tools.benchmark.training import Training, random_batch
-from wsign_jax import heap
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data import pipeline
 from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.model import whisper_sign
+from wsign_jax.runtime import process
 from wsign_jax.train import setup, stages, start
 from wsign_jax.train import state as train_state
 from wsign_jax.train.step import TrainStep
@@ -200,7 +200,7 @@ def main() -> None:
     )
     parser.add_argument("--memory", choices=("plain", "remat"), help="only this, as JSON")
     flags = figures.parse(parser)
-    heap.keep()  # as training does
+    process.keep_freed_memory()  # as training does
     if flags.memory:
         measure_memory(flags.memory == "remat")
         return

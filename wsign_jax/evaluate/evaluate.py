@@ -11,7 +11,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
-from wsign_jax import hosts
 from wsign_jax.common import files
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK_ID, Vocabulary
@@ -27,6 +26,7 @@ from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.report import summary
 from wsign_jax.report.sentences import Sentence
+from wsign_jax.runtime import multihost
 from wsign_jax.train import evaluation, setup
 from wsign_jax.train import state as train_state
 from wsign_jax.train.evaluation import Encoded
@@ -47,8 +47,8 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     config_lib.check(config)
     trained = open_run(workdir, config, config.eval.average)
     path = workdir / f"report_{config.eval.split}.json"
-    with hosts.all_or_none():
-        if hosts.is_first():
+    with multihost.all_or_none():
+        if multihost.is_first():
             files.check_writable(path)
     root = setup.data_root(trained.config, workdir, make=False)
     split = read_split(trained, root, config.eval.split)
@@ -56,7 +56,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     sentences, report = run(trained, root, split, choice)
     print_examples(sentences, trained.vocabulary)
     print_summary(report)
-    if hosts.is_first():
+    if multihost.is_first():
         files.write_json(path, report)
     print(path, flush=True)
 

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from wsign_jax import config as config_lib
-from wsign_jax import hosts
 from wsign_jax.data.buckets import MULTIPLE, BatchPlan, padding_efficiency
 from wsign_jax.data.pipeline import Batch, BatchLoader
 from wsign_jax.data.vocab import BLANK_ID
@@ -19,6 +18,7 @@ from wsign_jax.model.whisper_sign import Params
 from wsign_jax.report import metrics, pictures, snapshots
 from wsign_jax.report.sentences import aligned
 from wsign_jax.report.summary import by_gloss
+from wsign_jax.runtime import multihost
 from wsign_jax.train import evaluation, losses, setup
 from wsign_jax.train import state as train_state
 from wsign_jax.train.evaluation import Evaluation
@@ -73,7 +73,7 @@ class Board:
 
     def begin(self) -> None:
         """Draws what is known before the first step."""
-        if not hosts.is_first():
+        if not multihost.is_first():
             return
         config = self._run.config
         fields = config_lib.flat(self._run.config_json)
@@ -109,11 +109,11 @@ class Board:
         """
         if not last and _rung(result.edits.wer) <= _rung(best):
             return
-        with hosts.all_or_none():  # before the devices of all of them think about it
+        with multihost.all_or_none():  # before the devices of all of them think about it
             batch = self._batch()
         settings = evaluation.window(self._run.config, alpha=1.0)
         thoughts = Thoughts(*jax.device_get(self._think(params, batch, settings)))
-        if hosts.is_first():
+        if multihost.is_first():
             for tag, picture in self._pictures(stage, thoughts, result):
                 self._writer.picture(step, tag, picture)
 

@@ -29,11 +29,11 @@ from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 
 from wsign_jax import config as config_lib
-from wsign_jax import hosts
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.model.whisper_sign import Params, parameter_paths
+from wsign_jax.runtime import multihost
 from wsign_jax.train import digests, home
 from wsign_jax.train.state import TrainState
 
@@ -324,7 +324,7 @@ class Checkpoints:
         place = self.workdir / DAMAGED / str(step)
         while place.exists():
             place = place.with_name(place.name + "_")
-        if hosts.is_first():
+        if multihost.is_first():
             place.parent.mkdir(exist_ok=True)
             self.path(step).rename(place)
         self._metadata.pop(step, None)

@@ -6,9 +6,9 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-from wsign_jax import hosts
 from wsign_jax.common import files
 from wsign_jax.data.layout import SPLITS
+from wsign_jax.runtime import multihost
 
 FOLDER = "checkpoints"
 # Files of a run that tell of its checkpoints or go with them.
@@ -45,7 +45,7 @@ def claimed(workdir: pathlib.Path) -> Iterator[None]:
     make(workdir)
     taken = f"{workdir}: another command trains in it; wait for its end, or use another --workdir"
     try:
-        with files.locked(workdir, taken) if hosts.is_first() else contextlib.nullcontext():
+        with files.locked(workdir, taken) if multihost.is_first() else contextlib.nullcontext():
             yield
     finally:
         if workdir in _made:

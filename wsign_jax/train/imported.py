@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from wsign_jax import hosts
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign, whisper_weights
 from wsign_jax.model.whisper_sign import Params, group_of, parameter_paths
 from wsign_jax.model.whisper_weights import Whisper
+from wsign_jax.runtime import multihost
 from wsign_jax.train import digests
 from wsign_jax.train.origin import INIT, WHISPER
 from wsign_jax.train.setup import Run
@@ -77,7 +77,7 @@ def put(run: Run, whisper: Whisper, named: dict[str, str]) -> Params:
         print(f"  {name:<{width}} {group['parameters']:>12,} parameters  {group['from']}")
     unused = {re.sub(r"\.\d+\..*", "", name) for name in whisper.tensors.keys() - {*named.values()}}
     print(f"  not taken: {', '.join(sorted(unused))}", flush=True)
-    if hosts.is_first():
+    if multihost.is_first():
         files.write_json(run.workdir / INIT, {"init_from": f"{whisper.root}", "groups": groups})
     structure = jax.tree.structure(run.network.shapes)
     return jax.tree.unflatten(structure, list(params.values()))

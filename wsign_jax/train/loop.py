@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from wsign_jax import hosts
 from wsign_jax.common.errors import DivergedError, one_line
 from wsign_jax.common.progress import Progress
 from wsign_jax.data import pipeline
+from wsign_jax.runtime import multihost
 from wsign_jax.train import evaluation, setup, stages, start
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
@@ -45,7 +45,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
         BrokenPipeError: nobody reads its output any more, which stops it like a signal.
     """
     with contextlib.ExitStack() as stack:
-        with hosts.all_or_none():
+        with multihost.all_or_none():
             stack.enter_context(claimed(workdir))
             run = setup.prepare(config, workdir)
         setup.check_same_run(run)
@@ -53,7 +53,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
             contextlib.closing(Checkpoints(workdir, config.checkpoint.keep))
         )
         mirror = None
-        if config.checkpoint.mirror and hosts.is_first():
+        if config.checkpoint.mirror and multihost.is_first():
             mirror = Mirror(pathlib.Path(config.checkpoint.mirror), workdir, print)
             stack.enter_context(contextlib.closing(mirror))
         signals = stack.enter_context(Signals())

@@ -18,7 +18,6 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
-from wsign_jax import hosts
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, pipeline, validate
@@ -27,6 +26,7 @@ from wsign_jax.data.generated import synthetic
 from wsign_jax.data.vocab import Vocabulary, read_vocabulary
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
+from wsign_jax.runtime import multihost
 from wsign_jax.train import origin
 from wsign_jax.train import state as train_state
 from wsign_jax.train.stages import label_parameters, learning_rates
@@ -75,8 +75,8 @@ def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> p
     settings = synthetic.SigningSettings(**config.data.synthetic)
     about = root / "dataset.json"
     if make:
-        with hosts.all_or_none():  # the others wait for the first
-            if hosts.is_first() and not about.exists():
+        with multihost.all_or_none():  # the others wait for the first
+            if multihost.is_first() and not about.exists():
                 print(f"making built-in signing in {root}", flush=True)
                 synthetic.write_dataset(root, settings)
     if not about.exists():
@@ -305,8 +305,8 @@ def check_same_run(run: Run) -> None:
     """Raises a `WSignError` in all processes where they are about to train something else."""
     settings = config_lib.as_json(run.config)
     del settings["data"]["dir"]  # each process may have a copy of its own
-    hosts.check_same(json.dumps(settings), "the configs")
-    hosts.check_same(run.fingerprint + fingerprint(run.val), "the data sets")
+    multihost.check_same(json.dumps(settings), "the configs")
+    multihost.check_same(run.fingerprint + fingerprint(run.val), "the data sets")
 
 
 def _plan_stage(

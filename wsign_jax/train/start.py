@@ -12,11 +12,11 @@ import jax
 from ml_collections import ConfigDict
 
 from wsign_jax import config as config_lib
-from wsign_jax import hosts
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
+from wsign_jax.runtime import multihost
 from wsign_jax.train import checkpoint, home, imported, origin, setup, stages
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
@@ -110,11 +110,11 @@ def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed
         WSignError: a checkpoint is of a run with other settings or data, or none of them is whole.
     """
     _bring_from_mirror(run, mirror)
-    hosts.check_same(str(checkpoints.steps), f"the checkpoints in {run.workdir}")
+    multihost.check_same(str(checkpoints.steps), f"the checkpoints in {run.workdir}")
     damaged: list[checkpoint.DamagedCheckpoint] = []
     for step in reversed(checkpoints.steps):
         found = _load(run, checkpoints, step)
-        if isinstance(found, checkpoint.DamagedCheckpoint) and hosts.any_of_all(
+        if isinstance(found, checkpoint.DamagedCheckpoint) and multihost.any_of_all(
             mirror is not None and mirror.has(step)
         ):
             print(f"warning: {found}; moved to {checkpoints.set_aside(step)}", flush=True)
@@ -133,8 +133,8 @@ def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed
             + "\nno whole checkpoint is left; start over in a new folder "
             "with --config.restart=True, or bring a copy back"
         )
-    with hosts.all_or_none():  # the others wait for the first, which writes the logs
-        if hosts.is_first() and (kept := home.keep_logs(run.workdir)):
+    with multihost.all_or_none():  # the others wait for the first, which writes the logs
+        if multihost.is_first() and (kept := home.keep_logs(run.workdir)):
             print(kept, flush=True)
     return None
 
@@ -175,7 +175,7 @@ def resumable(run: Run, checkpoints: Checkpoints, step: int) -> RunInfo:
 
 def _bring_from_mirror(run: Run, mirror: Mirror | None) -> None:
     """Copies home what it lacks of the mirror, all of which must be this run's, or unreadable."""
-    with hosts.all_or_none():  # the others wait for the first, which has the mirror
+    with multihost.all_or_none():  # the others wait for the first, which has the mirror
         if mirror is None or not mirror.steps:
             return
         copies = Checkpoints(mirror.root)

@@ -16,9 +16,9 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams, scalar, text
 
-from wsign_jax import hosts
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
+from wsign_jax.runtime import multihost
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"  # in a run's folder
 _DROPPED = "metrics.dropped.jsonl"
@@ -36,7 +36,9 @@ class MetricsWriter:
             WSignError: they cannot be written.
         """
         self._workdir = workdir
-        self._silent = not hosts.is_first()  # of several processes, who all have the same to write
+        self._silent = (
+            not multihost.is_first()
+        )  # of several processes, who all have the same to write
         if self._silent:
             return
         with self._a_full_disk_named():

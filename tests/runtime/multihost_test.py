@@ -11,9 +11,9 @@ import pytest
 from tests import logs, processes
 from tests.conftest import small_config, write_random_split
 from tests.logs import figures
-from wsign_jax import hosts
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
+from wsign_jax.runtime import multihost
 from wsign_jax.train import checkpoint, setup
 
 SHARD = "--config.training.sharding=(('.*','shard'),)"
@@ -21,7 +21,7 @@ STEPS = 6
 
 
 def parse(*flags):
-    return hosts.parse(["main", *flags])
+    return multihost.parse(["main", *flags])
 
 
 def test_without_its_flags_there_is_one_process():
@@ -30,7 +30,7 @@ def test_without_its_flags_there_is_one_process():
 
 def test_flags_and_environment_say_the_same(monkeypatch):
     flags = ("--coordinator=host:12", "--num_processes=3", "--process_id=2", "--patience=7")
-    expected = hosts.Cluster("host:12", 3, 2, 7)
+    expected = multihost.Cluster("host:12", 3, 2, 7)
     assert parse("--config=a", *flags) == (expected, ["main", "--config=a"])
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "host:12")
     monkeypatch.setenv("JAX_NUM_PROCESSES", "3")
@@ -39,7 +39,7 @@ def test_flags_and_environment_say_the_same(monkeypatch):
 
 
 def test_jax_may_find_the_cluster():
-    assert parse("--distributed")[0] == hosts.Cluster(None, None, None, 120)
+    assert parse("--distributed")[0] == multihost.Cluster(None, None, None, 120)
 
 
 @pytest.mark.parametrize(
