@@ -14,12 +14,12 @@ import contextlib
 import pathlib
 import sys
 
-from wsign_jax import live
 from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.keypoints import landmarker
 from wsign_jax.recognize.run_backend import Running
-from wsign_jax.stream import Stream
+from wsign_jax.stream import live
+from wsign_jax.stream.stream import Stream
 
 
 def parse() -> argparse.Namespace:
@@ -46,7 +46,11 @@ def parse() -> argparse.Namespace:
         default=0.0,
         help="hands at rest or out of sight for so long end a sentence; 0: never (0)",
     )
-    add("--json", action="store_true", help="one event a line, as wsign_jax/events.py has them")
+    add(
+        "--json",
+        action="store_true",
+        help="one event a line, as wsign_jax/stream/printing.py has them",
+    )
     add("--show", action="store_true", help="a window with the hands and glosses; q closes it")
     add("--model", type=path, help=f"a copy of {landmarker.MODEL_NAME}")
     return parser.parse_args()

@@ -9,12 +9,12 @@ long after a sign's true end (segments/) its gloss is reported for good, and wha
 import argparse
 import pathlib
 
-from wsign_jax import measure
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.evaluate import trained_run
 from wsign_jax.recognize.run_backend import Running
 from wsign_jax.report import streaming
+from wsign_jax.stream import measure
 from wsign_jax.train import setup
 
 

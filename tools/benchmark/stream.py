@@ -20,11 +20,11 @@ from configs import base
 from tools.benchmark import figures, phoenix
 from tools.benchmark.figures import Figures
 from wsign_jax import config as config_lib
-from wsign_jax.chunks import make_step
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.evaluate import trained_run
 from wsign_jax.keypoints import joints
-from wsign_jax.stream import Stream
+from wsign_jax.stream.chunks import make_step
+from wsign_jax.stream.stream import Stream
 
 _QUANTILES = (0.5, 0.95, 0.99)
 

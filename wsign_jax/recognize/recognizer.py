@@ -28,7 +28,7 @@ from wsign_jax.recognize import file_backend
 from wsign_jax.recognize.backend import Backend, Program, Recognised
 
 if TYPE_CHECKING:
-    from wsign_jax.stream import Stream
+    from wsign_jax.stream.stream import Stream
 
 # A video, a folder of pictures or a .npy by its path, or keypoints (T, 42, 7).
 Recording: TypeAlias = str | os.PathLike[str] | np.ndarray
@@ -202,7 +202,7 @@ class Recognizer:
             WSignError: this is an exported file, which does not stream, or as `Stream`.
         """
         from wsign_jax.recognize.run_backend import Running  # noqa: PLC0415  an exported file does without
-        from wsign_jax.stream import Stream  # noqa: PLC0415
+        from wsign_jax.stream.stream import Stream  # noqa: PLC0415
 
         if not isinstance(self._backend, Running):
             raise WSignError("an exported file does not stream; load the run itself")

@@ -3,13 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from wsign_jax import measure
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.evaluate import evaluate
 from wsign_jax.evaluate.trained_run import open_run, read_split
 from wsign_jax.report import streaming
-from wsign_jax.stream import Stream
+from wsign_jax.stream import measure
+from wsign_jax.stream.stream import Stream
 from wsign_jax.train import evaluation
 
 

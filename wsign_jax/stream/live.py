@@ -16,7 +16,6 @@ import numpy as np
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
-from wsign_jax.events import JsonLines, Lines, Summary
 from wsign_jax.keypoints import camera, draw, joints, landmarker, native_libs, video
 from wsign_jax.keypoints.camera import Every, Newest
 from wsign_jax.keypoints.extract import PICTURE_FPS
@@ -25,7 +24,8 @@ from wsign_jax.keypoints.picture_stream import PictureStream
 from wsign_jax.keypoints.preview import Window
 from wsign_jax.keypoints.resample import MAX_GAP
 from wsign_jax.keypoints.video import Picture
-from wsign_jax.stream import Stream, StreamResult
+from wsign_jax.stream.printing import JsonLines, Lines, Summary
+from wsign_jax.stream.stream import Stream, StreamResult
 from wsign_jax.train.schedule import Signals
 
 _PATIENCE = 0.1  # seconds between two looks at whether the user wants no more

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tests.small import get_config as small_config
-from wsign_jax import live
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate import trained_run
@@ -16,7 +15,8 @@ from wsign_jax.keypoints import joints, video
 from wsign_jax.keypoints.camera import Every, Newest
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 from wsign_jax.keypoints.video import Picture
-from wsign_jax.stream import Stream
+from wsign_jax.stream import live
+from wsign_jax.stream.stream import Stream
 
 SHAPES = np.random.default_rng(0).normal(0, 0.03, size=(8, 21, 3))
 HANDS, EMPTY = (np.full((48, 64, 3), level, np.uint8) for level in (200, 0))

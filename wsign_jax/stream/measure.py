@@ -16,7 +16,7 @@ from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.report import metrics
 from wsign_jax.report.metrics import EditCounts
 from wsign_jax.report.streaming import FULL, Row
-from wsign_jax.stream import Stream
+from wsign_jax.stream.stream import Stream
 from wsign_jax.train import evaluation
 
 

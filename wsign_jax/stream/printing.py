@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from wsign_jax.decode.transcript import Gloss, json_line, on_one_line
-from wsign_jax.stream import StreamResult
+from wsign_jax.stream.stream import StreamResult
 
 _MARGIN = 29  # columns before a gloss
 

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 
 from tests.conftest import random_features
 from tests.small import get_config as small_config
-from wsign_jax import stream as stream_lib
-from wsign_jax.chunks import fill, make_step, next_chunk
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.normalize import normalize
 from wsign_jax.decode.align import align, seconds
@@ -25,7 +23,9 @@ from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import RIGHT_HAND, Detection
 from wsign_jax.keypoints.track import FeatureStream, Tracker
 from wsign_jax.model import whisper_sign
-from wsign_jax.stream import Stream
+from wsign_jax.stream import stream as stream_lib
+from wsign_jax.stream.chunks import fill, make_step, next_chunk
+from wsign_jax.stream.stream import Stream
 
 V = 7
 LONGEST = 160  # frames of a sequence that is drawn

@@ -1,8 +1,8 @@
 import json
 
 from wsign_jax.decode.transcript import Gloss, Transcript
-from wsign_jax.events import JsonLines, Lines, Summary
-from wsign_jax.stream import StreamResult
+from wsign_jax.stream.printing import JsonLines, Lines, Summary
+from wsign_jax.stream.stream import StreamResult
 
 SOUP, EAT = Gloss("SOUP", 0.2, 0.6, 0.987654), Gloss("EAT", 1.0, 1.25, 0.5)
 RESULTS = [

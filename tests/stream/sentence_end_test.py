@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wsign_jax import endpoint
 from wsign_jax.evaluate.decoder_settings import choose
 from wsign_jax.evaluate.evaluate import make_search
+from wsign_jax.stream import sentence_end
 from wsign_jax.train.evaluation import Encoded
 
 V = 6  # of the run
@@ -19,7 +19,7 @@ def ended(opened):
     _, run = opened
     config = run.config.copy_and_resolve_references()
     config.data.max_seq_length = 80
-    return endpoint.Endpointer(dataclasses.replace(run, config=config), 0.5)
+    return sentence_end.Endpointer(dataclasses.replace(run, config=config), 0.5)
 
 
 def frames(count, speed):
@@ -41,14 +41,14 @@ def patches(*ids):
 def test_movement_is_a_hand_that_is_seen_and_fast():
     absent = frames(2, 0.5)
     absent[..., 6] = 0.0
-    assert endpoint.moving(frames(2, 0.051)).all()
-    assert not endpoint.moving(frames(2, 0.049)).any()
-    assert not endpoint.moving(absent).any()
+    assert sentence_end.moving(frames(2, 0.051)).all()
+    assert not sentence_end.moving(frames(2, 0.049)).any()
+    assert not sentence_end.moving(absent).any()
     fingers = frames(2, 0.0)
     # Of 21 joints three move by 1 width a second, then one: 0.143 and 0.048 on average.
     fingers[0, 21 + 5 : 21 + 8, 3:5] = [0.6, 0.8]
     fingers[1, 21 + 5, 3:5] = [0.6, 0.8]
-    assert endpoint.moving(fingers).tolist() == [True, False]
+    assert sentence_end.moving(fingers).tolist() == [True, False]
 
 
 def test_rest_ends_a_sentence_once(ended):
@@ -114,7 +114,7 @@ def test_a_chunk_longer_than_the_longest_trained(opened):
     _, run = opened
     config = run.config.copy_and_resolve_references()
     config.data.max_seq_length = 4
-    ended = endpoint.Endpointer(dataclasses.replace(run, config=config), 0.5, 6)
+    ended = sentence_end.Endpointer(dataclasses.replace(run, config=config), 0.5, 6)
     assert ended.add(0, *patches(0, 1, 0, 2, 0, 0)) == []
     [sentence] = ended.close(at_end=True)
     assert all(gloss.end <= 6 * 4 / 60 for gloss in sentence.glosses)

@@ -17,7 +17,22 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from wsign_jax.chunks import (
+from wsign_jax.common.errors import WSignError, shown
+from wsign_jax.data.vocab import BLANK_ID
+from wsign_jax.decode import align, confidence
+from wsign_jax.decode.align import check_decoder_name
+from wsign_jax.decode.decoders import GREEDY
+from wsign_jax.decode.no_hands import SILENCE
+from wsign_jax.decode.streaming import Decoder, Greedy, PrefixBeamDecoder, Run
+from wsign_jax.decode.transcript import Gloss, Transcript
+from wsign_jax.evaluate.decoder_settings import Choice, choose
+from wsign_jax.evaluate.trained_run import Trained, language_model
+from wsign_jax.keypoints import joints
+from wsign_jax.keypoints.landmarker import Detection
+from wsign_jax.keypoints.picture_stream import PictureStream
+from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, as_patches
+from wsign_jax.model.whisper_sign import StreamCache
+from wsign_jax.stream.chunks import (
     GOES_ON,
     Outputs,
     StreamState,
@@ -27,22 +42,7 @@ from wsign_jax.chunks import (
     next_chunk,
     without_nan,
 )
-from wsign_jax.common.errors import WSignError, shown
-from wsign_jax.data.vocab import BLANK_ID
-from wsign_jax.decode import align, confidence
-from wsign_jax.decode.align import check_decoder_name
-from wsign_jax.decode.decoders import GREEDY
-from wsign_jax.decode.no_hands import SILENCE
-from wsign_jax.decode.streaming import Decoder, Greedy, PrefixBeamDecoder, Run
-from wsign_jax.decode.transcript import Gloss, Transcript
-from wsign_jax.endpoint import Endpointer
-from wsign_jax.evaluate.decoder_settings import Choice, choose
-from wsign_jax.evaluate.trained_run import Trained, language_model
-from wsign_jax.keypoints import joints
-from wsign_jax.keypoints.landmarker import Detection
-from wsign_jax.keypoints.picture_stream import PictureStream
-from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, as_patches
-from wsign_jax.model.whisper_sign import StreamCache
+from wsign_jax.stream.sentence_end import Endpointer
 
 _DECODERS = (GREEDY, "prefix_beam")
 # Patches, 0.53 s and 2.1 s. Of 32, 64 and 128 before a chunk of 8, 32 had the lowest validation WER on

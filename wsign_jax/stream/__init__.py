@@ -1,0 +1,1 @@
+"""Frames or pictures as they come, glosses as soon as they are stable."""
