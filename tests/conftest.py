@@ -14,13 +14,12 @@ from ml_collections import ConfigDict
 
 from tests import whispers
 from tests.small import get_config as small_config
-from wsign_jax import config as config_lib
 from wsign_jax.data import layout
 from wsign_jax.evaluate import decoder_settings
 from wsign_jax.evaluate.trained_run import Trained, open_run
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import checkpoint, loop, state
+from wsign_jax.train import checkpoint, config_schema, loop, state
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -165,7 +164,7 @@ def opened(
 def fixture_size(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a size of the model that the weights in `whispers.FIXTURE` fit."""
     monkeypatch.setitem(whisper_sign.SIZES, "fixture", whispers.SIZE)
-    monkeypatch.setitem(config_lib._CHECKS, "model.size", config_lib._one_of("fixture"))
+    monkeypatch.setitem(config_schema._CHECKS, "model.size", config_schema._one_of("fixture"))
     return "fixture"
 
 

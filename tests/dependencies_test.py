@@ -15,7 +15,7 @@ from tests.processes import ROOT
 EXTRAS = {
     "wsign_jax/keypoints": "video",
     "wsign_jax/recognize/export_onnx.py": "onnx",
-    "wsign_jax/train/imported.py": "whisper",
+    "wsign_jax/train/initial_weights.py": "whisper",
     "tools/benchmark/extract.py": "video",
 }
 # PyTorch is what the benchmark compares with, in an environment of its own.

@@ -28,13 +28,13 @@ import sys
 import jax
 from ml_collections import ConfigDict
 
-from wsign_jax import config as config_lib
 from wsign_jax.common.errors import WSignError, exit_on_user_error, known_flags
 from wsign_jax.data.buckets import MULTIPLE
 from wsign_jax.data.vocab import read_vocabulary
 from wsign_jax.main import parse
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import memory, setup, stages
+from wsign_jax.train import config_schema, memory, stages
+from wsign_jax.train.run import plan_training, read_checked_split
 
 _GLOSSES = 32  # in the longest sentence, where there is no data set to tell
 
@@ -61,8 +61,8 @@ def describe(config: ConfigDict, vocab_size: int) -> None:
 def buckets(config: ConfigDict, root: pathlib.Path, vocab_size: int) -> tuple[list[int], int]:
     """The padded lengths that training will have, and how many glosses its longest label."""
     if root.is_dir():
-        split = setup.read_split(config, root, "train", vocab_size)
-        return list(setup.plan_training(config, split).buckets), split.max_labels
+        split = read_checked_split(config, root, "train", vocab_size)
+        return list(plan_training(config, split).buckets), split.max_labels
     print(f"no data set in {root}: lengths and {_GLOSSES} glosses a sentence are assumed")
     longest = -(-config.data.max_seq_length // MULTIPLE)
     count = min(config.data.max_buckets, longest)
@@ -89,7 +89,7 @@ def main() -> None:
     with exit_on_user_error():
         own, rest = own_flags(sys.argv)
         config, workdir = parse(rest)
-        config_lib.check(config)
+        config_schema.check(config)
         root = pathlib.Path(config.data.dir) if config.data.dir else workdir / "data"
         vocab_size = config.model.vocab_size
         if not vocab_size and config.data.dir:

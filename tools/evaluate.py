@@ -17,7 +17,7 @@ from wsign_jax.data.layout import SPLITS
 from wsign_jax.decode.decoders import DECODERS
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.report import compare, write
-from wsign_jax.train import setup
+from wsign_jax.train.run import data_root
 
 
 def parse() -> argparse.Namespace:
@@ -65,7 +65,7 @@ def main() -> None:
         out = flags.out or run.workdir / "evaluation" / name
         write.check_folder(out, flags.replace)
         earlier = None if flags.against is None else compare.read_report(flags.against)
-        root = setup.data_root(run.config, run.workdir, make=False)
+        root = data_root(run.config, run.workdir, make=False)
         split = trained_run.read_split(run, root, flags.split)
         sentences, report = evaluate.run(run, root, split, choice)
         if earlier is not None:

@@ -15,7 +15,7 @@ from wsign_jax.evaluate import trained_run
 from wsign_jax.recognize.run_backend import Running
 from wsign_jax.report import streaming
 from wsign_jax.stream import measure
-from wsign_jax.train import setup
+from wsign_jax.train.run import data_root
 
 
 def patches(text: str) -> list[int]:
@@ -55,7 +55,7 @@ def main() -> None:
         if flags.out is not None:
             streaming.check_folder(flags.out)
         run = Running(flags.checkpoint, flags.data).trained
-        root = setup.data_root(run.config, run.workdir, make=False)
+        root = data_root(run.config, run.workdir, make=False)
         split = trained_run.read_split(run, root, flags.split)
         rows = []
         print(streaming.table([]), end="")

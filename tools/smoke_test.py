@@ -25,14 +25,13 @@ from ml_collections import ConfigDict
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import exit_on_user_error
-from wsign_jax.config import PRECISIONS
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.main import parse
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import checkpoint, setup, stages, start
-from wsign_jax.train import state as train_state
+from wsign_jax.train import checkpoint, initial_weights, sharding, stages
 from wsign_jax.train import step as step_lib
-from wsign_jax.train.setup import Run
+from wsign_jax.train.config_schema import PRECISIONS
+from wsign_jax.train.run import Run, begin_stage, prepare_run
 from wsign_jax.train.state import TrainState
 
 CONFIG = pathlib.Path(__file__).absolute().parents[1] / "configs" / "demo.py"
@@ -80,10 +79,10 @@ def smoke_config(precision: str) -> ConfigDict:
 def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Runs all parts, in the order in which data flows."""
     with part("data") as found:
-        run = setup.prepare(config, workdir)
+        run = prepare_run(config, workdir)
         found.append(f"{len(run.train)} sentences, {len(run.vocabulary) - 1} glosses")
     with part("model") as found:
-        params = start.fresh_params(run)
+        params = initial_weights.fresh_params(run)
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
         found.append(f"{config.model.size}, {count:,} parameters, {config.training.precision}")
     state = train_stages(run, params)
@@ -127,12 +126,12 @@ def train_stages(run: Run, params: Params) -> TrainState:
     for stage in run.stages:
         with part(stage.name) as found:
             hybrid = stage.config.alpha < 1
-            state = start.begin(run, stage, params, stage.number)
+            state = begin_stage(run, stage, params, stage.number)
             if hybrid not in steps:
                 steps[hybrid] = step_lib.make_train_step(
                     run.network.graph, stage.labels, training, hybrid=hybrid
                 )
-            batch = train_state.put_batch(stage.loader(stage.plans[0]), run.network.mesh)
+            batch = sharding.put_batch(stage.loader(stage.plans[0]), run.network.mesh)
             settings = stages.step_settings(stage.config, training, stage.number, stage.number, 1)
             state, metrics = steps[hybrid](state, batch, settings)
             if not metrics["finite"]:

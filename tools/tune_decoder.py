@@ -15,7 +15,7 @@ from wsign_jax.decode.lm import lookup
 from wsign_jax.evaluate import decoder_settings, trained_run, tune
 from wsign_jax.evaluate.decoder_settings import Choice
 from wsign_jax.evaluate.trained_run import NO_LM
-from wsign_jax.train import setup
+from wsign_jax.train.run import data_root
 
 
 def parse() -> argparse.Namespace:
@@ -47,7 +47,7 @@ def main() -> None:
         if flags.decoder == ",".join(DECODERS) and not run.has_attention_decoder:
             decoders = [GREEDY, "prefix_beam"]
             print("its attention decoder was never trained: only greedy and prefix_beam are tuned")
-        root = setup.data_root(run.config, run.workdir, make=False)
+        root = data_root(run.config, run.workdir, make=False)
         files.check_writable(run.workdir / decoder_settings.TUNED)
         split = trained_run.read_split(run, root, "val")
         names = flags.lm.split(",")

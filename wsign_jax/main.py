@@ -113,11 +113,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         with multihost.joined(cluster):
             # Imported here, so that a misspelt flag is answered at once.
             from wsign_jax.evaluate import evaluate  # noqa: PLC0415
-            from wsign_jax.train import loop, start  # noqa: PLC0415
+            from wsign_jax.train import loop, resume  # noqa: PLC0415
 
             process.keep_compiled_programs()
             if config.restart:
-                there = start.over(config, workdir)
+                there = resume.start_over(config, workdir)
                 typed += there
                 config, workdir = parse([*argv, *there])
             if config.mode != "evaluate" and not loop.train(config, workdir):

@@ -11,7 +11,8 @@ from wsign_jax.data import layout
 from wsign_jax.decode.decoders import DECODERS
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.report.metrics import edit_counts
-from wsign_jax.train import checkpoint, evaluation, loop, setup
+from wsign_jax.train import checkpoint, loop, validation
+from wsign_jax.train.run import make_network, read_checked_split
 
 KEYS = {
     "wer", "substitutions", "deletions", "insertions", "ref_glosses", "hyp_glosses", "sentences",
@@ -193,12 +194,12 @@ def test_signers_and_segments_are_read(run, tmp_path):
 
 def test_the_counts_are_those_of_the_hypotheses(run):
     root, workdir, config = run
-    split = setup.read_split(config, root, "test", 6)
-    network = setup.make_network(config, 6)
-    eval_step = evaluation.make_eval_step(network, config)
+    split = read_checked_split(config, root, "test", 6)
+    network = make_network(config, 6)
+    eval_step = validation.make_eval_step(network, config)
     checkpoints = checkpoint.Checkpoints(workdir)
     params = checkpoints.restore_weights(checkpoints.best_step, network.shapes)
-    result = evaluation.evaluate_split(config, split, eval_step, params, 0.3, network)
+    result = validation.evaluate_split(config, split, eval_step, params, 0.3, network)
     assert sorted(result.hypotheses) == list(range(6))
     total = sum(edit_counts(split.labels[i], result.hypotheses[i]).errors for i in range(6))
     assert result.edits.errors == total

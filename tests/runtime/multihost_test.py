@@ -14,7 +14,8 @@ from tests.logs import figures
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.runtime import multihost
-from wsign_jax.train import checkpoint, setup
+from wsign_jax.train import checkpoint
+from wsign_jax.train.run import make_network, process_rows
 
 SHARD = "--config.training.sharding=(('.*','shard'),)"
 STEPS = 6
@@ -122,7 +123,7 @@ def assert_same_training(ours, theirs):
     for a, b in zip(figures(ours), figures(theirs), strict=True):
         assert a.pop("stage") == b.pop("stage")
         assert a == pytest.approx(b, rel=1e-5)
-    shapes = setup.make_network(small_config(), 6).shapes
+    shapes = make_network(small_config(), 6).shapes
     for a, b in zip(
         *(
             jax.tree.leaves(checkpoint.Checkpoints(workdir).restore_weights(STEPS, shapes))
@@ -190,7 +191,7 @@ def test_rows_are_divided_among_the_processes(monkeypatch):
     rows = []
     for process in range(2):
         monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        rows += range(16)[setup.process_rows(16, "stage2.batch_size")]
+        rows += range(16)[process_rows(16, "stage2.batch_size")]
     assert rows == [*range(16)]
 
 
@@ -221,7 +222,7 @@ def test_processes_that_are_killed_and_stopped_go_on_to_the_same_numbers(tmp_pat
     processes.succeed(*processes.start_cluster(cut, *longer))
     assert figures(cut) == figures(left_alone)
     ours, theirs = (checkpoint.Checkpoints(workdir) for workdir in (cut, left_alone))
-    shapes = setup.make_network(small_config(), 6).shapes
+    shapes = make_network(small_config(), 6).shapes
     for a, b in zip(
         jax.tree.leaves(ours.restore_weights(12, shapes)),
         jax.tree.leaves(theirs.restore_weights(12, shapes)),

@@ -10,7 +10,7 @@ from wsign_jax.evaluate.trained_run import open_run, read_split
 from wsign_jax.report import streaming
 from wsign_jax.stream import measure
 from wsign_jax.stream.stream import Stream
-from wsign_jax.train import evaluation
+from wsign_jax.train import validation
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def split(trained_run):
     root, work = trained_run
     run = open_run(work, overrides={"data.dir": str(root)})
     test = read_split(run, root, "test")
-    encode = evaluate.Timed(evaluation.make_encode_step(run.network))
+    encode = evaluate.Timed(validation.make_encode_step(run.network))
     states = [
         np.asarray(batch.states)[row, : batch.patches[row]]
         for batch in evaluate.encode_split(run, test, encode)

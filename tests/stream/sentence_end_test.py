@@ -8,7 +8,7 @@ import pytest
 from wsign_jax.evaluate.decoder_settings import choose
 from wsign_jax.evaluate.evaluate import make_search
 from wsign_jax.stream import sentence_end
-from wsign_jax.train.evaluation import Encoded
+from wsign_jax.train.validation import Encoded
 
 V = 6  # of the run
 

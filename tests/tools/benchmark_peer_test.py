@@ -16,6 +16,7 @@ from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import losses, stages, state
 from wsign_jax.train import step as step_lib
+from wsign_jax.train.optimizer import make_optimizer
 
 VOCAB = 7
 
@@ -95,7 +96,7 @@ def test_steps_move_weights_as_ours_do(torch_peer, without_dropout):
     settings = stages.StepSettings(
         *map(np.float32, (config.stage2.lr, config.stage2.weight_decay, config.stage2.alpha))
     )
-    tx = stages.make_optimizer(labels, settings, config.training.grad_clip)
+    tx = make_optimizer(labels, settings, config.training.grad_clip)
     ours = state.create(params, tx, 0, ema=False, loss_scale=None)
     train_step = step_lib.make_train_step(graph, labels, config.training, hybrid=True)
     optimizer = torch_peer.make_optimizer(theirs)

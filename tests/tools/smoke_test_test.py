@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.processes import ROOT
-from wsign_jax.train import setup, start
+from wsign_jax.train import initial_weights, run
 
 PARTS = ["data", "model", "stage1", "stage2", "stage3", "save", "restore", "decode", "evaluate"]
 
@@ -26,7 +26,8 @@ def smoke(capsys, *flags):
 
 
 @pytest.mark.parametrize(
-    ("owner", "function", "part"), [(setup, "prepare", "data"), (start, "fresh_params", "model")]
+    ("owner", "function", "part"),
+    [(run, "prepare_run", "data"), (initial_weights, "fresh_params", "model")],
 )
 def test_the_part_that_fails_is_named(capsys, monkeypatch, owner, function, part):
     def broken(*arguments):

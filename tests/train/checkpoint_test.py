@@ -13,16 +13,16 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests.conftest import small_config
-from wsign_jax import config as config_lib
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import checkpoint, setup, stages, state
+from wsign_jax.train import checkpoint, config_schema, optimizer, stages, state
 from wsign_jax.train import digests as digests_lib
+from wsign_jax.train.run import make_network
 
 VOCABULARY = Vocabulary(("<blank>", "A", "B"))
 CONFIG = small_config()
-SAVED_CONFIG = config_lib.as_json(CONFIG) | {"stages": ["stage1", "stage2"]}
+SAVED_CONFIG = config_schema.as_json(CONFIG) | {"stages": ["stage1", "stage2"]}
 RULES = (("frontend/.*", "train"), (".*", "freeze"))
 
 
@@ -73,7 +73,7 @@ def make_state(step, ema=False, seed=0):
     params = whisper_sign.init(whisper_sign.build(CONFIG.model, 3)[1], seed)
     labels = stages.label_parameters(params, RULES, "stage1")
     settings = stages.StepSettings()
-    tx = stages.make_optimizer(labels, settings, 1.0)
+    tx = optimizer.make_optimizer(labels, settings, 1.0)
     return state.create(params, tx, step, ema=ema, loss_scale=2.0**15 if ema else None)
 
 
@@ -143,7 +143,7 @@ def test_another_shape_names_the_paths_that_differ(tmp_path):
     checkpoints.wait()
     wider = small_config()
     wider.model.encoder.num_layers = 2
-    network = setup.make_network(wider, 4)
+    network = make_network(wider, 4)
     with pytest.raises(WSignError, match="of its parameters do not fit this model") as error:
         checkpoints.restore_weights(1, network.shapes)
     assert "ctc_head/bias: (3,) there, (4,) here" in str(error.value)
@@ -323,7 +323,7 @@ def test_whatever_is_in_the_metadata_is_read_or_refused():
             found = checkpoint.RunInfo.from_json(content)
             accepted += 1
             if path[:2] in (("config", "model"), ("config", "training")):
-                setup.make_network(ConfigDict(found.config), len(found.vocabulary))
+                make_network(ConfigDict(found.config), len(found.vocabulary))
         except WSignError as error:
             assert "\n" not in str(error)
     assert 0 < accepted < 200

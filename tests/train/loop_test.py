@@ -10,8 +10,10 @@ from tests.conftest import promoting, small_config, write_random_split
 from tests.logs import figures, lines, shown
 from wsign_jax.common.errors import DivergedError, WSignError
 from wsign_jax.data import layout
-from wsign_jax.train import checkpoint, evaluation, loop, schedule, setup, start
-from wsign_jax.train.ahead import Ahead
+from wsign_jax.train import checkpoint, initial_weights, loop, resume, save_policy
+from wsign_jax.train.compile_ahead import Ahead
+from wsign_jax.train.run import make_network, prepare_run
+from wsign_jax.train.validation import validation_plans
 
 STALL = "checkpoint/stall_seconds"
 
@@ -40,9 +42,9 @@ def finished(tmp_path_factory):
     workdir = base / "work"
     with promoting():
         config = two_stages(root)
-        run = setup.prepare(config, workdir)
+        run = prepare_run(config, workdir)
         checkpoints = checkpoint.Checkpoints(workdir, 2)
-        due = schedule.Schedule(config.checkpoint, run.network.mesh, schedule.Signals())
+        due = save_policy.Schedule(config.checkpoint, run.network.mesh, save_policy.Signals())
         with Ahead() as ahead:
             trainer = loop.Trainer(run, checkpoints, due, ahead)
             assert trainer.run_stages()
@@ -77,7 +79,7 @@ def test_one_compilation_per_bucket_shape_and_all_of_them_ahead(finished):
     compiled.append(trainer.eval_step._cache_size())
     assert not any(compiled), "nothing was compiled when it was met"
     shapes = sum(len({plan.bucket for plan in stage.plans}) for stage in trainer.run.stages)
-    validation = evaluation.plans(trainer.config, trainer.run.val)
+    validation = validation_plans(trainer.config, trainer.run.val)
     assert trainer.ahead.compiled == shapes + len({plan.bucket for plan in validation})
 
 
@@ -103,7 +105,7 @@ def assert_same_weights(ours, theirs):
     a, b = checkpoint.Checkpoints(ours), checkpoint.Checkpoints(theirs)
     assert a.latest_step == b.latest_step
     step = a.latest_step
-    shapes = setup.make_network(small_config(), 6).shapes
+    shapes = make_network(small_config(), 6).shapes
     for x, y in zip(
         jax.tree.leaves(a.restore_weights(step, shapes)),
         jax.tree.leaves(b.restore_weights(step, shapes)),
@@ -245,9 +247,12 @@ def test_starting_over_leaves_what_is_there_alone(finished, tmp_path, capsys):
     work = tmp_path / "work"
     shutil.copytree(workdir, work)
     config = two_stages(root)
-    assert start.over(config, work) == [f"--workdir={work / 'restart_1'}", "--config.restart=False"]
+    assert resume.start_over(config, work) == [
+        f"--workdir={work / 'restart_1'}",
+        "--config.restart=False",
+    ]
     config.checkpoint.mirror = "/drive/run"
-    flags = start.over(config, work)
+    flags = resume.start_over(config, work)
     assert flags[0] == f"--workdir={work / 'restart_2'}"
     assert flags[2] == "--config.checkpoint.mirror=/drive/run_restart_2"
     assert "starting over in" in capsys.readouterr().out
@@ -264,7 +269,7 @@ def started_from(capsys):
 
 
 def initial_params(config, workdir):
-    return start.initial_params(setup.prepare(config, workdir))()
+    return initial_weights.initial_params(prepare_run(config, workdir))()
 
 
 def test_init_from_takes_the_best_weights_of_a_run(finished, tmp_path, capsys):
@@ -319,7 +324,7 @@ def test_numbers_that_are_none_stop_the_run_and_are_not_saved(finished, tmp_path
     saved = re.search(r"last good checkpoint: (\S+);", str(error.value))[1]
     assert saved == str(tmp_path / "checkpoints" / str(step - 1))
     weights = checkpoint.Checkpoints(tmp_path).restore_weights(
-        step - 1, setup.make_network(config, 6).shapes
+        step - 1, make_network(config, 6).shapes
     )
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))
 

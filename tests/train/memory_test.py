@@ -6,7 +6,7 @@ from configs import t4, tpu
 from tests.conftest import small_config
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import memory, stages, state
+from wsign_jax.train import memory, optimizer, stages, state
 from wsign_jax.train import step as step_lib
 
 V, U, T = 50, 6, 256
@@ -35,7 +35,7 @@ def test_the_estimate_is_near_what_xla_plans():
     config = two_stages()
     graph, shapes = whisper_sign.build(config.model, V)
     labels = stages.label_parameters(shapes, config.stage2.rules, "stage2")
-    tx = stages.make_optimizer(labels, stages.StepSettings(), 1.0)
+    tx = optimizer.make_optimizer(labels, stages.StepSettings(), 1.0)
     begun = jax.eval_shape(
         lambda params: state.create(params, tx, 0, ema=False, loss_scale=None), shapes
     )

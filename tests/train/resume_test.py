@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import signal
+import types
 
 import jax
 import numpy as np
@@ -11,6 +12,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 from tests import logs, processes
+from wsign_jax.train import resume
+from wsign_jax.train.checkpoint import Checkpoints
 from wsign_jax.train.home import steps_in
 
 
@@ -143,3 +146,17 @@ def test_ctrl_c_saves_and_a_second_one_stops_at_once(base):
     processes.wait_until(lambda: log(workdir).read_text().count("saving after") == 2, run)
     run.send_signal(signal.SIGINT)
     assert run.wait(timeout=60) == -signal.SIGINT
+
+
+def test_a_run_whose_checkpoints_were_moved_away_keeps_its_logs(tmp_path, capsys):
+    run = types.SimpleNamespace(workdir=tmp_path)
+    for name in ("metrics.jsonl", "report_test.json"):
+        (tmp_path / name).write_text("of the finished run")
+    for _ in range(2):
+        assert resume.resume(run, Checkpoints(tmp_path), None) is None
+    assert capsys.readouterr().out == (
+        f"{tmp_path}: what an earlier run left without a checkpoint is kept as metrics.1.jsonl, "
+        "report_test.1.json\n"
+    )
+    kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert kept == dict.fromkeys(("metrics.1.jsonl", "report_test.1.json"), "of the finished run")

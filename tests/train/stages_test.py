@@ -8,7 +8,7 @@ from tests.conftest import small_config
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
-from wsign_jax.train import stages
+from wsign_jax.train import optimizer, stages
 
 PARAMS = {
     "encoder": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
@@ -57,7 +57,7 @@ def test_no_gradient_reaches_what_is_frozen():
     labels = {"encoder": {"kernel": "freeze", "bias": "train"}, "head": {"bias": "train"}}
 
     def total(params):
-        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(stages.stop_frozen(params, labels)))
+        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(optimizer.stop_frozen(params, labels)))
 
     grads = jax.grad(total)(PARAMS)
     np.testing.assert_array_equal(grads["encoder"]["kernel"], 0.0)
@@ -72,7 +72,7 @@ def settings(lr=0.1, decay=0.5):
 @pytest.mark.usefixtures("standard_promotion")
 def test_frozen_parameters_have_no_state_and_do_not_count_in_the_clipped_norm():
     labels = {"encoder": {"kernel": "freeze", "bias": "freeze"}, "head": {"bias": "train"}}
-    tx = stages.make_optimizer(labels, settings(), grad_clip=1.0)
+    tx = optimizer.make_optimizer(labels, settings(), grad_clip=1.0)
     opt_state = tx.init(PARAMS)
     arrays = [leaf for leaf in jax.tree.leaves(opt_state) if leaf.ndim]
     assert sorted(leaf.shape for leaf in arrays) == [(2,), (2,)], "two moments of head/bias only"
@@ -99,7 +99,7 @@ def test_two_steps_of_adamw_by_hand():
     # decayed, at the same rate.
     labels = {"kernel": "train", "bias": "train"}
     params = {"kernel": jnp.array([[2.0]]), "bias": jnp.array([2.0])}
-    tx = stages.make_optimizer(labels, settings(lr=0.1, decay=0.5), grad_clip=1.0)
+    tx = optimizer.make_optimizer(labels, settings(lr=0.1, decay=0.5), grad_clip=1.0)
     opt_state = tx.init(params)
     for grad, expected in ((0.3, 0.1), (0.6, 0.0962415)):
         grads = jax.tree.map(lambda p, grad=grad: jnp.full(p.shape, grad), params)
@@ -119,7 +119,7 @@ def test_two_steps_of_adamw_by_hand():
 )
 def test_clipping_by_hand(grads, known, expected):
     grads = jax.tree.map(jnp.asarray, {"bias": grads[0], "kernel": grads[1]})
-    clip = stages._clip(1.0, None if known is None else jnp.asarray(known))
+    clip = optimizer._clip(1.0, None if known is None else jnp.asarray(known))
     clipped, _ = clip.update(grads, clip.init(grads))
     np.testing.assert_allclose(clipped["bias"], expected[0], rtol=1e-6)
     np.testing.assert_allclose(clipped["kernel"], expected[1], rtol=1e-6)
@@ -207,8 +207,8 @@ def test_a_share_of_the_learning_rate_is_that_share_of_the_whole_update():
     labels = stages.label_parameters(BLOCKS, rules, "stage2")
     rates = stages.learning_rates(BLOCKS, rules, "stage2")
     grads = jax.tree.map(lambda p: p * 0.3, BLOCKS)
-    plain = stages.make_optimizer(labels, settings(), 1.0)
-    scaled = stages.make_optimizer(labels, settings(), 1.0, rates)
+    plain = optimizer.make_optimizer(labels, settings(), 1.0)
+    scaled = optimizer.make_optimizer(labels, settings(), 1.0, rates)
     before, after = plain.init(BLOCKS), scaled.init(BLOCKS)
     assert jax.tree.structure(before) == jax.tree.structure(after), "checkpoints would not fit"
     full, before = plain.update(grads, before, BLOCKS)

@@ -8,7 +8,7 @@ from jax.sharding import AbstractMesh, PartitionSpec
 from tests.conftest import small_config
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import stages, state
+from wsign_jax.train import optimizer, sharding, stages, state
 
 SHARD_ALL = ((".*", "shard"),)
 
@@ -23,7 +23,7 @@ def shapes(**sizes):
 
 def test_the_largest_axis_that_the_devices_divide_is_cut():
     tree = shapes(a=(16, 24), b=(24, 16), c=(99, 8), d=(9, 12), e=(), f=(8,))
-    placed = state.place(tree, SHARD_ALL, AbstractMesh((8,), ("data",)))
+    placed = sharding.place_params(tree, SHARD_ALL, AbstractMesh((8,), ("data",)))
     assert specs(placed) == {
         "a": PartitionSpec(None, "data"),
         "b": PartitionSpec("data"),
@@ -36,7 +36,7 @@ def test_the_largest_axis_that_the_devices_divide_is_cut():
 
 def test_only_what_a_rule_names_is_sharded():
     rules = (("a", "shard"), (".*", "replicate"))
-    placed = state.place(shapes(a=(8,), b=(8,)), rules, AbstractMesh((8,), ("data",)))
+    placed = sharding.place_params(shapes(a=(8,), b=(8,)), rules, AbstractMesh((8,), ("data",)))
     assert specs(placed) == {"a": PartitionSpec("data"), "b": PartitionSpec()}
 
 
@@ -53,16 +53,16 @@ def test_only_what_a_rule_names_is_sharded():
 )
 def test_rules_that_do_not_fit_are_named(rules, message):
     with pytest.raises(WSignError, match=message):
-        state.place(shapes(a=(8,), b=(8,)), rules, AbstractMesh((8,), ("data",)))
+        sharding.place_params(shapes(a=(8,), b=(8,)), rules, AbstractMesh((8,), ("data",)))
 
 
 def test_moments_and_averages_lie_where_their_parameter_does():
     _, sizes = whisper_sign.build(small_config().model, 7)
     rules = (("encoder/.*", "shard"), (".*", "replicate"))
-    placed = state.place(sizes, rules, state.make_mesh())
+    placed = sharding.place_params(sizes, rules, sharding.make_mesh())
     params = whisper_sign.init(placed, 0)
     labels = stages.label_parameters(sizes, (("frontend/.*", "freeze"), (".*", "train")), "stage2")
-    tx = stages.make_optimizer(labels, stages.StepSettings(), 1.0)
+    tx = optimizer.make_optimizer(labels, stages.StepSettings(), 1.0)
     make = functools.partial(state.create, tx=tx, step=3, ema=True, loss_scale=8.0)
     created = state.create_placed(make, params, placed)
     assert specs(created.params) == specs(created.ema) == specs(placed)

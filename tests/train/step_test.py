@@ -13,7 +13,7 @@ from tests.conftest import random_features, small_config
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.layers import DropoutKeys
-from wsign_jax.train import losses, stages, state
+from wsign_jax.train import losses, optimizer, stages, state
 from wsign_jax.train import step as step_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def settings(lr=1e-2, alpha=0.3, chunk=2**30):
 def start(rules, precision="float32", ema=0.0, hybrid=True, loss_scale=2.0**15):
     labels = stages.label_parameters(SHAPES, rules, "stage2")
     params = whisper_sign.init(whisper_sign.build(small_config().model, V)[1], seed=0)
-    tx = stages.make_optimizer(labels, settings(), 1.0)
+    tx = optimizer.make_optimizer(labels, settings(), 1.0)
     graph = whisper_sign.build(small_config().model, V, jnp.dtype(precision))[0]
     training = small_config().training
     training.ema = ema
@@ -139,7 +139,7 @@ def test_a_batch_in_parts_gives_the_same_losses_and_gradients(hybrid):
         config.training.remat = parts == 4
         step = step_lib.make_train_step(graph, labels, config.training, hybrid=hybrid)
         params = whisper_sign.init(whisper_sign.build(config.model, V)[1], seed=0)
-        tx = stages.make_optimizer(labels, settings(), 1.0)
+        tx = optimizer.make_optimizer(labels, settings(), 1.0)
         begun = state.create(params, tx, 0, ema=False, loss_scale=None)
         ended, metrics = step(begun, whole, settings())
         # The optimiser's state holds the clipped gradients and their squares.

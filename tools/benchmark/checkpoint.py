@@ -28,11 +28,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from configs import base
 from tools.benchmark import figures, training
 from tools.benchmark.figures import Figures
-from wsign_jax import config as config_lib
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.evaluate import trained_run
 from wsign_jax.runtime import process
-from wsign_jax.train import state as train_state
+from wsign_jax.train import config_schema, sharding
 from wsign_jax.train.checkpoint import Checkpoints
 
 _QUIET_STEPS = 6  # before each save
@@ -59,7 +58,7 @@ class Loop:
     def __init__(self, size: str, rows: int, frames: int, folder: pathlib.Path):
         config = base.get_config()
         config.model.size, config.training.ema = size, 0.999
-        config_lib.check(config)
+        config_schema.check(config)
         self.config = config
         run = trained_run.untrained(config, training.VOCAB_SIZE)
         setup = training.Training(config, run.network)
@@ -67,7 +66,7 @@ class Loop:
         self._info = run.info
         self._state, self._step = setup.state(run.params), setup.step()
         batch = training.random_batch(rows, frames)
-        self._inputs = (train_state.put_batch(batch, run.network.mesh), setup.settings)
+        self._inputs = (sharding.put_batch(batch, run.network.mesh), setup.settings)
 
     def step(self) -> float:
         """Seconds of a step."""

@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from configs import base
 from tools.benchmark import figures, phoenix
 from wsign_jax.common.errors import WSignError
-from wsign_jax.train import setup
+from wsign_jax.train.run import plan_training, read_checked_split
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _CONFIG = "stage2"
@@ -67,8 +67,8 @@ def steps_to_last_bucket(data: pathlib.Path, batch: int) -> tuple[int, int]:
     config = base.get_config()
     config.data.dir, config.stages = str(data), (_CONFIG,)
     config.stage2.batch_size, config.stage2.epochs = batch, 1
-    split = setup.read_split(config, data, "train", phoenix.GLOSSES + 1)
-    plans = setup.plan_training(config, split).epoch(0, batch)
+    split = read_checked_split(config, data, "train", phoenix.GLOSSES + 1)
+    plans = plan_training(config, split).epoch(0, batch)
     first = {plan.bucket: step for step, plan in reversed([*enumerate(plans, 1)])}
     return max(first.values()), len(first)
 

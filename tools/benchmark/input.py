@@ -34,8 +34,8 @@ from tools.benchmark import figures, phoenix
 from wsign_jax.data import layout, pack, pipeline, storage
 from wsign_jax.data.buckets import BatchPlan, padding_efficiency
 from wsign_jax.runtime import process
-from wsign_jax.train import setup, stages, start
-from wsign_jax.train import state as train_state
+from wsign_jax.train import initial_weights, sharding, stages
+from wsign_jax.train.run import Run, begin_stage, plan_training, prepare_run, stage_step
 
 _SHARD = 256  # examples in each
 
@@ -58,7 +58,7 @@ def corpus() -> layout.Split:
 def padding() -> dict[str, float]:
     """Figures of the plan of an epoch."""
     config = base.get_config()
-    plan = setup.plan_training(config, corpus())
+    plan = plan_training(config, corpus())
     batches = plan.epoch(0, config.stage2.batch_size)
     return {
         "padding_efficiency": padding_efficiency(batches, plan.frames[0]),
@@ -85,7 +85,7 @@ def rate(loader: pipeline.BatchLoader, plans: Sequence[BatchPlan], threads: int)
     return float(read / (time.perf_counter() - began))
 
 
-def rates(files: setup.Run, shards: setup.Run, rounds: int) -> dict[str, float]:
+def rates(files: Run, shards: Run, rounds: int) -> dict[str, float]:
     """Medians of the loader's rates over an epoch."""
     config, stage = files.config, files.stages[0]
     plain = pipeline.BatchLoader(files.train, config.data, files.train.max_labels)
@@ -104,13 +104,13 @@ def rates(files: setup.Run, shards: setup.Run, rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def train(run: setup.Run, steps: int) -> dict[str, float]:
+def train(run: Run, steps: int) -> dict[str, float]:
     """Figures of so many steps, after two that are not counted."""
     stage, config = run.stages[0], run.config
     bucket, _ = Counter(plan.bucket for plan in stage.plans).most_common(1)[0]
     plans = [plan for plan in stage.plans if plan.bucket == bucket][: steps + 2]
-    state = start.begin(run, stage, start.fresh_params(run), step=0)
-    train_step = start.train_step(run, stage)
+    state = begin_stage(run, stage, initial_weights.fresh_params(run), step=0)
+    train_step = stage_step(run, stage)
     batches = iter(pipeline.training_dataset(stage.loader, plans, config.data.threads))
     waited, taken, pending = [], [], None
     for step in range(len(plans)):
@@ -118,7 +118,7 @@ def train(run: setup.Run, steps: int) -> dict[str, float]:
         settings = stages.step_settings(stage.config, config.training, step, 0, len(plans))
         batch = next(batches)
         waited.append(time.perf_counter() - began)
-        on_devices = train_state.put_batch(batch, run.network.mesh)
+        on_devices = sharding.put_batch(batch, run.network.mesh)
         state, metrics = train_step(state, on_devices, settings)
         if pending is not None:
             jax.device_get(pending)
@@ -147,7 +147,7 @@ def measure(sentences: int = 320, rounds: int = 5, steps: int = 8) -> dict[str, 
         pack.pack(root / "files", root / "shards", _SHARD)
         # Every epoch has at least one full batch of the length that most batches have.
         files, shards = (
-            setup.prepare(training_config(root / name, steps + 2), root / "run")
+            prepare_run(training_config(root / name, steps + 2), root / "run")
             for name in ("files", "shards")
         )
         found = padding() | rates(files, shards, rounds) | train(files, steps)

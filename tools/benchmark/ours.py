@@ -16,8 +16,8 @@ from configs import base
 from tools.benchmark import batches
 from wsign_jax.data import pipeline
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import losses, setup, stages, start
-from wsign_jax.train import state as train_state
+from wsign_jax.train import initial_weights, losses, sharding, stages
+from wsign_jax.train.run import begin_stage, prepare_run, stage_step
 
 
 class Ours:
@@ -39,19 +39,19 @@ class Ours:
         config.stage2.batch_size = batch_size
         # Its buckets are those of a few sentences; what is measured has buckets of its own.
         with contextlib.redirect_stdout(io.StringIO()):
-            self.run = setup.prepare(config, root.with_name("run"))
+            self.run = prepare_run(config, root.with_name("run"))
         (self.stage,) = self.run.stages
-        self.state = start.begin(self.run, self.stage, start.fresh_params(self.run), 0)
+        self.state = begin_stage(self.run, self.stage, initial_weights.fresh_params(self.run), 0)
         stage = self.stage.config
         self.settings = stages.StepSettings(
             *map(np.float32, (stage.lr, stage.weight_decay, stage.alpha))
         )
-        self._train_step = start.train_step(self.run, self.stage)
+        self._train_step = stage_step(self.run, self.stage)
         self._metrics: losses.Metrics | None = None
 
     def put(self, batch: pipeline.Batch) -> pipeline.Batch:
         """A batch on the devices."""
-        return train_state.put_batch(batch, self.run.network.mesh)
+        return sharding.put_batch(batch, self.run.network.mesh)
 
     def step(self, batch: pipeline.Batch) -> None:
         """One step of a loop; as there, the host waits for the metrics of the one before."""

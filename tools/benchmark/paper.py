@@ -25,10 +25,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, phoenix, training
-from wsign_jax import config as config_lib
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data import buckets
-from wsign_jax.train import memory, setup
+from wsign_jax.train import config_schema, memory
+from wsign_jax.train.run import make_network
 
 _COMPUTE, _BANDWIDTH = 0.4, 0.7  # of the peaks
 
@@ -68,7 +68,7 @@ class Paper:
     """Counts the work of steps of one config."""
 
     def __init__(self, config: ConfigDict):
-        network = setup.make_network(config, training.VOCAB_SIZE)
+        network = make_network(config, training.VOCAB_SIZE)
         self._training = training.Training(config, network)
         self._rows = config[training.STAGE].batch_size
         self._step, self._state = self._training.step(), self._training.shapes()
@@ -92,7 +92,7 @@ def config(size: str, rows: int) -> ConfigDict:
     made = base.get_config()
     made.model.size, made.training.precision = size, "bfloat16"
     made.stages, made[training.STAGE].batch_size = (training.STAGE,), rows
-    config_lib.check(made)
+    config_schema.check(made)
     return made
 
 

@@ -40,8 +40,9 @@ from wsign_jax.data import pipeline
 from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.model import whisper_sign
 from wsign_jax.runtime import process
-from wsign_jax.train import setup, stages, start
+from wsign_jax.train import initial_weights, sharding, stages
 from wsign_jax.train import state as train_state
+from wsign_jax.train.run import Run, begin_stage, make_network, prepare_run, stage_step
 from wsign_jax.train.step import TrainStep
 
 _SIDE = 2048  # of the matrix product
@@ -50,7 +51,7 @@ _KEEP_REMAT = "--xla_disable_hlo_passes=cse,optimization-barrier-expander,cse_ba
 
 
 def time_bucket(
-    run: setup.Run,
+    run: Run,
     step: TrainStep,
     state: train_state.TrainState,
     plan: BatchPlan,
@@ -71,14 +72,14 @@ def time_bucket(
     batches = iter(
         pipeline.training_dataset(stage.loader, [plan] * (steps + 1), config.data.threads)
     )
-    batch = train_state.put_batch(next(batches), run.network.mesh)
+    batch = sharding.put_batch(next(batches), run.network.mesh)
     program = step.lower(state, batch, settings).compile()
     state, metrics = program(state, batch, settings)  # the first one is slower
     jax.block_until_ready((state, metrics))
     taken, speeds = [], []
     for _ in range(steps):
         times = [time.perf_counter()]
-        batch = train_state.put_batch(next(batches), run.network.mesh)
+        batch = sharding.put_batch(next(batches), run.network.mesh)
         times.append(time.perf_counter())
         state, metrics = program(state, batch, settings)
         times.append(time.perf_counter())
@@ -107,10 +108,10 @@ def time_buckets(
     config.data.dir, config.model.size, config.stages = str(data), size, ("stage2",)
     config.stage2.batch_size = batch
     with tempfile.TemporaryDirectory() as workdir:
-        run = setup.prepare(config, pathlib.Path(workdir))
+        run = prepare_run(config, pathlib.Path(workdir))
     stage = run.stages[0]
-    state = start.begin(run, stage, start.fresh_params(run), step=0)
-    step = start.train_step(run, stage)
+    state = begin_stage(run, stage, initial_weights.fresh_params(run), step=0)
+    step = stage_step(run, stage)
     plans = {plan.bucket: plan for plan in stage.plans}
     rows = {}
     for frames in sorted(plans)[-buckets:]:
@@ -141,9 +142,9 @@ def measure_memory(remat: bool) -> None:
     """Prints as JSON what a step of `_MEMORY_SHAPE` needs, in a process that has done nothing before."""
     config = base.get_config()
     config.model.positions, config.training.remat = "rotary", remat
-    training = Training(config, setup.make_network(config, phoenix.GLOSSES + 1))
+    training = Training(config, make_network(config, phoenix.GLOSSES + 1))
     state = training.state(whisper_sign.init(training.network.shapes, 0))
-    batch = train_state.put_batch(random_batch(*_MEMORY_SHAPE), training.network.mesh)
+    batch = sharding.put_batch(random_batch(*_MEMORY_SHAPE), training.network.mesh)
     program = training.step().lower(state, batch, training.settings).compile()
     seconds = []
     figures.forget_peak_memory()

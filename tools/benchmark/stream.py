@@ -19,12 +19,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from configs import base
 from tools.benchmark import figures, phoenix
 from tools.benchmark.figures import Figures
-from wsign_jax import config as config_lib
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.evaluate import trained_run
 from wsign_jax.keypoints import joints
 from wsign_jax.stream.chunks import make_step
 from wsign_jax.stream.stream import Stream
+from wsign_jax.train import config_schema
 
 _QUANTILES = (0.5, 0.95, 0.99)
 
@@ -57,7 +57,7 @@ def measure(size: str, chunk: int, left_context: int, minutes: int, glosses: int
     """Prints the table of one size; its figures."""
     config = base.get_config()
     config.model.size = size
-    config_lib.check(config)
+    config_schema.check(config)
     run = trained_run.untrained(config, glosses + 1)
     stream = Stream(run, chunk=chunk, left_context=left_context)
     frames = chunk * run.patch_size

@@ -10,7 +10,8 @@ from tools.benchmark import phoenix
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.keypoints import joints
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import setup, stages, state, step
+from wsign_jax.train import optimizer, stages, state, step
+from wsign_jax.train.run import Network
 
 STAGE = "stage2"
 VOCAB_SIZE = phoenix.GLOSSES + 1
@@ -22,17 +23,17 @@ class Training:
 
     Args:
         config: the run's.
-        network: from `setup.make_network` for it and `VOCAB_SIZE`.
+        network: from `run.make_network` for it and `VOCAB_SIZE`.
     """
 
-    def __init__(self, config: ConfigDict, network: setup.Network):
+    def __init__(self, config: ConfigDict, network: Network):
         stage = config[STAGE]
         self.config, self.network = config, network
         self.settings = stages.step_settings(stage, config.training, 0, 0, 1)
         self._labels = stages.label_parameters(network.shapes, stage.rules, STAGE)
         self._create = functools.partial(
             state.create,
-            tx=stages.make_optimizer(
+            tx=optimizer.make_optimizer(
                 self._labels, stages.StepSettings(), config.training.grad_clip
             ),
             step=0,

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from wsign_jax import config as config_lib
 from wsign_jax.common import files
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK_ID, Vocabulary
@@ -27,9 +26,9 @@ from wsign_jax.model.whisper_sign import Params
 from wsign_jax.report import summary
 from wsign_jax.report.sentences import Sentence
 from wsign_jax.runtime import multihost
-from wsign_jax.train import evaluation, setup
-from wsign_jax.train import state as train_state
-from wsign_jax.train.evaluation import Encoded
+from wsign_jax.train import config_schema, sharding, validation
+from wsign_jax.train.run import data_root, read_annotations
+from wsign_jax.train.validation import Encoded
 
 _SHOWN = 5  # references printed beside their hypotheses
 
@@ -44,13 +43,13 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     Raises:
         WSignError: no run in `workdir`, another vocabulary, bad data, or no place for the report.
     """
-    config_lib.check(config)
+    config_schema.check(config)
     trained = open_run(workdir, config, config.eval.average)
     path = workdir / f"report_{config.eval.split}.json"
     with multihost.all_or_none():
         if multihost.is_first():
             files.check_writable(path)
-    root = setup.data_root(trained.config, workdir, make=False)
+    root = data_root(trained.config, workdir, make=False)
     split = read_split(trained, root, config.eval.split)
     choice = choose(trained, config.eval.decoder, config.eval.lm, config.eval.beam_size)
     sentences, report = run(trained, root, split, choice)
@@ -76,7 +75,7 @@ def run(
         The sentences in the order of the split, and the content of `report.json`.
     """
     lm = language_model(trained, choice.lm, root)
-    encode = Timed(evaluation.make_encode_step(trained.network))
+    encode = Timed(validation.make_encode_step(trained.network))
     search = Timed(make_search(trained, choice))
     decoded = []
     for encoded in encode_split(trained, split, encode):
@@ -146,18 +145,18 @@ def encode_split(trained: Trained, split: layout.Split, encode: Timed) -> Iterat
     Args:
         trained: the run; `eval.chunk` and `eval.left_context` of its config are the attention window.
         split: what to encode.
-        encode: times `evaluation.make_encode_step` of the run's network.
+        encode: times `validation.make_encode_step` of the run's network.
     """
-    settings = evaluation.window(trained.config, trained.alpha)
-    for batch in evaluation.batches(trained.config, split):
-        yield encode(trained.params, train_state.put_batch(batch, trained.network.mesh), settings)
+    settings = validation.validation_settings(trained.config, trained.alpha)
+    for batch in validation.validation_batches(trained.config, split):
+        yield encode(trained.params, sharding.put_batch(batch, trained.network.mesh), settings)
 
 
 def make_search(
     trained: Trained, choice: Choice
 ) -> Callable[[Params, Encoded, Weights, LanguageModel | None], tuple[Beams, align.Alignment]]:
     """A decoder: the best hypothesis of each row, and its alignment to the patches."""
-    everywhere = train_state.replicated(trained.network.mesh)
+    everywhere = sharding.replicated(trained.network.mesh)
 
     def search(
         params: Params, encoded: Encoded, weights: Weights, lm: LanguageModel | None
@@ -174,7 +173,7 @@ def to_sentences(
     trained: Trained, split: layout.Split, decoded: Sequence[Decoded]
 ) -> list[Sentence]:
     """Decoded batches as sentences in the order of the split, with raw confidences."""
-    annotations = setup.read_annotations(trained.config, split)
+    annotations = read_annotations(trained.config, split)
     found: dict[int, Sentence] = {}
     for batch in decoded:
         for row in np.flatnonzero(batch.encoded.example >= 0):

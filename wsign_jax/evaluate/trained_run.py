@@ -8,7 +8,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from wsign_jax import config as config_lib
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
@@ -19,8 +18,9 @@ from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.positions import checked_window
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import checkpoint, home, setup
-from wsign_jax.train.setup import Network
+from wsign_jax.train import checkpoint, config_schema, home
+from wsign_jax.train.checkpoint import check_vocabulary
+from wsign_jax.train.run import Network, make_network, read_checked_split
 
 NO_LM = "none"
 TUNED = "decoder.json"  # in a run's folder, of `decoder_settings.write_tuned`
@@ -110,7 +110,7 @@ def open_run(
     config.update_from_flattened_dict(dict(overrides or {}))
     config.model = ConfigDict(info.config["model"])
     config.data.wrist_place = info.config["data"]["wrist_place"]
-    network = setup.make_network(config, len(info.vocabulary))
+    network = make_network(config, len(info.vocabulary))
     params = checkpoints.restore_average(steps, network.shapes)
     paths = tuple(checkpoints.path(step) for step in steps)
     return Trained(workdir, paths, info, config, network, params)
@@ -125,11 +125,11 @@ def untrained(config: ConfigDict, vocab_size: int) -> Trained:
         val_wer=None,
         best_wer=None,
         data="",
-        config=config_lib.as_json(config),
+        config=config_schema.as_json(config),
         vocabulary=Vocabulary(names),
         iterator={},
     )
-    network = setup.make_network(config, vocab_size)
+    network = make_network(config, vocab_size)
     params = whisper_sign.init(network.shapes, config.training.seed)
     return Trained(pathlib.Path("untrained"), (), info, config, network, params)
 
@@ -152,8 +152,8 @@ def read_split(trained: Trained, root: pathlib.Path, name: str) -> layout.Split:
         WSignError: bad data, or its vocabulary is not the run's.
     """
     ours = read_vocabulary(root, trained.config.model.vocab_size)
-    setup.check_vocabulary(trained.vocabulary, ours, str(root))
-    return setup.read_split(trained.config, root, name, len(ours))
+    check_vocabulary(trained.vocabulary, ours, str(root))
+    return read_checked_split(trained.config, root, name, len(ours))
 
 
 def language_model(trained: Trained, choice: str, root: pathlib.Path) -> LanguageModel | None:

@@ -15,8 +15,8 @@ from wsign_jax.evaluate.decoder_settings import Choice
 from wsign_jax.evaluate.evaluate import Decoded, Timed
 from wsign_jax.evaluate.trained_run import NO_LM, Trained
 from wsign_jax.report.metrics import EditCounts
-from wsign_jax.train import evaluation
-from wsign_jax.train.evaluation import Encoded
+from wsign_jax.train import validation
+from wsign_jax.train.validation import Encoded
 
 # Values tried for each weight. Language model and bonus go together, since one makes up for the other.
 GRIDS = {
@@ -48,7 +48,7 @@ def tune(
     Returns:
         The choices with their weights, temperatures and error rates.
     """
-    encode = Timed(evaluation.make_encode_step(trained.network))
+    encode = Timed(validation.make_encode_step(trained.network))
     encoded = list(evaluate.encode_split(trained, split, encode))
     choices: list[Choice] = []
     for start in starts:

@@ -26,7 +26,7 @@ from wsign_jax.keypoints.resample import MAX_GAP
 from wsign_jax.keypoints.video import Picture
 from wsign_jax.stream.printing import JsonLines, Lines, Summary
 from wsign_jax.stream.stream import Stream, StreamResult
-from wsign_jax.train.schedule import Signals
+from wsign_jax.train.save_policy import Signals
 
 _PATIENCE = 0.1  # seconds between two looks at whether the user wants no more
 _REMEMBERED = 10_000  # latest pictures whose times are kept: hours take no more memory

@@ -17,7 +17,7 @@ from wsign_jax.report import metrics
 from wsign_jax.report.metrics import EditCounts
 from wsign_jax.report.streaming import FULL, Row
 from wsign_jax.stream.stream import Stream
-from wsign_jax.train import evaluation
+from wsign_jax.train import validation
 
 
 class Reported(NamedTuple):
@@ -50,14 +50,14 @@ def measure(
     Raises:
         WSignError: a window that no stream can have.
     """
-    eval_step = evaluation.make_eval_step(trained.network, trained.config)
+    eval_step = validation.make_eval_step(trained.network, trained.config)
     for chunk in chunks:
         for left_context in left_contexts if chunk != FULL else (0,):
-            settings = evaluation.window(trained.config, trained.alpha)._replace(
+            settings = validation.validation_settings(trained.config, trained.alpha)._replace(
                 chunk=np.int32(chunk or FULL_ATTENTION), left_context=np.int32(left_context)
             )
-            batches = evaluation.batches(trained.config, split)
-            offline = evaluation.evaluate(
+            batches = validation.validation_batches(trained.config, split)
+            offline = validation.evaluate(
                 eval_step, trained.params, split, batches, settings, trained.network.mesh
             ).hypotheses
             if chunk == FULL:

@@ -13,7 +13,7 @@ from wsign_jax.evaluate.decoder_settings import choose
 from wsign_jax.evaluate.evaluate import Decoded, make_search, timed_glosses
 from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.keypoints import joints
-from wsign_jax.train.evaluation import Encoded
+from wsign_jax.train.validation import Encoded
 
 # Image widths per second, mean over a hand's joints; MediaPipe's noise moves a hand at rest by 0.01 to
 # 0.03. A sign that is held looks the same as rest: of composed ASL's validation sentences, most of

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import itertools
 import math
 import os
 import pathlib
@@ -28,13 +29,12 @@ import orbax.checkpoint.experimental.v1 as ocp
 from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 
-from wsign_jax import config as config_lib
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.model.whisper_sign import Params, parameter_paths
 from wsign_jax.runtime import multihost
-from wsign_jax.train import digests, home
+from wsign_jax.train import config_schema, digests, home
 from wsign_jax.train.state import TrainState
 
 # Of what is saved, and raised with every change that this version could not read; none in a
@@ -92,7 +92,7 @@ class RunInfo:
             return x is None or 0 <= x < math.inf
 
         config = field("config", dict)
-        config_lib.check_saved(config)
+        config_schema.check_saved(config)
         stages = range(len(config["stages"]))
         names = field("vocabulary", list, lambda x: x and all(isinstance(n, str) for n in x))
         vocabulary = Vocabulary.from_mapping({name: id for id, name in enumerate(names)}, where)
@@ -258,7 +258,8 @@ class Checkpoints:
         Args:
             step: of the checkpoint.
             like: a state of the same structure (the run's config has been compared before, see
-                `config.differences`), of arrays or of shapes, which say where to put what is loaded.
+                `config_schema.differences`), of arrays or of shapes, which say where to put what is
+                loaded.
 
         Raises:
             DamagedCheckpoint: it cannot be read, or not as it was written.
@@ -500,3 +501,14 @@ def _reason(error: Exception) -> str:
         return system[1].strip()
     text = str(error).splitlines()[0][:200] if str(error) else ""
     return f"{type(error).__name__}: {text}"
+
+
+def check_vocabulary(theirs: Vocabulary, ours: Vocabulary, source: str) -> None:
+    """Raises a `WSignError` that names the first glosses in which two vocabularies differ."""
+    if theirs == ours:
+        return
+    pairs = enumerate(itertools.zip_longest(theirs.names, ours.names, fillvalue="nothing"))
+    differing = [f"{id}: {a!r} there, {b!r} here" for id, (a, b) in pairs if a != b]
+    sizes = "" if len(theirs) == len(ours) else f"{len(theirs)} ids there, {len(ours)} here; "
+    what = sizes + "; ".join(differing[:3])
+    raise WSignError(f"{source}: another vocabulary ({what}); use the label_map.json it began with")

@@ -15,20 +15,34 @@ from wsign_jax.common.errors import DivergedError, one_line
 from wsign_jax.common.progress import Progress
 from wsign_jax.data import pipeline
 from wsign_jax.runtime import multihost
-from wsign_jax.train import evaluation, setup, stages, start
+from wsign_jax.train import initial_weights, resume, sharding, stages
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
-from wsign_jax.train.ahead import Ahead, Task
-from wsign_jax.train.board import Board
 from wsign_jax.train.checkpoint import Checkpoints, RunInfo, SaveTimedOut
-from wsign_jax.train.evaluation import Evaluation
+from wsign_jax.train.compile_ahead import Ahead, Task
 from wsign_jax.train.home import claimed
 from wsign_jax.train.losses import Metrics
+from wsign_jax.train.metrics_log import MetricsWriter, Pace
 from wsign_jax.train.mirror import Mirror
-from wsign_jax.train.schedule import READER_GONE, Due, Schedule, Signals, outliving_its_reader
-from wsign_jax.train.setup import Run, Stage
+from wsign_jax.train.run import (
+    Run,
+    Stage,
+    begin_stage,
+    check_same_run,
+    prepare_run,
+    stage_shapes,
+    stage_step,
+)
+from wsign_jax.train.save_policy import READER_GONE, Due, Schedule, Signals, outliving_its_reader
 from wsign_jax.train.state import TrainState
-from wsign_jax.train.writer import MetricsWriter, Pace
+from wsign_jax.train.tensorboard_pictures import Board
+from wsign_jax.train.validation import (
+    Evaluation,
+    evaluate_split,
+    make_eval_step,
+    validation_plans,
+    validation_settings,
+)
 
 _NO_KEYPOINT = 1e4  # which no hand reaches, normalised
 
@@ -47,8 +61,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
     with contextlib.ExitStack() as stack:
         with multihost.all_or_none():
             stack.enter_context(claimed(workdir))
-            run = setup.prepare(config, workdir)
-        setup.check_same_run(run)
+            run = prepare_run(config, workdir)
+        check_same_run(run)
         saved = stack.enter_context(
             contextlib.closing(Checkpoints(workdir, config.checkpoint.keep))
         )
@@ -89,7 +103,7 @@ class Trainer:
         self.schedule = schedule
         self.mirror = mirror
         self.ahead = ahead
-        self.eval_step = evaluation.make_eval_step(run.network, run.config)
+        self.eval_step = make_eval_step(run.network, run.config)
         self.train_steps: dict[Any, step_lib.TrainStep] = {}
         self._unconfirmed = False  # whether a checkpoint is being written
         self._timed_out = False  # whether the last one was given up
@@ -97,11 +111,11 @@ class Trainer:
 
     def run_stages(self) -> bool:
         """Runs what is left of the stages; returns False where a signal came in between."""
-        resumed = start.resume(self.run, self.checkpoints, self.mirror)
+        resumed = resume.resume(self.run, self.checkpoints, self.mirror)
         if self.mirror is not None:
             self.mirror.update()  # a killed run may not have come to it; and what is wrong is said now
         if resumed is None:
-            load = start.initial_params(self.run)  # or says at once what is wrong
+            load = initial_weights.initial_params(self.run)  # or says at once what is wrong
             self.ahead.prepare(self._programs(0, 0))
             params, step, first = load(), 0, 0
         elif (resumed.info.stage, resumed.info.next_batch) == self.run.end:
@@ -124,7 +138,7 @@ class Trainer:
                 table = stages.training_table(shapes, stage.labels, stage.rates)
                 print(f"{stage.name}: {len(stage.plans)} steps\n{table}", flush=True)
                 if resumed is None:
-                    state, info = start.begin(self.run, stage, params, step), None
+                    state, info = begin_stage(self.run, stage, params, step), None
                 else:
                     state, info = resumed.state, resumed.info
                     print(f"going on from step {step} in {stage.name}", flush=True)
@@ -161,7 +175,7 @@ class Trainer:
                     stage.config, self.config.training, step, step - done, total
                 )
                 batch = next(batches)
-                on_devices = train_state.put_batch(batch, self.run.network.mesh)
+                on_devices = sharding.put_batch(batch, self.run.network.mesh)
                 state, metrics = self.ahead.run(train_step, state, on_devices, settings)
                 step, done = step + 1, done + 1
                 # The devices work on this step while the host reads the metrics of the one before.
@@ -201,11 +215,11 @@ class Trainer:
             first: the stage to go on in.
             done: its batches that are done.
         """
-        mesh, window = self.run.network.mesh, evaluation.window(self.config, alpha=0.0)
-        plans = evaluation.plans(self.config, self.run.val)
+        mesh, window = self.run.network.mesh, validation_settings(self.config, alpha=0.0)
+        plans = validation_plans(self.config, self.run.val)
         validation = dict.fromkeys(plan.bucket for plan in plans)
         for stage in self.run.stages[first:]:
-            state, step = start.shapes(self.run, stage), self._train_step(stage)
+            state, step = stage_shapes(self.run, stage), self._train_step(stage)
             # One of every shape: they all have the stage's number of rows.
             for frames in dict.fromkeys(plan.bucket for plan in stage.plans[done:]):
                 rows = stage.config.batch_size
@@ -221,7 +235,7 @@ class Trainer:
         """The compiled step; shared by stages that train the same parameters with the same loss."""
         key = (*jax.tree.leaves((stage.labels, stage.rates)), stage.config.alpha < 1)
         if key not in self.train_steps:
-            self.train_steps[key] = start.train_step(self.run, stage)
+            self.train_steps[key] = stage_step(self.run, stage)
         return self.train_steps[key]
 
     def _log_later(
@@ -273,7 +287,7 @@ class Trainer:
         self, stage: Stage, state: TrainState, step: int, progress: Progress
     ) -> Evaluation:
         """Evaluates the validation split, logs its figures, and shows its first sentence."""
-        result = evaluation.evaluate_split(
+        result = evaluate_split(
             self.config,
             self.run.val,
             functools.partial(self.ahead.run, self.eval_step),

@@ -13,7 +13,7 @@ from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.layers import DropoutKeys
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import stages
+from wsign_jax.train import optimizer, stages
 
 Metrics = dict[str, jax.Array]
 Loss = Callable[[Params, Batch, stages.StepSettings, jax.Array], tuple[jax.Array, Metrics]]
@@ -149,7 +149,7 @@ def make_loss(graph: nnx.GraphDef, labels: Params, training: ConfigDict, *, hybr
     def loss(
         params: Params, batch: Batch, settings: stages.StepSettings, key: jax.Array
     ) -> tuple[jax.Array, Metrics]:
-        model = whisper_sign.bind(graph, stages.stop_frozen(params, labels))
+        model = whisper_sign.bind(graph, optimizer.stop_frozen(params, labels))
         keys = DropoutKeys.of(key)
         return batch_loss(
             model, batch, settings, smoothing, hybrid=hybrid, dropout_keys=keys, remat=remat

@@ -19,8 +19,9 @@ from ml_collections import ConfigDict
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import losses, setup, stages
+from wsign_jax.train import losses, optimizer, sharding, stages
 from wsign_jax.train import state as train_state
+from wsign_jax.train.run import check_rows
 
 # JAX takes three quarters of a GPU for itself (XLA_PYTHON_CLIENT_MEM_FRACTION) and lives in that.
 _USABLE = 0.75
@@ -57,18 +58,18 @@ class Estimator:
         dtype = jnp.dtype(config.training.precision)
         self._graph, self._shapes = whisper_sign.build(config.model, vocab_size, dtype)
         mesh = AbstractMesh((devices,), ("data",))
-        self._placed = train_state.place(self._shapes, config.training.sharding, mesh)
+        self._placed = sharding.place_params(self._shapes, config.training.sharding, mesh)
         self._labels = {}
         for name in config.stages:
             field, parts = f"{name}.batch_size", config.training.accumulate
-            setup.check_rows(config[name].batch_size, field, devices, parts)
+            check_rows(config[name].batch_size, field, devices, parts)
             self._labels[name] = stages.label_parameters(self._shapes, config[name].rules, name)
         self._traced: dict[Any, tuple[int, ...]] = {}
 
     def fixed(self, stage: str) -> Fixed:
         """The state of a stage and its gradients."""
         labels, training = self._labels[stage], self.config.training
-        tx = stages.make_optimizer(labels, stages.StepSettings(), training.grad_clip)
+        tx = optimizer.make_optimizer(labels, stages.StepSettings(), training.grad_clip)
 
         def create(params: Params) -> train_state.TrainState:
             return train_state.create(params, tx, 0, ema=training.ema > 0, loss_scale=None)
@@ -79,7 +80,7 @@ class Estimator:
         )
         return Fixed(
             parameters=_bytes(own.params),
-            gradients=_bytes(stages.trained(self._shapes, labels)),
+            gradients=_bytes(optimizer.trained_leaves(self._shapes, labels)),
             optimizer=_bytes(own.opt_state),
             ema=_bytes(own.ema),
         )

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.train import home
-from wsign_jax.train.origin import INIT
-from wsign_jax.train.writer import METRICS, TENSORBOARD
+from wsign_jax.train.initial_weights import INIT
+from wsign_jax.train.metrics_log import METRICS, TENSORBOARD
 
 _OWN = ".wsign_mirror"  # the folder for what is not whole yet, or any more
 

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import Params, group_of, parameter_paths
-from wsign_jax.train import rules as rules_lib
+from wsign_jax.train import param_rules
 
 TRAIN, FREEZE = "train", "freeze"
 
@@ -36,14 +34,14 @@ def label_parameters(params: Params, rules: Sequence[Sequence[Any]], stage: str)
 
     Args:
         params: nested dict; only its structure matters.
-        rules: see `rules.apply`.
+        rules: see `param_rules.apply`.
         stage: whose rules they are.
 
     Raises:
         WSignError: the rules do not fit the parameters, or leave nothing to train.
     """
     field = f"{stage}.rules"
-    labels = rules_lib.apply(params, rules, (TRAIN, FREEZE), field)
+    labels = param_rules.apply(params, rules, (TRAIN, FREEZE), field)
     if TRAIN not in jax.tree.leaves(labels):
         raise WSignError(f"config.{field}: nothing is left to train")
     return labels
@@ -65,100 +63,12 @@ def learning_rates(params: Params, rules: Sequence[Sequence[Any]], stage: str) -
     for place in filter(None, places.values()):
         top[place[1]] = max(top.get(place[1], 0), int(place[2]))
     shares = []
-    for path, rule in rules_lib.match(params, rules, f"{stage}.rules").items():
+    for path, rule in param_rules.match(params, rules, f"{stage}.rules").items():
         share, decay = (*rule[2:], 1.0, 1.0)[:2]
         block = places[path]
         above = top[block[1]] - int(block[2]) if block else 0
         shares.append(float(share * decay**above))
     return jax.tree.unflatten(jax.tree.structure(params), shares)
-
-
-def make_optimizer(
-    labels: Params,
-    settings: StepSettings,
-    grad_clip: float,
-    rates: Params | None = None,
-    grad_norm: jax.Array | None = None,
-) -> optax.GradientTransformation:
-    """AdamW for what trains; nothing at all, not even state, for what is frozen.
-
-    Only trained gradients count towards the clipped norm. Weight decay is for matrices: biases and
-    norms are left alone. The state depends neither on `settings`, so that a step may build the optimiser
-    from traced values, nor on `rates`.
-
-    Args:
-        labels: 'train' or 'freeze' for every parameter.
-        settings: learning rate and weight decay.
-        grad_clip: the largest norm of all gradients together.
-        rates: from `learning_rates`; None is the full rate for all.
-        grad_norm: of all gradients together where it is known; None computes it.
-    """
-
-    def decayed(params: Params) -> Params:
-        return jax.tree.map(lambda p: p.ndim > 1, params)
-
-    adamw = optax.chain(
-        _clip(grad_clip, grad_norm),
-        optax.adamw(
-            settings.learning_rate, b2=0.98, weight_decay=settings.weight_decay, mask=decayed
-        ),
-    )
-    tx = optax.partition({TRAIN: adamw, FREEZE: optax.set_to_zero()}, labels)
-    if rates is None:
-        return tx
-
-    def update(grads: Params, opt_state: Any, params: Params | None = None) -> tuple[Params, Any]:
-        updates, opt_state = tx.update(grads, opt_state, params)
-        # AdamW's whole update is in proportion to its rate, weight decay included.
-        return jax.tree.map(lambda u, rate: u * u.dtype.type(rate), updates, rates), opt_state
-
-    return optax.GradientTransformation(tx.init, update)
-
-
-def global_norm(grads: Any) -> jax.Array:
-    """Of all arrays in a tree together; optax's own has another name in every version."""
-    return jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
-
-
-def _clip(largest: float, norm: jax.Array | None) -> optax.GradientTransformation:
-    """Scales gradients down to a global norm, as `optax.clip_by_global_norm` does.
-
-    By one factor, which is 1 where the norm is small enough: it becomes part of what AdamW does with a
-    gradient, where optax's selects are one more pass over all of them.
-    """
-
-    def update(grads: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
-        del params
-        share = jnp.minimum(1.0, largest / (global_norm(grads) if norm is None else norm))
-        return jax.tree.map(lambda g: g * share, grads), state
-
-    return optax.GradientTransformation(optax.init_empty_state, update)
-
-
-def stop_frozen(params: Params, labels: Params) -> Params:
-    """The same parameters, with no gradient, and nothing kept for one, at what is frozen."""
-
-    def stop(leaf: jax.Array, label: str) -> jax.Array:
-        return leaf if label == TRAIN else jax.lax.stop_gradient(leaf)
-
-    return jax.tree.map(stop, params, labels)
-
-
-def trained(tree: Params, labels: Params) -> list[Any]:
-    """The leaves of a tree of parameters or gradients that train."""
-    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(labels), strict=True)
-    return [leaf for leaf, label in pairs if label == TRAIN]
-
-
-def with_frozen(grads: Sequence[jax.Array], params: Params, labels: Params) -> Params:
-    """The tree of gradients, of those of `trained`: zero at what is frozen."""
-    leaves, tree = jax.tree.flatten(params)
-    trains = [label == TRAIN for label in jax.tree.leaves(labels)]
-    places = (index for index, trained in enumerate(trains) if trained)
-    whole = [jnp.zeros_like(leaf) for leaf in leaves]
-    for place, grad in zip(places, grads, strict=True):
-        whole[place] = grad
-    return jax.tree.unflatten(tree, whole)
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:

@@ -1,21 +1,18 @@
 """Everything about a run that changes from step to step, and its place on the devices."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import struct
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.keypoints import joints
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import rules as rules_lib
-
-REPLICATE, SHARD = "replicate", "shard"
+from wsign_jax.train.sharding import by_rows, replicated
 
 
 class LossScale(struct.PyTreeNode):
@@ -75,45 +72,6 @@ def create(
     )
 
 
-def make_mesh() -> Mesh:
-    """One axis, `data`, over all devices of all processes; a single device is a mesh of one."""
-    return Mesh(np.array(jax.devices()), ("data",))
-
-
-def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
-    """Every device holds the whole."""
-    return NamedSharding(mesh, PartitionSpec())
-
-
-def place(shapes: Params, rules: Sequence[tuple[str, str]], mesh: Mesh | AbstractMesh) -> Params:
-    """Shapes of parameters with their sharding: replicated, or each device holding a part (FSDP).
-
-    What is sharded is cut along its largest axis that the devices divide; what has none is
-    replicated.
-
-    Args:
-        shapes: nested dict of `jax.ShapeDtypeStruct`s.
-        rules: `config.training.sharding`.
-        mesh: over whose data axis to cut.
-
-    Raises:
-        WSignError: the rules do not fit the parameters.
-    """
-
-    def placed(x: jax.ShapeDtypeStruct, action: str) -> jax.ShapeDtypeStruct:
-        axes = [axis for axis, size in enumerate(x.shape) if size % mesh.size == 0]
-        if action == REPLICATE or not axes:
-            sharding = replicated(mesh)
-        else:
-            largest = max(axes, key=lambda axis: x.shape[axis])
-            sharding = NamedSharding(mesh, PartitionSpec(*[None] * largest, "data"))
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
-    return jax.tree.map(
-        placed, shapes, rules_lib.apply(shapes, rules, (REPLICATE, SHARD), "training.sharding")
-    )
-
-
 Create = Callable[[Params], TrainState]  # such as `create` with all but its parameters given
 
 
@@ -123,7 +81,7 @@ def create_placed(make: Create, params: Params, shapes: Params) -> TrainState:
     Args:
         make: what creates it.
         params: the weights.
-        shapes: from `place`.
+        shapes: from `place_params`.
     """
     shardings = jax.tree.map(lambda x: x.sharding, abstract(make, shapes))
     return jax.jit(make, out_shardings=shardings)(params)
@@ -144,7 +102,7 @@ def follow(state: TrainState, shapes: Params) -> TrainState:
 
     Args:
         state: of arrays or their shapes.
-        shapes: from `place`.
+        shapes: from `place_params`.
     """
     by_path = {
         tuple(path): leaf.sharding for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]
@@ -168,7 +126,7 @@ def batch_shapes(rows: int, frames: int, glosses: int, mesh: Mesh | None = None)
         glosses: U, of the longest label.
         mesh: that `put_batch` spreads it over; None leaves that open.
     """
-    sharding = None if mesh is None else _by_rows(mesh)
+    sharding = None if mesh is None else by_rows(mesh)
 
     def shape(*sizes: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(sizes, dtype, sharding=sharding)
@@ -180,13 +138,3 @@ def batch_shapes(rows: int, frames: int, glosses: int, mesh: Mesh | None = None)
         label_lengths=shape(rows),
         example=shape(rows),
     )
-
-
-def put_batch(batch: Any, mesh: Mesh) -> Any:
-    """A process's rows of a batch as arrays whose rows are spread over the mesh."""
-    sharding = _by_rows(mesh)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
-
-
-def _by_rows(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec("data"))

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import losses, stages
+from wsign_jax.train import losses, optimizer, stages
 from wsign_jax.train.losses import Metrics
 from wsign_jax.train.state import LossScale, TrainState
 
@@ -50,7 +50,9 @@ class TrainStep:
     ) -> "LoweredStep":
         """The step for arguments of these shapes, to be compiled; states have the same each time."""
         if self._updating is None:
-            grads = stages.trained(state.params, self._labels)  # their shapes, and where they lie
+            grads = optimizer.trained_leaves(
+                state.params, self._labels
+            )  # their shapes, and where they lie
             norm = jax.ShapeDtypeStruct((), jnp.float32, sharding=state.step.sharding)
             lowered = self._update.lower(state, grads, norm, settings)
             # Compiling needs no interpreter: this is done while Python traces the gradients.
@@ -180,12 +182,12 @@ def _gradients(
             grads, metrics = jax.grad(scaled_loss, has_aux=True)(params)
             if shardings is not None:
                 grads = jax.lax.with_sharding_constraint(grads, shardings.params)
-            return stages.trained(grads, labels), metrics
+            return optimizer.trained_leaves(grads, labels), metrics
 
         key = jax.random.fold_in(jax.random.key(seed), step)
         grads, metrics = _over_parts(of_part, batch, key, parts)
         grads = [g / scale for g in grads]
-        metrics["grad_norm"] = stages.global_norm(grads)
+        metrics["grad_norm"] = optimizer.global_norm(grads)
         # A finite loss may still have sent an infinite gradient. What overflows in float16 only lowers
         # the scale, until there is nothing to lower.
         numbers = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
@@ -195,7 +197,8 @@ def _gradients(
 
     return jax.jit(
         gradients,
-        out_shardings=shardings and (stages.trained(shardings.params, labels), shardings.step),
+        out_shardings=shardings
+        and (optimizer.trained_leaves(shardings.params, labels), shardings.step),
         compiler_options=_compiler_options(),
     )
 
@@ -209,8 +212,8 @@ def _update(
     def update(
         state: TrainState, grads: Grads, grad_norm: jax.Array, settings: stages.StepSettings
     ) -> tuple[TrainState, Metrics]:
-        tx = stages.make_optimizer(labels, settings, grad_clip, rates, grad_norm)
-        new = _optimize(state, stages.with_frozen(grads, state.params, labels), tx, ema)
+        tx = optimizer.make_optimizer(labels, settings, grad_clip, rates, grad_norm)
+        new = _optimize(state, optimizer.with_frozen(grads, state.params, labels), tx, ema)
         if state.loss_scale is None:
             return new, {}
         finite = jnp.isfinite(grad_norm)

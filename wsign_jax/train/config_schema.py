@@ -54,7 +54,7 @@ _SIZES_IN_PATCHES: _Check = (
 
 
 def _rules(*actions: str) -> _Check:
-    """Their form; whether they fit the parameters is for `train/rules.py` to say."""
+    """Their form; whether they fit the parameters is for `train/param_rules.py` to say."""
 
     def holds(value: Any) -> bool:
         return all(

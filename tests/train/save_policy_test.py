@@ -6,22 +6,22 @@ import threading
 import pytest
 
 from configs import base
-from wsign_jax.train import schedule, state
-from wsign_jax.train.schedule import Due
+from wsign_jax.train import save_policy, sharding
+from wsign_jax.train.save_policy import Due
 
 
 @pytest.fixture
 def now(monkeypatch):
     """A clock in minutes."""
     minutes = [0.0]
-    monkeypatch.setattr(schedule.time, "monotonic", lambda: 60 * minutes[0])
+    monkeypatch.setattr(save_policy.time, "monotonic", lambda: 60 * minutes[0])
     return minutes
 
 
 def make(signals=None, **settings):
     config = base.get_config().checkpoint
     config.update(settings)
-    return schedule.Schedule(config, state.make_mesh(), signals or schedule.Signals())
+    return save_policy.Schedule(config, sharding.make_mesh(), signals or save_policy.Signals())
 
 
 def test_saves_are_due_by_steps():
@@ -56,7 +56,7 @@ def test_a_save_can_be_asked_for(now):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_asks_to_stop(number, capfd):
     before = signal.getsignal(number)
-    with schedule.Signals() as signals:
+    with save_policy.Signals() as signals:
         due = make(signals, every_steps=1)
         assert due(1) is Due.SAVE and not due.stopping
         os.kill(os.getpid(), number)
@@ -69,7 +69,7 @@ def test_a_signal_asks_to_stop(number, capfd):
 
 
 def test_a_second_sigterm_is_the_same_wish():
-    with schedule.Signals() as signals:
+    with save_policy.Signals() as signals:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGTERM)
         assert signals.caught == "SIGTERM"
@@ -78,7 +78,7 @@ def test_a_second_sigterm_is_the_same_wish():
 def test_under_nohup_a_hang_up_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with schedule.Signals() as signals:
+        with save_policy.Signals() as signals:
             os.kill(os.getpid(), signal.SIGHUP)
             assert signals.caught is None
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -90,24 +90,24 @@ def test_a_reader_that_goes_away_asks_to_stop(monkeypatch, capfd):
     reading, writing = os.pipe()
     with open(writing, "w", encoding="utf-8") as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
-        signals = schedule.Signals()
-        with schedule.outliving_its_reader(signals):
+        signals = save_policy.Signals()
+        with save_policy.outliving_its_reader(signals):
             print("heard", flush=True)
             assert signals.caught is None
             os.close(reading)
             print("not heard", flush=True)
             print("nor this", flush=True)
-        assert signals.caught == schedule.READER_GONE and sys.stdout is pipe
+        assert signals.caught == save_policy.READER_GONE and sys.stdout is pipe
     assert "SIGPIPE: saving after this step" in capfd.readouterr().err
 
 
 def test_a_full_disk_under_the_output_is_no_reader_that_went_away(monkeypatch):
     with open("/dev/full", "w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
-        signals = schedule.Signals()
+        signals = save_policy.Signals()
         with (
             pytest.raises(OSError, match="No space left"),
-            schedule.outliving_its_reader(signals),
+            save_policy.outliving_its_reader(signals),
         ):
             print("x", flush=True)
         assert signals.caught is None
@@ -119,7 +119,7 @@ def test_off_the_main_thread_signals_are_left_alone():
     seen = []
 
     def run():
-        with schedule.Signals():
+        with save_policy.Signals():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=run)
@@ -129,7 +129,7 @@ def test_off_the_main_thread_signals_are_left_alone():
 
 
 def test_several_processes_act_on_a_wish_one_step_later(monkeypatch, now):
-    monkeypatch.setattr(schedule.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(save_policy.jax, "process_count", lambda: 2)
     due = make(every_minutes=5.0)
     now[0] = 6.0
     assert due(1) is Due.NOTHING, "the others have not heard of it"
@@ -142,8 +142,8 @@ def test_several_processes_act_on_a_wish_one_step_later(monkeypatch, now):
 
 
 def test_several_processes_hear_of_a_signal_while_every_step_is_saved(monkeypatch):
-    monkeypatch.setattr(schedule.jax, "process_count", lambda: 2)
-    signals = schedule.Signals()
+    monkeypatch.setattr(save_policy.jax, "process_count", lambda: 2)
+    signals = save_policy.Signals()
     due = make(signals, every_steps=1)
     assert due(1) is Due.SAVE
     due.saved()

@@ -3,24 +3,30 @@ import pytest
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
-from wsign_jax.train import setup
+from wsign_jax.train.run import (
+    prepare_run,
+    process_rows,
+    read_annotations,
+    read_checked_split,
+    validate,
+)
 
 
 def test_a_batch_must_divide_by_devices_and_parts(config, dataset, tmp_path, monkeypatch):
     config.data.dir = str(dataset)
     config.training.accumulate = 3
     with pytest.raises(WSignError) as error:
-        setup.prepare(config, tmp_path)
+        prepare_run(config, tmp_path)
     assert str(error.value) == (
         "config.stage2.batch_size is 4; it must be a multiple of 1 (devices) x "
         "3 (config.training.accumulate)"
     )
     config.stage2.batch_size = 6
-    run = setup.prepare(config, tmp_path)
+    run = prepare_run(config, tmp_path)
     assert {len(plan.rows) for plan in run.stages[0].plans} == {6}, "batches of evaluation stay 4"
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     with pytest.raises(WSignError, match=r"a multiple of 4 \(devices\)$"):
-        setup.process_rows(6, "eval.batch_size")
+        process_rows(6, "eval.batch_size")
 
 
 def spoil(root):
@@ -42,7 +48,7 @@ def test_bad_segments_and_signers_are_all_named_before_anything_trains(config, d
     config.data.dir = str(dataset)
     bad = spoil(dataset)
     with pytest.raises(WSignError, match=r"val: 2 bad of its segments and signers; ") as error:
-        setup.prepare(config, tmp_path)
+        prepare_run(config, tmp_path)
     lines = str(error.value).splitlines()
     for name, said in bad.items():
         assert any(name in line and said in line for line in lines), (name, lines)
@@ -51,19 +57,19 @@ def test_bad_segments_and_signers_are_all_named_before_anything_trains(config, d
         dataset / "val/features/val_02.npy"
     ).unlink()  # another kind of mistake hides none of the test split
     with pytest.raises(WSignError, match=r"val_02\.npy(.|\n)*test/signers.csv"):
-        setup.prepare(config, tmp_path)
+        prepare_run(config, tmp_path)
 
 
 def test_bad_segments_and_signers_can_be_left_out(config, dataset, tmp_path, capsys):
     config.data.dir, config.data.on_bad = str(dataset), "skip"
     bad = spoil(dataset)
-    good = layout.read_split(dataset, "val", setup.validate.Rules(6, 4, 1500))
+    good = layout.read_split(dataset, "val", validate.Rules(6, 4, 1500))
     rows = "".join(f"{label},0.0,1.0\n" for label in good.labels[0])
     (dataset / "val/segments/val_00.csv").write_text("gloss_id,start_s,end_s\n" + rows)
-    run = setup.prepare(config, tmp_path)
+    run = prepare_run(config, tmp_path)
     assert [found is not None for found in run.val_segments] == [True, False, False, False, False]
     out = capsys.readouterr().out
     for name in bad:
         assert f"warning: left out {dataset / name}" in out
-    annotations = setup.read_annotations(config, setup.read_split(config, dataset, "test", 6))
+    annotations = read_annotations(config, read_checked_split(config, dataset, "test", 6))
     assert annotations.signers == {} and set(annotations.segments) == {None}

@@ -19,9 +19,8 @@ from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.report.metrics import EditCounts, edit_counts
-from wsign_jax.train import losses
-from wsign_jax.train import state as train_state
-from wsign_jax.train.setup import Network, evaluation_loader
+from wsign_jax.train import losses, sharding
+from wsign_jax.train.run import Network, evaluation_loader
 from wsign_jax.train.stages import StepSettings
 
 
@@ -66,7 +65,7 @@ class Evaluation:
 def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
     """For the loop: losses and greedy decoding. Compiles once per batch shape."""
     smoothing = config.training.label_smoothing
-    everywhere = train_state.replicated(network.mesh)
+    everywhere = sharding.replicated(network.mesh)
 
     def eval_step(params: Params, batch: Batch, settings: StepSettings) -> EvalOutputs:
         _, logits, attention_logits, patches = _forward(network, params, batch, settings)
@@ -88,7 +87,7 @@ def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
 
 def make_encode_step(network: Network) -> EncodeStep:
     """For reports: everything that a decoder needs. Compiles once per batch shape."""
-    everywhere = train_state.replicated(network.mesh)
+    everywhere = sharding.replicated(network.mesh)
 
     def encode_step(params: Params, batch: Batch, settings: StepSettings) -> Encoded:
         states, logits, attention_logits, patches = _forward(network, params, batch, settings)
@@ -104,7 +103,7 @@ def _forward(
 ) -> tuple[jax.Array, ...]:
     """States (B, N, D), CTC logits (B, N, V), the attention decoder's logits on the true glosses
     (B, U + 1, V), and valid patches (B,)."""
-    whole = jax.lax.with_sharding_constraint(params, train_state.replicated(network.mesh))
+    whole = jax.lax.with_sharding_constraint(params, sharding.replicated(network.mesh))
     model = whisper_sign.bind(network.graph, whole)
     states, patches = model.encode(
         batch.features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
@@ -136,7 +135,7 @@ def evaluate(
     hypotheses: dict[int, list[int]] = {}
     loss = hits = silent = patches = 0.0
     for batch in batches:
-        out = jax.device_get(eval_step(params, train_state.put_batch(batch, mesh), settings))
+        out = jax.device_get(eval_step(params, sharding.put_batch(batch, mesh), settings))
         real = out.example >= 0
         alpha = float(settings.alpha)
         loss += float(np.sum((alpha * out.ctc + (1 - alpha) * out.attention)[real], dtype=float))
@@ -177,11 +176,13 @@ def evaluate_split(
         alpha: share of CTC in the loss that is reported.
         network: whose mesh the batches are spread over.
     """
-    settings = window(config, alpha)
-    return evaluate(eval_step, params, split, batches(config, split), settings, network.mesh)
+    settings = validation_settings(config, alpha)
+    return evaluate(
+        eval_step, params, split, validation_batches(config, split), settings, network.mesh
+    )
 
 
-def window(config: ConfigDict, alpha: float) -> StepSettings:
+def validation_settings(config: ConfigDict, alpha: float) -> StepSettings:
     """The attention window of `config.eval`, with a loss of which CTC has the share `alpha`."""
     return StepSettings(
         alpha=np.float32(alpha),
@@ -190,11 +191,11 @@ def window(config: ConfigDict, alpha: float) -> StepSettings:
     )
 
 
-def batches(config: ConfigDict, split: Split) -> Iterable[Batch]:
+def validation_batches(config: ConfigDict, split: Split) -> Iterable[Batch]:
     """A split's batches for evaluation, each example once, rows of this process."""
-    return map(evaluation_loader(config, split), plans(config, split))
+    return map(evaluation_loader(config, split), validation_plans(config, split))
 
 
-def plans(config: ConfigDict, split: Split) -> list[BatchPlan]:
+def validation_plans(config: ConfigDict, split: Split) -> list[BatchPlan]:
     """What those batches are."""
     return plan_evaluation(split, config.eval.batch_size, config.data.max_buckets)

@@ -4,7 +4,6 @@ import concurrent.futures
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 import pathlib
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from wsign_jax import config as config_lib
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, pipeline, validate
@@ -27,9 +25,11 @@ from wsign_jax.data.vocab import Vocabulary, read_vocabulary
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.runtime import multihost
-from wsign_jax.train import origin
+from wsign_jax.train import config_schema, initial_weights, optimizer, sharding, stages
 from wsign_jax.train import state as train_state
+from wsign_jax.train import step as step_lib
 from wsign_jax.train.stages import label_parameters, learning_rates
+from wsign_jax.train.state import TrainState
 
 T = TypeVar("T")
 
@@ -48,8 +48,8 @@ def make_network(config: ConfigDict, vocab_size: int) -> Network:
     whisper_sign.check_length(config.model, config.data.max_seq_length)
     dtype = jnp.dtype(config.training.precision)
     graph, shapes = whisper_sign.build(config.model, vocab_size, dtype)
-    mesh = train_state.make_mesh()
-    return Network(graph, train_state.place(shapes, config.training.sharding, mesh), mesh)
+    mesh = sharding.make_mesh()
+    return Network(graph, sharding.place_params(shapes, config.training.sharding, mesh), mesh)
 
 
 def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> pathlib.Path:
@@ -89,7 +89,9 @@ def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> p
     return root
 
 
-def read_split(config: ConfigDict, root: pathlib.Path, name: str, vocab_size: int) -> layout.Split:
+def read_checked_split(
+    config: ConfigDict, root: pathlib.Path, name: str, vocab_size: int
+) -> layout.Split:
     """Reads and validates a split under the config's bounds."""
     rules = validate.Rules(vocab_size, config.model.frontend.patch_size, config.data.max_seq_length)
     return layout.read_split(root, name, rules, config.data.on_bad, config.data.aspect)
@@ -172,24 +174,13 @@ def evaluation_loader(config: ConfigDict, split: layout.Split) -> pipeline.Batch
     return pipeline.BatchLoader(split, config.data, split.max_labels, rows=rows)
 
 
-def fingerprint(split: layout.Split) -> str:
+def data_fingerprint(split: layout.Split) -> str:
     """A hash of a split's ids, lengths, labels and aspect: what decides a run's batches."""
     digest = hashlib.sha256("\n".join(split.ids).encode())
     digest.update(split.frames.tobytes() + str(split.aspect).encode())
     for labels in split.labels:
         digest.update(labels.tobytes() + b"|")
     return digest.hexdigest()[:16]
-
-
-def check_vocabulary(theirs: Vocabulary, ours: Vocabulary, source: str) -> None:
-    """Raises a `WSignError` that names the first glosses in which two vocabularies differ."""
-    if theirs == ours:
-        return
-    pairs = enumerate(itertools.zip_longest(theirs.names, ours.names, fillvalue="nothing"))
-    differing = [f"{id}: {a!r} there, {b!r} here" for id, (a, b) in pairs if a != b]
-    sizes = "" if len(theirs) == len(ours) else f"{len(theirs)} ids there, {len(ours)} here; "
-    what = sizes + "; ".join(differing[:3])
-    raise WSignError(f"{source}: another vocabulary ({what}); use the label_map.json it began with")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,12 +213,12 @@ class Run:
     @functools.cached_property
     def config_json(self) -> dict[str, Any]:
         """The config as a checkpoint holds it."""
-        return config_lib.as_json(self.config)
+        return config_schema.as_json(self.config)
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Of the training split."""
-        return fingerprint(self.train)
+        return data_fingerprint(self.train)
 
     @property
     def end(self) -> tuple[int, int]:
@@ -243,14 +234,14 @@ def plan_training(config: ConfigDict, split: layout.Split) -> pipeline.TrainPlan
     )
 
 
-def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
+def prepare_run(config: ConfigDict, workdir: pathlib.Path) -> Run:
     """Checks the config, reads and validates the data, and plans every batch of the run.
 
     Raises:
         WSignError: a config value out of range, bad data, or rules that do not fit the model.
     """
-    config_lib.check(config)
-    config = origin.settle_positions(config, workdir)
+    config_schema.check(config)
+    config = initial_weights.settle_positions(config, workdir)
     root = data_root(config, workdir)
     vocabulary = read_vocabulary(root, config.model.vocab_size)
     network = make_network(config, len(vocabulary))
@@ -291,7 +282,7 @@ def _read_all(
     splits, annotations, problems = {}, {}, []
     for name in dict.fromkeys(("train", "val", config.eval.split)):
         try:
-            splits[name] = read_split(config, root, name, vocab_size)
+            splits[name] = read_checked_split(config, root, name, vocab_size)
             if name in ("val", config.eval.split):
                 annotations[name] = read_annotations(config, splits[name])
         except WSignError as error:  # a person wants to hear of all splits at once
@@ -303,10 +294,10 @@ def _read_all(
 
 def check_same_run(run: Run) -> None:
     """Raises a `WSignError` in all processes where they are about to train something else."""
-    settings = config_lib.as_json(run.config)
+    settings = config_schema.as_json(run.config)
     del settings["data"]["dir"]  # each process may have a copy of its own
     multihost.check_same(json.dumps(settings), "the configs")
-    multihost.check_same(run.fingerprint + fingerprint(run.val), "the data sets")
+    multihost.check_same(run.fingerprint + data_fingerprint(run.val), "the data sets")
 
 
 def _plan_stage(
@@ -337,4 +328,37 @@ def _plan_stage(
         plans=plans,
         epoch_ends=frozenset([*ends, len(plans)]),
         loader=pipeline.BatchLoader(split, config.data, split.max_labels, plan, rows),
+    )
+
+
+def begin_stage(run: Run, stage: Stage, params: Params, step: int) -> TrainState:
+    """The state with which a stage begins: optimiser and moving average afresh."""
+    return train_state.create_placed(_create_state(run, stage, step), params, run.network.shapes)
+
+
+def stage_shapes(run: Run, stage: Stage) -> TrainState:
+    """Shapes, dtypes and places of a stage's states."""
+    return train_state.abstract(_create_state(run, stage, step=0), run.network.shapes)
+
+
+def stage_step(run: Run, stage: Stage) -> step_lib.TrainStep:
+    """The stage's step, which leaves a state where `begin_stage` has put it."""
+    return step_lib.make_train_step(
+        run.network.graph,
+        stage.labels,
+        run.config.training,
+        hybrid=stage.config.alpha < 1,
+        rates=stage.rates,
+        shardings=jax.tree.map(lambda x: x.sharding, stage_shapes(run, stage)),
+    )
+
+
+def _create_state(run: Run, stage: Stage, step: int) -> train_state.Create:
+    training = run.config.training
+    return functools.partial(
+        train_state.create,
+        tx=optimizer.make_optimizer(stage.labels, stages.StepSettings(), training.grad_clip),
+        step=step,
+        ema=training.ema > 0,
+        loss_scale=training.loss_scale if training.precision == "float16" else None,
     )

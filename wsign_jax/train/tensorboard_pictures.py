@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from wsign_jax import config as config_lib
 from wsign_jax.data.buckets import MULTIPLE, BatchPlan, padding_efficiency
 from wsign_jax.data.pipeline import Batch, BatchLoader
 from wsign_jax.data.vocab import BLANK_ID
@@ -19,12 +18,11 @@ from wsign_jax.report import metrics, pictures, snapshots
 from wsign_jax.report.sentences import aligned
 from wsign_jax.report.summary import by_gloss
 from wsign_jax.runtime import multihost
-from wsign_jax.train import evaluation, losses, setup
-from wsign_jax.train import state as train_state
-from wsign_jax.train.evaluation import Evaluation
-from wsign_jax.train.setup import Network, Run, Stage
+from wsign_jax.train import config_schema, losses, sharding, validation
+from wsign_jax.train.metrics_log import MetricsWriter
+from wsign_jax.train.run import Network, Run, Stage, process_rows
 from wsign_jax.train.stages import StepSettings
-from wsign_jax.train.writer import MetricsWriter
+from wsign_jax.train.validation import Evaluation
 
 _STEP = 0.75  # from one rung of WER to the next, each of which a stage draws once
 
@@ -38,7 +36,7 @@ class Thoughts(NamedTuple):
 
 def make_think(network: Network) -> Callable[[Params, Batch, StepSettings], Thoughts]:
     """Compiles once per batch shape; every process gets every row."""
-    everywhere = train_state.replicated(network.mesh)
+    everywhere = sharding.replicated(network.mesh)
 
     def think(params: Params, batch: Batch, settings: StepSettings) -> Thoughts:
         whole = jax.lax.with_sharding_constraint(params, everywhere)
@@ -76,7 +74,7 @@ class Board:
         if not multihost.is_first():
             return
         config = self._run.config
-        fields = config_lib.flat(self._run.config_json)
+        fields = config_schema.flat(self._run.config_json)
         rows = "".join(f"| {name} | `{value!r}` |\n" for name, value in fields.items())
         self._writer.text(0, "config", f"| field | value |\n| --- | --- |\n{rows}")
         self._writer.hyperparameters(0, fields, ("val/wer", "val/loss"))
@@ -111,7 +109,7 @@ class Board:
             return
         with multihost.all_or_none():  # before the devices of all of them think about it
             batch = self._batch()
-        settings = evaluation.window(self._run.config, alpha=1.0)
+        settings = validation.validation_settings(self._run.config, alpha=1.0)
         thoughts = Thoughts(*jax.device_get(self._think(params, batch, settings)))
         if multihost.is_first():
             for tag, picture in self._pictures(stage, thoughts, result):
@@ -123,9 +121,9 @@ class Board:
         rows = np.full(devices, -1, np.int32)
         rows[0] = self._example
         bucket = -(-int(val.frames[self._example]) // MULTIPLE) * MULTIPLE
-        own = setup.process_rows(devices, "eval.pictures")
+        own = process_rows(devices, "eval.pictures")
         loader = BatchLoader(val, self._run.config.data, len(val.labels[self._example]), rows=own)
-        return train_state.put_batch(loader(BatchPlan(0, bucket, rows)), self._run.network.mesh)
+        return sharding.put_batch(loader(BatchPlan(0, bucket, rows)), self._run.network.mesh)
 
     def _pictures(
         self, stage: Stage, thoughts: Thoughts, result: Evaluation

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wsign_jax.train import state as train_state
-from wsign_jax.train.ahead import Ahead, Task
+from wsign_jax.train.compile_ahead import Ahead, Task
 
 
 def batch_of(frames):

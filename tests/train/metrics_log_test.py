@@ -5,7 +5,7 @@ import pytest
 
 from tests import logs
 from wsign_jax.common.errors import WSignError
-from wsign_jax.train import writer
+from wsign_jax.train import metrics_log
 
 
 def steps(path):
@@ -13,7 +13,7 @@ def steps(path):
 
 
 def test_lines_have_stage_step_and_full_precision(tmp_path):
-    log = writer.MetricsWriter(tmp_path, 0)
+    log = metrics_log.MetricsWriter(tmp_path, 0)
     value = np.float32(0.1)
     log.write("stage1", 1, {"train/loss": value})
     log.close()
@@ -24,13 +24,13 @@ def test_lines_have_stage_step_and_full_precision(tmp_path):
 
 
 def test_going_on_leaves_no_repeated_step_and_no_torn_line(tmp_path):
-    log = writer.MetricsWriter(tmp_path, 0)
+    log = metrics_log.MetricsWriter(tmp_path, 0)
     for step in range(1, 6):
         log.write("stage1", step, {"train/loss": step})
     log.close()
     path = tmp_path / "metrics.jsonl"
     path.write_text(path.read_text() + '{"stage": "stage1", "st')
-    log = writer.MetricsWriter(tmp_path, 3)
+    log = metrics_log.MetricsWriter(tmp_path, 3)
     log.write("stage1", 4, {"train/loss": 40})
     log.close()
     assert steps(path) == [1, 2, 3, 4]
@@ -43,7 +43,7 @@ def test_a_damaged_log_is_kept_beside_what_can_be_read_of_it(tmp_path, capsys):
     whole = '{"stage": "stage1", "step": 1}'
     before = whole.encode() + b"\n\xff\xfe\n[1, 2]\n" + whole.replace("1}", "2}").encode() + b"\n"
     path.write_bytes(before)
-    writer.MetricsWriter(tmp_path, 3).close()
+    metrics_log.MetricsWriter(tmp_path, 3).close()
     assert steps(path) == [1, 2]
     assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == before
     assert f"warning: {path}: line 2 is damaged" in capsys.readouterr().out
@@ -55,7 +55,7 @@ def scalars(folder):
 
 
 def test_tensorboard_shows_every_step_once_over_a_kill(tmp_path):
-    log = writer.MetricsWriter(tmp_path, 0)
+    log = metrics_log.MetricsWriter(tmp_path, 0)
     for step in range(1, 6):
         log.write("stage1", step, {"train/loss": step})
         if step == 3:
@@ -63,7 +63,7 @@ def test_tensorboard_shows_every_step_once_over_a_kill(tmp_path):
             assert scalars(tmp_path) == [(1, "train/loss"), (2, "train/loss"), (3, "train/loss")]
     log.flush()
     # Never closed: the process was killed. It goes on from step 3.
-    again = writer.MetricsWriter(tmp_path, 3)
+    again = metrics_log.MetricsWriter(tmp_path, 3)
     again.write("stage1", 4, {"train/loss": 4, "val/wer": 0.5})
     again.close()
     assert scalars(tmp_path) == [(step, "train/loss") for step in (1, 2, 3, 4)] + [(4, "val/wer")]
@@ -71,10 +71,10 @@ def test_tensorboard_shows_every_step_once_over_a_kill(tmp_path):
 
 
 def test_a_folder_that_is_not_utf8_is_shown_escaped(tmp_path):
-    log = writer.MetricsWriter(tmp_path, 0)
+    log = metrics_log.MetricsWriter(tmp_path, 0)
     log.hyperparameters(0, {"data.dir": "caf\udce9"}, ())
     log.close()
-    [events] = (tmp_path / writer.TENSORBOARD).iterdir()
+    [events] = (tmp_path / metrics_log.TENSORBOARD).iterdir()
     assert b"caf\\udce9" in events.read_bytes()
 
 
@@ -83,7 +83,7 @@ def test_a_full_disk_is_one_line(tmp_path):
         def write(self, text):
             raise OSError(28, "No space left on device")
 
-    log = writer.MetricsWriter(tmp_path, 0)
+    log = metrics_log.MetricsWriter(tmp_path, 0)
     lines, log._lines = log._lines, Full()
     with pytest.raises(WSignError, match=r"the logs cannot be written .No space left on device"):
         log.write("stage1", 1, {"train/loss": 1.0})
@@ -93,8 +93,8 @@ def test_a_full_disk_is_one_line(tmp_path):
 
 def test_the_pace_is_a_mean_over_steps_without_what_lay_between(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(writer.time, "monotonic", lambda: now[0])
-    pace = writer.Pace(steps=2)
+    monkeypatch.setattr(metrics_log.time, "monotonic", lambda: now[0])
+    pace = metrics_log.Pace(steps=2)
     paces = []
     for seconds, frames in ((1.0, 100), (3.0, 100), (1.0, 300)):
         now[0] += seconds

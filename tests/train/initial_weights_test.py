@@ -17,7 +17,8 @@ from wsign_jax import main
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate import evaluate, trained_run
 from wsign_jax.model import whisper_sign, whisper_weights
-from wsign_jax.train import checkpoint, digests, imported, loop, origin, setup, start
+from wsign_jax.train import checkpoint, digests, initial_weights, loop
+from wsign_jax.train.run import prepare_run
 
 WHISPER = f"whisper:{FIXTURE}"
 
@@ -86,11 +87,11 @@ def test_stage_1_leaves_what_is_imported_alone_and_stage_2_moves_it(
     with pytest.raises(
         WSignError, match=r"positions is 'rotary', but .* trained with 'sinusoidal'"
     ):
-        start.initial_params(setup.prepare(config, tmp_path / "other"))
+        initial_weights.initial_params(prepare_run(config, tmp_path / "other"))
 
 
 def positions(config, workdir):
-    return origin.settle_positions(config, workdir).model.positions
+    return initial_weights.settle_positions(config, workdir).model.positions
 
 
 def test_where_positions_come_from(trained_run, config, tmp_path):
@@ -241,7 +242,7 @@ def test_a_name_on_the_hub_that_cannot_be_had(monkeypatch, hub, message):
     module = hub and types.SimpleNamespace(snapshot_download=snapshot_download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
     with pytest.raises(WSignError, match=message) as error:
-        imported.folder("openai/whisper-base")
+        initial_weights.whisper_folder("openai/whisper-base")
     assert "\n" not in str(error.value)
 
 
@@ -254,14 +255,14 @@ def test_a_name_on_the_hub_is_downloaded(monkeypatch):
 
     module = types.SimpleNamespace(snapshot_download=snapshot_download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
-    assert imported.folder("openai/whisper-base") == FIXTURE
+    assert initial_weights.whisper_folder("openai/whisper-base") == FIXTURE
     assert asked == [("openai/whisper-base", False)]
-    assert imported.folder(str(FIXTURE)) == FIXTURE and len(asked) == 1
+    assert initial_weights.whisper_folder(str(FIXTURE)) == FIXTURE and len(asked) == 1
 
 
 def test_fresh_parts_are_the_seeds(dataset, fixture_size, tmp_path):
-    run = setup.prepare(config_for(dataset, fixture_size, "stage1"), tmp_path)
-    params, fresh = start.initial_params(run)(), start.fresh_params(run)
+    run = prepare_run(config_for(dataset, fixture_size, "stage1"), tmp_path)
+    params, fresh = initial_weights.initial_params(run)(), initial_weights.fresh_params(run)
     for part in ("frontend", "ctc_head"):
         # Made in one program here, which may round another way.
         close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9)
@@ -271,9 +272,12 @@ def test_fresh_parts_are_the_seeds(dataset, fixture_size, tmp_path):
 
 def test_fresh_gloss_embeddings_fit_the_scale_of_whispers_norm(dataset, fixture_size, tmp_path):
     """Logits are their product: as large as from fresh weights, whatever the norm's weights are."""
-    run = setup.prepare(config_for(dataset, fixture_size, "stage1"), tmp_path)
-    whisper, named = imported.find(run, str(FIXTURE))
-    params, fresh = imported.put(run, whisper, named), start.fresh_params(run)
+    run = prepare_run(config_for(dataset, fixture_size, "stage1"), tmp_path)
+    whisper, named = initial_weights.find_whisper(run, str(FIXTURE))
+    params, fresh = (
+        initial_weights.whisper_params(run, whisper, named),
+        initial_weights.fresh_params(run),
+    )
     norm = params["decoder"]["norm"]["scale"]
     np.testing.assert_array_equal(
         norm, load_file(FIXTURE / "model.safetensors")["decoder.layer_norm.weight"]

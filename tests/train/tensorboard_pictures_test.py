@@ -11,8 +11,9 @@ from tests import logs
 from tests.conftest import config_of
 from wsign_jax.model import whisper_sign
 from wsign_jax.report.metrics import EditCounts
-from wsign_jax.train import board, loop, setup, start
-from wsign_jax.train.evaluation import Evaluation
+from wsign_jax.train import initial_weights, loop, tensorboard_pictures
+from wsign_jax.train.run import prepare_run
+from wsign_jax.train.validation import Evaluation
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -64,9 +65,13 @@ class Recorder:
 
 def test_drawn_are_the_rungs_of_wer_and_the_end_of_a_stage(trained_run, tmp_path):
     root, _ = trained_run
-    run = setup.prepare(config_of(root), tmp_path)
+    run = prepare_run(config_of(root), tmp_path)
     writer = Recorder()
-    pictures, stage, params = board.Board(run, writer), run.stages[0], start.fresh_params(run)
+    pictures, stage, params = (
+        tensorboard_pictures.Board(run, writer),
+        run.stages[0],
+        initial_weights.fresh_params(run),
+    )
 
     def drawn(errors, best, last=False):
         writer.tags.clear()
@@ -87,12 +92,12 @@ def test_the_attention_decoder_is_not_shown_where_it_does_not_train(trained_run,
     root, _ = trained_run
     config = config_of(root)
     config.stage2.alpha = 1.0
-    run = setup.prepare(config, tmp_path)
+    run = prepare_run(config, tmp_path)
     writer = Recorder()
     found = {n: [] for n in range(len(run.val))}
     result = Evaluation(1.0, EditCounts(0, 9, 0, 9), len(found), 1.0, 0.0, found)
-    pictures = board.Board(run, writer)
-    params = start.fresh_params(run)
+    pictures = tensorboard_pictures.Board(run, writer)
+    params = initial_weights.fresh_params(run)
     pictures.show(run.stages[0], 1, params, result, best=math.inf, last=True)
     assert writer.tags == ["val/ctc", "val/skeleton"], "nor confusions where there are none"
 

@@ -1,0 +1,263 @@
+"""The weights that a run begins with: another run's, Whisper's or fresh ones."""
+
+import contextlib
+import functools
+import math
+import pathlib
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
+from wsign_jax.model import whisper_sign, whisper_weights
+from wsign_jax.model.whisper_sign import Params, group_of, parameter_paths
+from wsign_jax.model.whisper_weights import Whisper
+from wsign_jax.runtime import multihost
+from wsign_jax.train import checkpoint, digests, home
+from wsign_jax.train.checkpoint import Checkpoints, DamagedCheckpoint, check_vocabulary
+from wsign_jax.train.home import has_checkpoint
+
+if TYPE_CHECKING:
+    from wsign_jax.train.run import Run
+
+WHISPER = "whisper:"  # of `init_from`, before a folder or a name on the Hugging Face Hub
+RESTART = "restart_"
+INIT = "init.json"  # in a run's folder: what its weights were imported from
+
+
+def resolved_init_from(config: ConfigDict, workdir: pathlib.Path) -> str:
+    """`init_from` with 'auto' resolved to the folder of the run of the stage before, beside this one's;
+    '' where there is none."""
+    if config.init_from != "auto":
+        return config.init_from
+    folder = run_of_the_stage_before(config, workdir)
+    return str(folder) if folder and has_checkpoint(folder) else ""
+
+
+def run_of_the_stage_before(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path | None:
+    """The folder beside this run's that has the name of the stage before; None for the first stage."""
+    known = sorted(
+        name for name, block in config.items() if isinstance(block, ConfigDict) and "rules" in block
+    )
+    position = known.index(config.stages[0])
+    if position == 0:
+        return None
+    home = workdir.absolute()
+    if re.fullmatch(rf"{RESTART}\d+", home.name):
+        home = home.parent
+    return home.parent / known[position - 1]
+
+
+def settle_positions(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
+    """The config with 'auto' positions made those of the weights that the run goes on from or begins
+    with; rotary where they are fresh.
+
+    Nothing in the shapes of parameters tells positions apart, so weights take theirs along: what a
+    checkpoint holds is always settled.
+    """
+    if config.model.positions != "auto":
+        return config
+    config = config.copy_and_resolve_references()
+    begins_with = resolved_init_from(config, workdir)
+    own = [workdir, *map(pathlib.Path, filter(None, [config.checkpoint.mirror]))]
+    positions = next(filter(None, map(_positions_of, own)), None)
+    if positions is None and begins_with.startswith(WHISPER):
+        positions = "sinusoidal"
+        print(
+            f"config.model.positions: {positions}, as in Whisper; to have others: "
+            "--config.model.positions=rotary",
+            flush=True,
+        )
+    elif positions is None and begins_with:
+        positions = _positions_of(pathlib.Path(begins_with))
+    config.model.positions = positions or "rotary"
+    return config
+
+
+def _positions_of(run: pathlib.Path) -> str | None:
+    """Those of a run's newest checkpoint that can be read; None where there is none."""
+    checkpoints = Checkpoints(run)
+    for step in reversed(checkpoints.steps):
+        with contextlib.suppress(DamagedCheckpoint):
+            return checkpoints.info(step).config["model"]["positions"]
+    return None
+
+
+def initial_params(run: "Run") -> Callable[[], Params]:
+    """Finds and checks the weights that `init_from` names.
+
+    Returns:
+        What loads them, or makes fresh ones, and says which.
+
+    Raises:
+        WSignError: no checkpoint there, another vocabulary, other positions or normalisation, or
+            parameters of another shape; or no Whisper that fits.
+    """
+    config = run.config
+    source = resolved_init_from(config, run.workdir)
+    before = run_of_the_stage_before(config, run.workdir)
+    if config.init_from == "auto" and before and not source:
+        print(f"there is no {before.name} run in {before}", flush=True)
+    if not source:
+        return functools.partial(fresh_params, run)
+    if source.startswith(WHISPER):
+        whisper, named = find_whisper(run, source.removeprefix(WHISPER))
+        return functools.partial(whisper_params, run, whisper, named)
+    folder = pathlib.Path(source)
+    if not home.has_checkpoint(folder):
+        raise WSignError(
+            f"config.init_from: {folder} holds no checkpoint; name a run's folder, "
+            "or start fresh with --config.init_from=''"
+        )
+    other = checkpoint.Checkpoints(folder)
+    step = other.best_step
+    info = other.info(step)
+    check_vocabulary(info.vocabulary, run.vocabulary, str(folder))
+    for block, field in (("data", "wrist_place"), ("model", "positions")):
+        theirs, ours = info.config[block][field], config[block][field]
+        if theirs != ours:
+            raise WSignError(
+                f"config.{block}.{field} is {ours!r}, but {folder} was trained with {theirs!r}; set it "
+                "alike"
+            )
+
+    def load() -> Params:
+        weights = other.restore_weights(step, run.network.shapes)
+        print(f"starting from the weights of {other.path(step)}", flush=True)
+        return weights
+
+    return load
+
+
+def fresh_params(run: "Run") -> Params:
+    """Weights from the seed, on the devices; says so."""
+    print("starting from fresh weights", flush=True)
+    return whisper_sign.init(run.network.shapes, run.config.training.seed)
+
+
+# Of a repository on the Hugging Face Hub; it may hold other frameworks' weights too.
+_WANTED_FILES = (
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*.safetensors",
+)
+
+
+_EMBEDDINGS = "decoder/embed/embedding"
+
+
+_NORM = "decoder/norm/scale"
+
+
+def find_whisper(run: "Run", name: str) -> tuple[Whisper, dict[str, str]]:
+    """A checkpoint of Whisper that fits the run's model.
+
+    Args:
+        run: the run.
+        name: a folder, or a repository on the Hugging Face Hub, which is downloaded once.
+
+    Returns:
+        The checkpoint, and which of its tensors each parameter comes from (`whisper_weights.sources`).
+
+    Raises:
+        WSignError: there is none, it is damaged, or it does not fit.
+    """
+    whisper = whisper_weights.open_whisper(whisper_folder(name))
+    shapes = parameter_paths(run.network.shapes)
+    config = run.config
+    return whisper, whisper_weights.sources(whisper, config.model.size, shapes, config.init_layers)
+
+
+def whisper_params(run: "Run", whisper: Whisper, named: dict[str, str]) -> Params:
+    """Loads Whisper's weights, and fresh ones where it has none; prints what came from where, and writes
+    it with a checksum of every group into `<workdir>/init.json`.
+
+    Args:
+        run: the run.
+        whisper: the checkpoint.
+        named: which of its tensors each parameter comes from.
+
+    Raises:
+        WSignError: a file is damaged, or a tensor has NaN or infinity.
+    """
+    shapes = parameter_paths(run.network.shapes)
+    params: dict[str, jax.Array] = {
+        path: whisper_sign.lay_out(value, shapes[path].sharding)
+        for path, value in whisper_weights.load(whisper, named)
+    }
+    new = {path: shape for path, shape in shapes.items() if path not in named}
+    params |= whisper_sign.init(new, run.config.training.seed)
+    params[_EMBEDDINGS] = _scaled(params[_EMBEDDINGS], params[_NORM])
+    params = {path: params[path] for path in shapes}
+    groups = _groups(params, named)
+    width = max(map(len, groups))
+    print(f"starting from the weights of Whisper in {whisper.root}")
+    for name, group in groups.items():
+        print(f"  {name:<{width}} {group['parameters']:>12,} parameters  {group['from']}")
+    unused = {re.sub(r"\.\d+\..*", "", name) for name in whisper.tensors.keys() - {*named.values()}}
+    print(f"  not taken: {', '.join(sorted(unused))}", flush=True)
+    if multihost.is_first():
+        files.write_json(run.workdir / INIT, {"init_from": f"{whisper.root}", "groups": groups})
+    structure = jax.tree.structure(run.network.shapes)
+    return jax.tree.unflatten(structure, list(params.values()))
+
+
+def _scaled(embeddings: jax.Array, norm: jax.Array) -> jax.Array:
+    """Fresh (V, D) gloss embeddings, for logits of the scale that they have from a fresh (D,) norm.
+
+    Logits are the final norm's output times the embeddings, and Whisper's norm has weights of 9 on
+    average where a fresh one has 1: the attention loss would begin at 150 instead of 12.
+    """
+    return embeddings / jnp.sqrt(jnp.mean(jnp.square(norm)))
+
+
+def _groups(params: dict[str, jax.Array], named: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Of every group its parameters' number, their source and a checksum."""
+    members: dict[str, dict[str, jax.Array]] = {}
+    for path, leaf in params.items():
+        members.setdefault(group_of(path), {})[path] = leaf
+    checksums = digests.of_arrays(members)
+    groups = {}
+    for group, leaves in members.items():
+        name = named.get(next(iter(leaves)))
+        stem = name and re.match(r"\w+\.(layers\.\d+|layer_norm)", name)
+        groups[group] = {
+            "from": stem[0] if stem else "fresh",
+            "parameters": sum(math.prod(leaf.shape) for leaf in leaves.values()),
+            "checksum": f"{checksums[group]:08x}",
+        }
+    return groups
+
+
+def whisper_folder(name: str) -> pathlib.Path:
+    """The folder of that name, or of what was downloaded under it.
+
+    Raises:
+        WSignError: it is neither, or cannot be downloaded.
+    """
+    path = pathlib.Path(name)
+    if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return path
+    try:
+        import huggingface_hub  # noqa: PLC0415 (an extra)
+    except ImportError:
+        raise WSignError(
+            f"config.init_from: there is no folder {name}; to download it from the Hugging Face Hub, if "
+            "that is where it is: pip install huggingface_hub"
+        ) from None
+    try:
+        return pathlib.Path(
+            huggingface_hub.snapshot_download(name, allow_patterns=[*_WANTED_FILES])
+        )
+    except Exception as error:  # of several libraries, with no common exception
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        raise WSignError(
+            f"config.init_from: there is no folder {name}, and it cannot be downloaded from the Hugging "
+            f"Face Hub ({reason}); bring a copy and name it, --config.init_from={WHISPER}DIR"
+        ) from None

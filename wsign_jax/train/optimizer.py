@@ -1,0 +1,99 @@
+"""The optimizer: AdamW for what trains, nothing for what is frozen."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from wsign_jax.model.whisper_sign import Params
+from wsign_jax.train.stages import FREEZE, TRAIN, StepSettings
+
+
+def make_optimizer(
+    labels: Params,
+    settings: StepSettings,
+    grad_clip: float,
+    rates: Params | None = None,
+    grad_norm: jax.Array | None = None,
+) -> optax.GradientTransformation:
+    """AdamW for what trains; nothing at all, not even state, for what is frozen.
+
+    Only trained gradients count towards the clipped norm. Weight decay is for matrices: biases and
+    norms are left alone. The state depends neither on `settings`, so that a step may build the optimiser
+    from traced values, nor on `rates`.
+
+    Args:
+        labels: 'train' or 'freeze' for every parameter.
+        settings: learning rate and weight decay.
+        grad_clip: the largest norm of all gradients together.
+        rates: from `learning_rates`; None is the full rate for all.
+        grad_norm: of all gradients together where it is known; None computes it.
+    """
+
+    def decayed(params: Params) -> Params:
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    adamw = optax.chain(
+        _clip(grad_clip, grad_norm),
+        optax.adamw(
+            settings.learning_rate, b2=0.98, weight_decay=settings.weight_decay, mask=decayed
+        ),
+    )
+    tx = optax.partition({TRAIN: adamw, FREEZE: optax.set_to_zero()}, labels)
+    if rates is None:
+        return tx
+
+    def update(grads: Params, opt_state: Any, params: Params | None = None) -> tuple[Params, Any]:
+        updates, opt_state = tx.update(grads, opt_state, params)
+        # AdamW's whole update is in proportion to its rate, weight decay included.
+        return jax.tree.map(lambda u, rate: u * u.dtype.type(rate), updates, rates), opt_state
+
+    return optax.GradientTransformation(tx.init, update)
+
+
+def global_norm(grads: Any) -> jax.Array:
+    """Of all arrays in a tree together; optax's own has another name in every version."""
+    return jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
+
+
+def _clip(largest: float, norm: jax.Array | None) -> optax.GradientTransformation:
+    """Scales gradients down to a global norm, as `optax.clip_by_global_norm` does.
+
+    By one factor, which is 1 where the norm is small enough: it becomes part of what AdamW does with a
+    gradient, where optax's selects are one more pass over all of them.
+    """
+
+    def update(grads: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
+        del params
+        share = jnp.minimum(1.0, largest / (global_norm(grads) if norm is None else norm))
+        return jax.tree.map(lambda g: g * share, grads), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
+
+
+def stop_frozen(params: Params, labels: Params) -> Params:
+    """The same parameters, with no gradient, and nothing kept for one, at what is frozen."""
+
+    def stop(leaf: jax.Array, label: str) -> jax.Array:
+        return leaf if label == TRAIN else jax.lax.stop_gradient(leaf)
+
+    return jax.tree.map(stop, params, labels)
+
+
+def trained_leaves(tree: Params, labels: Params) -> list[Any]:
+    """The leaves of a tree of parameters or gradients that train."""
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(labels), strict=True)
+    return [leaf for leaf, label in pairs if label == TRAIN]
+
+
+def with_frozen(grads: Sequence[jax.Array], params: Params, labels: Params) -> Params:
+    """The tree of gradients, of those of `trained_leaves`: zero at what is frozen."""
+    leaves, tree = jax.tree.flatten(params)
+    trains = [label == TRAIN for label in jax.tree.leaves(labels)]
+    places = (index for index, trained in enumerate(trains) if trained)
+    whole = [jnp.zeros_like(leaf) for leaf in leaves]
+    for place, grad in zip(places, grads, strict=True):
+        whole[place] = grad
+    return jax.tree.unflatten(tree, whole)

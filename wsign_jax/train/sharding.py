@@ -1,0 +1,65 @@
+"""The mesh of devices, and where parameters and batches lie on it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+
+from wsign_jax.model.whisper_sign import Params
+from wsign_jax.train import param_rules
+
+REPLICATE, SHARD = "replicate", "shard"
+
+
+def make_mesh() -> Mesh:
+    """One axis, `data`, over all devices of all processes; a single device is a mesh of one."""
+    return Mesh(np.array(jax.devices()), ("data",))
+
+
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
+    """Every device holds the whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def place_params(
+    shapes: Params, rules: Sequence[tuple[str, str]], mesh: Mesh | AbstractMesh
+) -> Params:
+    """Shapes of parameters with their sharding: replicated, or each device holding a part (FSDP).
+
+    What is sharded is cut along its largest axis that the devices divide; what has none is
+    replicated.
+
+    Args:
+        shapes: nested dict of `jax.ShapeDtypeStruct`s.
+        rules: `config.training.sharding`.
+        mesh: over whose data axis to cut.
+
+    Raises:
+        WSignError: the rules do not fit the parameters.
+    """
+
+    def placed(x: jax.ShapeDtypeStruct, action: str) -> jax.ShapeDtypeStruct:
+        axes = [axis for axis, size in enumerate(x.shape) if size % mesh.size == 0]
+        if action == REPLICATE or not axes:
+            sharding = replicated(mesh)
+        else:
+            largest = max(axes, key=lambda axis: x.shape[axis])
+            sharding = NamedSharding(mesh, PartitionSpec(*[None] * largest, "data"))
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+    return jax.tree.map(
+        placed, shapes, param_rules.apply(shapes, rules, (REPLICATE, SHARD), "training.sharding")
+    )
+
+
+def put_batch(batch: Any, mesh: Mesh) -> Any:
+    """A process's rows of a batch as arrays whose rows are spread over the mesh."""
+    sharding = by_rows(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def by_rows(mesh: Mesh) -> NamedSharding:
+    """Each device holds its share of the rows."""
+    return NamedSharding(mesh, PartitionSpec("data"))
