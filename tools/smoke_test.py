@@ -28,8 +28,9 @@ from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.main import parse
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import checkpoint, initial_weights, sharding, stages
+from wsign_jax.train import initial_weights, sharding, stages
 from wsign_jax.train import step as step_lib
+from wsign_jax.train.checkpoint import store
 from wsign_jax.train.config_schema import PRECISIONS
 from wsign_jax.train.run import Run, begin_stage, prepare_run
 from wsign_jax.train.state import TrainState
@@ -87,7 +88,7 @@ def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
         found.append(f"{config.model.size}, {count:,} parameters, {config.training.precision}")
     state = train_stages(run, params)
     with part("save") as found:
-        info = checkpoint.RunInfo(
+        info = store.RunInfo(
             stage=run.end[0],
             next_batch=run.end[1],
             val_wer=None,
@@ -97,7 +98,7 @@ def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
             vocabulary=run.vocabulary,
             iterator={},
         )
-        with contextlib.closing(checkpoint.Checkpoints(workdir, keep=1)) as checkpoints:
+        with contextlib.closing(store.Checkpoints(workdir, keep=1)) as checkpoints:
             checkpoints.save(state, info)
         size = sum(file.stat().st_size for file in checkpoints.path(int(state.step)).rglob("*"))
         found.append(f"{size / 1e6:.1f} MB")

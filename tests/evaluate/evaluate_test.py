@@ -11,7 +11,8 @@ from wsign_jax.data import layout
 from wsign_jax.decode.decoders import DECODERS
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.report.metrics import edit_counts
-from wsign_jax.train import checkpoint, loop, validation
+from wsign_jax.train import loop, validation
+from wsign_jax.train.checkpoint import store
 from wsign_jax.train.run import make_network, read_checked_split
 
 KEYS = {
@@ -197,7 +198,7 @@ def test_the_counts_are_those_of_the_hypotheses(run):
     split = read_checked_split(config, root, "test", 6)
     network = make_network(config, 6)
     eval_step = validation.make_eval_step(network, config)
-    checkpoints = checkpoint.Checkpoints(workdir)
+    checkpoints = store.Checkpoints(workdir)
     params = checkpoints.restore_weights(checkpoints.best_step, network.shapes)
     result = validation.evaluate_split(config, split, eval_step, params, 0.3, network)
     assert sorted(result.hypotheses) == list(range(6))

@@ -14,7 +14,7 @@ from tests.logs import figures
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.runtime import multihost
-from wsign_jax.train import checkpoint
+from wsign_jax.train.checkpoint import store
 from wsign_jax.train.run import make_network, process_rows
 
 SHARD = "--config.training.sharding=(('.*','shard'),)"
@@ -126,7 +126,7 @@ def assert_same_training(ours, theirs):
     shapes = make_network(small_config(), 6).shapes
     for a, b in zip(
         *(
-            jax.tree.leaves(checkpoint.Checkpoints(workdir).restore_weights(STEPS, shapes))
+            jax.tree.leaves(store.Checkpoints(workdir).restore_weights(STEPS, shapes))
             for workdir in (ours, theirs)
         ),
         strict=True,
@@ -221,7 +221,7 @@ def test_processes_that_are_killed_and_stopped_go_on_to_the_same_numbers(tmp_pat
 
     processes.succeed(*processes.start_cluster(cut, *longer))
     assert figures(cut) == figures(left_alone)
-    ours, theirs = (checkpoint.Checkpoints(workdir) for workdir in (cut, left_alone))
+    ours, theirs = (store.Checkpoints(workdir) for workdir in (cut, left_alone))
     shapes = make_network(small_config(), 6).shapes
     for a, b in zip(
         jax.tree.leaves(ours.restore_weights(12, shapes)),

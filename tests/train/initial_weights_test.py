@@ -17,7 +17,8 @@ from wsign_jax import main
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate import evaluate, trained_run
 from wsign_jax.model import whisper_sign, whisper_weights
-from wsign_jax.train import checkpoint, digests, initial_weights, loop
+from wsign_jax.train import initial_weights, loop
+from wsign_jax.train.checkpoint import checksums, store
 from wsign_jax.train.run import prepare_run
 
 WHISPER = f"whisper:{FIXTURE}"
@@ -34,7 +35,7 @@ def config_for(root, size, stage, init_from=WHISPER):
 
 def last_weights(workdir):
     """The newest checkpoint's parameters by path, and what it says."""
-    checkpoints = checkpoint.Checkpoints(workdir)
+    checkpoints = store.Checkpoints(workdir)
     run = trained_run.open_run(checkpoints.path(checkpoints.latest_step))
     return whisper_sign.parameter_paths(run.params), run
 
@@ -58,7 +59,7 @@ def test_stage_1_leaves_what_is_imported_alone_and_stage_2_moves_it(
     assert fresh == {"frontend", "ctc_head", "decoder/embed"}
     for group in told["groups"].keys() - {"frontend", "ctc_head"}:  # the embeddings are frozen too
         members = {p: x for p, x in weights.items() if whisper_sign.group_of(p) == group}
-        now = digests.of_arrays({group: members})[group]
+        now = checksums.checksums_of_arrays({group: members})[group]
         assert f"{now:08x}" == told["groups"][group]["checksum"], group
     there = load_file(FIXTURE / "model.safetensors")
     kernel = there["decoder.layers.1.encoder_attn.q_proj.weight"].T

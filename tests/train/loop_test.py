@@ -10,7 +10,8 @@ from tests.conftest import promoting, small_config, write_random_split
 from tests.logs import figures, lines, shown
 from wsign_jax.common.errors import DivergedError, WSignError
 from wsign_jax.data import layout
-from wsign_jax.train import checkpoint, initial_weights, loop, resume, save_policy
+from wsign_jax.train import initial_weights, loop, resume, save_policy
+from wsign_jax.train.checkpoint import store
 from wsign_jax.train.compile_ahead import Ahead
 from wsign_jax.train.run import make_network, prepare_run
 from wsign_jax.train.validation import validation_plans
@@ -43,7 +44,7 @@ def finished(tmp_path_factory):
     with promoting():
         config = two_stages(root)
         run = prepare_run(config, workdir)
-        checkpoints = checkpoint.Checkpoints(workdir, 2)
+        checkpoints = store.Checkpoints(workdir, 2)
         due = save_policy.Schedule(config.checkpoint, run.network.mesh, save_policy.Signals())
         with Ahead() as ahead:
             trainer = loop.Trainer(run, checkpoints, due, ahead)
@@ -85,7 +86,7 @@ def test_one_compilation_per_bucket_shape_and_all_of_them_ahead(finished):
 
 def test_the_last_checkpoint_is_the_end_of_the_run(finished):
     _, workdir, trainer = finished
-    checkpoints = checkpoint.Checkpoints(workdir)
+    checkpoints = store.Checkpoints(workdir)
     steps = sum(len(stage.plans) for stage in trainer.run.stages)
     assert checkpoints.latest_step == steps
     info = checkpoints.info(steps)
@@ -102,7 +103,7 @@ def test_the_same_command_again_trains_no_step(finished):
 
 def assert_same_weights(ours, theirs):
     """The last checkpoints of two workdirs hold the same bits."""
-    a, b = checkpoint.Checkpoints(ours), checkpoint.Checkpoints(theirs)
+    a, b = store.Checkpoints(ours), store.Checkpoints(theirs)
     assert a.latest_step == b.latest_step
     step = a.latest_step
     shapes = make_network(small_config(), 6).shapes
@@ -181,7 +182,7 @@ def test_a_save_that_took_too_long_is_made_once_more(
     finished, tmp_path, monkeypatch, capsys, given_up, raises
 ):
     root, workdir, trainer = finished
-    wait, last = checkpoint.Checkpoints.wait, sum(len(s.plans) for s in trainer.run.stages)
+    wait, last = store.Checkpoints.wait, sum(len(s.plans) for s in trainer.run.stages)
     left = list(given_up)
 
     def too_long(self):
@@ -191,11 +192,11 @@ def test_a_save_that_took_too_long_is_made_once_more(
             left.pop(0)
             shutil.rmtree(self.path(self.latest_step))
             self._forget_what_is_half_written()
-            raise checkpoint.SaveTimedOut("the clock leapt")
+            raise store.SaveTimedOut("the clock leapt")
 
-    monkeypatch.setattr(checkpoint.Checkpoints, "wait", too_long)
+    monkeypatch.setattr(store.Checkpoints, "wait", too_long)
     with (
-        pytest.raises(checkpoint.SaveTimedOut, match="the clock leapt")
+        pytest.raises(store.SaveTimedOut, match="the clock leapt")
         if raises
         else contextlib.nullcontext()
     ):
@@ -277,7 +278,7 @@ def test_init_from_takes_the_best_weights_of_a_run(finished, tmp_path, capsys):
     config = two_stages(root)
     config.init_from = str(workdir)
     params = initial_params(config, tmp_path)
-    theirs = checkpoint.Checkpoints(workdir)
+    theirs = store.Checkpoints(workdir)
     assert started_from(capsys) == f"the weights of {theirs.path(theirs.best_step)}"
     expected = theirs.restore_weights(theirs.best_step, params)
     np.testing.assert_array_equal(params["ctc_head"]["kernel"], expected["ctc_head"]["kernel"])
@@ -323,9 +324,7 @@ def test_numbers_that_are_none_stop_the_run_and_are_not_saved(finished, tmp_path
     assert re.search(r"batch: train_\d\d, train_\d\d", str(error.value))
     saved = re.search(r"last good checkpoint: (\S+);", str(error.value))[1]
     assert saved == str(tmp_path / "checkpoints" / str(step - 1))
-    weights = checkpoint.Checkpoints(tmp_path).restore_weights(
-        step - 1, make_network(config, 6).shapes
-    )
+    weights = store.Checkpoints(tmp_path).restore_weights(step - 1, make_network(config, 6).shapes)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))
 
 
@@ -333,7 +332,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_kept(finished, tmp_path, capsys
     root, workdir, _ = finished
     work = tmp_path / "work"
     shutil.copytree(workdir, work)
-    *_, before, last = checkpoint.Checkpoints(workdir).steps
+    *_, before, last = store.Checkpoints(workdir).steps
     shutil.rmtree(work / "checkpoints" / str(last) / "params")
     loop.train(two_stages(root), work)
     out = capsys.readouterr().out
@@ -354,7 +353,7 @@ def test_the_mirror_mends_what_is_damaged_at_home(finished, tmp_path, capsys):
     config = two_stages(root)
     config.checkpoint.mirror = str(mirror)
     loop.train(config, work)
-    last = checkpoint.Checkpoints(workdir).latest_step
+    last = store.Checkpoints(workdir).latest_step
     out = capsys.readouterr().out
     assert f"moved to {work / 'damaged' / str(last)}" in out and "nothing to train" in out
     assert_same_weights(work, workdir)

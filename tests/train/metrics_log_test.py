@@ -6,6 +6,7 @@ import pytest
 from tests import logs
 from wsign_jax.common.errors import WSignError
 from wsign_jax.train import metrics_log
+from wsign_jax.train.checkpoint import workdir
 
 
 def steps(path):
@@ -74,7 +75,7 @@ def test_a_folder_that_is_not_utf8_is_shown_escaped(tmp_path):
     log = metrics_log.MetricsWriter(tmp_path, 0)
     log.hyperparameters(0, {"data.dir": "caf\udce9"}, ())
     log.close()
-    [events] = (tmp_path / metrics_log.TENSORBOARD).iterdir()
+    [events] = (tmp_path / workdir.TENSORBOARD).iterdir()
     assert b"caf\\udce9" in events.read_bytes()
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from tests import logs, processes
 from wsign_jax.train import resume
-from wsign_jax.train.checkpoint import Checkpoints
-from wsign_jax.train.home import steps_in
+from wsign_jax.train.checkpoint.store import Checkpoints
+from wsign_jax.train.checkpoint.workdir import steps_in
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.evaluate import trained_run
 from wsign_jax.runtime import process
 from wsign_jax.train import config_schema, sharding
-from wsign_jax.train.checkpoint import Checkpoints
+from wsign_jax.train.checkpoint.store import Checkpoints
 
 _QUIET_STEPS = 6  # before each save
 

@@ -18,8 +18,10 @@ from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.positions import checked_window
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import checkpoint, config_schema, home
-from wsign_jax.train.checkpoint import check_vocabulary
+from wsign_jax.train import config_schema
+from wsign_jax.train.checkpoint import store
+from wsign_jax.train.checkpoint.store import check_vocabulary
+from wsign_jax.train.checkpoint.workdir import CHECKPOINTS, has_checkpoint
 from wsign_jax.train.run import Network, make_network, read_checked_split
 
 NO_LM = "none"
@@ -32,7 +34,7 @@ class Trained:
 
     workdir: pathlib.Path
     checkpoints: tuple[pathlib.Path, ...]  # whose weights, or the mean of whose weights, these are
-    info: checkpoint.RunInfo
+    info: store.RunInfo
     config: ConfigDict
     network: Network
     params: Params
@@ -88,11 +90,11 @@ def open_run(
         WSignError: there is no such run or checkpoint, or it is damaged.
     """
     workdir, steps = path, []
-    if path.parent.name == home.FOLDER and path.name.isdigit():
+    if path.parent.name == CHECKPOINTS and path.name.isdigit():
         workdir, steps = path.parent.parent, [int(path.name)]
-    if not home.has_checkpoint(workdir) or (steps and not path.is_dir()):
+    if not has_checkpoint(workdir) or (steps and not path.is_dir()):
         raise WSignError(f"{path}: no checkpoint to evaluate; train one, or name another folder")
-    checkpoints = checkpoint.Checkpoints(workdir)
+    checkpoints = store.Checkpoints(workdir)
     if not steps:
         for step in checkpoints.damaged:
             print(f"warning: {checkpoints.path(step)} is damaged; left out", flush=True)
@@ -119,7 +121,7 @@ def open_run(
 def untrained(config: ConfigDict, vocab_size: int) -> Trained:
     """Fresh weights in the place of a run's: what takes time or memory shows on them as well."""
     names = (BLANK, *(f"GLOSS-{id}" for id in range(1, vocab_size)))
-    info = checkpoint.RunInfo(
+    info = store.RunInfo(
         stage=len(config.stages) - 1,
         next_batch=0,
         val_wer=None,

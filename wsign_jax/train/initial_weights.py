@@ -18,16 +18,15 @@ from wsign_jax.model import whisper_sign, whisper_weights
 from wsign_jax.model.whisper_sign import Params, group_of, parameter_paths
 from wsign_jax.model.whisper_weights import Whisper
 from wsign_jax.runtime import multihost
-from wsign_jax.train import checkpoint, digests, home
-from wsign_jax.train.checkpoint import Checkpoints, DamagedCheckpoint, check_vocabulary
-from wsign_jax.train.home import has_checkpoint
+from wsign_jax.train.checkpoint import store, workdir
+from wsign_jax.train.checkpoint.checksums import checksums_of_arrays
+from wsign_jax.train.checkpoint.store import Checkpoints, DamagedCheckpoint, check_vocabulary
+from wsign_jax.train.checkpoint.workdir import INIT, RESTART, has_checkpoint
 
 if TYPE_CHECKING:
     from wsign_jax.train.run import Run
 
 WHISPER = "whisper:"  # of `init_from`, before a folder or a name on the Hugging Face Hub
-RESTART = "restart_"
-INIT = "init.json"  # in a run's folder: what its weights were imported from
 
 
 def resolved_init_from(config: ConfigDict, workdir: pathlib.Path) -> str:
@@ -109,12 +108,12 @@ def initial_params(run: "Run") -> Callable[[], Params]:
         whisper, named = find_whisper(run, source.removeprefix(WHISPER))
         return functools.partial(whisper_params, run, whisper, named)
     folder = pathlib.Path(source)
-    if not home.has_checkpoint(folder):
+    if not workdir.has_checkpoint(folder):
         raise WSignError(
             f"config.init_from: {folder} holds no checkpoint; name a run's folder, "
             "or start fresh with --config.init_from=''"
         )
-    other = checkpoint.Checkpoints(folder)
+    other = store.Checkpoints(folder)
     step = other.best_step
     info = other.info(step)
     check_vocabulary(info.vocabulary, run.vocabulary, str(folder))
@@ -222,7 +221,7 @@ def _groups(params: dict[str, jax.Array], named: dict[str, str]) -> dict[str, di
     members: dict[str, dict[str, jax.Array]] = {}
     for path, leaf in params.items():
         members.setdefault(group_of(path), {})[path] = leaf
-    checksums = digests.of_arrays(members)
+    checksums = checksums_of_arrays(members)
     groups = {}
     for group, leaves in members.items():
         name = named.get(next(iter(leaves)))

@@ -18,12 +18,12 @@ from wsign_jax.runtime import multihost
 from wsign_jax.train import initial_weights, resume, sharding, stages
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
-from wsign_jax.train.checkpoint import Checkpoints, RunInfo, SaveTimedOut
+from wsign_jax.train.checkpoint.mirror import Mirror
+from wsign_jax.train.checkpoint.store import Checkpoints, RunInfo, SaveTimedOut
+from wsign_jax.train.checkpoint.workdir import claimed
 from wsign_jax.train.compile_ahead import Ahead, Task
-from wsign_jax.train.home import claimed
 from wsign_jax.train.losses import Metrics
 from wsign_jax.train.metrics_log import MetricsWriter, Pace
-from wsign_jax.train.mirror import Mirror
 from wsign_jax.train.run import (
     Run,
     Stage,

@@ -19,8 +19,8 @@ from tensorboardX.summary import hparams, scalar, text
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.runtime import multihost
+from wsign_jax.train.checkpoint.workdir import METRICS, TENSORBOARD
 
-METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"  # in a run's folder
 _DROPPED = "metrics.dropped.jsonl"
 _RGBA = 4  # channels of a PNG from matplotlib
 

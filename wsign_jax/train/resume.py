@@ -11,9 +11,11 @@ from ml_collections import ConfigDict
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.runtime import multihost
-from wsign_jax.train import checkpoint, config_schema, home, initial_weights
-from wsign_jax.train.checkpoint import Checkpoints, RunInfo, check_vocabulary
-from wsign_jax.train.mirror import Mirror
+from wsign_jax.train import config_schema
+from wsign_jax.train.checkpoint import store
+from wsign_jax.train.checkpoint.mirror import Mirror
+from wsign_jax.train.checkpoint.store import Checkpoints, RunInfo, check_vocabulary
+from wsign_jax.train.checkpoint.workdir import CHECKPOINTS, RESTART, keep_logs, make, steps_in
 from wsign_jax.train.run import Run, stage_shapes
 from wsign_jax.train.state import TrainState
 
@@ -44,11 +46,11 @@ def start_over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
     files.make_folder(workdir)
     mirror = config.checkpoint.mirror and pathlib.Path(config.checkpoint.mirror)
     for number in itertools.count(1):
-        folder = workdir / f"{initial_weights.RESTART}{number}"
+        folder = workdir / f"{RESTART}{number}"
         mirrored = mirror and mirror.with_name(f"{mirror.name}_{folder.name}")
         if mirrored and mirrored.exists():  # of another machine, which may have gone away
             continue
-        if not os.path.lexists(folder) and home.make(folder):
+        if not os.path.lexists(folder) and make(folder):
             break
     flags = [f"--workdir={folder}", "--config.restart=False"]
     if mirrored:
@@ -70,16 +72,16 @@ def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed
     """
     _bring_from_mirror(run, mirror)
     multihost.check_same(str(checkpoints.steps), f"the checkpoints in {run.workdir}")
-    damaged: list[checkpoint.DamagedCheckpoint] = []
+    damaged: list[store.DamagedCheckpoint] = []
     for step in reversed(checkpoints.steps):
         found = _load(run, checkpoints, step)
-        if isinstance(found, checkpoint.DamagedCheckpoint) and multihost.any_of_all(
+        if isinstance(found, store.DamagedCheckpoint) and multihost.any_of_all(
             mirror is not None and mirror.has(step)
         ):
             print(f"warning: {found}; moved to {checkpoints.set_aside(step)}", flush=True)
             _bring_from_mirror(run, mirror)
             found = _load(run, checkpoints, step)
-        if isinstance(found, checkpoint.DamagedCheckpoint):
+        if isinstance(found, store.DamagedCheckpoint):
             damaged.append(found)
             continue
         for passed in damaged:
@@ -93,16 +95,16 @@ def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed
             "with --config.restart=True, or bring a copy back"
         )
     with multihost.all_or_none():  # the others wait for the first, which writes the logs
-        if multihost.is_first() and (kept := home.keep_logs(run.workdir)):
+        if multihost.is_first() and (kept := keep_logs(run.workdir)):
             print(kept, flush=True)
     return None
 
 
-def _load(run: Run, checkpoints: Checkpoints, step: int) -> Resumed | checkpoint.DamagedCheckpoint:
+def _load(run: Run, checkpoints: Checkpoints, step: int) -> Resumed | store.DamagedCheckpoint:
     try:
         info = resumable(run, checkpoints, step)
         state = checkpoints.restore(step, stage_shapes(run, run.stages[info.stage]))
-    except checkpoint.DamagedCheckpoint as error:
+    except store.DamagedCheckpoint as error:
         return error
     return Resumed(step, info, state)
 
@@ -143,11 +145,11 @@ def _bring_from_mirror(run: Run, mirror: Mirror | None) -> None:
             try:
                 resumable(run, copies, step)
                 ours.append(step)
-            except checkpoint.DamagedCheckpoint as error:
+            except store.DamagedCheckpoint as error:
                 print(f"warning: {error}; left alone", flush=True)
                 strange.append(step)
         mirror.know(ours, strange)
-        at_home = home.steps_in(run.workdir / home.FOLDER)
+        at_home = steps_in(run.workdir / CHECKPOINTS)
         if {*ours} - {*at_home}:
             print(f"restoring {run.workdir} from {mirror.root}", flush=True)
             mirror.bring_home()

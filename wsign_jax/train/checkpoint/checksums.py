@@ -9,22 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def of_arrays(items: dict[str, Any]) -> dict[str, int]:
+def checksums_of_arrays(items: dict[str, Any]) -> dict[str, int]:
     """A number for every item, a tree of arrays."""
     return {
         # One after the other: sums over many devices at once can block simulated ones.
-        name: zlib.crc32(np.array([int(_of_array(x)) for x in jax.tree.leaves(item)]).tobytes())
+        name: zlib.crc32(
+            np.array([int(_checksum_of_array(x)) for x in jax.tree.leaves(item)]).tobytes()
+        )
         for name, item in items.items()
     }
 
 
-def of_json(value: Any) -> int:
+def checksum_of_json(value: Any) -> int:
     """A number for what JSON can say, in whatever order its keys are."""
     return zlib.crc32(json.dumps(value, sort_keys=True).encode())
 
 
 @jax.jit
-def _of_array(x: jax.Array) -> jax.Array:
+def _checksum_of_array(x: jax.Array) -> jax.Array:
     """A sum of an array's 32-bit words, each with its place and mixed: any changed word changes it.
 
     The mixing is MurmurHash3's finaliser, which is one to one (Appleby, public domain). Sums of

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.train import mirror as mirror_lib
+from wsign_jax.train.checkpoint import mirror as mirror_lib
 
 
 def make_home(workdir, *steps):

@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
-from wsign_jax.train import home
-from wsign_jax.train.initial_weights import INIT
-from wsign_jax.train.metrics_log import METRICS, TENSORBOARD
+from wsign_jax.train.checkpoint import workdir
+from wsign_jax.train.checkpoint.workdir import INIT, METRICS, TENSORBOARD
 
 _OWN = ".wsign_mirror"  # the folder for what is not whole yet, or any more
 
@@ -52,7 +51,7 @@ class Mirror:
     def steps(self) -> list[int]:
         """Steps of the checkpoints in the mirror; none where it cannot be read."""
         try:
-            return home.steps_in(self.root / home.FOLDER)
+            return workdir.steps_in(self.root / workdir.CHECKPOINTS)
         except OSError as error:
             self._trouble(error)
             return []
@@ -72,8 +71,8 @@ class Mirror:
         Raises:
             OSError: the mirror cannot be read, or the workdir not written.
         """
-        at_home = home.steps_in(self._workdir / home.FOLDER)
-        if not at_home and (kept := home.keep_logs(self._workdir)):
+        at_home = workdir.steps_in(self._workdir / workdir.CHECKPOINTS)
+        if not at_home and (kept := workdir.keep_logs(self._workdir)):
             self._warn(kept)
         own = _emptied(self._workdir / _OWN)
         _copy_missing_checkpoints(self.root, self._workdir, own, self._ours)
@@ -94,13 +93,13 @@ class Mirror:
             if not self.root.is_dir():
                 self.root.mkdir()
             # A Drive may be mounted after the run began, with who knows what in it.
-            if {*home.steps_in(self.root / home.FOLDER)} - self._ours - self._strange:
+            if {*workdir.steps_in(self.root / workdir.CHECKPOINTS)} - self._ours - self._strange:
                 raise WSignError(
                     f"{self.root} holds checkpoints that were not there before; start the command again "
                     "to go on from them, or name a new folder"
                 )
             own = self._claim()
-            at_home = home.steps_in(self._workdir / home.FOLDER)
+            at_home = workdir.steps_in(self._workdir / workdir.CHECKPOINTS)
             self.know(at_home)
             _copy_missing_checkpoints(self._workdir, self.root, own, at_home)
             _copy_logs(self._workdir, self.root, own)
@@ -113,7 +112,7 @@ class Mirror:
         _check_mirror(self.root)
         own = _emptied(self.root / _OWN)
         if not self._claimed:
-            if not self._ours & {*self.steps} and (kept := home.keep_logs(self.root)):
+            if not self._ours & {*self.steps} and (kept := workdir.keep_logs(self.root)):
                 self._warn(kept)
             self._claimed = True
         return own
@@ -133,7 +132,7 @@ def _check_mirror(root: pathlib.Path) -> None:
     if root.exists() and not root.is_dir():
         raise WSignError(f"config.checkpoint.mirror: {root} is a file; name a folder")
     # Those of earlier versions have no mark.
-    is_mirror = (root / _OWN).is_dir() or home.steps_in(root / home.FOLDER)
+    is_mirror = (root / _OWN).is_dir() or workdir.steps_in(root / workdir.CHECKPOINTS)
     if not is_mirror and root.exists() and any(root.iterdir()):
         raise WSignError(
             f"config.checkpoint.mirror: {root} has something in it and is no mirror of a run; name a "
@@ -155,7 +154,7 @@ def _copy_missing_checkpoints(
     source: pathlib.Path, target: pathlib.Path, own: pathlib.Path, steps: Iterable[int]
 ) -> None:
     """Copies those of some checkpoints that `target` lacks by way of `own`, the newest first."""
-    there = home.steps_in(target / home.FOLDER)
+    there = workdir.steps_in(target / workdir.CHECKPOINTS)
     for step in sorted({*steps} - {*there}, reverse=True):
         _copy_checkpoint(source, target, own, step)
 
@@ -163,7 +162,7 @@ def _copy_missing_checkpoints(
 def _copy_checkpoint(
     source: pathlib.Path, target: pathlib.Path, own: pathlib.Path, step: int
 ) -> None:
-    folder = source / home.FOLDER / str(step)
+    folder = source / workdir.CHECKPOINTS / str(step)
     arriving = own / str(step)
     try:
         shutil.copytree(folder, arriving, copy_function=shutil.copyfile)
@@ -175,8 +174,8 @@ def _copy_checkpoint(
     if not folder.exists():  # or is about to have deleted it: what came may be half of it
         shutil.rmtree(arriving)
         return
-    (target / home.FOLDER).mkdir(exist_ok=True)
-    arriving.rename(target / home.FOLDER / str(step))
+    (target / workdir.CHECKPOINTS).mkdir(exist_ok=True)
+    arriving.rename(target / workdir.CHECKPOINTS / str(step))
 
 
 def _first(error: OSError) -> OSError:
@@ -200,8 +199,8 @@ def _copy_logs(source: pathlib.Path, target: pathlib.Path, own: pathlib.Path) ->
 
 def _prune(mirror: pathlib.Path, own: pathlib.Path, steps: Iterable[int]) -> None:
     """Removes from the mirror what home no longer keeps."""
-    for step in {*steps} & {*home.steps_in(mirror / home.FOLDER)}:
+    for step in {*steps} & {*workdir.steps_in(mirror / workdir.CHECKPOINTS)}:
         # Renamed first, so that a removal cut short leaves nothing that looks whole.
         leaving = own / f"leaving_{step}"
-        (mirror / home.FOLDER / str(step)).rename(leaving)
+        (mirror / workdir.CHECKPOINTS / str(step)).rename(leaving)
         shutil.rmtree(leaving)

@@ -34,7 +34,8 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.model.whisper_sign import Params, parameter_paths
 from wsign_jax.runtime import multihost
-from wsign_jax.train import config_schema, digests, home
+from wsign_jax.train import config_schema
+from wsign_jax.train.checkpoint import checksums, workdir
 from wsign_jax.train.state import TrainState
 
 # Of what is saved, and raised with every change that this version could not read; none in a
@@ -170,7 +171,7 @@ class Checkpoints:
             if self._read_info(step) is None:
                 print(f"warning: {self.path(step)} is damaged; moved to {self.set_aside(step)}")
         return ocp.training.Checkpointer(
-            (self.workdir / home.FOLDER).absolute(),
+            (self.workdir / workdir.CHECKPOINTS).absolute(),
             preservation_policy=_BestAndLatest(self._keep, self._best),
             cleanup_tmp_directories=True,
         )
@@ -178,7 +179,7 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """Steps of the checkpoints on disk, damaged or not, in their order."""
-        return home.steps_in(self.workdir / home.FOLDER)
+        return workdir.steps_in(self.workdir / workdir.CHECKPOINTS)
 
     @property
     def latest_step(self) -> int | None:
@@ -198,7 +199,9 @@ class Checkpoints:
         if not whole:
             if self.steps:
                 self.info(self.steps[-1])  # raises with what is wrong with it
-            raise WSignError(f"{self.workdir / home.FOLDER}: no whole checkpoint; train again")
+            raise WSignError(
+                f"{self.workdir / workdir.CHECKPOINTS}: no whole checkpoint; train again"
+            )
         best = self._best(whole)
         return whole[-1] if best is None else best
 
@@ -209,7 +212,7 @@ class Checkpoints:
 
     def path(self, step: int) -> pathlib.Path:
         """The folder of one checkpoint."""
-        return self.workdir / home.FOLDER / str(step)
+        return self.workdir / workdir.CHECKPOINTS / str(step)
 
     def save(self, state: TrainState, info: RunInfo) -> float:
         """Starts to save; the arrays are copied before it returns, writing goes on behind.
@@ -227,13 +230,14 @@ class Checkpoints:
         step = int(state.step)
         if step not in self.steps:
             items = _items(state)
-            about = {"run": info.to_json(), "arrays": digests.of_arrays(items)}
+            about = {"run": info.to_json(), "arrays": checksums.checksums_of_arrays(items)}
             self._infos[step] = info
             self._saving = self._written(
                 lambda: self._checkpointer.save_checkpointables_async(
                     step,
                     items,
-                    custom_metadata=about | {"digest": digests.of_json(about), "format": FORMAT},
+                    custom_metadata=about
+                    | {"digest": checksums.checksum_of_json(about), "format": FORMAT},
                     force=True,
                 )
             )
@@ -384,8 +388,8 @@ class Checkpoints:
                 self._forget_what_is_half_written()
             left = "none" if self.latest_step is None else self.path(self.latest_step)
             raise kind(
-                f"{self.workdir / home.FOLDER}: a checkpoint {what} ({_reason(error)}); last whole "
-                f"checkpoint: {left}; {fix}the same command goes on from it"
+                f"{self.workdir / workdir.CHECKPOINTS}: a checkpoint {what} ({_reason(error)}); last "
+                f"whole checkpoint: {left}; {fix}the same command goes on from it"
             ) from error
 
     def _forget_what_is_half_written(self) -> None:
@@ -415,7 +419,11 @@ class Checkpoints:
 
         def read() -> dict[str, Any]:
             loaded = ocp.load_checkpointables(self._folder(step), abstract)
-            changed = [name for name, d in digests.of_arrays(loaded).items() if d != expected[name]]
+            changed = [
+                name
+                for name, d in checksums.checksums_of_arrays(loaded).items()
+                if d != expected[name]
+            ]
             if changed:
                 raise ValueError(f"bits of {' and '.join(changed)} changed on disk")
             return loaded
@@ -438,7 +446,7 @@ class Checkpoints:
                 about = {n: files.field(saved, n, "metadata", dict) for n in ("run", "arrays")}
             except WSignError as error:
                 raise self._of_another_version(step, error) from None
-            if saved["digest"] != digests.of_json(about):
+            if saved["digest"] != checksums.checksum_of_json(about):
                 raise ValueError("bits of its metadata changed on disk")
             return about
 

@@ -10,7 +10,7 @@ from wsign_jax.common import files
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.runtime import multihost
 
-FOLDER = "checkpoints"
+CHECKPOINTS = "checkpoints"
 # Files of a run that tell of its checkpoints or go with them.
 _OF_A_RUN = (
     "metrics.jsonl",
@@ -80,7 +80,7 @@ def keep_logs(folder: pathlib.Path) -> str:
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
     """Whether a folder is a run with something to load; never creates anything."""
-    return bool(steps_in(workdir / FOLDER))
+    return bool(steps_in(workdir / CHECKPOINTS))
 
 
 def steps_in(folder: pathlib.Path) -> list[int]:
@@ -89,3 +89,12 @@ def steps_in(folder: pathlib.Path) -> list[int]:
         return []
     names = [child.name for child in folder.iterdir() if child.is_dir()]
     return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
+
+
+RESTART = "restart_"
+
+
+INIT = "init.json"  # in a run's folder: what its weights were imported from
+
+
+METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"  # in a run's folder

@@ -16,8 +16,8 @@ from tests.conftest import small_config
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import checkpoint, config_schema, optimizer, stages, state
-from wsign_jax.train import digests as digests_lib
+from wsign_jax.train import config_schema, optimizer, stages, state
+from wsign_jax.train.checkpoint import checksums, store
 from wsign_jax.train.run import make_network
 
 VOCABULARY = Vocabulary(("<blank>", "A", "B"))
@@ -27,7 +27,7 @@ RULES = (("frontend/.*", "train"), (".*", "freeze"))
 
 
 def info(stage=0, wer=None):
-    return checkpoint.RunInfo(
+    return store.RunInfo(
         stage=stage,
         next_batch=5,
         val_wer=wer,
@@ -84,10 +84,10 @@ def steps_on_disk(workdir):
 @pytest.mark.parametrize("ema", [False, True])
 def test_what_is_saved_is_restored(tmp_path, ema):
     saved = make_state(7, ema)
-    checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
+    checkpoints = store.Checkpoints(tmp_path, keep=2)
     checkpoints.save(saved, info())
     checkpoints.close()
-    again = checkpoint.Checkpoints(tmp_path)
+    again = store.Checkpoints(tmp_path)
     assert again.latest_step == again.best_step == 7
     assert again.info(7) == info()
     restored = again.restore(7, make_state(0, ema, seed=1))
@@ -99,18 +99,18 @@ def test_what_is_saved_is_restored(tmp_path, ema):
 def test_the_best_and_the_last_are_kept_even_over_a_restart(tmp_path):
     wers = {1: 0.9, 2: 0.3, 3: 0.5, 4: None, 5: 0.4}
     for part in ((1, 2, 3), (4, 5)):
-        checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
+        checkpoints = store.Checkpoints(tmp_path, keep=2)
         for step in part:
             checkpoints.save(make_state(step), info(wer=wers[step]))
         checkpoints.close()
     assert steps_on_disk(tmp_path) == [2, 4, 5]
-    again = checkpoint.Checkpoints(tmp_path)
+    again = store.Checkpoints(tmp_path)
     assert again.best_step == 2 and again.latest_step == 5
     assert again.info(2).val_wer == 0.3 and again.info(4).val_wer is None
 
 
 def test_a_later_stages_best_replaces_an_earlier_ones(tmp_path):
-    checkpoints = checkpoint.Checkpoints(tmp_path, keep=1)
+    checkpoints = store.Checkpoints(tmp_path, keep=1)
     checkpoints.save(make_state(1), info(0, 0.1))
     checkpoints.save(make_state(2), info(1, 0.4))
     checkpoints.save(make_state(3), info(1, 0.5))
@@ -120,7 +120,7 @@ def test_a_later_stages_best_replaces_an_earlier_ones(tmp_path):
 
 
 def test_saving_a_step_twice_is_nothing(tmp_path):
-    checkpoints = checkpoint.Checkpoints(tmp_path, keep=1)
+    checkpoints = store.Checkpoints(tmp_path, keep=1)
     for _ in range(2):
         checkpoints.save(make_state(1), info(wer=0.5))
     checkpoints.close()
@@ -130,7 +130,7 @@ def test_saving_a_step_twice_is_nothing(tmp_path):
 def test_the_moving_average_is_what_is_evaluated(tmp_path):
     saved = make_state(1, ema=True)
     saved = saved.replace(ema=jax.tree.map(lambda p: p + 1.0, saved.ema))
-    checkpoints = checkpoint.Checkpoints(tmp_path, keep=1)
+    checkpoints = store.Checkpoints(tmp_path, keep=1)
     checkpoints.save(saved, info())
     checkpoints.wait()
     weights = checkpoints.restore_weights(1, saved.params)
@@ -138,7 +138,7 @@ def test_the_moving_average_is_what_is_evaluated(tmp_path):
 
 
 def test_another_shape_names_the_paths_that_differ(tmp_path):
-    checkpoints = checkpoint.Checkpoints(tmp_path, keep=1)
+    checkpoints = store.Checkpoints(tmp_path, keep=1)
     checkpoints.save(make_state(1), info())
     checkpoints.wait()
     wider = small_config()
@@ -154,7 +154,7 @@ def test_another_shape_names_the_paths_that_differ(tmp_path):
 def saved(tmp_path_factory):
     """A workdir with the checkpoints 1 and 2."""
     workdir = tmp_path_factory.mktemp("saved")
-    checkpoints = checkpoint.Checkpoints(workdir, keep=2)
+    checkpoints = store.Checkpoints(workdir, keep=2)
     for step in (1, 2):
         checkpoints.save(make_state(step), info(wer=step / 10))
     checkpoints.close()
@@ -179,8 +179,8 @@ def test_damage_is_noticed(saved, tmp_path, item, damage):
     place = workdir / "checkpoints" / "2" / item
     files = [path for path in place.rglob("*") if path.is_file()] or [place]
     damage(max(files, key=lambda path: path.stat().st_size))
-    checkpoints = checkpoint.Checkpoints(workdir, keep=2)
-    with pytest.raises(checkpoint.DamagedCheckpoint, match="checkpoints/2: not a whole checkpoint"):
+    checkpoints = store.Checkpoints(workdir, keep=2)
+    with pytest.raises(store.DamagedCheckpoint, match="checkpoints/2: not a whole checkpoint"):
         checkpoints.restore(2, make_state(0))
     assert int(checkpoints.restore(1, make_state(0)).step) == 1
     assert checkpoints.set_aside(2) == workdir / "damaged" / "2"
@@ -191,7 +191,7 @@ def test_damage_is_noticed(saved, tmp_path, item, damage):
 def test_only_what_orbax_leaves_behind_is_kept_quiet(monkeypatch, file, told):
     reported = []
     monkeypatch.setattr(sys, "unraisablehook", reported.append)
-    checkpoint._ignore_what_a_failed_load_leaves.__wrapped__()
+    store._ignore_what_a_failed_load_leaves.__wrapped__()
     code = """
 import asyncio
 async def read():
@@ -214,7 +214,7 @@ async def read():
 
 def test_a_changed_weight_changes_its_digest_wherever_it_is():
     def digest(x):
-        return digests_lib.of_arrays({"params": {"kernel": x}})["params"]
+        return checksums.checksums_of_arrays({"params": {"kernel": x}})["params"]
 
     x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     digests = {digest(x)}
@@ -228,7 +228,7 @@ def test_a_changed_weight_changes_its_digest_wherever_it_is():
 
 
 def test_a_disk_that_is_full_leaves_the_last_checkpoint_and_says_so(tmp_path):
-    checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
+    checkpoints = store.Checkpoints(tmp_path, keep=2)
     checkpoints.save(make_state(1), info())
     checkpoints.wait()
 
@@ -245,7 +245,7 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint_and_says_so(tmp_path):
 
 
 def test_a_clock_that_leaps_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
-    checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
+    checkpoints = store.Checkpoints(tmp_path, keep=2)
     checkpoints.save(make_state(1), info())
     checkpoints.wait()
     days = itertools.count()
@@ -253,7 +253,7 @@ def test_a_clock_that_leaps_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
     with monkeypatch.context() as leaping:
         leaping.setattr(time, "time", lambda: now() + 86_400 * next(days))
         with pytest.raises(
-            checkpoint.SaveTimedOut,
+            store.SaveTimedOut,
             match=r"the clock leapt \(.*checkpoints/1; the same command goes on",
         ):
             checkpoints.save(make_state(2), info())
@@ -261,20 +261,20 @@ def test_a_clock_that_leaps_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
     checkpoints.save(make_state(2), info())
     checkpoints.close()
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["1", "2"]
-    assert int(checkpoint.Checkpoints(tmp_path).restore(2, make_state(2)).step) == 2
+    assert int(store.Checkpoints(tmp_path).restore(2, make_state(2)).step) == 2
 
 
 def test_the_best_is_a_whole_one_even_where_none_was_validated(tmp_path):
-    checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
+    checkpoints = store.Checkpoints(tmp_path, keep=2)
     for step in (1, 2):
         checkpoints.save(make_state(step), info())
     checkpoints.close()
     cut(tmp_path / "checkpoints" / "2" / "_CHECKPOINT_METADATA")
-    again = checkpoint.Checkpoints(tmp_path)
+    again = store.Checkpoints(tmp_path)
     assert again.damaged == [2] and again.best_step == 1
     cut(tmp_path / "checkpoints" / "1" / "_CHECKPOINT_METADATA")
-    with pytest.raises(checkpoint.DamagedCheckpoint, match="checkpoints/2: not a whole checkpoint"):
-        assert checkpoint.Checkpoints(tmp_path).best_step
+    with pytest.raises(store.DamagedCheckpoint, match="checkpoints/2: not a whole checkpoint"):
+        assert store.Checkpoints(tmp_path).best_step
 
 
 @pytest.mark.parametrize(
@@ -304,13 +304,13 @@ def test_the_best_is_a_whole_one_even_where_none_was_validated(tmp_path):
 )
 def test_a_wrong_field_of_the_metadata_is_named(path, value, message):
     with pytest.raises(WSignError, match=message) as error:
-        checkpoint.RunInfo.from_json(with_field(INFO, path.split("."), value))
+        store.RunInfo.from_json(with_field(INFO, path.split("."), value))
     assert "\n" not in str(error.value)
 
 
 def test_a_config_without_what_only_training_reads_is_read():
     content = with_field(INFO, ["config", "training", "ema"], DELETED)
-    assert checkpoint.RunInfo.from_json(content).stage == 0
+    assert store.RunInfo.from_json(content).stage == 0
 
 
 def test_whatever_is_in_the_metadata_is_read_or_refused():
@@ -320,7 +320,7 @@ def test_whatever_is_in_the_metadata_is_read_or_refused():
         path = rng.choice(list(paths_of(INFO)))
         content = with_field(INFO, path, rng.choice(OTHERS))
         try:
-            found = checkpoint.RunInfo.from_json(content)
+            found = store.RunInfo.from_json(content)
             accepted += 1
             if path[:2] in (("config", "model"), ("config", "training")):
                 make_network(ConfigDict(found.config), len(found.vocabulary))
@@ -337,12 +337,12 @@ def test_a_checkpoint_of_another_version_is_no_damage(saved, tmp_path):
     about["custom_metadata"] = {"stage": 0}
     path.write_text(json.dumps(about))
     with pytest.raises(WSignError, match=r"another version .*'run' is missing") as error:
-        checkpoint.Checkpoints(workdir).info(2)
-    assert not isinstance(error.value, checkpoint.DamagedCheckpoint)
+        store.Checkpoints(workdir).info(2)
+    assert not isinstance(error.value, store.DamagedCheckpoint)
 
 
 def test_the_last_checkpoints_are_averaged_within_their_stage(tmp_path):
-    checkpoints = checkpoint.Checkpoints(tmp_path, keep=4)
+    checkpoints = store.Checkpoints(tmp_path, keep=4)
     states = {step: make_state(step, seed=step) for step in (1, 2, 3)}
     for step, stage in ((1, 0), (2, 1), (3, 1)):
         checkpoints.save(states[step], info(stage))
