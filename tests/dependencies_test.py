@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.processes import ROOT
+from tests.helpers.processes import ROOT
 
 # Which extra a file may import beyond what is always installed; a folder stands for all in it.
 EXTRAS = {

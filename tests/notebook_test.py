@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests import videos
-from tests.processes import ROOT
+from tests.helpers import videos
+from tests.helpers.processes import ROOT
 from wsign_jax.keypoints import landmarker
 
 NOTEBOOK = ROOT / "notebooks" / "train_colab.ipynb"

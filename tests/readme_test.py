@@ -14,8 +14,8 @@ import sys
 
 import pytest
 
-from tests import videos
-from tests.processes import ROOT
+from tests.helpers import videos
+from tests.helpers.processes import ROOT
 from wsign_jax import main
 from wsign_jax.keypoints import landmarker
 from wsign_jax.runtime import multihost

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from tests import videos
-from tests.processes import start, succeed
+from tests.helpers import videos
+from tests.helpers.processes import start, succeed
 from wsign_jax.data import layout
 from wsign_jax.keypoints import extract
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import random_features
-from tests.data import recorded
-from tests.data.recorded import switches
+from tests.helpers import recorded
+from tests.helpers.recorded import switches
 from wsign_jax.data import augment
 from wsign_jax.keypoints import joints
 

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.decode import exhaustive
+from tests.helpers import exhaustive
 from wsign_jax.decode.decoders import DECODERS, Search, decode
 from wsign_jax.decode.joint import Weights
 

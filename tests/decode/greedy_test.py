@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.decode import exhaustive
+from tests.helpers import exhaustive
 from wsign_jax.decode.greedy import attention_greedy, blanks, ctc_greedy
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.decode import exhaustive
+from tests.helpers import exhaustive
 from wsign_jax.decode.joint import Weights, attention_log_prob, joint_beam_search, rescore
 from wsign_jax.decode.prefix_beam import Beams, ctc_prefix_beam_search, possible
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.decode import exhaustive
+from tests.helpers import exhaustive
 from wsign_jax.decode.prefix_beam import IMPOSSIBLE, ctc_log_prob, ctc_prefix_beam_search
 
 search = jax.jit(ctc_prefix_beam_search, static_argnums=(2, 3))

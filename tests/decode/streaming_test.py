@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.decode import exhaustive
+from tests.helpers import exhaustive
 from wsign_jax.decode.align import align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.prefix_beam import ctc_prefix_beam_search

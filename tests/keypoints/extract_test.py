@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import wsign_jax
-from tests import videos
+from tests.helpers import videos
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import draw, extract, joints, native_libs, quality, video
 from wsign_jax.keypoints.extract import Clip, Settings

@@ -9,7 +9,7 @@ import mediapipe as mp
 import numpy as np
 import pytest
 
-from tests import videos
+from tests.helpers import videos
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import landmarker, native_libs
 

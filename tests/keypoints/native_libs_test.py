@@ -4,7 +4,7 @@ import sys
 import pytest
 from mediapipe.tasks.python import vision
 
-from tests import videos
+from tests.helpers import videos
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import landmarker, native_libs, video
 

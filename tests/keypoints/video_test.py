@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests import videos
+from tests.helpers import videos
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import video
 

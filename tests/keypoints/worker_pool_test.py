@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from tests.processes import ROOT, wait_until
+from tests.helpers.processes import ROOT, wait_until
 from wsign_jax.keypoints import worker_pool
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests import whispers
 from tests.conftest import small_config
-from tests.whispers import FIXTURE
+from tests.helpers import whispers
+from tests.helpers.whispers import FIXTURE
 from wsign_jax.model import whisper_sign, whisper_weights
 
 ROOT = pathlib.Path(whisper_weights.__file__).parents[2]
@@ -91,7 +91,7 @@ def test_every_block_and_both_stacks_compute_what_whisper_does(fixture_size):
     reason="torch and transformers are not installed; the fixture stands for them",
 )
 def test_other_weights_compute_what_transformers_does_with_them(fixture_size, tmp_path):
-    maker = ROOT / "tests" / "model" / "make_whisper.py"
+    maker = ROOT / "tests" / "helpers" / "make_whisper.py"
     subprocess.run([sys.executable, maker, tmp_path, "1"], check=True, capture_output=True)
     assert_parity(tmp_path, fixture_size)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.foreign import RESULTS, SETTINGS, TAKEN, exported_of, silent
+from tests.helpers.foreign import RESULTS, SETTINGS, TAKEN, exported_of, silent
 from wsign_jax.common.errors import WSignError
 from wsign_jax.recognize import exported_program, file_backend
 

@@ -11,10 +11,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from tests import foreign
-from tests.changed import resigned, rewritten
 from tests.conftest import random_features
-from tests.processes import ROOT
+from tests.helpers import foreign
+from tests.helpers.changed import resigned, rewritten
+from tests.helpers.processes import ROOT
 from wsign_jax import Recognizer
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
@@ -263,7 +263,7 @@ def test_what_a_program_finds_stays_within_the_vocabulary_and_the_recording(tmp_
 
 MUTATE = """
 import pathlib, random, sys, zipfile
-from tests.changed import MUTATIONS, resigned
+from tests.helpers.changed import MUTATIONS, resigned
 import numpy as np
 from wsign_jax import Recognizer
 from wsign_jax.common.errors import WSignError

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import videos
-from tests.changed import changed_metadata
 from tests.conftest import random_features
-from tests.processes import ROOT
+from tests.helpers import videos
+from tests.helpers.changed import changed_metadata
+from tests.helpers.processes import ROOT
 from wsign_jax import Recognizer
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.decoded import VOCABULARY, sentence
+from tests.helpers.decoded import VOCABULARY, sentence
 from wsign_jax.common.errors import WSignError
 from wsign_jax.report import compare, write
 from wsign_jax.report.summary import summarise

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.decoded import VOCABULARY, sentence, sentences
+from tests.helpers.decoded import VOCABULARY, sentence, sentences
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.report import files

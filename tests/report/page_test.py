@@ -1,7 +1,7 @@
 import html.parser
 import re
 
-from tests.decoded import VOCABULARY, sentence, sentences
+from tests.helpers.decoded import VOCABULARY, sentence, sentences
 from wsign_jax.report import style
 from wsign_jax.report.page import page
 from wsign_jax.report.summary import summarise

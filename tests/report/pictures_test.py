@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from tests.decoded import NASTY, VOCABULARY, sentences
+from tests.helpers.decoded import NASTY, VOCABULARY, sentences
 from wsign_jax.report import pictures
 from wsign_jax.report.summary import summarise
 

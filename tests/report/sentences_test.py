@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.decoded import sentence
+from tests.helpers.decoded import sentence
 from wsign_jax.report.metrics import EditCounts
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.decoded import NASTY, VOCABULARY, sentence, sentences
+from tests.helpers.decoded import NASTY, VOCABULARY, sentence, sentences
 from wsign_jax.common.errors import WSignError
 from wsign_jax.report.summary import summarise, warnings
 

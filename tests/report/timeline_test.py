@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from tests.decoded import VOCABULARY, sentence
+from tests.helpers.decoded import VOCABULARY, sentence
 from wsign_jax.report.timeline import edits_html, shown, timeline_html
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tests.decoded import VOCABULARY, sentences
+from tests.helpers.decoded import VOCABULARY, sentences
 from wsign_jax.common.errors import WSignError
 from wsign_jax.report import files, write
 from wsign_jax.report.metrics import EditCounts, edit_counts

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from tests import logs, processes
 from tests.conftest import small_config, write_random_split
-from tests.logs import figures
+from tests.helpers import logs, processes
+from tests.helpers.logs import figures
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.runtime import multihost
@@ -215,7 +215,7 @@ def test_processes_that_are_killed_and_stopped_go_on_to_the_same_numbers(tmp_pat
     first, second = processes.succeed(*cluster)
     stopped = max(int(path.name) for path in (cut / "checkpoints").iterdir())
     assert "going on from step" in first and f"checkpoints/{stopped}" in first
-    assert "to go on: python -m wsign_jax.main --config=tests/small.py" in first
+    assert "to go on: python -m wsign_jax.main --config=tests/helpers/small.py" in first
     assert "stopped by" not in second
     assert logs.last_step(cut) == stopped < 12
 

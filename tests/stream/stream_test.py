@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import random_features
-from tests.small import get_config as small_config
+from tests.helpers.small import get_config as small_config
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.normalize import normalize
 from wsign_jax.decode.align import align, seconds

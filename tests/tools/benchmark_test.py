@@ -12,7 +12,7 @@ import threading
 import jax
 import pytest
 
-from tests.processes import ROOT
+from tests.helpers.processes import ROOT
 from tools.benchmark import checkpoint, figures, paper, parts, stream, table, training
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests import corpora
+from tests.helpers import corpora
 from wsign_jax.common import errors, files
 from wsign_jax.data import layout, validate
 from wsign_jax.data.generated.sentences import Grammar

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from tests import videos
-from tests.processes import ROOT
+from tests.helpers import videos
+from tests.helpers.processes import ROOT
 
 
 def tool(name, *flags):

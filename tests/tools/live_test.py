@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from tests import videos
 from tests.conftest import random_features
-from tests.processes import ROOT
+from tests.helpers import videos
+from tests.helpers.processes import ROOT
 from wsign_jax.keypoints import video
 
 SOUP = 41  # pictures of soup.mp4

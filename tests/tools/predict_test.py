@@ -9,8 +9,8 @@ import shutil
 import numpy as np
 import pytest
 
-from tests import videos
-from tests.changed import changed_metadata, rewritten
+from tests.helpers import videos
+from tests.helpers.changed import changed_metadata, rewritten
 from wsign_jax import Recognizer
 from wsign_jax.decode import transcript
 from wsign_jax.decode.transcript import Transcript

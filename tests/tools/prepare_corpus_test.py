@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests import corpora
+from tests.helpers import corpora
 from wsign_jax.common import errors
 from wsign_jax.data import layout, validate
 

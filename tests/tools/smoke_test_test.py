@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.processes import ROOT
+from tests.helpers.processes import ROOT
 from wsign_jax.train import initial_weights, run
 
 PARTS = ["data", "model", "stage1", "stage2", "stage3", "save", "restore", "decode", "evaluate"]

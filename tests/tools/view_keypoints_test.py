@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests import videos
-from tests.processes import ROOT
+from tests.helpers import videos
+from tests.helpers.processes import ROOT
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import draw, joints, video
 

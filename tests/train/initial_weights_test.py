@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests import whispers
 from tests.conftest import config_of
-from tests.whispers import FIXTURE
+from tests.helpers import whispers
+from tests.helpers.whispers import FIXTURE
 from wsign_jax import main
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate import evaluate, trained_run
@@ -208,7 +208,7 @@ def test_what_cannot_be_imported_is_one_line_and_leaves_nothing(
     if change is not None:
         folder = whispers.write(tmp_path / "whisper", change, **fields)
         spoil(folder)
-    flags = ["--config=tests/small.py", f"--workdir={tmp_path / 'work'}"]
+    flags = ["--config=tests/helpers/small.py", f"--workdir={tmp_path / 'work'}"]
     flags += [f"--config.data.dir={dataset}", f"--config.model.size={fixture_size}"]
     flags += ["--config.model.encoder.num_layers=2", f"--config.init_from=whisper:{folder}"]
     with pytest.raises(SystemExit) as stop:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import promoting, small_config, write_random_split
-from tests.logs import figures, lines, shown
+from tests.helpers.logs import figures, lines, shown
 from wsign_jax.common.errors import DivergedError, WSignError
 from wsign_jax.data import layout
 from wsign_jax.train import initial_weights, loop, resume, save_policy

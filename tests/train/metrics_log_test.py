@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from tests import logs
+from tests.helpers import logs
 from wsign_jax.common.errors import WSignError
 from wsign_jax.train import metrics_log
 from wsign_jax.train.checkpoint import workdir

@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests import logs, processes
+from tests.helpers import logs, processes
 from wsign_jax.train import resume
 from wsign_jax.train.checkpoint.store import Checkpoints
 from wsign_jax.train.checkpoint.workdir import steps_in
@@ -31,7 +31,7 @@ def log(workdir):
 
 def begin(workdir, *flags):
     """Starts the command; what it prints is appended to the log."""
-    return processes.start(workdir, *flags, config="tests/two_stages.py", log=log(workdir))
+    return processes.start(workdir, *flags, config="tests/helpers/two_stages.py", log=log(workdir))
 
 
 def finish(run, workdir):
@@ -97,7 +97,9 @@ def test_sigterm_a_lost_machine_a_kill_while_saving_and_damage_change_nothing(ba
     stopped = steps_in(workdir / "checkpoints")[-1]
     assert logs.last_step(workdir) == stopped
     *_, line = log(workdir).read_text().splitlines()
-    assert line.startswith("to go on: python -m wsign_jax.main --config=tests/two_stages.py")
+    assert line.startswith(
+        "to go on: python -m wsign_jax.main --config=tests/helpers/two_stages.py"
+    )
     assert f"--workdir={workdir}" in line
 
     # The next machine has only the mirror.

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from tests import logs
 from tests.conftest import config_of
+from tests.helpers import logs
 from wsign_jax.model import whisper_sign
 from wsign_jax.report.metrics import EditCounts
 from wsign_jax.train import initial_weights, loop, tensorboard_pictures

@@ -1,6 +1,6 @@
 import pytest
 
-from tests import corpora
+from tests.helpers import corpora
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import folder, prepare
 

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from tests import corpora
+from tests.helpers import corpora
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import mp_data, prepare
 

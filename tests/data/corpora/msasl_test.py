@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tests import corpora
+from tests.helpers import corpora
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import msasl, prepare
 

@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 
-from tests import corpora
+from tests.helpers import corpora
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import validate
 from wsign_jax.data.corpora import npz, prepare, records

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from configs import phoenix2014 as config
-from tests import corpora
+from tests.helpers import corpora
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import phoenix2014, prepare
 from wsign_jax.data.corpora.phoenix2014 import normalize_glosses

@@ -1,4 +1,4 @@
-from tests import corpora
+from tests.helpers import corpora
 from wsign_jax.data.corpora import prepare
 
 

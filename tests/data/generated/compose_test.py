@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from tests import corpora
 from tests.conftest import random_features
+from tests.helpers import corpora
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, validate

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.decode.kneser_ney import Reference
+from tests.helpers.kneser_ney import Reference
 from wsign_jax.common.errors import WSignError
 from wsign_jax.decode.lm import lookup, ngrams
 

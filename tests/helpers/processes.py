@@ -21,7 +21,7 @@ def start(
     workdir: pathlib.Path,
     *flags: str,
     devices: int = 1,
-    config: str = "tests/small.py",
+    config: str = "tests/helpers/small.py",
     log: pathlib.Path | None = None,
 ) -> subprocess.Popen[str]:
     """Starts the command on the CPU; `finish` waits for it.

@@ -1,4 +1,4 @@
-"""python tests/model/make_whisper.py tests/model/whisper 0
+"""python tests/helpers/make_whisper.py tests/helpers/whisper 0
 
 Writes a small random Whisper, as transformers saves it, and what transformers computes with it, for
 `whisper_weights_test.py`. Needs torch and transformers, which that test does not; its second half, where

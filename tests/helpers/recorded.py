@@ -1,6 +1,6 @@
 """What normalisation and every single augmentation made of a few frames in numpy, for others to match.
 
-    python -m tests.data.recorded
+    python -m tests.helpers.recorded
 
 writes `FILE` again. `features` (12, 42, 7) is the input of all. For each name in `SWITCHES`
 `<name>/features` and `<name>/hidden` are what `augment` returned, `<name>/drawn/<n>` the random numbers

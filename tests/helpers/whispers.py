@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from wsign_jax.model import whisper_sign
 
-FIXTURE = pathlib.Path(__file__).parent / "model" / "whisper"  # see model/make_whisper.py
+FIXTURE = pathlib.Path(__file__).parent / "whisper"  # see helpers/make_whisper.py
 SIZE = whisper_sign.Size(32, 4, 64, 2, 2)  # its shape
 
 
