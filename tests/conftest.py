@@ -5,6 +5,7 @@ import pathlib
 import tempfile
 from collections.abc import Iterator
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,10 @@ from wsign_jax.train.checkpoint import store
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 # Tests that build the same step in the same shape compile it once a session, not once each.
 _COMPILED = tempfile.TemporaryDirectory(prefix="wsign_jax_tests_")

@@ -18,7 +18,7 @@ def posteriors(ids, vocab_size):
 
 
 def test_collapses_repeats_then_drops_blanks():
-    ids = np.array([[1, 1, 0, 1, 2, 2, 0, 0], [0, 3, 3, 3, 0, 3, 1, 2], [0] * 8, [2] * 8])
+    ids = np.array([[1, 1, 0, 1, 2, 2, 0, 0], [0, 3, 3, 3, 0, 3, 0, 2], [0] * 8, [2] * 8])
     patches = np.array([8, 6, 8, 0])
     log_probs = posteriors(ids, 4)
     decoded = ctc_greedy(log_probs, jnp.asarray(patches, jnp.int32))

@@ -23,12 +23,13 @@ def test_convolution_by_hand(look_ahead, expected):
     np.testing.assert_allclose(found[:, 1], whole[2 - shift : 5 - shift])
 
 
-def test_the_frontend_is_what_its_docstring_says():
+@pytest.mark.parametrize("length", [10, 12])
+def test_the_frontend_is_what_its_docstring_says(length):
     config = small_config().model.frontend
     config.update(patch_size=4, conv_kernel=3, look_ahead=1)
     module = frontend.Frontend(config, 3, dtype=jnp.float32, rngs=nnx.Rngs(0))
     rng = np.random.default_rng(0)
-    features = rng.normal(size=(2, 10, 42, 7)).astype(np.float32)
+    features = rng.normal(size=(2, length, 42, 7)).astype(np.float32)
     frames = [10, 4]
     found, patches = module(jnp.asarray(features), jnp.array(frames))
     assert patches.tolist() == [3, 1] and found.shape == (2, 3, 3)
