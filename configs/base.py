@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.dir = "data/processed"  # '': built-in signing, made in <workdir>/data
     config.data.on_bad = "error"  # or 'skip': leave bad examples out
-    config.data.aspect = 0.0  # width / height where y is normalised by height; 0: see dataset.json
+    config.data.aspect = 0.0  # width / height where y is normalized by height; 0: see dataset.json
     config.data.max_seq_length = 1500  # frames; longer sequences are bad input, never cut
     config.data.max_buckets = 8  # padded lengths, one compiled shape each
     config.data.wrist_place = True  # the wrist's row carries where the hand is
@@ -124,7 +124,7 @@ def get_config() -> ConfigDict:
     training.ema = 0.0  # decay of a moving average of the weights, which is then evaluated
 
     # How parameters lie on several devices: 'shard' (FSDP) leaves each device a part of each of them,
-    # of its optimiser state and of its average; for models that one device has no room for.
+    # of its optimizer state and of its average; for models that one device has no room for.
     training.sharding = ((".*", "replicate"),)
 
     # A checkpoint is also written after every validation that is the best so far, at the end of a stage,

@@ -9,7 +9,7 @@ The run goes to `runs/tpu`.
 Not measured: no accelerator was at hand, so neither speed, nor memory, nor WER on a TPU is known.
 Estimated (python tools/describe.py --config=configs/tpu.py --memory --devices=8 --gigabytes=8
 --config.model.vocab_size=1296): at most 2.2 GB on each device, so neither accumulation nor
-rematerialisation is needed.
+rematerialization is needed.
 """
 
 from ml_collections import ConfigDict

@@ -15,7 +15,7 @@ estimated, divided by XLA's figure, which holds no batches (jax 0.7.2 plans othe
     base, 16 x 768, float32 / bfloat16 / float16                       1.37 / 1.20 / 0.92
 
 In low precision XLA on CPU keeps float32 copies for its matrix products, which an accelerator need not.
-And it undoes rematerialisation, which saves nothing on CPU but where the passes that do so are left
+And it undoes rematerialization, which saves nothing on CPU but where the passes that do so are left
 out: tools/benchmark/step.py shows what it saves then.
 """
 

@@ -1,10 +1,10 @@
-"""python tools/export.py --checkpoint=RUN --out=FILE [--licence=TEXT] [--replace]
+"""python tools/export.py --checkpoint=RUN --out=FILE [--license=TEXT] [--replace]
 
-Writes a trained run as one file that recognises without the network's code: parameters, vocabulary,
-normalisation, and a program for CPU, CUDA and TPU that takes any number and length of recordings and
+Writes a trained run as one file that recognizes without the network's code: parameters, vocabulary,
+normalization, and a program for CPU, CUDA and TPU that takes any number and length of recordings and
 decodes greedily. Load it with `wsign_jax.Recognizer.load(FILE)`, or name it to tools/predict.py.
 
-A FILE that ends in .onnx is written as ONNX, from normalised keypoints to CTC's logits, of recordings
+A FILE that ends in .onnx is written as ONNX, from normalized keypoints to CTC's logits, of recordings
 up to --frames (`wsign_jax/recognize/export_onnx.py` says how to call it); that needs pip install -e
 ".[onnx]".
 
@@ -34,7 +34,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=path, required=True, help="a new file, such as asl.wsign")
     parser.add_argument("--data", help="the data set's folder, for the card (as in its config)")
-    parser.add_argument("--licence", default="", help="of the weights, for the card")
+    parser.add_argument("--license", default="", help="of the weights, for the card")
     parser.add_argument("--frames", type=int, default=0, help="of ONNX (data.max_seq_length)")
     parser.add_argument("--replace", action="store_true", help="replace FILE and its card")
     flags = parser.parse_args()
@@ -45,7 +45,7 @@ def main() -> None:
         run = run_backend.Running(flags.checkpoint, flags.data)
         files.check_apart([flags.out, export.card_of(flags.out)], export.read_of(run.trained))
         # A folder's name may hold what is no text.
-        text = card.card(export.facts(run.trained, flags.out.name, flags.licence))
+        text = card.card(export.facts(run.trained, flags.out.name, flags.license))
         content = text.encode(errors="replace")
         if flags.out.suffix == ".onnx":
             frames = flags.frames or run.trained.config.data.max_seq_length

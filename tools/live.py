@@ -1,6 +1,6 @@
 """python tools/live.py --checkpoint=RUN --source=0|VIDEO|FILE.npy [--chunk=8] [--simulate] [--show] ...
 
-Recognises signing as it comes: from a camera (its number, device or address), or from a file, as fast as
+Recognizes signing as it comes: from a camera (its number, device or address), or from a file, as fast as
 it goes or, with --simulate, as a camera would give it: at its own pace, and what the machine is too slow
 for is dropped. Prints each gloss once it will not change any more (on a terminal also, below, what may
 still change), at the end what delays a gloss, and how many pictures were dropped.
@@ -37,7 +37,7 @@ def parse() -> argparse.Namespace:
     )
     add("--source", default="0", help="a camera, a video, or a .npy of keypoints at 60 Hz (0)")
     add("--simulate", action="store_true", help="give a file as a camera would")
-    add("--chunk", type=int, help="patches recognised at a time (8, or as the run was trained)")
+    add("--chunk", type=int, help="patches recognized at a time (8, or as the run was trained)")
     add("--left_context", type=int, help="patches seen before the chunk (32, or as trained)")
     add("--decoder", default=GREEDY, help=f"{GREEDY} or prefix_beam ({GREEDY})")
     add(

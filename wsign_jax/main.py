@@ -41,7 +41,7 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, pathlib.Path]:
     """
     for flag, following in zip(argv, [*argv[1:], ""], strict=True):
         if flag == "--config" or flag.startswith("--config="):
-            # A config imports its neighbours by their folder's name: `from configs import base`.
+            # A config imports its neighbors by their folder's name: `from configs import base`.
             file = flag.partition("=")[2] or following
             sys.path.append(str(pathlib.Path(file).absolute().parent.parent))
     values = flags.FlagValues()

@@ -96,7 +96,7 @@ def test_a_narrow_beam_finds_what_it_says_and_gains_with_width(attention):
     assert means == sorted(means) and means[0] < means[-1]
 
 
-def test_a_sentence_does_not_depend_on_its_neighbours_or_on_padding():
+def test_a_sentence_does_not_depend_on_its_neighbors_or_on_padding():
     weights = Weights(0.4, 0.5, 0.6)
     log_probs = jnp.asarray(LOG_PROBS, jnp.float32)
     together = joint_beam_search(DECODER, ENCODED, log_probs, PATCHES, 3, U, weights, LM)

@@ -1,4 +1,4 @@
-"""What normalisation and every single augmentation made of a few frames in numpy, for others to match.
+"""What normalization and every single augmentation made of a few frames in numpy, for others to match.
 
     python -m tests.helpers.recorded
 

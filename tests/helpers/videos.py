@@ -90,7 +90,7 @@ def write_sound(path: pathlib.Path) -> None:
 
 
 def numbered(count: int, size: tuple[int, int] = (48, 64)) -> list[np.ndarray]:
-    """Grey pictures (height, width, 3) that tell their number by their brightness: 10, 20, ..."""
+    """Gray pictures (height, width, 3) that tell their number by their brightness: 10, 20, ..."""
     return [np.full((*size, 3), 10 * (n + 1), np.uint8) for n in range(count)]
 
 

@@ -48,7 +48,7 @@ def test_without_a_screen_one_line_says_so(monkeypatch):
     assert tried.returncode == -signal.SIGABRT and "display :54321" in tried.stderr
 
 
-def test_pictures_are_shown_in_their_colours_until_q_or_the_cross(screen):
+def test_pictures_are_shown_in_their_colors_until_q_or_the_cross(screen):
     red = np.zeros((480, 640, 3), np.uint8)
     red[..., 0] = 255
     with preview.Window("test") as shown:

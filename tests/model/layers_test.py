@@ -62,7 +62,7 @@ def test_a_rate_is_the_share_of_zeros_and_the_mean_stays(rate):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_values_are_dropped_independently_of_their_neighbours(seed):
+def test_values_are_dropped_independently_of_their_neighbors(seed):
     """Whatever lies between two values: little, a power of two, or much."""
     out = dropped(0.5, (512, 512), seed).ravel() == 0
     for distance in (1, 2, 3, 7, 16, 64, 511, 512, 513, 2048, 2**15, 2**17):
@@ -70,8 +70,8 @@ def test_values_are_dropped_independently_of_their_neighbours(seed):
         assert abs(np.corrcoef(out, np.roll(out, distance))[0, 1]) < 5 / 512, distance
 
 
-def test_patterns_of_neighbours_are_as_common_as_chance_makes_them():
-    """Each of the 2^8 patterns of eight neighbours, by the chi-squared of their counts."""
+def test_patterns_of_neighbors_are_as_common_as_chance_makes_them():
+    """Each of the 2^8 patterns of eight neighbors, by the chi-squared of their counts."""
     out = dropped(0.5, (2**18, 8)) == 0
     counts = np.bincount(out @ (1 << np.arange(8)), minlength=256)
     expected = len(out) / 256

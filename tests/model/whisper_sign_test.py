@@ -50,7 +50,7 @@ MODELS = {
     window=st.sampled_from([(2**30, 0), (1, 0), (3, 2)]),
     seed=st.integers(0, 99),
 )
-def test_padding_and_neighbours_never_change_a_valid_logit(
+def test_padding_and_neighbors_never_change_a_valid_logit(
     name, frames, padding, garbage, window, seed
 ):
     graph, params = MODELS[name]
@@ -127,7 +127,7 @@ def encoded_sum(params, graph, remat):
     return jnp.sum(x * jax.random.normal(jax.random.key(4), x.shape))
 
 
-def test_rematerialisation_changes_no_number_and_keeps_less():
+def test_rematerialization_changes_no_number_and_keeps_less():
     config = small_config().model
     config.encoder.num_layers = 2
     graph, shapes = whisper_sign.build(config, V)

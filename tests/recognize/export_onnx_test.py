@@ -1,4 +1,4 @@
-"""ONNX against the recogniser, through onnxruntime, where the extra [onnx] is installed."""
+"""ONNX against the recognizer, through onnxruntime, where the extra [onnx] is installed."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ FRAMES = 90
 
 
 @pytest.mark.filterwarnings("ignore")  # of jax2onnx and onnxruntime
-def test_onnxruntime_gives_the_logits_of_the_recogniser(talkative_run, tmp_path):
+def test_onnxruntime_gives_the_logits_of_the_recognizer(talkative_run, tmp_path):
     pytest.importorskip("jax2onnx", reason="the extra [onnx] is not installed")
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
     run, path = run_backend.Running(talkative_run), tmp_path / "model.onnx"

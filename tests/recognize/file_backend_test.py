@@ -335,7 +335,7 @@ def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):
     assert facts.signers == {"test": ["ANN", "BEN"]}
     assert (
         facts.reports == {"test": card.Measured(0.5, (0.25, 0.75), 6, "greedy", 0, 0)}
-        and facts.licence == "MIT"
+        and facts.license == "MIT"
     )
     assert list(facts.glosses) == ["G1", "G2", "G3", "G4", "G5"]
     assert facts.stages == ["stage2"] and facts.versions["jax"] == file_backend.jax.__version__

@@ -15,7 +15,7 @@ FACTS = card.Facts(
     reports={
         "test": card.Measured(0.0754, (0.05, 0.1), 100, "greedy", chunk=8, left_context=64),
     },
-    licence="MIT",
+    license="MIT",
     versions={"jax": "0.10.2"},
 )  # fmt: skip
 
@@ -27,7 +27,7 @@ def test_a_card_has_what_a_user_must_know():
         "Sentences: 800 train, 100 test.", "extractor: MediaPipe.", "2 glosses: HELLO, SOUP",
         "- train: 2 (ANN, BEN)", "test shares BEN with train",
         "| test | 0.075 | 0.050 to 0.100 | 100 | greedy | 8 patches, 64 behind |",
-        "## Limits", "## Licence\n\nMIT", "send metrics", "- jax 0.10.2",
+        "## Limits", "## License\n\nMIT", "send metrics", "- jax 0.10.2",
         "Load only files from people whom you trust.",
     ):  # fmt: skip
         assert said in text, said
@@ -35,7 +35,7 @@ def test_a_card_has_what_a_user_must_know():
 
 
 def test_what_is_not_known_is_said_to_be():
-    bare = dataclasses.replace(FACTS, sentences={}, signers={}, reports={}, licence="", made={})
+    bare = dataclasses.replace(FACTS, sentences={}, signers={}, reports={}, license="", made={})
     text = card.card(bare)
     assert "Sentences: not known, the data set was not at hand" in text
     assert "Not known: the data set was not at hand" in text
@@ -43,5 +43,5 @@ def test_what_is_not_known_is_said_to_be():
     assert "has no `signers.csv`" in card.card(dataclasses.replace(FACTS, signers={}))
 
 
-def test_an_onnx_file_is_no_recogniser():
+def test_an_onnx_file_is_no_recognizer():
     assert "Recognizer" not in card.card(dataclasses.replace(FACTS, name="asl.onnx"))

@@ -3,7 +3,7 @@ import pytest
 from tests.helpers.decoded import VOCABULARY, sentence
 from wsign_jax.common.errors import WSignError
 from wsign_jax.report import compare, write
-from wsign_jax.report.summary import summarise
+from wsign_jax.report.summary import summarize
 
 REFERENCES = [(1, 2, 3), (4, 4), (5,), (6, 7)]
 
@@ -19,7 +19,7 @@ def decoded(*hypotheses):
 def earlier(tmp_path):
     """A report with two errors in eight glosses, names that trn cannot hold among them."""
     sentences = decoded((1, 2), (4, 4), (7,), (6, 7))
-    summary = summarise(sentences, VOCABULARY, {}, {}, None)
+    summary = summarize(sentences, VOCABULARY, {}, {}, None)
     write.write(tmp_path / "a", sentences, VOCABULARY, summary)
     return tmp_path / "a"
 

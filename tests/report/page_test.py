@@ -4,7 +4,7 @@ import re
 from tests.helpers.decoded import VOCABULARY, sentence, sentences
 from wsign_jax.report import style
 from wsign_jax.report.page import page
-from wsign_jax.report.summary import summarise
+from wsign_jax.report.summary import summarize
 
 BINS = [
     {"confidence": 0.21, "accuracy": 0.345, "count": 17},
@@ -38,7 +38,7 @@ class Outline(html.parser.HTMLParser):
 
 
 def page_of(decoded, calibration=None, **settings):
-    summary = summarise(decoded, VOCABULARY, settings, {"decode_seconds": 2.5}, calibration)
+    summary = summarize(decoded, VOCABULARY, settings, {"decode_seconds": 2.5}, calibration)
     return page(decoded, VOCABULARY, summary)
 
 
@@ -99,7 +99,7 @@ def test_many_ways_to_be_wrong_are_cut_short():
     decoded = [sentence(f"{a}{b}", (a,), (b,)) for a in glosses for b in glosses if a != b]
     assert "more" not in Outline(page_of(decoded)).text
     wide = {"gloss": "X", "substituted_by": {f"G{n}": 30 - n for n in range(20)}}
-    summary = summarise([sentence()], VOCABULARY, {}, {}, None)
+    summary = summarize([sentence()], VOCABULARY, {}, {}, None)
     kinds = ("reference", "correct", "substituted", "deleted", "inserted")
     row = dict.fromkeys(kinds, 0) | {"correct": 1} | wide
     others = [dict.fromkeys(kinds, 0) | {"gloss": f"G{n}", "substituted_by": {}} for n in range(20)]
@@ -107,9 +107,9 @@ def test_many_ways_to_be_wrong_are_cut_short():
     assert "G7 23, 12 more" in text
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Relative luminance, WCAG 2.2."""
-    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])
     channels = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -8,7 +8,7 @@ from matplotlib import image
 
 from tests.helpers.decoded import NASTY, VOCABULARY, sentences
 from wsign_jax.report import pictures
-from wsign_jax.report.summary import summarise
+from wsign_jax.report.summary import summarize
 
 
 def content(uri: str, kind: str) -> bytes:
@@ -75,8 +75,8 @@ def test_any_name_can_stand_beside_a_matrix(name):
     assert shown.count(expected.get(name, name)) == 2
 
 
-def test_pictures_are_the_same_every_time_and_follow_the_readers_colours():
-    summary = summarise(sentences(), VOCABULARY, {}, {}, None)
+def test_pictures_are_the_same_every_time_and_follow_the_readers_colors():
+    summary = summarize(sentences(), VOCABULARY, {}, {}, None)
     pair = [pictures.confusion_matrix(summary["by_gloss"]) for _ in range(2)]
     assert pair[0] == pair[1]
     svg = content(pair[0], "image/svg+xml").decode()

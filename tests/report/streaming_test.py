@@ -25,15 +25,15 @@ def test_the_table_is_markdown():
 
 
 def test_the_picture_has_a_line_for_every_left_context():
-    def colours(rows):
+    def colors(rows):
         image = matplotlib.image.imread(io.BytesIO(streaming.picture(rows)), format="png")
         pixels = np.rint(255 * image[..., :3]).astype(int).reshape(-1, 3)
         return {tuple(pixel) for pixel in np.unique(pixels, axis=0).tolist()}
 
     vermilion, blue = (213, 94, 0), (0, 114, 178)
-    assert vermilion in colours(ROWS) and blue not in colours(ROWS)
+    assert vermilion in colors(ROWS) and blue not in colors(ROWS)
     another = Row(8, 64, 0.09, 15, 23, 9, 517, -0.42, 0.10, 0, 0.010, (2.1, 7.3, 25.7))
-    assert {vermilion, blue} <= colours([*ROWS, another])
+    assert {vermilion, blue} <= colors([*ROWS, another])
     assert streaming.picture(ROWS) == streaming.picture(ROWS)
 
 

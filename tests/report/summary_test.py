@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from tests.helpers.decoded import NASTY, VOCABULARY, sentence, sentences
 from wsign_jax.common.errors import WSignError
-from wsign_jax.report.summary import summarise, warnings
+from wsign_jax.report.summary import summarize, warnings
 
 ids = st.lists(st.integers(1, 7), max_size=6)
 
 
 def summary_of(decoded, calibration=None):
-    return summarise(decoded, VOCABULARY, {"split": "test"}, {"seconds": 1.5}, calibration)
+    return summarize(decoded, VOCABULARY, {"split": "test"}, {"seconds": 1.5}, calibration)
 
 
 def test_figures():
@@ -170,4 +170,4 @@ def test_what_cannot_be_reported():
     with pytest.raises(ValueError, match="a bin of the calibration has no 'accuracy'"):
         summary_of([sentence()], {"bins": [{"confidence": 1, "count": 2}]})
     with pytest.raises(TypeError, match="a report cannot hold"):
-        summarise([sentence()], VOCABULARY, {"split": object()}, {}, None)
+        summarize([sentence()], VOCABULARY, {"split": object()}, {}, None)

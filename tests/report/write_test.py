@@ -6,11 +6,11 @@ from tests.helpers.decoded import VOCABULARY, sentences
 from wsign_jax.common.errors import WSignError
 from wsign_jax.report import files, write
 from wsign_jax.report.metrics import EditCounts, edit_counts
-from wsign_jax.report.summary import summarise
+from wsign_jax.report.summary import summarize
 
 
 def write_report(folder, decoded, **options):
-    summary = summarise(decoded, VOCABULARY, {"split": "test"}, {}, None)
+    summary = summarize(decoded, VOCABULARY, {"split": "test"}, {}, None)
     write.write(folder, decoded, VOCABULARY, summary, **options)
     return summary
 

@@ -89,7 +89,7 @@ def source(*arguments, **options):
     return live.Source("test", Every(pictures(*arguments, **options)), True, False)
 
 
-def recognise(model, given, capsys, **options):
+def recognize(model, given, capsys, **options):
     """Why a source ended, its stable glosses, and the last event."""
     end = live.run(Stream(model, chunk=4, left_context=8), given, json=True, **options)
     return end, *told(capsys)
@@ -112,7 +112,7 @@ TIMES = np.arange(60) / 30
 
 
 def test_pictures_give_what_a_stream_gives(model, landmarker, capsys):
-    end, glosses, last = recognise(model, source(TIMES), capsys)
+    end, glosses, last = recognize(model, source(TIMES), capsys)
     assert end is live.End.FILE and glosses == pushed(model, TIMES) and len(glosses) > 3
     assert (last["event"], last["count"], last["dropped"]) == ("end", 60, 0)
     assert last["seconds"] == pytest.approx(59 / 30, abs=1e-3)
@@ -130,7 +130,7 @@ def test_keypoints_in_a_file_at_any_pace(model, tmp_path, capsys):
     np.save(tmp_path / "a.npy", features)
     for simulate in (False, True):
         given = live.open_source(str(tmp_path / "a.npy"), simulate)
-        end, glosses, last = recognise(model, given, capsys)
+        end, glosses, last = recognize(model, given, capsys)
         assert end is live.End.FILE and glosses == expected and len(glosses) > 3
         assert (last["kind"], last["count"], last["nan"]) == ("keypoint frames", 90, 0)
         assert list(last["delays"]) == ["chunk", "model", "decoding"]
@@ -154,10 +154,10 @@ def test_nan_in_a_file_is_an_absent_hand_and_counted(model, tmp_path, capsys):
     features = changing_features(90)
     features[30:35, 21:, 0] = np.nan
     np.save(tmp_path / "a.npy", features)
-    _, glosses, last = recognise(model, live.open_source(str(tmp_path / "a.npy")), capsys)
+    _, glosses, last = recognize(model, live.open_source(str(tmp_path / "a.npy")), capsys)
     features[30:35, 21:] = 0.0
     np.save(tmp_path / "b.npy", features)
-    _, clean, none = recognise(model, live.open_source(str(tmp_path / "b.npy")), capsys)
+    _, clean, none = recognize(model, live.open_source(str(tmp_path / "b.npy")), capsys)
     assert glosses == clean and (last["nan"], none["nan"]) == (5, 0)
 
 
@@ -165,9 +165,9 @@ def test_a_camera_that_disappears_finishes_the_sentence(model, landmarker, monke
     monkeypatch.setattr(video, "camera", lambda number: pictures(TIMES))
     given = live.open_source("7")
     assert isinstance(given.items, Newest)
-    # Nothing is dropped here, so that what is recognised is known.
+    # Nothing is dropped here, so that what is recognized is known.
     given = given._replace(items=Every(video.camera(7)))
-    end, glosses, last = recognise(model, given, capsys)
+    end, glosses, last = recognize(model, given, capsys)
     assert end is live.End.GONE and glosses == pushed(model, TIMES)
     assert last["why"] == "7: no more pictures come from the camera"
 
@@ -188,7 +188,7 @@ def test_what_a_slow_machine_drops_is_counted(model, landmarker, monkeypatch, ca
     landmarker.seconds = 0.02
     times = TIMES[:40] / 10  # a camera of 300 pictures a second
     monkeypatch.setattr(video, "camera", lambda number: live.camera.paced(pictures(times)))
-    end, _, last = recognise(model, live.open_source("0"), capsys)
+    end, _, last = recognize(model, live.open_source("0"), capsys)
     assert end is live.End.GONE and last["dropped"] > 10
     assert last["count"] + last["dropped"] == 40
 
@@ -201,7 +201,7 @@ def test_the_user_stops_it_with_a_signal(model, landmarker, capsys, kind):
         return HANDS
 
     before = signal.getsignal(kind)
-    end, glosses, last = recognise(model, source(TIMES, interrupt), capsys)
+    end, glosses, last = recognize(model, source(TIMES, interrupt), capsys)
     assert end is live.End.USER and last["why"] == "test: stopped by the user"
     assert last["count"] == 31 and glosses == pushed(model, TIMES[:31])
     assert signal.getsignal(kind) is before
@@ -210,21 +210,21 @@ def test_the_user_stops_it_with_a_signal(model, landmarker, capsys, kind):
 def test_a_source_that_breaks_finishes_the_sentence_first(model, landmarker, capsys):
     broken = source(TIMES, then=WSignError("v.mp4: is cut off"))
     with pytest.raises(WSignError, match="cut off"):
-        recognise(model, broken, capsys)
+        recognize(model, broken, capsys)
     glosses, last = told(capsys)
     assert glosses == pushed(model, TIMES) and last["why"] == "v.mp4: is cut off"
 
 
 def test_a_source_that_was_never_good_has_no_summary(model, landmarker, capsys):
     with pytest.raises(WSignError, match="is empty"):
-        recognise(model, source([], then=WSignError("v.mp4: is empty")), capsys)
+        recognize(model, source([], then=WSignError("v.mp4: is empty")), capsys)
     assert '"end"' not in capsys.readouterr().out
 
 
 def test_pictures_whose_time_does_not_increase_are_left_out_and_counted(model, landmarker, capsys):
     times = TIMES.tolist()
     disordered = [*times[:20], times[19], times[5], float("nan"), *times[20:]]
-    _, glosses, last = recognise(model, source(disordered), capsys)
+    _, glosses, last = recognize(model, source(disordered), capsys)
     assert glosses == pushed(model, TIMES) and last["out_of_order"] == 3 and last["count"] == 60
 
 
@@ -238,17 +238,17 @@ def test_every_rate_runs_and_one_too_low_is_warned_of(model, landmarker, capsys,
 
 
 def test_no_hands_and_a_pause_of_minutes_invent_nothing(model, landmarker, capsys):
-    assert recognise(model, source(TIMES, EMPTY), capsys)[1] == []
+    assert recognize(model, source(TIMES, EMPTY), capsys)[1] == []
     paused = np.concatenate([TIMES[:40], 200 + TIMES[:40]])
-    _, glosses, last = recognise(model, source(paused), capsys)
+    _, glosses, last = recognize(model, source(paused), capsys)
     starts = np.array([start for _, start in glosses])
-    # A second after the hands are gone nothing is recognised any more.
+    # A second after the hands are gone nothing is recognized any more.
     assert len(starts) and not ((starts > 4.0) & (starts < 199.0)).any()
     assert last["count"] == 80
 
 
 def test_nothing_comes_at_all(model, landmarker, capsys):
-    end, glosses, last = recognise(model, source([]), capsys)
+    end, glosses, last = recognize(model, source([]), capsys)
     assert end is live.End.FILE and glosses == [] and last["count"] == 0 and last["delays"] == {}
 
 
@@ -272,7 +272,7 @@ def test_the_window_shows_hands_and_glosses_and_closing_it_stops(
             self.closed = len(shown) == 20
 
     monkeypatch.setattr(live, "Window", FakeWindow)
-    end, glosses, last = recognise(model, source(TIMES), capsys, show=True)
+    end, glosses, last = recognize(model, source(TIMES), capsys, show=True)
     assert end is live.End.USER and last["count"] == 20 and shown.pop() == "closed"
     image, hands, _ = shown[10]
     assert image is HANDS
@@ -283,7 +283,7 @@ def test_the_window_shows_hands_and_glosses_and_closing_it_stops(
     features[7, 3] = np.nan
     np.save(tmp_path / "a.npy", features)
     shown.clear()
-    recognise(model, live.open_source(str(tmp_path / "a.npy")), capsys, show=True)
+    recognize(model, live.open_source(str(tmp_path / "a.npy")), capsys, show=True)
     image, hands, _ = shown[1]
     assert not image.any() and np.isfinite(hands).all()
 

@@ -286,7 +286,7 @@ def test_endpointing_closes_sentences_and_leaves_the_rest_as_it_is():
     assert len(finals) >= 2 and all(final.glosses for final in finals)
     starts = [gloss.start for final in finals for gloss in final.glosses]
     assert starts == sorted(starts)
-    # Nothing is recognised any more, so there is nothing to close either.
+    # Nothing is recognized any more, so there is nothing to close either.
     stream = Stream(model("rotary"), chunk=3, left_context=0, endpoint_seconds=0.5)
     assert not any(stream.push(rest).final for _ in range(5)) and stream.finish().final is None
 
@@ -386,7 +386,7 @@ def test_windows_that_were_not_trained_are_warned_of(capsys):
     assert "not trained with a chunk of 2 patches but with 1, 3, 8" in err and "left" not in err
 
 
-def test_pictures_are_recognised_as_extracted_features_are():
+def test_pictures_are_recognized_as_extracted_features_are():
     shape = np.random.default_rng(0).normal(0, 0.03, size=(21, 3))
     stream, direct = (Stream(model("rotary"), chunk=3, left_context=0) for _ in range(2))
     tracker, features = Tracker(), FeatureStream()

@@ -32,7 +32,7 @@ def test_a_video_as_a_camera_would_give_it(trained_run, command):
     assert last["seconds"] == pytest.approx(40 / 29.97, abs=0.1)
     assert last["took"] > 1.2 and last["delays"]["landmarks"][0] > 0
 
-    # As fast as it goes nothing is dropped, and what is recognised never changes.
+    # As fast as it goes nothing is dropped, and what is recognized never changes.
     status, printed = command("live.py", *flags)
     assert status == 0 and f"{SOUP} pictures of 1.33 s" in printed and "; 0 dropped" in printed
     assert "\nsum " in printed

@@ -128,7 +128,7 @@ def test_a_newer_checkpoint_and_nothing_but_bad_files_are_status_2(
     assert status == 2 and printed.count("failed: ") == 2 and "has one frame" in printed
 
 
-def test_more_recordings_than_are_recognised_at_a_time(talkative_run, inputs, monkeypatch):
+def test_more_recordings_than_are_recognized_at_a_time(talkative_run, inputs, monkeypatch):
     monkeypatch.setattr(transcribe_files, "_TOGETHER", 2)
     sources = transcribe_files.find([inputs, inputs / "a.npy", inputs / "sub", inputs / "a.npy"])
     recognizer = Recognizer.load(talkative_run)
@@ -141,7 +141,7 @@ def test_more_recordings_than_are_recognised_at_a_time(talkative_run, inputs, mo
 
 def test_an_export_is_made_used_and_never_overwritten(talkative_run, inputs, command, tmp_path):
     out = tmp_path / "model.wsign"
-    flags = ("export.py", f"--checkpoint={talkative_run}", f"--out={out}", "--licence=MIT")
+    flags = ("export.py", f"--checkpoint={talkative_run}", f"--out={out}", "--license=MIT")
     status, printed = command(*flags)
     assert (
         status == 0 and str(out) in printed and "MIT" in (tmp_path / "model.wsign.md").read_text()

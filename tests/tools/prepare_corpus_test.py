@@ -48,7 +48,7 @@ def test_keypoints_become_a_data_set_without_mediapipe(tmp_path):
         (("lsa64", "--root=x", "--fps=30"), "--fps is no option of lsa64; leave it out"),
         (("lsa64", "--root=x"), "x: no such folder; name the corpus's with --root=DIR"),
         (("npz", "--root=x", "--aspect=4/0"), "in the command line: argument --aspect: invalid"),
-        (("npz", "--root=x", "--colour=red"), "'--colour=red' is unknown; see --help"),
+        (("npz", "--root=x", "--color=red"), "'--color=red' is unknown; see --help"),
         (("lsa64", "--root=x", "--val_signers=me"), "argument --val_signers: invalid"),
     ],
 )

@@ -38,28 +38,28 @@ def features():
     return joints.features_from_positions(positions, confidence)
 
 
-def colours_in(image):
+def colors_in(image):
     """Where orange and blue are: the mean column of each, or None."""
     found = []
-    for colour in (ORANGE, BLUE):
-        near = np.abs(image.astype(int) - colour).sum(-1) < 120
+    for color in (ORANGE, BLUE):
+        near = np.abs(image.astype(int) - color).sum(-1) < 120
         found.append(float(near.nonzero()[1].mean()) / image.shape[1] if near.any() else None)
     return found
 
 
-def test_hands_are_drawn_where_they_are_in_their_colours(features):
+def test_hands_are_drawn_where_they_are_in_their_colors(features):
     black = np.zeros((240, 320, 3), np.uint8)
-    assert colours_in(draw.skeleton(black, features[0])) == [pytest.approx(0.75, abs=0.05), None]
-    left, right = colours_in(draw.skeleton(black, features[20]))
+    assert colors_in(draw.skeleton(black, features[0])) == [pytest.approx(0.75, abs=0.05), None]
+    left, right = colors_in(draw.skeleton(black, features[20]))
     assert (left, right) == (pytest.approx(0.75, abs=0.05), pytest.approx(0.25, abs=0.05))
     assert not black.any()  # it was a copy
 
 
 def test_every_picture_of_a_video_gets_its_own_frame(features, tmp_path):
-    grey = [np.full((48, 64, 3), 50, np.uint8)] * 4
+    gray = [np.full((48, 64, 3), 50, np.uint8)] * 4
     times = (0.0, 0.1, 0.2, 0.5)
-    shown = draw.on_pictures(features, map(video.Picture, times, grey))
-    assert [colours_in(picture.image)[1] is not None for picture in shown] == [
+    shown = draw.on_pictures(features, map(video.Picture, times, gray))
+    assert [colors_in(picture.image)[1] is not None for picture in shown] == [
         False,
         False,
         True,
@@ -69,7 +69,7 @@ def test_every_picture_of_a_video_gets_its_own_frame(features, tmp_path):
         with pytest.raises(
             WSignError, match=r"the keypoints end after 0\.52 s, the video does not"
         ):
-            list(draw.on_pictures(features, map(video.Picture, wrong, grey)))
+            list(draw.on_pictures(features, map(video.Picture, wrong, gray)))
 
 
 def test_videos_and_contact_sheets_are_written(features, tmp_path, capsys):
@@ -77,7 +77,7 @@ def test_videos_and_contact_sheets_are_written(features, tmp_path, capsys):
     assert view(tmp_path / "a.npy", "--out", tmp_path / "a.mp4") == 0
     pictures, times = videos.pictures_of(tmp_path / "a.mp4")
     np.testing.assert_allclose(times, np.arange(31) / 60, atol=1e-3)
-    assert colours_in(pictures[0])[1] is None and colours_in(pictures[-1])[1] is not None
+    assert colors_in(pictures[0])[1] is None and colors_in(pictures[-1])[1] is not None
     assert view(tmp_path / "a.npy", "--out", tmp_path / "a.png") == 0
     sheet = cv2.imread(str(tmp_path / "a.png"))
     assert sheet.shape[1] == 4 * 320 and sheet.shape[0] % 3 == 0
@@ -91,7 +91,7 @@ def test_hands_with_nan_in_them_are_not_drawn(features, tmp_path):
         bad[:, joints.RIGHT.start + 3, :2] = wrong
         np.save(tmp_path / "a.npy", bad)
         assert view(tmp_path / "a.npy", "--out", tmp_path / f"10:{number}.mp4") == 0
-        shown = colours_in(videos.pictures_of(tmp_path / f"10:{number}.mp4")[0][-1])
+        shown = colors_in(videos.pictures_of(tmp_path / f"10:{number}.mp4")[0][-1])
         assert shown[0] is not None and shown[1] is None
 
 

@@ -371,7 +371,7 @@ def test_nothing_is_started_over_where_every_checkpoint_is_damaged(finished, tmp
     assert sorted(work.rglob("*")) == before
 
 
-def test_weights_of_another_normalisation_are_refused(finished, tmp_path):
+def test_weights_of_another_normalization_are_refused(finished, tmp_path):
     root, workdir, _ = finished
     config = two_stages(root)
     config.init_from, config.data.wrist_place = str(workdir), False

@@ -68,7 +68,7 @@ def test_the_state_is_counted_as_the_stage_needs_it():
     sizes = {path: 4 * leaf.size for path, leaf in whisper_sign.parameter_paths(shapes).items()}
     whole = sum(sizes.values())
     warm_up = sum(v for path, v in sizes.items() if path.startswith(("frontend/", "ctc_head/")))
-    counters = 64  # bytes that the optimiser's step counts may take
+    counters = 64  # bytes that the optimizer's step counts may take
     for stage, trained in (("stage1", warm_up), ("stage2", whole)):
         fixed = estimator(config).fixed(stage)
         assert (fixed.parameters, fixed.ema, fixed.gradients) == (whole, whole, trained)

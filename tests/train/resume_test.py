@@ -41,7 +41,7 @@ def finish(run, workdir):
 
 
 def weights(workdir):
-    """The last checkpoint's parameters and optimiser state, by orbax alone."""
+    """The last checkpoint's parameters and optimizer state, by orbax alone."""
     step = steps_in(workdir / "checkpoints")[-1]
     folder = (workdir / "checkpoints" / str(step)).absolute()
     with ocp.StandardCheckpointer() as reader:

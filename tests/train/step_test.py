@@ -142,7 +142,7 @@ def test_a_batch_in_parts_gives_the_same_losses_and_gradients(hybrid):
         tx = optimizer.make_optimizer(labels, settings(), 1.0)
         begun = state.create(params, tx, 0, ema=False, loss_scale=None)
         ended, metrics = step(begun, whole, settings())
-        # The optimiser's state holds the clipped gradients and their squares.
+        # The optimizer's state holds the clipped gradients and their squares.
         results.append((jax.device_get(metrics), jax.device_get(ended.opt_state)))
     for metrics, opt_state in results[1:]:
         assert metrics.keys() == results[0][0].keys()

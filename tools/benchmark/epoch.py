@@ -1,6 +1,6 @@
 """python tools/benchmark/epoch.py [--size=base --batch=16] [--json=FILE]
 
-Training end to end on sentences as long as PHOENIX-2014's: read, augmented, normalised, padded and
+Training end to end on sentences as long as PHOENIX-2014's: read, augmented, normalized, padded and
 trained on. Our eight buckets against the same model and loader with
 
     random    random batches, each padded to its longest, that to a multiple of 16 frames

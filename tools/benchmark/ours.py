@@ -95,7 +95,7 @@ class Ours:
         self.wait()
 
     def end_to_end(self, sample: batches.Sample) -> float:
-        """Seconds a batch of an epoch: read, augmented, normalised, padded and trained on."""
+        """Seconds a batch of an epoch: read, augmented, normalized, padded and trained on."""
         loader, threads = self.stage.loader, self.run.config.data.threads
         loaded = pipeline.training_dataset(loader, batches.going_on(sample.plans), threads)
         # Each step returns when the one before is done, and that before the first is the last.

@@ -1,7 +1,7 @@
 """python tools/benchmark/paper.py [--size=base --rows=16 --frames=480]
 
 On paper, a training step of stage 2 on accelerators that are not at hand. Floating-point operations
-are as XLA counts them before it optimises, bytes of the state (weights read forwards and backwards,
+are as XLA counts them before it optimizes, bytes of the state (weights read forwards and backwards,
 gradients written and read twice, weights and moments updated) and of what the backward pass keeps in 16
 bits (`wsign_jax/train/memory.py`; each array and its gradient written and read). A step takes the longer
 of its operations at 40 % of the peak and its bytes at 70 % of the bandwidth: assumptions, not

@@ -11,7 +11,7 @@ machine does meets both. Ratios are of medians, ours over theirs:
 
     peer_step_ratio   a step on one batch of made-up sentences
     peer_epoch_ratio  an epoch of sentences as long as PHOENIX-2014's, end to end: read, augmented,
-                      normalised, padded and trained on. Ours has eight buckets; theirs is a DataLoader
+                      normalized, padded and trained on. Ours has eight buckets; theirs is a DataLoader
                       over random batches, each padded to its longest. Both with two that read ahead.
 
 A sample of each side's batches stands for its epoch, evenly spaced in the order of their padded lengths;

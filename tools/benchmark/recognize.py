@@ -1,10 +1,10 @@
 """python tools/benchmark/recognize.py [--checkpoint=RUN] [--size=base] [--frames=600] [--rounds=21]
 
-Measures the recogniser in a fresh process, on keypoints of so many frames; without --checkpoint with a
+Measures the recognizer in a fresh process, on keypoints of so many frames; without --checkpoint with a
 run of fresh weights of a size:
 
     first     seconds from the process's first line, imports included, to the first transcript
-    second    seconds of a further call, against the bare model: the same keypoints, normalised and not
+    second    seconds of a further call, against the bare model: the same keypoints, normalized and not
               padded, through encoder and CTC head in one compiled program
 
 The ratio is the median of rounds in which the two take turns, so that whatever else the machine does

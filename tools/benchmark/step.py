@@ -11,8 +11,8 @@ the manner of the training loop, as medians:
                 step, so that whatever else the machine does meets both
     share       of that speed in which the step's are computed
 
-And on Linux what base-size steps of 16 x 720 frames need of memory, without and with rematerialisation,
-each in a process of its own and once they are compiled. XLA on a CPU undoes rematerialisation; it is
+And on Linux what base-size steps of 16 x 720 frames need of memory, without and with rematerialization,
+each in a process of its own and once they are compiled. XLA on a CPU undoes rematerialization; it is
 kept from the passes that do so, here for both.
 """
 
@@ -161,7 +161,7 @@ def measure_memory(remat: bool) -> None:
 
 
 def memory() -> figures.Figures:
-    """Peak of a base-size step without and with rematerialisation, and what that costs."""
+    """Peak of a base-size step without and with rematerialization, and what that costs."""
     flags = " ".join(filter(None, [os.environ.get("XLA_FLAGS"), _KEEP_REMAT]))
     found = []
     for remat in (False, True):
@@ -173,7 +173,7 @@ def memory() -> figures.Figures:
     rows, frames = _MEMORY_SHAPE
     print(
         f"base, {rows} x {frames} frames: {plain['peak'] / 1e9:.2f} GB at the peak of the process, of "
-        f"which XLA plans {plain['planned'] / 1e9:.2f} for a step; with rematerialisation "
+        f"which XLA plans {plain['planned'] / 1e9:.2f} for a step; with rematerialization "
         f"{again['peak'] / 1e9:.2f} and {again['planned'] / 1e9:.2f}, a step takes "
         f"{again['seconds'] / plain['seconds']:.2f} times as long"
     )

@@ -97,7 +97,7 @@ def main() -> None:
     )
     figures.add_counts(
         parser,
-        chunk=(1, "patches recognised at a time"),
+        chunk=(1, "patches recognized at a time"),
         left_context=(64, "patches seen before"),
         minutes=(10, "of signing, a whole number"),
         glosses=(1295, "of the vocabulary"),

@@ -1,4 +1,4 @@
-"""The same network, loss and optimiser in PyTorch: what the speed of training is compared with.
+"""The same network, loss and optimizer in PyTorch: what the speed of training is compared with.
 
     pip install torch --index-url https://download.pytorch.org/whl/cpu
 
@@ -52,7 +52,7 @@ class Spec:
 class Batch(NamedTuple):
     """As `wsign_jax.data.pipeline.Batch`, without masked rows."""
 
-    features: Tensor  # (B, T, 42, 7) float32, normalised, zeros beyond `frames`
+    features: Tensor  # (B, T, 42, 7) float32, normalized, zeros beyond `frames`
     frames: Tensor  # (B,) int64
     labels: Tensor  # (B, U) int64, zeros beyond `label_lengths`
     label_lengths: Tensor  # (B,) int64

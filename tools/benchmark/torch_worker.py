@@ -23,7 +23,7 @@ from wsign_jax.data import augment, layout, normalize, validate
 
 
 class Sentences(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """The training split of a data set: (T, 42, 7) features, augmented and normalised, (U,) labels."""
+    """The training split of a data set: (T, 42, 7) features, augmented and normalized, (U,) labels."""
 
     def __init__(self, root: pathlib.Path, spec: torch_peer.Spec, augmentation: ConfigDict):
         rules = validate.Rules(spec.vocab_size, spec.patch_size, spec.max_frames)
@@ -100,7 +100,7 @@ class Worker:
     def end_to_end(
         self, root: str, augmentation: dict[str, Any], rows: list[list[int]], workers: int
     ) -> float:
-        """Seconds a batch: read, augmented, normalised, padded and trained on.
+        """Seconds a batch: read, augmented, normalized, padded and trained on.
 
         Args:
             root: of the data set.

@@ -1,1 +1,1 @@
-"""From a data set on disk to normalised, augmented, bucketed batches: numpy and grain, never flax."""
+"""From a data set on disk to normalized, augmented, bucketed batches: numpy and grain, never flax."""

@@ -1,4 +1,4 @@
-"""Seeded augmentation of training sequences, on positions, before velocities and normalisation.
+"""Seeded augmentation of training sequences, on positions, before velocities and normalization.
 
 Everything is drawn from (seed, epoch, example), so any batch can be made again from those alone. How
 long a sequence becomes is drawn first and apart from the rest, because its bucket depends on it.
@@ -58,8 +58,8 @@ def augment(
         key: (seed, epoch, example).
 
     Returns:
-        (frames, 42, 7) float32, not normalised, and (42,) bool: the joints to hide from the model
-        after normalisation (hiding a wrist before it would leave nothing to normalise by).
+        (frames, 42, 7) float32, not normalized, and (42,) bool: the joints to hide from the model
+        after normalization (hiding a wrist before it would leave nothing to normalize by).
     """
     rng = np.random.default_rng([*key, _REST])
     times = _sample_times(rng, len(features), frames, config)
@@ -76,7 +76,7 @@ def augment(
 
 
 def hide_joints(normalized: np.ndarray, hidden: np.ndarray) -> None:
-    """Zeroes (42,) hidden joints of normalised features (T, 42, 7), confidence too, in place."""
+    """Zeroes (42,) hidden joints of normalized features (T, 42, 7), confidence too, in place."""
     normalized[:, hidden] = 0.0
 
 
@@ -129,9 +129,9 @@ def _move(rng: np.random.Generator, positions: np.ndarray, config: ConfigDict) -
     wrists = positions[:, joints.WRISTS]  # (T, 2, 3)
     turn = np.float32(scale) * _rotation(roll, 0.0, 0.0)
     view = np.float32(scale) * _rotation(roll, pitch, yaw)
-    centre = np.array([0.5, 0.5, 0.0], np.float32)
-    # wrist' = (wrist - centre) turn + centre + shift, joint' = (joint - wrist) view + wrist'
-    offsets = wrists @ (turn - view).T + ((centre + shift) - centre @ turn.T)
+    center = np.array([0.5, 0.5, 0.0], np.float32)
+    # wrist' = (wrist - center) turn + center + shift, joint' = (joint - wrist) view + wrist'
+    offsets = wrists @ (turn - view).T + ((center + shift) - center @ turn.T)
     return positions @ view.T + np.repeat(offsets, joints.JOINTS_PER_HAND, axis=1)
 
 

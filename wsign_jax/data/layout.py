@@ -168,7 +168,7 @@ class Split:
         return features
 
     def features(self, index: int) -> np.ndarray:
-        """(T, 42, 7) float32 of one example, y in image widths; never normalised."""
+        """(T, 42, 7) float32 of one example, y in image widths; never normalized."""
         return joints.in_widths(self.stored(index), self.aspect)
 
 

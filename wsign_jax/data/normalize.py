@@ -1,4 +1,4 @@
-"""Causal normalisation: the same numbers whether a sentence arrives whole or frame by frame.
+"""Causal normalization: the same numbers whether a sentence arrives whole or frame by frame.
 
 Per hand: positions relative to the wrist, positions and velocities in hand sizes, finger velocities
 relative to the wrist's. The hand's size at frame t is a running mean over the frames up to t,
@@ -31,7 +31,7 @@ INITIAL_STATE = NormalizerState(size=(0.0, 0.0), seen=(0, 0))
 def normalize(
     features: np.ndarray, state: NormalizerState = INITIAL_STATE, wrist_place: bool = True
 ) -> tuple[np.ndarray, NormalizerState]:
-    """Normalises the next frames of a sequence.
+    """Normalizes the next frames of a sequence.
 
     Args:
         features: (T, 42, 7) float32 as on disk.

@@ -28,7 +28,7 @@ Array = Any
 class Batch(NamedTuple):
     """One padded batch. A masked row has 0 frames, no labels and example -1."""
 
-    features: Array  # (B, T, 42, 7) float32, normalised, zeros beyond `frames`
+    features: Array  # (B, T, 42, 7) float32, normalized, zeros beyond `frames`
     frames: Array  # (B,) int32
     labels: Array  # (B, U) int32 gloss ids, 0 beyond `label_lengths`
     label_lengths: Array  # (B,) int32
@@ -75,7 +75,7 @@ def plan_training(
 
 @dataclasses.dataclass(frozen=True)
 class BatchLoader:
-    """Loads planned batches of one split: read, augment, normalise, pad."""
+    """Loads planned batches of one split: read, augment, normalize, pad."""
 
     split: layout.Split
     config: ConfigDict  # config.data
@@ -108,7 +108,7 @@ class BatchLoader:
         return batch
 
     def _features(self, example: int, epoch: int) -> np.ndarray:
-        """(T, 42, 7) normalised features of one example, augmented in training."""
+        """(T, 42, 7) normalized features of one example, augmented in training."""
         features = self.split.features(example)
         if self.train_plan is None:
             return normalize.normalize(features, wrist_place=self.config.wrist_place)[0]

@@ -281,7 +281,7 @@ def write_shards(
         last = min(first + examples_per_shard - 1, count)
         path = folder / f"examples-{first:05}-{last:05}-of-{count:05}.array_record"
         try:
-            # Groups of one record, so that reading one does not decode its neighbours.
+            # Groups of one record, so that reading one does not decode its neighbors.
             writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
             for _ in range(first, last + 1):
                 id, labels, features = next(remaining)

@@ -284,7 +284,7 @@ def _merge(search: _Search, scores: jax.Array) -> Beams:
     scores, order = jax.lax.top_k(joined.scores, scores.shape[1])
     labels = jnp.take_along_axis(joined.labels, order[..., None], axis=1)
     merged = Beams(labels, jnp.take_along_axis(joined.label_lengths, order, axis=1), scores)
-    # A sentence that is done stays as it is, so that it does not depend on its neighbours' lengths.
+    # A sentence that is done stays as it is, so that it does not depend on its neighbors' lengths.
     done = search.done[:, None]
     return Beams(
         jnp.where(done[..., None], search.ended.labels, merged.labels),

@@ -1,16 +1,16 @@
-"""Where nothing is recognised, because there is no hand to be seen. Numpy only."""
+"""Where nothing is recognized, because there is no hand to be seen. Numpy only."""
 
 import numpy as np
 
 from wsign_jax.keypoints import joints
 
-# Frames. Where a chunk and so many frames before it show no hand, nothing is recognised, whatever the
+# Frames. Where a chunk and so many frames before it show no hand, nothing is recognized, whatever the
 # network makes of nothing.
 SILENCE = joints.FPS
 
 
 def silent(seen: np.ndarray, chunk: int, patch_size: int, look_ahead: int) -> np.ndarray:
-    """The patches in which nothing is recognised, in a stream and in its offline twin.
+    """The patches in which nothing is recognized, in a stream and in its offline twin.
 
     Args:
         seen: (T,) bool, the frames that show a hand.

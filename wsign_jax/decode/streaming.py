@@ -25,7 +25,7 @@ from wsign_jax.decode.prefix_beam import IMPOSSIBLE, PrefixBeam, extend_beam, st
 
 
 class Run(NamedTuple):
-    """Neighbouring patches with the same best id: a gloss of greedy decoding, unless it is the blank.
+    """Neighboring patches with the same best id: a gloss of greedy decoding, unless it is the blank.
 
     The greedy path is the likeliest that spells its glosses, so these spans and confidences are those
     of `align`.

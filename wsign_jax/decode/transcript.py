@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Gloss:
-    """One recognised sign."""
+    """One recognized sign."""
 
     label: str  # its name in label_map.json
     start: float  # seconds from the beginning of the recording or stream

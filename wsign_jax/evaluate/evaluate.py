@@ -37,7 +37,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Evaluates the best checkpoint of a run, or the mean of its last `eval.average`, and writes
     `<workdir>/report_<split>.json`, once its figures are printed.
 
-    The model and the normalisation are the run's own; `config` says which data and split, how to
+    The model and the normalization are the run's own; `config` says which data and split, how to
     decode, and the attention window.
 
     Raises:
@@ -87,7 +87,7 @@ def run(
         dataclasses.replace(s, confidences=confidence.calibrated(s.confidences, choice.temperature))
         for s in raw
     ]
-    report = summary.summarise(
+    report = summary.summarize(
         sentences,
         trained.vocabulary,
         settings=_settings(trained, root, split, choice),

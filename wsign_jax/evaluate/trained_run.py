@@ -81,7 +81,7 @@ def open_run(
 
     Args:
         path: the run's folder, or that of one of its checkpoints.
-        config: how to read data and compute, the run's own by default; the model and the normalisation
+        config: how to read data and compute, the run's own by default; the model and the normalization
             are always the run's.
         average: take the mean of the last so many checkpoints of the last stage instead of the best.
         overrides: fields of `config` by their dotted names, such as 'data.dir' and 'eval.chunk'.

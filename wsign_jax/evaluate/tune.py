@@ -134,7 +134,7 @@ def _climb(choice: Choice, attempt: _Attempts) -> Choice:
 def _best_of_grid(choice: Choice, names: Sequence[str], attempt: _Attempts) -> Choice:
     """The best of all combinations of some weights, the others as they are.
 
-    Of equal ones that whose neighbours in the grid are best: the middle of a plain, not its edge, stands
+    Of equal ones that whose neighbors in the grid are best: the middle of a plain, not its edge, stands
     a better chance on sentences that it was not chosen on.
     """
     grids = [GRIDS[name] for name in names]

@@ -15,7 +15,7 @@ from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.video import Picture, load_av, load_cv2
 
-_COLOURS = ((255, 140, 0), (0, 200, 255))  # RGB of the left and the right hand
+_COLORS = ((255, 140, 0), (0, 200, 255))  # RGB of the left and the right hand
 _PALM = (joints.WRIST, 5, 9, 13, 17, joints.WRIST)
 _LINES = (_PALM, *((joints.WRIST, *finger) for finger in joints.FINGERS))  # of a hand
 _BLACK_WIDTH = 640  # pixels of pictures on black
@@ -23,20 +23,20 @@ _TICKS = 1000  # a second, in the times of written videos
 
 
 def strokes(frame: np.ndarray) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
-    """What to draw of one frame: colour (RGB) and points of every line of every hand that was seen; not
+    """What to draw of one frame: color (RGB) and points of every line of every hand that was seen; not
     of one with NaN in it.
 
     Args:
         frame: (42, 7) features.
 
     Yields:
-        The colour of the hand, and (n, 2) x, y of the joints along a line.
+        The color of the hand, and (n, 2) x, y of the joints along a line.
     """
-    for rows, colour in zip(joints.HANDS, _COLOURS, strict=True):
+    for rows, color in zip(joints.HANDS, _COLORS, strict=True):
         hand = frame[rows]
         if hand[joints.WRIST, joints.CONFIDENCE] and joints.plausible(hand).all():
             for line in _LINES:
-                yield colour, hand[list(line), :2]
+                yield color, hand[list(line), :2]
 
 
 def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
@@ -51,12 +51,12 @@ def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
     image = image.copy()
     width = image.shape[1]
     thickness = max(1, width // 320)
-    for colour, line in strokes(frame):
+    for color, line in strokes(frame):
         # OpenCV takes no coordinates far outside.
         path = np.rint(np.clip(line * width, -(2**14), 2**14)).astype(np.int32)
-        cv2.polylines(image, [path], False, colour, thickness, cv2.LINE_AA)
+        cv2.polylines(image, [path], False, color, thickness, cv2.LINE_AA)
         for point in path.tolist():
-            cv2.circle(image, point, thickness + 1, colour, -1, cv2.LINE_AA)
+            cv2.circle(image, point, thickness + 1, color, -1, cv2.LINE_AA)
     return image
 
 

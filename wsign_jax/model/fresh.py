@@ -1,6 +1,6 @@
 """Fresh parameters, drawn on the host: each by its seed and path alone, whatever else there is.
 
-JAX's own initialisers compile two dozen small programs first: for a base-size network they take 2 s, of
+JAX's own initializers compile two dozen small programs first: for a base-size network they take 2 s, of
 a processor that is to compile or load the training step meanwhile, and NumPy takes 0.3 s.
 """
 

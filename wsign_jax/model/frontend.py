@@ -1,4 +1,4 @@
-"""The frontend: from normalised keypoints to patch embeddings, in place of Whisper's audio stem."""
+"""The frontend: from normalized keypoints to patch embeddings, in place of Whisper's audio stem."""
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +80,7 @@ class Frontend(nnx.Module):
         """Embeds patches.
 
         Args:
-            features: (B, T, J, F) normalised; what lies beyond `frames` is ignored.
+            features: (B, T, J, F) normalized; what lies beyond `frames` is ignored.
             frames: (B,) valid frames.
             dropout_keys: None evaluates, without dropout.
 

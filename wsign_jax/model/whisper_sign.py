@@ -51,7 +51,7 @@ class StreamCache(NamedTuple):
 class Chunk(NamedTuple):
     """A stream's next C patches, and where in the stream they lie; arrays of the host or of a device."""
 
-    features: Any  # (B, C * P, J, F) normalised frames
+    features: Any  # (B, C * P, J, F) normalized frames
     begin: Any  # (B,) int32 the first frame that is one, a multiple of P
     end: Any  # (B,) int32 the frame after the last
     # () int32 position of the first patch that comes out, `look_ahead` before the first that comes in.
@@ -110,7 +110,7 @@ class WhisperSign(nnx.Module):
         """Encodes sequences.
 
         Args:
-            features: (B, T, J, F) normalised keypoints.
+            features: (B, T, J, F) normalized keypoints.
             frames: (B,) valid frames; whatever lies beyond changes nothing.
             chunk: attention's chunk C in patches; full attention by default.
             left_context: L, patches seen before the chunk.

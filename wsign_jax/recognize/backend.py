@@ -1,4 +1,4 @@
-"""What recognises: the settings and the program of a model, however it is kept."""
+"""What recognizes: the settings and the program of a model, however it is kept."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -89,7 +89,7 @@ class Settings:
         )
 
 
-class Recognised(NamedTuple):
+class Recognized(NamedTuple):
     """What a batch gives: the best hypothesis of each row, and where it comes from."""
 
     logits: jax.Array  # (B, N, V) float32 of CTC
@@ -102,9 +102,9 @@ class Recognised(NamedTuple):
 class Program:
     """A decoder under one attention window."""
 
-    # (B, T, 42, 7) float32 normalised, T a multiple of the patch size, (B,) int32 valid frames, and
-    # (B, N) bool, the patches in which nothing is recognised.
-    run: Callable[[np.ndarray, np.ndarray, np.ndarray], Recognised]
+    # (B, T, 42, 7) float32 normalized, T a multiple of the patch size, (B,) int32 valid frames, and
+    # (B, N) bool, the patches in which nothing is recognized.
+    run: Callable[[np.ndarray, np.ndarray, np.ndarray], Recognized]
     chunk: int  # of its window, in patches; 0: full attention
     temperature: float  # of the confidences
 

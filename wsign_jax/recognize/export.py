@@ -1,4 +1,4 @@
-"""From a trained run to a file that recognises without the network's code; see `file_backend.py`."""
+"""From a trained run to a file that recognizes without the network's code; see `file_backend.py`."""
 
 import contextlib
 import importlib.metadata
@@ -82,12 +82,12 @@ def export(trained: Trained, path: pathlib.Path) -> None:
 
 
 def program(trained: Trained, settings: Settings) -> bytes:
-    """The run's greedy decoding, serialised, for every platform, batch size and number of patches.
+    """The run's greedy decoding, serialized, for every platform, batch size and number of patches.
 
     Raises:
         WSignError: this jax makes something of it that no `file_backend.read` would take.
     """
-    recognise = run_backend.make_recognise(trained.network.graph, Search(GREEDY))
+    recognize = run_backend.make_recognize(trained.network.graph, Search(GREEDY))
     shapes = whisper_sign.parameter_paths(trained.network.shapes)
     structure = jax.tree.structure(trained.network.shapes)
     read = {
@@ -110,7 +110,7 @@ def program(trained: Trained, settings: Settings) -> bytes:
             for name, leaf in shapes.items()
         ]
         params = jax.tree.unflatten(structure, leaves)
-        found = recognise(params, features, frames, silence, window, Weights(), tables=tables)
+        found = recognize(params, features, frames, silence, window, Weights(), tables=tables)
         return file_backend.flatten(found)
 
     taken = file_backend.arguments(settings, read)
@@ -130,13 +130,13 @@ def versions() -> dict[str, str]:
     return found | {"python": platform.python_version()}
 
 
-def facts(trained: Trained, name: str, licence: str) -> card.Facts:
+def facts(trained: Trained, name: str, license: str) -> card.Facts:
     """What is known of a run, for its card.
 
     Args:
         trained: the run.
         name: of the exported file.
-        licence: of the weights.
+        license: of the weights.
 
     Raises:
         WSignError: a report in the run's folder is none.
@@ -159,7 +159,7 @@ def facts(trained: Trained, name: str, licence: str) -> card.Facts:
         sentences={split: number for split, number in sentences.items() if number},
         signers={split: sorted(set(of.values())) for split, of in signers.items() if of},
         reports=_reports(trained),
-        licence=licence,
+        license=license,
         versions=versions(),
     )
 

@@ -1,6 +1,6 @@
 """From a trained run to ONNX, for what runs without jax.
 
-    features   (1, T, 42, 7) float32, normalised as `data/normalize.py` does, zeros beyond `frames`
+    features   (1, T, 42, 7) float32, normalized as `data/normalize.py` does, zeros beyond `frames`
     frames     (1,) int32, the valid ones
     logits     (1, N, V) float32 of CTC, meaningless beyond `patches`
     patches    (1,) int32

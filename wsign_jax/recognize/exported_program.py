@@ -49,7 +49,7 @@ def read(
     """A program, checked.
 
     Args:
-        content: serialised by `jax.export`.
+        content: serialized by `jax.export`.
         arguments: what it must take, as shapes.
         results: what it must return.
 
@@ -115,7 +115,7 @@ def _described(array: Any) -> str:
 
 
 def _check_operations(content: bytes) -> None:
-    """Checks all operations of a serialised module, the way jax will read it."""
+    """Checks all operations of a serialized module, the way jax will read it."""
     context = ir.Context()
     for dialect in (stablehlo, chlo):
         dialect.register_dialect(context)

@@ -1,4 +1,4 @@
-"""An exported model: one file that recognises without the code of the network.
+"""An exported model: one file that recognizes without the code of the network.
 
 It is a ZIP archive of
 
@@ -38,7 +38,7 @@ from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.keypoints import joints
 from wsign_jax.model import positions
 from wsign_jax.recognize import exported_program
-from wsign_jax.recognize.backend import Program, Recognised, Settings
+from wsign_jax.recognize.backend import Program, Recognized, Settings
 
 FORMAT = 1  # raised with every change that this version could not read
 DECODER = "greedy"
@@ -52,9 +52,9 @@ _ENCRYPTED = 1  # of a member's flags
 class Exported:
     """A model out of a file; a `Backend`.
 
-    Its program takes the parameters by their paths, (B, T, 42, 7) float32 normalised features with T a
+    Its program takes the parameters by their paths, (B, T, 42, 7) float32 normalized features with T a
     multiple of the patch size, (B,) int32 frames, (B, N) bool silence, the window as two () int32, and
-    the tables of positions; it returns the leaves of a `Recognised` (see `arguments`).
+    the tables of positions; it returns the leaves of a `Recognized` (see `arguments`).
     """
 
     settings: Settings
@@ -62,7 +62,7 @@ class Exported:
     temperature: float
     about: Mapping[str, Any]  # the content of about.json
     parameters: dict[str, jax.Array]
-    call: Callable[..., Recognised]
+    call: Callable[..., Recognized]
 
     def program(self, decoder: str, chunk: int, left_context: int) -> Program:
         """See `Backend`; there is only greedy decoding."""
@@ -72,7 +72,7 @@ class Exported:
             )
         window = np.int32(chunk), np.int32(left_context)
 
-        def run(features: np.ndarray, frames: np.ndarray, silence: np.ndarray) -> Recognised:
+        def run(features: np.ndarray, frames: np.ndarray, silence: np.ndarray) -> Recognized:
             s = self.settings
             patches = features.shape[1] // s.patch_size
             tables = positions.tables(s.positions, patches, s.width, s.head_width)
@@ -81,16 +81,16 @@ class Exported:
         return Program(run, chunk, self.temperature)
 
 
-def flatten(found: Recognised) -> tuple[jax.Array, ...]:
-    """The arrays of a `Recognised`, which is what can be exported."""
+def flatten(found: Recognized) -> tuple[jax.Array, ...]:
+    """The arrays of a `Recognized`, which is what can be exported."""
     return (found.logits, found.patches, *found.beams, *found.alignment)
 
 
-def unflatten(arrays: tuple[jax.Array, ...]) -> Recognised:
+def unflatten(arrays: tuple[jax.Array, ...]) -> Recognized:
     """The inverse of `flatten`."""
     logits, patches, *rest = arrays
     of_beams = len(Beams._fields)
-    return Recognised(logits, patches, Beams(*rest[:of_beams]), Alignment(*rest[of_beams:]))
+    return Recognized(logits, patches, Beams(*rest[:of_beams]), Alignment(*rest[of_beams:]))
 
 
 def write(
@@ -110,7 +110,7 @@ def write(
         vocabulary: of the model.
         temperature: of the confidences.
         parameters: by their paths.
-        program: serialised.
+        program: serialized.
         about: what else about.json says.
     """
     members = {_LABEL_MAP: json.dumps(dict(vocabulary.ids), indent=1, ensure_ascii=False).encode()}
@@ -291,7 +291,7 @@ def _callable(
     settings: Settings,
     vocabulary: Vocabulary,
     parameters: Mapping[str, np.ndarray],
-) -> Callable[..., Recognised]:
+) -> Callable[..., Recognized]:
     """The program, checked against what surrounds it, as what can be called."""
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in parameters.items()}
     try:
@@ -311,7 +311,7 @@ def _callable(
         )
     run = jax.jit(lambda *arrays: _within(unflatten(program.call(*arrays))))
 
-    def call(*arrays: Any) -> Recognised:
+    def call(*arrays: Any) -> Recognized:
         try:
             return run(*arrays)
         except jax.errors.JaxRuntimeError as error:
@@ -325,11 +325,11 @@ def _callable(
     return call
 
 
-def _within(found: Recognised) -> Recognised:
+def _within(found: Recognized) -> Recognized:
     """What a program has found, with no gloss outside the vocabulary and nothing after the end."""
     _, patches, vocab_size = found.logits.shape
     beams, alignment = found.beams, found.alignment
-    return Recognised(
+    return Recognized(
         found.logits,
         jnp.clip(found.patches, 0, patches),
         beams._replace(

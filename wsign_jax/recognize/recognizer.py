@@ -25,7 +25,7 @@ from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.keypoints import extract, joints, landmarker, native_libs
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, checked_window
 from wsign_jax.recognize import file_backend
-from wsign_jax.recognize.backend import Backend, Program, Recognised
+from wsign_jax.recognize.backend import Backend, Program, Recognized
 
 if TYPE_CHECKING:
     from wsign_jax.stream.stream import Stream
@@ -112,7 +112,7 @@ class Recognizer:
         chunk: int | None = None,
         left_context: int | None = None,
     ) -> list[Transcript]:
-        """Recognises recordings.
+        """Recognizes recordings.
 
         Args:
             recordings: one or a list of paths of videos, folders of pictures (25 fps) or .npy, and
@@ -126,7 +126,7 @@ class Recognizer:
 
         Returns:
             A transcript for each, always as a list. Where no hand was seen for a second, nothing is
-            recognised, as in a stream.
+            recognized, as in a stream.
 
         Raises:
             WSignError: a recording cannot be read, is no keypoints, or is shorter than two frames or
@@ -148,7 +148,7 @@ class Recognizer:
                 ],
                 found.score,
             )
-            for found in self._recognise(keypoints, program)
+            for found in self._recognize(keypoints, program)
         ]
 
     def decode(
@@ -169,7 +169,7 @@ class Recognizer:
         """
         program = self._program(decoder, None, None)
         rows = self._rows(features, lengths)
-        return [list(found.ids) for found in self._recognise(rows, program)]
+        return [list(found.ids) for found in self._recognize(rows, program)]
 
     def logits(
         self,
@@ -215,7 +215,7 @@ class Recognizer:
         )
 
     def keypoints(self, recording: Recording, name: str = "keypoints") -> np.ndarray:
-        """A recording as (T, 42, 7) float32, not normalised, y in picture widths.
+        """A recording as (T, 42, 7) float32, not normalized, y in picture widths.
 
         Args:
             recording: as in `transcribe`.
@@ -313,7 +313,7 @@ class Recognizer:
         chunk, left_context = checked_window(chunk, left_context)
         return self._backend.program(decoder, *self._backend.settings.window(chunk, left_context))
 
-    def _recognise(self, recordings: Sequence[np.ndarray], program: Program) -> list[_Found]:
+    def _recognize(self, recordings: Sequence[np.ndarray], program: Program) -> list[_Found]:
         """The best hypothesis of each recording, in their order."""
         found: dict[int, _Found] = {}
         for examples, batch in self._batches(recordings, program):
@@ -335,7 +335,7 @@ class Recognizer:
 
     def _batches(
         self, recordings: Sequence[np.ndarray], program: Program
-    ) -> Iterator[tuple[np.ndarray, Recognised]]:
+    ) -> Iterator[tuple[np.ndarray, Recognized]]:
         """Recordings in padded batches: the number of each row's, -1 in a masked one, and its result."""
         settings = self._backend.settings
         for plan in _plan([len(x) for x in recordings]):

@@ -1,4 +1,4 @@
-"""A trained run as what recognises."""
+"""A trained run as what recognizes."""
 
 import dataclasses
 import pathlib
@@ -18,7 +18,7 @@ from wsign_jax.evaluate.trained_run import Trained, language_model, open_run, ov
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import SIZES, Params, WhisperSign
-from wsign_jax.recognize.backend import Program, Recognised, Settings
+from wsign_jax.recognize.backend import Program, Recognized, Settings
 
 Window = tuple[jax.Array, jax.Array]  # chunk and left context, () int32 patches; chunk 0: full
 
@@ -49,7 +49,7 @@ class Running:
         self.vocabulary = self.trained.vocabulary
         self._programs: dict[tuple[str, int, int], Program] = {}
         # Each compiles once per batch shape, whatever the window.
-        self._steps: dict[Search, Callable[..., Recognised]] = {}
+        self._steps: dict[Search, Callable[..., Recognized]] = {}
 
     def program(self, decoder: str, chunk: int, left_context: int) -> Program:
         """See `Backend`."""
@@ -66,11 +66,11 @@ class Running:
         weights = jax.tree.map(np.float32, choice.weights)
         window = np.int32(config.eval.chunk), np.int32(config.eval.left_context)
         if choice.search not in self._steps:
-            recognise = make_recognise(trained.network.graph, choice.search)
-            self._steps[choice.search] = jax.jit(recognise)
+            recognize = make_recognize(trained.network.graph, choice.search)
+            self._steps[choice.search] = jax.jit(recognize)
         step = self._steps[choice.search]
 
-        def run(features: np.ndarray, frames: np.ndarray, silence: np.ndarray) -> Recognised:
+        def run(features: np.ndarray, frames: np.ndarray, silence: np.ndarray) -> Recognized:
             return step(trained.params, features, frames, silence, window, weights, lm)
 
         return Program(run, config.eval.chunk, choice.temperature)
@@ -99,10 +99,10 @@ def windowed(trained: Trained, chunk: int, left_context: int) -> Trained:
     return dataclasses.replace(trained, config=config)
 
 
-def make_recognise(graph: nnx.GraphDef, search: Search) -> Callable[..., Recognised]:
-    """From normalised keypoints to glosses: what the recogniser runs, and what is exported."""
+def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recognized]:
+    """From normalized keypoints to glosses: what the recognizer runs, and what is exported."""
 
-    def recognise(
+    def recognize(
         params: Params,
         features: jax.Array,
         frames: jax.Array,
@@ -111,15 +111,15 @@ def make_recognise(graph: nnx.GraphDef, search: Search) -> Callable[..., Recogni
         weights: Weights,
         lm: LanguageModel | None = None,
         tables: tuple[jax.Array, ...] | None = None,
-    ) -> Recognised:
+    ) -> Recognized:
         model = whisper_sign.bind(graph, params)
         states, logits, patches = encode(model, features, frames, window, tables)
         blank = jnp.where(jnp.arange(logits.shape[2], dtype=jnp.int32) == BLANK_ID, 0.0, -jnp.inf)
         log_probs = jnp.where(silence[..., None], blank[None, None], jax.nn.log_softmax(logits))
         beams, alignment = decode_and_align(search, model, states, log_probs, patches, weights, lm)
-        return Recognised(logits, patches, beams, alignment)
+        return Recognized(logits, patches, beams, alignment)
 
-    return recognise
+    return recognize
 
 
 def encode(

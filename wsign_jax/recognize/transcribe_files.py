@@ -23,7 +23,7 @@ from wsign_jax.keypoints import extract, landmarker, native_libs, video, worker_
 from wsign_jax.recognize.recognizer import Recognizer
 
 KEYPOINTS = ".npy"
-_TOGETHER = 32  # recordings that are recognised at a time
+_TOGETHER = 32  # recordings that are recognized at a time
 
 
 class Source(NamedTuple):
@@ -121,7 +121,7 @@ def _transcribe(
     waiting: dict[int, np.ndarray] = {}
     following = 0
 
-    def recognise() -> None:
+    def recognize() -> None:
         transcripts = recognizer.transcribe(list(waiting.values()), *window)
         for number, transcript in zip(waiting, transcripts, strict=True):
             done[number] = Outcome(sources[number], transcript)
@@ -134,11 +134,11 @@ def _transcribe(
             else:
                 waiting[number] = features
             if len(waiting) == _TOGETHER:
-                recognise()
+                recognize()
             while following in done:
                 yield done.pop(following)
                 following += 1
-    recognise()
+    recognize()
     yield from (done[number] for number in sorted(done))
 
 

@@ -46,7 +46,7 @@ class Facts:
     sentences: Mapping[str, int]  # by split
     signers: Mapping[str, Sequence[str]]  # by split
     reports: Mapping[str, Measured]  # of this checkpoint, by split
-    licence: str
+    license: str
     versions: Mapping[str, str]
 
 
@@ -58,7 +58,7 @@ def card(facts: Facts) -> str:
         "Signers": _signers(facts),
         "Error rate": _error_rate(facts),
         "Limits": _limits(facts),
-        "Licence": facts.licence
+        "License": facts.license
         or "Not stated at the export. The code is Apache-2.0; weights follow what their data allows.",
         "Telemetry of the tracker": (
             "Keypoints come from MediaPipe's HandLandmarker, whose releases 1.x send metrics about "
@@ -76,7 +76,7 @@ def _use(facts: Facts) -> str:
         f"Model: {facts.model}; stages {', '.join(facts.stages)}; checkpoint {facts.checkpoint}."
     )
     if facts.name.endswith(".onnx"):
-        return f"From normalised keypoints to CTC's logits, with any ONNX runtime.\n\n{model}"
+        return f"From normalized keypoints to CTC's logits, with any ONNX runtime.\n\n{model}"
     trust = (
         "Load only files from people whom you trust. A program that calls anything outside of itself is "
         "refused, but a hostile one can still crash, run for ever or fill the memory."

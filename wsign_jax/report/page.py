@@ -1,7 +1,7 @@
 """`report.html`: one page that explains an evaluation to a person.
 
 It opens from disk, asks the network for nothing and runs no script. It follows the reader's choice of
-light or dark and of text size; what is told by colour is told by a letter too.
+light or dark and of text size; what is told by color is told by a letter too.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ def page(sentences: Sequence[Sentence], vocabulary: Vocabulary, summary: Mapping
     Args:
         sentences: what was decoded.
         vocabulary: names of the glosses.
-        summary: from `summary.summarise` of these sentences.
+        summary: from `summary.summarize` of these sentences.
     """
     worst_first = sorted(sentences, key=lambda s: (-s.counts.wer, -s.counts.errors, s.id))
     split = summary["settings"].get("split")

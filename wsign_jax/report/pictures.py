@@ -20,8 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 MATRIX_GLOSSES = 16  # rows and columns of the confusion matrix
-_INK = "#010203"  # stands in for the colour of the reader's text
-_HUE = "#d55e00"  # vermilion, told apart from blue by the colour-blind too
+_INK = "#010203"  # stands in for the color of the reader's text
+_HUE = "#d55e00"  # vermilion, told apart from blue by the color-blind too
 _NAME_LENGTH = 16  # characters of a gloss name beside a diagram
 _INK_STYLE = (
     "<style>svg{color:#1c1c1c}@media(prefers-color-scheme:dark){svg{color:#e8e8e8}}</style>"
@@ -71,8 +71,8 @@ def _draw_matrix(
     shades = np.ma.masked_equal(counts, 0) / max(counts.max(), 1)
     edges = np.arange(size + 1) - 0.5
     # At most 0.6 opaque, so that the number stays readable on light and on dark paper.
-    colours = matplotlib.colors.LinearSegmentedColormap.from_list("", [f"{_HUE}1a", f"{_HUE}99"])
-    axes.pcolormesh(edges, edges, shades, cmap=colours, vmin=0, vmax=1, rasterized=False)
+    colors = matplotlib.colors.LinearSegmentedColormap.from_list("", [f"{_HUE}1a", f"{_HUE}99"])
+    axes.pcolormesh(edges, edges, shades, cmap=colors, vmin=0, vmax=1, rasterized=False)
     for i, j in np.argwhere(counts):
         axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=9, color=_INK)
     for i, count in enumerate(correct):

@@ -76,7 +76,7 @@ def skeleton_strip(features: np.ndarray, title: str) -> bytes:
     """Moments of a recording side by side, evenly spread over it.
 
     Args:
-        features: (T, 42, 7), not normalised.
+        features: (T, 42, 7), not normalized.
         title: above it.
     """
     count = min(_MOMENTS, len(features))
@@ -92,8 +92,8 @@ def skeleton_strip(features: np.ndarray, title: str) -> bytes:
     for number, frame in enumerate(shown):
         strokes = list(draw.strokes(frame))
         lines = [line - low + (number * width, 0.0) for _, line in strokes]
-        colours = [tuple(part / 255 for part in colour) for colour, _ in strokes]
-        axes.add_collection(LineCollection(lines, colors=colours, linewidths=1.2))
+        colors = [tuple(part / 255 for part in color) for color, _ in strokes]
+        axes.add_collection(LineCollection(lines, colors=colors, linewidths=1.2))
         if number:
             axes.axvline(number * width, color="0.4", linewidth=0.8)
     axes.set(xlim=(0, len(moments) * width), ylim=(height, 0), aspect="equal")

@@ -20,7 +20,7 @@ _TITLES = (
     ("delay, median", "95 %"),
     ("real-time factor", "ms a chunk, 50 / 95 / 99 %"),
 )
-_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")  # told apart by the colour-blind too
+_COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")  # told apart by the color-blind too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,18 +76,16 @@ def picture(rows: Sequence[Row]) -> bytes:
             for row in rows
             if row.chunk != FULL and row.left_context == context and row.delay_median is not None
         )
-        colour = _COLOURS[number % len(_COLOURS)]
+        color = _COLORS[number % len(_COLORS)]
         axes.plot(
             [delay for delay, _, _ in line],
             [wer for _, wer, _ in line],
             marker="o",
-            color=colour,
+            color=color,
             label=f"{context} patches of left context",
         )
         for delay, wer, chunk in line:
-            axes.annotate(
-                str(chunk), (delay, wer), (4, 4), textcoords="offset points", color=colour
-            )
+            axes.annotate(str(chunk), (delay, wer), (4, 4), textcoords="offset points", color=color)
     for row in rows:
         if row.chunk == FULL:
             axes.axhline(row.wer, linestyle="--", color="#555", label="full attention")

@@ -21,7 +21,7 @@ LENGTH_BINS = (1, 2, 4, 7, 11, 16, 21)  # first reference length of every bin
 CONFUSIONS = 30  # pairs listed
 
 
-def summarise(
+def summarize(
     sentences: Sequence[Sentence],
     vocabulary: Vocabulary,
     settings: Mapping[str, Any],
@@ -150,7 +150,7 @@ def _sameness(sentences: Sequence[Sentence]) -> list[str]:
     return [
         f"ONE ANSWER TO EVERYTHING: all {len(sentences)} sentences came out the same, though "
         f"{len(references)} different ones were signed. The model does not look at its input: "
-        "check features and normalisation."
+        "check features and normalization."
     ]
 
 

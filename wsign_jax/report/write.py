@@ -54,7 +54,7 @@ def write(
         folder: where to.
         sentences: what was decoded.
         vocabulary: names of the glosses.
-        summary: from `summary.summarise` of these sentences.
+        summary: from `summary.summarize` of these sentences.
         replace: whether an earlier report may go.
 
     Raises:

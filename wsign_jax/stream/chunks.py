@@ -27,7 +27,7 @@ class StreamState(NamedTuple):
     cache: StreamCache  # the model's
     decoding: Any  # the decoder's
     normalizer: NormalizerState
-    frames: np.ndarray  # (C * P, J, F) float32, normalised, of the chunk that is being filled
+    frames: np.ndarray  # (C * P, J, F) float32, normalized, of the chunk that is being filled
     begin: int  # the first of them that is one; above 0 before the stream's beginning
     filled: int  # how many there are
     first: int  # patch that the chunk's first will give out, see `Chunk`

@@ -107,18 +107,18 @@ def run(
     json: bool = False,
     show: bool = False,
 ) -> End:
-    """Recognises a source until it ends or the user stops it, and prints what comes of it.
+    """Recognizes a source until it ends or the user stops it, and prints what comes of it.
 
     Args:
         stream: a fresh one.
-        source: what to recognise.
+        source: what to recognize.
         model: MediaPipe's, as `landmarker.find_model` takes it.
         json: print events for programs.
         show: open a window too.
 
     Raises:
         WSignError: the source is bad, there is no screen or no MediaPipe. If the source was good for a
-            while, what was recognised until then is finished and printed first.
+            while, what was recognized until then is finished and printed first.
     """
     with contextlib.ExitStack() as stack:
         window = stack.enter_context(Window("WhisperSign-JAX")) if show else None
@@ -279,7 +279,7 @@ class _Session:
         if self._is_slow:
             print(
                 f"warning: pictures come {usual:.2f} s apart, and a hand that is not seen for "
-                f"{MAX_GAP:g} s counts as gone; next to nothing can be recognised",
+                f"{MAX_GAP:g} s counts as gone; next to nothing can be recognized",
                 file=sys.stderr,
                 flush=True,
             )

@@ -38,11 +38,11 @@ def measure(
     left_contexts: Sequence[int],
     tracker: bool = False,
 ) -> Iterator[Row]:
-    """Recognises a split with every chunk size and left context, as a stream and as a whole.
+    """Recognizes a split with every chunk size and left context, as a stream and as a whole.
 
     Args:
         trained: the run.
-        split: what to recognise.
+        split: what to recognize.
         chunks: in patches; `FULL` for full attention, which has no left context and no stream.
         left_contexts: in patches.
         tracker: count that of a camera keypoints come later than here, by `PictureStream.delay`.

@@ -68,7 +68,7 @@ class Lines:
             self._live.stop()
 
     def start(self, source: str, chunk: int, left_context: int) -> None:
-        """What is about to be recognised, with which attention window in patches."""
+        """What is about to be recognized, with which attention window in patches."""
         self._print(
             f"{on_one_line(source)}: {chunk} patches at a time, {left_context} before; Ctrl-C ends it"
         )
@@ -107,7 +107,7 @@ class JsonLines:
         pass
 
     def start(self, source: str, chunk: int, left_context: int) -> None:
-        """What is about to be recognised, with which attention window in patches."""
+        """What is about to be recognized, with which attention window in patches."""
         self._print("start", 0.0, source=source, chunk=chunk, left_context=left_context)
 
     def tell(self, time_s: float, result: StreamResult) -> None:

@@ -95,7 +95,7 @@ class Stream:
 
         Args:
             trained: the run.
-            chunk: patches that are recognised at a time, and seen by each other; by default 8 (0.53 s
+            chunk: patches that are recognized at a time, and seen by each other; by default 8 (0.53 s
                 with patches of 4 frames), or the nearest that the run's last stage was trained with.
             left_context: patches before a chunk that it sees; by default 32, or the nearest. Others than
                 those trained with are warned of.

@@ -94,7 +94,7 @@ def initial_params(run: "Run") -> Callable[[], Params]:
         What loads them, or makes fresh ones, and says which.
 
     Raises:
-        WSignError: no checkpoint there, another vocabulary, other positions or normalisation, or
+        WSignError: no checkpoint there, another vocabulary, other positions or normalization, or
             parameters of another shape; or no Whisper that fits.
     """
     config = run.config

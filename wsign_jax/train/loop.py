@@ -44,7 +44,7 @@ from wsign_jax.train.validation import (
     validation_settings,
 )
 
-_NO_KEYPOINT = 1e4  # which no hand reaches, normalised
+_NO_KEYPOINT = 1e4  # which no hand reaches, normalized
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> bool:

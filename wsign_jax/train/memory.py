@@ -1,7 +1,7 @@
 """What a training step needs of a device's memory, from shapes alone: nothing is compiled or run.
 
 What the backward pass keeps is found by tracing `jax.vjp` of the very loss that a step differentiates,
-so it follows precision, rematerialisation and what is frozen. Of a batch each device has its own rows;
+so it follows precision, rematerialization and what is frozen. Of a batch each device has its own rows;
 of parameters, and all that has their shape, what `training.sharding` leaves it.
 """
 
@@ -114,7 +114,7 @@ class Estimator:
         # While it computes, a device gathers the parameters of which it keeps a part.
         whole = _bytes(self._shapes)
         backward += whole if fixed.parameters < whole else 0
-        update = 2 * fixed.gradients  # gradients and what the optimiser makes of them
+        update = 2 * fixed.gradients  # gradients and what the optimizer makes of them
         # The old state and the new one, since not every step may donate (see `make_train_step`).
         return 2 * (fixed.parameters + fixed.optimizer + fixed.ema) + max(backward, update)
 

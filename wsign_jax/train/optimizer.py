@@ -20,8 +20,8 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """AdamW for what trains; nothing at all, not even state, for what is frozen.
 
-    Only trained gradients count towards the clipped norm. Weight decay is for matrices: biases and
-    norms are left alone. The state depends neither on `settings`, so that a step may build the optimiser
+    Only trained gradients count toward the clipped norm. Weight decay is for matrices: biases and
+    norms are left alone. The state depends neither on `settings`, so that a step may build the optimizer
     from traced values, nor on `rates`.
 
     Args:

@@ -332,7 +332,7 @@ def _plan_stage(
 
 
 def begin_stage(run: Run, stage: Stage, params: Params, step: int) -> TrainState:
-    """The state with which a stage begins: optimiser and moving average afresh."""
+    """The state with which a stage begins: optimizer and moving average afresh."""
     return train_state.create_placed(_create_state(run, stage, step), params, run.network.shapes)
 
 

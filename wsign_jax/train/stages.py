@@ -1,4 +1,4 @@
-"""What a stage is: what trains in it, its optimiser, learning rate and attention windows."""
+"""What a stage is: what trains in it, its optimizer, learning rate and attention windows."""
 
 import math
 import re

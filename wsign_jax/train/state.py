@@ -57,7 +57,7 @@ def create(
 
     Args:
         params: the weights to begin with.
-        tx: the stage's optimiser.
+        tx: the stage's optimizer.
         step: global.
         ema: whether to average the weights.
         loss_scale: to begin with; None where the loss is not scaled.

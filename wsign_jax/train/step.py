@@ -23,7 +23,7 @@ _LARGEST_SCALE = 2.0**24
 
 
 class TrainStep:
-    """A step in two programs: gradients, compiled for every shape of a batch, and what the optimiser
+    """A step in two programs: gradients, compiled for every shape of a batch, and what the optimizer
     makes of them, compiled once for all shapes: in one program it would be a quarter of each.
 
     Metrics are known before the state is: what needs the whole step waits for both."""
@@ -76,7 +76,7 @@ class LoweredStep(NamedTuple):
 
     @property
     def flops(self) -> float:
-        """Floating-point operations, as XLA counts them before it optimises."""
+        """Floating-point operations, as XLA counts them before it optimizes."""
         return _flops(self.gradients) + _flops(self.update)
 
     def compile(self) -> "CompiledStep":

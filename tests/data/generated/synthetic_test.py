@@ -205,7 +205,7 @@ def test_segments_are_where_the_signs_are():
 
 
 def dominant_wrist(sentence: synthetic.Sentence, segment: np.ndarray) -> np.ndarray | None:
-    """(24,) x and y of the dominant wrist at 12 moments of a segment, centred; None if absent."""
+    """(24,) x and y of the dominant wrist at 12 moments of a segment, centered; None if absent."""
     left_handed = int(signer_of(sentence)[2:]) % 4 == 2
     wrist = joints.WRISTS[0 if left_handed else 1]
     frames = np.linspace(*(segment * joints.FPS), 12).round().astype(int)

@@ -2,7 +2,7 @@
 
 A sentence's signs are clips of one signer, each at a pace of its own, and the hands move on smoothly
 from where one ends to where the next begins. Composed, never continuous, signing: real signers blend
-neighbouring signs into each other and shorten what can be guessed.
+neighboring signs into each other and shorten what can be guessed.
 
 No clip serves two splits, and no recording session where that is possible; see splits.py. A sentence
 depends on the seed, its split and its number alone.

@@ -74,7 +74,7 @@ _PATHS: dict[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
     "circle back": lambda u: (0.8 * np.cos(2 * np.pi * u), -0.8 * np.sin(2 * np.pi * u)),
 }
 _AIMLESS = ("hold", "circle", "circle back")
-_HEADINGS = (0, 90, 180, 270)  # degrees from the own side towards below
+_HEADINGS = (0, 90, 180, 270)  # degrees from the own side toward below
 
 # Most signs differ from some other in one of these alone: every lexicon has such pairs.
 _CONTRASTS = ("handshapes", "orientations", "movement")
@@ -144,7 +144,7 @@ _HABIT, _OWN_WAY, _CHANCE = 1.2, 1.2, 0.6
 _ROOTS = np.array([(28, 24, 10), (20, 99, 0), (0, 100, 0), (-19, 93, 0), (-36, 79, 0)]) / 100
 _BONES = np.array([(40, 32, 25), (43, 26, 21), (47, 29, 22), (43, 27, 21), (33, 20, 18)]) / 100
 _FAN = np.array([1, 0.1, -0.8, -1.6])  # how the fingers share the spread
-_PALM = (0, 5, 17)  # joints around its centre
+_PALM = (0, 5, 17)  # joints around its center
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -158,7 +158,7 @@ class Signer:
     pace: float  # 1 is usual
     reach: float  # scales paths
     firmness: float  # 1 completes every handshape, 0 stays relaxed
-    slur: int  # frames, odd, over which a pose runs into its neighbours
+    slur: int  # frames, odd, over which a pose runs into its neighbors
     habit: np.ndarray  # (17,) added to every pose
     bones: np.ndarray  # (5, 3) palms
 
@@ -289,7 +289,7 @@ def perform(
 
 
 def _slur(poses: np.ndarray, width: int) -> np.ndarray:
-    """Coarticulation: runs poses (T, 2, 17) into their neighbours over `width` frames."""
+    """Coarticulation: runs poses (T, 2, 17) into their neighbors over `width` frames."""
     weights = np.hanning(width + 2)[1:-1]
     padded = np.pad(poses, [(width // 2, width // 2), (0, 0), (0, 0)], mode="edge")
     windows = (weight * padded[i : i + len(poses)] for i, weight in enumerate(weights))

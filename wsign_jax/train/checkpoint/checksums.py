@@ -29,7 +29,7 @@ def checksum_of_json(value: Any) -> int:
 def _checksum_of_array(x: jax.Array) -> jax.Array:
     """A sum of an array's 32-bit words, each with its place and mixed: any changed word changes it.
 
-    The mixing is MurmurHash3's finaliser, which is one to one (Appleby, public domain). Sums of
+    The mixing is MurmurHash3's finalizer, which is one to one (Appleby, public domain). Sums of
     integers do not depend on their order, nor on how the array is spread over devices.
     """
     words = jax.lax.bitcast_convert_type(x, jnp.uint32)

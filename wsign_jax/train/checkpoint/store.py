@@ -3,7 +3,7 @@
 `<workdir>/checkpoints/<step>/` holds
     params       the weights, a nested dict: all that inference needs
     ema          their moving average, where training.ema is on
-    training     step, optimiser state and loss scale
+    training     step, optimizer state and loss scale
 and, as orbax's custom metadata, JSON: what `RunInfo` has, with digests of all of it, since orbax does
 not notice a changed bit.
 """
