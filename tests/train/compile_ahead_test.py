@@ -113,7 +113,7 @@ def test_leaving_gives_up_what_has_not_begun():
         ahead.run(step, jnp.float32(2), batch_of(16), np.float32(3))
         assert begun.wait(60)
     go_on.set()
-    assert sum(future.canceled() for future in ahead._programs.values()) == 1
+    assert sum(future.cancelled() for future in ahead._programs.values()) == 1
 
 
 def test_leaving_before_the_first_step_compiles_no_more():
