@@ -171,15 +171,14 @@ def test_a_video_is_read(talkative_run, recognizer, tmp_path):
         assert "\n" not in str(error.value)
 
 
-def readme(told: str) -> str:
-    """The README's Python block in which something is told."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    [block] = [block for block in blocks if told in block]
+def readme(page: str) -> str:
+    """The Python block of a page."""
+    [block] = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     return block
 
 
 def test_the_readmes_few_lines_run(data, talkative_run, capsys):
-    block = readme("Recognizer.load").replace("runs/asl", str(talkative_run))
+    block = readme("README.md").replace("runs/asl", str(talkative_run))
     path = paths_of(data)[0]
     block = block.replace("my_videos/hello.mp4", str(path)).replace("sentence.npy", str(path))
     exec(block, {})
@@ -190,7 +189,7 @@ def test_plain_orbax_calls_restore_it_as_the_readme_says(data, talkative_run, re
     features = np.load(paths_of(data)[0])
     normalized, _ = normalize.normalize(features)
     [checkpoint] = (talkative_run / "checkpoints").iterdir()
-    block = readme("load_checkpointables").replace(
+    block = readme("wsign_jax/recognize/README.md").replace(
         "/home/me/runs/asl/checkpoints/7500", str(checkpoint)
     )
     found = {"features": normalized[None], "frames": np.array([len(features)], np.int32)}
