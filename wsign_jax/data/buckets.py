@@ -1,7 +1,7 @@
-"""Buckets: a few padded lengths, one compiled shape each, that waste little.
+"""Buckets: a few padded lengths, each with one compiled shape, that waste few frames.
 
-On the PHOENIX-2014 lengths padding everything to 1500 frames makes 22.5 % of the computed frames
-real, random batches padded to their longest 64 %, the best eight buckets 91.7 %.
+Share of the computed frames that are real, on the PHOENIX-2014 lengths: 22.5 % if everything is padded
+to 1500 frames, 64 % for random batches padded to their longest, 91.7 % for the best eight buckets.
 """
 
 import dataclasses
@@ -14,17 +14,17 @@ MULTIPLE = 16  # frames; a bucket's length is a multiple, so that patches and ve
 
 
 def find_buckets(frames: np.ndarray, count: int) -> tuple[int, ...]:
-    """The at most `count` padded lengths that waste the fewest frames.
+    """Finds up to `count` padded lengths that waste the fewest frames.
 
     Dynamic programming over multiples of 16: cost(j, k) = min over i < j of cost(i, k - 1) plus the
     padded frames of all sequences longer than length i and at most length j.
 
     Args:
         frames: (n,) lengths of the sequences, at least one.
-        count: how many lengths at most.
+        count: the most lengths to return.
 
     Returns:
-        Increasing lengths; the last holds the longest sequence.
+        Increasing lengths; the longest sequence fits into the last.
     """
     if len(frames) == 0 or count < 1:
         raise WSignError(f"no buckets for {len(frames)} sequences and data.max_buckets={count}")
@@ -55,7 +55,7 @@ def find_buckets(frames: np.ndarray, count: int) -> tuple[int, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
-    """Which examples make one batch: all that is needed to load it, anywhere, any time."""
+    """The examples of one batch: all that is needed to load it, anywhere and at any time."""
 
     epoch: int  # of the whole run: with the seed and the example, the key of the augmentation
     bucket: int  # frames that every row is padded to
@@ -69,17 +69,20 @@ def plan_epoch(
     epoch: int = 0,
     rng: np.random.Generator | None = None,
 ) -> list[BatchPlan]:
-    """Every example exactly once, in batches of one bucket each.
+    """Plans an epoch: every example exactly once, in batches of one bucket each.
 
-    What does not fill a batch moves up to the next bucket: some padding there costs less than masked
-    rows here. Only the last batch of all can have masked rows; nothing is ever dropped.
+    Examples that do not fill a batch move up to the next bucket, because some padding there costs less
+    than masked rows here. Only the last batch of all can have masked rows; no example is ever dropped.
 
     Args:
         frames: (n,) lengths, none over the last bucket.
         buckets: increasing lengths.
         batch_size: rows of every batch.
-        epoch: kept in the plans.
+        epoch: recorded in the plans.
         rng: shuffles examples and batches; None keeps the order of lengths (for evaluation).
+
+    Raises:
+        WSignError: a length is over the last bucket.
     """
     bucket_of = np.searchsorted(buckets, frames)
     if len(frames) and bucket_of.max() == len(buckets):
@@ -105,7 +108,7 @@ def plan_epoch(
 
 
 def padding_efficiency(plans: list[BatchPlan], frames: np.ndarray) -> float:
-    """Share of the computed frames that are real, masked rows counted as computed."""
+    """The share of the computed frames that are real; masked rows count as computed."""
     computed = sum(plan.bucket * len(plan.rows) for plan in plans)
     real = sum(int(frames[plan.rows[plan.rows >= 0]].sum()) for plan in plans)
     return real / computed
