@@ -18,8 +18,8 @@ COLUMNS = {"id": "id", "folder": "folder", "signer": "signer", "glosses": "annot
 # A whole sentence in 16 frames; common practice leaves it out of training.
 BROKEN = "13April_2011_Wednesday_tagesschau_default-14"
 
-# The clean-up of the published scorer, in its order, for a sentence with a space in front. A deletion can
-# leave two spaces in a row. They stay, so that the glosses on both sides of it are not merged.
+# The clean-up of the published scorer, in its order, for a sentence with a space in front. A deletion
+# can leave two spaces in a row. They stay, so that the glosses on both sides of it are not merged.
 _CLEANUP = tuple(
     (re.compile(pattern, re.ASCII), replacement)
     for pattern, replacement in (
