@@ -7,17 +7,17 @@ If `model.vocab_size` is 0, the size of the vocabulary comes from the data set's
 change if that is too much. --gigabytes=16 is the memory of a device, --devices=N the number of devices
 (as many as here). The buckets are the data set's own; without one, lengths up to data.max_seq_length.
 
-The estimate is for a training step; validation needs less. It was compared with the memory that XLA plans
-for a step on CPU (gradients and temporary buffers by `memory_analysis`, jax 0.10.2; jax 0.7.2 plans
-differently), the only reference available. The same parts of the estimate, divided by XLA's figure, which
-does not include batches:
+The estimate is for a training step; validation needs less. The only reference available was the memory
+that XLA plans for a step on CPU: gradients and temporary buffers by `memory_analysis`, jax 0.10.2 (jax
+0.7.2 plans differently). The same parts of the estimate, divided by XLA's figure, which does not include
+batches:
 
     tiny, 16 x 1504 frames, float32 / bfloat16                         1.06 / 0.90
     base, 16 x 768, float32 / bfloat16 / float16                       1.37 / 1.20 / 0.92
 
-In low precision, XLA on CPU keeps float32 copies for its matrix products; an accelerator need not. On CPU
-XLA also undoes rematerialization, which then saves no memory. tools/benchmark/step.py leaves out the
-passes that undo it, and shows how much it saves then.
+In low precision, XLA on CPU keeps float32 copies for its matrix products; an accelerator need not. On
+CPU, XLA also undoes rematerialization, which then saves no memory. tools/benchmark/step.py leaves out
+the passes that undo it, and shows how much it saves then.
 """
 
 import argparse

@@ -2,7 +2,7 @@
     [--left_contexts=32,64] [--tracker] [--out=DIR]
 
 Streams a split with every chunk size and left context. Prints for each the word error rate, how long
-after a sign's true end (segments/) its gloss is reported for good, and the time that computing takes.
+after a sign's true end (segments/) its gloss is final, and the time that computing takes.
 With --out it also writes streaming.md (the table), streaming.json and wer_over_delay.png into a new
 folder.
 """

@@ -29,7 +29,9 @@ def find_buckets(frames: np.ndarray, count: int) -> tuple[int, ...]:
     if len(frames) == 0 or count < 1:
         raise WSignError(f"no buckets for {len(frames)} sequences and data.max_buckets={count}")
     units = -(-np.asarray(frames, np.int64) // MULTIPLE)
-    sequences = np.concatenate([[0], np.cumsum(np.bincount(units)[1:])])  # of at most j units
+    sequences = np.concatenate(
+        [[0], np.cumsum(np.bincount(units)[1:])]
+    )  # sequences of at most j units
     longest = len(sequences) - 1
     lengths = np.arange(longest + 1)
     # padded[i, j]: units computed for the sequences of more than i and at most j units.
@@ -57,7 +59,7 @@ def find_buckets(frames: np.ndarray, count: int) -> tuple[int, ...]:
 class BatchPlan:
     """The examples of one batch: all that is needed to load it, anywhere and at any time."""
 
-    epoch: int  # of the whole run: with the seed and the example, the key of the augmentation
+    epoch: int  # counted over the whole run; a part of the augmentation's key
     bucket: int  # frames that every row is padded to
     rows: np.ndarray  # (B,) int32 index into the split; -1 is a masked row
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from wsign_jax.data.layout import SPLITS
 
-_SHARES = (0.7, 0.15, 0.15)  # of all clips, to aim at
+_SHARES = (0.7, 0.15, 0.15)  # target shares of all clips
 # The cost of a gloss that is missing in train, in both others, or in one of them, and of shares that
 # are off. Learning a sign comes first, then testing it on signing that training never saw.
 _NO_TRAIN, _NO_HELD_OUT, _ONE_HELD_OUT, _OFF = 10.0, 8.0, 1.5, 4.0
-_RESTARTS = 16  # of the search
+_RESTARTS = 16  # the search begins this often
 _VAL_OF_HELD_OUT = 0.4
 _TRAIN_OF_CUT, _VAL_OF_CUT = 0.65, 0.8  # up to these shares of a group's clips
 
