@@ -29,9 +29,8 @@ def find_buckets(frames: np.ndarray, count: int) -> tuple[int, ...]:
     if len(frames) == 0 or count < 1:
         raise WSignError(f"no buckets for {len(frames)} sequences and data.max_buckets={count}")
     units = -(-np.asarray(frames, np.int64) // MULTIPLE)
-    sequences = np.concatenate(
-        [[0], np.cumsum(np.bincount(units)[1:])]
-    )  # sequences of at most j units
+    # sequences[j]: how many have at most j units.
+    sequences = np.concatenate([[0], np.cumsum(np.bincount(units)[1:])])
     longest = len(sequences) - 1
     lengths = np.arange(longest + 1)
     # padded[i, j]: units computed for the sequences of more than i and at most j units.

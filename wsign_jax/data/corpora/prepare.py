@@ -43,9 +43,7 @@ class Extraction(Protocol):
 class Settings:
     """How a data set is made of a corpus."""
 
-    label_map: pathlib.Path | None = (
-        None  # a vocabulary to use; otherwise the sorted glosses from 1
-    )
+    label_map: pathlib.Path | None = None  # a vocabulary; None: the sorted glosses from 1
     on_bad: str = "error"  # or 'skip': leave out what cannot be used
     seed: int = 0  # for drawing splits, if the corpus has none
     workers: int = 0  # processes that read videos; 0: one per core

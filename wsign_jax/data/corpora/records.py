@@ -55,9 +55,8 @@ class Corpus:
     problems: tuple[str, ...] = ()  # annotations that cannot be used, one line each
     notes: tuple[str, ...] = ()  # things left out on purpose, and choices made
     glosses: tuple[str, ...] = ()  # more names of the vocabulary than the records use
-    options: Mapping[str, object] = dataclasses.field(
-        default_factory=dict
-    )  # arguments of the reader
+    # The arguments of the reader.
+    options: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 def sample(keypoints: Keypoints, where: str) -> tuple[np.ndarray, np.ndarray]:
