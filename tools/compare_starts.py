@@ -1,10 +1,10 @@
 """python tools/compare_starts.py --whisper=DIR [--data=data/processed] [--out=runs/starts]
     [--config=configs/asl_whisper.py] [--seeds=42,43,44] [--config.FIELD=VALUE ...]
 
-Trains a config from Whisper's weights and from random ones, alike in all else, with each seed, one run
-after the other, and prints a table of greedy WER on validation and test: every run's, means and sample
-standard deviations. The same command again goes on where it was stopped; --report only shows what is
-there.
+Trains a config from Whisper's weights and from random ones, with each seed, one run after another. All
+else is the same. Prints a table of greedy WER on validation and test: every run's, means and sample
+standard deviations. The same command goes on where it was stopped; --report only shows the runs that are
+finished.
 """
 
 import argparse
@@ -21,19 +21,20 @@ _STARTS = ("whisper", "random")
 _SPLITS = ("val", "test")
 _CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "asl_whisper.py"
 
-Errors = dict[tuple[int, str], dict[str, float]]  # WER by split, of seed and start
+Errors = dict[tuple[int, str], dict[str, float]]  # WER by split, for each seed and start
 
 
 def report_of(run: pathlib.Path, split: str) -> pathlib.Path:
-    """What evaluation writes into a run's folder."""
+    """The path of the report that evaluation writes into a run's folder."""
     return run / f"report_{split}.json"
 
 
 def train(flags: list[str], run: pathlib.Path) -> None:
-    """Trains a run to its end and evaluates both splits, as far as that is not done.
+    """Trains a run to its end and evaluates both splits, unless that is done already.
 
     Raises:
-        SystemExit: training failed, with its exit status; it has said why.
+        SystemExit: a command failed; with its exit status. It has said why.
+        WSignError: it stopped before its end.
     """
     for mode, split in (("train", "test"), ("evaluate", "val")):
         if report_of(run, split).exists():
@@ -49,7 +50,7 @@ def train(flags: list[str], run: pathlib.Path) -> None:
 
 
 def read(out: pathlib.Path, seeds: list[int]) -> Errors:
-    """The figures of the runs that are finished."""
+    """Reads the figures of the runs that are finished."""
     return {
         (seed, start): {
             split: json.loads(report_of(run, split).read_text(encoding="utf-8"))["wer"]
@@ -61,7 +62,7 @@ def read(out: pathlib.Path, seeds: list[int]) -> Errors:
 
 
 def table(errors: Errors) -> str:
-    """Markdown: a row for every start, 'validation / test' for every seed that both have finished."""
+    """Makes a table in Markdown: a row per start, 'validation / test' per seed finished from both."""
     seeds = [seed for seed, start in errors if start == "whisper" and (seed, "random") in errors]
     if not seeds:
         raise WSignError("no seed is finished from both starts; train them without --report")
@@ -82,7 +83,7 @@ def _spread(wers: list[float]) -> float:
 
 
 def arguments() -> tuple[argparse.Namespace, list[str]]:
-    """The tool's own flags, and those for every training."""
+    """Parses the tool's own flags, and those for every training."""
     parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False, add_help=False)
     parser.add_argument("--whisper", default="")
     parser.add_argument("--data", default="data/processed")
@@ -101,14 +102,14 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
 
 
 def main() -> None:
-    """The command."""
+    """Trains and evaluates the runs, and prints the table."""
     if "--help" in sys.argv:
         print(__doc__)
         return
     with exit_on_user_error():
         own, rest = arguments()
         if not own.report:
-            # Seed by seed, so that what is finished can be compared.
+            # Seed by seed, so that finished seeds can be compared early.
             for seed, start in itertools.product(own.seeds, _STARTS):
                 source = f"whisper:{own.whisper}" if start == "whisper" else ""
                 flags = [f"--config={own.config}", f"--config.data.dir={own.data}", *rest]

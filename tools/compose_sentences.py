@@ -1,31 +1,30 @@
 """python tools/compose_sentences.py --source=DIR --out=DIR [--train=800 --val=100 --test=100] [...]
 
-Composes sentences out of clips of single signs, and writes them as a data set to a new or an empty
-folder.
+Composes sentences from clips of single signs, and writes them as a data set to a new or an empty folder.
 
     --source=DIR         a data set of single signs (tools/prepare_corpus.py makes one of LSA64, MS-ASL
-                         or one's own videos), a folder of <gloss>.npz, or MP_Data
+                         or your own videos), a folder of <gloss>.npz, or MP_Data
     --seed=0             the same seed makes the same sentences
     --grammar=FILE       sentences of a grammar (wsign_jax/data/generated/sentences.py says how to write
                          one)
-    --text=FILE --order=3   like those of a text, a sentence a line: n-grams of that order
-    --uniform=0.5        share of uniformly drawn sentences where there is a grammar or a text
+    --text=FILE --order=3   sentences like those of a text with one per line: n-grams of that order
+    --uniform=0.5        share of uniformly drawn sentences, with a grammar or a text
     --shortest=3 --longest=8 --repeat=0.1
                          glosses of uniformly drawn sentences, and how often one comes twice in a row
     --pace=0.8:1.25      a sign lasts as long as its clip times this; or
     --seconds=0.6:1.3    as long as this, for clips without true times
     --transition=0.1:0.3 seconds between two signs
-    --split_by=session   or signer, or given: the source's own; as given where it has all three splits
-    --label_map=FILE     a vocabulary to keep to; else the sorted glosses from 1
+    --split_by=session   or signer, or given: the source's own; given if it has all three splits
+    --label_map=FILE     a vocabulary to use; otherwise the sorted glosses from 1
     --fps=30 --aspect=W/H --swap_hands --session_size=30 --sessions=FILE
-                         of .npz files and MP_Data, as for tools/prepare_corpus.py
+                         for .npz files and MP_Data, as in tools/prepare_corpus.py
 
-No clip serves two splits, and no session where that is possible; glosses for which it is not are
-named.
+No clip serves two splits, and no session does if that is possible; the glosses for which it is not
+possible are named.
 
 The composed ASL set of the README is made of the clips of github.com/traduttore/traduttore-model (MIT),
-two folders of the MP_Data kind. In a clone of it, name its letters apart from its words and ask git who
-recorded what when; then compose:
+two folders in the layout of MP_Data. In a clone of it, give its letters other names than its words, ask
+git who recorded which clip when, and compose:
 
     (echo sign,sequence,session,signer
      git log --diff-filter=A --name-only --format=@%h,%an -- MP_Data LETTER_Data | awk -F/ '
@@ -51,13 +50,13 @@ SENTENCE_OPTIONS = ("grammar", "text", "order", "uniform", "shortest", "longest"
 
 
 def span(text: str) -> tuple[float, float]:
-    """'0.6:1.3' -> (0.6, 1.3)."""
+    """Returns (0.6, 1.3) for '0.6:1.3'."""
     low, _, high = text.partition(":")
     return float(low), float(high or low)
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     usual = compose.Settings()
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("source", "out", "grammar", "text", "label_map", "sessions"):
@@ -80,7 +79,7 @@ def parse() -> argparse.Namespace:
 
 
 def sentences(flags: argparse.Namespace, glosses: list[str]) -> Sentences:
-    """What to sign, as the flags say."""
+    """Makes the sentences to draw from, as the flags say."""
     uniform = Uniform(flags.shortest, flags.longest, flags.repeat)
     if flags.grammar and flags.text:
         raise WSignError("--grammar and --text: give one of them")

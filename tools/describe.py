@@ -1,22 +1,23 @@
 """python tools/describe.py --config=configs/stage2.py [--memory] [--config.FIELD=VALUE ...]
 
 Prints every parameter group of a config's model with shapes and counts, and what each stage trains.
-Where `model.vocab_size` is 0, the size of the vocabulary comes from the data set's label_map.json.
+If `model.vocab_size` is 0, the size of the vocabulary comes from the data set's label_map.json.
 
---memory prints instead what training needs of each device's memory, bucket by bucket, and what to change
-where that is too much: --gigabytes=16 is what a device has, --devices=N how many there are (as many as
-here). Buckets are the data set's own; where there is none, lengths up to data.max_seq_length.
+--memory instead prints the memory that training needs on each device, bucket by bucket, and what to
+change if that is too much. --gigabytes=16 is the memory of a device, --devices=N the number of devices
+(as many as here). The buckets are the data set's own; without one, lengths up to data.max_seq_length.
 
-The estimate is of a training step; validation needs less. What XLA plans for a step on CPU (gradients
-and temporary buffers by `memory_analysis`, jax 0.10.2) was the yardstick, the only one at hand. Both as
-estimated, divided by XLA's figure, which holds no batches (jax 0.7.2 plans otherwise):
+The estimate is for a training step; validation needs less. The only reference available was the memory
+that XLA plans for a step on CPU: gradients and temporary buffers by `memory_analysis`, jax 0.10.2 (jax
+0.7.2 plans differently). The same parts of the estimate, divided by XLA's figure, which does not include
+batches:
 
     tiny, 16 x 1504 frames, float32 / bfloat16                         1.06 / 0.90
     base, 16 x 768, float32 / bfloat16 / float16                       1.37 / 1.20 / 0.92
 
-In low precision XLA on CPU keeps float32 copies for its matrix products, which an accelerator need not.
-And it undoes rematerialization, which saves nothing on CPU but where the passes that do so are left
-out: tools/benchmark/step.py shows what it saves then.
+In low precision, XLA on CPU keeps float32 copies for its matrix products; an accelerator need not. On
+CPU, XLA also undoes rematerialization, which then saves no memory. tools/benchmark/step.py leaves out
+the passes that undo it, and shows how much it saves then.
 """
 
 import argparse
@@ -36,11 +37,11 @@ from wsign_jax.model import whisper_sign
 from wsign_jax.train import config_schema, memory, stages
 from wsign_jax.train.run import plan_training, read_checked_split
 
-_GLOSSES = 32  # in the longest sentence, where there is no data set to tell
+_GLOSSES = 32  # in the longest sentence, if there is no data set to count them in
 
 
 def describe(config: ConfigDict, vocab_size: int) -> None:
-    """Prints the table."""
+    """Prints the table of parameters, and of what each stage trains."""
     _, shapes = whisper_sign.build(config.model, vocab_size)
     sizes = {path: leaf.shape for path, leaf in whisper_sign.parameter_paths(shapes).items()}
     print(f"{config.model.size} model, {vocab_size} ids with the blank")
@@ -59,7 +60,7 @@ def describe(config: ConfigDict, vocab_size: int) -> None:
 
 
 def buckets(config: ConfigDict, root: pathlib.Path, vocab_size: int) -> tuple[list[int], int]:
-    """The padded lengths that training will have, and how many glosses its longest label."""
+    """Returns the padded lengths of training, and the number of glosses of its longest sentence."""
     if root.is_dir():
         split = read_checked_split(config, root, "train", vocab_size)
         return list(plan_training(config, split).buckets), split.max_labels
@@ -70,7 +71,7 @@ def buckets(config: ConfigDict, root: pathlib.Path, vocab_size: int) -> tuple[li
 
 
 def own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The flags of this tool, and the rest."""
+    """Parses the flags of this tool; returns them and the rest."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--gigabytes", type=float, default=16.0)
@@ -82,7 +83,7 @@ def own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def main() -> None:
-    """The command."""
+    """Parses the flags, and prints the tables or the memory."""
     if "--help" in sys.argv:
         print(__doc__)
         return

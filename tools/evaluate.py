@@ -2,11 +2,11 @@
     [--out=DIR] [--against=DIR] ...
 
 Decodes a split with a trained run and writes a report into a new folder: report.html to look at,
-report.json with every figure, hypotheses.jsonl, ref.trn and hyp.trn for sclite, hyp.ctm as PHOENIX's
-scorers read it.
+report.json with every figure, hypotheses.jsonl, ref.trn and hyp.trn for sclite, and hyp.ctm for
+PHOENIX's scorers.
 
-Weights that are not given are those that tools/tune_decoder.py has chosen for this decoder, language
-model and beam size, else defaults.
+Weights that are not given are those that tools/tune_decoder.py chose for this decoder, language model
+and beam size, otherwise defaults.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from wsign_jax.train.run import data_root
 
 
 def parse() -> argparse.Namespace:
-    """The flags."""
+    """Parses the flags."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,12 +1,13 @@
 """python tools/export.py --checkpoint=RUN --out=FILE [--license=TEXT] [--replace]
 
-Writes a trained run as one file that recognizes without the network's code: parameters, vocabulary,
-normalization, and a program for CPU, CUDA and TPU that takes any number and length of recordings and
-decodes greedily. Load it with `wsign_jax.Recognizer.load(FILE)`, or name it to tools/predict.py.
+Writes a trained run as one file that recognizes without the network's code. It holds parameters,
+vocabulary, normalization, and a program for CPU, CUDA and TPU that takes any number and length of
+recordings and decodes greedily. Load it with `wsign_jax.Recognizer.load(FILE)`, or give it to
+tools/predict.py.
 
-A FILE that ends in .onnx is written as ONNX, from normalized keypoints to CTC's logits, of recordings
-up to --frames (`wsign_jax/recognize/export_onnx.py` says how to call it); that needs pip install -e
-".[onnx]".
+A FILE that ends in .onnx is written as ONNX: from normalized keypoints to CTC logits, for recordings of
+up to --frames. `wsign_jax/recognize/export_onnx.py` says how to call it. ONNX needs
+pip install -e ".[onnx]".
 
 FILE.md, written beside it, is a model card.
 """
@@ -44,7 +45,7 @@ def main() -> None:
             raise WSignError(f"--data={flags.data}: no such folder")
         run = run_backend.Running(flags.checkpoint, flags.data)
         files.check_apart([flags.out, export.card_of(flags.out)], export.read_of(run.trained))
-        # A folder's name may hold what is no text.
+        # A folder's name may hold bytes that are not text.
         text = card.card(export.facts(run.trained, flags.out.name, flags.license))
         content = text.encode(errors="replace")
         if flags.out.suffix == ".onnx":

@@ -1,8 +1,9 @@
 """python tools/extract_keypoints.py --videos=DIR --out=DIR [--workers=N] [--shard=i/n] ...
 
-Writes the hand keypoints of every video under a folder as <out>/<id>.npy, where the id is the file's
-name without its ending; a folder of pictures counts as one video. Beside <out> go dataset.json (how it
-was made) and quality.csv (what became of each video). The same command again goes on where it ended.
+Writes the hand keypoints of every video in a folder and its subfolders as <out>/<id>.npy. The id is the
+file's name without its ending; a folder of pictures counts as one video. Beside <out> it writes
+dataset.json (how it was made) and quality.csv (the outcome of each video). The same command goes on
+where it ended.
 
 Exit status: 0 if every video was extracted, 1 if some failed (quality.csv says why), 2 if none could be.
 """
@@ -17,7 +18,7 @@ from wsign_jax.keypoints import extract, quality
 
 
 def shard(text: str) -> tuple[int, int]:
-    """(2, 4) of '2/4'."""
+    """Returns (2, 4) for '2/4'."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     part = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= part[0] <= part[1]:

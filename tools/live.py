@@ -1,12 +1,12 @@
 """python tools/live.py --checkpoint=RUN --source=0|VIDEO|FILE.npy [--chunk=8] [--simulate] [--show] ...
 
-Recognizes signing as it comes: from a camera (its number, device or address), or from a file, as fast as
-it goes or, with --simulate, as a camera would give it: at its own pace, and what the machine is too slow
-for is dropped. Prints each gloss once it will not change any more (on a terminal also, below, what may
-still change), at the end what delays a gloss, and how many pictures were dropped.
+Recognizes signing live from a camera (its number, device or address), or from a file. A file is read as
+fast as possible; with --simulate at a camera's pace, and pictures that come too fast for the machine are
+dropped. Prints each gloss once it will not change any more; on a terminal, the line below shows glosses
+that may still change. At the end it prints what delays a gloss, and how many pictures were dropped.
 
-Ctrl-C finishes the sentence. Exit status: 0 at the end of a file or after Ctrl-C, 1 where a camera is
-gone, 2 where something must be mended.
+Ctrl-C finishes the sentence. Exit status: 0 at the end of a file or after Ctrl-C, 1 if the camera is
+gone, 2 if there is something to fix.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from wsign_jax.stream.stream import Stream
 
 
 def parse() -> argparse.Namespace:
-    """The flags."""
+    """Parses the flags."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

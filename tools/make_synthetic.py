@@ -1,6 +1,6 @@
 """python tools/make_synthetic.py OUT [--glosses N] [--train N] [--noise X] [--random] ...
 
-Writes a data set of procedural signing, for whoever has no recordings, to a new or an empty folder.
+Writes a data set of procedural signing, for users without recordings, to a new or an empty folder.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 """python tools/measure_stream.py --checkpoint=RUN [--data=DIR] [--split=val] [--chunks=1,8,0]
     [--left_contexts=32,64] [--tracker] [--out=DIR]
 
-Streams a split with every chunk size and left context, and prints for each the word error rate, how
-long after a sign's true end (segments/) its gloss is reported for good, and what computing takes. With
---out it also writes, into a new folder, streaming.md with the table, streaming.json, wer_over_delay.png.
+Streams a split with every chunk size and left context. Prints for each the word error rate, how long
+after a sign's true end (segments/) its gloss is final, and the time that computing takes.
+With --out it also writes streaming.md (the table), streaming.json and wer_over_delay.png into a new
+folder.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from wsign_jax.train.run import data_root
 
 
 def patches(text: str) -> list[int]:
-    """[1, 8, 0] of '1,8,0'."""
+    """Returns [1, 8, 0] for '1,8,0'."""
     numbers = [int(number) if number.isdecimal() else -1 for number in text.split(",")]
     if min(numbers) < 0 or len(set(numbers)) < len(numbers):
         raise argparse.ArgumentTypeError(f"{text!r} is not different numbers of patches, as 1,8,32")
@@ -27,7 +28,7 @@ def patches(text: str) -> list[int]:
 
 
 def parse() -> argparse.Namespace:
-    """The flags."""
+    """Parses the flags."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,11 +1,11 @@
 """python tools/pack_dataset.py DATA OUT [--examples_per_shard=256] [--on_bad=skip]
 
-Copies a data set with its features and labels, two files an example, packed into few large ArrayRecord
+Copies a data set, and packs its features and labels, two files per example, into few large ArrayRecord
 files. The copy is used like the data set itself, and trains the same, to the last bit. Few files are
-quicker to copy, and to read from where each file takes long to open, such as a mounted Drive.
+faster to copy, and faster to read if each file takes long to open, for example on a mounted Drive.
 
-Examples that are bad whatever the model are named, a line each, and nothing is written; with
---on_bad=skip they are left out. OUT is a new or an empty folder.
+Examples that are bad for every model are named, one per line, and no file is written; with --on_bad=skip
+they are left out. OUT is a new or an empty folder.
 """
 
 import argparse

@@ -1,14 +1,13 @@
 """python tools/predict.py --checkpoint=RUN [--format=text] [--out=FILE] INPUT [INPUT ...]
 
-Transcribes videos, folders of pictures, .npy of keypoints, and whole folders of these.
+Transcribes videos, folders of pictures, .npy files of keypoints, and whole folders of these.
 
-    text, jsonl, csv    everything in one file, or on the terminal; in csv text that begins with = + - @
-                        has a ' before it, or spreadsheets would compute it
-    srt, vtt            subtitles, one file a recording, in the folder --out; a single recording's may go
-                        to the terminal. Each gloss is shown for a second, or until the next.
+    text, jsonl, csv    everything in one file, or on the terminal; in csv, text that begins with = + - @
+                        gets a ' before it, because spreadsheets would compute it
+    srt, vtt            subtitles, one file per recording, in the folder --out; for a single recording
+                        also on the terminal. Each gloss is shown for a second, or until the next.
 
-Exit status: 0 if every recording was transcribed, 1 if some failed (stderr names each), 2 if nothing
-could be.
+Exit status: 0 if every recording was transcribed, 1 if some failed (stderr names each), 2 if all failed.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from wsign_jax.recognize.recognizer import Recognizer
 
 
 def main() -> None:
-    """Parses the flags and calls the functions of `predict`."""
+    """Parses the flags and calls the functions of `transcribe_files`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

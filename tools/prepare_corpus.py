@@ -1,6 +1,6 @@
 """python tools/prepare_corpus.py CORPUS --root=DIR [--out=data/processed] [--on_bad=skip] [...]
 
-Makes a data set of a corpus as its publishers ship it. CORPUS is one of
+Makes a data set from a corpus as its publishers ship it. CORPUS is one of
 
     phoenix2014   RWTH-PHOENIX-2014, multisigner     --keep_broken
     phoenix2014t  RWTH-PHOENIX-2014T
@@ -13,13 +13,14 @@ Makes a data set of a corpus as its publishers ship it. CORPUS is one of
                                                      --session_size=30 --sessions=FILE
     npz           keypoints from elsewhere           --fps=30 --aspect=W/H --swap_hands
 
-The module of that name in wsign_jax/data/corpora says what is expected where. Videos are read with
-MediaPipe, by --workers=N processes, with the model --model=FILE. Where the corpus has no splits they are
-drawn by --seed, such that no session, or no signer, serves two where possible. The vocabulary is made of
-the sorted glosses, or is that of --label_map=FILE.
+The module of that name in wsign_jax/data/corpora says which files are expected where. Videos are read
+with MediaPipe, by --workers=N processes, with the model --model=FILE. If the corpus has no splits, they
+are drawn by --seed, so that no session, or no signer, serves two splits if possible. The vocabulary is
+that of --label_map=FILE, otherwise the sorted glosses.
 
-Whatever cannot be used is named, a line each, and nothing is written; with --on_bad=skip it is left
-out. A run that ends early goes on when it is started again. Nothing that exists is overwritten.
+Annotations and clips that cannot be used are named, one per line, and no data set is written; with
+--on_bad=skip they are left out. A run that ends early goes on when it is started again. Existing files
+are never overwritten.
 """
 
 import argparse
@@ -31,11 +32,11 @@ from wsign_jax.data.corpora import prepare, records
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """'9,10' -> (9, 10)."""
+    """Returns (9, 10) for '9,10'."""
     return tuple(int(number) for number in text.split(","))
 
 
-# Of some corpora only: given to their `read` under the same names, if typed.
+# Flags for some corpora only: if typed, they are passed to the corpus's `read` under the same names.
 OPTIONS: dict[str, dict[str, Any]] = {
     "keep_broken": {"action": "store_true"},
     "videos": {"type": pathlib.Path},
@@ -52,7 +53,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         usage=__doc__, add_help=False, allow_abbrev=False, exit_on_error=False
     )
@@ -83,7 +84,7 @@ def main() -> None:
         print(f"{corpus.name}: {len(corpus.records)} annotations", flush=True)
         extraction = extraction_settings = None
         if any(record.source for record in corpus.records):
-            # Loads MediaPipe, which keypoints that are there already do not need.
+            # This loads MediaPipe, which a corpus of keypoints does not need.
             from wsign_jax.keypoints import extract as extraction  # noqa: PLC0415
 
             extraction_settings = extraction.Settings(model=flags.model)

@@ -1,10 +1,10 @@
 """python tools/smoke_test.py [--precision=float32]
 
-Tries every part of the project on this machine, in less than a minute on two CPU cores: data, model, a
-step of each stage, saving, restoring, decoding, evaluation. Prints a line for each, then versions and
-devices. What it makes is in a temporary folder and gone afterwards.
+Tries every part of the project on this machine: data, model, a step of each stage, saving, restoring,
+decoding, evaluation. Takes less than a minute on two CPU cores. Prints a line for each part, then
+versions and devices. Its files are in a temporary folder, which is removed afterwards.
 
-Exit status 1 where a part fails; the last line says which.
+The exit status is 1 if a part fails; the last line says which.
 """
 
 import argparse
@@ -37,15 +37,15 @@ from wsign_jax.train.state import TrainState
 
 CONFIG = pathlib.Path(__file__).absolute().parents[1] / "configs" / "demo.py"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-DECODER = "joint"  # asks the CTC head and the attention decoder; the evaluation after it is greedy
+DECODER = "joint"  # uses the CTC head and the attention decoder; the evaluation after it is greedy
 
 
 @contextlib.contextmanager
 def part(name: str) -> Iterator[list[str]]:
-    """A part of the test, whose body puts into a list what it found.
+    """Runs a part of the test as the body of `with`; the body adds its findings to the yielded list.
 
     Raises:
-        SystemExit: with 1 where the body raises.
+        SystemExit: with status 1, if the body raises.
     """
     found: list[str] = []
     began = time.monotonic()
@@ -64,7 +64,7 @@ def part(name: str) -> Iterator[list[str]]:
 
 
 def smoke_config(precision: str) -> ConfigDict:
-    """A model and data so small that all of it takes seconds, in batches that all devices share."""
+    """Makes a config so small that all parts take seconds, with batches that all devices share."""
     config, _ = parse(["smoke_test", f"--config={CONFIG}"])
     rows = -(-8 // jax.device_count()) * jax.device_count()
     config.data.synthetic.update({"glosses": 5, "train": rows, "val": 4, "test": 4})
@@ -121,7 +121,7 @@ def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def train_stages(run: Run, params: Params) -> TrainState:
-    """A step of each stage; returns the state after the last."""
+    """Trains one step of each stage; returns the state after the last."""
     training = run.config.training
     steps: dict[bool, step_lib.TrainStep] = {}  # stages with the same loss share a compiled one
     for stage in run.stages:

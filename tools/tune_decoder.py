@@ -1,8 +1,8 @@
 """python tools/tune_decoder.py --checkpoint=RUN [--data=DIR] [--decoder=joint,rescore] [--lm=none,2] ...
 
-Chooses decoders' weights and calibrates their confidences on the validation split, and writes them into
-the run's folder (decoder.json, and lm_<order>.arpa for a language model of the training labels), from
-where tools/evaluate.py and --config.eval.decoder read them. No other split is looked at.
+Chooses decoders' weights and calibrates their confidences on the validation split; no other split is
+used. Writes them into the run's folder: decoder.json, and lm_<order>.arpa for a language model of the
+training labels. tools/evaluate.py and --config.eval.decoder read them there.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from wsign_jax.train.run import data_root
 
 
 def parse() -> argparse.Namespace:
-    """The flags."""
+    """Parses the flags."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -51,7 +51,7 @@ def main() -> None:
         files.check_writable(run.workdir / decoder_settings.TUNED)
         split = trained_run.read_split(run, root, "val")
         names = flags.lm.split(",")
-        # Kept only at the end, so that decoder.json and the language models belong together.
+        # Written only at the end, so that decoder.json and the language models belong together.
         fitted = {name: trained_run.fit_lm(run, name, root) for name in names if name.isdecimal()}
         models = {NO_LM: None} | {
             name: lookup.from_levels(fitted[name])

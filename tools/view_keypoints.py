@@ -1,8 +1,8 @@
 """python tools/view_keypoints.py FILE.npy --out=FILE [--video=FILE] [--fps=60]
 
-Draws keypoints on the video that they were extracted from, or on black: as a video where --out ends in
-.mp4, as a contact sheet of moments spread over it where it ends in .png. The left hand is orange, the
-right one blue.
+Draws keypoints on the video that they were extracted from, or on black. The result is a video if --out
+ends in .mp4, and a contact sheet of moments spread over it if --out ends in .png. The left hand is
+orange, the right one blue.
 """
 
 import argparse

@@ -1,1 +1,1 @@
-"""From a data set on disk to normalized, augmented, bucketed batches: numpy and grain, never flax."""
+"""Turns a data set on disk into normalized, augmented, bucketed batches: numpy and grain, never flax."""

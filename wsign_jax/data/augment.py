@@ -1,10 +1,10 @@
 """Seeded augmentation of training sequences, on positions, before velocities and normalization.
 
-Everything is drawn from (seed, epoch, example), so any batch can be made again from those alone. How
-long a sequence becomes is drawn first and apart from the rest, because its bucket depends on it.
+Everything is drawn from (seed, epoch, example), so any batch can be made again from those alone. The
+new length of a sequence is drawn first and separately, because its bucket depends on it.
 
-What a tracker sees is changed before velocities are taken: speed, place, size, view, noise, frames in
-which a hand is lost. Joint masking, which hides joints from the model only, comes last.
+Changes to the tracker's output come before velocities are computed: speed, place, size, view, noise,
+and frames in which a hand is lost. Joint masking, which hides joints from the model only, comes last.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax.keypoints import joints
 
-# Frames between the knots of the random warp of time: slower than a hand, faster than a sign.
+# Frames between the knots of the random time warp: slower than a hand, faster than a sign.
 _JITTER_KNOTS = 15
 
 _LENGTHS, _REST = 0, 1  # two independent streams of random numbers
@@ -26,15 +26,15 @@ def augmented_frames(
     seed: int,
     epoch: int,
 ) -> np.ndarray:
-    """How many frames every example of a split has in an epoch.
+    """Draws how many frames every example of a split has in an epoch.
 
     Args:
         frames: (n,) true lengths.
         shortest: (n,) the fewest frames in which CTC can still emit each example's labels.
         longest: `data.max_seq_length`.
         config: `data.augment`; only `speed` matters: 0.2 plays at 0.8 to 1.25 of the true pace.
-        seed: of the run.
-        epoch: of the whole run, over all stages.
+        seed: the run's seed.
+        epoch: counted over all stages of the run.
 
     Returns:
         (n,) int32; a length that would break a bound is moved to that bound.
@@ -49,17 +49,17 @@ def augmented_frames(
 def augment(
     features: np.ndarray, frames: int, config: ConfigDict, key: tuple[int, int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One training example as another camera, signer and moment might have shown it.
+    """Changes one training example into what another camera, signer or moment might have shown.
 
     Args:
         features: (T, 42, 7) as on disk, y in image widths.
-        frames: the length to give it, from `augmented_frames`.
+        frames: its new length, from `augmented_frames`.
         config: `data.augment`.
         key: (seed, epoch, example).
 
     Returns:
         (frames, 42, 7) float32, not normalized, and (42,) bool: the joints to hide from the model
-        after normalization (hiding a wrist before it would leave nothing to normalize by).
+        after normalization. (Normalization needs the wrists, so they cannot be hidden before it.)
     """
     rng = np.random.default_rng([*key, _REST])
     times = _sample_times(rng, len(features), frames, config)
@@ -76,14 +76,14 @@ def augment(
 
 
 def hide_joints(normalized: np.ndarray, hidden: np.ndarray) -> None:
-    """Zeroes (42,) hidden joints of normalized features (T, 42, 7), confidence too, in place."""
+    """Sets the (42,) hidden joints of normalized features (T, 42, 7) to 0 in place, confidence too."""
     normalized[:, hidden] = 0.0
 
 
 def _sample_times(
     rng: np.random.Generator, frames: int, new_frames: int, config: ConfigDict
 ) -> np.ndarray:
-    """(new_frames,) increasing times in source frames: even pace, warped by up to `jitter` frames."""
+    """The (new_frames,) increasing times in source frames: evenly spaced, warped by up to `jitter`."""
     times = np.linspace(0.0, frames - 1, new_frames, dtype=np.float32)
     if config.jitter:
         knots = np.arange(0, frames + _JITTER_KNOTS, _JITTER_KNOTS)
@@ -93,10 +93,10 @@ def _sample_times(
 
 
 def _sample(features: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (T, 42, 3) and hand confidence (T, 2) at fractional times.
+    """Interpolates positions (T, 42, 3) and hand confidence (T, 2) at fractional times.
 
-    Where a hand is seen in only one of the two frames around a time the nearer frame decides: a hand
-    is never blended with the zeros of its absence.
+    If a hand is seen in only one of the two frames around a time, the nearer frame decides. A hand is
+    never blended with the zeros of its absence.
     """
     before = np.minimum(times.astype(np.int32), len(features) - 1)
     after = np.minimum(before + 1, len(features) - 1)
@@ -105,7 +105,7 @@ def _sample(features: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.nda
     both = (confidence[before] > 0) & (confidence[after] > 0)
     weight = np.where(both, weight, np.round(weight))
     sampled = confidence[before] * (1 - weight) + confidence[after] * weight
-    # By hands, whose joints lie together: numpy is slow where it takes three numbers at a time.
+    # By hands, whose joints lie together: numpy is slow if it takes three numbers at a time.
     positions = features[..., joints.POSITION].reshape(len(features), len(joints.HANDS), -1)
     first = positions[before]
     positions = first + (positions[after] - first) * weight[..., None]
@@ -113,14 +113,14 @@ def _sample(features: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _mirror(positions: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The sentence as a left-handed twin would sign it: x flipped, left and right swapped."""
+    """Mirrors the sentence, as a left-handed twin would sign it: flips x, swaps left and right."""
     swapped = np.concatenate([positions[:, joints.RIGHT], positions[:, joints.LEFT]], axis=1)
     swapped[..., 0] = 1.0 - swapped[..., 0]
     return swapped, confidence[:, ::-1]
 
 
 def _move(rng: np.random.Generator, positions: np.ndarray, config: ConfigDict) -> np.ndarray:
-    """Turns, scales and shifts about the picture's middle, and tilts each hand about its wrist."""
+    """Turns, scales and shifts around the picture's middle, and tilts each hand around its wrist."""
     roll, pitch, yaw = np.radians(
         rng.uniform(-1, 1, size=3) * (config.rotation, config.tilt, config.tilt)
     )
@@ -136,7 +136,7 @@ def _move(rng: np.random.Generator, positions: np.ndarray, config: ConfigDict) -
 
 
 def _rotation(roll: float, pitch: float, yaw: float) -> np.ndarray:
-    """(3, 3) float32 rotation about z, then x, then y; radians."""
+    """The (3, 3) float32 rotation around z, then x, then y, from angles in radians."""
     (cr, cp, cy), (sr, sp, sy) = np.cos([roll, pitch, yaw]), np.sin([roll, pitch, yaw])
     about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
@@ -145,8 +145,11 @@ def _rotation(roll: float, pitch: float, yaw: float) -> np.ndarray:
 
 
 def _lost_frames(rng: np.random.Generator, frames: int, config: ConfigDict) -> np.ndarray:
-    """(frames,) bool: each stretch of `temporal_mask_frames` loses a run of 1 to that many frames
-    with probability `temporal_mask`."""
+    """Draws the (frames,) bool of lost frames.
+
+    Each stretch of `temporal_mask_frames` loses 1 to that many frames in a row, with probability
+    `temporal_mask`.
+    """
     lost = np.zeros(frames, bool)
     stretch = config.temporal_mask_frames
     starts = np.arange(0, frames, stretch)

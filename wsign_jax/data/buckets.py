@@ -1,7 +1,7 @@
-"""Buckets: a few padded lengths, one compiled shape each, that waste little.
+"""Buckets: a few padded lengths, each with one compiled shape, that waste few frames.
 
-On the PHOENIX-2014 lengths padding everything to 1500 frames makes 22.5 % of the computed frames
-real, random batches padded to their longest 64 %, the best eight buckets 91.7 %.
+Share of the computed frames that are real, on the PHOENIX-2014 lengths: 22.5 % if everything is padded
+to 1500 frames, 64 % for random batches padded to their longest, 91.7 % for the best eight buckets.
 """
 
 import dataclasses
@@ -14,22 +14,23 @@ MULTIPLE = 16  # frames; a bucket's length is a multiple, so that patches and ve
 
 
 def find_buckets(frames: np.ndarray, count: int) -> tuple[int, ...]:
-    """The at most `count` padded lengths that waste the fewest frames.
+    """Finds up to `count` padded lengths that waste the fewest frames.
 
     Dynamic programming over multiples of 16: cost(j, k) = min over i < j of cost(i, k - 1) plus the
     padded frames of all sequences longer than length i and at most length j.
 
     Args:
         frames: (n,) lengths of the sequences, at least one.
-        count: how many lengths at most.
+        count: the most lengths to return.
 
     Returns:
-        Increasing lengths; the last holds the longest sequence.
+        Increasing lengths; the longest sequence fits into the last.
     """
     if len(frames) == 0 or count < 1:
         raise WSignError(f"no buckets for {len(frames)} sequences and data.max_buckets={count}")
     units = -(-np.asarray(frames, np.int64) // MULTIPLE)
-    sequences = np.concatenate([[0], np.cumsum(np.bincount(units)[1:])])  # of at most j units
+    # sequences[j]: how many have at most j units.
+    sequences = np.concatenate([[0], np.cumsum(np.bincount(units)[1:])])
     longest = len(sequences) - 1
     lengths = np.arange(longest + 1)
     # padded[i, j]: units computed for the sequences of more than i and at most j units.
@@ -55,9 +56,9 @@ def find_buckets(frames: np.ndarray, count: int) -> tuple[int, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
-    """Which examples make one batch: all that is needed to load it, anywhere, any time."""
+    """The examples of one batch: all that is needed to load it, anywhere and at any time."""
 
-    epoch: int  # of the whole run: with the seed and the example, the key of the augmentation
+    epoch: int  # counted over the whole run; a part of the augmentation's key
     bucket: int  # frames that every row is padded to
     rows: np.ndarray  # (B,) int32 index into the split; -1 is a masked row
 
@@ -69,17 +70,20 @@ def plan_epoch(
     epoch: int = 0,
     rng: np.random.Generator | None = None,
 ) -> list[BatchPlan]:
-    """Every example exactly once, in batches of one bucket each.
+    """Plans an epoch: every example exactly once, in batches of one bucket each.
 
-    What does not fill a batch moves up to the next bucket: some padding there costs less than masked
-    rows here. Only the last batch of all can have masked rows; nothing is ever dropped.
+    Examples that do not fill a batch move up to the next bucket, because some padding there costs less
+    than masked rows here. Only the last batch of all can have masked rows; no example is ever dropped.
 
     Args:
         frames: (n,) lengths, none over the last bucket.
         buckets: increasing lengths.
         batch_size: rows of every batch.
-        epoch: kept in the plans.
+        epoch: recorded in the plans.
         rng: shuffles examples and batches; None keeps the order of lengths (for evaluation).
+
+    Raises:
+        WSignError: a length is over the last bucket.
     """
     bucket_of = np.searchsorted(buckets, frames)
     if len(frames) and bucket_of.max() == len(buckets):
@@ -105,7 +109,7 @@ def plan_epoch(
 
 
 def padding_efficiency(plans: list[BatchPlan], frames: np.ndarray) -> float:
-    """Share of the computed frames that are real, masked rows counted as computed."""
+    """The share of the computed frames that are real; masked rows count as computed."""
     computed = sum(plan.bucket * len(plan.rows) for plan in plans)
     real = sum(int(frames[plan.rows[plan.rows >= 0]].sum()) for plan in plans)
     return real / computed

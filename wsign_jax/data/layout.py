@@ -1,4 +1,4 @@
-"""The data set on disk: where files are, how they are written, and what makes one bad.
+"""The data set on disk: where its files are, how they are written, read and checked.
 
 <root>/{train,val,test}/features/<id>.npy   (T, 42, 7) float32, 60 Hz
 <root>/{train,val,test}/labels/<id>.npy     (U,) integer gloss ids, 1 <= id < vocab_size
@@ -7,7 +7,7 @@
 <root>/label_map.json                       {"<blank>": 0, "HELLO": 1, ...}
 <root>/dataset.json                         optional: how it was made
 
-Instead of features and labels, a split may have them packed (tools/pack_dataset.py; see storage.py):
+A split may have packed features and labels instead (tools/pack_dataset.py; see storage.py):
 
 <root>/{train,val,test}/examples-<first>-<last>-of-<all>.array_record
 """
@@ -41,17 +41,18 @@ def write_label_map(root: pathlib.Path, mapping: Mapping[str, int]) -> None:
 
 @contextlib.contextmanager
 def new_dataset(root: pathlib.Path, maker: str, resume: bool = False) -> Iterator[pathlib.Path]:
-    """A folder to write a whole data set into; it becomes `root` once all is written.
+    """Yields a folder to write a whole data set into; it becomes `root` once all is written.
 
-    A run that ends early leaves it, hidden, beside `root`, and never a half data set.
+    A run that ends early leaves the folder hidden beside `root`. `root` never holds half a data set.
 
     Args:
         root: a new or an empty folder.
         maker: who writes; part of the hidden folder's name.
-        resume: yields what an earlier run left, for the caller to go on with; otherwise that is removed.
+        resume: keeps the files of an earlier run, for the caller to go on with; otherwise they are
+            removed.
 
     Raises:
-        WSignError: there is something at `root` already, or another process makes the same.
+        WSignError: `root` already holds something, or another process is making the same data set.
     """
     root = root.resolve()
     _check_free(root)
@@ -117,7 +118,7 @@ def write_signers(root: pathlib.Path, split: str, signers: Mapping[str, str]) ->
 
 
 def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
-    # Through memory: numpy's own error about a full disk does not say that it is one.
+    # Through memory: numpy's own error on a full disk does not say that the disk is full.
     files.write(path, storage.npy(array))
 
 
@@ -133,27 +134,27 @@ class Split:
     ids: tuple[str, ...]
     frames: np.ndarray  # (n,) int32
     labels: tuple[np.ndarray, ...]  # n arrays (U,) int32
-    aspect: float  # width / height of the picture by which y is still divided; 1 = none
+    aspect: float  # width / height of the picture, if y is still in heights; otherwise 1
     skipped: int  # bad examples left out
-    examples: storage.Examples  # those left out included
+    examples: storage.Examples  # including the bad ones
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def max_labels(self) -> int:
-        """The most labels of any example."""
+        """The largest number of labels of any example."""
         return max(map(len, self.labels))
 
     def place(self, index: int) -> str:
-        """What to call the features of one example in messages."""
+        """The name of one example's features for messages."""
         return self.examples.place(self.ids[index], "features")
 
     def stored(self, index: int) -> np.ndarray:
-        """(T, 42, 7) float32 of one example as it is on disk.
+        """Reads the (T, 42, 7) float32 features of one example as they are on disk.
 
         Raises:
-            WSignError: it is no longer what was validated.
+            WSignError: they are no longer what was validated.
         """
         features = self.examples.read(self.ids[index], "features")
         if (
@@ -168,7 +169,11 @@ class Split:
         return features
 
     def features(self, index: int) -> np.ndarray:
-        """(T, 42, 7) float32 of one example, y in image widths; never normalized."""
+        """Reads the (T, 42, 7) float32 features of one example, y in image widths, not normalized.
+
+        Raises:
+            WSignError: they are no longer what was validated.
+        """
         return joints.in_widths(self.stored(index), self.aspect)
 
 
@@ -181,16 +186,16 @@ def read_split(
     *,
     flag: str = "--config.data.on_bad",
 ) -> Split:
-    """Indexes and validates a split, reading every example once.
+    """Indexes and validates a split; reads every example once.
 
     Args:
         root: the data set's folder.
         name: train, val or test.
         rules: bounds that come from the model and the vocabulary.
         on_bad: 'error' stops at bad examples, after naming every one; 'skip' leaves them out.
-        aspect: width / height of the pictures whose height y is divided by; 0 takes `aspect` of
-            `dataset.json`, and 1 where that says nothing.
-        flag: by which a person sets `on_bad`.
+        aspect: width / height of the pictures, if y is in heights. 0 takes the `aspect` of
+            `dataset.json`, or 1 if that has none.
+        flag: the flag with which a person sets `on_bad`; for the message.
 
     Raises:
         WSignError: the split is missing or empty, or has bad examples and `on_bad` is 'error'. The
@@ -211,7 +216,7 @@ def read_split(
                 problems.append(result)
             else:
                 good.append((id, *result))
-    # A bad shard is the same problem of all its examples.
+    # All examples of a bad shard have the same problem: name it once.
     listing = "\n  ".join(dict.fromkeys(problems))
     if problems and on_bad == "error":
         raise WSignError(
@@ -235,15 +240,15 @@ def read_split(
 
 
 def count(root: pathlib.Path, name: str) -> int:
-    """How many examples there are features of, good or bad; 0 where there is no such split."""
+    """Counts the examples that have features, good or bad; 0 if the split is missing."""
     return len(storage.find(root / name).ids("features"))
 
 
 def first_features(root: pathlib.Path, name: str) -> tuple[str, np.ndarray]:
-    """Of the example whose id comes first in a split: the id, and (T, 42, 7) float32, y in image widths.
+    """Reads the example whose id comes first: the id, and (T, 42, 7) float32, y in image widths.
 
     Raises:
-        WSignError: there is none, or it cannot be read.
+        WSignError: the split has no features, or they cannot be read.
     """
     examples = storage.find(root / name)
     if not (ids := examples.ids("features")):
@@ -255,14 +260,14 @@ def first_features(root: pathlib.Path, name: str) -> tuple[str, np.ndarray]:
 
 
 def read_features(path: pathlib.Path, aspect: float = 1.0) -> np.ndarray:
-    """(T, 42, 7) float32 of a .npy that need not be part of a data set, y in image widths.
+    """Reads (T, 42, 7) float32, y in image widths, from a .npy that need not be in a data set.
 
     Args:
         path: the file, which may hold NaN.
         aspect: as in `aspect_of`.
 
     Raises:
-        WSignError: it cannot be read, or is something else.
+        WSignError: the file cannot be read, or does not hold features.
     """
     features = validate.load(path)
     if isinstance(features, str):
@@ -277,10 +282,13 @@ def read_features(path: pathlib.Path, aspect: float = 1.0) -> np.ndarray:
 
 
 def read_labels(root: pathlib.Path, split: str, vocab_size: int) -> list[np.ndarray]:
-    """The (U,) gloss ids of all examples of a split, in the order of their ids; no features are read.
+    """Reads the (U,) gloss ids of all examples of a split, in the order of the examples' ids.
+
+    No features are read.
 
     Raises:
-        WSignError: there are none, or some are lost or no list of gloss ids below `vocab_size`.
+        WSignError: the split has no labels, some are lost, or some are not a list of gloss ids below
+            `vocab_size`.
     """
     examples = storage.find(root / split)
     if examples.lost:
@@ -302,7 +310,7 @@ def read_labels(root: pathlib.Path, split: str, vocab_size: int) -> list[np.ndar
 
 
 def read_segments(split: Split, index: int) -> np.ndarray | None:
-    """(U, 2) start and end in seconds of an example's glosses, or None where the file is missing.
+    """Reads the (U, 2) start and end of an example's glosses in seconds; None without the file.
 
     Raises:
         WSignError: the file is not `gloss_id,start_s,end_s` with a row for every label.
@@ -320,15 +328,15 @@ def read_segments(split: Split, index: int) -> np.ndarray | None:
 
 
 def read_signers(split: Split) -> dict[str, str]:
-    """Who signs each example of a split; see `signers_of`."""
+    """Reads who signs each example of a split; see `signers_of`."""
     return signers_of(split.root, split.name)
 
 
 def signers_of(root: pathlib.Path, name: str) -> dict[str, str]:
-    """Who signs each example of the split `name`, by id; empty where `signers.csv` is missing.
+    """Reads who signs each example of the split `name`, by id; empty if `signers.csv` is missing.
 
     Raises:
-        WSignError: the file is not a table `id,signer` with each id once; names the line.
+        WSignError: the file is not a table `id,signer` with each id once. The message names the line.
     """
     path = root / name / "signers.csv"
     if not path.exists():
@@ -351,14 +359,14 @@ def signers_of(root: pathlib.Path, name: str) -> dict[str, str]:
 
 
 def aspect_of(path: pathlib.Path, aspect: float) -> float:
-    """Width / height by which y in a features file is still divided; 1 where it is not.
+    """The width / height of a features file's pictures if its y is still in heights, otherwise 1.
 
     Args:
-        path: of the file; where it lies in a data set, that may say.
-        aspect: what is known; 0 for nothing.
+        path: the file; if it lies in a data set, `dataset.json` may tell.
+        aspect: the value if it is known, otherwise 0.
 
     Raises:
-        WSignError: the data set says something that is no such number.
+        WSignError: the `aspect` of `dataset.json` is not such a number.
     """
     if not aspect and path.parent.name == "features":
         return read_aspect(path.absolute().parents[2])
@@ -366,10 +374,10 @@ def aspect_of(path: pathlib.Path, aspect: float) -> float:
 
 
 def read_aspect(root: pathlib.Path) -> float:
-    """The `aspect` of a data set's `dataset.json`; 1 where that says nothing or is not there.
+    """Reads the `aspect` of a data set's `dataset.json`; 1 if the file or the field is missing.
 
     Raises:
-        WSignError: it is no such number.
+        WSignError: it is not the width / height of a picture.
     """
     path = root / "dataset.json"
     if not path.exists():

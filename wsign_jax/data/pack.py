@@ -1,4 +1,4 @@
-"""A whole data set with its examples packed in shards; storage.py says what a shard is."""
+"""Packs the examples of a whole data set in shards; storage.py says what a shard is."""
 
 import math
 import os
@@ -23,18 +23,18 @@ def pack(
     Args:
         source: a data set.
         out: a new or an empty folder.
-        examples_per_shard: a reader keeps each shard open.
+        examples_per_shard: a reader keeps each shard open, so there should be few shards.
         on_bad: as in `layout.read_split`.
-        progress: told in a line about every split that is done.
+        progress: is called with a line for every split that is done.
 
     Raises:
-        WSignError: there is no data set, it has examples that are bad whatever the model, or there is
-            something at `out` already, or it lies in the data set.
+        WSignError: there is not a data set at `source`, some of its examples are bad for every model,
+            or `out` already holds something or lies in the data set.
     """
     if examples_per_shard < 1:
         raise WSignError(f"--examples_per_shard={examples_per_shard}: give 1 or more")
     named = (source / "label_map.json").exists()
-    # How long an example may be, and how short for its labels, is up to the model.
+    # The model decides how long an example may be, and how short for its labels.
     rules = validate.Rules(
         vocab_size=len(vocab.read_vocabulary(source)) if named else sys.maxsize,
         patch_size=1,
@@ -65,7 +65,7 @@ def _pack_split(split: layout.Split, folder: pathlib.Path, examples_per_shard: i
 
 
 def _copy_rest(source: pathlib.Path, root: pathlib.Path) -> None:
-    """Copies what is neither hidden nor an example's array."""
+    """Copies every file that is neither hidden nor an example's array."""
     for name, folders, files in os.walk(source, followlinks=True):
         folder = pathlib.Path(name)
         in_split = folder.parent == source and folder.name in layout.SPLITS

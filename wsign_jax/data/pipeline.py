@@ -1,9 +1,9 @@
-"""The grain pipeline: from plans of batches to typed `Batch`es, loaded on threads.
+"""The grain pipeline: loads planned batches as typed `Batch`es, on threads.
 
-Grain has no bucketing. Here the whole run's batches are planned from lengths alone, before anything
-is read: which examples, in which epoch, padded to what. Batch i is then a pure function of (seed, i),
-so that grain's iterator state is a single index, every epoch sees every example exactly once, and all
-processes agree on every shape.
+Grain has no bucketing. The batches of the whole run are planned here, from lengths alone and before any
+example is read: which examples, in which epoch, padded to which length. Batch i is then a pure function
+of (seed, i). So grain's iterator state is a single index, every epoch sees every example exactly once,
+and all processes agree on every shape.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ from wsign_jax.keypoints import joints
 _SHUFFLE = 2  # the stream of random numbers that orders batches; augment.py uses 0 and 1
 
 
-# Of numpy as loaded, of jax once on devices; this package knows only the first.
+# A numpy array when loaded, a jax array once on devices; this package knows only numpy.
 Array = Any
 
 
 class Batch(NamedTuple):
-    """One padded batch. A masked row has 0 frames, no labels and example -1."""
+    """One padded batch; a masked row has 0 frames, no labels and example -1."""
 
     features: Array  # (B, T, 42, 7) float32, normalized, zeros beyond `frames`
     frames: Array  # (B,) int32
@@ -44,7 +44,7 @@ class TrainPlan:
     seed: int
 
     def epoch(self, epoch: int, batch_size: int) -> list[BatchPlan]:
-        """The batches of one epoch in their random order."""
+        """Plans the batches of one epoch, in random order."""
         rng = np.random.default_rng([self.seed, epoch, _SHUFFLE])
         return plan_epoch(self.frames[epoch], self.buckets, batch_size, epoch, rng)
 
@@ -57,9 +57,9 @@ def plan_training(
     Args:
         split: the training examples.
         config: `config.data`.
-        patch_size: frames a patch; an augmented sequence keeps patches enough for its labels.
-        seed: of the run.
-        epochs: of all stages together.
+        patch_size: frames per patch; an augmented sequence keeps enough patches for its labels.
+        seed: the run's seed.
+        epochs: the number of epochs of all stages together.
     """
     shortest = patch_size * np.array([validate.patches_needed(labels) for labels in split.labels])
     frames = np.stack(
@@ -80,7 +80,7 @@ class BatchLoader:
     split: layout.Split
     config: ConfigDict  # config.data
     max_labels: int  # U
-    train_plan: TrainPlan | None = None  # None: nothing is augmented
+    train_plan: TrainPlan | None = None  # None: no augmentation
     rows: slice = dataclasses.field(
         default_factory=lambda: slice(None)
     )  # the rows of every batch that this process reads
@@ -108,7 +108,7 @@ class BatchLoader:
         return batch
 
     def _features(self, example: int, epoch: int) -> np.ndarray:
-        """(T, 42, 7) normalized features of one example, augmented in training."""
+        """Loads the (T, 42, 7) normalized features of one example, augmented in training."""
         features = self.split.features(example)
         if self.train_plan is None:
             return normalize.normalize(features, wrist_place=self.config.wrist_place)[0]
@@ -126,17 +126,17 @@ class BatchLoader:
 def training_dataset(
     loader: BatchLoader, plans: Sequence[BatchPlan], threads: int
 ) -> grain.IterDataset[Batch]:
-    """Planned batches in their order, read ahead on threads.
+    """Loads planned batches in their order, ahead of time on threads.
 
     Args:
-        loader: of the training split.
+        loader: the loader of the training split.
         plans: the batches.
-        threads: that read ahead; 0 reads when asked.
+        threads: how many threads read ahead; 0 reads each batch when it is asked for.
     """
     read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     return grain.MapDataset.source(plans).map(loader).to_iter_dataset(read)
 
 
 def plan_evaluation(split: layout.Split, batch_size: int, max_buckets: int) -> list[BatchPlan]:
-    """Every example of a split once, shortest first."""
+    """Plans batches with every example of a split once, shortest first."""
     return plan_epoch(split.frames, find_buckets(split.frames, max_buckets), batch_size)

@@ -1,9 +1,9 @@
-"""Splits of signing that comes without any: no session in two splits where that is possible.
+"""Draws splits for signing that comes without any: no session in two splits if that is possible.
 
-A group is whatever must stay together: a signer, or a recording session. Groups are given to splits as
-a whole, such that every gloss is in all three splits if it can be. A gloss that was recorded in too few
-groups for that is cut: where a group of it trains and another does not, the clips of those that do not
-are shared by val and test; else the clips of each group are cut in the order of recording.
+A group is a set of clips that must stay together: those of a signer, or of a recording session. Each
+group goes to one split as a whole, so that every gloss is in all three splits if it can be. A gloss that
+was recorded in too few groups for that is cut. If some of its groups train and others do not, val and
+test share the clips of the others. Otherwise the clips of each group are cut in the order of recording.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ import numpy as np
 
 from wsign_jax.data.layout import SPLITS
 
-_SHARES = (0.7, 0.15, 0.15)  # of all clips, to aim at
-# What it costs that a gloss is missing in train, in both others, in one of them, and that shares are
-# off: learning a sign comes first, then testing it on what training never saw.
+_SHARES = (0.7, 0.15, 0.15)  # target shares of all clips
+# The cost of a gloss that is missing in train, in both others, or in one of them, and of shares that
+# are off. Learning a sign comes first, then testing it on signing that training never saw.
 _NO_TRAIN, _NO_HELD_OUT, _ONE_HELD_OUT, _OFF = 10.0, 8.0, 1.5, 4.0
-_RESTARTS = 16  # of the search
+_RESTARTS = 16  # the search begins this often
 _VAL_OF_HELD_OUT = 0.4
 _TRAIN_OF_CUT, _VAL_OF_CUT = 0.65, 0.8  # up to these shares of a group's clips
 
@@ -27,12 +27,12 @@ def split_groups(
     """Gives every group a split.
 
     Args:
-        glosses: of every clip.
-        groups: that every clip belongs to.
-        seed: of the search; what it finds depends on it and on the clips alone.
+        glosses: the glosses of every clip.
+        groups: the group of every clip.
+        seed: the search's seed; the result depends on it and on the clips alone.
 
     Returns:
-        Split by group.
+        The split of each group.
     """
     names = sorted(set(groups))
     if not names:
@@ -53,7 +53,7 @@ def split_groups(
 
 
 def _search(counts: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Moves one group after the other, of (groups, glosses) counts, to where it costs least."""
+    """Moves one group after another, of (groups, glosses) counts, to the split that costs least."""
     where = rng.choice(3, size=len(counts), p=_SHARES)
     totals = np.stack([counts[where == split].sum(0) for split in range(3)])  # (3, glosses)
     cost = _cost(totals)
@@ -90,12 +90,13 @@ def split_signs(
     """Gives every clip of one sign a split.
 
     Args:
-        glosses: of every clip, in the order of recording.
-        groups: that every clip belongs to.
-        seed: of the search for the groups' splits.
+        glosses: the gloss of every clip, in the order of recording.
+        groups: the group of every clip.
+        seed: the seed of the search for the groups' splits.
 
     Returns:
-        The clips' splits; and the glosses that were cut: 'val and test' share groups, or 'all' do.
+        The clips' splits; and the glosses that were cut, by the splits that share their groups: 'val
+        and test', or 'all'.
     """
     of_group = split_groups([(gloss,) for gloss in glosses], groups, seed)
     splits = [of_group[group] for group in groups]

@@ -1,8 +1,8 @@
-"""Where the arrays of a split's examples are: each in a file of its own, or packed in shards.
+"""Reads the arrays of a split's examples: each in its own file, or packed in shards.
 
 A shard is an ArrayRecord file, `examples-<first>-<last>-of-<all>.array_record`. Its numbers count the
 split's examples from 1, in the order of their ids. Each example has three records: its id in UTF-8, its
-labels, and its features, both of these as a .npy file holds them.
+labels, and its features. Labels and features are stored as in a .npy file.
 """
 
 import io
@@ -22,24 +22,24 @@ Kind = Literal["features", "labels"]
 
 
 class Examples(Protocol):
-    """The arrays of one split, good or bad, to be read in any order and by several threads."""
+    """The arrays of one split, good or bad; several threads may read them, in any order."""
 
     @property
     def lost(self) -> Sequence[str]:
-        """What is wrong with each example whose id cannot be told, or is none."""
+        """The problem of each example whose id is missing, unreadable or not allowed."""
 
     def ids(self, kind: Kind) -> set[str]:
-        """Those of which there is something of a kind."""
+        """The ids of the examples that have an array of this kind."""
 
     def place(self, id: str, kind: Kind) -> str:
-        """What to call an array in messages."""
+        """The name of an array for messages."""
 
     def read(self, id: str, kind: Kind) -> np.ndarray | str:
-        """The array, or what is wrong with it and where."""
+        """Reads the array, or returns what is wrong with it and where."""
 
 
 def find(folder: pathlib.Path) -> Examples:
-    """The examples of the split in a folder; of files, if there are none at all.
+    """Finds the examples of the split in a folder; an empty folder gives `Files`.
 
     Raises:
         WSignError: it has both files and shards, or shards that do not belong together.
@@ -56,7 +56,7 @@ def find(folder: pathlib.Path) -> Examples:
 
 
 def check(examples: Examples, id: str, rules: validate.Rules) -> tuple[int, np.ndarray] | str:
-    """(frames, labels) of a good example, or what is wrong with which of its arrays."""
+    """Returns (frames, labels) of a good example, or which of its arrays has which problem."""
     features = examples.read(id, "features")
     if isinstance(features, str):
         return features
@@ -92,11 +92,11 @@ class Files:
         self.lost = list(problems.values())
 
     def ids(self, kind: Kind) -> set[str]:
-        """Of the files there are."""
+        """The ids of the files of this kind."""
         return self._ids[kind]
 
     def place(self, id: str, kind: Kind) -> str:
-        """The file."""
+        """The file's path."""
         return str(self._path(id, kind))
 
     def read(self, id: str, kind: Kind) -> np.ndarray | str:
@@ -114,16 +114,16 @@ class Files:
 # ------------------------------------------------------------------------------------------ packed
 
 _NAME = re.compile(r"examples-(\d+)-(\d+)-of-(\d+)\.array_record")
-_MOST = 10**7  # examples of a split: each that is missing takes a line in memory
-_RECORDS: tuple[Kind | Literal["id"], ...] = ("id", "labels", "features")  # of an example
+_MOST = 10**7  # examples per split: each missing one takes a line in memory
+_RECORDS: tuple[Kind | Literal["id"], ...] = ("id", "labels", "features")  # of each example
 
 
 class _Shard(NamedTuple):
-    """What a shard's name says."""
+    """The contents of a shard's name."""
 
     first: int
     last: int
-    total: int  # of the split
+    total: int  # the split's examples
     path: pathlib.Path
 
     @property
@@ -132,10 +132,10 @@ class _Shard(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where an example is."""
+    """The place of an example."""
 
     path: pathlib.Path
-    records: Any  # an ArrayRecordDataSource, which opens its file when it is first read from
+    records: Any  # an ArrayRecordDataSource, which opens its file at the first read
     row: int
 
 
@@ -146,11 +146,11 @@ class Packed:
         """Reads the ids.
 
         Args:
-            folder: of the split.
-            shards: in their order.
+            folder: the split's folder.
+            shards: the shards in their order.
 
         Raises:
-            WSignError: an id is there twice.
+            WSignError: two examples have the same id.
         """
         self.lost: list[str] = []
         self._folder = folder
@@ -192,7 +192,7 @@ class Packed:
             self._places[id] = _Place(shard.path, records, row)
 
     def ids(self, kind: Kind) -> set[str]:
-        """Of all examples that are not lost: each has both kinds."""
+        """The ids of all examples that are not lost: each has both kinds."""
         return set(self._places)
 
     def place(self, id: str, kind: Kind) -> str:
@@ -205,20 +205,20 @@ class Packed:
         try:
             record = records[row * len(_RECORDS) + _RECORDS.index(kind)]
             return validate.read(io.BytesIO(record))
-        except Exception as error:  # of a damaged file, there are many
+        except Exception as error:  # a damaged file can raise almost anything
             return f"{self.place(id, kind)}: {validate.unreadable(error)}"
 
 
 def is_shard(name: str) -> bool:
-    """Whether a file's name is that of a shard."""
+    """Whether a file's name is a shard's."""
     return _NAME.fullmatch(name) is not None
 
 
 def _shards(folder: pathlib.Path) -> list[_Shard]:
-    """The shards in a folder, by their names and in their order.
+    """Finds the shards in a folder, by their names and in their order.
 
     Raises:
-        WSignError: they cannot be of one data set.
+        WSignError: a name is not a shard's, or the shards cannot belong to one data set.
     """
     matches = [(path, _NAME.fullmatch(path.name)) for path in folder.glob("*.array_record")]
     shards = sorted(
@@ -242,8 +242,8 @@ def _shards(folder: pathlib.Path) -> list[_Shard]:
 
 
 def _open(shard: _Shard) -> Any:
-    """The records of a shard, or what is wrong with it."""
-    # Not needed for files, and not to be had on Windows.
+    """Opens the records of a shard, or returns what is wrong with it."""
+    # Imported here: it is not needed for files, and not available on Windows.
     from array_record.python.array_record_data_source import ArrayRecordDataSource  # noqa: PLC0415
 
     wanted = shard.size * len(_RECORDS)
@@ -266,13 +266,13 @@ def write_shards(
     """Packs a split.
 
     Args:
-        folder: of the split.
-        examples: ids, (U,) labels and (T, 42, 7) features, by id.
-        count: of them.
-        examples_per_shard: in all but the last shard.
+        folder: the split's folder.
+        examples: ids, (U,) labels and (T, 42, 7) features, sorted by id.
+        count: the number of examples.
+        examples_per_shard: the size of each shard; the last one may be smaller.
 
     Raises:
-        WSignError: it cannot be written.
+        WSignError: a shard cannot be written.
     """
     from array_record.python.array_record_module import ArrayRecordWriter  # noqa: PLC0415
 
@@ -289,12 +289,12 @@ def write_shards(
                 writer.write(npy(labels))
                 writer.write(npy(features))
             writer.close()
-        except RuntimeError as error:  # a full disk, too
+        except RuntimeError as error:  # a full disk raises this, too
             raise WSignError(f"{path}: cannot be written ({error})") from None
 
 
 def npy(array: np.ndarray) -> bytes:
-    """What a .npy of an array holds."""
+    """The bytes of an array's .npy file."""
     memory = io.BytesIO()
     np.save(memory, array, allow_pickle=False)
     return memory.getvalue()

@@ -1,4 +1,4 @@
-"""What makes one example good: its arrays, and whether CTC can emit its label."""
+"""Checks one example: its arrays, and whether CTC can emit its labels."""
 
 import dataclasses
 import io
@@ -13,7 +13,7 @@ from wsign_jax.keypoints import joints
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What the loader asks of an example beyond being readable."""
+    """The loader's rules for an example, beyond being readable."""
 
     vocab_size: int
     patch_size: int
@@ -21,19 +21,19 @@ class Rules:
 
 
 def patches_needed(labels: np.ndarray) -> int:
-    """How many patches CTC needs to emit `labels` (U,): one each, and a blank between repeats."""
+    """Counts the patches that CTC needs to emit `labels` (U,): one each, a blank between repeats."""
     return len(labels) + int(np.count_nonzero(labels[1:] == labels[:-1]))
 
 
 def patches_of(frames: int, patch_size: int) -> int:
-    """Patches in a sequence of `frames`; the last one may be partly empty."""
+    """Counts the patches in a sequence of `frames`; the last one may be partly empty."""
     return -(-frames // patch_size)
 
 
 def load(path: pathlib.Path) -> np.ndarray | str:
-    """The array in a .npy, or what is wrong with it."""
+    """Loads the array in a .npy, or returns what is wrong with it."""
     try:
-        if path.exists() and not path.is_file():  # opening a pipe waits for somebody to write to it
+        if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
             return f"{path}: is no file"
         with path.open("rb") as file:
             return read(file)
@@ -44,21 +44,21 @@ def load(path: pathlib.Path) -> np.ndarray | str:
 
 
 def unreadable(error: Exception) -> str:
-    """What to say of an array that raised this when it was read."""
+    """The message for an array whose reading raised this error."""
     return f"unreadable ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
 
 
-# NumPy reads a header with `ast.literal_eval`, whose guard against deep nesting counts for all threads
-# together (seen with Python 3.11): now and then a good file among thousands then fails with "AST
-# constructor recursion depth mismatch".
+# NumPy reads a header with `ast.literal_eval`, whose guard against deep nesting counts all threads
+# together (seen with Python 3.11). Without the lock, a good file among thousands sometimes fails with
+# "AST constructor recursion depth mismatch".
 _ONE_HEADER_AT_A_TIME = threading.Lock()
 
 
 def read(file: io.BufferedIOBase) -> np.ndarray:
-    """The array that a .npy holds from here on.
+    """Reads the array of a .npy from the current position of a file.
 
     Raises:
-        Exception: of any kind, where it is no such file, or a damaged one.
+        Exception: of any kind, if the file is damaged or not a .npy.
     """
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
@@ -79,7 +79,7 @@ def read(file: io.BufferedIOBase) -> np.ndarray:
 
 
 def feature_problem(features: np.ndarray) -> str | None:
-    """What is wrong with keypoints that should be (T, 42, 7) float32, or None."""
+    """Says what is wrong with keypoints that should be (T, 42, 7) float32, or returns None."""
     expected = (joints.NUM_JOINTS, joints.NUM_FEATURES)
     if features.ndim != 3 or features.shape[1:] != expected:
         return f"shape {features.shape} is not (T, {expected[0]}, {expected[1]})"
@@ -87,7 +87,7 @@ def feature_problem(features: np.ndarray) -> str | None:
         return f"dtype {features.dtype} is not float32"
     if len(features) == 0:
         return "has no frames"
-    # The two are NaN where one number is.
+    # Least and most are NaN if any number is.
     if not joints.plausible(np.array([features.min(), features.max()])).all():
         frame, joint, feature = np.argwhere(~joints.plausible(features))[0]
         value = features[frame, joint, feature]
@@ -98,12 +98,15 @@ def feature_problem(features: np.ndarray) -> str | None:
 
 
 def hand_problem(features: np.ndarray) -> str | None:
-    """Says if keypoints (T, 42, 7) have no hand in any frame: they are good, but teach nothing."""
+    """Says if keypoints (T, 42, 7) show a hand in no frame, or returns None.
+
+    Such keypoints are well formed, but the model learns nothing from them.
+    """
     return None if joints.seen_hands(features).any() else "no hand is in it; leave it out"
 
 
 def length_problem(features: np.ndarray, rules: Rules) -> str | None:
-    """What is wrong with how long keypoints are, or None."""
+    """Says what is wrong with the length of keypoints, or returns None."""
     if len(features) > rules.max_seq_length:
         return (
             f"{len(features)} frames are over data.max_seq_length={rules.max_seq_length}; "
@@ -113,7 +116,7 @@ def length_problem(features: np.ndarray, rules: Rules) -> str | None:
 
 
 def id_problem(labels: np.ndarray, vocab_size: int) -> str | None:
-    """What is wrong with a list of gloss ids, or None."""
+    """Says what is wrong with a list of gloss ids, or returns None."""
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         return f"{labels.dtype}{list(labels.shape)} is not a (U,) array of integers"
     if len(labels) == 0:
@@ -125,7 +128,7 @@ def id_problem(labels: np.ndarray, vocab_size: int) -> str | None:
 
 
 def label_problem(labels: np.ndarray, frames: int, rules: Rules) -> str | None:
-    """What is wrong with the labels of so many frames, or None."""
+    """Says what is wrong with the labels of an example of `frames` frames, or returns None."""
     problem = id_problem(labels, rules.vocab_size)
     if problem:
         return problem

@@ -12,7 +12,7 @@ from wsign_jax.common.errors import WSignError
 BLANK = "<blank>"
 BLANK_ID = 0
 LARGEST_ID = 999_999  # far beyond any sign language; a typing mistake must not fill the memory
-_SPARE_IDS = 1000  # that no gloss uses, which a label map may have however few its glosses are
+_SPARE_IDS = 1000  # ids without a gloss that any label map may have, however few its glosses are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Vocabulary:
     """Names by id; `names[0]` is the blank, which is never a label.
 
     Raises:
-        WSignError: the blank is not 0, two names are one, or a name does not stay within its line.
+        WSignError: id 0 is not the blank, two names are equal, or a name is not one line of text.
     """
 
     names: tuple[str, ...]
@@ -42,11 +42,11 @@ class Vocabulary:
 
     @functools.cached_property
     def ids(self) -> Mapping[str, int]:
-        """Gloss name -> id, the blank included."""
+        """The id of each gloss by its name, the blank included."""
         return {name: id for id, name in enumerate(self.names)}
 
     def glosses(self, ids: Iterable[int]) -> list[str]:
-        """Names of a label sequence."""
+        """Returns the names of a label sequence."""
         return [self.names[id] for id in ids]
 
     @classmethod
@@ -54,8 +54,8 @@ class Vocabulary:
         """Checks a `label_map.json`'s content; an id that no gloss uses is named `<unused-ID>`.
 
         Raises:
-            WSignError: an id is no integer, negative or taken twice, most ids have no gloss, or the
-                names are no vocabulary's.
+            WSignError: an id is not an integer, is out of range or is taken twice; too many ids have
+                no gloss; or the names do not make a vocabulary.
         """
         names: dict[int, str] = {}
         for name, id in mapping.items():
@@ -87,11 +87,11 @@ def read_vocabulary(root: pathlib.Path, vocab_size: int = 0) -> Vocabulary:
 
     Args:
         root: the data set's folder.
-        vocab_size: the model's; 0 takes what the file needs. A data set without `label_map.json` can
-            be read if this is given: its glosses are then named by their ids.
+        vocab_size: the model's; 0 takes the size that the file needs. If it is given, a data set
+            without `label_map.json` can be read, too: its glosses are then named by their ids.
 
     Raises:
-        WSignError: the file is missing, is no JSON object, or needs more than `vocab_size` ids.
+        WSignError: the file is missing, is not a JSON object, or needs more than `vocab_size` ids.
     """
     path = root / "label_map.json"
     if path.exists():

@@ -1,1 +1,1 @@
-"""The known corpora: one module reads one corpus as published, `prepare` makes the data set of it."""
+"""The known corpora: each module reads one corpus as published; `prepare` makes a data set of it."""

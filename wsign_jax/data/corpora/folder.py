@@ -1,4 +1,4 @@
-"""A folder of one's own: videos, and a CSV with the header `filename,glosses[,signer][,split]`."""
+"""A user's own folder: videos, and a CSV with the header `filename,glosses[,signer][,split]`."""
 
 import pathlib
 
@@ -15,16 +15,16 @@ _SPLITS = {name: name for name in layout.SPLITS} | {"dev": "val", "": ""}
 def read(root: pathlib.Path, csv: pathlib.Path | None = None, fps: float = 25.0) -> Corpus:
     """Reads the CSV; glosses are separated by spaces, file names are relative to `root`.
 
-    A file name may also be that of a folder of pictures. An example's id is the file's name without
-    folders and ending. Rows without a split get one by signer, or by themselves.
+    A file name may also name a folder of pictures. An example's id is the file's name without folders
+    and ending. Rows without a split get one by signer, or alone if they have no signer.
 
     Args:
         root: the folder of the videos.
         csv: the CSV; without it, the only one in `root`.
-        fps: of the pictures, where a file name is that of a folder.
+        fps: the rate of the pictures, for file names that name a folder.
 
     Raises:
-        WSignError: there is no CSV, or its header lacks a column.
+        WSignError: the CSV is missing, its header lacks a column, or `fps` is not over 0.
     """
     records.check_positive("fps", fps)
     rows, problems = tables.read_table(csv or _find_csv(root), ("filename", "glosses"))

@@ -1,6 +1,6 @@
 """LSA64: 64 isolated Argentinian signs by 10 signers, 5 times each.
 
-<sign>_<signer>_<repetition>.mp4, e.g. 001_001_001.mp4
+<sign>_<signer>_<repetition>.mp4, for example 001_001_001.mp4
 """
 
 import pathlib
@@ -14,15 +14,15 @@ from wsign_jax.data.corpora.records import Corpus, Record
 def read(
     root: pathlib.Path, val_signers: tuple[int, ...] = (9,), test_signers: tuple[int, ...] = (10,)
 ) -> Corpus:
-    """Reads the videos' names; a sign's gloss is its number, as in '001'.
+    """Reads the videos' names; a sign's gloss is its number, for example '001'.
 
     Args:
-        root: the folder of the videos, or one above.
+        root: the folder of the videos, or a folder above it.
         val_signers: signers held out for validation.
         test_signers: signers held out for testing; all others train.
 
     Raises:
-        WSignError: there are no videos, or a signer is to serve two splits.
+        WSignError: there are no videos, or a signer is in both lists.
     """
     both = set(val_signers) & set(test_signers)
     if both:

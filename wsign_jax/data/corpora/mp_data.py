@@ -1,7 +1,7 @@
-"""The widespread student layout: a file of MediaPipe Holistic keypoints for every frame.
+"""The layout of many student projects: a file of MediaPipe Holistic keypoints for every frame.
 
 MP_Data/<sign>/<sequence>/<frame>.npy   a vector; its last 126 values are the left hand's 21 x 3, then
-                                        the right hand's; zeros where a hand was not seen
+                                        the right hand's; zeros if a hand was not seen
 """
 
 import functools
@@ -28,19 +28,19 @@ def read(
     session_size: int = 30,
     sessions: pathlib.Path | None = None,
 ) -> Corpus:
-    """Reads folders and file names; frames are read when a record's keypoints are.
+    """Reads folder and file names; the frames are read later, when a record's keypoints are read.
 
     Args:
         root: `MP_Data`, or the folder that holds it.
-        fps: of the frames; a frame's number is its place in time.
-        aspect: width / height of the pictures, for y is in image heights; 1 leaves it.
+        fps: the frames' rate; a frame's number / fps is its time in seconds.
+        aspect: width / height of the pictures, because y is in image heights; 1 changes nothing.
         swap_hands: exchanges left and right.
-        session_size: how many sequences, by number, were recorded in one go; 30 in the tutorial that
-            the layout comes from.
-        sessions: a CSV `sign,sequence,session[,signer]` that tells better.
+        session_size: how many sequences, by number, were recorded in one session; 30 in the tutorial
+            that the layout comes from.
+        sessions: a CSV `sign,sequence,session[,signer]`, which overrides `session_size`.
 
     Raises:
-        WSignError: there is no sequence, an option is not what it can be, or the CSV is broken.
+        WSignError: there are no sequences, an option is out of range, or the CSV is broken.
     """
     records.check_positive("fps", fps)
     records.check_aspect(aspect)
@@ -89,7 +89,7 @@ def _number(path: pathlib.Path) -> int:
 
 
 def _load(sequence: pathlib.Path, fps: float, aspect: float, swap_hands: bool) -> Keypoints:
-    """Reads the frames of a sequence; raises a `WSignError` that names the first broken one."""
+    """Reads the frames of a sequence; raises a `WSignError` that names the first broken file."""
     paths = {path: path.stem for path in sequence.glob("*.npy") if path.stem.isdecimal()}
     if not paths:
         raise WSignError(f"{sequence}: no <frame>.npy in it")
@@ -103,7 +103,7 @@ def _load(sequence: pathlib.Path, fps: float, aspect: float, swap_hands: bool) -
 
 
 def _load_frame(path: pathlib.Path) -> np.ndarray:
-    """(42, 3) positions."""
+    """Reads the (42, 3) positions of one frame."""
     try:
         with path.open("rb") as file:
             vector = np.lib.format.read_array(file, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""MS-ASL: isolated American signs in videos that the corpus points to but does not ship.
+"""MS-ASL: isolated American signs, in videos that the corpus links to but does not ship.
 
 MSASL_{train,val,test}.json, MSASL_classes.json, and the videos as <video id>.mp4
 """
@@ -19,11 +19,11 @@ def read(root: pathlib.Path, videos: pathlib.Path | None = None, classes: int = 
 
     Args:
         root: the folder of the JSON files.
-        videos: that of the videos; without it `root`, or `videos` in it.
+        videos: the folder of the videos; without it, the folder `videos` in `root`, or `root`.
         classes: how many signs, the most frequent first; 100 is MS-ASL100.
 
     Raises:
-        WSignError: a JSON file is missing or broken, or `classes` is not what it can be.
+        WSignError: a JSON file is missing or broken, or `classes` is not from 1 to 1000.
     """
     names = [_gloss(name) for name in _read_list(root / "MSASL_classes.json")]
     if not 1 <= classes <= 1000:
@@ -60,8 +60,11 @@ def _record(
     names: list[str],
     videos: pathlib.Path,
 ) -> Record | None:
-    """An item's record, None where its sign is not among `names`; raises whatever a broken one makes
-    Python raise."""
+    """Makes the record of an item, or returns None if its sign is not among `names`.
+
+    Raises:
+        Exception: the item is broken; `read` lists the kinds.
+    """
     label = item["label"]
     if not isinstance(label, int) or label < 0:
         raise ValueError(f"label is {label!r}")
@@ -78,7 +81,7 @@ def _record(
         raise ValueError(f"start_time {start} and end_time {end}")
     return Record(
         split,
-        f"{split}_{number:05d}_{video[1]}",  # a video has several signs
+        f"{split}_{number:05d}_{video[1]}",  # with the number, as a video has several signs
         (names[label],),
         where,
         signer=str(item["signer_id"]),

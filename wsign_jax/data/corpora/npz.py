@@ -1,12 +1,12 @@
-"""Keypoints from elsewhere: a .npz of clips for every gloss, or of sentences.
+"""Keypoints from another tool: a .npz of clips for every gloss, or of sentences.
 
-<gloss>.npz   keypoints  (N, T, 42, 3), or all clips behind each other (sum of T, 42, 3) with `lengths`
-              lengths    (N,) frames of every clip, where they differ
+<gloss>.npz   keypoints  (N, T, 42, 3), or all clips one after another (sum of T, 42, 3) with `lengths`
+              lengths    (N,) frames of every clip, if they differ
               present    (N, T, 2) or (sum of T, 2), left and right hand; without it a hand that is all
                          zeros or NaN is absent
               glosses    (N,) glosses separated by spaces; without it the file's name is the gloss
               signer     (N,); session (N,); id (N,); split (N,)
-All but `keypoints` is optional. Files whose names begin with '_' are left out.
+Only `keypoints` is required. Files whose names begin with '_' are left out.
 """
 
 import functools
@@ -27,16 +27,16 @@ _TEXTS = ("glosses", "signer", "session", "id", "split")
 def read(
     root: pathlib.Path, fps: float = 30.0, aspect: float = 1.0, swap_hands: bool = False
 ) -> Corpus:
-    """Reads all files; they stay in memory while their records do.
+    """Reads all files; their arrays stay in memory as long as their records do.
 
     Args:
         root: the folder of the .npz files.
-        fps: of the keypoints.
-        aspect: width / height of the pictures, where y is in image heights; 1 leaves it.
+        fps: the keypoints' rate.
+        aspect: width / height of the pictures, if y is in image heights; 1 changes nothing.
         swap_hands: exchanges left and right, for data from the legacy MediaPipe API.
 
     Raises:
-        WSignError: there is no such file, or an option is not what it can be.
+        WSignError: the folder has no .npz, or an option is out of range.
     """
     records.check_positive("fps", fps)
     records.check_aspect(aspect)
@@ -108,7 +108,7 @@ def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _clips(
     path: pathlib.Path, arrays: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Positions (sum of T, 42, 3) of all clips behind each other, present (sum of T, 2), and their T."""
+    """Returns positions (sum of T, 42, 3) and present (sum of T, 2) of all clips, and each clip's T."""
     keypoints = arrays["keypoints"]
     good = keypoints.shape[-2:] == (joints.NUM_JOINTS, 3) and keypoints.dtype.kind == "f"
     if keypoints.ndim == 4 and good:
@@ -153,6 +153,6 @@ def _texts(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, count: 
         raise WSignError(f"{path}: {name} is {array.dtype}, not text; save it as an array of str")
     if array.dtype.kind == "U" and array.dtype.itemsize:
         codes = array.astype(array.dtype.newbyteorder("=")).view(np.uint32)
-        if (codes > sys.maxunicode).any():  # Python would crash on them, sooner or later
+        if (codes > sys.maxunicode).any():  # Python would crash on them later
             raise WSignError(f"{path}: {name} is not Unicode text; save it again")
     return [str(value) for value in array]

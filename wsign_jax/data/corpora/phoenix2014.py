@@ -3,8 +3,8 @@
 phoenix-2014-multisigner/annotations/manual/{train,dev,test}.corpus.csv
 phoenix-2014-multisigner/features/fullFrame-210x260px/{train,dev,test}/<folder>
 
-The three splits together have 1295 glosses as they are written; with the blank the vocabulary is 1296.
-Training is on glosses as written. Scores are compared after `normalize_glosses`.
+The three splits together have 1295 different glosses as written; with the blank the vocabulary is 1296.
+Training uses the glosses as written. Scores are compared after `normalize_glosses`.
 """
 
 import pathlib
@@ -15,11 +15,11 @@ from wsign_jax.data.corpora.records import Corpus
 
 COLUMNS = {"id": "id", "folder": "folder", "signer": "signer", "glosses": "annotation"}
 
-# 16 frames for a whole sentence; common practice leaves it out of training.
+# A whole sentence in 16 frames; common practice leaves it out of training.
 BROKEN = "13April_2011_Wednesday_tagesschau_default-14"
 
-# The clean-up of the published scorer, in its order, for a sentence with a space in front. Spaces that a
-# deletion leaves double stay, and keep what stood on both sides of it from being merged.
+# The clean-up of the published scorer, in its order, for a sentence with a space in front. A deletion
+# can leave two spaces in a row. They stay, so that the glosses on both sides of it are not merged.
 _CLEANUP = tuple(
     (re.compile(pattern, re.ASCII), replacement)
     for pattern, replacement in (
@@ -37,20 +37,20 @@ _CLEANUP = tuple(
         ("(?<=[ +][A-Z]) (?=[A-Z]$)", "+"),
         (r"([A-Z]{2})RAUM", r"\1"),
         ("-PLUSPLUS", ""),
-        # What is repeated up to 16 times takes four rounds.
+        # A gloss that is repeated up to 16 times takes four rounds.
         *[(r"(?<![\w-])([A-Z]+)(?![\w-]) \1(?![\w-])", r"\1")] * 4,
     )
 )
 
 
 def normalize_glosses(text: str) -> list[str]:
-    """The clean-up that published scores apply to references and hypotheses alike.
+    """Applies the clean-up that published scores use on references and hypotheses alike.
 
     Args:
-        text: glosses as written, separated by spaces, e.g. 'WESTRAUM REGEN REGEN __PU__'.
+        text: glosses as written, separated by spaces, for example 'WESTRAUM REGEN REGEN __PU__'.
 
     Returns:
-        The glosses to score, e.g. ['WEST', 'REGEN']; may be empty.
+        The glosses to score, for example ['WEST', 'REGEN']; may be empty.
     """
     text = f" {text}"
     for pattern, replacement in _CLEANUP:
@@ -62,11 +62,11 @@ def read(root: pathlib.Path, keep_broken: bool = False) -> Corpus:
     """Reads the published release.
 
     Args:
-        root: the multisigner folder, or one above.
+        root: the multisigner folder, or a folder above it.
         keep_broken: keeps the training sentence that is known to be broken.
 
     Raises:
-        WSignError: an annotation file is missing or is no such table.
+        WSignError: an annotation file is missing, or is not such a table.
     """
     root = records.find_root(
         root,

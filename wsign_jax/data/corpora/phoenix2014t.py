@@ -16,10 +16,10 @@ def read(root: pathlib.Path) -> Corpus:
     """Reads the published release.
 
     Args:
-        root: the release's folder, or one above.
+        root: the release's folder, or a folder above it.
 
     Raises:
-        WSignError: an annotation file is missing or is no such table.
+        WSignError: an annotation file is missing, or is not such a table.
     """
     root = records.find_root(
         root,

@@ -1,4 +1,4 @@
-"""A corpus as read -> a data set on disk."""
+"""Makes a data set on disk from a corpus as read."""
 
 import dataclasses
 import inspect
@@ -29,11 +29,11 @@ READERS: Mapping[str, Callable[..., Corpus]] = {
 }
 
 
-_MADE_OF = ".clips.json"  # of an unfinished data set: what each example is made of
+_MADE_OF = ".clips.json"  # in an unfinished data set: the clip that each example is made of
 
 
 class Extraction(Protocol):
-    """What reads videos: `wsign_jax.keypoints.extract`, which loads MediaPipe, or a stand-in."""
+    """A module that reads videos: `wsign_jax.keypoints.extract`, which loads MediaPipe, or a fake."""
 
     Clip: Callable[..., Any]
     extract_clips: Callable[..., list[Any]]
@@ -43,10 +43,10 @@ class Extraction(Protocol):
 class Settings:
     """How a data set is made of a corpus."""
 
-    label_map: pathlib.Path | None = None  # a vocabulary to keep to; else the sorted glosses from 1
+    label_map: pathlib.Path | None = None  # a vocabulary; None: the sorted glosses from 1
     on_bad: str = "error"  # or 'skip': leave out what cannot be used
-    seed: int = 0  # of splits, where the corpus has none
-    workers: int = 0  # processes that read videos; 0: one a core
+    seed: int = 0  # for drawing splits, if the corpus has none
+    workers: int = 0  # processes that read videos; 0: one per core
     extraction: Any = None  # settings of the extraction
 
     def __post_init__(self) -> None:
@@ -62,10 +62,10 @@ def read(name: str, root: pathlib.Path, **options: Any) -> Corpus:
     Args:
         name: one of `READERS`.
         root: the folder of the corpus.
-        options: of that corpus's `read`.
+        options: arguments of that corpus's `read`.
 
     Raises:
-        WSignError: there is no such corpus, it has no such option, or it cannot be read.
+        WSignError: the name or an option is unknown, or the corpus cannot be read.
     """
     if name not in READERS:
         raise WSignError(f"unknown corpus {name!r}; the known ones are {', '.join(READERS)}")
@@ -78,12 +78,12 @@ def read(name: str, root: pathlib.Path, **options: Any) -> Corpus:
 
 
 def label_map(corpus: Corpus, file: pathlib.Path | None) -> dict[str, int]:
-    """Ids by gloss: those of `file`, or the corpus's sorted glosses from 1; the blank is 0."""
+    """The id of each gloss: from `file`, or the corpus's sorted glosses from 1; the blank is 0."""
     if file is not None:
         mapping = files.read_json(file)
         return dict(Vocabulary.from_mapping(mapping, str(file)).ids)
     used = {gloss for record in corpus.records for gloss in record.glosses}
-    # A name that is none is a problem of the annotations that have it; see `check`.
+    # `check` reports the annotations whose gloss is not a valid name.
     names = sorted(filter(_is_name, used.union(corpus.glosses) - {BLANK}))
     return {BLANK: BLANK_ID} | {name: id for id, name in enumerate(names, start=1)}
 
@@ -105,19 +105,20 @@ def write(
 ) -> None:
     """Writes a data set: features, labels, signers, label_map.json and dataset.json.
 
-    All of it is made in a hidden folder beside `out` and moved there when it is whole. A run that ends
-    early, or leaves clips that failed, goes on when it is started again.
+    The data set is made in a hidden folder beside `out` and moved to `out` once it is complete. A run
+    that ends early, or in which clips fail, goes on when it is started again.
 
     Args:
-        corpus: as read.
+        corpus: the corpus as read.
         out: a new or an empty folder.
-        settings: see there.
+        settings: see `Settings`.
         extraction: reads videos and pictures; not needed for a corpus of keypoints.
-        progress: told in a line what was done, and what was left out.
+        progress: is called with a line for everything that was done or left out.
 
     Raises:
-        WSignError: there is something at `out`; annotations or clips cannot be used and `on_bad` is
-            'error' (all are named); nothing is left; an unfinished data set has other settings.
+        WSignError: `out` already holds something; annotations or clips cannot be used and `on_bad` is
+            'error' (all are named); every clip was left out; or an unfinished data set has other
+            settings.
     """
     ids = label_map(corpus, settings.label_map)
     usable, problems = check(corpus, ids)
@@ -159,16 +160,16 @@ def write(
 
 
 def check(corpus: Corpus, ids: Mapping[str, int]) -> tuple[list[Record], list[str]]:
-    """Records that can be used, by split and id, and a line for everything else.
+    """Returns the records that can be used, by split and id, and a line for each problem.
 
     Args:
-        corpus: as read.
-        ids: the vocabulary's.
+        corpus: the corpus as read.
+        ids: the vocabulary's ids by gloss.
     """
     problems = list(corpus.problems)
     usable: list[Record] = []
     taken: dict[tuple[str, str], str] = {}
-    drawn = not all(record.split for record in corpus.records)  # then any two may meet in one split
+    drawn = not all(record.split for record in corpus.records)  # then any two may share a split
     for record in corpus.records:
         outside = [g for g in record.glosses if ids.get(g, BLANK_ID) == BLANK_ID]
         place = ("" if drawn else record.split, record.id)
@@ -191,7 +192,7 @@ def check(corpus: Corpus, ids: Mapping[str, int]) -> tuple[list[Record], list[st
 
 
 def _check_names(record: Record) -> None:
-    """Raises a `WSignError` where a record's id, signer or gloss is no name."""
+    """Raises a `WSignError` if a record's id, signer or gloss is not a valid name."""
     for gloss in record.glosses:
         files.check_line(gloss, f"{record.where}: gloss")
     files.check_id(record.id, f"{record.where}: the id")
@@ -200,12 +201,16 @@ def _check_names(record: Record) -> None:
 
 
 def group_of(record: Record) -> str:
-    """What must not serve two splits: the session, or the signer, or else the record alone."""
+    """The group that must stay in one split: the session, otherwise the signer, otherwise the record."""
     return record.session or record.signer or record.id
 
 
 def _with_splits(records: list[Record], seed: int) -> tuple[list[Record], dict[str, list[str]]]:
-    """Gives records without a split one, by session or signer if there are enough; see `splits`."""
+    """Gives each record without a split one, by session or signer if there are enough; see `splits`.
+
+    Returns:
+        All records; and the glosses whose groups serve several splits, by those splits.
+    """
     without = [record for record in records if not record.split]
     given = [record for record in records if record.split]
     groups = [group_of(record) for record in without]
@@ -216,7 +221,7 @@ def _with_splits(records: list[Record], seed: int) -> tuple[list[Record], dict[s
         of_group = splits.split_groups([r.glosses for r in without], groups, seed)
         drawn = [of_group[group] for group in groups]
         if {record.split for record in given}.union(drawn) != set(layout.SPLITS):
-            # Too few groups to go round: by clip, if that fills more splits.
+            # Too few groups for all splits: by clip, if that fills more splits.
             of_clip = splits.split_groups(
                 [r.glosses for r in without], [r.id for r in without], seed
             )
@@ -231,7 +236,7 @@ def _with_splits(records: list[Record], seed: int) -> tuple[list[Record], dict[s
 
 
 def _doubts(records: Sequence[Record], shared: Mapping[str, list[str]]) -> list[str]:
-    """Warnings of splits that say little, before hours go into extraction."""
+    """Returns warnings of splits that can tell little, before extraction takes hours."""
     lines = [
         f"warning: too few signers or sessions, whose clips serve {kind}: {', '.join(glosses)}"
         for kind, glosses in shared.items()
@@ -246,7 +251,7 @@ def _doubts(records: Sequence[Record], shared: Mapping[str, list[str]]) -> list[
 
 
 def _about(corpus: Corpus, settings: Settings, shared: Mapping[str, list[str]]) -> dict[str, Any]:
-    """`dataset.json` but for the counts, which is what the same command writes again."""
+    """The content of `dataset.json` without the counts: the same command gives the same again."""
     about: dict[str, Any] = {
         "corpus": corpus.name,
         "options": corpus.options,
@@ -259,7 +264,7 @@ def _about(corpus: Corpus, settings: Settings, shared: Mapping[str, list[str]]) 
 
 
 def _extracted(root: pathlib.Path) -> dict[str, Any]:
-    """What the extraction notes beside each split's features, where there were videos."""
+    """Reads the extraction's record from beside a split's features; {} if there were no videos."""
     for split in layout.SPLITS:
         path = root / split / "dataset.json"
         if path.exists():
@@ -268,10 +273,14 @@ def _extracted(root: pathlib.Path) -> dict[str, Any]:
 
 
 def _claim(root: pathlib.Path, about: dict[str, Any], records: Sequence[Record]) -> None:
-    """Makes an unfinished data set this one's, and removes what was made of other clips."""
+    """Takes over an unfinished data set: checks its settings, removes features of other clips.
+
+    Raises:
+        WSignError: it was begun with other settings.
+    """
     path, made_of = root / "dataset.json", root / _MADE_OF
     begun = files.read_json(path) if path.exists() else about
-    # What follows from the annotations may have been mended since; the settings may not.
+    # The annotations may have been fixed since then; the settings must be the same.
     if any(begun.get(name) != about[name] for name in ("corpus", "options", "seed", "fps")):
         raise WSignError(
             f"{root}: an unfinished data set with other settings; remove it to start afresh"
@@ -299,7 +308,7 @@ def _write_split(
     settings: Settings,
     extraction: Extraction | None,
 ) -> tuple[list[Record], list[str]]:
-    """Writes a split: its records that are done, and what is wrong with each of the others."""
+    """Writes a split; returns the records that are done, and the problem of each of the others."""
     videos = [record for record in records if record.source is not None]
     problems = _extract(root / split / "features", videos, settings, extraction)
     done = []
@@ -332,7 +341,7 @@ def _extract(
     settings: Settings,
     extraction: Extraction | None,
 ) -> dict[str, str]:
-    """Extracts videos' features into a folder; problems by id."""
+    """Extracts the videos' features into a folder; returns problems by id."""
     if not records:
         return {}
     if extraction is None:

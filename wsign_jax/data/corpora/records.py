@@ -1,4 +1,4 @@
-"""What every corpus is read into: records of who signs what, and where it can be seen."""
+"""The form that every corpus is read into: records of who signs which glosses, and in which video."""
 
 import dataclasses
 import pathlib
@@ -17,14 +17,14 @@ _PHOENIX_SPLITS = {"train": "train", "dev": "val", "test": "test"}  # by their p
 _PHOENIX_FPS = 25.0
 
 
-MOST_SECONDS = 3600  # of one piece of signing: a wrong rate must not fill the memory
+MOST_SECONDS = 3600  # for one piece of signing: a wrong rate must not fill the memory
 
 
 class Keypoints(NamedTuple):
     """Keypoints as they were recorded, at their own times."""
 
-    positions: np.ndarray  # (t, 42, 3), image widths; anything where the hand is absent
-    confidence: np.ndarray  # (t, 2), left and right hand, 0 where the hand was not seen
+    positions: np.ndarray  # (t, 42, 3), image widths; arbitrary values while the hand is absent
+    confidence: np.ndarray  # (t, 2), left and right hand, 0 if the hand was not seen
     times: np.ndarray  # (t,) seconds, increasing
 
 
@@ -32,18 +32,18 @@ class Keypoints(NamedTuple):
 class Record:
     """One annotated piece of signing: a video, a part of one, a folder of pictures, or keypoints."""
 
-    split: str  # train, val or test; '' where the corpus does not say
-    id: str  # of the example, and its file name
+    split: str  # train, val or test; '' if the corpus does not say
+    id: str  # the example's id and file name
     glosses: tuple[str, ...]
     where: str  # the annotation, for messages: 'FILE:LINE'
-    signer: str = ""  # '' where unknown, as is session
+    signer: str = ""  # '' if unknown; so is session
     session: str = ""
     source: pathlib.Path | None = None  # video or folder of pictures
-    fps: float | None = None  # of a folder of pictures
+    fps: float | None = None  # the rate of a folder of pictures
     start_s: float | None = None  # part of the video
     end_s: float | None = None
-    box: tuple[float, float, float, float] | None = None  # y0, x0, y1, x1 shares of the frame
-    keypoints: Callable[[], Keypoints] | None = None  # reads them, instead of a source
+    box: tuple[float, float, float, float] | None = None  # y0, x0, y1, x1 as shares of the frame
+    keypoints: Callable[[], Keypoints] | None = None  # reads keypoints; then there is no source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,16 +53,17 @@ class Corpus:
     name: str
     records: tuple[Record, ...]
     problems: tuple[str, ...] = ()  # annotations that cannot be used, one line each
-    notes: tuple[str, ...] = ()  # what was left out on purpose, and what was chosen
+    notes: tuple[str, ...] = ()  # things left out on purpose, and choices made
     glosses: tuple[str, ...] = ()  # more names of the vocabulary than the records use
-    options: Mapping[str, object] = dataclasses.field(default_factory=dict)  # that it was read with
+    # The arguments of the reader.
+    options: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 def sample(keypoints: Keypoints, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints at 60 Hz: (T, 42, 3) positions and (T, 2) confidence; see `resample`.
+    """Resamples keypoints to 60 Hz: (T, 42, 3) positions and (T, 2) confidence; see `resample`.
 
     Raises:
-        WSignError: they last longer than `MOST_SECONDS`; begins with `where`.
+        WSignError: they last longer than `MOST_SECONDS`; the message begins with `where`.
     """
     seconds = keypoints.times[-1] - keypoints.times[0]
     if not seconds <= MOST_SECONDS:
@@ -83,10 +84,10 @@ def sample(keypoints: Keypoints, where: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_root(root: pathlib.Path, file: str, *below: str) -> pathlib.Path:
-    """The folder that holds `file`: `root` itself, or one of the folders `below` in it.
+    """Finds the folder that holds `file`: `root` itself, or one of the folders `below` in it.
 
     Raises:
-        WSignError: none of them does; `root` is missing or is not where the corpus lies.
+        WSignError: `root` is missing, or none of these folders holds `file`.
     """
     for folder in (root, *(root / name for name in below)):
         if (folder / file).is_file():
@@ -97,27 +98,27 @@ def find_root(root: pathlib.Path, file: str, *below: str) -> pathlib.Path:
 
 
 def subfolders(root: pathlib.Path) -> list[pathlib.Path]:
-    """Folders in a folder, by name, without hidden ones."""
+    """Lists the folders in a folder by name, without hidden ones."""
     return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
 def read_phoenix(
     root: pathlib.Path, table: str, columns: Mapping[str, str]
 ) -> tuple[list[Record], list[str]]:
-    """Reads the annotations of either PHOENIX corpus: a row, a folder of pictures.
+    """Reads the annotations of either PHOENIX corpus; each row names a folder of pictures.
 
     Args:
         root: the corpus's folder.
-        table: name of a split's file in annotations/manual with '{}' for 'train', 'dev' or 'test'; its
-            fields are separated by '|'.
-        columns: the files' names for `id`, `folder`, `signer` and `glosses`.
+        table: the name of a split's file in annotations/manual, with '{}' for 'train', 'dev' or
+            'test'; its fields are separated by '|'.
+        columns: the files' column names for `id`, `folder`, `signer` and `glosses`.
 
     Returns:
-        Records, also of rows with a problem, whose glosses belong to the vocabulary all the same; and
-        the problems.
+        The records of all readable rows, whether their pictures exist or not, because their glosses
+        belong to the vocabulary anyway; and the problems of the other rows.
 
     Raises:
-        WSignError: an annotation file is missing or is no such table.
+        WSignError: an annotation file is missing, or is not such a table.
     """
     records, problems = [], []
     for published, split in _PHOENIX_SPLITS.items():
@@ -139,7 +140,7 @@ def read_phoenix(
 
 
 def check_sources(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Records whose source is there, and a problem for each of the others."""
+    """Returns the records whose source exists, and a problem for each of the others."""
     found, problems = [], []
     for record in records:
         source = record.source
@@ -157,15 +158,15 @@ def check_sources(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
 def to_keypoints(
     positions: np.ndarray, present: np.ndarray, times: np.ndarray, aspect: float, swap_hands: bool
 ) -> Keypoints:
-    """Keypoints of another tool in this project's terms.
+    """Converts keypoints of another tool to this project's units.
 
     Args:
         positions: (t, 42, 3), x and z in image widths, y in image heights.
         present: (t, 2) bool.
         times: (t,) seconds.
-        aspect: width / height of the pictures; 1 where y is in image widths already.
-        swap_hands: exchanges left and right, for data from the legacy MediaPipe API, which took every
-            picture for a mirror's.
+        aspect: width / height of the pictures; 1 if y is in image widths already.
+        swap_hands: exchanges left and right, for data from the legacy MediaPipe API, which assumed
+            that every picture was mirrored.
     """
     if swap_hands:
         positions = np.concatenate([positions[:, joints.RIGHT], positions[:, joints.LEFT]], axis=1)
@@ -175,16 +176,19 @@ def to_keypoints(
 
 
 def seen_where_not_zero(positions: np.ndarray) -> np.ndarray:
-    """(t, 2) bool from positions (t, 42, 3): absent where all zeros, or a number is no keypoint's."""
+    """Returns the seen hands (t, 2) bool of positions (t, 42, 3).
+
+    A hand is absent if all its numbers are zeros, or if one of them is not plausible for a keypoint.
+    """
     hands = positions.reshape(len(positions), 2, -1)
     return np.logical_and(joints.plausible(hands).all(-1), hands.any(-1))
 
 
 def videos_below(root: pathlib.Path) -> list[pathlib.Path]:
-    """All videos in a folder and its subfolders, by path.
+    """Lists all videos in a folder and its subfolders, by path.
 
     Raises:
-        WSignError: the folder is missing, or has none.
+        WSignError: the folder is missing, or has no videos.
     """
     if not root.is_dir():
         raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
@@ -201,23 +205,23 @@ def videos_below(root: pathlib.Path) -> list[pathlib.Path]:
 
 
 def check_positive(name: str, value: float) -> None:
-    """Raises a `WSignError` where an option is not a finite number over 0."""
+    """Raises a `WSignError` if an option is not a finite number over 0."""
     if not 0 < value < float("inf"):
         raise WSignError(f"--{name}={value}: give a number over 0")
 
 
 def check_aspect(value: float) -> None:
-    """Raises a `WSignError` where `--aspect` is no picture's width / height."""
+    """Raises a `WSignError` if `--aspect` is not plausible as a picture's width / height."""
     least, most = joints.ASPECTS
     if not least <= value <= most:
         raise WSignError(f"--aspect={value}: give width / height, from {least:g} to {most:g}")
 
 
 def parse_aspect(text: str) -> float:
-    """'640/480' or '1.333' -> 1.333; for command lines.
+    """Returns 1.333 for '640/480' or '1.333'; for command lines.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the text has neither form.
     """
     width, slash, height = text.partition("/")
     if slash and not float(height):

@@ -1,1 +1,1 @@
-"""Data sets that are made: procedural signing, and sentences composed of clips."""
+"""Generated data sets: procedural signing, and sentences composed of clips."""

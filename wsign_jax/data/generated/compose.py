@@ -1,11 +1,11 @@
-"""Sentences composed out of isolated signs, for whoever has no continuous signing.
+"""Composes sentences of isolated signs, for users without recordings of continuous signing.
 
-A sentence's signs are clips of one signer, each at a pace of its own, and the hands move on smoothly
-from where one ends to where the next begins. Composed, never continuous, signing: real signers blend
-neighboring signs into each other and shorten what can be guessed.
+A sentence's signs are clips of one signer, each at its own pace. The hands move smoothly from the end of
+one sign to the start of the next. This is not continuous signing: real signers blend neighboring signs
+into each other and shorten signs that can be guessed.
 
-No clip serves two splits, and no recording session where that is possible; see splits.py. A sentence
-depends on the seed, its split and its number alone.
+No clip serves two splits, and no recording session does if that is possible; see splits.py. A sentence
+depends on the seed, its split and its number, never on other sentences.
 """
 
 import dataclasses
@@ -23,13 +23,13 @@ from wsign_jax.data.corpora.records import MOST_SECONDS, Corpus, Keypoints, Reco
 from wsign_jax.data.generated.sentences import Sentences
 from wsign_jax.keypoints import joints
 
-_LONGEST = 100.0  # seconds of a sign or a transition, and times a clip's own duration
+_LONGEST = 100.0  # seconds of a sign or a transition, or times a clip's own duration
 _ATTEMPTS = 1000  # to draw a sentence that one signer of a split can sign
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What to compose; the same settings and clips always make the same files."""
+    """The settings of a composed data set; with the same clips they always make the same files."""
 
     train: int = 800  # sentences per split
     val: int = 100
@@ -57,7 +57,7 @@ class Sentence:
     """One composed example."""
 
     id: str
-    signer: str  # '' where unknown
+    signer: str  # '' if unknown
     glosses: tuple[str, ...]
     clips: tuple[str, ...]  # ids of the clips that it is made of
     features: np.ndarray  # (T, 42, 7) float32
@@ -73,17 +73,17 @@ def read_clips(
     """Reads clips of single signs.
 
     Args:
-        source: a data set in the project's layout, whose examples with other than one label are left
-            out; a folder of .npz files; or `MP_Data` (see corpora/npz.py and corpora/mp_data.py).
-        label_map: a vocabulary to keep to; without it, the sorted glosses from 1.
-        options: of the last two kinds of source.
+        source: a data set in the project's layout (only its examples with exactly one label are used),
+            a folder of .npz files, or `MP_Data`; see corpora/npz.py and corpora/mp_data.py.
+        label_map: a vocabulary to use; without it, the sorted glosses from 1.
+        options: arguments for reading .npz files or `MP_Data`.
 
     Returns:
         The clips, and ids by gloss.
 
     Raises:
-        WSignError: there are no clips, or some cannot be used, as their gloss is not in the
-            vocabulary; all are named.
+        WSignError: there are no clips, or some cannot be used, for example because their gloss is not
+            in the vocabulary; all are named.
     """
     if not source.is_dir():
         raise WSignError(f"{source}: no such folder; name the clips' with --source=DIR")
@@ -156,17 +156,17 @@ def with_splits(
     """Gives every clip a split.
 
     Args:
-        clips: of single signs.
-        split_by: 'given' keeps the clips' own; 'session' and 'signer' share out whole sessions (a
-            clip without one: its signer) or signers; '' is 'given' where every clip has a split and
-            all three have clips, else 'session'.
-        seed: of the search.
+        clips: clips of single signs.
+        split_by: 'given' keeps the clips' own splits. 'session' and 'signer' give each split whole
+            sessions (the signer, for a clip without a session) or whole signers. '' is 'given' if
+            every clip has a split and all three have clips, otherwise 'session'.
+        seed: the search's seed.
 
     Returns:
         The clips; and the glosses recorded in too few groups, by the splits that share groups.
 
     Raises:
-        WSignError: clips are to keep splits that they do not have.
+        WSignError: `split_by` is 'given' but a clip has no split, or it is unknown.
     """
     given = {clip.split for clip in clips}
     if split_by == "":
@@ -193,15 +193,15 @@ class Composer:
     """Makes any sentence of a data set, in any order."""
 
     def __init__(self, clips: Sequence[Record], sentences: Sentences, settings: Settings):
-        """Sorts clips.
+        """Sorts the clips by split, signer and gloss.
 
         Args:
-            clips: of single signs, with splits.
-            sentences: draws what to sign.
-            settings: see there.
+            clips: clips of single signs, with splits.
+            sentences: draws the glosses to sign.
+            settings: see `Settings`.
 
         Raises:
-            WSignError: a split that is wanted has no clips.
+            WSignError: a split that should have sentences has no clips.
         """
         self._sentences = sentences
         self._settings = settings
@@ -214,11 +214,11 @@ class Composer:
                 raise WSignError(f"no clips for {split}; write --{split}=0, or --split_by=session")
 
     def compose(self, split: str, index: int) -> Sentence:
-        """Sentence `index` of a split.
+        """Composes sentence `index` of a split.
 
         Raises:
-            WSignError: no signer of the split can sign what is drawn, a clip cannot be read, or the
-                sentence lasts longer than `MOST_SECONDS`.
+            WSignError: no signer of the split has clips for the drawn glosses, a clip cannot be read,
+                or the sentence lasts longer than `MOST_SECONDS`.
         """
         rng = np.random.default_rng([self._settings.seed, layout.SPLITS.index(split), index])
         signer, glosses = self._draw(rng, split)
@@ -243,7 +243,7 @@ class Composer:
         )
 
     def _draw(self, rng: np.random.Generator, split: str) -> tuple[str, list[str]]:
-        """A signer, and glosses that there are clips of."""
+        """Draws a signer, and glosses that this signer has clips of."""
         signers = sorted(self._clips[split])
         for _ in range(_ATTEMPTS):
             signer = signers[rng.integers(len(signers))]
@@ -258,7 +258,7 @@ class Composer:
     def _choose(
         self, rng: np.random.Generator, clips: Sequence[Record]
     ) -> tuple[Record, Keypoints]:
-        """A clip with a hand in it, cut where the first hand comes and the last one goes."""
+        """Draws a clip that shows a hand, cut to the frames from the first hand to the last."""
         for number in rng.permutation(len(clips)):
             read = clips[number].keypoints
             assert read is not None
@@ -272,12 +272,12 @@ class Composer:
     def _act(
         self, rng: np.random.Generator, clip: Record, keypoints: Keypoints
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A clip at a pace of its own: (n, 42, 3) and (n, 2)."""
+        """Plays a clip at a drawn pace: (n, 42, 3) positions and (n, 2) confidence at 60 Hz."""
         duration = keypoints.times[-1] - keypoints.times[0]
         if self._settings.seconds is None:
             stretch = rng.uniform(*self._settings.pace)
         else:
-            # n frames last from the first to the last of them.
+            # n frames span n - 1 frame intervals.
             frames = round(rng.uniform(*self._settings.seconds) * joints.FPS)
             stretch = max(frames - 1, 1) / joints.FPS / duration
         times = (keypoints.times - keypoints.times[0]) * stretch
@@ -295,15 +295,15 @@ def _check_length(frames: int, glosses: int) -> None:
 def join(
     signs: Sequence[tuple[np.ndarray, np.ndarray]], pauses: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Puts signs behind each other, with the hands moving on in between.
+    """Joins signs one after another, and moves the hands from each to the next.
 
     Joints move from the last pose of a sign to the first of the next along a straight line with the
     least jerk, 10 s^3 - 15 s^4 + 6 s^5 (Flash and Hogan, The coordination of arm movements, 1985). A
-    hand that is not seen in both is absent in between.
+    hand that is not seen in both poses is absent in between.
 
     Args:
-        signs: positions (n, 42, 3) and confidence (n, 2) of each.
-        pauses: frames between each and the next.
+        signs: positions (n, 42, 3) and confidence (n, 2) of each sign.
+        pauses: frames between each sign and the next.
 
     Returns:
         (T, 42, 3) positions, (T, 2) confidence, and (signs, 2) first and end frame of every sign.
@@ -334,18 +334,18 @@ def write_dataset(
     about: Mapping[str, Any],
     progress: Callable[[str], None] = print,
 ) -> None:
-    """Writes a whole data set, with segments; a run that is killed leaves no half one at `out`.
+    """Writes a whole data set, with segments; a killed run never leaves half a data set at `out`.
 
     Args:
         out: a new or an empty folder.
         composer: makes the sentences.
-        ids: of all glosses.
-        settings: how many of each split.
-        about: what `dataset.json` is to say of clips and sentences.
-        progress: told in a line about every split that is done.
+        ids: the ids of all glosses.
+        settings: tells how many sentences each split has.
+        about: facts about clips and sentences for `dataset.json`.
+        progress: is called with a line for every split that is done.
 
     Raises:
-        WSignError: there is something at `out` already, or a sentence cannot be made.
+        WSignError: `out` already holds something, or a sentence cannot be made.
     """
     with layout.new_dataset(out, "composed") as root:
         for split in layout.SPLITS:

@@ -1,6 +1,6 @@
-"""What to sign: sentences drawn uniformly, out of a grammar, or like those of a text.
+"""Draws the glosses of sentences: uniformly, from a grammar, or like the sentences of a text.
 
-A grammar file has a rule a line; `sentence` is where a sentence begins:
+A grammar file has one rule per line; a sentence begins at the rule `sentence`:
 
     # sizes before drinks
     sentence = hello i can get a <size> <drink> please | no no <drink>
@@ -9,10 +9,10 @@ A grammar file has a rule a line; `sentence` is where a sentence begins:
     drink = coffee | tea | water
     letter = fs-*
 
-`|` separates alternatives, and several rules of one name are alternatives too. They are drawn equally
-often, or as the number after the name says (the weight of each alternative of the line). `<name>` is
-replaced by a draw of that rule, `{3,8}` repeats what is before it 3 to 8 times, drawn anew each time,
-and a `*` within a gloss stands for anything: one of the glosses that match is drawn. Lines that begin
+`|` separates alternatives; several rules with the same name are alternatives too. Alternatives are drawn
+equally often, unless a number after the name gives the weight of each alternative of the line. `<name>`
+is replaced by a draw of that rule. `{3,8}` repeats the item before it 3 to 8 times, drawn anew each
+time. A `*` within a gloss stands for any text: one of the glosses that match is drawn. Lines that begin
 with # are comments.
 """
 
@@ -31,21 +31,21 @@ from wsign_jax.common.errors import WSignError
 
 _START = "sentence"
 _MOST_REPEATS = 100
-_MOST_GLOSSES = 1000  # of a sentence
+_MOST_GLOSSES = 1000  # per sentence
 _DEEPEST = 100  # rules within rules
 _LARGEST_WEIGHT = 1e6
 
 
 class Sentences(Protocol):
-    """Draws what to sign."""
+    """Draws the glosses of sentences."""
 
     def draw(self, rng: np.random.Generator, available: Sequence[str]) -> list[str] | None:
-        """Glosses of a sentence; None where it needs one that is not among those `available`."""
+        """Draws a sentence's glosses; returns None if one of them is not among those `available`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Uniform:
-    """Every available gloss equally often."""
+    """Draws every available gloss equally often."""
 
     shortest: int = 3
     longest: int = 8
@@ -71,11 +71,11 @@ class Uniform:
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """One kind of sentences with a probability, else another."""
+    """Draws from one kind of sentences with a given probability, otherwise from another."""
 
     first: Sentences
     second: Sentences
-    share: float  # of the second
+    share: float  # the probability of the second
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
@@ -106,7 +106,7 @@ class _Alternative:
 
 
 class Grammar:
-    """A grammar file's sentences."""
+    """Draws sentences from a grammar file."""
 
     def __init__(self, rules: Mapping[str, Sequence[_Alternative]]):
         self._rules = rules
@@ -120,8 +120,9 @@ class Grammar:
             glosses: the vocabulary.
 
         Raises:
-            WSignError: what is wrong, with file and line: what is no rule, an unknown name, a gloss
-                outside the vocabulary, a rule that leads back to itself or to endless sentences.
+            WSignError: a line is not a rule, a name is unknown, a gloss is outside the vocabulary, a
+                rule leads back to itself, or sentences may get too long. The message names the file
+                and, if there is one, the line.
         """
         rules: dict[str, list[_Alternative]] = {}
         for number, line in enumerate(tables.read_text(path).splitlines(), start=1):
@@ -212,16 +213,16 @@ def _measure(
     path: tuple[str, ...],
     sizes: dict[str, tuple[int, int]],
 ) -> tuple[int, int]:
-    """The most glosses that a rule makes, and how deep rules lie in it.
+    """Returns the most glosses that a rule can make, and how many rules lie within each other in it.
 
     Args:
-        name: of the rule.
-        rules: all.
-        path: of rules that led here.
-        sizes: of rules that were measured before; gets this one's.
+        name: the rule's name.
+        rules: all rules.
+        path: the rules that led to this one.
+        sizes: the results for rules that were measured before; this rule's is added.
 
     Raises:
-        WSignError: a rule leads back to itself, too deep, or to too many glosses.
+        WSignError: a rule leads back to itself, is nested too deep, or makes too many glosses.
     """
     if name in sizes:
         return sizes[name]
@@ -253,7 +254,7 @@ def _measure(
 
 
 def _matching(text: str, glosses: Sequence[str]) -> list[str]:
-    """The glosses that an item's text stands for; only * is special."""
+    """Returns the glosses that an item's text stands for; only * is special."""
     if "*" not in text:
         return [text] if text in glosses else []
     pattern = re.sub(r"([\[?])", r"[\1]", text)
@@ -264,10 +265,10 @@ def _matching(text: str, glosses: Sequence[str]) -> list[str]:
 
 
 class NGrams:
-    """Sentences like those of a text: the next gloss is drawn as often as it followed the last ones.
+    """Draws sentences like those of a text: each gloss as often as it follows the glosses before it.
 
-    Contexts of up to `order` - 1 glosses; all that the text has, so no smoothing. A sentence's beginning
-    and end are part of it.
+    A context has `order` - 1 glosses; the beginning and the end of a sentence count as glosses. Only
+    contexts of the text ever occur, so no smoothing is needed.
     """
 
     def __init__(self, sentences: Sequence[Sequence[str]], order: int):
@@ -282,15 +283,16 @@ class NGrams:
 
     @classmethod
     def read(cls, path: pathlib.Path, glosses: Sequence[str], order: int) -> "NGrams":
-        """Reads a text: a sentence a line, glosses separated by spaces.
+        """Reads a text: one sentence per line, glosses separated by spaces.
 
         Args:
             path: the file.
             glosses: the vocabulary.
-            order: 1 or more; 2 draws by the gloss before.
+            order: 1 or more; with 2, a gloss depends on the one before it.
 
         Raises:
-            WSignError: the file has no sentence, or a gloss outside the vocabulary; names the line.
+            WSignError: the file has no sentences, or a gloss is outside the vocabulary; then the
+                message names the line.
         """
         if order < 1:
             raise WSignError(f"--order={order}: give 1 or more")
@@ -308,7 +310,7 @@ class NGrams:
         return cls(sentences, order)
 
     def draw(self, rng: np.random.Generator, available: Sequence[str]) -> list[str] | None:
-        """See `Sentences`; a sentence that grows beyond the text's longest is given up."""
+        """See `Sentences`; returns None, too, if a sentence gets longer than the text's longest."""
         glosses: list[str] = []
         while len(glosses) <= self._longest:
             padded = [""] * (self._order - 1) + glosses

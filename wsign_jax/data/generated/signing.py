@@ -1,13 +1,13 @@
-"""Procedural signing: who signs what how, from a gloss's parts to what a tracker reports.
+"""Procedural signing: signs, signers and sentences, from a gloss's parts to a tracker's output.
 
-A gloss is what linguists say a sign is made of: handshapes, orientations, a place, a path, and what
-the second hand does. A signer has a body, hands, a pace and an accent; nobody signs in two splits.
-A sentence poses both hands in every frame, transitions and coarticulation included; forward
-kinematics turns poses into joints; an imperfect tracker looks at those.
+A gloss has the parts that linguists find in a sign: handshapes, orientations, a place, a path, and the
+role of the second hand. A signer has a body, hands, a pace and an accent; no signer is in two splits.
+A sentence poses both hands in every frame, with transitions and coarticulation. Forward kinematics
+turns poses into joints, and an imperfect tracker observes these.
 
-A pose is 17 numbers, in palms (wrist to middle knuckle) and degrees. Its space is that of the left
-hand in the picture: x to the hand's own side of the body, y down, z away from the camera, from the
-middle of the chest's upper edge. The right hand is the same mirrored.
+A pose is 17 numbers, in palms (the length from wrist to middle knuckle) and degrees. Its coordinates
+are those of the left hand in the picture: x to the hand's own side of the body, y down, z away from the
+camera, from the middle of the chest's upper edge. The right hand is the mirror image.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from wsign_jax.keypoints import joints
 SIGNERS = {"train": 12, "val": 3, "test": 4}
 PICTURE = (1.0, 0.75)  # width and height in image widths
 
-# What a stream of random numbers is for, so that no two are the same; synthetic.py has 3 and 4.
+# The purpose of a stream of random numbers, so that no two are the same; synthetic.py has 3 and 4.
 _LEXICON, _SIGNER, _ACCENT = range(3)
 
 
@@ -51,19 +51,19 @@ _ORIENTATIONS = {  # yaw: fingers to the far side; pitch: fingers to the camera;
     "forward, palm across": (10, 70, 90),
     "across, palm in": (75, 5, 180), "across, palm down": (75, 5, 95),
 }
-_PLACES = {  # of the wrist
+_PLACES = {  # x and y of the wrist
     "temple": (1.3, -2.4), "mouth": (0.2, -1.2), "far cheek": (-1.2, -2.0),
     "shoulder": (1.8, 0.2), "far shoulder": (-1.4, 0.3), "beside": (3.1, -0.9),
     "chest": (0.2, 1.1), "far side": (-1.3, 1.9), "neutral": (1.4, 1.8), "wide": (3.1, 1.3),
 }
 # fmt: on
 _MIRROR_PLACES = ("temple", "shoulder", "beside", "neutral", "wide")  # clear of the other hand
-_STILL_PLACE = (0.9, 2.6)  # where a second hand serves as the ground of the first
+_STILL_PLACE = (0.9, 2.6)  # a still second hand is held here; the first signs near it
 _NEAR_STILL_PLACE = ("chest", "far side", "neutral")
 _STILL_HANDSHAPES = ("B", "5", "S", "1", "C", "O")  # a still hand is simple in every sign language
 
 _PATHS: dict[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
-    # Palms along and across the heading, by phase from 0 to 1.
+    # Palms along and across the heading, for a phase from 0 to 1.
     "hold": lambda u: (0 * u, 0 * u),
     "line": lambda u: (2.4 * u - 1.2, 0 * u),
     "arc": lambda u: (2 * u - 1, np.sin(np.pi * u)),
@@ -74,26 +74,26 @@ _PATHS: dict[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
     "circle back": lambda u: (0.8 * np.cos(2 * np.pi * u), -0.8 * np.sin(2 * np.pi * u)),
 }
 _AIMLESS = ("hold", "circle", "circle back")
-_HEADINGS = (0, 90, 180, 270)  # degrees from the own side toward below
+_HEADINGS = (0, 90, 180, 270)  # degrees from the hand's own side, turning downward
 
-# Most signs differ from some other in one of these alone: every lexicon has such pairs.
+# Most signs differ from another one in only one of these: every lexicon has such pairs.
 _CONTRASTS = ("handshapes", "orientations", "movement")
 
 
 @dataclasses.dataclass(frozen=True)
 class Gloss:
-    """A sign, as names in the inventory."""
+    """A sign, described by names of the inventory."""
 
     handshapes: tuple[str, str]  # at the start and at the end
     orientations: tuple[str, str]
     movement: tuple[str, int]  # path and heading
-    second: str  # "" one-handed; "mirror" both hands do it; else the handshape of a still hand
+    second: str  # "": one-handed; "mirror": both do it; otherwise a still hand's handshape
     place: str
 
 
 @functools.lru_cache(maxsize=8)
 def lexicon(seed: int, glosses: int) -> tuple[Gloss, ...]:
-    """The signs of a vocabulary, pairwise distinct; a larger one begins with the smaller one."""
+    """Draws the signs of a vocabulary, pairwise distinct; a larger one begins with the smaller one."""
     rng = np.random.default_rng([_LEXICON, seed])
     signs: dict[Gloss, None] = {}  # an ordered set
     while len(signs) < glosses:
@@ -128,14 +128,14 @@ def _draw_gloss(rng: np.random.Generator) -> Gloss:
 
 # ------------------------------------------------------------------------------------------ signers
 
-# Columns of a pose; knuckles and middle joints are those of the index to the little finger.
+# Columns of a pose; knuckles and middle joints belong to the index finger through the little finger.
 _WRIST, _TURN, _SHAPE = slice(0, 2), slice(2, 5), slice(5, 17)
 _KNUCKLES, _MIDDLES, _SPREAD, _THUMB = slice(5, 9), slice(9, 13), 13, slice(14, 17)
 
 # A hand in the lap: below the picture, unless the signer is far from the camera.
 _REST = np.array([1.6, 7.0, 20, 60, 40, *[30] * 4, *[35] * 4, 3, 30, 30, 15], float)
-# How poses vary, as standard deviations; shares of it are a signer's habit, a signer's own way with
-# a gloss, and chance.
+# How poses vary, as standard deviations. The factors below scale them for a signer's habit, a signer's
+# own way of signing a gloss, and chance.
 _VARIATION = np.array([*[0.25] * 2, *[10] * 3, *[8] * 8, 3, *[8] * 3], float)
 _HABIT, _OWN_WAY, _CHANCE = 1.2, 1.2, 0.6
 
@@ -151,21 +151,21 @@ _PALM = (0, 5, 17)  # joints around its center
 class Signer:
     """One person's body and manner."""
 
-    stream: tuple[int, ...]  # seeds of what this signer alone draws
+    stream: tuple[int, ...]  # seeds of this signer's own random numbers
     left_handed: bool
     palm: float  # image widths
     chest: np.ndarray  # (2,) image widths
     pace: float  # 1 is usual
     reach: float  # scales paths
     firmness: float  # 1 completes every handshape, 0 stays relaxed
-    slur: int  # frames, odd, over which a pose runs into its neighbors
+    slur: int  # frames, odd, over which a pose blends into its neighbors
     habit: np.ndarray  # (17,) added to every pose
     bones: np.ndarray  # (5, 3) palms
 
 
 @functools.lru_cache(maxsize=64)
 def signer(seed: int, split: str, number: int) -> Signer:
-    """Signer `number` of a split."""
+    """Draws signer `number` of a split."""
     stream = (seed, layout.SPLITS.index(split), number)
     rng = np.random.default_rng([_SIGNER, *stream])
     return Signer(
@@ -186,12 +186,12 @@ def signer(seed: int, split: str, number: int) -> Signer:
 
 
 def _ease(u: np.ndarray) -> np.ndarray:
-    """Minimum jerk from 0 to 1."""
+    """Eases `u`, from 0 to 1, with the least jerk."""
     return u**3 * (10 - 15 * u + 6 * u**2)
 
 
 def _pose(signer: Signer, place: Sequence[float], orientation: str, handshape: str) -> np.ndarray:
-    """(17,) as the signer intends it."""
+    """The (17,) pose that the signer intends."""
     fingers, spread, thumb = _HANDSHAPES[handshape]
     knuckles, middles = zip(*(_CURLS[finger] for finger in fingers), strict=True)
     shape = np.array([*knuckles, *middles, spread, *_THUMBS[thumb]])
@@ -200,7 +200,7 @@ def _pose(signer: Signer, place: Sequence[float], orientation: str, handshape: s
 
 
 def _act(sign: Gloss, signer: Signer, frames: int) -> np.ndarray:
-    """(frames, hands, 17) poses of the dominant hand, and of the second where the sign has one."""
+    """The (frames, hands, 17) poses of a sign: the dominant hand's, and the second's if it has one."""
     u = np.linspace(0, 1, frames)
     start, end = (
         _pose(signer, _PLACES[sign.place], orientation, handshape)
@@ -221,9 +221,9 @@ def _act(sign: Gloss, signer: Signer, frames: int) -> np.ndarray:
 
 
 def _blend(before: np.ndarray, after: np.ndarray, frames: int) -> np.ndarray:
-    """(frames, 17) poses strictly between two (17,)."""
+    """The (frames, 17) poses strictly between two poses (17,)."""
     u = np.arange(1, frames + 1)[:, None] / (frames + 1)
-    # Where the hand need not move, as between a sign and its repetition, it lets go for a moment.
+    # If the hand need not move, for example before a repetition of the sign, it relaxes for a moment.
     idle = max(0.0, 1 - math.dist(before[_WRIST], after[_WRIST]))
     release = 0.15 * idle * (_REST - (before + after) / 2)
     return before + _ease(u) * (after - before) + np.sin(np.pi * u) ** 2 * release
@@ -232,15 +232,15 @@ def _blend(before: np.ndarray, after: np.ndarray, frames: int) -> np.ndarray:
 def _connect(
     rng: np.random.Generator, pieces: Sequence[tuple[int, np.ndarray]], travel: int
 ) -> np.ndarray:
-    """Fills in what a hand does between its signs: it moves on, lingers, or drops into the lap.
+    """Fills in a hand's poses between its signs: it moves on, lingers, or drops into the lap.
 
     Args:
-        rng: lets it linger or drop.
+        rng: decides between lingering and dropping.
         pieces: (first frame, (n, 17) poses), in order and from frame 0 on.
-        travel: frames that it takes between a sign and the lap.
+        travel: frames that the hand needs between a sign and the lap.
 
     Returns:
-        (T, 17) poses, to the end of the last piece.
+        (T, 17) poses, up to the end of the last piece.
     """
     track = [pieces[0][1]]
     for (start, poses), (next_start, next_poses) in itertools.pairwise(pieces):
@@ -261,16 +261,16 @@ def _connect(
 def perform(
     rng: np.random.Generator, signer: Signer, signs: Sequence[Gloss], labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lets somebody sign `labels` (U,) of a vocabulary.
+    """Lets a signer sign the `labels` (U,) of a vocabulary.
 
     Returns:
-        (T, 2, 17) poses of the dominant and the second hand, and (U, 2), the first frame of every
-        sign and the one after its last.
+        (T, 2, 17) poses of the dominant and the second hand; and (U, 2), the first frame of every
+        sign and the frame after its last.
     """
     second = joints.FPS / signer.pace
     lengths = (rng.normal(0.6, 0.05, len(labels)) * second).astype(int)
     pauses = (rng.uniform(0.2, 0.4, len(labels) + 1) * second).astype(int)
-    pauses[[0, -1]] += int(0.2 * second)  # from the lap and back
+    pauses[[0, -1]] += int(0.2 * second)  # from the lap, and back into it
     ends = np.cumsum(pauses[:-1] + lengths)
     starts = ends - lengths
     hands: tuple[list, list] = ([(0, _REST[None])], [(0, _REST[None])])
@@ -289,7 +289,7 @@ def perform(
 
 
 def _slur(poses: np.ndarray, width: int) -> np.ndarray:
-    """Coarticulation: runs poses (T, 2, 17) into their neighbors over `width` frames."""
+    """Adds coarticulation: blends poses (T, 2, 17) into their neighbors over `width` frames."""
     weights = np.hanning(width + 2)[1:-1]
     padded = np.pad(poses, [(width // 2, width // 2), (0, 0), (0, 0)], mode="edge")
     windows = (weight * padded[i : i + len(poses)] for i, weight in enumerate(weights))
@@ -300,9 +300,9 @@ def _slur(poses: np.ndarray, width: int) -> np.ndarray:
 
 
 def _hands(poses: np.ndarray, signer: Signer) -> np.ndarray:
-    """Forward kinematics: poses (T, 2, 17) to joints (T, 2, 21, 3), in palms from the chest."""
-    lean = np.empty((*poses.shape[:2], 5, 3))  # of every bone, to the index side
-    rise = np.empty_like(lean)  # out of the palm
+    """Turns poses (T, 2, 17) into joints (T, 2, 21, 3), in palms from the chest: forward kinematics."""
+    lean = np.empty((*poses.shape[:2], 5, 3))  # each bone's angle to the index side
+    rise = np.empty_like(lean)  # and its angle out of the palm
     thumb = poses[..., _THUMB]
     lean[..., 0, :] = thumb[..., 0, None] - thumb[..., 2, None] * np.arange(3)
     rise[..., 0, :] = thumb[..., 1, None]
@@ -314,7 +314,7 @@ def _hands(poses: np.ndarray, signer: Signer) -> np.ndarray:
     tips = _ROOTS[:, None] + np.cumsum(signer.bones[..., None] * bones, -2)
     roots = np.broadcast_to(_ROOTS[:, None], (*tips.shape[:3], 1, 3))
     hands = np.zeros((*poses.shape[:2], joints.JOINTS_PER_HAND, 3))
-    # Palm to the camera and fingers up: index side to the far side, fingertips up.
+    # Palm to the camera, fingertips up, and the index side to the far side.
     hands[..., 1:, :] = -np.concatenate([roots, tips], -2).reshape(*poses.shape[:2], -1, 3)
     yaw, pitch, roll = np.moveaxis(np.radians(poses[..., _TURN]), -1, 0)
     for first, other, angle in ((0, 2, -roll), (1, 2, pitch), (0, 1, -yaw)):
@@ -328,7 +328,7 @@ def _hands(poses: np.ndarray, signer: Signer) -> np.ndarray:
 def film(
     rng: np.random.Generator, poses: np.ndarray, signer: Signer, noise: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What a camera and a tracker make of poses (T, 2, 17) of the dominant and the second hand.
+    """Films and tracks poses (T, 2, 17) of the dominant and the second hand, with a tracker's errors.
 
     Returns:
         (T, 42, 3) positions in image widths, and (T, 2) confidence of the left and the right hand.
@@ -355,7 +355,7 @@ def film(
 
 
 def _dropped(rng: np.random.Generator, speed: np.ndarray, noise: float) -> np.ndarray:
-    """(T, 2) bool, where the tracker misses a hand: for 1 to 10 frames, sooner in fast motion."""
+    """Draws the (T, 2) bool of missed hands: for 1 to 10 frames, more often in fast motion."""
     starts = rng.random(speed.shape) < noise * 0.003 * (1 + (speed / 8) ** 2)
     lengths = np.minimum(rng.geometric(0.3, speed.shape), 10)
     dropped = np.zeros(speed.shape, bool)
@@ -365,7 +365,7 @@ def _dropped(rng: np.random.Generator, speed: np.ndarray, noise: float) -> np.nd
 
 
 def _jitter(rng: np.random.Generator, speed: np.ndarray) -> np.ndarray:
-    """(T, 2, 21, 3) palms that the tracker is off: now here, now there, and slowly drifting."""
+    """Draws the tracker's errors, (T, 2, 21, 3) in palms: random in every frame, plus a slow drift."""
     frames = len(speed)
     shape = (2, joints.JOINTS_PER_HAND, 3)
     white = rng.standard_normal((frames, *shape), np.float32)

@@ -1,4 +1,4 @@
-"""A data set of procedural signing, for whoever has none; see signing.py."""
+"""Makes a data set of procedural signing, for users without recordings; see signing.py."""
 
 import dataclasses
 import math
@@ -15,13 +15,13 @@ from wsign_jax.keypoints import joints
 
 MAX_GLOSSES = 1295  # as many as PHOENIX-2014 has
 
-# What a stream of random numbers is for, so that no two are the same; signing.py has 0 to 2.
+# The purpose of a stream of random numbers, so that no two are the same; signing.py has 0 to 2.
 _SENTENCE, _NOISE = 3, 4
 
 
 @dataclasses.dataclass(frozen=True)
 class SigningSettings:
-    """What to make; the same settings always make the same files."""
+    """The settings of a synthetic data set; the same settings always make the same files."""
 
     glosses: int = 24  # vocabulary without the blank, 1..1295
     train: int = 800  # sentences per split
@@ -45,19 +45,19 @@ class SigningSettings:
 class Sentence:
     """One example."""
 
-    id: str  # e.g. "test_00012_te03": split, index, signer
+    id: str  # for example "test_00012_te03": split, index, signer
     features: np.ndarray  # (T, 42, 7) float32
     labels: np.ndarray  # (U,) int32, 1..glosses
     segments: np.ndarray  # (U, 2) float64 start and end in seconds
 
 
 def label_map(settings: SigningSettings) -> dict[str, int]:
-    """Ids by gloss."""
+    """Returns the id of each gloss, and of the blank."""
     return {"<blank>": 0} | {f"SIGN-{gloss:04d}": gloss for gloss in range(1, settings.glosses + 1)}
 
 
 def make_sentence(settings: SigningSettings, split: str, index: int) -> Sentence:
-    """Sentence `index` of a split: the same whenever, and after whatever, it is made."""
+    """Makes sentence `index` of a split; it does not depend on the sentences made before."""
     rng = np.random.default_rng([_SENTENCE, settings.seed, layout.SPLITS.index(split), index])
     number = int(rng.integers(signing.SIGNERS[split]))
     who = signing.signer(settings.seed, split, number)
@@ -74,7 +74,7 @@ def make_sentence(settings: SigningSettings, split: str, index: int) -> Sentence
 
 
 def make_noise(settings: SigningSettings, split: str, index: int) -> Sentence:
-    """Random numbers in the form of a sentence: they try the plumbing, and teach nothing."""
+    """Makes random numbers in the form of a sentence: they test the code, but teach nothing."""
     rng = np.random.default_rng([_NOISE, settings.seed, layout.SPLITS.index(split), index])
     labels = _draw_labels(rng, settings.glosses)
     frames = int(rng.integers(60, 301))  # 60 are 15 patches: enough for CTC to emit 8 equal labels
@@ -86,7 +86,7 @@ def make_noise(settings: SigningSettings, split: str, index: int) -> Sentence:
 
 
 def _draw_labels(rng: np.random.Generator, glosses: int) -> np.ndarray:
-    """(U,) int32, 3 to 8 glosses, the same one twice in a row now and then."""
+    """Draws (U,) int32 ids of 3 to 8 glosses, sometimes the same one twice in a row."""
     labels = rng.integers(1, glosses + 1, rng.integers(3, 9), np.int32)
     for place in np.flatnonzero(rng.random(len(labels) - 1) < 0.1):
         labels[place + 1] = labels[place]
@@ -99,16 +99,16 @@ def write_dataset(
     random: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Writes a whole data set; a run that is killed leaves a hidden folder beside it, never half.
+    """Writes a whole data set; a killed run leaves a hidden folder beside `root`, never half of it.
 
     Args:
         root: a new or an empty folder.
-        settings: what to make.
-        random: `make_noise` instead of `make_sentence`.
-        progress: told in a line about every split that is done.
+        settings: the settings of the data set.
+        random: uses `make_noise` instead of `make_sentence`.
+        progress: is called with a line for every split that is done.
 
     Raises:
-        WSignError: there is something at `root` already.
+        WSignError: `root` already holds something.
     """
     make = make_noise if random else make_sentence
     with layout.new_dataset(root, "synthetic") as folder:
