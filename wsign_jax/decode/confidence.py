@@ -7,9 +7,8 @@ import numpy as np
 # Bounds of a temperature. Without them, a few examples that happen to be separable would make all
 # confidences 0 or 1, or 0.5.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.1, 10.0
-_CLOSEST = (
-    1e-6  # a confidence's least distance to 0 and 1 in the fit, so that no mistake costs infinity
-)
+# A confidence's least distance to 0 and 1 in the fit, so that no mistake costs infinity.
+_CLOSEST = 1e-6
 
 
 def fit_temperature(confidences: np.ndarray, correct: np.ndarray) -> float:

@@ -64,9 +64,8 @@ def decode(
     if search.decoder == GREEDY:
         return ctc_greedy(log_probs, patches)
     room = min(search.max_labels, log_probs.shape[1])
-    limits = jnp.minimum(
-        room, patches
-    )  # by a row's own patches, so that padding does not change its result
+    # By a row's own patches, so that padding does not change its result.
+    limits = jnp.minimum(room, patches)
     if search.decoder == "attention":
         if search.beam_size == 1:
             return attention_greedy(model.decoder, encoded, patches, room, limits)

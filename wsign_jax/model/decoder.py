@@ -20,9 +20,7 @@ class DecoderCache(NamedTuple):
     """The state that `Decoder.step` keeps between glosses; one pair of keys and values per block."""
 
     labels: tuple[KeysValues, ...]  # (B, Q, U, H, K) of the tokens so far, zeros beyond
-    encoded: tuple[
-        KeysValues, ...
-    ]  # (B, N, H, K) of the encoder's output, shared by all hypotheses
+    encoded: tuple[KeysValues, ...]  # (B, N, H, K) of the encoder's output, for all hypotheses
     patches: jax.Array  # (B,) valid patches in it
     position: jax.Array  # () int32 tokens so far
 
@@ -202,5 +200,5 @@ class Decoder(nnx.Module):
 
 
 def _cross_mask(patches: jax.Array, length: int) -> jax.Array:
-    """(B,) valid patches -> (B, 1, 1, N) bool."""
+    """The mask of (B,) valid patches: (B, 1, 1, N) bool."""
     return (jnp.arange(length, dtype=jnp.int32)[None] < patches[:, None])[:, None, None]
