@@ -1,1 +1,1 @@
-"""From logits to glosses: batched, jitted, static shapes."""
+"""Turns logits into glosses: batched, jitted, with static shapes."""

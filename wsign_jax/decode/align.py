@@ -1,4 +1,4 @@
-"""When each gloss of a known label sequence was signed: CTC forced alignment."""
+"""CTC forced alignment: when each gloss of a known label sequence was signed."""
 
 from typing import Any, NamedTuple
 
@@ -12,34 +12,36 @@ from wsign_jax.keypoints import joints
 
 
 class Alignment(NamedTuple):
-    """Where the likeliest path emits each label; zeros beyond the label length."""
+    """The spans in which the likeliest path emits each label; zeros beyond the label length."""
 
     starts: jax.Array  # (B, U) int32 first patch
     ends: jax.Array  # (B, U) int32 patch after the last
     confidences: jax.Array  # (B, U) float32 in [0, 1], uncalibrated
-    scores: jax.Array  # (B,) float32 log probability of the path; -inf where there is none
+    scores: jax.Array  # (B,) float32 log probability of the path; -inf if there is no path
 
 
 def align(
     log_probs: jax.Array, lengths: jax.Array, labels: jax.Array, label_lengths: jax.Array
 ) -> Alignment:
-    """Finds the likeliest of the paths that collapse to the labels (Viterbi over the 2U + 1 states of
-    Graves et al. 2006, "Connectionist temporal classification", section 4.1).
+    """Finds the likeliest path that collapses to the labels.
+
+    This is Viterbi's algorithm over the 2U + 1 states of Graves et al. 2006, "Connectionist temporal
+    classification", section 4.1.
 
     The confidence of a label is its highest posterior within its span. CTC is sure of a label in a
-    patch or two and lets go of it at the edges, which say little of whether it is right: on composed
-    ASL (990 glosses, 24 of them wrong) the highest posterior told right from wrong with an area under
-    the ROC curve of 0.87, the geometric mean over the span with 0.79, the lowest with 0.74.
+    patch or two and less so at the edges, which say little about whether it is right. On composed ASL
+    (990 glosses, 24 of them wrong) the highest posterior told right from wrong with an area under the
+    ROC curve of 0.87, the geometric mean over the span with 0.79, and the lowest with 0.74.
 
     Args:
         log_probs: (B, N, V) log posteriors of the CTC head, float32.
-        lengths: (B,) valid patches; what lies beyond changes nothing. 0 in a masked row.
+        lengths: (B,) valid patches; patches beyond them change nothing. 0 in a masked row.
         labels: (B, U) right-padded.
         label_lengths: (B,); 0 aligns blanks alone.
 
     Returns:
-        The alignment. A row whose labels need more patches than it has, or have probability 0, has
-        the score -inf and no spans.
+        The alignment. A row has the score -inf and no spans if its labels need more patches than it
+        has, or have probability 0.
     """
     states = jnp.arange(2 * labels.shape[1] + 1, dtype=jnp.int32)[None]
     symbols = _symbols(labels)
@@ -74,14 +76,14 @@ def align(
 
 
 def _symbols(labels: jax.Array) -> jax.Array:
-    """(B, U) labels -> (B, 2U + 1) ids: a blank, then each label and a blank."""
+    """Returns the states' ids, (B, 2U + 1) for (B, U) labels: a blank, then each label and a blank."""
     pairs = jnp.stack([labels, jnp.full_like(labels, BLANK_ID)], axis=2)
     pairs = pairs.reshape(labels.shape[0], -1).astype(jnp.int32)
     return jnp.pad(pairs, ((0, 0), (1, 0)), constant_values=BLANK_ID)
 
 
 def _last_states(best: jax.Array, label_lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The better of the two states that end a path, the last label and the blank after it: both (B,)."""
+    """Returns the better final state, the last label or the blank after it, and its score: (B,) each."""
     blank = 2 * label_lengths.astype(jnp.int32)
     ends = jnp.stack([blank, jnp.maximum(blank - 1, 0)], axis=1)
     scores = jnp.take_along_axis(best, ends, axis=1)
@@ -93,10 +95,10 @@ def _last_states(best: jax.Array, label_lengths: jax.Array) -> tuple[jax.Array, 
 def _spans(
     path: jax.Array, possible: jax.Array, emitted: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Starts, ends and confidences (B, U) of the labels.
+    """Returns starts, ends and confidences of the labels, (B, U) each.
 
     Args:
-        path: (B, N) state of every patch.
+        path: (B, N) state in every patch.
         possible: (B, N) whether the patch counts.
         emitted: (B, N, U) log posterior of every label in every patch.
     """
@@ -111,12 +113,12 @@ def _spans(
 def seconds(
     starts: np.ndarray, ends: np.ndarray, patch_size: int, frame_rate: float = joints.FPS
 ) -> np.ndarray:
-    """Spans in time.
+    """Converts spans from patches to seconds.
 
     Args:
         starts: (U,) first patches.
         ends: (U,) patches after the last.
-        patch_size: frames of a patch.
+        patch_size: frames per patch.
         frame_rate: frames per second.
 
     Returns:
@@ -128,14 +130,14 @@ def seconds(
 def timed(
     alignment: Alignment, row: int, length: int, patches: int, patch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """When and how surely the glosses of one row were signed.
+    """Returns the times and confidences of one row's glosses.
 
     Args:
         alignment: of a batch, on the host.
-        row: of it.
-        length: the row's glosses, U.
-        patches: its valid patches.
-        patch_size: frames of a patch.
+        row: the row's index in it.
+        length: U, the row's number of glosses.
+        patches: the row's number of valid patches.
+        patch_size: frames per patch.
 
     Returns:
         (U, 2) seconds from the first frame, and (U,) uncalibrated confidences.
@@ -143,13 +145,13 @@ def timed(
     if np.isfinite(alignment.scores[row]):
         starts, ends, confidences = (np.asarray(x[row, :length], float) for x in alignment[:3])
     else:
-        # The attention decoder may say what CTC has no patches for; then all share the time alike.
+        # The attention decoder may find glosses that CTC has no patches for: all share the time evenly.
         edges = np.linspace(0, patches, length + 1)
         starts, ends, confidences = edges[:-1], edges[1:], np.zeros(length)
     return seconds(starts, ends, patch_size), confidences
 
 
 def check_decoder_name(decoder: Any) -> None:
-    """Raises a `WSignError` for what is no decoder's name at all."""
+    """Raises a `WSignError` if a decoder's name is not a string."""
     if not isinstance(decoder, str):
         raise WSignError(f"decoder is {shown(decoder)}; give a name, such as 'greedy'")

@@ -1,29 +1,28 @@
-"""Confidences that mean what they say, by validation data, and how far off they are. Numpy only."""
+"""Calibrates confidences with validation data, and measures how far off they are. Numpy only."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-# Bounds of a temperature: beyond, a few examples that happen to be separable would make all confidences
-# 0 or 1, or 0.5.
+# Bounds of a temperature. Without them, a few examples that happen to be separable would make all
+# confidences 0 or 1, or 0.5.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.1, 10.0
-_CLOSEST = (
-    1e-6  # to 0 and 1 that a confidence counts in the fit, so that one mistake is not infinite
-)
+# A confidence's least distance to 0 and 1 in the fit, so that no mistake costs infinity.
+_CLOSEST = 1e-6
 
 
 def fit_temperature(confidences: np.ndarray, correct: np.ndarray) -> float:
-    """The temperature T that makes sigmoid(logit(confidence) / T) the likeliest (temperature scaling;
-    Guo et al. 2017, arXiv:1706.04599, section 4.2, for one confidence instead of all classes).
+    """Fits the temperature T for which sigmoid(logit(confidence) / T) is the likeliest.
 
-    The negative log likelihood is convex in 1 / T, so its slope is bisected.
+    This is temperature scaling (Guo et al. 2017, arXiv:1706.04599, section 4.2) of one confidence
+    instead of all classes. The negative log likelihood is convex in 1 / T, so its slope is bisected.
 
     Args:
         confidences: (n,) in [0, 1].
         correct: (n,) bool, whether each was right.
 
     Returns:
-        T from 0.1 to 10; 1, which changes nothing, where there are none or all are right or all wrong.
+        T from 0.1 to 10; 1, which changes nothing, if n is 0 or all are right or all are wrong.
 
     Raises:
         ValueError: shapes differ, or a confidence is outside [0, 1].
@@ -45,7 +44,7 @@ def fit_temperature(confidences: np.ndarray, correct: np.ndarray) -> float:
 
 
 def calibrated(confidences: np.ndarray, temperature: float) -> np.ndarray:
-    """sigmoid(logit(confidence) / temperature), any shape, float64; 0, 0.5 and 1 stay as they are.
+    """Returns sigmoid(logit(confidence) / temperature) of any shape in float64; 0, 0.5 and 1 stay.
 
     Raises:
         ValueError: the temperature is outside [0.1, 10].
@@ -59,7 +58,7 @@ def calibrated(confidences: np.ndarray, temperature: float) -> np.ndarray:
 
 
 class Reliability(NamedTuple):
-    """Confidences in bins of equal width; a bin [a, b) holds a, and the last one 1 as well."""
+    """Confidences in bins [a, b) of equal width; the last bin holds 1 as well."""
 
     counts: np.ndarray  # (bins,) int64
     confidences: np.ndarray  # (bins,) float64 mean in each bin, 0 in an empty one
@@ -67,15 +66,15 @@ class Reliability(NamedTuple):
 
 
 def reliability(confidences: np.ndarray, correct: np.ndarray, bins: int = 15) -> Reliability:
-    """What a reliability diagram shows.
+    """Returns the numbers of a reliability diagram.
 
     Args:
         confidences: (n,) in [0, 1].
         correct: (n,) bool, whether each was right.
-        bins: how many.
+        bins: how many bins.
 
     Raises:
-        ValueError: shapes differ, a confidence is outside [0, 1], or there are no bins.
+        ValueError: shapes differ, a confidence is outside [0, 1], or `bins` is below 1.
     """
     confidences, correct = _checked(confidences, correct)
     if bins < 1:
@@ -93,8 +92,9 @@ def reliability(confidences: np.ndarray, correct: np.ndarray, bins: int = 15) ->
 def expected_calibration_error(
     confidences: np.ndarray, correct: np.ndarray, bins: int = 15
 ) -> float:
-    """Mean distance of accuracy and confidence over the bins, weighted by their counts (Guo et al. 2017,
-    section 2); 0 where there are no confidences. Arguments and errors as of `reliability`.
+    """Returns the mean distance of accuracy and confidence over the bins, weighted by their counts.
+
+    Guo et al. 2017, section 2. It is 0 without confidences. Arguments and errors as in `reliability`.
     """
     table = reliability(confidences, correct, bins)
     gaps = np.abs(table.accuracies - table.confidences)

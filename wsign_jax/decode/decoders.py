@@ -1,4 +1,4 @@
-"""Every decoder behind one function, and the times of what it finds."""
+"""All decoders behind one function, and the times of the glosses that they find."""
 
 import dataclasses
 
@@ -20,11 +20,11 @@ NEED_ATTENTION = frozenset({"attention", "rescore", "joint"})
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """What to search with; constants of a compiled program."""
+    """The settings of a search; they are constants in a compiled program."""
 
     decoder: str = GREEDY  # one of DECODERS
     beam_size: int = 10  # 1 with 'attention' is its greedy decoding
-    max_labels: int = 64  # no hypothesis of a beam is longer
+    max_labels: int = 64  # the longest hypothesis of a beam
 
     @property
     def weighs(self) -> frozenset[str]:
@@ -49,24 +49,23 @@ def decode(
     greedy       the best id of every patch (CTC)
     prefix_beam  CTC prefix beam search, with the language model
     attention    beam search with the attention decoder and the language model
-    rescore      the beam of prefix_beam, ranked anew with the attention decoder
+    rescore      the beam of prefix_beam, ranked again with the attention decoder
     joint        one beam search with attention decoder, CTC and language model
 
     Args:
-        search: which, and how wide.
-        model: whose attention decoder is asked.
+        search: which decoder, and its settings.
+        model: the network, for its attention decoder.
         encoded: (B, N, D) from the encoder.
         log_probs: (B, N, V) from the CTC head.
         patches: (B,) valid patches.
         weights: of the parts of a score; `Search.weighs` says which are read.
-        lm: a language model over gloss ids, or none.
+        lm: a language model over gloss ids, or None.
     """
     if search.decoder == GREEDY:
         return ctc_greedy(log_probs, patches)
     room = min(search.max_labels, log_probs.shape[1])
-    limits = jnp.minimum(
-        room, patches
-    )  # by a row's own patches: padding must not change its answer
+    # By a row's own patches, so that padding does not change its result.
+    limits = jnp.minimum(room, patches)
     if search.decoder == "attention":
         if search.beam_size == 1:
             return attention_greedy(model.decoder, encoded, patches, room, limits)
@@ -94,6 +93,6 @@ def decode_and_align(
     weights: Weights,
     lm: LanguageModel | None = None,
 ) -> tuple[Beams, Alignment]:
-    """The best hypothesis of each row, and its alignment to the patches; arguments as of `decode`."""
+    """Returns each row's best hypothesis and its alignment to the patches; arguments as in `decode`."""
     best = decode(search, model, encoded, log_probs, patches, weights, lm).best
     return best, align(log_probs, patches, best.labels[:, 0], best.label_lengths[:, 0])

@@ -1,4 +1,4 @@
-"""Greedy decoding: the best id of every patch with CTC, or the attention decoder's best next gloss."""
+"""Greedy decoding: CTC's best id of every patch, or the attention decoder's best next gloss."""
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,14 @@ from wsign_jax.model.decoder import Decoder, DecoderCache
 
 
 def ctc_greedy(log_probs: jax.Array, lengths: jax.Array) -> Beams:
-    """The best path of each row, repeats collapsed, blanks removed.
+    """Returns the best path of each row, with repeats collapsed and blanks removed.
 
     Args:
         log_probs: (B, N, V) log posteriors.
         lengths: (B,) valid patches.
 
     Returns:
-        Beams of one with U = N; the score is that of the path.
+        Beams of one hypothesis with U = N; the score is that of the path.
     """
     best = jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
     valid = jnp.arange(best.shape[1], dtype=jnp.int32)[None] < lengths[:, None]
@@ -30,7 +30,7 @@ def ctc_greedy(log_probs: jax.Array, lengths: jax.Array) -> Beams:
 
 
 def blanks(log_probs: jax.Array, lengths: jax.Array) -> jax.Array:
-    """(B,) valid patches whose best id is the blank."""
+    """Returns how many valid patches of each row have the blank as best id: (B,)."""
     valid = jnp.arange(log_probs.shape[1], dtype=jnp.int32)[None] < lengths[:, None]
     silent = jnp.argmax(log_probs, axis=-1) == BLANK_ID
     return jnp.sum(valid & silent, axis=-1, dtype=jnp.int32)
@@ -43,17 +43,18 @@ def attention_greedy(
     max_labels: int,
     limits: jax.Array | None = None,
 ) -> Beams:
-    """The attention decoder's best next gloss, again and again until that is the end.
+    """Takes the attention decoder's best next gloss again and again, until that is the end.
 
     Args:
         decoder: the attention decoder.
         encoded: (B, N, D) from the encoder.
         patches: (B,) valid patches.
-        max_labels: U, where it is cut off if the end never comes.
-        limits: (B,) where each row is cut off before that; U by default.
+        max_labels: U, after which a hypothesis is cut off.
+        limits: (B,) numbers of glosses at which each row is cut off, at most U; U by default.
 
     Returns:
-        Beams of one; the score is the log probability of the glosses and, but where cut off, the end.
+        Beams of one hypothesis. The score is the log probability of the glosses and of the end, or of
+        the glosses alone if it is cut off.
     """
     Carry = tuple[Beams, jax.Array, jax.Array, DecoderCache]
 

@@ -1,7 +1,7 @@
-"""Beam search with the attention decoder, on its own or in one pass with CTC; rescoring of a beam.
+"""Beam search with the attention decoder, alone or in one pass with CTC; rescoring of a beam.
 
 The one-pass search is that of Watanabe et al. 2017 ("Hybrid CTC/Attention Architecture for End-to-End
-Speech Recognition"): hypotheses grow gloss by gloss, and each is scored by the attention decoder and by
+Speech Recognition"). Hypotheses grow gloss by gloss. Each is scored by the attention decoder and by
 CTC's probability of all sequences that begin with it.
 """
 
@@ -17,7 +17,7 @@ from wsign_jax.model.decoder import Decoder, DecoderCache
 
 
 class Weights(NamedTuple):
-    """What the parts of a score weigh; traced values, so that tuning them compiles nothing anew."""
+    """The weights of a score's parts; traced values, so that changing them does not compile again."""
 
     ctc: jax.Array | float = 0.5  # CTC's share, 0 to 1; the rest is the attention decoder's
     lm: jax.Array | float = 0.0  # the language model's, at least 0
@@ -26,25 +26,25 @@ class Weights(NamedTuple):
     def score(
         self, ctc: jax.Array, attention: jax.Array, lm: jax.Array, glosses: jax.Array
     ) -> jax.Array:
-        """The score of log probabilities and a number of glosses."""
+        """Returns the score for log probabilities and a number of glosses."""
         parts = self.ctc * ctc + (1.0 - self.ctc) * attention + self.lm * lm
         return parts + self.bonus * glosses.astype(jnp.float32)
 
 
 class _Search(NamedTuple):
-    """The search after `length` glosses: all hypotheses that may still grow have that length."""
+    """The state of a search after `length` glosses; all hypotheses that may grow have that length."""
 
     length: jax.Array  # ()
     labels: jax.Array  # (B, K, U)
     last: jax.Array  # (B, K) last gloss, 0 at the start
-    scores: jax.Array  # (B, K) that no longer hypothesis can exceed, but for the bonus
+    scores: jax.Array  # (B, K) upper bounds for all longer hypotheses, apart from the bonus
     attention: jax.Array  # (B, K) log probability of the glosses so far
-    lm: jax.Array  # (B, K)
+    lm: jax.Array  # (B, K) the same by the language model
     lm_state: jax.Array  # (B, K)
     prefixes: Prefixes | None  # None without CTC
     cache: DecoderCache
-    ended: Beams  # the best that have ended
-    done: jax.Array  # (B,) no longer hypothesis can enter `ended`
+    ended: Beams  # the best hypotheses that have ended
+    done: jax.Array  # (B,) whether nothing longer can enter `ended`
 
 
 def joint_beam_search(
@@ -58,12 +58,14 @@ def joint_beam_search(
     lm: LanguageModel | None = None,
     limits: jax.Array | None = None,
 ) -> Beams:
-    """Searches for the gloss sequences with the best score
+    """Searches for the gloss sequences with the best score.
+
+    The score is
 
         w log P_ctc + (1 - w) log P_attention + v log P_lm + bonus * glosses
 
-    where attention decoder and language model also pay for the end of the sentence. It stops where
-    no longer hypothesis can enter the K best, so a wide enough beam is exact.
+    in which attention decoder and language model also count the end of the sentence. The search stops
+    when nothing longer can enter the K best, so a wide enough beam is exact.
 
     Args:
         decoder: the attention decoder.
@@ -73,7 +75,7 @@ def joint_beam_search(
         beam_size: K.
         max_labels: U, the longest hypothesis.
         weights: w, v and the bonus.
-        lm: a language model over gloss ids, or none.
+        lm: a language model over gloss ids, or None.
         limits: (B,) the longest hypothesis of each row, at most U; U by default.
     """
     rows = encoded.shape[0]
@@ -94,27 +96,27 @@ def joint_beam_search(
 
 
 class _Grown(NamedTuple):
-    """The ways looked at to make hypotheses a gloss longer, C for each of them; all (B, K, C)."""
+    """The C candidates to make each hypothesis one gloss longer; all (B, K, C)."""
 
     ids: jax.Array  # the gloss
-    scores: jax.Array  # `IMPOSSIBLE` where the hypothesis cannot grow
+    scores: jax.Array  # `IMPOSSIBLE` if the hypothesis cannot grow
     attention: jax.Array  # log probability of the glosses so far
     lm: jax.Array
 
 
 class _Scorers(NamedTuple):
-    """What scores hypotheses: the same in every step of a search."""
+    """The parts that score hypotheses; they are the same in every step of a search."""
 
     decoder: Decoder
     ctc: PrefixScorer | None
     model: LanguageModel | None
     weights: Weights
-    longest: jax.Array  # (B,) glosses of a hypothesis
+    longest: jax.Array  # (B,) most glosses of a hypothesis
 
     def start(
         self, encoded: jax.Array, patches: jax.Array, beam_size: int, max_labels: int
     ) -> _Search:
-        """The search before the first gloss: one hypothesis a sentence, the empty one."""
+        """Returns the search before the first gloss: one hypothesis per sentence, the empty one."""
         rows = encoded.shape[0]
         first = jnp.int32(0) if self.model is None else self.model.start
         impossible = jnp.full((rows, beam_size), IMPOSSIBLE, jnp.float32)
@@ -135,7 +137,7 @@ class _Scorers(NamedTuple):
         )
 
     def step(self, search: _Search) -> _Search:
-        """Every hypothesis ends, or grows by a gloss; the best of both are kept."""
+        """Ends every hypothesis, or makes it a gloss longer; the best of both are kept."""
         logits, cache = self.decoder.step(search.last, search.cache)
         attention = search.attention[..., None] + jax.nn.log_softmax(logits)
         language = jnp.zeros(attention.shape)
@@ -146,14 +148,16 @@ class _Scorers(NamedTuple):
         return self._kept(search, self._grown(search, attention, language), cache, ended)
 
     def _ended(self, search: _Search, attention: jax.Array, language: jax.Array) -> Beams:
-        """The best that have ended, those that end here, after `attention` and `language`, included."""
+        """The best ended hypotheses, with those that end here with `attention` and `language`."""
         whole = jnp.zeros(()) if search.prefixes is None else search.prefixes.whole
         score = self.weights.score(whole, attention, language, search.length)
         return _merge(search, jnp.where(possible(search.scores), score, IMPOSSIBLE))
 
     def _grown(self, search: _Search, attention: jax.Array, language: jax.Array) -> _Grown:
-        """The likeliest next glosses by (B, K, V) log probabilities of attention and language; the
-        score that counts has CTC in it."""
+        """The likeliest next glosses by (B, K, V) log probabilities of attention and language.
+
+        CTC does not take part in the choice, but in the scores of the chosen.
+        """
         beam_size, length = search.last.shape[1], search.length + 1
         known = self.weights.score(jnp.zeros(()), attention, language, length)[..., 1:]
         _, ids = jax.lax.top_k(known, min(max(2 * beam_size, CANDIDATES), known.shape[-1]))
@@ -167,7 +171,7 @@ class _Scorers(NamedTuple):
         return _Grown(ids, jnp.where(grows[..., None], score, IMPOSSIBLE), attention, language)
 
     def _kept(self, search: _Search, grown: _Grown, cache: DecoderCache, ended: Beams) -> _Search:
-        """The search one gloss further, with the best of what has grown."""
+        """Returns the search one gloss further, with the best of the grown hypotheses."""
         rows, beam_size, max_labels = search.labels.shape
         score, chosen = jax.lax.top_k(grown.scores.reshape(rows, -1), beam_size)
 
@@ -181,7 +185,7 @@ class _Scorers(NamedTuple):
         prefixes = search.prefixes
         if self.ctc is not None and prefixes is not None:
             prefixes = self.ctc.extended(prefixes, search.last, parents, added)
-        # Below 0: nothing grows any more.
+        # Below 0 if nothing grows any more.
         room = (self.longest - search.length - 1).astype(jnp.float32)
         hope = jnp.maximum(self.weights.bonus, 0.0) * jnp.maximum(room, 0.0)
         return _Search(
@@ -208,7 +212,7 @@ def rescore(
     weights: Weights,
     lm: LanguageModel | None = None,
 ) -> Beams:
-    """Ranks the hypotheses of a beam anew by the score of `joint_beam_search`; CTC's part is exact."""
+    """Ranks a beam's hypotheses again by the score of `joint_beam_search`; CTC's part is exact."""
     weights = Weights(*map(jnp.float32, weights))
     score = weights.score(
         ctc_log_prob(log_probs, patches, beams.labels, beams.label_lengths),
@@ -228,7 +232,7 @@ def rescore(
 def attention_log_prob(
     decoder: Decoder, encoded: jax.Array, patches: jax.Array, beams: Beams
 ) -> jax.Array:
-    """(B, K) log probability that the attention decoder gives to hypotheses and their ends."""
+    """The attention decoder's log probability (B, K) of hypotheses with their ends."""
     rows, beam_size, max_labels = beams.labels.shape
     targets = jnp.pad(beams.labels, ((0, 0), (0, 0), (0, 1)))
     longest = jnp.max(beams.label_lengths)
@@ -253,7 +257,7 @@ def attention_log_prob(
 
 
 def _sentence_log_prob(lm: LanguageModel | None, beams: Beams) -> jax.Array:
-    """(B, K) log probability that a language model gives to hypotheses and their ends."""
+    """The language model's log probability (B, K) of hypotheses with their ends."""
     if lm is None:
         return jnp.zeros(beams.label_lengths.shape)
 
@@ -273,7 +277,7 @@ def _sentence_log_prob(lm: LanguageModel | None, beams: Beams) -> jax.Array:
 
 
 def _merge(search: _Search, scores: jax.Array) -> Beams:
-    """The best of what had ended and of what ends here with (B, K) scores."""
+    """The best of the hypotheses that had ended and of those that end here with (B, K) scores."""
     lengths = jnp.broadcast_to(search.length, scores.shape)
     joined = Beams(
         *(

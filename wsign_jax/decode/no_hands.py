@@ -1,26 +1,26 @@
-"""Where nothing is recognized, because there is no hand to be seen. Numpy only."""
+"""Finds where nothing is recognized, because no hand is seen. Numpy only."""
 
 import numpy as np
 
 from wsign_jax.keypoints import joints
 
-# Frames. Where a chunk and so many frames before it show no hand, nothing is recognized, whatever the
-# network makes of nothing.
+# Frames. If a chunk and so many frames before it show no hand, nothing is recognized, whatever the
+# network says.
 SILENCE = joints.FPS
 
 
 def silent(seen: np.ndarray, chunk: int, patch_size: int, look_ahead: int) -> np.ndarray:
-    """The patches in which nothing is recognized, in a stream and in its offline twin.
+    """Returns the patches in which nothing is recognized, the same for a stream and offline.
 
     Args:
-        seen: (T,) bool, the frames that show a hand.
+        seen: (T,) bool, whether each frame shows a hand.
         chunk: C, or any number beyond the sequence for full attention.
-        patch_size: P.
+        patch_size: P, frames per patch.
         look_ahead: of the frontend, in patches.
 
     Returns:
-        (N,) bool, the same for all patches of a chunk: none of its frames, the look-ahead's and those
-        of a second before shows a hand.
+        (N,) bool, the same for all patches of a chunk: true if no hand is seen in its frames, in those
+        of the look-ahead, and in those of the second before.
     """
     count = -(-len(seen) // patch_size)
     result = np.zeros(count, bool)

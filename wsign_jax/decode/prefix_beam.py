@@ -1,4 +1,4 @@
-"""CTC prefix beam search: the likeliest gloss sequences, each summed over the paths that spell it."""
+"""CTC prefix beam search: finds the likeliest gloss sequences, each summed over all its paths."""
 
 from typing import NamedTuple
 
@@ -8,20 +8,21 @@ import jax.numpy as jnp
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode.lm.lookup import LanguageModel
 
-# The logarithm of "impossible": finite, so that sums and differences of such never give a NaN.
+# The logarithm of "impossible". It is finite, so that sums and differences of it are never NaN.
 IMPOSSIBLE = -1e30
-# With a language model (or an attention decoder) the likeliest so many glosses, or twice the beam size,
-# may extend a hypothesis; without one twice the beam size is provably enough (see `_candidates`).
+# With a language model or an attention decoder, so many of the likeliest glosses (or twice the beam size
+# if that is more) may extend a hypothesis. Without one, twice the beam size is provably enough (see
+# `_candidates`).
 CANDIDATES = 40
 
 
 def possible(scores: jax.Array) -> jax.Array:
-    """Which scores or log probabilities are of something possible, however they were weighed."""
+    """Returns which scores or log probabilities are of something possible, whatever the weights."""
     return scores > IMPOSSIBLE * 1e-6
 
 
 def floor_of(log_probs: jax.Array) -> jax.Array:
-    """Log posteriors in float32 and finite: a model may say -inf."""
+    """Returns log posteriors in float32, -1e6 or more; a model may say -inf."""
     return jnp.maximum(log_probs.astype(jnp.float32), -1e6)
 
 
@@ -30,7 +31,7 @@ class Beams(NamedTuple):
 
     labels: jax.Array  # (B, K, U) int32, right-padded with 0
     label_lengths: jax.Array  # (B, K) int32
-    scores: jax.Array  # (B, K) float32; `IMPOSSIBLE` where there are fewer than K hypotheses
+    scores: jax.Array  # (B, K) float32; `IMPOSSIBLE` if there are fewer than K
 
     @property
     def best(self) -> "Beams":
@@ -39,23 +40,23 @@ class Beams(NamedTuple):
 
 
 class PrefixBeam(NamedTuple):
-    """The beam of one sentence after some patches; K hypotheses, some of them impossible."""
+    """The beam of one sentence after some patches: K hypotheses, some of them impossible."""
 
     labels: jax.Array  # (K, U)
     lengths: jax.Array  # (K,)
     blank: jax.Array  # (K,) log probability of the paths that end in a blank
-    gloss: jax.Array  # (K,) and of those that end in the last gloss
-    prior: jax.Array  # (K,) what language model and length add to the score
+    gloss: jax.Array  # (K,) log probability of the paths that end in the last gloss
+    prior: jax.Array  # (K,) the score's part from language model and length
     lm_state: jax.Array  # (K,)
 
     @property
     def total(self) -> jax.Array:
-        """(K,) log probability of all paths."""
+        """The log probability of all paths, (K,)."""
         return jnp.logaddexp(self.blank, self.gloss)
 
     @property
     def last(self) -> jax.Array:
-        """(K,) last gloss, the blank for the empty hypothesis."""
+        """The last glosses, (K,); the blank for the empty hypothesis."""
         return _last(self.labels, self.lengths)
 
 
@@ -68,21 +69,23 @@ def ctc_prefix_beam_search(
     lm_weight: jax.Array | float = 0.0,
     label_bonus: jax.Array | float = 0.0,
 ) -> Beams:
-    """Searches for the gloss sequences with the best score
+    """Searches for the gloss sequences with the best score.
+
+    The score is
 
         log P_ctc(labels) + lm_weight * log P_lm(labels, end of sentence) + label_bonus * len(labels).
 
-    Prefix beam search as in Hannun et al. 2014 (arXiv:1408.2873). With a beam as wide as there are
-    sequences it is exact; a narrower one finds at most the probability that its prefixes kept.
+    This is prefix beam search as in Hannun et al. 2014 (arXiv:1408.2873). It is exact if the beam holds
+    all sequences. A narrower one finds at most the probability that its prefixes kept.
 
     Args:
         log_probs: (B, N, V) log posteriors; id 0 is the blank.
-        lengths: (B,) valid patches; with 0 the hypothesis is empty.
+        lengths: (B,) valid patches; for 0 the hypothesis is empty.
         beam_size: K.
         max_labels: U, the longest hypothesis.
-        lm: a language model over gloss ids, or none.
+        lm: a language model over gloss ids, or None.
         lm_weight: its weight, at least 0; a traced value.
-        label_bonus: for every gloss, against the language model's and CTC's love of brevity; traced.
+        label_bonus: for every gloss, as language model and CTC prefer few glosses; a traced value.
     """
 
     def search(log_probs: jax.Array, length: jax.Array) -> Beams:
@@ -99,7 +102,7 @@ def ctc_prefix_beam_search(
 
 
 def start_beam(beam_size: int, max_labels: int, lm: LanguageModel | None) -> PrefixBeam:
-    """The empty hypothesis, and K - 1 impossible ones."""
+    """Returns a beam of the empty hypothesis and K - 1 impossible ones."""
     impossible = jnp.full(beam_size, IMPOSSIBLE)
     return PrefixBeam(
         labels=jnp.zeros((beam_size, max_labels), jnp.int32),
@@ -119,7 +122,7 @@ def extend_beam(
     lm_weight: jax.Array | float = 0.0,
     label_bonus: jax.Array | float = 0.0,
 ) -> PrefixBeam:
-    """The beam after the next (N, V) log posteriors, of which the first `length` () count."""
+    """Returns the beam after the next (N, V) log posteriors, of which the first `length` () count."""
     log_probs = floor_of(log_probs)
     weight, bonus = jnp.float32(lm_weight), jnp.float32(label_bonus)
     ids, values = _candidates(log_probs, len(prefixes.lengths), lm is not None)
@@ -137,7 +140,7 @@ def extend_beam(
 def ctc_log_prob(
     log_probs: jax.Array, lengths: jax.Array, labels: jax.Array, label_lengths: jax.Array
 ) -> jax.Array:
-    """log P_ctc of given hypotheses, summed over all paths (the recursion of Graves et al. 2006).
+    """Returns log P_ctc of given hypotheses over all paths (the recursion of Graves et al. 2006).
 
     Args:
         log_probs: (B, N, V) log posteriors.
@@ -146,7 +149,7 @@ def ctc_log_prob(
         label_lengths: (B, K).
 
     Returns:
-        (B, K) float32, not `possible` where the patches are too few.
+        (B, K) float32, not `possible` if the patches are too few.
     """
     log_probs = floor_of(log_probs)
 
@@ -156,7 +159,7 @@ def ctc_log_prob(
         # States 0, 2, 4, ... are blanks, state 2u + 1 is label u.
         states = jnp.zeros(2 * len(labels) + 1, jnp.int32).at[1::2].set(labels)
         gloss = states != BLANK_ID
-        skips = gloss & (states != jnp.roll(states, 2))  # over the blank, but for a repeated gloss
+        skips = gloss & (states != jnp.roll(states, 2))  # over the blank, unless a gloss repeats
         start = jnp.full(len(states), IMPOSSIBLE).at[0].set(0.0)
 
         def advance(alpha: jax.Array, patch: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
@@ -179,9 +182,9 @@ def ctc_log_prob(
 def _candidates(log_probs: jax.Array, beam_size: int, with_lm: bool) -> tuple[jax.Array, jax.Array]:
     """The glosses (N, M) of each patch that may extend a hypothesis, and their log posteriors.
 
-    Without a language model a hypothesis' extensions rank as their glosses do, but for its own last
-    gloss and for those that lead to another hypothesis of the beam, at most K in all: among its 2K best
-    there are K that beat whatever is left out.
+    Without a language model, a hypothesis' extensions rank as their glosses do. The exceptions are its
+    own last gloss and glosses that lead to another hypothesis of the beam, at most K in all. So among
+    its 2K best glosses there are K that beat all that are left out.
     """
     wanted = max(2 * beam_size, CANDIDATES) if with_lm else 2 * beam_size
     values, ids = jax.lax.top_k(log_probs[..., 1:], min(wanted, log_probs.shape[-1] - 1))
@@ -189,7 +192,7 @@ def _candidates(log_probs: jax.Array, beam_size: int, with_lm: bool) -> tuple[ja
 
 
 def _last(labels: jax.Array, lengths: jax.Array) -> jax.Array:
-    """(K, U) labels -> (K,) the last of each, 0 where there is none."""
+    """The last of each row of (K, U) labels: (K,), 0 if the row is empty."""
     index = jnp.maximum(lengths - 1, 0)[:, None]
     return jnp.take_along_axis(labels, index, axis=1)[:, 0]
 
@@ -203,20 +206,20 @@ def _extend(
     lm_weight: jax.Array,
     label_bonus: jax.Array,
 ) -> PrefixBeam:
-    """The beam after one more patch with log posteriors (V,), the likeliest M glosses apart."""
+    """Returns the beam after one more patch: (V,) log posteriors, and (M,) candidates with theirs."""
     beam_size, max_labels = prefixes.labels.shape
     total, last = prefixes.total, prefixes.last
     alive = possible(total)
 
-    # parent[i, j]: hypothesis j is hypothesis i and one gloss more, so that a path of i that goes on
-    # to that gloss belongs to j, and must not become a second j.
+    # parent[i, j]: hypothesis j is hypothesis i and one gloss more. A path of i that goes on to that
+    # gloss belongs to j, and must not become a second j.
     positions = jnp.arange(max_labels, dtype=jnp.int32)[None]
     at_last = positions == prefixes.lengths[:, None] - 1
     shortened = jnp.where(at_last, 0, prefixes.labels)
     parent = jnp.all(prefixes.labels[:, None] == shortened[None], axis=-1)
     parent &= (prefixes.lengths > 0)[None] & alive[None] & alive[:, None]
 
-    # Only after a blank does a repeated gloss count as a new one.
+    # A repeated gloss counts as a new one only after a blank.
     leads_on = jnp.where(last[:, None] == last[None], prefixes.blank[:, None], total[:, None])
     from_parent = jnp.max(jnp.where(parent, leads_on, IMPOSSIBLE), axis=0)  # has one at most
     blank = total + row[BLANK_ID]
@@ -240,7 +243,7 @@ def _extend(
     added = jnp.where(grows, ids[(chosen - beam_size) % len(ids)], 0)
 
     def pick(stay: jax.Array, grow: jax.Array) -> jax.Array:
-        """(K,) of what stays or (K, M) of what grows, as chosen."""
+        """Returns the chosen among (K,) that stay and (K, M) that grow."""
         return jnp.concatenate([stay, grow.ravel()])[chosen]
 
     lengths = prefixes.lengths[source]

@@ -1,10 +1,10 @@
-"""Decoders of posteriors that arrive chunk by chunk: they tell of every gloss once, when it is stable.
+"""Decoders of posteriors that arrive chunk by chunk; they report every gloss once, when it is stable.
 
 A gloss is stable as soon as its run is over: CTC's best id of a chunk's last patch is the blank, or a
-later gloss has begun. Waiting for more was measured on composed ASL (100 validation sentences, chunks
-of 8 patches that see 64 behind). It changes no greedy gloss, and hardly any of prefix beam search (WER
-0.089, and 0.087 if nothing is stable before the sentence's end; greedy 0.091). But it takes time, the
-median from a sign's true end being
+later gloss has begun. Longer waits were measured on composed ASL (100 validation sentences, chunks of 8
+patches that see 64 before them). They change no greedy gloss, and hardly any of prefix beam search (WER
+0.089, or 0.087 if nothing is stable before the sentence's end; greedy 0.091). But they take time. The
+medians from a sign's true end are
 
     -0.43 s  its run is over              0.03 s  8 blanks follow
     -0.02 s  2 chunks agree on it         1.8 s   all of a beam of 10 agree on it
@@ -27,23 +27,23 @@ from wsign_jax.decode.prefix_beam import IMPOSSIBLE, PrefixBeam, extend_beam, st
 class Run(NamedTuple):
     """Neighboring patches with the same best id: a gloss of greedy decoding, unless it is the blank.
 
-    The greedy path is the likeliest that spells its glosses, so these spans and confidences are those
-    of `align`.
+    The greedy path is the likeliest path of its glosses, so its spans and confidences are equal to
+    those of `align`.
     """
 
     id: int = BLANK_ID
     start: int = 0  # first patch
     end: int = 0  # patch after the last so far
-    log_prob: float = 0.0  # the highest of the id's log posteriors in it
+    log_prob: float = 0.0  # the highest log posterior of the id in it
 
 
 def extend_run(run: Run, log_probs: np.ndarray, first: int) -> tuple[list[Run], Run]:
     """Takes the next patches.
 
     Args:
-        run: the one that the patch before belongs to; `Run()` at the beginning.
+        run: the run of the patch before; `Run()` at the beginning.
         log_probs: (n, V) log posteriors.
-        first: number of the first of them.
+        first: number of the first of these patches.
 
     Returns:
         The glosses whose runs have ended, and the run that may go on.
@@ -64,24 +64,24 @@ def extend_run(run: Run, log_probs: np.ndarray, first: int) -> tuple[list[Run], 
 
 
 _WINDOW = 48  # patches before a chunk in which a gloss that goes on may have begun
-_LABELS = 32  # of a hypothesis beyond one a patch of the chunk
+_LABELS = 32  # room in a hypothesis, in addition to one label per patch of the chunk
 
 
 class Decoder(Protocol):
-    """A decoder; its state is passed in and out."""
+    """A decoder whose state is passed in and out."""
 
     def start(self) -> Any:
-        """The state before the first patch; `run` of a state is the gloss that may go on, or a blank."""
+        """Returns the state before the first patch; a state's `run` may go on, or is the blank's."""
 
     def extend(self, state: Any, log_probs: np.ndarray, first: int) -> tuple[list[Run], Any]:
-        """Takes the next (n, V) log posteriors, numbered from `first` -> new stable glosses, state."""
+        """Takes the next (n, V) log posteriors, numbered from `first`; returns stable glosses, state."""
 
     def finish(self, state: Any) -> list[Run]:
-        """The glosses that become stable where the stream ends."""
+        """Returns the glosses that become stable because the stream ends."""
 
 
 class Greedy:
-    """The best id of every patch: exactly what `ctc_greedy` says of the whole."""
+    """Takes the best id of every patch, with exactly the result of `ctc_greedy` on the whole."""
 
     def start(self) -> "GreedyState":
         """See `Decoder`."""
@@ -100,7 +100,7 @@ class Greedy:
 
 
 class GreedyState(NamedTuple):
-    """CTC's prefix state."""
+    """The state of `Greedy`: the run of the last patch."""
 
     run: Run
 
@@ -109,17 +109,17 @@ class BeamState(NamedTuple):
     """The beam after some patches, and the patches in which its last gloss may lie."""
 
     run: Run
-    prefixes: PrefixBeam  # what is stable is cut off, but for its last gloss
-    cut: int  # 1 if there is such a gloss, else 0
+    prefixes: PrefixBeam  # stable glosses are cut off, apart from the last of them
+    cut: int  # 1 if there is such a last stable gloss, otherwise 0
     log_probs: np.ndarray  # (R, V) of the last patches
     end: int  # number of the patch after the last of them
-    since: int  # the patch in which the last stable gloss ended
+    since: int  # number of the patch after the last stable gloss
 
 
 class PrefixBeamDecoder:
-    """CTC prefix beam search, its state carried from chunk to chunk; what is stable is never taken back.
+    """CTC prefix beam search whose state is carried from chunk to chunk.
 
-    Hypotheses that do not begin with it are dropped.
+    Stable glosses are never taken back: hypotheses that do not begin with them are dropped.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class PrefixBeamDecoder:
         weights: Weights,
         lm: LanguageModel | None,
     ):
-        """For chunks of at most C patches; the rest as in `ctc_prefix_beam_search`."""
+        """Makes a decoder for chunks of at most C patches; the rest as in `ctc_prefix_beam_search`."""
         self._chunk, self._vocab_size, self._beam_size = chunk, vocab_size, beam_size
         self._lm, self._weights = lm, Weights(*map(jnp.float32, weights))
 
@@ -139,14 +139,14 @@ class PrefixBeamDecoder:
         beam = start_beam(self._beam_size, self._chunk + _LABELS, self._lm)
         rows = np.full((self._chunk + _WINDOW, self._vocab_size), -np.inf, np.float32)
         rows[:, BLANK_ID] = 0.0
-        beam = jax.device_put(beam, jax.local_devices()[0])  # as what a step returns
+        beam = jax.device_put(beam, jax.local_devices()[0])  # placed as a step's result is
         return BeamState(Run(), beam, 0, rows, 0, 0)
 
     def extend(
         self, state: BeamState, log_probs: np.ndarray, first: int
     ) -> tuple[list[Run], BeamState]:
         """See `Decoder`."""
-        if first > state.end:  # silence was passed over: what came before it is out of sight
+        if first > state.end:  # silence was skipped: the patches before it are out of sight
             state = state._replace(log_probs=self.start().log_probs, since=0)
         rows = np.zeros((self._chunk, self._vocab_size), np.float32)
         rows[: len(log_probs)] = log_probs
@@ -164,12 +164,12 @@ class PrefixBeamDecoder:
         return self._settle(state, goes_on=False, at_end=True)[0]
 
     def _settle(self, state: BeamState, goes_on: bool, at_end: bool) -> tuple[list[Run], BeamState]:
-        """Makes the best hypothesis stable, but for its last gloss if that may go on."""
+        """Makes the best hypothesis stable, apart from its last gloss if that may go on."""
         labels, length = jax.device_get(
             _best(state.prefixes, self._lm, self._weights, np.bool_(at_end))
         )
         found = self._runs(state, labels, int(length))
-        # A gloss that began so long ago would be lost from sight.
+        # A gloss that began before that would be lost from sight.
         goes_on = goes_on and bool(found) and found[-1].start > state.end - _WINDOW
         stable, run = (found[:-1], found[-1]) if goes_on else (found, Run())
         if not stable:
@@ -179,7 +179,7 @@ class PrefixBeamDecoder:
         return stable, state._replace(run=run, prefixes=prefixes, cut=1, since=stable[-1].end)
 
     def _runs(self, state: BeamState, labels: np.ndarray, length: int) -> list[Run]:
-        """The hypothesis' glosses that are not stable yet, where they were signed."""
+        """Returns the hypothesis' glosses that are not stable yet, with their patches."""
         if length == state.cut:
             return []
         begin = max(state.since - 1, state.end - len(state.log_probs), 0)
@@ -221,7 +221,7 @@ def _extend(
 def _best(
     prefixes: PrefixBeam, lm: LanguageModel | None, weights: Weights, at_end: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """(U,) labels of the best hypothesis, and how many."""
+    """Returns the (U,) labels of the best hypothesis, and its length."""
     score = prefixes.total + prefixes.prior
     if lm is not None:
         end = weights.lm * lm.log_prob(prefixes.lm_state, jnp.int32(BLANK_ID))
@@ -232,13 +232,13 @@ def _best(
 
 @jax.jit
 def _cut(prefixes: PrefixBeam, labels: jax.Array, count: jax.Array) -> PrefixBeam:
-    """The hypotheses that begin with the first `count` labels; all of these but the last are cut off."""
+    """Keeps the hypotheses that begin with the first `count` labels, and of these labels the last."""
     position = jnp.arange(prefixes.labels.shape[1], dtype=jnp.int32)[None]
     same = jnp.all((prefixes.labels == labels[None]) | (position >= count), axis=1)
     same &= prefixes.lengths >= count
     shifted = jnp.roll(prefixes.labels, 1 - count, axis=1)
     lengths = jnp.where(same, prefixes.lengths - count + 1, 0)
-    # Scores count against each other only: taken off the best, they stay small for hours.
+    # Only differences of scores count: with the best subtracted, they stay small for hours.
     most = jnp.max(jnp.where(same, prefixes.total, IMPOSSIBLE))
     prior = jnp.max(jnp.where(same, prefixes.prior, IMPOSSIBLE))
     return prefixes._replace(

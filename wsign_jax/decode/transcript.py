@@ -1,4 +1,4 @@
-"""Recognized glosses with their times, and their form in files: text, JSON lines, CSV, subtitles."""
+"""Recognized glosses with their times, and their file formats: text, JSON lines, CSV, subtitles."""
 
 import csv
 import dataclasses
@@ -15,15 +15,15 @@ class Gloss:
     label: str  # its name in label_map.json
     start: float  # seconds from the beginning of the recording or stream
     end: float
-    confidence: float  # in [0, 1], calibrated where the run's decoder was tuned
+    confidence: float  # in [0, 1], calibrated if the run's decoder was tuned
 
 
 @dataclasses.dataclass(frozen=True)
 class Transcript:
-    """What was signed in one recording."""
+    """The recognized glosses of one recording."""
 
     glosses: list[Gloss]  # in the order of their signing
-    score: float  # log score of the hypothesis, as its decoder reckons
+    score: float  # log score that the decoder gives to the hypothesis
 
     @property
     def text(self) -> str:
@@ -34,7 +34,7 @@ class Transcript:
 TEXT, JSONL, CSV, SRT, VTT = FORMATS = ("text", "jsonl", "csv", "srt", "vtt")
 
 
-SUBTITLES = frozenset({SRT, VTT})  # one recording a file
+SUBTITLES = frozenset({SRT, VTT})  # one recording per file
 
 
 _CSV_HEADER = ("file", "label", "start", "end", "confidence")
@@ -52,17 +52,17 @@ _FORMULA = ("=", "+", "-", "@")  # a spreadsheet computes a cell that begins so
 
 
 def file_head(kind: str) -> str:
-    """What comes before the first recording, in one of `FORMATS`."""
+    """Returns the text before the first recording, in one of `FORMATS`."""
     return {CSV: _csv_line(_CSV_HEADER), VTT: "WEBVTT\n\n"}.get(kind, "")
 
 
 def format_transcript(kind: str, name: str, transcript: Transcript) -> str:
-    """A recording's lines.
+    """Returns a recording's lines.
 
     Args:
         kind: one of `FORMATS`.
-        name: of the recording; subtitles do without.
-        transcript: of it.
+        name: of the recording; subtitles do not show it.
+        transcript: of the recording.
     """
     if kind == TEXT:
         return f"{on_one_line(name)}\t{on_one_line(transcript.text)}\n"
@@ -86,17 +86,17 @@ def format_transcript(kind: str, name: str, transcript: Transcript) -> str:
 
 
 def json_line(value: dict[str, Any]) -> str:
-    """An object as a line of JSON."""
+    """Returns an object as a line of JSON."""
     return on_one_line(json.dumps(value, ensure_ascii=False)) + "\n"
 
 
 def on_one_line(text: str) -> str:
-    """Text as it can be shown on a line of a terminal or of a UTF-8 file; JSON stays JSON."""
+    """Escapes what a line of a terminal or of a UTF-8 file cannot show; JSON stays JSON."""
     return _UNSHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _cues(glosses: list[Gloss]) -> list[tuple[float, float]]:
-    """When each gloss is shown: long enough to read it, but never with the next."""
+    """Returns when each gloss is shown: long enough to read it, but never with the next."""
     starts = [gloss.start for gloss in glosses[1:]] + [float("inf")]
     return [
         (gloss.start, min(max(gloss.end, gloss.start + _SHOWN_SECONDS), following))
@@ -105,7 +105,7 @@ def _cues(glosses: list[Gloss]) -> list[tuple[float, float]]:
 
 
 def _clock(seconds: float, point: str) -> str:
-    """'01:02:03.456'."""
+    """Returns seconds in the form '01:02:03.456'."""
     whole, thousandths = divmod(round(seconds * 1000), 1000)
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}{point}{thousandths:03}"
 
@@ -116,7 +116,7 @@ def _vtt(label: str) -> str:
 
 
 def _srt(label: str) -> str:
-    # The format has no escapes; an arrow is what players take for the times of another cue.
+    # The format has no escapes, and players take an arrow for the times of another cue.
     return on_one_line(label).replace("-->", "\u2192")
 
 

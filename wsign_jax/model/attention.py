@@ -1,4 +1,4 @@
-"""Attention as in Whisper (no key bias), its one mask function, and rotary positions."""
+"""Attention as in Whisper (without a key bias), its one mask function, and rotary positions."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ _MASKED = -1e30  # finite, so that a row without any key (a masked row of a batc
 def attention_mask(
     patches: jax.Array, length: int, chunk: jax.Array | int, left_context: jax.Array | int
 ) -> jax.Array:
-    """Which patch sees which: a query in chunk c sees the valid keys in [cC - L, (c + 1)C).
+    """Returns which patch sees which: a query in chunk c sees the valid keys in [cC - L, (c + 1)C).
 
     Args:
         patches: (B,) valid patches of each row.
@@ -38,10 +38,10 @@ def attention_mask(
 
 
 def ring_positions(first: jax.Array, chunk: int, room: int) -> jax.Array:
-    """Whose keys a ring buffer holds once a chunk is in it: patch p is kept in slot p mod R.
+    """Returns the patches whose keys a ring buffer holds after a chunk is put in; p is in slot p mod R.
 
-    With room for the left context and a chunk that is, but for patches which a stream does not have,
-    just what `attention_mask` shows the chunk's queries.
+    The ring has room for the left context and a chunk. So it holds exactly what `attention_mask` shows
+    to the chunk's queries, apart from positions that a stream does not have.
 
     Args:
         first: () position of the chunk's first patch.
@@ -49,19 +49,19 @@ def ring_positions(first: jax.Array, chunk: int, room: int) -> jax.Array:
         room: R = L + C.
 
     Returns:
-        (R,) int32 position in every slot: the last R up to the chunk's last.
+        (R,) int32 position in every slot: the last R positions up to the chunk's last.
     """
     last = first + chunk - 1
     return last - (last - jnp.arange(room, dtype=jnp.int32)) % room
 
 
 def causal_mask(length: int) -> np.ndarray:
-    """(1, 1, U, U) bool: label u sees labels up to u."""
+    """The mask in which label u sees labels up to u: (1, 1, U, U) bool."""
     return np.tril(np.ones((length, length), bool))[None, None]
 
 
 def rotate(x: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Rotates (B, N, H, K) queries or keys by their positions' angles, two of (N, K / 2)."""
+    """Rotates (B, N, H, K) queries or keys by their positions' cosine and sine, (N, K / 2) each."""
     cos, sin = (a[:, None].astype(x.dtype) for a in angles)
     first, second = jnp.split(x, 2, axis=-1)
     cos, sin = cos[None], sin[None]
@@ -69,7 +69,7 @@ def rotate(x: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
 
 
 class MultiHeadAttention(nnx.Module):
-    """Scaled dot-product attention of D in H heads; query, value and output have a bias, key none."""
+    """Scaled dot-product attention of D in H heads; all linear layers but the key's have a bias."""
 
     def __init__(self, width: int, heads: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.heads = heads
@@ -91,7 +91,7 @@ class MultiHeadAttention(nnx.Module):
             x: (B, Q, D) queries.
             context: (B, N, D) keys and values; x itself for self-attention.
             mask: (B or 1, 1, Q, N) bool, true where a query may look.
-            angles: rotary angles of x and context, which then share their positions.
+            angles: rotary angles of x and context, which share their positions; or None.
 
         Returns:
             (B, Q, D).
@@ -101,7 +101,7 @@ class MultiHeadAttention(nnx.Module):
     def keys_values(
         self, context: jax.Array, angles: tuple[jax.Array, jax.Array] | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """(B, N, D) -> keys and values, (B, N, H, K) each, for `attend`; a cache keeps these."""
+        """Returns keys and values of (B, N, D) for `attend`, (B, N, H, K) each; a cache keeps these."""
         key, value = self._split(self.key(context)), self._split(self.value(context))
         return (key if angles is None else rotate(key, angles)), value
 
@@ -125,7 +125,7 @@ class MultiHeadAttention(nnx.Module):
         mask: jax.Array,
         angles: tuple[jax.Array, jax.Array] | None = None,
     ) -> jax.Array:
-        """(B, H, Q, N) float32: how much of what `attend` makes of a query comes from each key."""
+        """Returns the share of each key in what `attend` returns for a query: (B, H, Q, N) float32."""
         query = self._split(self.query(x))
         if angles is not None:
             query = rotate(query, angles)
@@ -135,15 +135,15 @@ class MultiHeadAttention(nnx.Module):
         return jax.nn.softmax(jnp.where(mask, scores, _MASKED), axis=-1)
 
     def _split(self, x: jax.Array) -> jax.Array:
-        """(B, N, D) -> (B, N, H, K)."""
+        """Splits (B, N, D) into heads: (B, N, H, K)."""
         return x.reshape(*x.shape[:2], self.heads, -1)
 
 
 def _swap_heads(x: jax.Array) -> jax.Array:
-    """(B, N, H, K) -> (B, H, N, K), or back.
+    """Swaps two axes: (B, N, H, K) -> (B, H, N, K), or back.
 
-    A product of (B, N, H, K) would do, but XLA on a CPU then turns keys into (B, H, K, N), and by the
-    single number: attention and its gradient take a quarter longer.
+    A product of (B, N, H, K) would work too. But XLA on a CPU then transposes the keys to (B, H, K, N)
+    number by number, and attention with its gradient takes a quarter longer.
     """
     return jnp.swapaxes(x, 1, 2)
 
@@ -156,5 +156,5 @@ class Mlp(nnx.Module):
         self.down = Linear(hidden, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, N, D) -> (B, N, D)."""
+        """Maps (B, N, D) to (B, N, D)."""
         return self.down(gelu(self.up(x)))

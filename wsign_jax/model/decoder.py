@@ -1,7 +1,7 @@
-"""Whisper's decoder over gloss ids; id 0, never a label, starts and ends every sentence.
+"""Whisper's decoder over gloss ids; id 0, which is never a label, starts and ends every sentence.
 
-`Decoder` itself takes whole sentences, as training does; `Decoder.start` and `Decoder.step` go gloss by
-gloss for Q hypotheses of each sentence, as searches do, with the same result.
+Calling a `Decoder` takes whole sentences, as in training. `Decoder.start` and `Decoder.step` go gloss by
+gloss for Q hypotheses of each sentence, as in a search. The results are the same.
 """
 
 from typing import NamedTuple
@@ -17,17 +17,15 @@ from wsign_jax.model.positions import sinusoids
 
 
 class DecoderCache(NamedTuple):
-    """What `Decoder.step` keeps from gloss to gloss; keys and values are one pair a block."""
+    """The state that `Decoder.step` keeps between glosses; one pair of keys and values per block."""
 
     labels: tuple[KeysValues, ...]  # (B, Q, U, H, K) of the tokens so far, zeros beyond
-    encoded: tuple[
-        KeysValues, ...
-    ]  # (B, N, H, K) of the encoder's output, shared by all hypotheses
-    patches: jax.Array  # (B,) valid ones of it
+    encoded: tuple[KeysValues, ...]  # (B, N, H, K) of the encoder's output, for all hypotheses
+    patches: jax.Array  # (B,) valid patches in it
     position: jax.Array  # () int32 tokens so far
 
     def select(self, parents: jax.Array) -> "DecoderCache":
-        """The cache of the hypotheses that (B, Q) parents lead on to."""
+        """Returns the cache for hypotheses that continue the (B, Q) parents."""
         index = parents[:, :, None, None, None]
         labels = jax.tree.map(lambda x: jnp.take_along_axis(x, index, axis=1), self.labels)
         return self._replace(labels=labels)
@@ -62,7 +60,7 @@ class DecoderBlock(nnx.Module):
         *,
         dropout_keys: DropoutKeys | None = None,
     ) -> jax.Array:
-        """(B, U, D) label states -> (B, U, D), looking at (B, N, D) through a (B, 1, 1, N) mask."""
+        """Maps (B, U, D) to (B, U, D) with attention to (B, N, D) through a (B, 1, 1, N) mask."""
         x = x + self.dropout(self._attended(x), dropout_keys)
         crossed = self.cross_attention(self.cross_norm(x), encoded, cross_mask)
         x = x + self.dropout(crossed, dropout_keys)
@@ -70,7 +68,7 @@ class DecoderBlock(nnx.Module):
         return x + self.dropout(transformed, dropout_keys)
 
     def cross_weights(self, x: jax.Array, encoded: jax.Array, cross_mask: jax.Array) -> jax.Array:
-        """(B, U, N): what share each patch has in what each label looks at, the mean over heads."""
+        """Returns each label's attention to each patch, the mean over heads: (B, U, N) shares."""
         query = self.cross_norm(x + self._attended(x))
         keys, _ = self.cross_attention.keys_values(encoded)
         return jnp.mean(self.cross_attention.weights(query, keys, cross_mask), axis=1)
@@ -88,14 +86,14 @@ class DecoderBlock(nnx.Module):
         cross_mask: jax.Array,
         position: jax.Array,
     ) -> tuple[jax.Array, KeysValues]:
-        """(B, Q, D) states of the token at `position` -> (B, Q, D), and its keys and values put in."""
+        """Maps (B, Q, D) states of the token at `position` to (B, Q, D), and stores keys and values."""
         normed = self.attention_norm(x)
         fresh = self.attention.keys_values(normed)
         keys, values = (
             jax.lax.dynamic_update_index_in_dim(old, new, position, axis=2)
             for old, new in zip(labels, fresh, strict=True)
         )
-        rows = x.shape[0] * x.shape[1]  # every hypothesis looks at its own past
+        rows = x.shape[0] * x.shape[1]  # every hypothesis attends to its own past
         attended = self.attention.attend(
             normed.reshape(rows, 1, -1),
             keys.reshape(rows, *keys.shape[2:]),
@@ -103,13 +101,13 @@ class DecoderBlock(nnx.Module):
             (jnp.arange(keys.shape[2], dtype=jnp.int32) <= position)[None, None, None],
         )
         x = x + attended.reshape(x.shape)
-        # All hypotheses of a sentence look at one encoded sequence, as if they were its queries.
+        # All hypotheses of a sentence attend to one encoded sequence, as if they were its queries.
         x = x + self.cross_attention.attend(self.cross_norm(x), *encoded, cross_mask)
         return x + self.mlp(self.mlp_norm(x)), (keys, values)
 
 
 class Decoder(nnx.Module):
-    """Gloss embeddings with Whisper's fixed positions, blocks, a final LayerNorm, tied logits."""
+    """Gloss embeddings with Whisper's fixed positions, blocks, a final LayerNorm, and tied logits."""
 
     def __init__(
         self,
@@ -142,16 +140,16 @@ class Decoder(nnx.Module):
         *,
         dropout_keys: DropoutKeys | None = None,
     ) -> jax.Array:
-        """Logits of every next gloss.
+        """Returns the logits of every next gloss.
 
         Args:
             tokens: (B, U) ids, 0 first, then the glosses so far.
             encoded: (B, N, D) from the encoder.
             patches: (B,) valid patches.
-            dropout_keys: None evaluates, without dropout.
+            dropout_keys: None for evaluation, without dropout.
 
         Returns:
-            (B, U, V) float32; [:, u] is the gloss after tokens[:, : u + 1], 0 the end.
+            (B, U, V) float32; [:, u] is for the gloss after tokens[:, : u + 1], 0 for the end.
         """
         positions = jnp.asarray(sinusoids(tokens.shape[1], self.width))[None]
         x = self.dropout(self._embed(tokens, positions), dropout_keys)
@@ -159,7 +157,7 @@ class Decoder(nnx.Module):
         return self._logits(run_blocks(self.blocks, x, encoded, mask, dropout_keys=dropout_keys))
 
     def alignment(self, tokens: jax.Array, encoded: jax.Array, patches: jax.Array) -> jax.Array:
-        """Where the last block looks for every next gloss: (B, U, N) shares; arguments as in a call."""
+        """The last block's attention for every next gloss, (B, U, N) shares; arguments as in a call."""
         positions = jnp.asarray(sinusoids(tokens.shape[1], self.width))[None]
         x, mask = self._embed(tokens, positions), _cross_mask(patches, encoded.shape[1])
         *before, last = self.blocks
@@ -170,7 +168,7 @@ class Decoder(nnx.Module):
     def start(
         self, encoded: jax.Array, patches: jax.Array, hypotheses: int, tokens: int
     ) -> DecoderCache:
-        """An empty cache for (B, N, D) encoded patches, room for Q hypotheses of so many tokens."""
+        """Returns an empty cache for (B, N, D) encoded patches and Q hypotheses of up to U tokens."""
         crossed = tuple(block.cross_attention.keys_values(encoded) for block in self.blocks)
         rows, _, heads, head_width = crossed[0][0].shape
         empty = jnp.zeros((rows, hypotheses, tokens, heads, head_width), crossed[0][0].dtype)
@@ -178,7 +176,7 @@ class Decoder(nnx.Module):
         return DecoderCache(own, crossed, patches, jnp.int32(0))
 
     def step(self, tokens: jax.Array, cache: DecoderCache) -> tuple[jax.Array, DecoderCache]:
-        """(B, Q) next token of every hypothesis (0 first) -> (B, Q, V) float32 logits, and the cache."""
+        """Takes the (B, Q) next tokens, 0 first; returns (B, Q, V) float32 logits and the cache."""
         encoded_length, room = cache.encoded[0][0].shape[1], cache.labels[0][0].shape[2]
         table = jnp.asarray(sinusoids(room, self.width))
         x = self._embed(tokens, table[cache.position][None, None])
@@ -191,7 +189,7 @@ class Decoder(nnx.Module):
         return self._logits(x), cache
 
     def _embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
-        # Tied embeddings have the scale of logits; the square root brings them to that of positions.
+        # Tied embeddings have the scale of logits; the square root scales them like the positions.
         x = self.embed(tokens) * self.width**0.5
         return x + positions.astype(x.dtype)
 
@@ -202,5 +200,5 @@ class Decoder(nnx.Module):
 
 
 def _cross_mask(patches: jax.Array, length: int) -> jax.Array:
-    """(B,) valid patches -> (B, 1, 1, N) bool."""
+    """The mask of (B,) valid patches: (B, 1, 1, N) bool."""
     return (jnp.arange(length, dtype=jnp.int32)[None] < patches[:, None])[:, None, None]

@@ -36,7 +36,7 @@ class EncoderBlock(nnx.Module):
         *,
         dropout_keys: DropoutKeys | None = None,
     ) -> jax.Array:
-        """(B, N, D) -> (B, N, D) under a (B, 1, N, N) mask."""
+        """Maps (B, N, D) to (B, N, D) under a (B, 1, N, N) mask."""
         normed = self.attention_norm(x)
         attended = self.attention(normed, normed, mask, angles)
         x = x + self.dropout(attended, dropout_keys)
@@ -51,14 +51,17 @@ class EncoderBlock(nnx.Module):
         mask: jax.Array,
         angles: tuple[jax.Array, jax.Array] | None,
     ) -> tuple[jax.Array, KeysValues]:
-        """(B, C, D) of a stream's next chunk -> the same; its keys and values are put into the ring.
+        """Encodes a stream's next chunk, and puts its keys and values into the ring.
 
         Args:
-            x: of the chunk.
+            x: (B, C, D) of the chunk.
             ring: keys and values, (B, R, H, K) each.
-            slots: (C,) where in the ring the chunk's go.
-            mask: (1, 1, 1, R) bool, what the chunk sees.
-            angles: of the chunk.
+            slots: (C,) slots of the ring for the chunk's keys and values.
+            mask: (1, 1, 1, R) bool, true where the chunk may look.
+            angles: rotary angles of the chunk.
+
+        Returns:
+            (B, C, D), and the ring.
         """
         normed = self.attention_norm(x)
         fresh = self.attention.keys_values(normed, angles)
@@ -104,10 +107,10 @@ class Encoder(nnx.Module):
         remat: bool = False,
         tables: tuple[jax.Array, ...] | None = None,
     ) -> jax.Array:
-        """(B, N, D) embedded patches -> (B, N, D) encoded patches under a (B, 1, N, N) mask.
+        """Maps (B, N, D) embedded patches to (B, N, D) encoded ones under a (B, 1, N, N) mask.
 
-        With `remat` the backward pass computes a block again instead of keeping what is inside it.
-        `tables` are those of the positions; where N is symbolic they cannot be made here.
+        With `remat` the backward pass computes a block again instead of keeping its inner values.
+        `tables` comes from `positions.tables`; it must be given if N is symbolic.
         """
         length, width = x.shape[1:]
         if tables is None:
@@ -116,14 +119,14 @@ class Encoder(nnx.Module):
         angles = None
         if self.positions == positions.SINUSOIDAL:
             x = x + tables[0].astype(x.dtype)[None]
-        else:  # 'auto' too, where no weights have settled it
+        else:  # 'auto' too, if no weights have settled it
             cos, sin = tables
             angles = cos, sin
         x = run_blocks(self.blocks, x, mask, angles, dropout_keys=dropout_keys, remat=remat)
         return self.norm(x)
 
     def start(self, rows: int, room: int) -> tuple[KeysValues, ...]:
-        """Empty rings of keys and values, (B, R, H, K) each, one pair a block."""
+        """Returns empty rings of keys and values, (B, R, H, K) each, one pair per block."""
         heads = self.blocks[0].attention.heads
         dtype = self.blocks[0].attention.key.dtype
         empty = jnp.zeros((rows, room, heads, self.head_width), dtype)
@@ -137,14 +140,15 @@ class Encoder(nnx.Module):
         angles: tuple[jax.Array, jax.Array] | None,
         rings: tuple[KeysValues, ...],
     ) -> tuple[jax.Array, tuple[KeysValues, ...]]:
-        """Encodes a stream's next chunk as a call with the whole stream would under `attention_mask`.
+        """Encodes a stream's next chunk, as a call with the whole stream under `attention_mask` does.
 
         Args:
             x: (B, C, D) embedded patches.
-            first: () the first one's position since the stream began; a negative one counts for none.
-            patches: () length of the stream, or any number beyond the chunk while it goes on.
+            first: () position of the first patch since the stream began; patches at negative
+                positions are ignored.
+            patches: () length of the stream, or any number beyond the chunk while the stream goes on.
             angles: rotary angles of the chunk, from the host; None with sinusoidal positions.
-            rings: from `start`, or the step for the chunk before; they have room for L + C patches.
+            rings: from `start` or the previous step, with room for L + C patches.
 
         Returns:
             (B, C, D) encoded patches, and the rings.

@@ -1,7 +1,7 @@
-"""Fresh parameters, drawn on the host: each by its seed and path alone, whatever else there is.
+"""Draws fresh parameters on the host, each from the seed and its path alone.
 
-JAX's own initializers compile two dozen small programs first: for a base-size network they take 2 s, of
-a processor that is to compile or load the training step meanwhile, and NumPy takes 0.3 s.
+JAX's own initializers first compile two dozen small programs. For a base-size network they take 2 s of
+a processor that must compile or load the training step at the same time; NumPy takes 0.3 s.
 """
 
 import re
@@ -11,15 +11,15 @@ import numpy as np
 
 
 def draw(path: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """A float32 parameter.
+    """Draws a float32 parameter.
 
     Args:
-        path: such as 'encoder/blocks/0/mlp/up/kernel'.
-        shape: of it.
-        seed: of all.
+        path: of the parameter, for example 'encoder/blocks/0/mlp/up/kernel'.
+        shape: of the parameter.
+        seed: the same for all parameters.
 
     Raises:
-        ValueError: no rule says how.
+        ValueError: no rule matches the path.
     """
     rng = np.random.default_rng([seed, *path.encode()])
     for pattern, drawn in _RULES:
@@ -39,25 +39,28 @@ def _ones(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _embedding(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """(V, D), rows of length 1 on average: their products with a normed (D,) are logits."""
+    """Draws (V, D) with rows of length 1 on average: their products with a normed (D,) are logits."""
     return rng.standard_normal(shape, np.float32) * np.float32(shape[1] ** -0.5)
 
 
 def _depthwise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """(taps, D): keeps the variance of independent patches."""
+    """Draws (taps, D) so that the variance of independent patches is kept."""
     return rng.standard_normal(shape, np.float32) * np.float32(shape[0] ** -0.5)
 
 
 def _lecun(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """(in, out): keeps the variance of independent inputs (LeCun et al. 1998, "Efficient BackProp");
-    uniform, as Flax's `lecun_uniform`, which NumPy draws four times as fast as normal numbers."""
+    """Draws (in, out) so that the variance of independent inputs is kept.
+
+    LeCun et al. 1998, "Efficient BackProp". Uniform, like Flax's `lecun_uniform`: NumPy draws uniform
+    numbers four times as fast as normal ones.
+    """
     values = rng.random(shape, np.float32)
     values -= np.float32(0.5)
     values *= np.float32(2.0 * (3.0 / shape[0]) ** 0.5)
     return values
 
 
-# The first that matches counts.
+# The first match counts.
 _RULES: tuple[tuple[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]], ...] = (
     ("frontend/conv/kernel", _depthwise),
     (".*/kernel", _lecun),

@@ -9,18 +9,18 @@ from ml_collections import ConfigDict
 from wsign_jax.keypoints import joints
 from wsign_jax.model.layers import Dropout, DropoutKeys, Linear, gelu, layer_norm
 
-# Velocities in hand sizes per second spread about ten times as widely as positions in hand sizes do,
-# on real signing; unscaled they drown them.
+# On real signing, velocities in hand sizes per second vary about ten times as widely as positions in
+# hand sizes. Without this scale they would drown the positions.
 _VELOCITY_SCALE = 0.1
 _FEATURE_SCALE = np.ones(joints.NUM_FEATURES, np.float32)
 _FEATURE_SCALE[joints.VELOCITY] = _VELOCITY_SCALE
 
 
 class DepthwiseConv(nnx.Module):
-    """Convolution over patches, each channel for itself, seeing `look_ahead` patches ahead.
+    """Convolution over patches, each channel by itself, that sees `look_ahead` patches ahead.
 
-    A sum of shifted products: XLA fuses it on every backend, while grouped convolution is slow on CPU,
-    its gradient most of all.
+    It is a sum of shifted products, which XLA fuses on every backend. A grouped convolution is slow on
+    a CPU, its gradient most of all.
     """
 
     def __init__(
@@ -32,16 +32,16 @@ class DepthwiseConv(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(width, jnp.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, N, D) -> (B, N, D), zeros beyond both ends."""
+        """Maps (B, N, D) to (B, N, D), with zeros beyond both ends."""
         return self.inside(jnp.pad(x, ((0, 0), (self.behind, self.look_ahead), (0, 0))))
 
     @property
     def behind(self) -> int:
-        """Patches of the kernel that lie behind."""
+        """How many patches before the current one the kernel covers."""
         return self.kernel.shape[0] - 1 - self.look_ahead
 
     def inside(self, x: jax.Array) -> jax.Array:
-        """(B, `behind` + N + `look_ahead`, D) -> (B, N, D), where the kernel lies inside of x."""
+        """Maps (B, `behind` + N + `look_ahead`, D) to (B, N, D): only where the kernel fits into x."""
         kernel = self.kernel[...].astype(self.dtype)
         taps, length = len(kernel), x.shape[1] - len(kernel) + 1
         bias = self.bias[...].astype(self.dtype)
@@ -80,12 +80,12 @@ class Frontend(nnx.Module):
         """Embeds patches.
 
         Args:
-            features: (B, T, J, F) normalized; what lies beyond `frames` is ignored.
+            features: (B, T, J, F) normalized; frames beyond `frames` are ignored.
             frames: (B,) valid frames.
-            dropout_keys: None evaluates, without dropout.
+            dropout_keys: None for evaluation, without dropout.
 
         Returns:
-            (B, N, D), meaningless beyond the valid patches, and (B,) how many are valid.
+            (B, N, D), meaningless beyond the valid patches, and (B,) numbers of valid patches.
             N is T / P rounded up: the last patch may be partly empty.
         """
         x, patches = self._embed(features, jnp.zeros_like(frames), frames)
@@ -94,20 +94,20 @@ class Frontend(nnx.Module):
         return self.dropout(x, dropout_keys), patches
 
     def start(self, rows: int) -> jax.Array:
-        """(B, taps - 1, D): the tail of a stream's patches before the first, of which there are none."""
+        """Returns the tail of a stream before its first patch: (B, taps - 1, D) zeros."""
         taps, width = self.conv.kernel.shape
         return jnp.zeros((rows, taps - 1, width), self.dtype)
 
     def step(
         self, features: jax.Array, begin: jax.Array, end: jax.Array, tail: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Embeds patches of a stream as a call with the whole of it would.
+        """Embeds patches of a stream, as a call with the whole stream does.
 
         Args:
             features: (B, C * P, J, F) the next frames.
-            begin: (B,) those before are none, a multiple of P: a stream begins with the patches ahead.
-            end: (B,) nor are those from here on: a stream ends.
-            tail: what `start`, or the step for the patches before, returned.
+            begin: (B,) the first frame that belongs to the stream, a multiple of P.
+            end: (B,) the frame after the last that belongs to the stream.
+            tail: from `start` or the previous step.
 
         Returns:
             (B, C, D), the patches that lie `look_ahead` before those that came in; and the next tail.
@@ -120,8 +120,11 @@ class Frontend(nnx.Module):
     def _embed(
         self, features: jax.Array, begin: jax.Array, end: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Frames from `begin` to `end` of each row -> (B, N, D), zeros elsewhere; (B,) patch after the
-        last."""
+        """Embeds the frames from `begin` to `end` of each row, without the convolution.
+
+        Returns:
+            (B, N, D), zeros elsewhere; and (B,) the patch after the last.
+        """
         b, t = features.shape[:2]
         n = -(-t // self.patch_size)
         valid_frames = _within(t, begin, end)
@@ -136,6 +139,6 @@ class Frontend(nnx.Module):
 
 
 def _within(length: int, begin: jax.Array, end: jax.Array) -> jax.Array:
-    """(B, length) bool, true from (B,) begin to (B,) end."""
+    """Returns (B, length) bool, true from (B,) begin to (B,) end."""
     position = jnp.arange(length, dtype=jnp.int32)[None]
     return (position >= begin[:, None]) & (position < end[:, None])

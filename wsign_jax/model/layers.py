@@ -1,10 +1,10 @@
-"""The small layers that every part is made of, where they differ from Flax's own, and stacks of blocks.
+"""Small layers that differ from Flax's own, and stacks of blocks.
 
-Dropout's random numbers are a hash of where they are needed, so that they are never drawn. JAX's own
-generator is a program by itself, on a CPU with a loop: one for each of the 33 layers that drop, and
-each writes its numbers to memory before they are compared with the rate. A hash of a key and a value's
-index is arithmetic like any other: the compiler makes it part of what is done with the values. A
-base-size training step takes 4 % less time for it, and a tenth less to compile.
+Dropout hashes a key and a value's index instead of drawing random numbers. JAX's own generator is a
+separate program, on a CPU with a loop. Each of the 33 dropout layers would have one, which writes its
+numbers to memory before they are compared with the rate. A hash is ordinary arithmetic, and the compiler
+fuses it with what is done with the values. A base-size training step takes 4 % less time for it, and a
+tenth less time to compile.
 """
 
 import functools
@@ -18,25 +18,24 @@ from flax import nnx
 
 
 class Linear(nnx.Linear):
-    """`nnx.Linear`, which takes (..., D) as one matrix of rows.
+    """`nnx.Linear` that takes (..., D) as one matrix of rows; all else is the same.
 
-    Nothing else differs. A weight's gradient is then one product of two matrices; over (B, N, D) XLA on
-    a CPU first makes a transposed copy of what came back: 7 % of a base-size training step.
+    A weight's gradient is then one product of two matrices. Over (B, N, D), XLA on a CPU first makes a
+    transposed copy of the incoming gradient, which costs 7 % of a base-size training step.
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]
-        """(..., D) -> (..., M)."""
+        """Maps (..., D) to (..., M)."""
         rows = super().__call__(x.reshape(-1, x.shape[-1]))
         return rows.reshape(*x.shape[:-1], rows.shape[-1])
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """Exact GELU, x times the normal distribution's share below x (Hendrycks & Gimpel 2016,
-    arXiv:1606.08415); the same shape.
+    """The exact GELU: x times the normal distribution's share below x; the same shape.
 
-    In float32 whatever x is, since 1 + erf takes the difference of what is nearly the same where x is
-    negative. `jax.nn.gelu` calls erfc, a far larger program: a base-size training step took 2 % longer
-    and a tenth more time to compile.
+    Hendrycks & Gimpel 2016, arXiv:1606.08415. It is computed in float32 whatever the dtype of x: for
+    negative x, 1 + erf subtracts two numbers that are nearly equal. `jax.nn.gelu` calls erfc, a far
+    larger program: a base-size training step took 2 % longer and a tenth more time to compile.
     """
     precise = x.astype(jnp.float32)
     share = 0.5 + 0.5 * jax.lax.erf(precise * 0.5**0.5)
@@ -44,11 +43,11 @@ def gelu(x: jax.Array) -> jax.Array:
 
 
 def layer_norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """Whisper's LayerNorm: epsilon 1e-5, where Flax's default is 1e-6."""
+    """Returns Whisper's LayerNorm: epsilon is 1e-5, while Flax's default is 1e-6."""
     return nnx.LayerNorm(width, epsilon=1e-5, dtype=dtype, rngs=rngs)
 
 
-Words = tuple[jax.Array, jax.Array]  # a layer's key: two of () uint32
+Words = tuple[jax.Array, jax.Array]  # a layer's key: two () uint32
 
 
 _LEVELS = 2**32  # a rate is rounded to a multiple of 1 / _LEVELS
@@ -58,18 +57,18 @@ class DropoutKeys:
     """Gives every layer a key of its own, in the order in which layers ask for one."""
 
     def __init__(self, words: Words):
-        """From a key, such as an outer one's `next`."""
+        """Starts from a layer's key, for example the `next` of outer keys."""
         self._words = words
         self._given = 0
 
     @classmethod
     def of(cls, key: jax.Array) -> "DropoutKeys":
-        """From a key of `jax.random`."""
+        """Starts from a key of `jax.random`."""
         first, second = jax.random.bits(key, (2,), jnp.uint32)
         return cls((first, second))
 
     def next(self) -> Words:
-        """A key that was not given before."""
+        """Returns a key that was not given before."""
         self._given += 1
         first = _hash(self._words, jnp.uint32(2 * self._given))
         return first, _hash(self._words, jnp.uint32(2 * self._given + 1))
@@ -82,29 +81,29 @@ class Dropout(nnx.Module):
     """
 
     def __init__(self, rate: float, shared_axes: Sequence[int] = ()):
-        """Of a rate.
+        """Makes a layer.
 
         Args:
             rate: the probability.
-            shared_axes: along which all values share one draw.
+            shared_axes: axes along which all values share one draw.
         """
         self.dropped = min(round(rate * _LEVELS), _LEVELS - 1)  # of the levels
         self.shared_axes = tuple(shared_axes)
 
     def __call__(self, x: jax.Array, keys: DropoutKeys | None) -> jax.Array:
-        """The same shape; x itself where there are no keys, as in evaluation."""
+        """Returns the same shape; x itself without keys, as in evaluation."""
         if keys is None or self.dropped == 0:
             return x
         shape = [1 if axis in self.shared_axes else size for axis, size in enumerate(x.shape)]
         kept = _hash(keys.next(), _indices(shape)) >= np.uint32(self.dropped)
-        # Infinite in float16 for the highest rates, which makes no number of a gradient of 0.
+        # In float16 the scale of the highest rates would be infinite, and make NaN of a gradient of 0.
         largest = float(jnp.finfo(x.dtype).max)
         scale = jnp.asarray(min(_LEVELS / (_LEVELS - self.dropped), largest), x.dtype)
         return jnp.where(kept, x * scale, jnp.zeros((), x.dtype))
 
 
 def _indices(shape: Sequence[int]) -> jax.Array:
-    """Of the values of an array, in their order: uint32 of a shape."""
+    """The index of every value of an array of a shape, in their order: uint32."""
     index, stride = jnp.zeros(shape, jnp.uint32), 1
     for axis in reversed(range(len(shape))):
         index += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * np.uint32(stride % 2**32)
@@ -113,14 +112,14 @@ def _indices(shape: Sequence[int]) -> jax.Array:
 
 
 def _hash(words: Words, x: jax.Array) -> jax.Array:
-    """Uniform uint32 of x's shape: for each key another permutation of all of them."""
+    """Hashes x to uniform uint32 of its shape; each key permutes all numbers in another way."""
     for word in words:
         x = _mix(x ^ word)
     return x
 
 
 def _mix(x: jax.Array) -> jax.Array:
-    """A one-to-one map of uint32 in which each bit changes about half of those that come out.
+    """Maps uint32 one to one so that each input bit changes about half of the output bits.
 
     Wellons 2018, https://nullprogram.com/blog/2018/07/31/ ("lowbias32").
     """
@@ -136,17 +135,17 @@ def run_blocks(
     dropout_keys: DropoutKeys | None = None,
     remat: bool = False,
 ) -> jax.Array:
-    """What comes of x in one block after the other.
+    """Runs x through one block after the other.
 
-    JAX traces, differentiates and lowers once what `jax.jit` is of, whatever number of blocks: half of
-    the time that a base-size training step takes before it is compiled. The compiler then sees the same.
+    Because of `jax.jit`, JAX traces, differentiates and lowers one block, however many there are. That
+    saves half of the time before a base-size training step is compiled. The compiler sees the same.
 
     Args:
-        blocks: called with x, `context` and `dropout_keys`; alike but for their parameters.
+        blocks: called with x, `context` and `dropout_keys`; they differ in their parameters alone.
         x: (B, N, D).
-        context: whatever else each is called with; trees of arrays.
-        dropout_keys: each block gets keys of its own; None: no dropout.
-        remat: whether a backward pass computes a block again instead of keeping what is inside it.
+        context: further arguments of each block; trees of arrays.
+        dropout_keys: each block gets keys of its own; None for no dropout.
+        remat: whether the backward pass computes a block again instead of keeping its inner values.
 
     Returns:
         (B, N, D).
@@ -155,7 +154,7 @@ def run_blocks(
     if remat:
         run = jax.checkpoint(run)
     for block in blocks:
-        # Drawn out here: whatever traces `run` again is to draw the same.
+        # Drawn outside of `run`, so that tracing it again draws the same.
         key = None if dropout_keys is None else dropout_keys.next()
         x = run(nnx.state(block), x, context, key)
     return x
@@ -169,6 +168,6 @@ def _run_block(
     context: tuple[Any, ...],
     key: Words | None,
 ) -> jax.Array:
-    """What a block of this structure and these parameters returns."""
+    """Calls a block with this structure and these parameters."""
     keys = None if key is None else DropoutKeys(key)
     return nnx.merge(graph, params)(x, *context, dropout_keys=keys)

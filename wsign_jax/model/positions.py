@@ -13,16 +13,16 @@ MAX_SINUSOIDAL_PATCHES = 1500
 
 
 def tables(kind: str, length: int, width: int, head_width: int) -> tuple[np.ndarray, ...]:
-    """What an encoder needs for patches 0 to N - 1.
+    """Returns the tables that an encoder needs for patches 0 to N - 1.
 
     Args:
-        kind: one of `POSITIONS`, or 'auto', which is rotary where no weights have settled it.
+        kind: one of `POSITIONS`, or 'auto', which is rotary if no weights have settled it.
         length: N.
         width: D.
         head_width: K.
 
     Returns:
-        Of rotary positions the cosine and the sine (N, K / 2); of sinusoidal ones a table (N, D).
+        For rotary positions cosine and sine, (N, K / 2) each; for sinusoidal ones a table (N, D).
     """
     if kind == SINUSOIDAL:
         return (sinusoids(length, width),)
@@ -30,9 +30,9 @@ def tables(kind: str, length: int, width: int, head_width: int) -> tuple[np.ndar
 
 
 def rotary_angles(first: int, length: int, head_width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine and sine of the rotary angles (Su et al. 2021, arXiv:2104.09864), base 10,000.
+    """Returns cosine and sine of the rotary angles (Su et al. 2021, arXiv:2104.09864), base 10,000.
 
-    Computed on the host in float64: position times frequency in float32 drifts within an hour.
+    They are computed on the host in float64: position times frequency in float32 drifts within an hour.
 
     Args:
         first: position of the first patch since the stream began.
@@ -49,21 +49,21 @@ def rotary_angles(first: int, length: int, head_width: int) -> tuple[np.ndarray,
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:
-    """Whisper's fixed positions: (N, D) float32, sine half and cosine half concatenated."""
+    """Returns Whisper's fixed positions: (N, D) float32, a sine half and then a cosine half."""
     half = width // 2
     frequency = np.exp(-np.log(10_000.0) / max(half - 1, 1) * np.arange(half))
     angle = np.arange(length)[:, None] * frequency
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
-MOST_PATCHES = 2**30 - 1  # chunk and left context are added up in int32
+MOST_PATCHES = 2**30 - 1  # the sum of chunk and left context must fit int32
 
 
 def checked_window(chunk: Any, left_context: Any) -> tuple[int | None, int | None]:
-    """An attention window in patches, of whatever whole numbers, as Python's own; None stays.
+    """Returns an attention window in patches as Python integers, of any integer types; None stays.
 
     Raises:
-        WSignError: one is no whole number, or below 0.
+        WSignError: one is not a whole number, is below 0, or too large.
     """
     return (
         None if chunk is None else as_patches("chunk", chunk),
@@ -72,10 +72,10 @@ def checked_window(chunk: Any, left_context: Any) -> tuple[int | None, int | Non
 
 
 def as_patches(name: str, value: Any) -> int:
-    """An argument that is a number of patches, of whatever integer type, as Python's own.
+    """Returns an argument that is a number of patches, of any integer type, as a Python integer.
 
     Raises:
-        WSignError: it is no whole number, below 0, or too large to be added up.
+        WSignError: it is not a whole number, is below 0, or too large.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 0:
         raise WSignError(f"{name} is {shown(value)}; give patches, a whole number from 0 up")

@@ -1,4 +1,4 @@
-"""WhisperSign: frontend, encoder, CTC head, attention decoder; and its parameters as a plain dict."""
+"""WhisperSign: frontend, encoder, CTC head and attention decoder; its parameters as a plain dict."""
 
 import dataclasses
 import re
@@ -42,21 +42,21 @@ SIZES = {
 
 
 class StreamCache(NamedTuple):
-    """What `WhisperSign.stream_step` keeps from chunk to chunk; its size never changes."""
+    """The state that `WhisperSign.stream_step` keeps between chunks; its size never changes."""
 
     tail: jax.Array  # (B, taps - 1, D) embedded patches that the frontend's convolution still needs
-    rings: tuple[KeysValues, ...]  # (B, L + C, H, K) keys and values, one pair a block
+    rings: tuple[KeysValues, ...]  # (B, L + C, H, K) keys and values, one pair per block
 
 
 class Chunk(NamedTuple):
-    """A stream's next C patches, and where in the stream they lie; arrays of the host or of a device."""
+    """A stream's next C patches and their place in the stream; arrays on the host or on a device."""
 
     features: Any  # (B, C * P, J, F) normalized frames
-    begin: Any  # (B,) int32 the first frame that is one, a multiple of P
-    end: Any  # (B,) int32 the frame after the last
+    begin: Any  # (B,) int32 the first frame that belongs to the stream, a multiple of P
+    end: Any  # (B,) int32 the frame after the last that does
     # () int32 position of the first patch that comes out, `look_ahead` before the first that comes in.
     first: Any
-    patches: Any  # () int32 of the stream; any number beyond the chunk while it goes on
+    patches: Any  # () int32 length of the stream; any number beyond the chunk while it goes on
     angles: Any  # `stream_angles` of `first`
 
 
@@ -72,7 +72,7 @@ class WhisperSign(nnx.Module):
             config: `config.model`.
             vocab_size: V, glosses and the blank.
             dtype: of the computation; parameters and logits are float32.
-            rngs: for its parameters, which `init` draws in another way.
+            rngs: for Flax's layers; the parameters that count come from `init`.
         """
         size = SIZES[config.size]
         shape = (size.width, size.heads, size.hidden)
@@ -111,15 +111,16 @@ class WhisperSign(nnx.Module):
 
         Args:
             features: (B, T, J, F) normalized keypoints.
-            frames: (B,) valid frames; whatever lies beyond changes nothing.
+            frames: (B,) valid frames; frames beyond them change nothing.
             chunk: attention's chunk C in patches; full attention by default.
             left_context: L, patches seen before the chunk.
-            dropout_keys: None evaluates, without dropout.
-            remat: keep only the encoder blocks' inputs for a gradient and compute the rest again.
-            tables: of the N positions (`positions.tables`), where T is symbolic; else made here.
+            dropout_keys: None for evaluation, without dropout.
+            remat: whether to keep only the encoder blocks' inputs for a gradient, and compute the rest
+                again.
+            tables: from `positions.tables` for N patches if T is symbolic; otherwise made here.
 
         Returns:
-            (B, N, D) encoded patches and (B,) how many of them are valid.
+            (B, N, D) encoded patches, and (B,) how many of them are valid.
         """
         x, patches = self.frontend(features, frames, dropout_keys=dropout_keys)
         mask = attention.attention_mask(patches, x.shape[1], chunk, left_context)
@@ -127,16 +128,16 @@ class WhisperSign(nnx.Module):
         return x, patches
 
     def stream_start(self, rows: int, chunk: int, left_context: int) -> StreamCache:
-        """The cache of a stream before its first chunk."""
+        """Returns the cache of a stream before its first chunk."""
         return StreamCache(
             self.frontend.start(rows), self.encoder.start(rows, left_context + chunk)
         )
 
     def stream_step(self, chunk: Chunk, cache: StreamCache) -> tuple[jax.Array, StreamCache]:
-        """Encodes a stream's next chunk: what `encode` gives these patches of the whole stream.
+        """Encodes a stream's next chunk, with the result of `encode` on the whole stream.
 
         Returns:
-            (B, C, D) encoded patches from `chunk.first` on, meaningless outside of the stream, and the
+            (B, C, D) encoded patches from `chunk.first` on, meaningless outside of the stream; and the
             cache.
         """
         x, tail = self.frontend.step(chunk.features, chunk.begin, chunk.end, cache.tail)
@@ -146,7 +147,7 @@ class WhisperSign(nnx.Module):
     def ctc_logits(
         self, encoded: jax.Array, *, dropout_keys: DropoutKeys | None = None
     ) -> jax.Array:
-        """(B, N, D) -> (B, N, V) float32; id 0 is the blank."""
+        """Maps (B, N, D) to (B, N, V) float32 logits; id 0 is the blank."""
         x = self.ctc_dropout(encoded.astype(jnp.float32), dropout_keys)
         return self.ctc_head(x)
 
@@ -154,7 +155,7 @@ class WhisperSign(nnx.Module):
 def build(
     config: ConfigDict, vocab_size: int, dtype: Any = jnp.float32
 ) -> tuple[nnx.GraphDef, Params]:
-    """The network's structure and the shapes of its parameters, without computing anything.
+    """Returns the network's structure and the shapes of its parameters, without computing anything.
 
     Returns:
         The graph definition for `bind`, and parameters as `jax.ShapeDtypeStruct`s.
@@ -167,11 +168,11 @@ def build(
 
 
 def init(shapes: Params, seed: int) -> Params:
-    """Fresh float32 parameters, laid out as their shapes say.
+    """Returns fresh float32 parameters, on the devices that their shapes name.
 
     Args:
         shapes: from `build`, with or without shardings; or some of them, in a dict by their paths.
-        seed: for all.
+        seed: the same for all parameters.
     """
 
     def draw(path: Any, shape: jax.ShapeDtypeStruct) -> jax.Array:
@@ -182,30 +183,30 @@ def init(shapes: Params, seed: int) -> Params:
 
 
 def lay_out(value: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
-    """An array that every process has, on the devices of all."""
+    """Lays an array that every process has on the devices of all processes."""
     return jax.make_array_from_callback(value.shape, sharding, value.__getitem__)
 
 
 class _NoRngs:
-    """Stands for an `nnx.Rngs` where only shapes are wanted, at a third of the time to trace them."""
+    """Stands for an `nnx.Rngs` if only shapes are wanted; tracing takes a third of the time."""
 
     def __init__(self) -> None:
         self._key = jax.random.key(0)
 
     def params(self) -> jax.Array:
-        """What Flax's layers call."""
+        """Returns the key that Flax's layers ask for."""
         return self._key
 
 
 def bind(graph: nnx.GraphDef, params: Params) -> WhisperSign:
-    """The network with these parameters; cheap inside a jitted function."""
+    """Returns the network with these parameters; cheap inside a jitted function."""
     return nnx.merge(graph, params)
 
 
 def stream_angles(
     config: ConfigDict, first: int, chunk: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """The rotary angles of a stream's next chunk, for `Chunk`; None with sinusoidal positions."""
+    """Returns the next chunk's rotary angles, for `Chunk`; None with sinusoidal positions."""
     if config.positions == SINUSOIDAL:
         return None
     size = SIZES[config.size]
@@ -213,7 +214,7 @@ def stream_angles(
 
 
 def parameter_paths(params: Params) -> dict[str, Any]:
-    """Parameters by their path, such as 'encoder/blocks/0/mlp/up/kernel'."""
+    """Returns parameters by their path, for example 'encoder/blocks/0/mlp/up/kernel'."""
     flat, _ = jax.tree_util.tree_flatten_with_path(params)
     return {_path(path): leaf for path, leaf in flat}
 
@@ -223,14 +224,14 @@ def _path(path: Any) -> str:
 
 
 def group_of(path: str) -> str:
-    """Such as 'frontend', 'encoder/blocks/0', 'encoder/norm': what a parameter is listed under."""
+    """The group that a parameter is listed in: 'frontend', 'encoder/blocks/0', 'encoder/norm', ..."""
     match = re.match(r"(encoder|decoder)/(blocks/\d+|[^/]+)|[^/]+", path)
     assert match is not None
     return match[0]
 
 
 def check_length(config: ConfigDict, max_seq_length: int) -> None:
-    """Raises a `WSignError` where sequences are longer than the positions reach."""
+    """Raises a `WSignError` if sequences are longer than the positions reach."""
     patches = -(-max_seq_length // config.frontend.patch_size)
     if config.positions == SINUSOIDAL and patches > MAX_SINUSOIDAL_PATCHES:
         raise WSignError(

@@ -1,8 +1,8 @@
-"""Whisper's weights out of a folder in the Hugging Face layout: `config.json` and safetensors.
+"""Reads Whisper's weights from a folder in the Hugging Face layout: `config.json` and safetensors.
 
-Taken are the blocks and the final norms of encoder and decoder, cross-attention included. Not taken: the
-audio convolutions, the text embeddings, and the decoder's learned positions, for this decoder has fixed
-ones (the encoder's are Whisper's own formula). Linear kernels lie transposed in the files.
+The blocks and final norms of encoder and decoder are taken, cross-attention included. Not taken are the
+audio convolutions, the text embeddings, and the decoder's learned positions: this decoder has fixed ones
+(the encoder's follow Whisper's own formula). Linear kernels are transposed in the files.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.common.files import read_json
 from wsign_jax.model.whisper_sign import SIZES
 
-CHOICES = ("first", "spread")  # which of the file's blocks, where the model has fewer
+CHOICES = ("first", "spread")  # which of the file's blocks, if the model has fewer
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _STACKS = ("encoder", "decoder")
 _BLOCK = re.compile(r"(encoder|decoder)/blocks/(\d+)/")
-# Parts of a parameter's path here, and what they are called there.
+# Parts of a parameter's path here, and their names in the file.
 _NAMES = {
     "blocks": "layers",
     "attention": "self_attn",
@@ -55,7 +55,7 @@ _TO_CONVERT = (
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-    """A tensor in a file, not read yet."""
+    """A tensor in a file that is not read yet."""
 
     file: pathlib.Path
     key: str
@@ -65,7 +65,7 @@ class _Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Whisper:
-    """A checkpoint of Whisper, whose tensors are read by `load`."""
+    """A checkpoint of Whisper; `load` reads its tensors."""
 
     root: pathlib.Path
     dimensions: dict[str, int]  # D, H and M of the encoder, then of the decoder
@@ -74,10 +74,10 @@ class Whisper:
 
 
 def open_whisper(root: pathlib.Path) -> Whisper:
-    """Reads what a folder says of its tensors, but not the tensors.
+    """Reads which tensors a folder has, but not the tensors.
 
     Raises:
-        WSignError: no folder, no weights in it, a damaged file, or not Whisper.
+        WSignError: the folder or its weights are missing, a file is damaged, or it is not Whisper.
     """
     if root.suffix in (".pt", ".pth") and root.is_file():
         raise WSignError(f"{root}: a pickled checkpoint, which is not read; {_TO_CONVERT}")
@@ -99,10 +99,10 @@ def open_whisper(root: pathlib.Path) -> Whisper:
 
 
 def _files(root: pathlib.Path) -> list[pathlib.Path]:
-    """The safetensors of a folder; none where there are none.
+    """Returns the safetensors files of a folder; [] if it has none.
 
     Raises:
-        WSignError: the index of sharded ones is broken, or names a file that is not there.
+        WSignError: the index of sharded files is broken, or names a file that is missing.
     """
     if (root / _WEIGHTS).is_file():
         return [root / _WEIGHTS]
@@ -122,10 +122,10 @@ def _files(root: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _read_config(path: pathlib.Path) -> tuple[dict[str, int], dict[str, int]]:
-    """D, H and M of both stacks, and their layers.
+    """Returns D, H and M of both stacks, and their numbers of layers.
 
     Raises:
-        WSignError: another architecture, or a field that is missing or no number.
+        WSignError: it is another architecture, or a field is missing or not a number.
     """
     config = read_json(path)
     if config.get("model_type") != "whisper":
@@ -154,7 +154,7 @@ def _read_config(path: pathlib.Path) -> tuple[dict[str, int], dict[str, int]]:
 
 @contextlib.contextmanager
 def _opened(file: pathlib.Path) -> Iterator[Any]:
-    """The safetensors file, opened.
+    """Opens a safetensors file.
 
     Raises:
         WSignError: it is truncated or damaged.
@@ -169,10 +169,10 @@ def _opened(file: pathlib.Path) -> Iterator[Any]:
 
 
 def _read_header(file: pathlib.Path) -> dict[str, _Tensor]:
-    """Its tensors, by their names without the 'model.' of checkpoints with a language head."""
+    """Returns a file's tensors by name, without the 'model.' of checkpoints with a language head."""
     tensors = {}
     with _opened(file) as opened:
-        for key in opened.keys():  # noqa: SIM118 (it is no dict)
+        for key in opened.keys():  # noqa: SIM118 (it is not a dict)
             part = opened.get_slice(key)
             tensor = _Tensor(file, key, tuple(part.get_shape()), part.get_dtype())
             tensors[key.removeprefix("model.")] = tensor
@@ -180,20 +180,21 @@ def _read_header(file: pathlib.Path) -> dict[str, _Tensor]:
 
 
 def sources(whisper: Whisper, size: str, shapes: dict[str, Any], choice: str) -> dict[str, str]:
-    """Which tensor each parameter comes from, once it is sure that all of them fit.
+    """Returns the tensor that each parameter comes from, after checking that all of them fit.
 
     Args:
         whisper: the checkpoint.
         size: `config.model.size`.
         shapes: the model's parameters, arrays or shapes, by path.
-        choice: 'first': the checkpoint's first blocks; 'spread': evenly over it, first and last among
-            them.
+        choice: 'first' for the checkpoint's first blocks; 'spread' for blocks spread evenly over it,
+            the first and the last among them.
 
     Returns:
         Names in `whisper.tensors` by path; paths without a source are left out.
 
     Raises:
-        WSignError: other sizes, fewer blocks than asked for, tensors missing, of another shape or dtype.
+        WSignError: sizes differ, the checkpoint has too few blocks, or tensors are missing or have
+            another shape or dtype.
     """
     _check_dimensions(whisper, size)
     blocks = {}
@@ -217,7 +218,7 @@ def sources(whisper: Whisper, size: str, shapes: dict[str, Any], choice: str) ->
 
 
 def _check_dimensions(whisper: Whisper, size: str) -> None:
-    """Raises a `WSignError` that names each of D, H and M in which file and config differ."""
+    """Raises a `WSignError` that names those of D, H and M in which file and config differ."""
     ours = SIZES[size]
     expected = {"d_model": ours.width}
     for stack in _STACKS:
@@ -243,7 +244,7 @@ def _check_dimensions(whisper: Whisper, size: str) -> None:
 
 
 def _name(path: str, blocks: dict[str, list[int]]) -> str | None:
-    """The tensor that a parameter comes from; None where nothing in Whisper corresponds."""
+    """Returns the tensor that a parameter comes from; None if Whisper has none for it."""
     if not re.match("(encoder|decoder)/(blocks|norm)/", path):
         return None
     stack, *parts = path.split("/")
@@ -255,7 +256,7 @@ def _name(path: str, blocks: dict[str, list[int]]) -> str | None:
 def _check_tensors(
     whisper: Whisper, named: dict[str, str], shapes: dict[str, Any], blocks: dict[str, list[int]]
 ) -> None:
-    """Raises a `WSignError` that names each tensor of another shape, or dtype, or without a place."""
+    """Raises a `WSignError` that names each tensor that has another shape or dtype, or no place."""
     wrong = []
     for path, name in named.items():
         tensor, here = whisper.tensors[name], tuple(shapes[path].shape)
@@ -277,14 +278,14 @@ def _check_tensors(
 
 
 def load(whisper: Whisper, named: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Reads the parameters one by one, so that never more than one is in memory twice.
+    """Yields the parameters one by one, so that at most one is in memory twice.
 
     Args:
         whisper: the checkpoint.
         named: from `sources`.
 
     Yields:
-        Paths and float32 arrays.
+        A path and a float32 array.
 
     Raises:
         WSignError: a file is damaged, or a tensor has NaN or infinity.

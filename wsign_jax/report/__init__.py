@@ -1,1 +1,1 @@
-"""From decoded sentences to numbers, files and a page that a person reads. Numpy and matplotlib only."""
+"""Turns decoded sentences into numbers, files and a page for a reader. Numpy and matplotlib only."""

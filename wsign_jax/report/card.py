@@ -1,5 +1,7 @@
-"""A model card: what whoever gets a model must know before using it (Mitchell et al. 2019,
-arXiv:1810.03993), as Markdown."""
+"""A model card as Markdown: the facts that a user must know before using a model.
+
+Mitchell et al. 2019, arXiv:1810.03993.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,18 +11,22 @@ _NOT_AT_HAND = "the data set was not at hand at the export"
 
 
 class Measured(NamedTuple):
-    """What a report says of a split."""
+    """The results that a report gives for a split."""
 
     wer: float
-    interval: tuple[float, float]  # 95 %
+    interval: tuple[float, float]  # 95 % interval of the WER
     sentences: int
     decoder: str
-    chunk: int  # patches; 0: full attention
+    chunk: int  # patches; 0 for full attention
     left_context: int
 
     @classmethod
     def of(cls, report: Mapping[str, Any]) -> "Measured":
-        """From `report_<split>.json`; raises KeyError, TypeError or ValueError where it is none."""
+        """Takes the fields of `report_<split>.json`.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not a report.
+        """
         settings, (low, high) = report["settings"], report["wer_interval"]
         return cls(
             float(report["wer"]),
@@ -34,15 +40,15 @@ class Measured(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a card says; empty where it is not known."""
+    """The facts on a card; a field is empty if it is not known."""
 
-    name: str  # of the file that it lies beside
+    name: str  # of the file that the card lies beside
     checkpoint: str
-    model: str  # such as 'tiny, 1,234,567 parameters'
-    stages: Sequence[str]  # that it was trained in
+    model: str  # for example 'tiny, 1,234,567 parameters'
+    stages: Sequence[str]  # in which it was trained
     glosses: Sequence[str]
     data: str  # the folder of its data set
-    made: Mapping[str, Any]  # how that was made: content of dataset.json
+    made: Mapping[str, Any]  # how the data set was made: the content of dataset.json
     sentences: Mapping[str, int]  # by split
     signers: Mapping[str, Sequence[str]]  # by split
     reports: Mapping[str, Measured]  # of this checkpoint, by split
@@ -51,7 +57,7 @@ class Facts:
 
 
 def card(facts: Facts) -> str:
-    """The card."""
+    """Returns the card's text."""
     sections = {
         "Use": _use(facts),
         "Data": _data(facts),

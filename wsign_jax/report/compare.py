@@ -1,4 +1,4 @@
-"""Compares two systems on the same sentences."""
+"""Compares a report with an earlier one on the same sentences."""
 
 import dataclasses
 import pathlib
@@ -14,10 +14,10 @@ Pairs = dict[str, tuple[list[str], list[str]]]
 
 
 def read_report(folder: pathlib.Path) -> Pairs:
-    """Reference and hypothesis of every sentence of a report, by id.
+    """Reads reference and hypothesis of every sentence of a report, by id.
 
     Raises:
-        WSignError: there is none, or its files do not go together.
+        WSignError: the report is missing, or its files do not go together.
     """
     references, hypotheses = (files.read_trn(folder / name) for name in ("ref.trn", "hyp.trn"))
     if references.keys() != hypotheses.keys():
@@ -30,16 +30,16 @@ def read_report(folder: pathlib.Path) -> Pairs:
 def compare(
     sentences: Sequence[Sentence], vocabulary: Vocabulary, earlier: Pairs, folder: pathlib.Path
 ) -> dict[str, Any]:
-    """The difference in WER, with its 95 % interval over resampled sentences.
+    """Returns the difference in WER, with its 95 % interval over resampled sentences.
 
     Args:
         sentences: of the new report.
-        vocabulary: its names.
+        vocabulary: names of the glosses.
         earlier: from `read_report`.
-        folder: where that came from, to be named.
+        folder: of the earlier report, to be named.
 
     Returns:
-        folder, wer, relative, and the fields of `metrics.Comparison`; below 0 the new one is better.
+        folder, wer, relative, and the fields of `metrics.Comparison`; below 0 the new report is better.
 
     Raises:
         WSignError: the earlier report has other sentences or other references.
@@ -49,7 +49,7 @@ def compare(
         raise WSignError(
             f"{folder}: a report on other sentences; compare on the same split and data"
         )
-    numbers: dict[str, int] = {}  # an alignment wants ids, and the earlier run may have had others
+    numbers: dict[str, int] = {}  # an alignment needs ids, and the earlier run's may differ
 
     def as_ids(glosses: Sequence[str]) -> list[int]:
         return [numbers.setdefault(gloss, len(numbers)) for gloss in glosses]

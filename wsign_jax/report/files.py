@@ -1,18 +1,19 @@
 """The report's files for other programs: JSON lines, sclite's trn, PHOENIX's ctm.
 
-    hypotheses.jsonl   one object a sentence: id, signer, seconds, reference, hypothesis (gloss names),
+    hypotheses.jsonl   one object per sentence: id, signer, seconds, reference, hypothesis (gloss names),
                        times ([start, end] in seconds of every hypothesis gloss), confidences, edits
                        ([kind, reference gloss or null, hypothesis gloss or null], kind C, S, D or I)
     ref.trn, hyp.trn   `GLOSS GLOSS (id)`, for NIST's sclite:
                        sclite -s -i spu_id -r ref.trn trn -h hyp.trn trn
-    hyp.ctm            `<id> 1 <start> <duration> <gloss>` in seconds; `[EMPTY]` where there is none
+    hyp.ctm            `<id> 1 <start> <duration> <gloss>` in seconds; `[EMPTY]` without glosses
 
-trn and ctm cannot hold every name: space ends a gloss, parentheses, braces and slash are alternatives,
-`@` is the empty word, `;;` a comment, `<...>` and `[...]` markers. These, `%`, `*`, quotes, backslash
-and control characters are written in names and ids as %XX, their UTF-8 bytes in hexadecimal as in URLs;
-all else, umlauts too, stays. An empty name is a lone `%`. `read_trn` undoes it. sclite folds case unless
-it is given `-s`; it aligns with substitutions at 4 and the rest at 3, so it may count a few errors more
-than the cheapest alignment that our WER is made of.
+trn and ctm cannot hold every name: space ends a gloss; parentheses, braces and slash are alternatives;
+`@` is the empty word; `;;` is a comment; `<...>` and `[...]` are markers. In names and ids, these
+characters, `%`, `*`, quotes, backslash and control characters are written as %XX, their UTF-8 bytes in
+hexadecimal as in URLs. All others stay, umlauts too. An empty name is `%` alone. `read_trn` undoes it.
+
+sclite ignores case unless it is given `-s`. It aligns with a cost of 4 for substitutions and 3 for the
+rest. So it may count a few errors more than the cheapest alignment, which our WER is based on.
 """
 
 import json
@@ -31,7 +32,7 @@ _LINE = re.compile(r"(?:(.*) )?\(([^ ()]+)\)")
 
 
 def hypotheses_jsonl(sentences: Iterable[Sentence], vocabulary: Vocabulary) -> str:
-    """The content of `hypotheses.jsonl`; times and confidences to 4 decimals."""
+    """Returns the content of `hypotheses.jsonl`; times and confidences have 4 decimals."""
     lines = []
     for sentence in sentences:
         row = {
@@ -52,7 +53,7 @@ def hypotheses_jsonl(sentences: Iterable[Sentence], vocabulary: Vocabulary) -> s
 
 
 def trn(sequences: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """The content of a trn file.
+    """Returns the content of a trn file.
 
     Args:
         sequences: (id, gloss names) of every sentence.
@@ -63,7 +64,7 @@ def trn(sequences: Iterable[tuple[str, Sequence[str]]]) -> str:
 
 
 def read_trn(path: pathlib.Path) -> dict[str, list[str]]:
-    """Gloss names of every sentence, by id, in the order of the file.
+    """Reads the gloss names of every sentence, by id, in the order of the file.
 
     Raises:
         WSignError: it is not UTF-8, a line does not end with `(id)`, or an id is in it twice.
@@ -88,7 +89,7 @@ def read_trn(path: pathlib.Path) -> dict[str, list[str]]:
 
 
 def ctm(sentences: Iterable[Sentence], vocabulary: Vocabulary) -> str:
-    """The content of `hyp.ctm`: times to the millisecond."""
+    """Returns the content of `hyp.ctm`, with times to the millisecond."""
     lines = []
     for sentence in sentences:
         id = escape(sentence.id)
@@ -101,10 +102,10 @@ def ctm(sentences: Iterable[Sentence], vocabulary: Vocabulary) -> str:
 
 
 def escape(name: str) -> str:
-    """A gloss or an id as trn and ctm can hold it."""
+    """Returns a gloss or an id in a form that trn and ctm can hold."""
     return _UNSAFE.sub(lambda match: urllib.parse.quote(match[0], safe=""), name) or "%"
 
 
 def unescape(word: str) -> str:
-    """What `escape` was given."""
+    """Undoes `escape`."""
     return "" if word == "%" else urllib.parse.unquote(word)

@@ -1,8 +1,8 @@
-"""What is counted and measured between references and hypotheses. Numpy only.
+"""Measures that compare hypotheses with references. Numpy only.
 
-Word error rate from a cheapest alignment; its bootstrap intervals over sentences (Bisani and Ney,
-Bootstrap estimates for confidence intervals in ASR performance evaluation, ICASSP 2004); how well the
-found times of signs fit the true ones.
+They are the word error rate (WER) from a cheapest alignment; its bootstrap intervals over sentences
+(Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP
+2004); and how well the found times of signs fit the true ones.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ LEVEL = 0.95  # of every interval here
 
 @dataclasses.dataclass(frozen=True)
 class EditCounts:
-    """Errors of one sentence, or the sum over many."""
+    """The errors of one sentence, or the sum over many."""
 
     substitutions: int = 0
     deletions: int = 0
@@ -39,7 +39,7 @@ class EditCounts:
 
     @property
     def wer(self) -> float:
-        """Errors over reference glosses; infinite for errors against an empty reference."""
+        """Errors divided by reference glosses; infinite for errors against an empty reference."""
         if self.ref_glosses == 0:
             return float("inf") if self.errors else 0.0
         return self.errors / self.ref_glosses
@@ -49,23 +49,23 @@ class Edit(NamedTuple):
     """One step of an alignment."""
 
     kind: Literal["C", "S", "D", "I"]  # correct, substitution, deletion, insertion
-    reference: int | None  # position in the reference; None of an insertion
-    hypothesis: int | None  # position in the hypothesis; None of a deletion
+    reference: int | None  # position in the reference; None for an insertion
+    hypothesis: int | None  # position in the hypothesis; None for a deletion
 
 
 def align(reference: Sequence[int], hypothesis: Sequence[int]) -> list[Edit]:
-    """A cheapest alignment, every error at cost 1 (Levenshtein distance).
+    """Returns a cheapest alignment; every error costs 1 (Levenshtein distance).
 
-    Where several are cheapest it pairs glosses from the end on as long as that is cheapest, so that
-    substitutions are preferred, as in jiwer and sclite mostly; the number of errors, and so the WER,
-    does not depend on the choice.
+    If several are cheapest, it pairs glosses from the end as long as that is cheapest. So it prefers
+    substitutions, mostly as jiwer and sclite do. The number of errors, and so the WER, does not depend
+    on the choice.
 
     Args:
         reference: (U,) gloss ids.
         hypothesis: (L,) gloss ids.
 
     Returns:
-        Edits in the order of the sentence; every position of both sequences is in one of them.
+        Edits in the order of the sentence; every position of both sequences is in exactly one.
     """
     same, cost = _costs(np.asarray(reference, np.int64), np.asarray(hypothesis, np.int64))
     edits: list[Edit] = []
@@ -84,9 +84,11 @@ def align(reference: Sequence[int], hypothesis: Sequence[int]) -> list[Edit]:
 
 
 def _costs(reference: np.ndarray, hypothesis: np.ndarray) -> tuple[list, list]:
-    """(U, L) which glosses are the same, and (U + 1, L + 1) the cost of aligning every two beginnings
-    less the length of the hypothesis's: with that subtracted an insertion costs nothing, and a row is
-    filled by a running minimum instead of one cell after the other."""
+    """Returns which glosses are the same, (U, L), and the costs to align all beginnings, (U + 1, L + 1).
+
+    The length of the hypothesis's beginning is subtracted from a cost. An insertion then costs nothing,
+    so that a running minimum fills a row at once instead of cell by cell.
+    """
     same = (reference[:, None] == hypothesis).astype(np.int64)
     cost = np.zeros((len(reference) + 1, len(hypothesis) + 1), np.int64)
     cost[:, 0] = np.arange(len(cost))
@@ -113,7 +115,7 @@ def count_edits(edits: Iterable[Edit]) -> EditCounts:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """WER of system a less that of system b on the same sentences; below 0 where a is better."""
+    """The WER of system a minus that of system b on the same sentences; below 0 if a is better."""
 
     difference: float
     low: float  # 95 % interval of the difference
@@ -127,16 +129,16 @@ def bootstrap_wer(
     samples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """95 % percentile interval of the WER over resampled sentences (Bisani and Ney 2004).
+    """Returns the 95 % percentile interval of the WER over resampled sentences (Bisani and Ney 2004).
 
     Args:
         errors: (n,) errors of every sentence.
-        lengths: (n,) its reference glosses.
+        lengths: (n,) reference glosses of every sentence.
         samples: resamples, n sentences each, drawn with replacement.
         seed: of the draws.
 
     Raises:
-        ValueError: no sentence, or one whose reference is empty.
+        ValueError: there are no sentences, or a reference is empty.
     """
     sums = _resampled_sums(errors, lengths, samples=samples, seed=seed)
     low, high = np.quantile(sums[0] / sums[1], _TAILS)
@@ -154,13 +156,13 @@ def paired_bootstrap(
 
     Args:
         errors_a: (n,) errors of system a in every sentence.
-        errors_b: (n,) those of system b.
-        lengths: (n,) reference glosses.
+        errors_b: (n,) errors of system b in every sentence.
+        lengths: (n,) reference glosses of every sentence.
         samples: resamples, n sentences each, drawn with replacement.
         seed: of the draws.
 
     Raises:
-        ValueError: no sentence, one whose reference is empty, or other sentences in a than in b.
+        ValueError: there are no sentences, a reference is empty, or the numbers of sentences differ.
     """
     sums = _resampled_sums(errors_a, errors_b, lengths, samples=samples, seed=seed)
     differences = (sums[0] - sums[1]) / sums[2]
@@ -177,7 +179,7 @@ _TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
 def _resampled_sums(
     *columns: Sequence[int] | np.ndarray, samples: int, seed: int
 ) -> tuple[np.ndarray, ...]:
-    """For every column (n,) its sums (samples,) over the same resamples; the last is the lengths."""
+    """Returns the sums (samples,) of every column (n,) over the same resamples; lengths come last."""
     if len({len(column) for column in columns}) != 1:
         raise ValueError(f"different numbers of sentences: {[len(column) for column in columns]}")
     table = np.asarray(columns, np.int64)
@@ -196,29 +198,29 @@ def _resampled_sums(
 
 @dataclasses.dataclass(frozen=True)
 class SegmentScores:
-    """How well the found times of signs fit the true ones; None where nothing could be matched.
+    """How well the found times of signs fit the true ones; a field is None if no sign is matched.
 
-    A true sign is matched where the alignment of glosses pairs it with the same gloss. The alignment
-    does not know of times, so a match in the wrong place, such as the wrong one of two equal signs,
-    is a match with an IoU of 0. Inserted signs count in neither IoU: the WER has them.
+    A true sign is matched if the alignment of glosses pairs it with the same gloss. The alignment
+    ignores times, so a match in the wrong place, for example with the wrong one of two equal signs, is
+    a match with an IoU of 0. Inserted signs count in neither IoU, but in the WER.
     """
 
     signs: int  # true signs
     matched: int
-    iou: float | None  # mean intersection over union of the matched
+    iou: float | None  # mean intersection over union of the matched signs
     iou_all: float  # the same over all true signs, 0 for one that is missed or substituted
-    onset_error_ms: float | None  # mean of found less true start over the matched; above 0 is late
+    onset_error_ms: float | None  # mean of found minus true start of the matched; above 0 is late
     onset_error_ms_median: float | None  # median of its absolute value
 
 
 def segment_scores(
     sentences: Iterable[tuple[Sequence[Edit], np.ndarray, np.ndarray]],
 ) -> SegmentScores | None:
-    """Compares found with true times over sentences; None where there is no true sign.
+    """Compares found with true times over sentences; returns None if there are no true signs.
 
     Args:
-        sentences: for each its alignment, the true (U, 2) start and end of every reference gloss, and
-            the found (L, 2) ones of every hypothesis gloss, in seconds.
+        sentences: for each its alignment, the true start and end of every reference gloss (U, 2), and
+            the found ones of every hypothesis gloss (L, 2), in seconds.
     """
     signs = 0
     found, true = [np.empty((0, 2))], [np.empty((0, 2))]
@@ -246,12 +248,14 @@ def segment_scores(
 def emission_delays(
     sentences: Iterable[tuple[Sequence[Edit], np.ndarray, np.ndarray]],
 ) -> np.ndarray:
-    """(n,) seconds from the true end of every sign that is matched, as in `SegmentScores`, until it was
-    reported; below 0 where that was before its end.
+    """Returns the seconds from the true end of every matched sign until it was reported.
 
     Args:
-        sentences: for each its alignment, the true (U, 2) start and end of every reference gloss, and
-            the (L,) times at which every hypothesis gloss was reported, in seconds.
+        sentences: for each its alignment, the true start and end of every reference gloss (U, 2), and
+            the time at which every hypothesis gloss was reported (L,), in seconds.
+
+    Returns:
+        (n,), for signs that are matched as in `SegmentScores`; below 0 if reported before the end.
     """
     delays = [np.empty(0)]
     for edits, segments, reported in sentences:
@@ -262,13 +266,13 @@ def emission_delays(
 
 
 def _matched(edits: Iterable[Edit]) -> np.ndarray:
-    """(2, n) positions in reference and in hypothesis of the glosses that the alignment finds equal."""
+    """The positions in reference and hypothesis of the glosses that an alignment finds equal: (2, n)."""
     pairs = [(edit.reference, edit.hypothesis) for edit in edits if edit.kind == "C"]
     return np.array(pairs, np.int64).reshape(-1, 2).T
 
 
 def interval_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(n,) intersection over union of intervals a and b (n, 2); 0 where both have no length."""
+    """Returns the intersection over union (n,) of intervals a and b (n, 2); 0 if both have no length."""
     shared = np.minimum(a[:, 1], b[:, 1]) - np.maximum(a[:, 0], b[:, 0])
     shared = np.maximum(shared, 0.0)
     union = (a[:, 1] - a[:, 0]) + (b[:, 1] - b[:, 0]) - shared

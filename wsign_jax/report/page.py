@@ -1,7 +1,7 @@
 """`report.html`: one page that explains an evaluation to a person.
 
-It opens from disk, asks the network for nothing and runs no script. It follows the reader's choice of
-light or dark and of text size; what is told by color is told by a letter too.
+It opens from disk, loads nothing from the network and runs no script. It follows the reader's choice of
+light or dark and of text size. All that color tells, a letter tells too.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from wsign_jax.report.timeline import edits_html, shown, timeline_html
 
 WORST = 10  # sentences shown with their edits before the list of all
 PAIRS = 15  # confused pairs listed; report.json has more
-SUBSTITUTES = 8  # of one gloss in the table of glosses; report.json has all
+SUBSTITUTES = 8  # listed per gloss in the table of glosses; report.json has all
 _LEGEND = (
     "<p class=legend>Above the reference, below the hypothesis with its time and confidence; "
     "<b class=C>=</b> correct, <b class=S>S</b> substituted, <b class=D>D</b> deleted, "
@@ -24,10 +24,10 @@ _LEGEND = (
 
 
 def page(sentences: Sequence[Sentence], vocabulary: Vocabulary, summary: Mapping[str, Any]) -> str:
-    """The whole page.
+    """Returns the whole page.
 
     Args:
-        sentences: what was decoded.
+        sentences: the decoded sentences.
         vocabulary: names of the glosses.
         summary: from `summary.summarize` of these sentences.
     """
@@ -172,7 +172,7 @@ def _glosses(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _most(counts: Mapping[str, int]) -> str:
-    """The first glosses of many, with their counts."""
+    """Returns the first of some glosses with their counts, and how many more there are."""
     listed = [f"{shown(name)} {count}" for name, count in counts.items()]
     more = [f"{len(listed) - SUBSTITUTES} more"] if len(listed) > SUBSTITUTES else []
     return ", ".join(listed[:SUBSTITUTES] + more)
@@ -214,7 +214,7 @@ def _value(value: Any) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
-    """A table of cells that are HTML already; its first `text_columns` hold text, the rest numbers."""
+    """Returns a table of HTML cells; the first `text_columns` columns hold text, the rest numbers."""
     head = "".join(f"<th scope=col>{name}</th>" for name in heads)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return (

@@ -1,7 +1,7 @@
-"""Pictures of the report as data URIs: SVG for diagrams, PNG for heat maps; what `snapshots.py` shares.
+"""Pictures of the report as data URIs, SVG for diagrams and PNG for heat maps.
 
-Figures are made without pyplot, so no window system and no global state is touched. SVG text stays text,
-set in the reader's fonts, and follows the reader's choice of light or dark.
+Figures are made without pyplot, so no window system and no global state is touched. SVG text stays text
+in the reader's fonts, and follows the reader's choice of light or dark. `snapshots.py` uses parts of it.
 """
 
 import base64
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 MATRIX_GLOSSES = 16  # rows and columns of the confusion matrix
 _INK = "#010203"  # stands in for the color of the reader's text
-_HUE = "#d55e00"  # vermilion, told apart from blue by the color-blind too
+_HUE = "#d55e00"  # vermilion, which color-blind readers can tell from blue
 _NAME_LENGTH = 16  # characters of a gloss name beside a diagram
 _INK_STYLE = (
     "<style>svg{color:#1c1c1c}@media(prefers-color-scheme:dark){svg{color:#e8e8e8}}</style>"
@@ -29,7 +29,7 @@ _INK_STYLE = (
 
 
 def confusion_matrix(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """Data URI of a matrix of the glosses that were confused most, None where none was.
+    """Returns the data URI of a matrix of the most confused glosses; None if no gloss was confused.
 
     Args:
         rows: `by_gloss` of a summary.
@@ -39,7 +39,7 @@ def confusion_matrix(rows: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def confusion_figure(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """What `confusion_matrix` shows."""
+    """Returns the figure of `confusion_matrix`."""
     pairs = sorted(
         (-count, row["gloss"], name)
         for row in rows
@@ -70,7 +70,7 @@ def _draw_matrix(
     size = len(counts)
     shades = np.ma.masked_equal(counts, 0) / max(counts.max(), 1)
     edges = np.arange(size + 1) - 0.5
-    # At most 0.6 opaque, so that the number stays readable on light and on dark paper.
+    # At most 0.6 opaque, so that the number stays readable on a light and on a dark page.
     colors = matplotlib.colors.LinearSegmentedColormap.from_list("", [f"{_HUE}1a", f"{_HUE}99"])
     axes.pcolormesh(edges, edges, shades, cmap=colors, vmin=0, vmax=1, rasterized=False)
     for i, j in np.argwhere(counts):
@@ -94,10 +94,10 @@ def _draw_matrix(
 
 
 def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> str:
-    """Data URI of accuracy against confidence, one dot a bin, its area as the bin's count.
+    """Returns the data URI of accuracy against confidence; a dot's area shows its bin's count.
 
     Args:
-        bins: of a summary's `calibration`.
+        bins: from a summary's `calibration`.
     """
     figure = Figure(figsize=(4, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -116,13 +116,13 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> str:
 
 
 def heat_map(posteriors: np.ndarray) -> str:
-    """Data URI of a picture with one pixel for every probability, from dark (0) to bright (1).
+    """Returns the data URI of a picture with one pixel per probability, dark (0) to bright (1).
 
     Args:
         posteriors: (rows, patches) in [0, 1].
     """
     memory = io.BytesIO()
-    # 32 shades: more cannot be told apart, and they would double the file.
+    # A reader cannot tell more than 32 shades apart, and more would double the file.
     image.imsave(
         memory,
         np.asarray(posteriors, np.float32),
@@ -136,7 +136,7 @@ def heat_map(posteriors: np.ndarray) -> str:
 
 @functools.cache
 def shades() -> matplotlib.colors.Colormap:
-    """Of probabilities, from dark (0) to bright (1)."""
+    """Returns the colors of probabilities, from dark (0) to bright (1)."""
     return matplotlib.colormaps["viridis"].resampled(32)
 
 
@@ -161,7 +161,7 @@ def _svg(figure: Figure) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """A figure on white, 100 pixels an inch."""
+    """Returns a figure as PNG on white, with 100 pixels per inch."""
     memory = io.BytesIO()
     with _any_glyph():
         figure.savefig(memory, format="png", dpi=100, metadata={"Software": None})
@@ -170,15 +170,17 @@ def png(figure: Figure) -> bytes:
 
 @contextlib.contextmanager
 def _any_glyph() -> Iterator[None]:
-    """Says nothing of glyphs that matplotlib's own font has not: a reader's browser has them in an SVG,
-    and a PNG shows a box."""
+    """Suppresses warnings about glyphs that matplotlib's own font lacks.
+
+    In an SVG the reader's browser supplies them; a PNG shows a box.
+    """
     with matplotlib.rc_context({"font.family": "sans-serif"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 def short_name(name: str) -> str:
-    """A name that fits beside a diagram, without what XML cannot hold."""
+    """Shortens a name to fit beside a diagram, and replaces characters that XML cannot hold."""
     plain = "".join("�" if unicodedata.category(char) in {"Cc", "Cs"} else char for char in name)
     return plain if len(plain) <= _NAME_LENGTH else plain[: _NAME_LENGTH - 1] + "…"
 

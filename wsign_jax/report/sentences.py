@@ -1,4 +1,4 @@
-"""What a report knows of one decoded sentence."""
+"""The facts that a report has about one decoded sentence."""
 
 import dataclasses
 import functools
@@ -9,14 +9,14 @@ import numpy as np
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.report import metrics
 
-# Kind (C, S, D, I), reference and hypothesis gloss id of an edit; None where it has none.
+# Kind (C, S, D, I), reference and hypothesis gloss id of an edit; None if it lacks one.
 AlignedEdit = tuple[str, int | None, int | None]
 
 
 def aligned(
     reference: Sequence[int], hypothesis: Sequence[int], edits: Sequence[metrics.Edit]
 ) -> tuple[AlignedEdit, ...]:
-    """Edits with the gloss ids that they are about.
+    """Returns the edits with their gloss ids.
 
     Args:
         reference: gloss ids.
@@ -35,23 +35,24 @@ def aligned(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sentence:
-    """One sentence of a split, what was decoded from it, and what the CTC head thought of it.
+    """One sentence of a split, the glosses decoded from it, and the CTC head's posteriors.
 
     Raises:
-        ValueError: the reference is empty, the recording has no length, or shapes do not agree.
+        ValueError: the reference is empty, the length is not positive and finite, shapes do not agree,
+            or the first of `posterior_ids` is not the blank.
     """
 
     id: str
-    signer: str  # '' where unknown
+    signer: str  # '' if unknown
     seconds: float  # length of the recording
     reference: tuple[int, ...]  # gloss ids
     hypothesis: tuple[int, ...]
     spans: np.ndarray  # (hyp, 2) start, end in seconds of every hypothesis gloss
     confidences: np.ndarray  # (hyp,) in [0, 1], calibrated
-    segments: np.ndarray | None  # (ref, 2) true start, end in seconds, where known
+    segments: np.ndarray | None  # (ref, 2) true start, end in seconds, if known
     patches: int  # valid patches
     blanks: int  # patches whose likeliest id is the blank
-    posterior_ids: tuple[int, ...]  # glosses whose posteriors are kept; blank first; () for none
+    posterior_ids: tuple[int, ...]  # ids whose posteriors are kept, the blank first; or ()
     posteriors: np.ndarray  # (patches, len(posterior_ids)) float16 probabilities
 
     def __post_init__(self) -> None:
@@ -80,10 +81,10 @@ class Sentence:
 
     @functools.cached_property
     def counts(self) -> metrics.EditCounts:
-        """Its errors by kind."""
+        """The errors by kind."""
         return metrics.count_edits(self.edits)
 
     @functools.cached_property
     def aligned(self) -> tuple[AlignedEdit, ...]:
-        """The same with gloss ids."""
+        """The edits with their gloss ids."""
         return aligned(self.reference, self.hypothesis, self.edits)

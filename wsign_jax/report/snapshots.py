@@ -13,9 +13,9 @@ from wsign_jax.report.pictures import png, shades, short_name
 
 _TRUE = "#ff9d5c"  # outlines, bright on the dark of the heat map
 _ACROSS = 10.0  # inches
-_ROW = 0.24  # inches of a row of a heat map
-_MOMENTS = 8  # of a strip
-_BINS = 40  # of a histogram
+_ROW = 0.24  # inches per row of a heat map
+_MOMENTS = 8  # per strip
+_BINS = 40  # per histogram
 
 
 def posteriors(
@@ -26,15 +26,15 @@ def posteriors(
     seconds: float,
     title: str,
 ) -> bytes:
-    """Heat map of what the CTC head thinks of every patch, the true signs outlined.
+    """Returns a heat map of the CTC head's posteriors, with the true signs outlined.
 
     Args:
         values: (patches, rows) probabilities.
         names: of the rows.
         reference: the row of every gloss of the reference.
-        segments: (ref, 2) their true start, end in seconds, where known.
-        seconds: of the recording.
-        title: above it.
+        segments: (ref, 2) their true start, end in seconds, if known.
+        seconds: length of the recording.
+        title: above the picture.
     """
     figure, axes = _heat_map(values.T, names, seconds, title)
     if segments is not None:
@@ -45,13 +45,13 @@ def posteriors(
 
 
 def alignment(weights: np.ndarray, names: Sequence[str], seconds: float, title: str) -> bytes:
-    """Heat map of where the attention decoder looks for every gloss.
+    """Returns a heat map of the attention decoder's weights for every gloss.
 
     Args:
         weights: (glosses, patches) shares; every row is shown relative to its largest.
         names: of the glosses.
-        seconds: of the recording.
-        title: above it.
+        seconds: length of the recording.
+        title: above the picture.
     """
     relative = weights / np.maximum(weights.max(axis=1, keepdims=True), 1e-9)
     figure, _ = _heat_map(relative, names, seconds, title)
@@ -61,7 +61,7 @@ def alignment(weights: np.ndarray, names: Sequence[str], seconds: float, title: 
 def _heat_map(
     values: np.ndarray, names: Sequence[str], seconds: float, title: str
 ) -> tuple[Figure, Axes]:
-    """(rows, patches) from dark (0) to bright (1) over time, the first row on top."""
+    """Draws (rows, patches) from dark (0) to bright (1) over time, with the first row on top."""
     figure = Figure(figsize=(_ACROSS, 1.2 + _ROW * len(values)), layout="constrained")
     axes = figure.add_subplot()
     extent = (0.0, seconds, len(values) - 0.5, -0.5)
@@ -73,11 +73,11 @@ def _heat_map(
 
 
 def skeleton_strip(features: np.ndarray, title: str) -> bytes:
-    """Moments of a recording side by side, evenly spread over it.
+    """Returns a picture of moments of a recording, evenly spread over it, side by side.
 
     Args:
         features: (T, 42, 7), not normalized.
-        title: above it.
+        title: above the picture.
     """
     count = min(_MOMENTS, len(features))
     moments = ((np.arange(count) + 0.5) * len(features) / count).astype(int)
@@ -105,12 +105,12 @@ def skeleton_strip(features: np.ndarray, title: str) -> bytes:
 
 
 def lengths(frames: np.ndarray, buckets: Sequence[int], efficiency: float) -> bytes:
-    """Histogram of the lengths of sequences, with the padded lengths that serve them.
+    """Returns a histogram of sequence lengths, with the buckets that they are padded to.
 
     Args:
-        frames: (n,) lengths.
-        buckets: increasing.
-        efficiency: share of the computed frames that is real.
+        frames: (n,) lengths in frames.
+        buckets: padded lengths in frames, increasing.
+        efficiency: share of real frames among all that are computed.
     """
     figure = Figure(figsize=(_ACROSS, 3.5), layout="constrained")
     axes = figure.add_subplot()

@@ -1,4 +1,4 @@
-"""What was measured of streaming, as a table, a picture and a file."""
+"""A table, a picture and a file of the measurements of streaming."""
 
 import dataclasses
 import io
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 
-FULL = 0  # chunk: the whole recording, known once that has ended
+FULL = 0  # the chunk is the whole recording, so that results come after its end
 SUMMARY = "streaming.json"
 NAMES = (SUMMARY, "streaming.md", "wer_over_delay.png")
 _TITLES = (
@@ -20,31 +20,31 @@ _TITLES = (
     ("delay, median", "95 %"),
     ("real-time factor", "ms a chunk, 50 / 95 / 99 %"),
 )
-_COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")  # told apart by the color-blind too
+_COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")  # color-blind readers can tell them apart
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One attention window over a whole split; delays are of the signs that were found."""
+    """The results of one attention window on a whole split; delays are of the found signs."""
 
     chunk: int  # patches, or `FULL`
-    left_context: int  # patches; of full attention 0
+    left_context: int  # patches; 0 for full attention
     wer: float
     substitutions: int
     deletions: int
     insertions: int
     ref_glosses: int
-    # Seconds from a sign's true end until it was reported for good; None without true times.
+    # Seconds from a sign's true end until its final report; None without true times.
     delay_median: float | None
     delay_95: float | None
-    differing: int  # sentences whose stream gave other glosses than the whole under the same mask
-    # Computing: seconds for each second of signing, and milliseconds a chunk; None of full attention.
+    differing: int  # sentences whose stream gave other glosses than the whole with the same mask
+    # Computing time: seconds per second of signing, milliseconds per chunk; None for full attention.
     real_time_factor: float | None
     chunk_ms: tuple[float, float, float] | None  # median, 95th and 99th percentile
 
 
 def table(rows: Sequence[Row]) -> str:
-    """In Markdown."""
+    """Returns the table in Markdown."""
     titles = [title for pair in _TITLES for title in pair]
     lines = [titles, ["---"] * len(titles), *map(_cells, rows)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
@@ -66,7 +66,10 @@ def _cells(row: Row) -> list[str]:
 
 
 def picture(rows: Sequence[Row]) -> bytes:
-    """PNG of WER over median delay: a line a left context, a dot a chunk size; full attention dashed."""
+    """Returns a PNG of WER over median delay.
+
+    Each left context is a line, each chunk size a dot, and full attention a dashed line.
+    """
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     contexts = sorted({row.left_context for row in rows if row.chunk != FULL})
@@ -100,10 +103,10 @@ def picture(rows: Sequence[Row]) -> bytes:
 
 
 def check_folder(folder: pathlib.Path) -> None:
-    """Refuses a folder in which there is such a report already; to be asked before measuring starts.
+    """Refuses a folder that has such a report already; called before measuring starts.
 
     Raises:
-        WSignError: it holds a file of one of `NAMES`, or is none.
+        WSignError: it has a file with one of `NAMES`, or is not a folder.
     """
     if folder.exists() and not folder.is_dir():
         raise WSignError(f"{folder}: is a file; name a folder for the report")
@@ -113,15 +116,15 @@ def check_folder(folder: pathlib.Path) -> None:
 
 
 def write(folder: pathlib.Path, rows: Sequence[Row], settings: Mapping[str, Any]) -> None:
-    """Writes `NAMES` into a folder, which is made where it is missing; the JSON comes last.
+    """Writes `NAMES` into a folder, which is made if it is missing; the JSON comes last.
 
     Args:
-        folder: where to.
-        rows: what was measured.
-        settings: on what.
+        folder: where to write.
+        rows: the measurements.
+        settings: what was measured, for the JSON.
 
     Raises:
-        WSignError: there is such a report already.
+        WSignError: the folder has such a report already, or is not a folder.
     """
     check_folder(folder)
     files.write(folder / "streaming.md", table(rows).encode())

@@ -1,4 +1,4 @@
-"""The look of `report.html`: everything in rem, so that it grows with the reader's text size."""
+"""The style sheet of `report.html`, all in rem, so that it grows with the reader's text size."""
 
 STYLE = """
 :root{color-scheme:light dark;--row:1.25rem;--line:1.55rem;

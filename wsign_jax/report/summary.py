@@ -1,4 +1,4 @@
-"""The content of `report.json`: every figure of an evaluation, from its decoded sentences."""
+"""Computes `report.json`: every figure of an evaluation, from its decoded sentences."""
 
 import bisect
 import dataclasses
@@ -28,27 +28,27 @@ def summarize(
     timing: Mapping[str, Any],
     calibration: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Every figure of an evaluation, in a fixed order and ready for JSON.
+    """Returns every figure of an evaluation, in a fixed order and ready for JSON.
 
     Args:
-        sentences: what was decoded.
+        sentences: the decoded sentences.
         vocabulary: names of the glosses.
-        settings: checkpoint, data, split, decoder, beam and whatever else says what was measured.
+        settings: checkpoint, data, split, decoder, beam and all else that says what was measured.
         timing: how long decoding took.
-        calibration: of the confidences, such as temperature and expected calibration error; `bins`, if
-            it is there, is a list of {"confidence": mean confidence of the glosses in the bin,
-            "accuracy": share of them that is right, "count": how many they are}. None if not known.
+        calibration: of the confidences, for example temperature and expected calibration error; None
+            if not known. `bins` may be a list of {"confidence": mean confidence of the glosses in the
+            bin, "accuracy": share of them that is right, "count": how many they are}.
 
     Returns:
         wer, substitutions, deletions, insertions, ref_glosses, sentences, wer_interval (95 %),
         sentence_accuracy, hyp_glosses, blank_rate, warnings, by_signer, by_length, by_gloss, confusions,
-        segments (`metrics.SegmentScores`, None where no true times are known), calibration, timing,
+        segments (`metrics.SegmentScores`, None if no true times are known), calibration, timing,
         settings.
 
     Raises:
-        WSignError: no sentences, or two of one id.
+        WSignError: there are no sentences, or two have the same id.
         ValueError: a bin of `calibration` lacks a field.
-        TypeError: `settings`, `timing` or `calibration` hold what JSON cannot.
+        TypeError: `settings`, `timing` or `calibration` has a value that JSON cannot hold.
     """
     if not sentences:
         raise WSignError("no sentences to report on; name a split that has some")
@@ -95,7 +95,7 @@ def _scores(sentences: Sequence[Sentence]) -> dict[str, Any]:
 
 
 def _blank_rate(sentences: Sequence[Sentence]) -> float:
-    """Share of all valid patches whose likeliest id is the blank."""
+    """The share of all valid patches whose likeliest id is the blank."""
     patches = sum(sentence.patches for sentence in sentences)
     return sum(sentence.blanks for sentence in sentences) / patches if patches else 0.0
 
@@ -104,11 +104,11 @@ def _blank_rate(sentences: Sequence[Sentence]) -> float:
 
 
 def warnings(sentences: Sequence[Sentence]) -> list[str]:
-    """What a reader must know before believing any figure, one sentence each; [] where nothing is odd.
+    """Returns warnings that a reader must know before believing any figure; [] if all is well.
 
-    A high blank rate alone is no sign of trouble: a healthy CTC head may spend one patch on a sign of
-    fifteen. It has collapsed onto the blank where the patches left to glosses are too few to spell even
-    half of the references; then next to no glosses come out of it.
+    A high blank rate alone does not mean trouble: a healthy CTC head may use one patch for a sign of
+    fifteen. It has collapsed onto the blank if the patches left for glosses are too few to spell even
+    half of the references. Then it gives hardly any glosses.
     """
     glosses = sum(len(sentence.reference) for sentence in sentences)
     found = sum(len(sentence.hypothesis) for sentence in sentences)
@@ -142,7 +142,7 @@ def warnings(sentences: Sequence[Sentence]) -> list[str]:
 
 
 def _sameness(sentences: Sequence[Sentence]) -> list[str]:
-    """Whether all sentences, too many for chance, came out the same though their references differ."""
+    """Returns a warning if 5 or more sentences all came out the same though their references differ."""
     hypotheses = {sentence.hypothesis for sentence in sentences}
     references = {sentence.reference for sentence in sentences}
     if len(sentences) < 5 or len(references) < 5 or len(hypotheses) > 1 or () in hypotheses:
@@ -155,7 +155,7 @@ def _sameness(sentences: Sequence[Sentence]) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    """Never rounded to 0 or 100 where it is not."""
+    """Returns a share in percent, rounded to 0 or 100 only if it is exactly that."""
     if 0 < share < 1:
         return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
     return f"{100 * share:.0f} %"
@@ -165,7 +165,7 @@ def _percent(share: float) -> str:
 
 
 def _by_signer(sentences: Sequence[Sentence]) -> list[dict[str, Any]]:
-    """Scores of every signer by name; [] where no signer is known."""
+    """The scores of every signer, sorted by name; [] if no signer is known."""
     groups = defaultdict(list)
     for sentence in sentences:
         groups[sentence.signer].append(sentence)
@@ -175,7 +175,7 @@ def _by_signer(sentences: Sequence[Sentence]) -> list[dict[str, Any]]:
 
 
 def _by_length(sentences: Sequence[Sentence]) -> list[dict[str, Any]]:
-    """Scores by length of the reference; bins without sentences are left out."""
+    """The scores by length of the reference; bins without sentences are left out."""
     groups = defaultdict(list)
     for sentence in sentences:
         groups[bisect.bisect(LENGTH_BINS, len(sentence.reference)) - 1].append(sentence)
@@ -193,10 +193,10 @@ def _bin_name(number: int) -> str:
 def by_gloss(
     alignments: Sequence[Sequence[AlignedEdit]], vocabulary: Vocabulary
 ) -> list[dict[str, Any]]:
-    """Every gloss of a reference or hypothesis; those with the most errors first.
+    """Counts the edits of every gloss in a reference or hypothesis; the most errors come first.
 
     Args:
-        alignments: of every sentence, see `sentences.aligned`.
+        alignments: of every sentence, from `sentences.aligned`.
         vocabulary: names of the glosses.
     """
     counts = Counter(
@@ -238,7 +238,7 @@ def _confusions(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> list[d
 def _substitutions(
     alignments: Sequence[Sequence[AlignedEdit]],
 ) -> list[tuple[tuple[int, int], int]]:
-    """((reference, hypothesis), count) of all pairs; the most frequent first, then by id."""
+    """All substituted pairs as ((reference, hypothesis), count), the most frequent first, then by id."""
     counts = Counter(
         (reference, hypothesis)
         for edits in alignments
@@ -270,7 +270,7 @@ def _checked_calibration(calibration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's own types; what is not a number becomes None, which JSON has a word for."""
+    """Converts a value to JSON's own types; NaN and infinity become None, as JSON lacks them."""
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

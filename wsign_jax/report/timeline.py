@@ -1,7 +1,7 @@
-"""One sentence as HTML: its aligned edits, and posteriors over true and found signs on one time axis.
+"""One sentence as HTML: its aligned edits, and posteriors, true and found signs on one time axis.
 
-Places on the time axis are shares of the recording's length, so that text keeps its size and everything
-stretches with the page.
+Places on the time axis are shares of the recording's length, so that all stretches with the page while
+text keeps its size.
 """
 
 import html
@@ -15,17 +15,17 @@ from wsign_jax.report.sentences import Sentence
 KINDS = {"C": "correct", "S": "substituted", "D": "deleted", "I": "inserted"}
 SYMBOLS = {"C": "=", "S": "S", "D": "D", "I": "I"}
 _TICKS = 12  # at most
-_CHARACTER = 1.3  # percent of the axis that a character takes where the axis is narrowest
+_CHARACTER = 1.3  # percent of the axis that a character takes when the axis is narrowest
 
 
 def shown(text: str) -> str:
-    """Text from the data as HTML: nothing in it is markup, nothing in it is a control character."""
+    """Returns text from the data as HTML without markup and without control characters."""
     plain = "".join("�" if unicodedata.category(char) in {"Cc", "Cs"} else char for char in text)
     return html.escape(plain)
 
 
 def edits_html(sentence: Sentence, vocabulary: Vocabulary) -> str:
-    """The alignment as a list: above the reference, below the hypothesis, between them the edit."""
+    """Returns the alignment as a list: the reference above, the edit, the hypothesis below."""
     cells = []
     for edit, (kind, reference, hypothesis) in zip(sentence.edits, sentence.aligned, strict=True):
         above = "∅" if reference is None else shown(vocabulary.names[reference])
@@ -43,10 +43,10 @@ def edits_html(sentence: Sentence, vocabulary: Vocabulary) -> str:
 
 
 def timeline_html(sentence: Sentence, vocabulary: Vocabulary) -> str:
-    """Heat map, true signs where they are known, found signs and the seconds.
+    """Returns the heat map, the true signs if they are known, the found signs and the seconds.
 
-    A column of the heat map is a patch; patches share the recording's length evenly, which is exact but
-    for the last one, where the recording ends inside it.
+    A column of the heat map is a patch. The patches share the recording's length evenly, which is exact
+    unless the recording ends inside the last patch.
     """
     step = _tick_step(sentence.seconds)
     rows = [*_heat_map(sentence, vocabulary)]
@@ -67,7 +67,7 @@ def timeline_html(sentence: Sentence, vocabulary: Vocabulary) -> str:
 
 
 def _heat_map(sentence: Sentence, vocabulary: Vocabulary) -> Iterable[str]:
-    """The picture, one row a gloss and the blank below them; nothing where no posteriors are kept."""
+    """Yields the picture, a row per gloss and the blank at the bottom, if posteriors are kept."""
     if not sentence.posteriors.size:
         return
     order = [*range(1, len(sentence.posterior_ids)), 0]
@@ -82,7 +82,7 @@ def _heat_map(sentence: Sentence, vocabulary: Vocabulary) -> Iterable[str]:
 
 
 def _track(title: str, signs: Iterable[tuple[str, Sequence[float], str]], seconds: float) -> str:
-    """Bars with names; names that would overlap go to another line."""
+    """Returns bars with names; names that would overlap go to another line."""
     bars = []
     line_ends: list[float] = []  # how far every line is taken, in percent
     for name, (start, end), kind in signs:
@@ -115,6 +115,6 @@ def _axis(seconds: float, step: float) -> str:
 
 
 def _tick_step(seconds: float) -> float:
-    """The smallest round number of seconds that needs no more than `_TICKS` ticks."""
+    """Returns the smallest round number of seconds that needs no more than `_TICKS` ticks."""
     steps = (mantissa * 10.0**power for power in range(-2, 6) for mantissa in (1, 2, 5))
     return next(step for step in steps if seconds <= step * _TICKS)

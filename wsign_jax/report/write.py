@@ -16,15 +16,15 @@ NAMES = (SUMMARY, "report.html", "hypotheses.jsonl", "ref.trn", "hyp.trn", "hyp.
 
 
 def check_folder(folder: pathlib.Path, replace: bool = False) -> None:
-    """Refuses a folder that a report cannot be written to; to be asked before decoding starts.
+    """Refuses a folder that a report cannot be written to; called before decoding starts.
 
     Args:
-        folder: where to.
-        replace: whether there may be a report already.
+        folder: where to write.
+        replace: whether the folder may have a report already.
 
     Raises:
-        IsADirectoryError: a folder has one of `NAMES`.
-        WSignError: it holds a file of one of `NAMES`, or is none, or cannot be written to.
+        IsADirectoryError: one of `NAMES` is a folder.
+        WSignError: it has a file with one of `NAMES`, is not a folder, or cannot be written to.
     """
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
@@ -45,20 +45,20 @@ def write(
     summary: Mapping[str, Any],
     replace: bool = False,
 ) -> None:
-    """Writes `NAMES` into a folder, which is made where it is missing.
+    """Writes `NAMES` into a folder, which is made if it is missing.
 
-    Every file is whole or not there at all. `report.json` comes last, and an old one goes first: where
-    it is, all the others are its own.
+    Every file is whole or missing. `report.json` is written last, and an old one is deleted first. So if
+    it exists, all other files belong to it.
 
     Args:
-        folder: where to.
-        sentences: what was decoded.
+        folder: where to write.
+        sentences: the decoded sentences.
         vocabulary: names of the glosses.
         summary: from `summary.summarize` of these sentences.
-        replace: whether an earlier report may go.
+        replace: whether an earlier report may be replaced.
 
     Raises:
-        WSignError: there is a report already and `replace` is not set.
+        WSignError: the folder has a report and `replace` is not set, or `check_folder` refuses it.
     """
     check_folder(folder, replace)
     texts = {

@@ -1,1 +1,1 @@
-"""Language models of glosses: counted, kept as ARPA files, looked up while decoding."""
+"""Language models of glosses: estimated, kept as ARPA files, looked up while decoding."""

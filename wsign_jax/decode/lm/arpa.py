@@ -1,4 +1,4 @@
-"""N-gram models as ARPA files, the format that SRILM and KenLM write.
+"""Reads and writes n-gram models as ARPA files, the format of SRILM and KenLM.
 
     \\data\\
     ngram 1=4
@@ -16,8 +16,8 @@
 
     \\end\\
 
-Numbers are log10: of the probability, and of the back-off weight, 1 where it is left out. A gloss is one
-word; white space in its name is `_` in the file.
+Numbers are log10 of the probability and of the back-off weight, which is 1 if it is left out. A gloss is
+one word; white space in its name is `_` in the file.
 """
 
 import math
@@ -36,16 +36,16 @@ from wsign_jax.decode.lm import ngrams
 _START, _END = "<s>", "</s>"
 _UNKNOWN = ("<unk>", "<UNK>")
 _UNKNOWN_ID = -1
-_NEVER = -99.0  # log10 of what toolkits write for probability 0
+_NEVER = -99.0  # log10 that toolkits write for probability 0
 _LARGEST_WEIGHT = 99.0  # log10
 _NAMED = 5  # glosses that a message lists
 
 
 def words_of(vocabulary: Vocabulary) -> list[str]:
-    """The word of every id: `</s>` for 0.
+    """Returns the word of every id; `</s>` for 0.
 
     Raises:
-        WSignError: two glosses would be one word, or one a reserved word.
+        WSignError: two glosses would be the same word, or a gloss a reserved word.
     """
     words = [_END]
     taken = {word: word for word in (_START, _END, *_UNKNOWN)}
@@ -66,11 +66,11 @@ def words_of(vocabulary: Vocabulary) -> list[str]:
 def write(
     path: pathlib.Path, levels: ngrams.Levels, vocabulary: Vocabulary, replace: bool = False
 ) -> None:
-    """Writes a model, such as `ngrams.estimate` makes, through a temporary name.
+    """Writes a model, for example from `ngrams.estimate`, through a temporary name.
 
     Raises:
-        WSignError: the file exists and `replace` is not set, or the vocabulary is another or has names
-            that do not fit.
+        WSignError: the file exists and `replace` is not set, or it is another vocabulary, or one with
+            names that do not fit.
     """
     if path.exists() and not replace:
         raise WSignError(f"{path}: exists; remove it, or give another name")
@@ -91,7 +91,7 @@ def _lines_of(levels: ngrams.Levels, order: int, words: list[str]) -> list[str]:
     level = levels[order - 1]
     probs, weights = (_log10(x) for x in (level.log_probs, level.backoffs))
     weighted = order < len(levels)
-    # Row 0 of order 1 is the end; its weight is the start's, which gets a line of its own.
+    # Row 0 of order 1 is the end; its weight belongs to the start, which gets a line of its own.
     lines = ["\t".join([f"{_NEVER:g}", _START, *weights[:weighted]])] if order == 1 else []
     for row, labels in enumerate(ngrams.sequences(levels, order).tolist()):
         gram = [words[label] for label in labels]
@@ -113,13 +113,13 @@ def _log10(values: np.ndarray) -> list[str]:
 def read(path: pathlib.Path, vocabulary: Vocabulary) -> ngrams.Levels:
     """Reads a model over the glosses of a vocabulary.
 
-    Glosses of the vocabulary that the file lacks get the probability of its `<unk>`, or, if it has
-    none, of its least likely word, with a warning; longer n-grams with `<unk>` are left out. What that
-    does to the sum of the probabilities is made good where `lm` prepares the model for a search.
+    Glosses of the vocabulary that the file lacks get the probability of its `<unk>` or, without one, of
+    its least likely word; a warning says so. Longer n-grams with `<unk>` are left out. `lookup` scales
+    the probabilities to the sum 1 again when it prepares the model for a search.
 
     Raises:
-        WSignError: there is no such file, it is cut off or damaged, or has glosses that are not in
-            the vocabulary. The message names the file and the line.
+        WSignError: the file is missing, cut off or damaged, or has glosses that are not in the
+            vocabulary. The message names the file and the line.
     """
     lines = _Lines(path)
     counts = _header(lines)
@@ -155,7 +155,7 @@ class _Lines:
             raise WSignError(f"{path}: not UTF-8 text ({error}); write it again") from None
 
     def advance(self, may_end: bool = False) -> str:
-        """The next line; '' where there is none and there may be none."""
+        """Goes to the next line and returns it; '' at the end of the file if `may_end`."""
         self.current = ""
         while not self.current and self.number < len(self._lines):
             self.number += 1
@@ -170,7 +170,7 @@ class _Lines:
 
 
 def _header(lines: _Lines) -> list[int]:
-    """How many n-grams of every order there are said to be; ends at the first section's title."""
+    """Returns the header's number of n-grams of every order; stops at the first section's title."""
     while lines.advance(may_end=True) != "\\data\\":
         if not lines.current:
             lines.fail("no \\data\\ up to here: empty, or no ARPA file; name another")
@@ -190,7 +190,7 @@ def _header(lines: _Lines) -> list[int]:
 def _section(
     lines: _Lines, order: int, counts: list[int]
 ) -> Iterator[tuple[tuple[str, ...], float, float]]:
-    """The words, log probability and log weight of every n-gram of an order."""
+    """Yields the words, log probability and log weight of every n-gram of an order."""
     if lines.current != f"\\{order}-grams:":
         lines.fail(f"{lines.current!r} where \\{order}-grams: belongs; copy or make the file again")
     weighted = order < len(counts)
@@ -216,7 +216,7 @@ def _section(
 
 
 def _natural(lines: _Lines, text: str, largest: float) -> float:
-    """Natural logarithm of what a file gives as log10."""
+    """Converts a file's log10 to a natural logarithm."""
     try:
         value = float(text)
     except ValueError:
@@ -229,7 +229,7 @@ def _natural(lines: _Lines, text: str, largest: float) -> float:
 def _first_level(
     lines: _Lines, counts: list[int], vocabulary: Vocabulary
 ) -> tuple[ngrams.Level, dict[str, int]]:
-    """The level of order 1, and the ids of the words that the file has."""
+    """Returns the level of order 1, and the ids of the words that the file has."""
     known = {word: id for id, word in enumerate(words_of(vocabulary))}
     probs = np.full(len(vocabulary), -np.inf)
     weights = np.zeros(len(vocabulary))
@@ -281,7 +281,7 @@ def _next_level(
     ids: Mapping[str, int],
     before: Mapping[tuple[int, ...], int],
 ) -> tuple[ngrams.Level, dict[tuple[int, ...], int]]:
-    """The level of an order above 1, and the rows of its n-grams.
+    """Returns the level of an order above 1, and the rows of its n-grams.
 
     Args:
         lines: the file.

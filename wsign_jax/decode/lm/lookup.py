@@ -1,7 +1,8 @@
 """Gloss language models that a jitted search looks up: states, probabilities, next states.
 
 Label 0 is the end of the sentence, as in the attention decoder. In every state the probabilities of the
-labels 0..V-1 sum to 1, whatever the n-grams come from: hypotheses in different states are compared.
+labels 0..V-1 sum to 1, whatever the source of the n-grams, because a search compares hypotheses in
+different states.
 """
 
 import dataclasses
@@ -24,14 +25,14 @@ _LARGEST_KEY = np.iinfo(np.int32).max
 
 
 class LanguageModel(Protocol):
-    """Arrays only: it can be an argument of a jitted function. Ids out of range are not noticed."""
+    """A language model of arrays only, for a jitted function. Ids out of range are not noticed."""
 
     @property
     def start(self) -> jax.Array:
-        """() int32, the state at the start of a sentence."""
+        """The state at the start of a sentence, () int32."""
 
     def log_prob(self, states: jax.Array, labels: jax.Array) -> jax.Array:
-        """Natural log P(label | state).
+        """Returns the natural log P(label | state).
 
         Args:
             states: (...) int32.
@@ -42,11 +43,11 @@ class LanguageModel(Protocol):
         """
 
     def advance(self, states: jax.Array, labels: jax.Array) -> jax.Array:
-        """(...) int32 states after further labels; the end leads to the start. Shapes as above."""
+        """Returns the (...) int32 states after further labels; the end leads to the start."""
 
 
 class Bigram(struct.PyTreeNode):
-    """Order 2 as a table: a state is the last label, and 0 at the start."""
+    """A model of order 2 as a table: a state is the last label, or 0 at the start."""
 
     table: jax.Array  # (V, V) float32 log P(column | row)
 
@@ -66,7 +67,7 @@ class Bigram(struct.PyTreeNode):
 
     @classmethod
     def from_levels(cls, levels: ngrams.Levels) -> "Bigram":
-        """The table of n-grams of order 2."""
+        """Makes the table from n-grams of order 2."""
         single, double = levels
         table = single.backoffs[:, None] + single.log_probs[None]
         table[double.prefixes, double.labels] = double.log_probs
@@ -75,10 +76,10 @@ class Bigram(struct.PyTreeNode):
 
 
 class NGram(struct.PyTreeNode):
-    """Any order: a state is the longest context that the model knows of what was said.
+    """A model of any order: a state is the longest known context that ends the labels so far.
 
-    An n-gram is a context and a label. The n-grams are sorted by key = context * V + label, and
-    context 0, the empty one, has every label.
+    An n-gram is a context and a label. The n-grams are sorted by key = context * V + label. Context 0,
+    the empty one, has every label.
     """
 
     keys: jax.Array  # (K,) int32
@@ -125,7 +126,7 @@ class NGram(struct.PyTreeNode):
 
     @classmethod
     def from_levels(cls, levels: ngrams.Levels) -> "NGram":
-        """The n-grams of any order.
+        """Makes the arrays from n-grams of any order.
 
         Raises:
             WSignError: keys do not fit int32.
@@ -146,7 +147,7 @@ class NGram(struct.PyTreeNode):
 
 
 def from_levels(levels: ngrams.Levels) -> LanguageModel:
-    """What a search looks up: a table for order 2 and not too many labels, else sorted n-grams.
+    """Makes a table for order 2 and not too many labels, otherwise sorted n-grams.
 
     Raises:
         WSignError: there are too many n-grams for 32-bit keys.
@@ -157,7 +158,7 @@ def from_levels(levels: ngrams.Levels) -> LanguageModel:
 
 
 def fit(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) -> LanguageModel:
-    """A Kneser-Ney model of training labels; arguments and errors as of `ngrams.estimate`.
+    """Fits a Kneser-Ney model to training labels; arguments and errors as in `ngrams.estimate`.
 
     To keep it, give the same `ngrams.estimate` to `arpa.write`.
     """
@@ -165,7 +166,7 @@ def fit(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) -> Lang
 
 
 def read_arpa(path: pathlib.Path, vocabulary: Vocabulary) -> LanguageModel:
-    """A model from an ARPA file; what it lacks, and errors, as `arpa.read` says."""
+    """Reads a model from an ARPA file; missing glosses and errors as in `arpa.read`."""
     return from_levels(arpa.read(path, vocabulary))
 
 
@@ -194,7 +195,7 @@ class _Tables:
     def find(
         self, contexts: np.ndarray, labels: np.ndarray, vocab_size: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `NGram._find`, among the n-grams so far."""
+        """Does the same as `NGram._find`, among the n-grams so far."""
         contexts, weights = contexts.copy(), np.zeros(len(contexts))
         while True:
             keys = contexts * vocab_size + labels
@@ -209,14 +210,14 @@ class _Tables:
 def _tables(levels: ngrams.Levels) -> _Tables:
     """Numbers the contexts, links each to its suffix, and scales every context's mass to 1.
 
-    A context is an n-gram that something follows or that has a back-off weight. They are numbered by
-    length and then as the levels are sorted, and so all keys come out sorted.
+    A context is an n-gram that a label follows or that has a back-off weight. They are numbered by
+    length, and then in the order of the levels, so that all keys are sorted.
     """
     vocab_size = len(levels[0].labels)
     none = np.zeros(0, np.int64)
     tables = _Tables(none, np.zeros(0), np.zeros(0), none, np.zeros(1), np.zeros(1, np.int64))
-    contexts_of = np.zeros(1, np.int64)  # context of every row of the level before, -1 where none
-    first = [0]  # context of every length
+    contexts_of = np.zeros(1, np.int64)  # context of every row of the level before, or -1
+    first = [0]  # first context of every length
     for number, level in enumerate(levels):
         contexts = contexts_of[level.prefixes]
         if number == 0:
@@ -244,10 +245,10 @@ def _tables(levels: ngrams.Levels) -> _Tables:
 
 
 def _normalize(tables: _Tables, first: Sequence[int], vocab_size: int) -> None:
-    """Scales the mass of the labels to 1 in every context; the last entry of `first` is their number.
+    """Scales the mass of the labels to 1 in every context; `first` ends with the number of contexts.
 
-    The mass of a context is that of its own n-grams and, by its back-off weight, what its suffix
-    leaves for the other labels. With both scaled, the result is a back-off model again.
+    The mass of a context is that of its own n-grams, plus its back-off weight times the mass that its
+    suffix leaves for the other labels. With both parts scaled, the result is a back-off model again.
     """
     contexts = tables.keys // vocab_size
     count = len(tables.backoffs)

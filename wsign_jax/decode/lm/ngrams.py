@@ -1,9 +1,9 @@
 """Gloss n-grams with their probabilities: a back-off model in numpy, and its Kneser-Ney estimate.
 
-P(w | h) is what the longest known n-gram h w says; where h w is not known it is the back-off weight of
-h (1 where h is not known either) times P(w | h'), h' being h without its first gloss.
+P(w | h) is given by the n-gram h w if that is known. Otherwise it is the back-off weight of h (1 if h is
+not known either) times P(w | h'), in which h' is h without its first gloss.
 
-Id 0 is the start of a sentence where it comes first and the end where it comes last.
+Id 0 is the start of a sentence if it comes first, and the end if it comes last.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 
 from wsign_jax.common.errors import WSignError
 
-# Ney's discount where the counts are too few to estimate one.
+# Ney's discount if the counts are too few to estimate one.
 _DEFAULT_DISCOUNT = 0.5
 
 
@@ -21,11 +21,11 @@ _DEFAULT_DISCOUNT = 0.5
 class Level:
     """The n-grams of one order as one level of a trie, sorted by prefix and label.
 
-    The first level has every label 0..V-1, in this order. Its row 0 is both the end, which has the
-    probability, and the start, which has the back-off weight.
+    The first level has every label 0..V-1, in this order. Its row 0 has the probability of the end and
+    the back-off weight of the start.
     """
 
-    prefixes: np.ndarray  # (K,) int64 row in the level before; 0 in the first
+    prefixes: np.ndarray  # (K,) int64 row in the level before; 0 in the first level
     labels: np.ndarray  # (K,) int64 last label
     log_probs: np.ndarray  # (K,) float64 natural log P(label | prefix)
     backoffs: np.ndarray  # (K,) float64 natural log of the back-off weight; 0 in the last level
@@ -35,7 +35,7 @@ Levels = tuple[Level, ...]  # orders 1, 2, ...
 
 
 def sequences(levels: Levels, order: int) -> np.ndarray:
-    """The n-grams of an order written out: (K, order) int64."""
+    """Returns the n-grams of an order as labels: (K, order) int64."""
     columns = []
     rows = np.arange(len(levels[order - 1].labels))
     for level in reversed(levels[:order]):
@@ -46,25 +46,27 @@ def sequences(levels: Levels, order: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _Counts:
-    """How often the n-grams of one order are in a text."""
+    """The counts of the n-grams of one order in a text."""
 
     prefixes: np.ndarray  # (K,) row in the order before
     labels: np.ndarray  # (K,)
     suffixes: np.ndarray  # (K,) row of the n-gram without its first label, in the order before
-    starts: np.ndarray  # (K,) bool, begins with the start of a sentence
+    starts: np.ndarray  # (K,) bool, whether it begins with the start of a sentence
     counts: np.ndarray  # (K,)
 
 
 def estimate(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) -> Levels:
-    """Interpolated Kneser-Ney smoothing, one discount an order (Chen & Goodman 1998, "An empirical
-    study of smoothing techniques for language modeling", TR-10-98, section 2.7):
+    """Estimates a model by interpolated Kneser-Ney smoothing, with one discount per order.
+
+    Chen & Goodman 1998, "An empirical study of smoothing techniques for language modeling", TR-10-98,
+    section 2.7:
 
         P(w | h) = max(c(h w) - D, 0) / c(h .) + D N(h .) / c(h .) P(w | h'),   D = n1 / (n1 + 2 n2)
 
-    where N(h .) is how many different w follow h, and n1 and n2 how many n-grams of the order have the
-    counts 1 and 2; D is 0.5 where either is 0. The highest order counts occurrences. A lower order
-    counts the different labels that an n-gram follows; occurrences, if it begins a sentence. Order 0
-    is uniform over the glosses and the end, so what was never seen has mass too.
+    N(h .) is how many different w follow h; n1 and n2 are how many n-grams of the order have the counts
+    1 and 2. D is 0.5 if n1 or n2 is 0. The highest order counts occurrences. A lower order counts the
+    different labels that an n-gram follows, or occurrences if it begins a sentence. Order 0 is uniform
+    over the glosses and the end, so that n-grams that were never seen have mass too.
 
     Args:
         sentences: label sequences, ids 1..V-1.
@@ -72,7 +74,7 @@ def estimate(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) ->
         vocab_size: V, glosses and the blank, whose id stands for start and end.
 
     Raises:
-        WSignError: there are no labels, an id is out of range, or the order is below 1.
+        WSignError: labels are missing, an id is out of range, or the order is below 1.
     """
     if order < 1:
         raise WSignError(f"the order of a language model is {order}; make it 1 or more")
@@ -92,7 +94,7 @@ def estimate(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) ->
         contexts = len(levels[-1].labels) if levels else 1
         totals = np.bincount(grams.prefixes, counts, minlength=contexts)
         followers = np.bincount(grams.prefixes, counts > 0, minlength=contexts)
-        # Weight 1 for what nothing follows, such as the end.
+        # The weight is 1 if no label follows, as after the end.
         weights = np.where(totals > 0, discount * followers / np.maximum(totals, 1), 1.0)
         if levels:
             levels[-1] = dataclasses.replace(levels[-1], backoffs=np.log(weights))
@@ -109,7 +111,7 @@ def _discount(counts: np.ndarray) -> float:
 
 
 def _count(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) -> list[_Counts]:
-    """Occurrences of the n-grams of every order up to `order`; those of order 1 have every label."""
+    """Counts the n-grams of every order up to `order`; order 1 has every label."""
     labels = [np.asarray(sentence, np.int64).reshape(-1) for sentence in sentences]
     flat = np.concatenate(labels)
     outside = flat[(flat < 1) | (flat >= vocab_size)]
