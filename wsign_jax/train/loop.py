@@ -364,7 +364,10 @@ class Trainer:
             self.mirror.update()
 
     def _give_up_save(self, error: SaveTimedOut, say: Callable[[str], None]) -> None:
-        """Warns that a save was given up; raises if the one before was, too, or processes are several."""
+        """Warns that a save was given up and is tried again; raises its error if that cannot help.
+
+        It cannot if the save before was given up, too, or if other processes take part.
+        """
         if self._timed_out or jax.process_count() > 1:
             raise error
         self._timed_out, self._unconfirmed = True, False

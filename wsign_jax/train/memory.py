@@ -124,7 +124,7 @@ class Estimator:
         return all(self.total(name, frames, parts, remat) <= budget for name in self.config.stages)
 
     def _kept(self, stage: str, rows: int, frames: int, remat: bool) -> tuple[int, ...]:
-        """The bytes of each array that a forward pass keeps for the backward pass, without parameters."""
+        """The bytes of each array, parameters aside, that a forward pass keeps for the backward pass."""
         labels, hybrid = self._labels[stage], self.config[stage].alpha < 1
         key = (tuple(jax.tree.leaves(labels)), hybrid, rows, frames, remat)
         if key not in self._traced:

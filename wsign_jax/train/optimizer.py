@@ -74,7 +74,7 @@ def _clip(largest: float, norm: jax.Array | None) -> optax.GradientTransformatio
 
 
 def stop_frozen(params: Params, labels: Params) -> Params:
-    """Cuts frozen parameters off from gradients, so that the forward pass keeps nothing for them."""
+    """Stops gradients at frozen parameters, so that the forward pass keeps nothing for them."""
 
     def stop(leaf: jax.Array, label: str) -> jax.Array:
         return leaf if label == TRAIN else jax.lax.stop_gradient(leaf)
