@@ -1,1 +1,1 @@
-"""Losses, stages, one step, one loop, checkpoints and logs."""
+"""Training: losses, stages, the step, the loop, checkpoints and logs."""

@@ -1,7 +1,8 @@
-"""Programs compiled ahead: in the background, in the order in which a run will need them.
+"""Compiles programs ahead: in the background, in the order in which a run will need them.
 
 Compiling a base-size training step takes 10 to 15 seconds on a CPU, once for every bucket. Training
-waits for the first bucket's program only; the others are made while it steps, from the second step on.
+waits for the first bucket's program only. The others are compiled while it trains, from the second
+step on.
 """
 
 import queue
@@ -20,8 +21,8 @@ from wsign_jax.data.pipeline import Batch
 class Task(NamedTuple):
     """A program to compile."""
 
-    name: str  # such as 'stage1', for people
-    step: Any  # of (state or parameters, batch, settings): what it lowers to compiles
+    name: str  # for people, for example 'stage1'
+    step: Any  # takes (state or parameters, batch, settings); has `lower`, like a jitted function
     arguments: tuple[Any, Batch, Any]  # shapes with their sharding
 
 
@@ -29,13 +30,13 @@ Shape = tuple[int, ...]  # (B, T) of a batch's features
 
 
 class Ahead:
-    """Compiles tasks one after the other on a thread, and runs the programs. A context manager."""
+    """A context manager that compiles tasks one after another on a thread, and runs the programs."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compile")
         self._programs: dict[tuple[int, Shape], Future[Any]] = {}
         self._messages: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._awaited = threading.Event()  # the trainer can do nothing else
+        self._awaited = threading.Event()  # training waits for a program
         self._stepped = threading.Event()  # the first step is done
         self._left = False
         self._began = time.monotonic()
@@ -49,7 +50,7 @@ class Ahead:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # What is being compiled cannot be interrupted: the process ends when it is done.
+        # A compilation cannot be interrupted: the process ends when the current one is done.
         self._left = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._stepped.set()
@@ -57,8 +58,9 @@ class Ahead:
     def prepare(self, tasks: Iterable[Task]) -> None:
         """Queues tasks in the order in which they are needed, each program once.
 
-        The first one is traced before this returns: on the thread, tracing would share the interpreter
-        with whatever the caller does next, and compiling, which needs no interpreter, would begin later.
+        The first task is traced before this returns. On the thread, tracing would share the interpreter
+        with whatever the caller does next. Compiling, which does not need the interpreter, would then
+        begin later.
         """
         for task in tasks:
             key = (id(task.step), task.arguments[1].features.shape[:2])
@@ -67,7 +69,7 @@ class Ahead:
                 self._programs[key] = self._pool.submit(self._compile, task, traced)
 
     def run(self, step: Callable[..., Any], state: Any, batch: Batch, settings: Any) -> Any:
-        """What the step returns, by the program for the batch's shape if one was prepared.
+        """Runs a step, with the program for the batch's shape if one was prepared.
 
         Args:
             step: as in its `Task`.
@@ -83,27 +85,27 @@ class Ahead:
             if not program.done():
                 self._awaited.set()
                 if program is not next(iter(self._programs.values())):
-                    self._stepped.set()  # which would else wait for a step that waits for it
+                    self._stepped.set()  # otherwise it waits for a step that waits for it
             step = program.result()
             self._awaited.clear()
         result = step(state, batch, settings)
         if not self._stepped.is_set():
-            # Its loss is what a person waits for: nothing is compiled beside the first step.
+            # A person waits for the first step's loss, so the next program is compiled only after it.
             jax.block_until_ready(result)
             self._stepped.set()
         return result
 
     @property
     def compiled(self) -> int:
-        """How many programs are ready."""
+        """The number of programs that are ready."""
         return sum(program.done() for program in self._programs.values())
 
     def messages(self) -> list[str]:
-        """What was compiled since the last call, a line each."""
+        """Returns a line for each program that was compiled since the last call."""
         return [self._messages.get_nowait() for _ in range(self._messages.qsize())]
 
     def _trace(self, task: Task) -> tuple[Any, float]:
-        """The program, and when work on it began."""
+        """Returns the lowered program, and when work on it began."""
         begin = time.monotonic()
         return task.step.lower(*task.arguments), begin
 

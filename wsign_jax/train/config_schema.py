@@ -1,4 +1,4 @@
-"""Checks of a config before anything is read: one line that names the field and what it may be."""
+"""Checks a config before anything is read; an error is one line: the field and what it may be."""
 
 import json
 import operator
@@ -54,7 +54,7 @@ _SIZES_IN_PATCHES: _Check = (
 
 
 def _rules(*actions: str) -> _Check:
-    """Their form; whether they fit the parameters is for `train/param_rules.py` to say."""
+    """Checks the form of rules; `train/param_rules.py` checks whether they fit the parameters."""
 
     def holds(value: Any) -> bool:
         return all(
@@ -110,7 +110,7 @@ _CHECKS: dict[str, _Check] = {
     "data.max_buckets": _whole(1),
     "data.threads": _whole(0),
     "data.augment.speed": _BELOW_ONE,
-    "data.augment.jitter": _from_to(0, 7),  # beyond that time would run backwards
+    "data.augment.jitter": _from_to(0, 7),  # beyond that, time would run backwards
     "data.augment.rotation": _from_to(0, 180),
     "data.augment.tilt": _from_to(0, 90),
     "data.augment.scale": _from_to(0, 10),
@@ -170,8 +170,8 @@ _STAGE_CHECKS: dict[str, _Check] = {
     "rules": _STAGE_RULES,
 }
 
-# To go on with a run these may differ from what it began with; all else decides its numbers. What saves
-# memory is among them, because a run may find only at its longest batch that it needs to.
+# These fields may change when a run goes on; all others decide its numbers. The fields that save memory
+# are among them, because a run may find only at its longest batch that it needs them.
 _FREE_TO_CHANGE = (
     "mode",
     "restart",
@@ -189,7 +189,7 @@ _FREE_TO_CHANGE = (
 )
 
 
-# What using a trained run reads of its config.
+# The fields of a trained run's config that are read when it is used.
 _READ_OF_A_RUN = re.compile(
     r"model\..*|data\.(?!augment\.).*|eval\.(decoder|lm|beam_size|batch_size|chunk|left_context)"
     r"|training\.(precision|sharding)|.*\.(alpha|chunks|left_contexts)"
@@ -227,10 +227,10 @@ def check(config: ConfigDict) -> None:
 def check_saved(config: Mapping[str, Any]) -> None:
     """Checks the config in a checkpoint, which another version, or anybody, may have written.
 
-    What this version has and an older one did not is no error, unless using the run reads it.
+    A field that an older version did not have may be missing, unless using the run reads it.
 
     Raises:
-        WSignError: names the first field that is missing or that `check` would refuse.
+        WSignError: a field is missing, or `check` would refuse it; names the first such field.
     """
     _check_value("stages", config.get("stages"), _STAGES)
     checks = dict(_CHECKS)
@@ -268,14 +268,14 @@ def _check_value(field: str, value: Any, rule: _Check) -> None:
     try:
         # Comparisons with NaN are false, so a NaN fails every check that it meets.
         held = holds(value)
-    except TypeError:  # a text where a number belongs, say
+    except TypeError:  # for example a text where a number belongs
         held = False
     if not held:
         raise WSignError(f"config.{field} is {reprlib.repr(value)}; it must be {allowed}")
 
 
 def _check_storable(field: str, value: Any) -> None:
-    """A checkpoint holds the config as JSON."""
+    """Checks that JSON can hold a value, because a checkpoint stores the config as JSON."""
     try:
         json.dumps(value)
     except (TypeError, ValueError, RecursionError):
@@ -291,7 +291,7 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
 
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Fields that must match to go on with a run and do not, as 'config.a.b: was 1, is 2'."""
+    """The fields that must match to go on with a run, but do not, as 'config.a.b: was 1, is 2'."""
     before, after = flat(saved), flat(now)
     return [
         f"config.{field}: was {before.get(field)!r}, is {after.get(field)!r}"
@@ -302,7 +302,7 @@ def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:
-    """A config's fields by their dotted names, but for stages that it does not run."""
+    """A config's fields by their dotted names, without the stages that it does not run."""
     return _flatten(_without_idle_stages(config))
 
 

@@ -26,12 +26,14 @@ from wsign_jax.train.checkpoint.workdir import INIT, RESTART, has_checkpoint
 if TYPE_CHECKING:
     from wsign_jax.train.run import Run
 
-WHISPER = "whisper:"  # of `init_from`, before a folder or a name on the Hugging Face Hub
+WHISPER = "whisper:"  # in `init_from`, before a folder or a name on the Hugging Face Hub
 
 
 def resolved_init_from(config: ConfigDict, workdir: pathlib.Path) -> str:
-    """`init_from` with 'auto' resolved to the folder of the run of the stage before, beside this one's;
-    '' where there is none."""
+    """Returns `init_from`, with 'auto' resolved to the folder of the previous stage's run.
+
+    That folder lies beside this run's; the result is '' if it is missing or without a checkpoint.
+    """
     if config.init_from != "auto":
         return config.init_from
     folder = run_of_the_stage_before(config, workdir)
@@ -39,7 +41,7 @@ def resolved_init_from(config: ConfigDict, workdir: pathlib.Path) -> str:
 
 
 def run_of_the_stage_before(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path | None:
-    """The folder beside this run's that has the name of the stage before; None for the first stage."""
+    """The folder beside this run's with the name of the previous stage; None for the first stage."""
     known = sorted(
         name for name, block in config.items() if isinstance(block, ConfigDict) and "rules" in block
     )
@@ -53,11 +55,11 @@ def run_of_the_stage_before(config: ConfigDict, workdir: pathlib.Path) -> pathli
 
 
 def settle_positions(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
-    """The config with 'auto' positions made those of the weights that the run goes on from or begins
-    with; rotary where they are fresh.
+    """Returns the config, with 'auto' positions replaced by those of the run's weights.
 
-    Nothing in the shapes of parameters tells positions apart, so weights take theirs along: what a
-    checkpoint holds is always settled.
+    They are the weights that the run goes on from or begins with; fresh weights get rotary positions.
+    The shapes of parameters do not tell positions apart, so weights take theirs along: the config in a
+    checkpoint never says 'auto'.
     """
     if config.model.positions != "auto":
         return config
@@ -79,7 +81,7 @@ def settle_positions(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
 
 
 def _positions_of(run: pathlib.Path) -> str | None:
-    """Those of a run's newest checkpoint that can be read; None where there is none."""
+    """The positions in a run's newest checkpoint that can be read; None if all are unreadable."""
     checkpoints = Checkpoints(run)
     for step in reversed(checkpoints.steps):
         with contextlib.suppress(DamagedCheckpoint):
@@ -91,11 +93,11 @@ def initial_params(run: "Run") -> Callable[[], Params]:
     """Finds and checks the weights that `init_from` names.
 
     Returns:
-        What loads them, or makes fresh ones, and says which.
+        A function that loads them, or makes fresh ones, and says which.
 
     Raises:
-        WSignError: no checkpoint there, another vocabulary, other positions or normalization, or
-            parameters of another shape; or no Whisper that fits.
+        WSignError: a checkpoint is missing, or has another vocabulary, other positions or
+            normalization, or parameters of another shape; or Whisper is missing or does not fit.
     """
     config = run.config
     source = resolved_init_from(config, run.workdir)
@@ -134,12 +136,12 @@ def initial_params(run: "Run") -> Callable[[], Params]:
 
 
 def fresh_params(run: "Run") -> Params:
-    """Weights from the seed, on the devices; says so."""
+    """Makes weights from the seed, on the devices, and says so."""
     print("starting from fresh weights", flush=True)
     return whisper_sign.init(run.network.shapes, run.config.training.seed)
 
 
-# Of a repository on the Hugging Face Hub; it may hold other frameworks' weights too.
+# The files to take of a repository on the Hugging Face Hub; it may hold other frameworks' weights too.
 _WANTED_FILES = (
     "config.json",
     "model.safetensors",
@@ -155,7 +157,7 @@ _NORM = "decoder/norm/scale"
 
 
 def find_whisper(run: "Run", name: str) -> tuple[Whisper, dict[str, str]]:
-    """A checkpoint of Whisper that fits the run's model.
+    """Finds a checkpoint of Whisper that fits the run's model.
 
     Args:
         run: the run.
@@ -165,7 +167,7 @@ def find_whisper(run: "Run", name: str) -> tuple[Whisper, dict[str, str]]:
         The checkpoint, and which of its tensors each parameter comes from (`whisper_weights.sources`).
 
     Raises:
-        WSignError: there is none, it is damaged, or it does not fit.
+        WSignError: it is missing, damaged, or does not fit.
     """
     whisper = whisper_weights.open_whisper(whisper_folder(name))
     shapes = parameter_paths(run.network.shapes)
@@ -174,8 +176,9 @@ def find_whisper(run: "Run", name: str) -> tuple[Whisper, dict[str, str]]:
 
 
 def whisper_params(run: "Run", whisper: Whisper, named: dict[str, str]) -> Params:
-    """Loads Whisper's weights, and fresh ones where it has none; prints what came from where, and writes
-    it with a checksum of every group into `<workdir>/init.json`.
+    """Loads Whisper's weights, and makes fresh ones for parameters that Whisper lacks.
+
+    Prints what came from where, and writes it with a checksum of every group to `<workdir>/init.json`.
 
     Args:
         run: the run.
@@ -208,16 +211,16 @@ def whisper_params(run: "Run", whisper: Whisper, named: dict[str, str]) -> Param
 
 
 def _scaled(embeddings: jax.Array, norm: jax.Array) -> jax.Array:
-    """Fresh (V, D) gloss embeddings, for logits of the scale that they have from a fresh (D,) norm.
+    """Scales fresh (V, D) gloss embeddings so that logits are as large as with a fresh (D,) norm.
 
-    Logits are the final norm's output times the embeddings, and Whisper's norm has weights of 9 on
-    average where a fresh one has 1: the attention loss would begin at 150 instead of 12.
+    Logits are the final norm's output times the embeddings. Whisper's norm has weights of 9 on average,
+    a fresh one has 1: without the scaling, the attention loss would begin at 150 instead of 12.
     """
     return embeddings / jnp.sqrt(jnp.mean(jnp.square(norm)))
 
 
 def _groups(params: dict[str, jax.Array], named: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Of every group its parameters' number, their source and a checksum."""
+    """The number of parameters of every group, their source and a checksum."""
     members: dict[str, dict[str, jax.Array]] = {}
     for path, leaf in params.items():
         members.setdefault(group_of(path), {})[path] = leaf
@@ -235,10 +238,10 @@ def _groups(params: dict[str, jax.Array], named: dict[str, str]) -> dict[str, di
 
 
 def whisper_folder(name: str) -> pathlib.Path:
-    """The folder of that name, or of what was downloaded under it.
+    """Returns the folder `name`, or the one that the repository of that name is downloaded to.
 
     Raises:
-        WSignError: it is neither, or cannot be downloaded.
+        WSignError: the folder is missing, and the repository cannot be downloaded.
     """
     path = pathlib.Path(name)
     if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
@@ -254,7 +257,7 @@ def whisper_folder(name: str) -> pathlib.Path:
         return pathlib.Path(
             huggingface_hub.snapshot_download(name, allow_patterns=[*_WANTED_FILES])
         )
-    except Exception as error:  # of several libraries, with no common exception
+    except Exception as error:  # from several libraries, without a common base class
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
         raise WSignError(
             f"config.init_from: there is no folder {name}, and it cannot be downloaded from the Hugging "

@@ -44,19 +44,20 @@ from wsign_jax.train.validation import (
     validation_settings,
 )
 
-_NO_KEYPOINT = 1e4  # which no hand reaches, normalized
+_NO_KEYPOINT = 1e4  # normalized keypoints of a hand stay below this
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
     """Trains all stages of a config, going on where an earlier run in `workdir` ended.
 
     Returns:
-        Whether the run is finished; False where a signal stopped it and its state was saved.
+        Whether the run is finished; False if a signal stopped it and its state was saved.
 
     Raises:
-        WSignError: a person's mistake, before anything is trained or overwritten; or a full disk.
+        WSignError: a person's mistake, found before anything is trained or overwritten; or a full
+            disk.
         DivergedError: the loss became NaN or infinite.
-        BrokenPipeError: nobody reads its output any more, which stops it like a signal.
+        BrokenPipeError: nobody reads the run's output any more, which stops it like a signal.
     """
     with contextlib.ExitStack() as stack:
         with multihost.all_or_none():
@@ -87,7 +88,7 @@ class Trainer:
     """A run in progress: everything but the TrainState, which passes from step to step."""
 
     writer: MetricsWriter
-    board: Board | None = None  # where config.eval.pictures is off
+    board: Board | None = None  # None if config.eval.pictures is off
 
     def __init__(
         self,
@@ -106,16 +107,16 @@ class Trainer:
         self.eval_step = make_eval_step(run.network, run.config)
         self.train_steps: dict[Any, step_lib.TrainStep] = {}
         self._unconfirmed = False  # whether a checkpoint is being written
-        self._timed_out = False  # whether the last one was given up
+        self._timed_out = False  # whether the last save was given up
         self._info: RunInfo | None = None  # of the last save
 
     def run_stages(self) -> bool:
-        """Runs what is left of the stages; returns False where a signal came in between."""
+        """Runs what is left of the stages; returns False if a signal came in between."""
         resumed = resume.resume(self.run, self.checkpoints, self.mirror)
         if self.mirror is not None:
-            self.mirror.update()  # a killed run may not have come to it; and what is wrong is said now
+            self.mirror.update()  # a killed run may not have done so; and trouble is reported now
         if resumed is None:
-            load = initial_weights.initial_params(self.run)  # or says at once what is wrong
+            load = initial_weights.initial_params(self.run)  # raises at once if something is wrong
             self.ahead.prepare(self._programs(0, 0))
             params, step, first = load(), 0, 0
         elif (resumed.info.stage, resumed.info.next_batch) == self.run.end:
@@ -154,10 +155,10 @@ class Trainer:
     def _train_stage(
         self, stage: Stage, state: TrainState, info: RunInfo | None
     ) -> tuple[TrainState, bool]:
-        """Runs the batches of a stage, the first ones left out where a run is resumed.
+        """Runs the batches of a stage; a resumed run leaves out those that are done.
 
         Returns:
-            The state after the last step, and False where a signal asked to stop.
+            The state after the last step, and False if a signal asked to stop.
         """
         step, done, total, best = int(state.step), 0, len(stage.plans), math.inf
         train_step = self._train_step(stage)
@@ -189,10 +190,10 @@ class Trainer:
                 validate = done in stage.epoch_ends
                 if not (validate or due):
                     continue
-                # Nothing is saved before its loss is known to be a number.
+                # A state is saved only once its loss is known to be a number.
                 pending()
                 pending = None
-                jax.block_until_ready(state)  # which comes after its metrics
+                jax.block_until_ready(state)  # it comes after its metrics
                 result, before = None, best
                 if validate:
                     result = self._validate(stage, state, step, progress)
@@ -209,18 +210,18 @@ class Trainer:
         return state, due is not Due.STOP
 
     def _programs(self, first: int, done: int) -> Iterator[Task]:
-        """What is left of the run will need, about in the order in which it will.
+        """Yields the programs that the rest of the run needs, about in the order of their use.
 
         Args:
-            first: the stage to go on in.
-            done: its batches that are done.
+            first: the number of the stage to go on in.
+            done: how many of its batches are done.
         """
         mesh, window = self.run.network.mesh, validation_settings(self.config, alpha=0.0)
         plans = validation_plans(self.config, self.run.val)
         validation = dict.fromkeys(plan.bucket for plan in plans)
         for stage in self.run.stages[first:]:
             state, step = stage_shapes(self.run, stage), self._train_step(stage)
-            # One of every shape: they all have the stage's number of rows.
+            # One program for every length: all batches have the stage's number of rows.
             for frames in dict.fromkeys(plan.bucket for plan in stage.plans[done:]):
                 rows = stage.config.batch_size
                 batch = train_state.batch_shapes(rows, frames, self.run.train.max_labels, mesh)
@@ -232,7 +233,7 @@ class Trainer:
             done = 0
 
     def _train_step(self, stage: Stage) -> step_lib.TrainStep:
-        """The compiled step; shared by stages that train the same parameters with the same loss."""
+        """The stage's step; stages share it if they train the same parameters with the same loss."""
         key = (*jax.tree.leaves((stage.labels, stage.rates)), stage.config.alpha < 1)
         if key not in self.train_steps:
             self.train_steps[key] = stage_step(self.run, stage)
@@ -248,7 +249,7 @@ class Trainer:
         pace: Pace,
         progress: Progress,
     ) -> Callable[[], None]:
-        """What to call once the host has time to wait for a step's metrics."""
+        """Returns what logs a step's metrics, to call once the host has time to wait for them."""
 
         def log() -> None:
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
@@ -318,7 +319,7 @@ class Trainer:
         best: float,
         iterator: dict[str, Any],
     ) -> RunInfo:
-        """What a checkpoint is to say."""
+        """The information on the run that a checkpoint stores."""
         return RunInfo(
             stage=stage.number,
             next_batch=done,
@@ -331,11 +332,11 @@ class Trainer:
         )
 
     def _save(self, state: TrainState, info: RunInfo, say: Callable[[str], None]) -> None:
-        """Starts to save; what was logged up to here reaches the disk first."""
+        """Starts to save, once everything logged so far is on the disk."""
         self.writer.flush()
         try:
             stalled = self.checkpoints.save(state, info)
-        except SaveTimedOut as error:  # the one before
+        except SaveTimedOut as error:  # the save before this one
             self._give_up_save(error, say)
             stalled = self.checkpoints.save(state, info)
         self.schedule.saved()
@@ -346,7 +347,7 @@ class Trainer:
     def _confirm_save(self, say: Callable[[str], None]) -> None:
         """Mirrors a checkpoint once it is known to be whole.
 
-        The first that takes too long is made once more, of the state that the run has come to.
+        The first save that takes too long is made once more, of the state that the run has reached.
 
         Raises:
             WSignError: it could not be written.
@@ -363,14 +364,17 @@ class Trainer:
             self.mirror.update()
 
     def _give_up_save(self, error: SaveTimedOut, say: Callable[[str], None]) -> None:
-        """Says so; raises where the one before was given up, too, or other processes take part."""
+        """Warns that a save was given up and is tried again; raises its error if that cannot help.
+
+        It cannot if the save before was given up, too, or if other processes take part.
+        """
         if self._timed_out or jax.process_count() > 1:
             raise error
         self._timed_out, self._unconfirmed = True, False
         say(f"warning: {error}; trying once more")
 
     def _await_save(self, state: TrainState | None) -> None:
-        """Waits until the run's last state is on disk, and in the mirror."""
+        """Waits until the run's last state is on disk, and starts to mirror it."""
         try:
             self.checkpoints.wait()
         except SaveTimedOut as error:
@@ -382,7 +386,7 @@ class Trainer:
 
 
 def _draw(say: Callable[[str], None], draw: Callable[..., None], *arguments: Any) -> None:
-    """Draws; whatever goes wrong is a warning, since no picture is worth a run."""
+    """Draws a picture; an error is only a warning, since no picture is worth a run."""
     try:
         draw(*arguments)
     except Exception as error:
@@ -390,7 +394,7 @@ def _draw(say: Callable[[str], None], draw: Callable[..., None], *arguments: Any
 
 
 def _figures(scalars: dict[str, float]) -> tuple[str, str]:
-    """What to show of a step's scalars, and in short."""
+    """Returns the text that shows a step's scalars, in full and in short."""
     loss = f"loss {scalars['train/loss']:.3f}  {scalars['train/frames_per_second']:,.0f} frames/s"
     efficiency = f"efficiency {scalars['train/padding_efficiency']:.2f}"
     return f"{loss}  padding {efficiency}", f"{loss}  {efficiency}"

@@ -1,4 +1,4 @@
-"""The hybrid loss: its two halves, per sequence and in float32, and what a batch makes of them."""
+"""The hybrid loss: its two halves, per sequence and in float32, and the loss of a whole batch."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ Loss = Callable[[Params, Batch, stages.StepSettings, jax.Array], tuple[jax.Array
 
 
 def beyond(lengths: jax.Array, size: int) -> jax.Array:
-    """(B,) lengths -> (B, size) float32, 1 where a position lies beyond the length."""
+    """Turns (B,) lengths into a (B, size) float32 mask, which is 1 beyond the length."""
     positions = jnp.arange(size, dtype=jnp.int32)
     return (positions[None] >= lengths[:, None]).astype(jnp.float32)
 
@@ -28,7 +28,7 @@ def beyond(lengths: jax.Array, size: int) -> jax.Array:
 def ctc_loss(
     logits: jax.Array, patches: jax.Array, labels: jax.Array, label_lengths: jax.Array
 ) -> jax.Array:
-    """Negative log-likelihood of the labels under CTC, divided by their count.
+    """The negative log-likelihood of the labels under CTC, divided by their count.
 
     Args:
         logits: (B, N, V).
@@ -37,7 +37,7 @@ def ctc_loss(
         label_lengths: (B,).
 
     Returns:
-        (B,) float32; about 1e5 where the labels cannot be emitted (the loader sees to it that they
+        (B,) float32; about 1e5 if the labels cannot be emitted (the loader makes sure that they
         can), meaningless in a masked row.
     """
     total = optax.ctc_loss(
@@ -51,14 +51,14 @@ def ctc_loss(
 
 
 def decoder_inputs(labels: jax.Array) -> jax.Array:
-    """(B, U) labels -> (B, U + 1) ids to feed: 0 for the start, then the labels."""
+    """Turns (B, U) labels into the (B, U + 1) ids to feed: 0 for the start, then the labels."""
     return jnp.pad(labels, ((0, 0), (1, 0)))
 
 
 def attention_loss(
     logits: jax.Array, labels: jax.Array, label_lengths: jax.Array, smoothing: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropy of the attention decoder, the mean over a sentence's U + 1 targets.
+    """The cross-entropy of the attention decoder, a mean over a sentence's U + 1 targets.
 
     Targets are the labels and then 0 for the end, masked by length, never by id.
 
@@ -69,7 +69,7 @@ def attention_loss(
         smoothing: label smoothing.
 
     Returns:
-        (B,) float32 loss and (B,) int32 targets that the likeliest id hits.
+        The (B,) float32 loss, and the (B,) int32 number of targets that the likeliest id hits.
     """
     targets = jnp.pad(labels, ((0, 0), (0, 1)))
     counted = 1.0 - beyond(label_lengths + 1, targets.shape[1])
@@ -82,7 +82,7 @@ def attention_loss(
 
 
 def mean_over_rows(values: jax.Array, real: jax.Array) -> jax.Array:
-    """The mean of (B,) values over the rows that are (B,) real; 0 where none is."""
+    """The mean of (B,) values over the rows that are (B,) real; 0 if all rows are masked."""
     kept = jnp.where(real, values, 0.0)
     return jnp.sum(kept) / jnp.maximum(jnp.sum(real, dtype=jnp.float32), 1.0)
 
@@ -135,7 +135,9 @@ def batch_loss(
 
 
 def make_loss(graph: nnx.GraphDef, labels: Params, training: ConfigDict, *, hybrid: bool) -> Loss:
-    """The loss that a step differentiates: of parameters, a batch, its settings and a dropout key.
+    """Makes the loss that a step differentiates.
+
+    It takes parameters, a batch, its settings and a dropout key.
 
     Args:
         graph: from `whisper_sign.build`.
@@ -143,7 +145,7 @@ def make_loss(graph: nnx.GraphDef, labels: Params, training: ConfigDict, *, hybr
         training: `config.training`.
         hybrid: whether the attention decoder takes part.
     """
-    # Plain values: what is traced must not change with the config afterwards.
+    # Plain values, so that a later change of the config cannot change what is traced.
     smoothing, remat = training.label_smoothing, training.remat
 
     def loss(

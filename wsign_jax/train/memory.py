@@ -1,8 +1,9 @@
-"""What a training step needs of a device's memory, from shapes alone: nothing is compiled or run.
+"""Estimates a training step's memory on a device from shapes alone, without compiling or running it.
 
-What the backward pass keeps is found by tracing `jax.vjp` of the very loss that a step differentiates,
-so it follows precision, rematerialization and what is frozen. Of a batch each device has its own rows;
-of parameters, and all that has their shape, what `training.sharding` leaves it.
+The arrays that the backward pass keeps are found by tracing `jax.vjp` of the very loss that a step
+differentiates, so the estimate follows precision, rematerialization and what is frozen. Each device has
+its own rows of a batch. It has the part of the parameters, and of all that has their shape, that
+`training.sharding` gives it.
 """
 
 import dataclasses
@@ -23,14 +24,14 @@ from wsign_jax.train import losses, optimizer, sharding, stages
 from wsign_jax.train import state as train_state
 from wsign_jax.train.run import check_rows
 
-# JAX takes three quarters of a GPU for itself (XLA_PYTHON_CLIENT_MEM_FRACTION) and lives in that.
+# JAX takes three quarters of a GPU's memory (XLA_PYTHON_CLIENT_MEM_FRACTION) and stays within that.
 _USABLE = 0.75
 _GB = 1e9
 
 
 @dataclasses.dataclass(frozen=True)
 class Fixed:
-    """Bytes that a stage needs on each device whatever its batches are."""
+    """The bytes that a stage needs on each device, whatever its batches are."""
 
     parameters: int
     gradients: int  # of what trains
@@ -39,16 +40,16 @@ class Fixed:
 
 
 class Estimator:
-    """Estimates for the stages of one config.
+    """Estimates the memory for the stages of one config.
 
     Args:
-        config: whose `training.accumulate` and `training.remat` are defaults only.
+        config: a run's; its `training.accumulate` and `training.remat` are defaults only.
         vocab_size: V.
-        glosses: U, of the longest label.
-        devices: over which a batch's rows are spread.
+        glosses: U, the length of the longest label.
+        devices: how many a batch's rows are spread over.
 
     Raises:
-        WSignError: a stage's batch does not divide, or its rules do not fit the model.
+        WSignError: the devices do not divide a stage's batch, or its rules do not fit the model.
     """
 
     def __init__(self, config: ConfigDict, vocab_size: int, glosses: int, devices: int):
@@ -67,7 +68,7 @@ class Estimator:
         self._traced: dict[Any, tuple[int, ...]] = {}
 
     def fixed(self, stage: str) -> Fixed:
-        """The state of a stage and its gradients."""
+        """The bytes of a stage's state and its gradients."""
         labels, training = self._labels[stage], self.config.training
         tx = optimizer.make_optimizer(labels, stages.StepSettings(), training.grad_clip)
 
@@ -86,44 +87,44 @@ class Estimator:
         )
 
     def activations(self, stage: str, frames: int, parts: int, remat: bool) -> int:
-        """Bytes on each device for batches, and for what lies between input and loss.
+        """The bytes on each device for batches, and for what lies between input and loss.
 
         Args:
             stage: its name.
             frames: T, the bucket.
-            parts: that a batch is worked through in.
-            remat: whether encoder layers are computed again.
+            parts: how many parts a batch is worked through in.
+            remat: whether the backward pass computes encoder layers again.
         """
         rows = self.config[stage].batch_size // self.devices
         kept = self._kept(stage, rows // parts, frames, remat)
         needed = sum(kept)
         if remat:
-            # The backward pass makes one layer's share again before it can use it.
+            # The backward pass computes one layer's share again before it can use it.
             whole = sum(self._kept(stage, rows // parts, frames, False))
             needed += (whole - needed) // len(self._shapes["encoder"]["blocks"])
-        # Gradients on their way back are as large as what is kept; two of the largest meet.
+        # Gradients on their way back are as large as the arrays kept; two of the largest meet.
         needed += 2 * max(kept)
         # The next batch arrives while a step works on this one.
         return needed + 2 * _bytes(train_state.batch_shapes(rows, frames, self._glosses))
 
     def total(self, stage: str, frames: int, parts: int, remat: bool) -> int:
-        """Bytes on each device at the height of a step; arguments as of `activations`."""
+        """The bytes on each device at the peak of a step; for the arguments see `activations`."""
         fixed = self.fixed(stage)
-        # Beside the sum of several parts' gradients lie those of the part in hand.
+        # With several parts, the sum of their gradients lies beside those of the current part.
         backward = fixed.gradients * min(parts, 2) + self.activations(stage, frames, parts, remat)
-        # While it computes, a device gathers the parameters of which it keeps a part.
+        # While it computes, a device gathers all parameters if it keeps only a part of them.
         whole = _bytes(self._shapes)
         backward += whole if fixed.parameters < whole else 0
         update = 2 * fixed.gradients  # gradients and what the optimizer makes of them
-        # The old state and the new one, since not every step may donate (see `make_train_step`).
+        # The old state and the new one, since not every step may donate (see `_update` in step.py).
         return 2 * (fixed.parameters + fixed.optimizer + fixed.ema) + max(backward, update)
 
     def fits(self, frames: int, parts: int, remat: bool, budget: float) -> bool:
-        """Whether every stage's batches of this length stay within so many bytes."""
+        """Whether batches of this length need at most `budget` bytes in every stage."""
         return all(self.total(name, frames, parts, remat) <= budget for name in self.config.stages)
 
     def _kept(self, stage: str, rows: int, frames: int, remat: bool) -> tuple[int, ...]:
-        """Bytes of each array that a forward pass keeps for the backward pass, parameters aside."""
+        """The bytes of each array, parameters aside, that a forward pass keeps for the backward pass."""
         labels, hybrid = self._labels[stage], self.config[stage].alpha < 1
         key = (tuple(jax.tree.leaves(labels)), hybrid, rows, frames, remat)
         if key not in self._traced:
@@ -148,17 +149,17 @@ def _residuals(loss: losses.Loss, shapes: Params, batch: Batch) -> tuple[int, ..
 
 
 def _bytes(tree: Any) -> int:
-    """Of all arrays in a tree of shapes."""
+    """The bytes of all arrays in a tree of shapes."""
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def report(estimator: Estimator, buckets: Sequence[int], gigabytes: float) -> str:
-    """What each stage needs on each device, bucket by bucket, and what would make it fit.
+    """Reports what each stage needs on each device, bucket by bucket, and what would make it fit.
 
     Args:
         estimator: of the config.
         buckets: padded lengths in frames, increasing.
-        gigabytes: that a device has.
+        gigabytes: the memory of a device.
     """
     training, budget = estimator.config.training, gigabytes * _USABLE * _GB
     lines = [
@@ -190,7 +191,7 @@ def report(estimator: Estimator, buckets: Sequence[int], gigabytes: float) -> st
 
 
 def _ways_to_fit(estimator: Estimator, longest: int, budget: float) -> list[str]:
-    """Flags with which batches of the longest bucket fit: the fewest parts, without and with remat."""
+    """The flags with which batches of the longest bucket fit: fewest parts, without and with remat."""
     config = estimator.config
     rows = math.gcd(*(config[name].batch_size for name in config.stages)) // estimator.devices
     ways = []

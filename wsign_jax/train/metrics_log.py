@@ -1,4 +1,4 @@
-"""Logs: JSON lines; TensorBoard's scalars, pictures and texts."""
+"""Logs: JSON lines, and TensorBoard's scalars, pictures and texts."""
 
 import collections
 import contextlib
@@ -29,16 +29,17 @@ class MetricsWriter:
     """Writes `<workdir>/metrics.jsonl` and `<workdir>/tensorboard`, continuing an earlier run's."""
 
     def __init__(self, workdir: pathlib.Path, step: int):
-        """Opens the logs for steps after `step`. What an earlier run logged beyond it moves to
-        `<workdir>/metrics.dropped.jsonl`, because those steps are about to be run again.
+        """Opens the logs for steps after `step`.
+
+        Lines that an earlier run logged for those steps move to `<workdir>/metrics.dropped.jsonl`,
+        because the steps are about to be run again.
 
         Raises:
             WSignError: they cannot be written.
         """
         self._workdir = workdir
-        self._silent = (
-            not multihost.is_first()
-        )  # of several processes, who all have the same to write
+        # All processes have the same to write, so only the first one writes.
+        self._silent = not multihost.is_first()
         if self._silent:
             return
         with self._a_full_disk_named():
@@ -49,10 +50,11 @@ class MetricsWriter:
                 _keep_until(path, step)
             self._lines = path.open("a", encoding="utf-8")
             # tensorboardX's SummaryWriter writes on a thread, and a killed process loses what waits
-            # there: these go straight to the file, whose name would do for one start a second.
+            # there. EventsWriter writes straight to the file. The time is added to its name, which
+            # would otherwise be the same for two starts in one second.
             self._events = EventsWriter(str(board / "events"), f".{time.time_ns()}")
             again = SessionLog(status=SessionLog.START)
-            # What describes a whole run has step 0, and is written again only where the run begins.
+            # Entries about the whole run have step 0. They are written again only if it begins anew.
             after = step + 1 if step else 0
             self._events.write_event(Event(wall_time=time.time(), step=after, session_log=again))
 
@@ -65,7 +67,7 @@ class MetricsWriter:
         if self._silent:
             return
         values = {name: float(value) for name, value in scalars.items()}
-        # JSON has no NaN and no infinity (the gradient of a float16 step that overflowed has).
+        # JSON has neither NaN nor infinity, but the gradient of a float16 step that overflowed has.
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
         with self._a_full_disk_named():
             self._lines.write(json.dumps({"stage": stage, "step": step, **finite}) + "\n")
@@ -87,7 +89,7 @@ class MetricsWriter:
     def hyperparameters(
         self, step: int, values: Mapping[str, object], scalars: Iterable[str]
     ) -> None:
-        """Shows what runs are to be compared by, and the scalars to compare; raises as `write` does."""
+        """Shows the values to compare runs by and the scalars to compare; raises as `write` does."""
         kept = (bool, int, float)
         plain = {n: v if isinstance(v, kept) else _utf8(str(v)) for n, v in values.items()}
         self._show(step, hparams(plain, dict.fromkeys(scalars, 0.0)))
@@ -116,7 +118,7 @@ class MetricsWriter:
             self._events.flush()
 
     def close(self) -> None:
-        """Flushes and closes both."""
+        """Flushes and closes both logs."""
         if self._silent:
             return
         with self._a_full_disk_named():
@@ -137,7 +139,7 @@ class MetricsWriter:
 def _keep_until(path: pathlib.Path, step: int) -> None:
     """Moves the lines of later steps to another file, and drops a torn last line.
 
-    Where other lines cannot be read, the file as it was stays beside it.
+    If another line cannot be read, a copy of the file as it was stays beside it.
     """
     kept: list[str] = []
     dropped: list[str] = []
@@ -150,15 +152,18 @@ def _keep_until(path: pathlib.Path, step: int) -> None:
                 damaged = path.with_name(f"{path.name}.damaged")
                 print(f"warning: {path}: line {number} is damaged; kept as {damaged}", flush=True)
                 shutil.copyfile(path, damaged)
-    if dropped:  # written first: a kill in between repeats them, and loses none
+    if dropped:  # written first: a kill in between repeats lines, but loses none
         with path.with_name(_DROPPED).open("a", encoding="utf-8") as file:
             file.writelines(dropped)
     files.write(path, "".join(kept).encode())
 
 
 class Pace:
-    """Frames per second over the last steps. A single step tells little: when the host comes to read its
-    metrics depends on what the devices did in the meantime."""
+    """Frames per second over the last steps.
+
+    A single step tells little: when the host reads its metrics depends on what the devices did in the
+    meantime.
+    """
 
     def __init__(self, steps: int = 20):
         """Averages over up to `steps` steps, counting from now."""
@@ -166,7 +171,7 @@ class Pace:
         self._began = time.monotonic()
 
     def step(self, frames: float) -> float:
-        """Counts a step that is done; returns frames per second."""
+        """Counts a step that is done, and returns the average of frames per second."""
         now = time.monotonic()
         self._laps.append((now - self._began, frames))
         self._began = now
@@ -174,10 +179,10 @@ class Pace:
         return counted / seconds
 
     def leave_out(self) -> None:
-        """Leaves out the time since the last step: it went into something else."""
+        """Leaves out the time since the last step, because it went into something else."""
         self._began = time.monotonic()
 
 
 def _utf8(text: str) -> str:
-    """The text with what is not UTF-8 escaped, as a file's name may have: protocol buffers refuse it."""
+    """Escapes what is not UTF-8: a file's name may have it, and protocol buffers refuse it."""
     return text.encode(errors="backslashreplace").decode()

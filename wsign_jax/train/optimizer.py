@@ -18,18 +18,18 @@ def make_optimizer(
     rates: Params | None = None,
     grad_norm: jax.Array | None = None,
 ) -> optax.GradientTransformation:
-    """AdamW for what trains; nothing at all, not even state, for what is frozen.
+    """Makes AdamW for what trains; frozen parameters have neither updates nor state.
 
     Only trained gradients count toward the clipped norm. Weight decay is for matrices: biases and
-    norms are left alone. The state depends neither on `settings`, so that a step may build the optimizer
-    from traced values, nor on `rates`.
+    norms are left alone. The state does not depend on `settings` or `rates`, so that a step may build
+    the optimizer from traced settings.
 
     Args:
         labels: 'train' or 'freeze' for every parameter.
         settings: learning rate and weight decay.
         grad_clip: the largest norm of all gradients together.
-        rates: from `learning_rates`; None is the full rate for all.
-        grad_norm: of all gradients together where it is known; None computes it.
+        rates: from `learning_rates`; None: the full rate for all.
+        grad_norm: the norm of all gradients together, if it is known; None computes it.
     """
 
     def decayed(params: Params) -> Params:
@@ -47,22 +47,22 @@ def make_optimizer(
 
     def update(grads: Params, opt_state: Any, params: Params | None = None) -> tuple[Params, Any]:
         updates, opt_state = tx.update(grads, opt_state, params)
-        # AdamW's whole update is in proportion to its rate, weight decay included.
+        # AdamW's whole update is proportional to its rate, weight decay included.
         return jax.tree.map(lambda u, rate: u * u.dtype.type(rate), updates, rates), opt_state
 
     return optax.GradientTransformation(tx.init, update)
 
 
 def global_norm(grads: Any) -> jax.Array:
-    """Of all arrays in a tree together; optax's own has another name in every version."""
+    """The norm of all arrays in a tree together; optax's own has another name in every version."""
     return jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
 
 
 def _clip(largest: float, norm: jax.Array | None) -> optax.GradientTransformation:
     """Scales gradients down to a global norm, as `optax.clip_by_global_norm` does.
 
-    By one factor, which is 1 where the norm is small enough: it becomes part of what AdamW does with a
-    gradient, where optax's selects are one more pass over all of them.
+    It multiplies by one factor, which is 1 if the norm is small enough. The factor becomes part of what
+    AdamW does with a gradient; optax's selects would be one more pass over all gradients.
     """
 
     def update(grads: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
@@ -74,7 +74,7 @@ def _clip(largest: float, norm: jax.Array | None) -> optax.GradientTransformatio
 
 
 def stop_frozen(params: Params, labels: Params) -> Params:
-    """The same parameters, with no gradient, and nothing kept for one, at what is frozen."""
+    """Stops gradients at frozen parameters, so that the forward pass keeps nothing for them."""
 
     def stop(leaf: jax.Array, label: str) -> jax.Array:
         return leaf if label == TRAIN else jax.lax.stop_gradient(leaf)
@@ -89,7 +89,7 @@ def trained_leaves(tree: Params, labels: Params) -> list[Any]:
 
 
 def with_frozen(grads: Sequence[jax.Array], params: Params, labels: Params) -> Params:
-    """The tree of gradients, of those of `trained_leaves`: zero at what is frozen."""
+    """The tree of gradients, made from those of `trained_leaves`, with zeros at what is frozen."""
     leaves, tree = jax.tree.flatten(params)
     trains = [label == TRAIN for label in jax.tree.leaves(labels)]
     places = (index for index, trained in enumerate(trains) if trained)

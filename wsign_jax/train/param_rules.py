@@ -1,4 +1,4 @@
-"""Rules of a config that say of every parameter, by its path, what becomes of it."""
+"""Rules of a config that say what happens to each parameter, by its path."""
 
 import re
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from wsign_jax.model.whisper_sign import Params, parameter_paths
 
 
 def match(params: Params, rules: Sequence[Sequence[Any]], field: str) -> dict[str, Sequence[Any]]:
-    """The first rule whose pattern matches its path, for every parameter.
+    """Finds, for every parameter, the first rule whose pattern matches its path.
 
     Args:
         params: nested dict; only its structure matters.
         rules: (regular expression for the whole path, ...).
-        field: of the config, for messages.
+        field: the field of the config, for messages.
 
     Returns:
         Rules by path, in the order of the leaves.
 
     Raises:
-        WSignError: a broken pattern, a rule that matches no parameter (it may be misspelt), or a
+        WSignError: a broken pattern, a rule that matches no parameter (it may be misspelled), or a
             parameter that no rule matches.
     """
     compiled = []
@@ -59,8 +59,8 @@ def apply(
     Args:
         params: nested dict; only its structure matters.
         rules: (regular expression for the whole path, action, ...).
-        actions: that there are.
-        field: of the config, for messages.
+        actions: the allowed actions.
+        field: the field of the config, for messages.
 
     Returns:
         The same structure with an action for every parameter.

@@ -1,4 +1,4 @@
-"""How a run goes on: from its own checkpoint, at home or in the mirror; or afresh in a new folder."""
+"""Goes on with a run: from its own checkpoint, in the workdir or the mirror, or in a new folder."""
 
 import dataclasses
 import itertools
@@ -30,11 +30,11 @@ class Resumed:
 
 
 def start_over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
-    """Makes the first free of `<workdir>/restart_1`, `restart_2`, ... to start over in.
+    """Makes the first free folder of `<workdir>/restart_1`, `restart_2`, ... to start over in.
 
     Returns:
-        The flags that send a run there, its mirror to a folder of its own too; they come last, so
-        that they override what was typed.
+        The flags that send the run to this folder, and its mirror to a folder of its own. They come
+        last on the command line, so that they override what was typed.
 
     Raises:
         WSignError: a config value out of range, or several processes, each of which would take a
@@ -48,7 +48,7 @@ def start_over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
     for number in itertools.count(1):
         folder = workdir / f"{RESTART}{number}"
         mirrored = mirror and mirror.with_name(f"{mirror.name}_{folder.name}")
-        if mirrored and mirrored.exists():  # of another machine, which may have gone away
+        if mirrored and mirrored.exists():  # made by another machine, which may be gone
             continue
         if not os.path.lexists(folder) and make(folder):
             break
@@ -60,15 +60,15 @@ def start_over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
 
 
 def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed | None:
-    """Loads the newest whole checkpoint of this run; None where there is no checkpoint at all. Then logs
-    that an earlier run has left are renamed.
+    """Loads the newest whole checkpoint of this run; returns None if it has not saved any.
 
-    What the mirror has and the workdir lacks is brought first. A damaged checkpoint is moved aside where
-    the mirror has a copy of it; others are passed over and, once a whole one is found, moved aside. Each
-    is named.
+    In that case, logs that an earlier run has left are renamed. Checkpoints that only the mirror has are
+    copied to the workdir first. If the mirror has a copy of a damaged checkpoint, the damaged one is
+    moved aside and replaced. Other damaged ones are passed over and, once a whole one is found, moved
+    aside. A warning names each.
 
     Raises:
-        WSignError: a checkpoint is of a run with other settings or data, or none of them is whole.
+        WSignError: a checkpoint is of a run with other settings or data, or all are damaged.
     """
     _bring_from_mirror(run, mirror)
     multihost.check_same(str(checkpoints.steps), f"the checkpoints in {run.workdir}")
@@ -110,10 +110,10 @@ def _load(run: Run, checkpoints: Checkpoints, step: int) -> Resumed | store.Dama
 
 
 def resumable(run: Run, checkpoints: Checkpoints, step: int) -> RunInfo:
-    """What the checkpoint at `step` says, once it is sure that this run can go on from it.
+    """Returns what the checkpoint at `step` says; checks that this run can go on from it.
 
     Raises:
-        WSignError: config, parameters, vocabulary or training data are others; names what differs.
+        WSignError: config, parameters, vocabulary or training data differ; names what differs.
         DamagedCheckpoint: it cannot be read.
     """
     path, info = checkpoints.path(step), checkpoints.info(step)
@@ -135,7 +135,7 @@ def resumable(run: Run, checkpoints: Checkpoints, step: int) -> RunInfo:
 
 
 def _bring_from_mirror(run: Run, mirror: Mirror | None) -> None:
-    """Copies home what it lacks of the mirror, all of which must be this run's, or unreadable."""
+    """Copies the mirror's checkpoints that the workdir lacks; all must be this run's or unreadable."""
     with multihost.all_or_none():  # the others wait for the first, which has the mirror
         if mirror is None or not mirror.steps:
             return

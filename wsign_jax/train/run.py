@@ -1,4 +1,4 @@
-"""What a run is made of, read and checked once before anything trains or is evaluated."""
+"""The inputs of a run, read and checked once before anything trains or is evaluated."""
 
 import concurrent.futures
 import dataclasses
@@ -53,15 +53,15 @@ def make_network(config: ConfigDict, vocab_size: int) -> Network:
 
 
 def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> pathlib.Path:
-    """The data set's folder; where `data.dir` is empty, that of the built-in signing.
+    """Returns the data set's folder; if `data.dir` is empty, that of the built-in signing.
 
     Args:
-        config: the run's.
+        config: the run's config.
         workdir: the run's folder.
         make: whether to make the built-in signing if it is not there.
 
     Raises:
-        WSignError: there is no data set, or the built-in signing there has other settings.
+        WSignError: the data set is missing, or the built-in signing there has other settings.
     """
     if config.data.dir:
         root = pathlib.Path(config.data.dir)
@@ -99,20 +99,19 @@ def read_checked_split(
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """What a data set may say of a split beside its labels; only evaluation looks at it."""
+    """A split's annotations beside its labels, if the data set has any; only evaluation reads them."""
 
-    signers: dict[str, str]  # by id; empty where unknown
-    segments: tuple[
-        np.ndarray | None, ...
-    ]  # (U, 2) start and end in seconds of an example's glosses
+    signers: dict[str, str]  # by id; empty if unknown
+    # (U, 2) for every example: start and end of its glosses in seconds.
+    segments: tuple[np.ndarray | None, ...]
 
 
 def read_annotations(config: ConfigDict, split: layout.Split) -> Annotations:
     """Reads and validates the segments and the signers of a split.
 
     Raises:
-        WSignError: there are bad ones, all of which it names; where `data.on_bad` is 'skip' they are
-            left out with a warning each.
+        WSignError: some are bad; names all of them. If `data.on_bad` is 'skip', they are left out
+            instead, with a warning each.
     """
     problems = []
 
@@ -147,9 +146,9 @@ def check_rows(batch_size: int, field: str, devices: int, parts: int = 1) -> Non
 
     Args:
         batch_size: rows of a global batch.
-        field: of the config, for messages.
-        devices: of all processes.
-        parts: of the batch.
+        field: the field of the config, for messages.
+        devices: how many all processes have together.
+        parts: how many the batch is worked through in.
 
     Raises:
         WSignError: the devices and the parts do not divide the batch.
@@ -169,13 +168,13 @@ def process_rows(batch_size: int, field: str, parts: int = 1) -> slice:
 
 
 def evaluation_loader(config: ConfigDict, split: layout.Split) -> pipeline.BatchLoader:
-    """Loads a split's batches for evaluation."""
+    """Makes the loader of a split's batches for evaluation."""
     rows = process_rows(config.eval.batch_size, "eval.batch_size")
     return pipeline.BatchLoader(split, config.data, split.max_labels, rows=rows)
 
 
 def data_fingerprint(split: layout.Split) -> str:
-    """A hash of a split's ids, lengths, labels and aspect: what decides a run's batches."""
+    """A hash of a split's ids, lengths, labels and aspect, which decide a run's batches."""
     digest = hashlib.sha256("\n".join(split.ids).encode())
     digest.update(split.frames.tobytes() + str(split.aspect).encode())
     for labels in split.labels:
@@ -193,7 +192,7 @@ class Stage:
     labels: Params  # 'train' or 'freeze' for every parameter
     rates: Params  # its share of the learning rate
     plans: list[BatchPlan]  # in the order of its steps
-    epoch_ends: frozenset[int]  # batches done at which to validate
+    epoch_ends: frozenset[int]  # numbers of batches done at which to validate
     loader: pipeline.BatchLoader
 
 
@@ -217,7 +216,7 @@ class Run:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Of the training split."""
+        """The fingerprint of the training split."""
         return data_fingerprint(self.train)
 
     @property
@@ -227,7 +226,7 @@ class Run:
 
 
 def plan_training(config: ConfigDict, split: layout.Split) -> pipeline.TrainPlan:
-    """The lengths of all stages' epochs together, and the buckets that serve them."""
+    """Plans the lengths of all stages' epochs together, and the buckets that serve them."""
     epochs = sum(config[name].epochs for name in config.stages)
     return pipeline.plan_training(
         split, config.data, config.model.frontend.patch_size, config.training.seed, epochs
@@ -278,7 +277,7 @@ def prepare_run(config: ConfigDict, workdir: pathlib.Path) -> Run:
 def _read_all(
     config: ConfigDict, root: pathlib.Path, vocab_size: int
 ) -> tuple[dict[str, layout.Split], dict[str, Annotations]]:
-    """All splits that the run and its report will read, and the annotations of those to evaluate on."""
+    """Reads all splits that the run and its report need, and annotations of those to evaluate on."""
     splits, annotations, problems = {}, {}, []
     for name in dict.fromkeys(("train", "val", config.eval.split)):
         try:
@@ -293,7 +292,7 @@ def _read_all(
 
 
 def check_same_run(run: Run) -> None:
-    """Raises a `WSignError` in all processes where they are about to train something else."""
+    """Raises a `WSignError` in all processes if they are about to train different things."""
     settings = config_schema.as_json(run.config)
     del settings["data"]["dir"]  # each process may have a copy of its own
     multihost.check_same(json.dumps(settings), "the configs")
@@ -332,17 +331,17 @@ def _plan_stage(
 
 
 def begin_stage(run: Run, stage: Stage, params: Params, step: int) -> TrainState:
-    """The state with which a stage begins: optimizer and moving average afresh."""
+    """Makes the state with which a stage begins: its optimizer and moving average are fresh."""
     return train_state.create_placed(_create_state(run, stage, step), params, run.network.shapes)
 
 
 def stage_shapes(run: Run, stage: Stage) -> TrainState:
-    """Shapes, dtypes and places of a stage's states."""
+    """The shapes, dtypes and places of a stage's states."""
     return train_state.abstract(_create_state(run, stage, step=0), run.network.shapes)
 
 
 def stage_step(run: Run, stage: Stage) -> step_lib.TrainStep:
-    """The stage's step, which leaves a state where `begin_stage` has put it."""
+    """Makes the stage's step, which leaves a state on the devices where `begin_stage` has put it."""
     return step_lib.make_train_step(
         run.network.graph,
         stage.labels,

@@ -1,4 +1,4 @@
-"""When to save and when to stop: by steps, by minutes, and by signals; alike in all processes."""
+"""Decides when to save and when to stop, by steps, minutes and signals, alike in all processes."""
 
 import contextlib
 import enum
@@ -20,12 +20,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-READER_GONE = signal.SIGPIPE.name  # as if it were a signal: nobody reads the output any more
+READER_GONE = signal.SIGPIPE.name  # treated like a signal: nobody reads the output any more
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Due(enum.IntEnum):
-    """What is to be done after a step; a larger one includes the smaller."""
+    """The action that is due after a step; a larger one includes the smaller."""
 
     NOTHING = 0
     SAVE = 1
@@ -33,24 +33,24 @@ class Due(enum.IntEnum):
 
 
 class Signals:
-    """A context in which SIGTERM, SIGINT and SIGHUP ask to stop instead of stopping.
+    """A context in which SIGTERM, SIGINT and SIGHUP ask to stop instead of ending the process.
 
-    The second SIGINT, or one after another signal, ends the process at once, whatever it is doing. A
-    SIGHUP that is ignored, as under nohup, stays so.
+    A second SIGINT, or a SIGINT after another signal, ends the process at once, whatever it is doing.
+    If SIGHUP is ignored, as under nohup, it stays ignored.
     """
 
     def __init__(self, doing: str = "saving after this step"):
-        """Catches none yet.
+        """Catches signals only once the context is entered.
 
         Args:
-            doing: what the user is told is done now.
+            doing: what the user is told happens after a signal.
         """
         self.caught: str | None = None  # the first signal's name
         self._doing = doing
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Signals":
-        # Python lets only the main thread set handlers; elsewhere signals are its owner's affair.
+        # Python lets only the main thread set handlers; other threads leave signals to their owner.
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 before = signal.getsignal(number)
@@ -69,26 +69,28 @@ class Signals:
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
         del frame
-        # The kernel's own default, since Python's handlers wait for whatever the devices are at.
+        # The kernel's own default, since Python's handlers wait for whatever the devices are doing.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         self.ask(signal.Signals(number).name)
 
     def ask(self, name: str) -> None:
-        """Asks to stop in the name of a signal, unless one has come before."""
+        """Asks to stop because of the signal `name`, unless another one has come before."""
         if self.caught is not None:
             return
         self.caught = name
-        with contextlib.suppress(OSError):  # a terminal that is gone
+        with contextlib.suppress(OSError):  # the terminal may be gone
             # Not print(): the signal may have come in the middle of one.
             if sys.stdout.isatty():
-                os.write(1, _SHOW_CURSOR)  # which a progress bar hid
+                os.write(1, _SHOW_CURSOR)  # a progress bar hid it
             os.write(2, f"\n{name}: {self._doing}; Ctrl-C stops at once\n".encode())
 
 
 @contextlib.contextmanager
 def outliving_its_reader(signals: Signals) -> Iterator[None]:
-    """A context in which prints that nobody reads any more ask to stop, as `READER_GONE`, instead of
-    raising; after that they go nowhere."""
+    """A context in which prints that nobody reads any more ask to stop instead of raising.
+
+    They ask as `READER_GONE`; after that, prints go nowhere.
+    """
     if sys.stdout is None:
         yield
         return
@@ -98,7 +100,7 @@ def outliving_its_reader(signals: Signals) -> Iterator[None]:
 
 
 class _Output:
-    """A stream, and what to call once writing to it has met a closed pipe or terminal."""
+    """A stream that calls `gone` when it is written to and its pipe or terminal is closed."""
 
     def __init__(self, stream: TextIO, gone: Callable[[], None]):
         self._stream, self._gone = stream, gone
@@ -131,18 +133,18 @@ class _Output:
 class Schedule:
     """Says after every step what is due; every process of a run gets the same answer.
 
-    What a process wishes on its own (its clock, its signals) becomes due for all when all have heard
-    of it: the wishes of a step are reduced on the devices and read after the step that follows, so
-    that nobody waits for anybody.
+    Each process has wishes of its own, from its clock and its signals. A wish becomes due for all
+    processes once all have heard of it: the devices reduce the wishes of a step, and the result is
+    read after the following step, so that no process waits for another.
     """
 
     def __init__(self, config: ConfigDict, mesh: Mesh, signals: Signals):
-        """Starts counting.
+        """Starts to count the minutes until a save.
 
         Args:
             config: `config.checkpoint`.
             mesh: over the devices of all processes.
-            signals: what asks to stop.
+            signals: the signals that ask to stop.
         """
         self._config = config
         self._signals = signals
@@ -153,7 +155,7 @@ class Schedule:
         self._just_saved = False
 
     def __call__(self, step: int) -> Due:
-        """What is due now that a step, counted from 1, is done; to be asked once a step."""
+        """Returns what is due after a step, counted from 1; must be called once per step."""
         wish = Due.NOTHING
         if time.monotonic() - self._saved_at >= 60 * self._config.every_minutes:
             wish = Due.SAVE
@@ -161,18 +163,18 @@ class Schedule:
             wish = Due.STOP
         agreed = wish if jax.process_count() == 1 else self._agree(wish)
         if agreed is Due.SAVE and self._just_saved:
-            agreed = Due.NOTHING  # the wish is from before that
+            agreed = Due.NOTHING  # the wish is older than that save
         self._just_saved = False
         by_steps = Due.SAVE if step % self._config.every_steps == 0 else Due.NOTHING
         return max(agreed, by_steps)
 
     @property
     def stopping(self) -> bool:
-        """Whether a signal has come, to ask between stages; only a lone process knows at once."""
+        """Whether a signal has come, for use between stages; only a lone process knows at once."""
         return jax.process_count() == 1 and self._signals.caught is not None
 
     def save_soon(self) -> None:
-        """Makes a save due, whenever the last one was."""
+        """Makes a save due, however recent the last one is."""
         self._saved_at = -math.inf
 
     def saved(self) -> None:
@@ -181,7 +183,7 @@ class Schedule:
         self._just_saved = True
 
     def _agree(self, wish: Due) -> Due:
-        """The largest wish of all processes at the step before."""
+        """Returns the largest wish of all processes at the step before."""
         heard = Due.NOTHING if self._heard is None else Due(int(jax.device_get(self._heard)))
         own = np.full(jax.local_device_count(), wish, np.int32)
         self._heard = self._largest(jax.make_array_from_process_local_data(self._rows, own))

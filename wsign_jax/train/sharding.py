@@ -14,27 +14,27 @@ REPLICATE, SHARD = "replicate", "shard"
 
 
 def make_mesh() -> Mesh:
-    """One axis, `data`, over all devices of all processes; a single device is a mesh of one."""
+    """Makes a mesh of one axis, `data`, over all devices of all processes, even if there is only one."""
     return Mesh(np.array(jax.devices()), ("data",))
 
 
 def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
-    """Every device holds the whole."""
+    """The sharding in which every device holds the whole array."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def place_params(
     shapes: Params, rules: Sequence[tuple[str, str]], mesh: Mesh | AbstractMesh
 ) -> Params:
-    """Shapes of parameters with their sharding: replicated, or each device holding a part (FSDP).
+    """Adds its sharding to each parameter's shape: replicated, or a part on each device (FSDP).
 
-    What is sharded is cut along its largest axis that the devices divide; what has none is
-    replicated.
+    A sharded parameter is cut along the largest axis that the number of devices divides. A parameter
+    without such an axis is replicated.
 
     Args:
         shapes: nested dict of `jax.ShapeDtypeStruct`s.
         rules: `config.training.sharding`.
-        mesh: over whose data axis to cut.
+        mesh: the mesh whose data axis they are cut over.
 
     Raises:
         WSignError: the rules do not fit the parameters.
@@ -55,11 +55,11 @@ def place_params(
 
 
 def put_batch(batch: Any, mesh: Mesh) -> Any:
-    """A process's rows of a batch as arrays whose rows are spread over the mesh."""
+    """Puts a process's rows of a batch on the devices: the arrays' rows are spread over the mesh."""
     sharding = by_rows(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
 def by_rows(mesh: Mesh) -> NamedSharding:
-    """Each device holds its share of the rows."""
+    """The sharding in which each device holds its share of the rows."""
     return NamedSharding(mesh, PartitionSpec("data"))

@@ -1,4 +1,4 @@
-"""What a stage is: what trains in it, its optimizer, learning rate and attention windows."""
+"""The settings of a stage: what trains in it, its learning rates and its attention windows."""
 
 import math
 import re
@@ -16,11 +16,11 @@ from wsign_jax.train import param_rules
 
 TRAIN, FREEZE = "train", "freeze"
 
-_WINDOWS = 3  # stream of random numbers that draws windows; the data uses 0 to 2
+_WINDOWS = 3  # the random stream that draws attention windows; the data uses streams 0 to 2
 
 
 class StepSettings(NamedTuple):
-    """What may differ from step to step without compiling again: scalars, which a step traces."""
+    """The scalars that may change from step to step without compiling again: a step traces them."""
 
     learning_rate: Any = np.float32(0)
     weight_decay: Any = np.float32(0)
@@ -35,7 +35,7 @@ def label_parameters(params: Params, rules: Sequence[Sequence[Any]], stage: str)
     Args:
         params: nested dict; only its structure matters.
         rules: see `param_rules.apply`.
-        stage: whose rules they are.
+        stage: the name of the stage whose rules they are.
 
     Raises:
         WSignError: the rules do not fit the parameters, or leave nothing to train.
@@ -50,13 +50,13 @@ def label_parameters(params: Params, rules: Sequence[Sequence[Any]], stage: str)
 def learning_rates(params: Params, rules: Sequence[Sequence[Any]], stage: str) -> Params:
     """The share of the stage's learning rate that every parameter learns with.
 
-    It is the third element of the parameter's rule, 1 where there is none. The fourth is layer-wise
-    decay: a factor for each block that lies above the parameter's own in its stack.
+    The share is the third element of the parameter's rule, 1 if it is missing. The fourth element is
+    layer-wise decay: a factor for each block above the parameter's own in its stack.
 
     Args:
         params: nested dict; only its structure matters.
         rules: (path pattern, action[, share[, decay]]).
-        stage: whose rules they are.
+        stage: the name of the stage whose rules they are.
     """
     places = {path: re.match(r"(.+)/blocks/(\d+)/", path) for path in parameter_paths(params)}
     top: dict[str, int] = {}
@@ -72,13 +72,13 @@ def learning_rates(params: Params, rules: Sequence[Sequence[Any]], stage: str) -
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:
-    """Linear warm-up, then a cosine to zero.
+    """The learning rate of a step: a linear warm-up, then a cosine to zero.
 
     Args:
-        peak: highest rate.
+        peak: the highest rate.
         step: within the stage, from 0.
-        steps: of the stage.
-        warmup: steps; at most a fifth of a stage, so that a short run gets past it.
+        steps: how many the stage has.
+        warmup: steps of warm-up; at most a fifth of the stage, so that a short run gets past it.
     """
     warmup = min(warmup, steps // 5)
     if step < warmup:
@@ -89,14 +89,14 @@ def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:
 def step_settings(
     stage: ConfigDict, training: ConfigDict, step: int, first_step: int, steps: int
 ) -> StepSettings:
-    """The settings of one step, from its numbers alone.
+    """The settings of one step, which depend on the config and the step's numbers alone.
 
     Args:
         stage: the stage's block of the config.
         training: `config.training`; its seed and the step draw the attention window.
         step: global, from 0.
         first_step: the global step with which the stage began.
-        steps: of the stage.
+        steps: how many the stage has.
     """
     rng = np.random.default_rng([training.seed, step, _WINDOWS])
     chunk = int(rng.choice(stage.chunks)) or FULL_ATTENTION
@@ -111,8 +111,11 @@ def step_settings(
 
 
 def training_table(params: Params, labels: Params, rates: Params) -> str:
-    """What trains and what is frozen, by the first parts of the paths, with parameter counts; in groups
-    as fine as their learning rates where these are not the stage's own."""
+    """A table of what trains and what is frozen, with parameter counts.
+
+    Parameters are grouped by the first part of their paths, and more finely if their learning rate is
+    not the stage's own.
+    """
     groups: dict[tuple[str, str, float], int] = {}
     marks = zip(jax.tree.leaves(labels), jax.tree.leaves(rates), strict=True)
     for (path, leaf), (label, rate) in zip(parameter_paths(params).items(), marks, strict=True):

@@ -35,13 +35,13 @@ class TrainState(struct.PyTreeNode):
 
     step: jax.Array  # int32, global: never restarts
     params: Params
-    opt_state: optax.OptState  # afresh in each stage
-    ema: Params | None  # moving average of params, where training.ema is on
-    loss_scale: LossScale | None  # where training.precision is float16
+    opt_state: optax.OptState  # fresh in each stage
+    ema: Params | None  # moving average of params, if training.ema is on
+    loss_scale: LossScale | None  # if training.precision is float16
 
     @property
     def evaluated(self) -> Params:
-        """The weights to evaluate: the moving average where there is one."""
+        """The weights to evaluate: the moving average if there is one."""
         return self.params if self.ema is None else self.ema
 
 
@@ -58,9 +58,9 @@ def create(
     Args:
         params: the weights to begin with.
         tx: the stage's optimizer.
-        step: global.
+        step: the global step.
         ema: whether to average the weights.
-        loss_scale: to begin with; None where the loss is not scaled.
+        loss_scale: the scale to begin with; None if the loss is not scaled.
     """
     return TrainState(
         step=jnp.asarray(step, jnp.int32),
@@ -72,14 +72,14 @@ def create(
     )
 
 
-Create = Callable[[Params], TrainState]  # such as `create` with all but its parameters given
+Create = Callable[[Params], TrainState]  # for example `create` with all but `params` given
 
 
 def create_placed(make: Create, params: Params, shapes: Params) -> TrainState:
-    """A new state on the devices of a mesh: moments and averages lie where their parameter does.
+    """Creates a state on the devices of a mesh: moments and averages lie where their parameter does.
 
     Args:
-        make: what creates it.
+        make: creates it from the weights.
         params: the weights.
         shapes: from `place_params`.
     """
@@ -88,7 +88,7 @@ def create_placed(make: Create, params: Params, shapes: Params) -> TrainState:
 
 
 def abstract(make: Create, shapes: Params) -> TrainState:
-    """Shapes, dtypes and places of such a state: what a checkpoint is loaded to."""
+    """The shapes, dtypes and places of such a state, which a checkpoint is loaded to."""
     state = jax.eval_shape(make, shapes)
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -98,7 +98,7 @@ def abstract(make: Create, shapes: Params) -> TrainState:
 
 
 def follow(state: TrainState, shapes: Params) -> TrainState:
-    """The sharding of every array of a state: that of its parameter, or replicated where it has none.
+    """The sharding of every array of a state: its parameter's, or replicated if it belongs to none.
 
     Args:
         state: of arrays or their shapes.
@@ -123,8 +123,8 @@ def batch_shapes(rows: int, frames: int, glosses: int, mesh: Mesh | None = None)
     Args:
         rows: B.
         frames: T.
-        glosses: U, of the longest label.
-        mesh: that `put_batch` spreads it over; None leaves that open.
+        glosses: U, the length of the longest label.
+        mesh: the mesh that `put_batch` spreads the batch over; None leaves the sharding open.
     """
     sharding = None if mesh is None else by_rows(mesh)
 

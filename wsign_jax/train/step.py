@@ -16,24 +16,27 @@ from wsign_jax.train import losses, optimizer, stages
 from wsign_jax.train.losses import Metrics
 from wsign_jax.train.state import LossScale, TrainState
 
-Grads = list[jax.Array]  # of the parameters that train
+Grads = list[jax.Array]  # gradients of the parameters that train
 
 _GROW_AFTER = 2000  # steps without overflow after which the loss scale doubles
 _LARGEST_SCALE = 2.0**24
 
 
 class TrainStep:
-    """A step in two programs: gradients, compiled for every shape of a batch, and what the optimizer
-    makes of them, compiled once for all shapes: in one program it would be a quarter of each.
+    """A step in two programs: one computes gradients, the other updates the state with them.
 
-    Metrics are known before the state is: what needs the whole step waits for both."""
+    The gradients are compiled for every shape of a batch, the update once for all shapes. In a single
+    program, the update would be a quarter of what is compiled for each shape.
+
+    The metrics are ready before the state: whoever needs the whole step waits for both.
+    """
 
     def __init__(self, gradients: Any, update: Any, labels: Params):
-        """From its halves, both from `jax.jit`.
+        """Joins the two halves, both from `jax.jit`.
 
         Args:
-            gradients: of parameters, the step's number, its loss scale, a batch and settings.
-            update: of a state, gradients, their norm and settings.
+            gradients: takes parameters, the step's number, its loss scale, a batch and settings.
+            update: takes a state, gradients, their norm and settings.
             labels: 'train' or 'freeze' for every parameter.
         """
         self._gradients, self._update, self._labels = gradients, update, labels
@@ -42,20 +45,19 @@ class TrainStep:
     def __call__(
         self, state: TrainState, batch: Batch, settings: stages.StepSettings
     ) -> tuple[TrainState, Metrics]:
-        """The state after a step, and its metrics."""
+        """Returns the state after a step, and its metrics."""
         return _in_turn(self._gradients, self._update, state, batch, settings)
 
     def lower(
         self, state: TrainState, batch: Batch, settings: stages.StepSettings
     ) -> "LoweredStep":
-        """The step for arguments of these shapes, to be compiled; states have the same each time."""
+        """Lowers the step for arguments of these shapes; states must have the same shapes each time."""
         if self._updating is None:
-            grads = optimizer.trained_leaves(
-                state.params, self._labels
-            )  # their shapes, and where they lie
+            # Gradients have the shapes and the places of their parameters.
+            grads = optimizer.trained_leaves(state.params, self._labels)
             norm = jax.ShapeDtypeStruct((), jnp.float32, sharding=state.step.sharding)
             lowered = self._update.lower(state, grads, norm, settings)
-            # Compiling needs no interpreter: this is done while Python traces the gradients.
+            # Compiling does not need the interpreter: it runs while Python traces the gradients.
             pool = ThreadPoolExecutor(1, thread_name_prefix="compile")
             self._updating = lowered, pool.submit(lowered.compile)
             pool.shutdown(wait=False)
@@ -63,12 +65,12 @@ class TrainStep:
         return LoweredStep(self._gradients.lower(*given), *self._updating)
 
     def cache_size(self) -> int:
-        """How many programs were compiled by calls, of both kinds."""
+        """The number of programs, of both kinds, that calls have compiled."""
         return int(self._gradients._cache_size() + self._update._cache_size())
 
 
 class LoweredStep(NamedTuple):
-    """A step whose update is being compiled."""
+    """A lowered step; its update is being compiled already."""
 
     gradients: jax.stages.Lowered
     update: jax.stages.Lowered
@@ -76,33 +78,33 @@ class LoweredStep(NamedTuple):
 
     @property
     def flops(self) -> float:
-        """Floating-point operations, as XLA counts them before it optimizes."""
+        """The step's floating-point operations, as XLA counts them before it optimizes."""
         return _flops(self.gradients) + _flops(self.update)
 
     def compile(self) -> "CompiledStep":
         """Compiles the gradients, and waits for the update.
 
         Raises:
-            Exception: whatever went wrong with one of them.
+            Exception: whatever went wrong when one of them was compiled.
         """
         return CompiledStep(self.gradients.compile(), self.updating.result())
 
 
 class CompiledStep(NamedTuple):
-    """Called as a `TrainStep`."""
+    """A compiled step, called like a `TrainStep`."""
 
     gradients: jax.stages.Compiled
     update: jax.stages.Compiled
 
     @property
     def flops(self) -> float:
-        """Floating-point operations, as XLA counts them in what it compiled."""
+        """The step's floating-point operations, as XLA counts them in what it compiled."""
         return _flops(self.gradients) + _flops(self.update)
 
     def __call__(
         self, state: TrainState, batch: Batch, settings: stages.StepSettings
     ) -> tuple[TrainState, Metrics]:
-        """The state after a step, and its metrics."""
+        """Returns the state after a step, and its metrics."""
         return _in_turn(*self, state, batch, settings)
 
 
@@ -131,17 +133,17 @@ def make_train_step(
     rates: Params | None = None,
     shardings: TrainState | None = None,
 ) -> TrainStep:
-    """The step of all stages that train the same parameters.
+    """Makes the step of all stages that train the same parameters.
 
-    On a CPU it has options for the compiler, with which JAX lets it be called from Python only, not from
-    what another `jax.jit` traces.
+    On a CPU the step has compiler options. Because of them, JAX lets only Python call it, not a
+    function that another `jax.jit` traces.
 
     Args:
         graph: from `whisper_sign.build`.
         labels: 'train' or 'freeze' for every parameter.
         training: `config.training`; dropout is keyed by its seed and the step.
         hybrid: whether the attention decoder takes part.
-        rates: each parameter's share of the learning rate; None is all of it for all.
+        rates: each parameter's share of the learning rate; None: the full rate for all.
         shardings: where the state stays from step to step; None leaves it to the compiler.
     """
     return TrainStep(
@@ -158,9 +160,9 @@ def _gradients(
     hybrid: bool,
     shardings: TrainState | None,
 ) -> Any:
-    """The first half of a step; arguments as of `make_train_step`."""
+    """Makes the first half of a step; for the arguments see `make_train_step`."""
     loss = losses.make_loss(graph, labels, training, hybrid=hybrid)
-    # Plain values: what is traced must not change with the config afterwards.
+    # Plain values, so that a later change of the config cannot change what is traced.
     seed, parts = training.seed, training.accumulate
 
     def gradients(
@@ -174,7 +176,7 @@ def _gradients(
 
         def of_part(part: Batch, key: jax.Array, share: jax.Array) -> tuple[Grads, Metrics]:
             def scaled_loss(params: Params) -> tuple[jax.Array, Metrics]:
-                if shardings is not None:  # each device needs the whole while it computes its rows
+                if shardings is not None:  # each device needs them whole to compute its rows
                     params = jax.lax.with_sharding_constraint(params, shardings.step)
                 value, metrics = loss(params, part, settings, key)
                 return value * (scale * share), jax.tree.map(lambda m: m * share, metrics)
@@ -188,8 +190,8 @@ def _gradients(
         grads, metrics = _over_parts(of_part, batch, key, parts)
         grads = [g / scale for g in grads]
         metrics["grad_norm"] = optimizer.global_norm(grads)
-        # A finite loss may still have sent an infinite gradient. What overflows in float16 only lowers
-        # the scale, until there is nothing to lower.
+        # A finite loss can still have an infinite gradient. An overflow in float16 only lowers the
+        # scale; it counts as not finite once the scale cannot go lower.
         numbers = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
         metrics["finite"] = numbers | (scale > 1.0)
         metrics["frames"] = jnp.sum(batch.frames)
@@ -206,7 +208,7 @@ def _gradients(
 def _update(
     labels: Params, training: ConfigDict, rates: Params | None, shardings: TrainState | None
 ) -> Any:
-    """The second half of a step; arguments as of `make_train_step`."""
+    """Makes the second half of a step; for the arguments see `make_train_step`."""
     ema, grad_clip = training.ema, training.grad_clip  # plain values, as above
 
     def update(
@@ -221,8 +223,9 @@ def _update(
         metrics = {"loss_scale": next_scale.scale, "skipped_steps": next_scale.skipped}
         return _keep_if(finite, new, state).replace(loss_scale=next_scale), metrics
 
-    # jaxlib 0.7.2 on CPU gives wrong losses and updates where the state is donated; nobody has tried it
-    # elsewhere. (jax-ml/jax#39625 is of results before a donated state's on GPUs: ours come after it.)
+    # jaxlib 0.7.2 on CPU gives wrong losses and updates if the state is donated; nobody has tried it
+    # elsewhere. (jax-ml/jax#39625 is about results that come before a donated state on GPUs. Ours come
+    # after it.)
     safe = jax.__version_info__ >= ((0, 10) if jax.default_backend() == "cpu" else (0, 8))
     return jax.jit(
         update,
@@ -234,14 +237,15 @@ def _update(
 
 
 def _compiler_options() -> dict[str, Any] | None:
-    # XLA halves the vectors of processors that have wide ones: 6 % of a base-size step.
+    # By default XLA halves the width of vectors on processors that have wide ones, which costs 6 % of a
+    # base-size step.
     return {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
 
 
 def _optimize(
     state: TrainState, grads: Params, tx: optax.GradientTransformation, ema: float
 ) -> TrainState:
-    """The state after one step of the optimizer, and of the moving average where there is one."""
+    """The state after one step of the optimizer, and of the moving average if there is one."""
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     average = state.ema
@@ -256,17 +260,17 @@ def _over_parts(
     key: jax.Array,
     parts: int,
 ) -> tuple[Grads, Metrics]:
-    """Works a batch through in parts, one after the other, and sums what comes out.
+    """Computes a batch's gradients and metrics in parts, one after another, and sums them.
 
     Args:
-        gradients: of a part, its dropout key and its share of the batch's real rows.
-        batch: whose rows `parts` divides.
+        gradients: takes a part, its dropout key and its share of the batch's real rows.
+        batch: the batch; `parts` divides its rows.
         key: for dropout.
-        parts: how many; one needs no loop.
+        parts: how many; a single one does not need a loop.
     """
     if parts == 1:
         return gradients(batch, key, jnp.ones(()))
-    # Every parts-th row makes a part, so that rows spread over devices stay where they are.
+    # A part has every parts-th row, so that rows spread over devices stay where they are.
     split = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch)
     real = jnp.sum(split.frames > 0, axis=1, dtype=jnp.float32)
     inputs = (split, jax.random.split(key, parts), real / jnp.maximum(jnp.sum(real), 1.0))
@@ -283,13 +287,13 @@ def _over_parts(
 
 
 def _keep_if(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:
-    """The new state where gradients were finite; else the old one, but for the step's number."""
+    """The new state if gradients were finite; otherwise the old one with the new step's number."""
     kept = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
     return kept.replace(step=new.step)
 
 
 def _next_scale(loss_scale: LossScale, finite: jax.Array) -> LossScale:
-    """Halves the scale on overflow, which it counts, and doubles it after a long quiet."""
+    """Halves the loss scale on overflow, which it counts; doubles it after `_GROW_AFTER` good steps."""
     good_steps = jnp.where(finite, loss_scale.good_steps + 1, 0)
     grow = good_steps >= _GROW_AFTER
     grown = jnp.where(grow, jnp.minimum(loss_scale.scale * 2.0, _LARGEST_SCALE), loss_scale.scale)

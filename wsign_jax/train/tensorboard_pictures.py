@@ -1,5 +1,7 @@
-"""What TensorBoard shows of a run beside its curves: its config, its lengths and buckets, and pictures
-of what the model makes of one sentence of the validation split, always the same one."""
+"""Shows a run in TensorBoard beside its curves: its config, its lengths and buckets, and pictures.
+
+The pictures show what the model makes of one sentence of the validation split, always the same one.
+"""
 
 import math
 from collections.abc import Callable, Iterator
@@ -24,18 +26,21 @@ from wsign_jax.train.run import Network, Run, Stage, process_rows
 from wsign_jax.train.stages import StepSettings
 from wsign_jax.train.validation import Evaluation
 
-_STEP = 0.75  # from one rung of WER to the next, each of which a stage draws once
+_STEP = 0.75  # factor from one rung of WER to the next; a stage draws each rung once
 
 
 class Thoughts(NamedTuple):
-    """What a model makes of a batch, on the devices or on the host."""
+    """A model's outputs for a batch, on the devices or on the host."""
 
     log_probs: Any  # (B, N, V) of CTC
     weights: Any  # (B, U + 1, N) where the attention decoder looks, fed with the true glosses
 
 
 def make_think(network: Network) -> Callable[[Params, Batch, StepSettings], Thoughts]:
-    """Compiles once per batch shape; every process gets every row."""
+    """Makes the step that computes `Thoughts`, compiled once per batch shape.
+
+    Every process gets every row.
+    """
     everywhere = sharding.replicated(network.mesh)
 
     def think(params: Params, batch: Batch, settings: StepSettings) -> Thoughts:
@@ -54,15 +59,15 @@ def make_think(network: Network) -> Callable[[Params, Batch, StepSettings], Thou
 class Board:
     """Decides when to draw, and draws; nothing here changes what is trained.
 
-    It remembers nothing: a run that goes on draws what it would have drawn.
+    It remembers nothing, so that a resumed run draws what it would have drawn without the break.
     """
 
     def __init__(self, run: Run, writer: MetricsWriter):
-        """Draws nothing yet.
+        """Chooses the sentence to show; draws nothing yet.
 
         Args:
-            run: of whose validation split a sentence of median length is shown.
-            writer: where to.
+            run: the run; shows a sentence of median length from its validation split.
+            writer: takes the pictures.
         """
         self._run = run
         self._writer = writer
@@ -95,19 +100,19 @@ class Board:
         best: float,
         last: bool,
     ) -> None:
-        """Draws after a validation, where the stage ends or WER has come down a rung.
+        """Draws after a validation, if the stage ends or WER has come down a rung.
 
         Args:
             stage: the stage.
-            step: global.
-            params: that were validated.
-            result: of the validation.
-            best: the lowest WER of the stage before that; infinity where there was none.
+            step: the global step.
+            params: the weights that were validated.
+            result: the result of the validation.
+            best: the lowest WER of the stage before this validation; infinity if this is the first.
             last: whether the stage ends here.
         """
         if not last and _rung(result.edits.wer) <= _rung(best):
             return
-        with multihost.all_or_none():  # before the devices of all of them think about it
+        with multihost.all_or_none():  # before the devices of all of them compute with it
             batch = self._batch()
         settings = validation.validation_settings(self._run.config, alpha=1.0)
         thoughts = Thoughts(*jax.device_get(self._think(params, batch, settings)))
@@ -116,7 +121,7 @@ class Board:
                 self._writer.picture(step, tag, picture)
 
     def _batch(self) -> Batch:
-        """Has the one sentence; every device gets a row, all but one of them masked."""
+        """Loads a batch of the one sentence; every device gets a row, and all but one are masked."""
         val, devices = self._run.val, jax.device_count()
         rows = np.full(devices, -1, np.int32)
         rows[0] = self._example
@@ -128,7 +133,7 @@ class Board:
     def _pictures(
         self, stage: Stage, thoughts: Thoughts, result: Evaluation
     ) -> Iterator[tuple[str, bytes]]:
-        """Tags and PNGs."""
+        """Yields tags and PNGs."""
         val, vocabulary, example = self._run.val, self._run.vocabulary, self._example
         reference, hypothesis = val.labels[example].tolist(), result.hypotheses[example]
         signed, found = (" ".join(vocabulary.glosses(ids)) for ids in (reference, hypothesis))
@@ -148,7 +153,7 @@ class Board:
                 title,
             ),
         )
-        if stage.config.alpha < 1:  # else the attention decoder does not train here
+        if stage.config.alpha < 1:  # otherwise the attention decoder does not train here
             names = [*vocabulary.glosses(reference), "(end)"]
             weights = thoughts.weights[0, :, :patches]
             yield "val/attention", snapshots.alignment(weights, names, seconds, title)
@@ -165,7 +170,7 @@ class Board:
 
 
 def _rung(wer: float) -> float:
-    """How many steps down a WER is from 1."""
+    """The number of rungs by which a WER is below 1."""
     if 0 < wer < math.inf:
         return math.log(wer) // math.log(_STEP)
     return -math.inf if wer else math.inf

@@ -25,19 +25,19 @@ from wsign_jax.train.stages import StepSettings
 
 
 class EvalOutputs(NamedTuple):
-    """What one batch gives, per row."""
+    """The results of one batch, per row."""
 
     ctc: jax.Array  # (B,) loss
     attention: jax.Array  # (B,) loss of the attention decoder, teacher-forced
     hits: jax.Array  # (B,) targets that the attention decoder's likeliest id hits
     patches: jax.Array  # (B,) valid patches
-    blanks: jax.Array  # (B,) those whose best id is the blank
-    greedy: Beams  # of one
+    blanks: jax.Array  # (B,) valid patches whose best id is the blank
+    greedy: Beams  # of one hypothesis
     example: jax.Array  # (B,) index into the split, -1 in a masked row
 
 
 class Encoded(NamedTuple):
-    """What one batch gives to a decoder; every process has every row."""
+    """The inputs that one batch gives to a decoder; every process has every row."""
 
     states: jax.Array  # (B, N, D)
     log_probs: jax.Array  # (B, N, V) of CTC
@@ -63,7 +63,7 @@ class Evaluation:
 
 
 def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
-    """For the loop: losses and greedy decoding. Compiles once per batch shape."""
+    """Makes the loop's step: losses and greedy decoding, compiled once per batch shape."""
     smoothing = config.training.label_smoothing
     everywhere = sharding.replicated(network.mesh)
 
@@ -86,7 +86,7 @@ def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
 
 
 def make_encode_step(network: Network) -> EncodeStep:
-    """For reports: everything that a decoder needs. Compiles once per batch shape."""
+    """Makes the step for reports: all that a decoder needs, compiled once per batch shape."""
     everywhere = sharding.replicated(network.mesh)
 
     def encode_step(params: Params, batch: Batch, settings: StepSettings) -> Encoded:
@@ -101,8 +101,12 @@ def make_encode_step(network: Network) -> EncodeStep:
 def _forward(
     network: Network, params: Params, batch: Batch, settings: StepSettings
 ) -> tuple[jax.Array, ...]:
-    """States (B, N, D), CTC logits (B, N, V), the attention decoder's logits on the true glosses
-    (B, U + 1, V), and valid patches (B,)."""
+    """Runs the network on a batch.
+
+    Returns:
+        States (B, N, D), CTC logits (B, N, V), the attention decoder's logits on the true glosses
+        (B, U + 1, V), and valid patches (B,).
+    """
     whole = jax.lax.with_sharding_constraint(params, sharding.replicated(network.mesh))
     model = whisper_sign.bind(network.graph, whole)
     states, patches = model.encode(
@@ -126,10 +130,10 @@ def evaluate(
     Args:
         eval_step: from `make_eval_step`.
         params: the weights.
-        split: where the references are.
-        batches: its examples, each once, rows of this process.
+        split: holds the references.
+        batches: its examples, each once; only the rows of this process.
         settings: the attention window, and the alpha that weighs the two losses.
-        mesh: to spread the batches over.
+        mesh: the mesh to spread the batches over.
     """
     edits = EditCounts()
     hypotheses: dict[int, list[int]] = {}
@@ -169,12 +173,12 @@ def evaluate_split(
     """Evaluates weights on a whole split under the attention window of `config.eval`.
 
     Args:
-        config: the run's.
-        split: what to evaluate on.
+        config: the run's config.
+        split: the split to evaluate on.
         eval_step: from `make_eval_step`.
         params: the weights.
-        alpha: share of CTC in the loss that is reported.
-        network: whose mesh the batches are spread over.
+        alpha: the share of CTC in the loss that is reported.
+        network: its mesh is what the batches are spread over.
     """
     settings = validation_settings(config, alpha)
     return evaluate(
@@ -183,7 +187,7 @@ def evaluate_split(
 
 
 def validation_settings(config: ConfigDict, alpha: float) -> StepSettings:
-    """The attention window of `config.eval`, with a loss of which CTC has the share `alpha`."""
+    """The attention window of `config.eval`, with a loss in which CTC has the share `alpha`."""
     return StepSettings(
         alpha=np.float32(alpha),
         chunk=np.int32(config.eval.chunk or FULL_ATTENTION),
@@ -192,10 +196,10 @@ def validation_settings(config: ConfigDict, alpha: float) -> StepSettings:
 
 
 def validation_batches(config: ConfigDict, split: Split) -> Iterable[Batch]:
-    """A split's batches for evaluation, each example once, rows of this process."""
+    """A split's batches for evaluation: each example once, and only the rows of this process."""
     return map(evaluation_loader(config, split), validation_plans(config, split))
 
 
 def validation_plans(config: ConfigDict, split: Split) -> list[BatchPlan]:
-    """What those batches are."""
+    """The plans of the batches of `validation_batches`."""
     return plan_evaluation(split, config.eval.batch_size, config.data.max_buckets)

@@ -1,1 +1,1 @@
-"""Checkpoints: written, checked, mirrored, and where each file of a run's folder lies."""
+"""Checkpoints: how they are written, checked and mirrored, and where a run's files lie."""

@@ -1,4 +1,4 @@
-"""Numbers that change with any bit of what they are of: what a checkpoint is checked by."""
+"""Checksums, by which a checkpoint is checked: numbers that change with any bit of what they cover."""
 
 import json
 import zlib
@@ -10,9 +10,9 @@ import numpy as np
 
 
 def checksums_of_arrays(items: dict[str, Any]) -> dict[str, int]:
-    """A number for every item, a tree of arrays."""
+    """The checksum of every item, each a tree of arrays."""
     return {
-        # One after the other: sums over many devices at once can block simulated ones.
+        # One after another: sums over many devices at once can block simulated devices.
         name: zlib.crc32(
             np.array([int(_checksum_of_array(x)) for x in jax.tree.leaves(item)]).tobytes()
         )
@@ -21,16 +21,17 @@ def checksums_of_arrays(items: dict[str, Any]) -> dict[str, int]:
 
 
 def checksum_of_json(value: Any) -> int:
-    """A number for what JSON can say, in whatever order its keys are."""
+    """The checksum of a value that JSON can hold, whatever the order of its keys."""
     return zlib.crc32(json.dumps(value, sort_keys=True).encode())
 
 
 @jax.jit
 def _checksum_of_array(x: jax.Array) -> jax.Array:
-    """A sum of an array's 32-bit words, each with its place and mixed: any changed word changes it.
+    """The sum of an array's 32-bit words, each combined with its place and then mixed.
 
-    The mixing is MurmurHash3's finalizer, which is one to one (Appleby, public domain). Sums of
-    integers do not depend on their order, nor on how the array is spread over devices.
+    Any changed word changes the sum. The mixing is MurmurHash3's finalizer, which is one-to-one
+    (Appleby, public domain). Sums of integers do not depend on their order, nor on how the array is
+    spread over devices.
     """
     words = jax.lax.bitcast_convert_type(x, jnp.uint32)
     stride = 1

@@ -1,8 +1,8 @@
-"""A second home for a run's checkpoints and logs, such as a Drive folder that outlives the machine.
+"""A copy of a run's checkpoints and logs, for example in a Drive folder that outlives the machine.
 
 `<mirror>` has the layout of a workdir, so that it can be restored from, evaluated and named in
-`init_from` like one. Everything arrives in `<mirror>/.wsign_mirror` and is then renamed; that folder
-marks a mirror, and nothing outside it is ever removed but checkpoints of the run.
+`init_from` like one. Everything arrives in `<mirror>/.wsign_mirror` and is then renamed. That folder
+marks a mirror. Outside it, only checkpoints of the run are ever removed. "Home" is the workdir.
 """
 
 import concurrent.futures
@@ -17,39 +17,39 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.train.checkpoint import workdir
 from wsign_jax.train.checkpoint.workdir import INIT, METRICS, TENSORBOARD
 
-_OWN = ".wsign_mirror"  # the folder for what is not whole yet, or any more
+_OWN = ".wsign_mirror"  # the folder for what is not yet whole, or not any more
 
 
 class Mirror:
-    """Makes the mirror like home, behind the back of a run that goes on."""
+    """Makes the mirror like home, in the background of a run that goes on."""
 
     def __init__(self, root: pathlib.Path, workdir: pathlib.Path, warn: Callable[[str], None]):
-        """Copies nothing yet.
+        """Checks the mirror's folder, but copies nothing yet.
 
         Args:
-            root: the mirror's folder; its parent must be there, since a Drive that is not mounted
-                would otherwise be replaced by a folder on this machine.
+            root: the mirror's folder. Its parent must exist, because a Drive that is not mounted would
+                otherwise be replaced by a folder on this machine.
             workdir: the run's folder.
             warn: prints a line; the mirror's troubles never end a run.
 
         Raises:
-            WSignError: it is the workdir itself, or has something in it and is no mirror.
+            WSignError: it is the workdir itself, or has something in it and is not a mirror.
         """
         if root.resolve() == workdir.resolve():
             raise WSignError("config.checkpoint.mirror is the workdir itself; name another folder")
-        with contextlib.suppress(OSError):  # a Drive that is in trouble now may not be later
+        with contextlib.suppress(OSError):  # a Drive that is in trouble now may work later
             _check_mirror(root)
         self.root = root
         self._workdir = workdir
         self._warn = warn
-        self._ours: set[int] = set()  # steps there that are this run's
-        self._strange: set[int] = set()  # and such as nobody can read
+        self._ours: set[int] = set()  # steps in the mirror that are this run's
+        self._strange: set[int] = set()  # steps in the mirror that cannot be read
         self._claimed = False
         self._worker = concurrent.futures.ThreadPoolExecutor(1, "mirror")
 
     @property
     def steps(self) -> list[int]:
-        """Steps of the checkpoints in the mirror; none where it cannot be read."""
+        """The steps of the checkpoints in the mirror; empty if it cannot be read."""
         try:
             return workdir.steps_in(self.root / workdir.CHECKPOINTS)
         except OSError as error:
@@ -57,7 +57,10 @@ class Mirror:
             return []
 
     def know(self, ours: Iterable[int], strange: Iterable[int] = ()) -> None:
-        """Notes which checkpoints in the mirror are this run's: it touches no others."""
+        """Notes which checkpoints in the mirror are this run's, and which cannot be read.
+
+        The mirror touches only this run's.
+        """
         self._ours |= {*ours}
         self._strange |= {*strange}
 
@@ -66,7 +69,7 @@ class Mirror:
         return step in self._ours and step in self.steps
 
     def bring_home(self) -> None:
-        """Copies to the workdir what it lacks of this run's checkpoints, and logs if it is behind.
+        """Copies home this run's checkpoints that it lacks, and the logs if home is behind.
 
         Raises:
             OSError: the mirror cannot be read, or the workdir not written.
@@ -81,7 +84,7 @@ class Mirror:
         own.rmdir()
 
     def update(self) -> None:
-        """Starts to copy what home has and the mirror lacks; at once or when the last copy is done."""
+        """Starts to copy what the mirror lacks, at once or when the last copy is done."""
         self._worker.submit(self._update)
 
     def close(self) -> None:
@@ -92,7 +95,7 @@ class Mirror:
         try:
             if not self.root.is_dir():
                 self.root.mkdir()
-            # A Drive may be mounted after the run began, with who knows what in it.
+            # A Drive may be mounted after the run began, with anything in it.
             if {*workdir.steps_in(self.root / workdir.CHECKPOINTS)} - self._ours - self._strange:
                 raise WSignError(
                     f"{self.root} holds checkpoints that were not there before; start the command again "
@@ -104,11 +107,11 @@ class Mirror:
             _copy_missing_checkpoints(self._workdir, self.root, own, at_home)
             _copy_logs(self._workdir, self.root, own)
             _prune(self.root, own, self._ours - self._strange - {*at_home})
-        except Exception as error:  # nothing that happens here may end a run
+        except Exception as error:  # an error here must not end a run
             self._trouble(error)
 
     def _claim(self) -> pathlib.Path:
-        """Marks the mirror by the folder it returns; at first keeps what another run has left there."""
+        """Marks the mirror by a folder, and returns that; the first time, renames another run's logs."""
         _check_mirror(self.root)
         own = _emptied(self.root / _OWN)
         if not self._claimed:
@@ -128,10 +131,10 @@ class Mirror:
 
 
 def _check_mirror(root: pathlib.Path) -> None:
-    """Raises a `WSignError` where a folder has something in it and is no mirror."""
+    """Raises a `WSignError` if a folder has something in it and is not a mirror."""
     if root.exists() and not root.is_dir():
         raise WSignError(f"config.checkpoint.mirror: {root} is a file; name a folder")
-    # Those of earlier versions have no mark.
+    # Mirrors of earlier versions do not have the mark.
     is_mirror = (root / _OWN).is_dir() or workdir.steps_in(root / workdir.CHECKPOINTS)
     if not is_mirror and root.exists() and any(root.iterdir()):
         raise WSignError(
@@ -141,7 +144,7 @@ def _check_mirror(root: pathlib.Path) -> None:
 
 
 def _emptied(own: pathlib.Path) -> pathlib.Path:
-    """The folder for what is not whole, without what a killed copy has left in it."""
+    """Returns the folder for what is not whole, emptied of what a killed copy has left in it."""
     if own.is_symlink():
         raise WSignError(f"{own}: is a link, behind which nothing is removed; delete it")
     files.make_folder(own)
@@ -153,7 +156,7 @@ def _emptied(own: pathlib.Path) -> pathlib.Path:
 def _copy_missing_checkpoints(
     source: pathlib.Path, target: pathlib.Path, own: pathlib.Path, steps: Iterable[int]
 ) -> None:
-    """Copies those of some checkpoints that `target` lacks by way of `own`, the newest first."""
+    """Copies the checkpoints of `steps` that `target` lacks, by way of `own`, the newest first."""
     there = workdir.steps_in(target / workdir.CHECKPOINTS)
     for step in sorted({*steps} - {*there}, reverse=True):
         _copy_checkpoint(source, target, own, step)
@@ -168,10 +171,10 @@ def _copy_checkpoint(
         shutil.copytree(folder, arriving, copy_function=shutil.copyfile)
     except (OSError, shutil.Error) as error:
         shutil.rmtree(arriving, ignore_errors=True)
-        if not folder.exists():  # home deleted it in the meantime: nobody wants it
+        if not folder.exists():  # deleted in the meantime: nobody wants it
             return
         raise _first(error) from error
-    if not folder.exists():  # or is about to have deleted it: what came may be half of it
+    if not folder.exists():  # deleted while it was copied: the copy may be incomplete
         shutil.rmtree(arriving)
         return
     (target / workdir.CHECKPOINTS).mkdir(exist_ok=True)
@@ -179,7 +182,7 @@ def _copy_checkpoint(
 
 
 def _first(error: OSError) -> OSError:
-    """The cause of an error, which `shutil.copytree` gathers in a list of (source, target, reason)."""
+    """The first cause of an error; `shutil.copytree` lists causes as (source, target, reason)."""
     if isinstance(error, shutil.Error):
         _, target, reason = error.args[0][0]
         return OSError(0, reason, target)
@@ -198,7 +201,7 @@ def _copy_logs(source: pathlib.Path, target: pathlib.Path, own: pathlib.Path) ->
 
 
 def _prune(mirror: pathlib.Path, own: pathlib.Path, steps: Iterable[int]) -> None:
-    """Removes from the mirror what home no longer keeps."""
+    """Removes the checkpoints of `steps`, which home no longer keeps, from the mirror."""
     for step in {*steps} & {*workdir.steps_in(mirror / workdir.CHECKPOINTS)}:
         # Renamed first, so that a removal cut short leaves nothing that looks whole.
         leaving = own / f"leaving_{step}"

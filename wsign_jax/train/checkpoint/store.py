@@ -1,11 +1,11 @@
-"""Checkpoints: everything of orbax that the project uses.
+"""Saves and loads checkpoints; only this module uses orbax.
 
 `<workdir>/checkpoints/<step>/` holds
     params       the weights, a nested dict: all that inference needs
-    ema          their moving average, where training.ema is on
+    ema          their moving average, if training.ema is on
     training     step, optimizer state and loss scale
-and, as orbax's custom metadata, JSON: what `RunInfo` has, with digests of all of it, since orbax does
-not notice a changed bit.
+and, as orbax's custom metadata, JSON: the fields of `RunInfo`, and checksums of everything, since orbax
+does not notice a changed bit.
 """
 
 import contextlib
@@ -38,10 +38,10 @@ from wsign_jax.train import config_schema
 from wsign_jax.train.checkpoint import checksums, workdir
 from wsign_jax.train.state import TrainState
 
-# Of what is saved, and raised with every change that this version could not read; none in a
-# checkpoint is 1.
+# The format of what is saved. It goes up with every change that this version could not read. A
+# checkpoint that does not name its format has format 1.
 FORMAT = 1
-DAMAGED = "damaged"  # beside it: where unreadable ones are moved
+DAMAGED = "damaged"  # the folder beside `checkpoints` that unreadable ones are moved to
 
 _UNAWAITED = "coroutine .* was never awaited"
 
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class DamagedCheckpoint(WSignError):
-    """A checkpoint that cannot be read, or not as it was written."""
+    """The error for a checkpoint that cannot be read, or has changed since it was written."""
 
     def __init__(self, message: str, step: int):
         super().__init__(message)
@@ -57,16 +57,19 @@ class DamagedCheckpoint(WSignError):
 
 
 class SaveTimedOut(WSignError):
-    """A save that orbax gave up: its timeouts go by the clock, which may have been set meanwhile."""
+    """The error for a save that orbax gave up.
+
+    Its timeouts go by the clock, which may have been set in the meantime.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class RunInfo:
-    """What a checkpoint says about its run, beside the arrays."""
+    """The information on its run that a checkpoint holds beside the arrays."""
 
     stage: int  # index into config.stages
     next_batch: int  # within the stage
-    val_wer: float | None  # of these weights, where they were validated
+    val_wer: float | None  # of these weights, if they were validated
     best_wer: float | None  # in this stage so far
     data: str  # fingerprint of the training data
     config: dict[str, Any]
@@ -74,12 +77,12 @@ class RunInfo:
     iterator: dict[str, Any]  # grain's state
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON-ready values."""
+        """Returns the fields as values that JSON can hold."""
         return {**dataclasses.asdict(self), "vocabulary": list(self.vocabulary.names)}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "RunInfo":
-        """The inverse of `to_json`, checked: an older version, or anybody, may have written it.
+        """Reads and checks what `to_json` returns: an older version, or anybody, may have written it.
 
         Raises:
             WSignError: a field is missing, unknown, of another kind or out of range.
@@ -113,10 +116,10 @@ class RunInfo:
 
     @property
     def rank(self) -> tuple[float, float] | None:
-        """Orders validated checkpoints, the best last: a later stage first of all, then the lower error.
+        """The key that sorts validated checkpoints, the best last: by stage, then by error.
 
-        A later stage's model replaces the earlier one even where its error is higher: it is trained
-        for another use.
+        A later stage's model replaces the earlier one even if its error is higher, because it is
+        trained for another use. None if these weights were not validated.
         """
         return None if self.val_wer is None else (self.stage, -self.val_wer)
 
@@ -136,7 +139,7 @@ class _BestAndLatest:
 
 
 def _items(state: TrainState) -> dict[str, Any]:
-    """A state as the items of a checkpoint: the weights by themselves, for whoever needs no more."""
+    """A state as the items of a checkpoint: the weights are apart, for whoever needs only them."""
     training = {"step": state.step, "opt_state": state.opt_state, "loss_scale": state.loss_scale}
     items = {"params": state.params, "training": training}
     return items if state.ema is None else items | {"ema": state.ema}
@@ -146,11 +149,11 @@ class Checkpoints:
     """The checkpoints of one workdir."""
 
     def __init__(self, workdir: pathlib.Path, keep: int | None = None):
-        """Opens them.
+        """Opens the checkpoints, to save and load or only to load.
 
         Args:
             workdir: the run's folder.
-            keep: to save: how many of the latest to keep beside the best. None only reads, and
+            keep: how many of the latest to keep beside the best when saving. None only reads, and
                 leaves alone what a run that still trains may be writing.
         """
         absl_logging.set_verbosity(absl_logging.FATAL)  # orbax narrates every save
@@ -162,9 +165,9 @@ class Checkpoints:
 
     @functools.cached_property
     def _checkpointer(self) -> ocp.training.Checkpointer:
-        """What saves and prunes; made when there is something to save.
+        """Orbax's checkpointer, which saves and prunes; made for the first save.
 
-        It cannot be made where any checkpoint's metadata is damaged, hence it is not used to read.
+        It cannot be made if any checkpoint's metadata is damaged, so it is not used to read.
         """
         assert self._keep is not None, "opened only to read"
         for step in self.steps:
@@ -178,22 +181,23 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """Steps of the checkpoints on disk, damaged or not, in their order."""
+        """The steps of the checkpoints on disk, damaged or not, in increasing order."""
         return workdir.steps_in(self.workdir / workdir.CHECKPOINTS)
 
     @property
     def latest_step(self) -> int | None:
-        """The step of the newest checkpoint."""
+        """The step of the newest checkpoint; None before the first is saved."""
         return max(self.steps, default=None)
 
     @property
     def best_step(self) -> int:
-        """The step of the best checkpoint by validation WER; the newest where none was measured; none
-        of the `damaged`.
+        """The step of the best checkpoint by validation WER; the newest if none was measured.
+
+        It is never one of the `damaged`.
 
         Raises:
             DamagedCheckpoint: all are damaged.
-            WSignError: there is none.
+            WSignError: the run has no checkpoints.
         """
         whole = [step for step in self.steps if self._read_info(step) is not None]
         if not whole:
@@ -207,7 +211,7 @@ class Checkpoints:
 
     @property
     def damaged(self) -> list[int]:
-        """Steps of the checkpoints of which not even the metadata can be read."""
+        """The steps of the checkpoints whose metadata cannot be read."""
         return [step for step in self.steps if self._read_info(step) is None]
 
     def path(self, step: int) -> pathlib.Path:
@@ -215,12 +219,12 @@ class Checkpoints:
         return self.workdir / workdir.CHECKPOINTS / str(step)
 
     def save(self, state: TrainState, info: RunInfo) -> float:
-        """Starts to save; the arrays are copied before it returns, writing goes on behind.
+        """Starts to save: copies the arrays before it returns, and writes them in the background.
 
         A step that is saved already is left alone: a step's state is always the same.
 
         Returns:
-            Seconds for which the caller was held up.
+            The seconds for which the caller was held up.
 
         Raises:
             WSignError: this save or the one before could not be written.
@@ -244,7 +248,7 @@ class Checkpoints:
         return time.monotonic() - began
 
     def info(self, step: int) -> RunInfo:
-        """What a checkpoint says about its run.
+        """Returns what a checkpoint says about its run.
 
         Raises:
             DamagedCheckpoint: it cannot be read.
@@ -260,22 +264,22 @@ class Checkpoints:
         """Loads the whole state.
 
         Args:
-            step: of the checkpoint.
-            like: a state of the same structure (the run's config has been compared before, see
-                `config_schema.differences`), of arrays or of shapes, which say where to put what is
-                loaded.
+            step: the checkpoint's step.
+            like: a state of the same structure, of arrays or of shapes, which say where to put what
+                is loaded. The run's config has been compared before; see
+                `config_schema.differences`.
 
         Raises:
-            DamagedCheckpoint: it cannot be read, or not as it was written.
+            DamagedCheckpoint: it cannot be read, or has changed since it was written.
         """
         loaded = self._load(step, _items(like))
         return like.replace(params=loaded["params"], ema=loaded.get("ema"), **loaded["training"])
 
     def restore_weights(self, step: int, like: Params) -> Params:
-        """Loads the weights to evaluate: the moving average where there is one.
+        """Loads the weights to evaluate: the moving average if there is one.
 
         Args:
-            step: of the checkpoint.
+            step: the checkpoint's step.
             like: arrays or `jax.ShapeDtypeStruct`s with the sharding to load to.
 
         Raises:
@@ -294,7 +298,7 @@ class Checkpoints:
             raise WSignError(f"{error}; move this folder away to take the next best") from None
 
     def last_of_its_stage(self, count: int) -> list[int]:
-        """Steps of the last `count` checkpoints, fewer where the newest one's stage has fewer."""
+        """The steps of the last `count` checkpoints; fewer if the newest one's stage has fewer."""
         infos = {step: info for step in self.steps if (info := self._read_info(step))}
         newest = max(info.stage for info in infos.values())
         return [step for step, info in infos.items() if info.stage == newest][-count:]
@@ -307,7 +311,7 @@ class Checkpoints:
         return jax.tree.map(lambda x: x / len(steps), total)
 
     def differing_parameters(self, step: int, like: Params) -> list[str]:
-        """Parameters whose name or shape is another in a checkpoint than in `like`."""
+        """Lists the parameters whose name or shape differs between a checkpoint and `like`."""
 
         def read() -> dict[str, tuple[int, ...]]:
             saved = self._read_metadata(step).metadata["params"]
@@ -338,7 +342,7 @@ class Checkpoints:
 
     @property
     def saving(self) -> bool:
-        """Whether a save is not known yet to be on disk; once it is, this says so, or raises.
+        """Whether a save is still under way; raises if it has failed.
 
         Raises:
             WSignError: the save could not be written.
@@ -358,7 +362,7 @@ class Checkpoints:
             self._written(saving.result)
 
     def close(self) -> None:
-        """Waits and closes.
+        """Waits for the save under way, and closes the checkpoints.
 
         Raises:
             WSignError: the save under way could not be written.
@@ -367,14 +371,14 @@ class Checkpoints:
             self.wait()
         finally:
             if "_checkpointer" in self.__dict__:
-                with contextlib.suppress(Exception):  # what wait() has reported, once more
+                with contextlib.suppress(Exception):  # wait() has reported it already
                     self._checkpointer.close()
 
     def _folder(self, step: int) -> pathlib.Path:
-        return self.path(step).absolute()  # orbax takes no other
+        return self.path(step).absolute()  # orbax takes only absolute paths
 
     def _written(self, write: Callable[[], T]) -> T:
-        """Turns whatever orbax raises at a disk that is full or gone into a line that says so."""
+        """Calls `write`; turns whatever orbax raises into one line, for example if the disk is full."""
         try:
             return write()
         except Exception as error:  # orbax has no common exception
@@ -393,7 +397,7 @@ class Checkpoints:
             ) from error
 
     def _forget_what_is_half_written(self) -> None:
-        """Has the next save begin afresh: a new checkpointer removes what an old one left."""
+        """Makes the next save begin afresh: a new checkpointer removes what an old one left."""
         _ignore_what_a_failed_load_leaves()
         checkpointer = self.__dict__.pop("_checkpointer", None)
         if checkpointer is not None:
@@ -401,11 +405,11 @@ class Checkpoints:
                 checkpointer.close()
 
     def _whole(self, step: int, read: Callable[[], T]) -> T:
-        """Turns whatever orbax raises at a damaged checkpoint into one line."""
+        """Calls `read`; turns whatever orbax raises at a damaged checkpoint into one line."""
         _ignore_what_a_failed_load_leaves()  # before, since its threads may be faster than its error
         try:
             return read()
-        except (WSignError, jax.errors.JaxRuntimeError):  # the latter: out of memory, say
+        except (WSignError, jax.errors.JaxRuntimeError):  # the latter: for example out of memory
             raise
         except Exception as error:  # orbax has no common exception
             reason = _reason(error)
@@ -431,7 +435,7 @@ class Checkpoints:
         return self._whole(step, read)
 
     def _about(self, step: int) -> dict[str, Any]:
-        """The JSON beside the arrays."""
+        """Reads and checks the JSON beside the arrays."""
 
         def read() -> dict[str, Any]:
             saved = self._read_metadata(step).custom_metadata
@@ -453,7 +457,7 @@ class Checkpoints:
         return self._whole(step, read)
 
     def _read_metadata(self, step: int) -> Any:
-        """Orbax's own, read once: it takes orbax a third of a second."""
+        """Orbax's own metadata, read only once: it takes orbax a third of a second."""
         if step not in self._metadata:
             self._metadata[step] = ocp.checkpointables_metadata(self._folder(step))
         return self._metadata[step]
@@ -465,7 +469,7 @@ class Checkpoints:
         )
 
     def _read_info(self, step: int) -> RunInfo | None:
-        """A checkpoint's info, read once; None where it cannot be read."""
+        """A checkpoint's info, read only once; None if it cannot be read."""
         if step not in self._infos:
             try:
                 self._infos[step] = self.info(step)
@@ -474,7 +478,7 @@ class Checkpoints:
         return self._infos[step]
 
     def _best(self, steps: Sequence[int]) -> int | None:
-        """The best of some steps; None where none was validated."""
+        """The best of some steps; None if they were not validated."""
         ranks = {}
         for step in steps:
             info = self._read_info(step)
@@ -485,8 +489,11 @@ class Checkpoints:
 
 @functools.cache
 def _ignore_what_a_failed_load_leaves() -> None:
-    """Orbax's coroutines, never awaited or ended in the middle, and threads that call a closed loop, of
-    each of which Python would print a page, now or minutes later."""
+    """Silences the pages that Python would print, now or minutes later, after a failed load.
+
+    They are about orbax's coroutines, never awaited or ended in the middle, and about threads that call
+    a closed loop.
+    """
     warnings.filterwarnings("ignore", _UNAWAITED, RuntimeWarning)
     report = sys.unraisablehook
 
@@ -503,7 +510,7 @@ def _ignore_what_a_failed_load_leaves() -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What an error of orbax's comes down to, in one short line."""
+    """The reason that an error of orbax's gives, in one short line."""
     system = re.search(r"([^:]+) \[os_error_code", str(error))
     if system:
         return system[1].strip()

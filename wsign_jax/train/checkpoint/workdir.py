@@ -1,4 +1,4 @@
-"""A run's folder: where its checkpoints are, and that one command trains in it."""
+"""A run's folder: where its files lie, and a lock so that only one command trains in it."""
 
 import contextlib
 import itertools
@@ -11,7 +11,7 @@ from wsign_jax.data.layout import SPLITS
 from wsign_jax.runtime import multihost
 
 CHECKPOINTS = "checkpoints"
-# Files of a run that tell of its checkpoints or go with them.
+# Files of a run that describe its checkpoints or belong to them.
 _OF_A_RUN = (
     "metrics.jsonl",
     "metrics.dropped.jsonl",
@@ -24,7 +24,9 @@ _made: set[pathlib.Path] = set()  # folders of runs that this process has made
 
 
 def make(workdir: pathlib.Path) -> bool:
-    """Makes a run's folder; whether it was missing. `claimed` removes it where nothing comes of it.
+    """Makes a run's folder, and returns whether it was missing.
+
+    `claimed` removes the folder again if it is still empty at the end.
 
     Raises:
         WSignError: a file or a link to nothing is in the way.
@@ -40,7 +42,7 @@ def claimed(workdir: pathlib.Path) -> Iterator[None]:
     """A context in which no other command can train in the same folder.
 
     Raises:
-        WSignError: one does, or the folder cannot be made.
+        WSignError: another command trains there, or the folder cannot be made.
     """
     make(workdir)
     taken = f"{workdir}: another command trains in it; wait for its end, or use another --workdir"
@@ -50,15 +52,16 @@ def claimed(workdir: pathlib.Path) -> Iterator[None]:
     finally:
         if workdir in _made:
             with contextlib.suppress(OSError):
-                workdir.rmdir()  # where nothing came of it
+                workdir.rmdir()  # fails unless the folder is empty
 
 
 def keep_logs(folder: pathlib.Path) -> str:
-    """Renames what an earlier run has left in a folder without its checkpoints, so that none of it is
-    replaced or taken for that of a new run.
+    """Renames the files that an earlier run has left in a folder without its checkpoints.
+
+    Otherwise a new run would replace them, or they would be taken for its own.
 
     Returns:
-        What was renamed, in a line; '' where there was nothing.
+        One line that says what was renamed; '' if the folder has no such file.
     """
     found = sorted(
         path
@@ -84,7 +87,10 @@ def has_checkpoint(workdir: pathlib.Path) -> bool:
 
 
 def steps_in(folder: pathlib.Path) -> list[int]:
-    """Steps of the checkpoints in a folder; those that are still being written have other names."""
+    """The steps of the checkpoints in a folder, without those that are still being written.
+
+    While a checkpoint is written, its folder has another name.
+    """
     if not folder.is_dir():
         return []
     names = [child.name for child in folder.iterdir() if child.is_dir()]
