@@ -73,12 +73,7 @@ def _open_streams() -> None:
 
 def _on_a_screen(text: str) -> str:
     """Escapes control characters: a file's name or content must not steer a terminal."""
-    control = (
-        "Cc",
-        "Cs",
-        "Zl",
-        "Zp",
-    )  # Unicode categories; Zl and Zp separate lines and paragraphs
+    control = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories, with line and paragraph separators
     return "".join(
         ascii(c)[1:-1] if c != "\n" and unicodedata.category(c) in control else c for c in text
     )
