@@ -1,10 +1,10 @@
-"""From Whisper's own weights on a small data set: stages 1 and 2 of two of its encoder layers and one of
-its decoder layers, short enough for a CPU.
+"""Stages 1 and 2 on a small data set, from two encoder layers and one decoder layer of Whisper.
 
     python -m wsign_jax.main --config=configs/asl_whisper.py --config.init_from=whisper:DIR
 
-Made for `tools/compare_starts.py` (README, "Start from Whisper"), which trains it from fresh weights
-too. It is far from done when it ends: a tiny model (asl.py) gets much further in the same time.
+Short enough for a CPU. Made for `tools/compare_starts.py` (README, "Start from Whisper"), which also
+trains it from fresh weights. It is far from done when it ends: a tiny model (asl.py) gets much further
+in the same time.
 """
 
 from ml_collections import ConfigDict
@@ -13,10 +13,10 @@ from configs import asl
 
 
 def get_config() -> ConfigDict:
-    """The config."""
+    """Returns the config."""
     config = asl.get_config()
     config.model.size = "base"
-    config.model.positions = "sinusoidal"  # from fresh weights too
+    config.model.positions = "sinusoidal"  # also from fresh weights
     config.model.encoder.num_layers = 2
     config.model.decoder.num_layers = 1
     config.model.frontend.patch_size = 8  # half the time of an epoch
@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.stages = ("stage1", "stage2")
     config.stage1.epochs = 2
     config.stage2.epochs = 6
-    # Of 3e-4 and 1e-3 the better on validation after two epochs, from either start.
+    # Better than 1e-3 on validation after two epochs, from either start.
     config.stage2.lr = 3e-4
     config.stage1.batch_size = config.stage2.batch_size = 8
     config.training.warmup_steps = 100

@@ -3,23 +3,23 @@
     from configs import base
     config = base.get_config()
 
-Not for a run of its own, though it is a whole one: the three stages at base size on `data/processed`
-(stage1.py, stage2.py and stage3.py run them one by one and say what was measured).
+It is not meant to be run itself, though it is complete: the three stages at base size on
+`data/processed`. stage1.py, stage2.py and stage3.py run them one by one and say what was measured.
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """The defaults."""
+    """Returns the defaults."""
     config = ConfigDict()
     config.mode = "train"  # or 'evaluate': the best checkpoint in the workdir on eval.split
 
-    # Where the first stage's weights come from: '' fresh, a run's folder, 'auto': the run of the stage
-    # before, beside this one, where there is one; or Whisper's own, 'whisper:DIR', by their name on the
-    # Hugging Face Hub 'whisper:openai/whisper-base'. A checkpoint in the workdir goes first.
+    # Where the first stage's weights come from. '': fresh. DIR: the run in that folder. 'auto': the run
+    # of the stage before, beside this one, if there is one. 'whisper:DIR': Whisper's own, or by name on
+    # the Hugging Face Hub, 'whisper:openai/whisper-base'. A checkpoint in the workdir goes first.
     config.init_from = ""
-    # Which of Whisper's layers, where the model has fewer: the 'first', or 'spread' evenly.
+    # Which of Whisper's layers to take if the model has fewer: the 'first', or 'spread' evenly.
     config.init_layers = "first"
 
     # Starts over in a new sub-folder of the workdir and leaves what is there alone.
@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.dir = "data/processed"  # '': built-in signing, made in <workdir>/data
     config.data.on_bad = "error"  # or 'skip': leave bad examples out
-    config.data.aspect = 0.0  # width / height where y is normalized by height; 0: see dataset.json
+    config.data.aspect = 0.0  # width / height if y is normalized by height; 0: see dataset.json
     config.data.max_seq_length = 1500  # frames; longer sequences are bad input, never cut
     config.data.max_buckets = 8  # padded lengths, one compiled shape each
     config.data.wrist_place = True  # the wrist's row carries where the hand is
@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
     augment.tilt = 0.0  # degrees out of it, each hand about its wrist
     augment.scale = 0.0  # 0.2: 1 / 1.2 to 1.2 times as large
     augment.shift = 0.0  # image widths
-    augment.mirror = 0.0  # probability; signs of a left-handed signer
+    augment.mirror = 0.0  # probability; gives signs of a left-handed signer
     augment.noise = 0.005  # image widths, standard deviation
     augment.joint_mask = 0.15  # probability that a joint is hidden for a sentence
     augment.temporal_mask = 0.1  # probability that a stretch of frames loses its hands
@@ -54,8 +54,8 @@ def get_config() -> ConfigDict:
     # tiny, small, base (Whisper base), large (Whisper small), whisper_tiny, whisper_medium
     model.size = "base"
     model.vocab_size = 0  # 0: from label_map.json
-    # 'rotary', 'sinusoidal' (Whisper's own), or 'auto': as the weights have them that a run begins with,
-    # rotary where they are fresh.
+    # 'rotary', 'sinusoidal' (Whisper's own), or 'auto': as in the weights that a run begins with,
+    # 'rotary' if they are fresh.
     model.positions = "auto"
     model.ctc_dropout = 0.0
     model.frontend = ConfigDict()
@@ -68,10 +68,10 @@ def get_config() -> ConfigDict:
     model.decoder = ConfigDict({"num_layers": 0, "dropout": 0.1})
 
     config.stages = ("stage1", "stage2", "stage3")
-    # Rules say by its path what becomes of a parameter, the first that matches: (pattern, 'freeze') or
-    # (pattern, 'train'[, share of the learning rate[, decay]]); decay is one more factor for every block
-    # that lies above in its stack. Imported layers slower than new ones, and the lower the slower:
-    # (("encoder/.*", "train", 0.3, 0.8), (".*", "train")).
+    # The first rule whose pattern matches a parameter's path decides: (pattern, 'freeze') or
+    # (pattern, 'train'[, share of the learning rate[, decay]]). Decay is one more factor for every block
+    # that lies above in its stack. This trains imported layers slower than new ones, and lower layers
+    # slower still: (("encoder/.*", "train", 0.3, 0.8), (".*", "train")).
     everything = ((".*", "train"),)
     # Chunks and left contexts in patches: one of each is drawn per batch; chunk 0 is full attention.
     offline = {"chunks": (0,), "left_contexts": (0,)}
@@ -117,37 +117,36 @@ def get_config() -> ConfigDict:
     training.label_smoothing = 0.1
     training.max_steps = 0  # of each stage; 0: as its epochs say
     training.precision = "float32"  # bfloat16 (TPU, A100), float16 with loss scaling (T4)
-    training.loss_scale = 2.0**15  # of float16, to begin with; halved at every overflow
-    # These two save memory (see tools/describe.py --memory) and leave batch and loss what they are.
+    training.loss_scale = 2.0**15  # for float16, at the start; halved at every overflow
+    # These two save memory (see tools/describe.py --memory) and change neither batch nor loss.
     training.accumulate = 1  # parts of a batch, worked through one after the other in one step
     training.remat = False  # compute encoder layers again for the gradient instead of keeping them
     training.ema = 0.0  # decay of a moving average of the weights, which is then evaluated
 
-    # How parameters lie on several devices: 'shard' (FSDP) leaves each device a part of each of them,
-    # of its optimizer state and of its average; for models that one device has no room for.
+    # How parameters lie on several devices. 'shard' (FSDP) gives each device a part of each parameter,
+    # of its optimizer state and of its average. It is for models that do not fit on one device.
     training.sharding = ((".*", "replicate"),)
 
     # A checkpoint is also written after every validation that is the best so far, at the end of a stage,
     # and when SIGTERM or SIGINT asks to stop.
     checkpoint = config.checkpoint = ConfigDict()
     checkpoint.every_steps = 1000
-    checkpoint.every_minutes = 4.0  # with the time to write it, a kill costs at most five
-    # The last two beside the best; each has 12 bytes a parameter, 16 with the moving average.
+    checkpoint.every_minutes = 4.0  # a kill costs at most five, with the time to write it
+    # The last two, besides the best. Each has 12 bytes per parameter, 16 with the moving average.
     checkpoint.keep = 2
-    checkpoint.mirror = ""  # a second home for checkpoints and logs, such as a Drive folder
+    checkpoint.mirror = ""  # a second place for checkpoints and logs, for example on Drive
 
     config.eval = ConfigDict()
     config.eval.split = "test"  # reported when training ends, and by mode 'evaluate'
-    # Of the report: greedy, prefix_beam, attention, rescore, joint; validation is always greedy. Their
-    # weights are what tools/tune_decoder.py has written into the run, else defaults.
+    # For the report: greedy, prefix_beam, attention, rescore or joint; validation is always greedy.
+    # Their weights are those that tools/tune_decoder.py wrote into the run, otherwise defaults.
     config.eval.decoder = "greedy"
-    config.eval.lm = (
-        ""  # 'none', 2 for a bigram of the training labels, FILE.arpa; '': as tuned, else none
-    )
-    config.eval.beam_size = 0  # 0: as tuned, else 10
+    # 'none', 2 for a bigram of the training labels, FILE.arpa, or '': as tuned, otherwise none.
+    config.eval.lm = ""
+    config.eval.beam_size = 0  # 0: as tuned, otherwise 10
     config.eval.every_epochs = 1  # validation
     config.eval.batch_size = 16
-    config.eval.average = 1  # evaluate the mean of the last so many checkpoints; 1: the best one
+    config.eval.average = 1  # evaluate the mean of this many last checkpoints; 1: the best one
     config.eval.pictures = True  # in TensorBoard: when a stage ends or WER is down by a quarter
     config.eval.chunk = 0  # attention window in patches; 0: full
     config.eval.left_context = 0

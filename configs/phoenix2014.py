@@ -3,12 +3,12 @@
     python tools/prepare_corpus.py phoenix2014 --root=phoenix-2014-multisigner --out=data/processed
     python -m wsign_jax.main --config=configs/phoenix2014.py
 
-5672 / 540 / 629 sentences, 1295 glosses. Glosses are trained as they are written; published scores are
+5672 / 540 / 629 sentences, 1295 glosses. Glosses are trained as they are written. Published scores are
 WER after a clean-up (`wsign_jax.data.corpora.phoenix2014.normalize_glosses`), so the validation WER of a
-run is not yet one of them. The run goes to `runs/phoenix2014`.
+run does not compare with them. The run goes to `runs/phoenix2014`.
 
 Not measured: neither the corpus nor an accelerator was at hand, so neither time nor WER is known. On a
-GPU without bfloat16 (Colab's T4): --config.training.precision=float16.
+GPU without bfloat16 (Colab's T4), add --config.training.precision=float16.
 """
 
 from ml_collections import ConfigDict
@@ -17,11 +17,11 @@ from configs import base
 
 
 def get_config() -> ConfigDict:
-    """The config."""
+    """Returns the config."""
     config = base.get_config()
-    # Of the whole corpus: a larger vocabulary is an error, a smaller one is padded with unused ids.
+    # For the whole corpus. A larger vocabulary is an error; a smaller one is padded with unused ids.
     config.model.vocab_size = 1296
-    # On the corpus's own lengths twelve buckets leave 94 % of the computed frames real, eight 92 %.
+    # On the corpus's lengths, 94 % of the computed frames are real with twelve buckets, 92 % with eight.
     config.data.max_buckets = 12
     config.data.threads = 8
     augment = config.data.augment

@@ -2,10 +2,9 @@
 
     python -m wsign_jax.main --config=configs/stage3.py
 
-Base size, 30 epochs at learning rate 1e-5, batch 16; every batch draws a chunk size (one patch to full
-attention) and a left context. It starts from the best weights of `runs/stage2` where there is such a run
-(any other: --config.init_from=DIR), and from fresh ones where there is none. The run goes to
-`runs/stage3`.
+Base size, 30 epochs at learning rate 1e-5, batch 16. Every batch draws a chunk size (one patch to full
+attention) and a left context. It starts from the best weights of `runs/stage2` if that run exists,
+otherwise from fresh ones. Another run's weights: --config.init_from=DIR. The run goes to `runs/stage3`.
 
 Measured on 2 CPU cores: a step of 16 x 768 frames takes 2.5 s once compiled. No accelerator was at hand
 and this size is not for a CPU, so neither time nor WER of a whole run has been measured.
@@ -17,7 +16,7 @@ from configs import base
 
 
 def get_config() -> ConfigDict:
-    """The config."""
+    """Returns the config."""
     config = base.get_config()
     config.stages = ("stage3",)
     config.init_from = "auto"

@@ -3,14 +3,14 @@
     python -m wsign_jax.main --config=configs/t4.py
 
 For a data set in `data/processed`; stages, epochs, learning rates and batches are base.py's. The run
-goes to `runs/t4`. What a session of Colab leaves unfinished, the same command goes on with in the next,
-where checkpoints are mirrored to a place that outlives the session:
+goes to `runs/t4`. If a Colab session ends early, the same command goes on in the next session. For that,
+mirror checkpoints to a place that outlives the session:
 --config.checkpoint.mirror=/content/drive/MyDrive/wsign_t4 with a mounted Drive.
 
 Not measured: no accelerator was at hand, so neither speed, nor memory, nor WER on a T4 is known.
 Estimated (python tools/describe.py --config=configs/t4.py --memory --config.model.vocab_size=1296): at
-most 6.3 GB, for stage 1's 32 x 1504 frames, of the 12 that JAX takes of a T4. Measured on CPU: ten signs
-of the built-in signing are learned in float16 as well as in float32 (tests/learning_test.py).
+most 6.3 GB, for stage 1's 32 x 1504 frames, of the 12 GB that JAX takes on a T4. Measured on CPU: ten
+signs of the built-in signing are learned in float16 as well as in float32 (tests/learning_test.py).
 """
 
 from ml_collections import ConfigDict
@@ -19,14 +19,14 @@ from configs import base
 
 
 def get_config() -> ConfigDict:
-    """The config."""
+    """Returns the config."""
     config = base.get_config()
-    # A T4 multiplies float16 on its tensor cores; it knows no bfloat16, and float32 runs beside them.
+    # A T4 multiplies float16 on its tensor cores. It has no bfloat16, and float32 does not use them.
     config.training.precision = "float16"
-    # Half of the memory stays free as it is, so training.accumulate and training.remat would only cost
-    # time; base.py's two data.threads are as many as Colab gives a T4 CPU cores.
+    # Half of the memory stays free, so training.accumulate and training.remat would only cost time.
+    # base.py's two data.threads are as many as the CPU cores that Colab gives a T4.
 
-    # Smooths out what a batch of 16 and low precision add in noise; 0.2 GB.
+    # Smooths out the noise of a batch of 16 and of low precision; takes 0.2 GB.
     config.training.ema = 0.999
-    # Checkpoints every four minutes are base.py's; each is 0.75 GB, written while training goes on.
+    # Checkpoints every four minutes, as in base.py; each is 0.75 GB, written while training goes on.
     return config

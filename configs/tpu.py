@@ -2,9 +2,9 @@
 
     python -m wsign_jax.main --config=configs/tpu.py
 
-For a data set in `data/processed`; stages, epochs and learning rates are base.py's, and so are batches
-of 32 and 16: multiples of eight devices, with 4 and 2 rows on each. One, two or four devices do as well.
-The run goes to `runs/tpu`.
+For a data set in `data/processed`; stages, epochs, learning rates and batches are base.py's. Batches of
+32 and 16 give each of eight devices 4 and 2 rows. One, two or four devices also work. The run goes to
+`runs/tpu`.
 
 Not measured: no accelerator was at hand, so neither speed, nor memory, nor WER on a TPU is known.
 Estimated (python tools/describe.py --config=configs/tpu.py --memory --devices=8 --gigabytes=8
@@ -18,18 +18,18 @@ from configs import base
 
 
 def get_config() -> ConfigDict:
-    """The config."""
+    """Returns the config."""
     config = base.get_config()
-    # What a TPU multiplies in; with the range of float32, so that nothing overflows or needs scaling.
+    # A TPU multiplies in bfloat16. It has the range of float32, so nothing overflows or needs scaling.
     config.training.precision = "bfloat16"
     # Every bucket compiles twice for training (stage 1; stages 2 and 3 share a step) and once for
-    # validation, and XLA takes its time for TPUs. On PHOENIX-2014's lengths four buckets leave 84 % of
-    # the computed frames real, eight 91 %.
+    # validation, and XLA compiles slowly for TPUs. On PHOENIX-2014's lengths, 84 % of the computed
+    # frames are real with four buckets, 91 % with eight.
     config.data.max_buckets = 4
     # Eight devices ask for batches faster than one, and a TPU's host has dozens of cores.
     config.data.threads = 8
-    # Smooths out what a batch of 16 and low precision add in noise.
+    # Smooths out the noise of a batch of 16 and of low precision.
     config.training.ema = 0.999
-    # Rows of a forward pass alone: 8 on each device.
+    # Only a forward pass: 8 rows on each device.
     config.eval.batch_size = 64
     return config

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """`Recognizer`, imported where it is asked for: keypoints and data do without jax."""
+    """Imports `Recognizer` when it is asked for, because keypoints and data do without jax."""
     if name == "Recognizer":
         from wsign_jax.recognize.recognizer import Recognizer  # noqa: PLC0415
 

@@ -1,11 +1,11 @@
 """python -m wsign_jax.main --config=configs/demo.py [--workdir=DIR] [--config.FIELD=VALUE ...]
     [--coordinator=HOST:PORT --num_processes=N --process_id=I | --distributed] [--patience=SECONDS]
 
-Trains the stages of a config, going on where an earlier run in the workdir ended, and evaluates the best
-checkpoint on `config.eval.split`; with --config.mode=evaluate it only evaluates. SIGTERM, SIGHUP and
-Ctrl-C save and exit with 0, a second Ctrl-C stops at once. Exit status 2 is a mistake in the call, the
-config or the data, or a full disk, 1 a loss that is not a number or another process lost, 141 output
-that nobody reads any more, once all is saved.
+Trains the stages of a config and evaluates the best checkpoint on `config.eval.split`. Training goes on
+where an earlier run in the workdir ended. With --config.mode=evaluate it only evaluates. SIGTERM, SIGHUP
+and Ctrl-C save and exit with 0; a second Ctrl-C stops at once. Exit status 2 is a mistake in the call,
+the config or the data, or a full disk. Exit status 1 is a loss that is not a number, or another process
+lost. Exit status 141 is output that nobody reads any more, once all is saved.
 """
 
 import gc
@@ -33,7 +33,7 @@ _KINDS = {
 
 
 def parse(argv: Sequence[str]) -> tuple[ConfigDict, pathlib.Path]:
-    """The config with its overrides, and the workdir.
+    """Parses the command line into the config with its overrides, and the workdir.
 
     Raises:
         WSignError: an unknown flag or field (names the nearest), a value of the wrong type, or a
@@ -50,7 +50,7 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, pathlib.Path]:
     try:
         rest = values(list(argv))[1:]
         missing = config.value is None
-        # A config file that cannot be loaded says so only when it is first looked at.
+        # A config file that cannot be loaded says so only when it is first used.
         _ = missing or getattr(config.value, "mode", None)
     except Exception as error:  # whatever a person's own config file may raise
         raise WSignError(
@@ -69,8 +69,8 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, pathlib.Path]:
 
 
 def _in_a_config_file(error: Exception) -> str | None:
-    """What is wrong in which line of a config file; None where it is not a file's code that failed."""
-    # absl and ml_collections raise errors of their own, with the text of this one.
+    """Returns what is wrong in which line of a config file, or None if no file's code failed."""
+    # absl and ml_collections raise their own errors, with the text of the first one.
     while not (frames := _own_frames(error)):
         if error.__context__ is None or error.__suppress_context__:
             return None
@@ -89,7 +89,7 @@ def _in_a_config_file(error: Exception) -> str | None:
 
 
 def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """The lines of config files in a traceback."""
+    """Returns the lines of config files in a traceback."""
     return [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -99,19 +99,19 @@ def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Runs the command."""
     argv = sys.argv if argv is None else argv
     if "--help" in argv:
         return print(__doc__)
     process.keep_freed_memory()
-    # Tracing makes millions of objects that stay: a fifth of its time went into looking for garbage.
+    # Tracing makes millions of objects that stay; looking for garbage took a fifth of its time.
     gc.set_threshold(200_000)
     with exit_on_user_error():
         typed = list(argv[1:])
         cluster, argv = multihost.parse(argv)
         config, workdir = parse(argv)
         with multihost.joined(cluster):
-            # Imported here, so that a misspelt flag is answered at once.
+            # Imported here, so that a misspelled flag is reported at once.
             from wsign_jax.evaluate import evaluate  # noqa: PLC0415
             from wsign_jax.train import loop, resume  # noqa: PLC0415
 

@@ -1,1 +1,1 @@
-"""Errors, files, tables and progress: nothing of signs, nothing of jax."""
+"""Errors, files, tables and progress; knows neither signs nor jax."""

@@ -1,4 +1,4 @@
-"""What can go wrong in a way that a person should read about, and how a command reports it."""
+"""The errors that a person should read about, and how a command reports them."""
 
 import argparse
 import contextlib
@@ -14,25 +14,27 @@ from absl import flags
 
 
 class WSignError(ValueError):
-    """Something a person can fix: the message names the file or field and says the fix."""
+    """An error that a person can fix: the message names the file or field and says the fix."""
 
 
 class DivergedError(RuntimeError):
-    """Training met a loss that is not a number: the message says where, and what is left."""
+    """A loss that is not a number: the message says where training met it, and what is left."""
 
 
 def shown(value: Any) -> str:
-    """A value that somebody gave as a message shows it: short, and on one line."""
+    """Returns a value as a message shows it: short, and on one line."""
     return " ".join(reprlib.repr(value).split())
 
 
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Reports without a traceback: a `WSignError`, or a file that cannot be read or written, with exit
-    status 2, a `DivergedError` with 1, Ctrl-C with 130, a reader of its output that is gone with 141.
+    """Reports errors without a traceback, and exits.
 
-    From then on stdout and stderr can be written to, whatever they are: what they cannot encode is
-    escaped, and one that is closed goes nowhere.
+    The exit status is 2 for a `WSignError` or a file that cannot be read or written, 1 for a
+    `DivergedError`, 130 for Ctrl-C, and 141 if the reader of the output is gone.
+
+    From then on stdout and stderr can always be written to: characters that they cannot encode are
+    escaped, and output to a closed one is discarded.
     """
     _open_streams()
     try:
@@ -43,10 +45,10 @@ def exit_on_user_error() -> Iterator[None]:
     except (WSignError, DivergedError) as error:
         print(f"error: {_on_a_screen(str(error))}", file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, WSignError) else 1)
-    except BrokenPipeError:  # `| head` has read enough, say
+    except BrokenPipeError:  # for example, `| head` has read enough
         with contextlib.suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())  # or Python complains of it at exit
+            os.dup2(nowhere, sys.stdout.fileno())  # otherwise Python complains at exit
             print("ended: nobody reads its output any more", file=sys.stderr, flush=True)
         sys.exit(141)  # as a shell reports SIGPIPE
     except OSError as error:
@@ -70,8 +72,8 @@ def _open_streams() -> None:
 
 
 def _on_a_screen(text: str) -> str:
-    """The text with control characters escaped: a file's name or content must not steer a terminal."""
-    control = ("Cc", "Cs", "Zl", "Zp")  # of Unicode: with line and paragraph separators
+    """Escapes control characters: a file's name or content must not steer a terminal."""
+    control = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories, with line and paragraph separators
     return "".join(
         ascii(c)[1:-1] if c != "\n" and unicodedata.category(c) in control else c for c in text
     )
@@ -88,7 +90,9 @@ def _is_folder_gone() -> bool:
 def known_flags(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
 ) -> tuple[argparse.Namespace, list[str]]:
-    """The flags that a parser made with `exit_on_error=False` knows, and the rest of the command line.
+    """Returns the flags that a parser knows, and the rest of the command line.
+
+    The parser must be made with `exit_on_error=False`.
 
     Raises:
         WSignError: a flag has a value of the wrong kind.
@@ -100,7 +104,7 @@ def known_flags(
 
 
 def parse_flags(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The command line by a parser made with `exit_on_error=False`; this adds `--help`.
+    """Parses the command line by a parser made with `exit_on_error=False`, and adds `--help`.
 
     Raises:
         WSignError: a flag is unknown, or has a value of the wrong kind.
@@ -113,7 +117,10 @@ def parse_flags(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def one_line(error: Exception) -> str:
-    """What is wrong with a command line: ml_collections quotes errors in errors, line breaks and all."""
+    """Returns on one line what is wrong with a command line.
+
+    ml_collections quotes errors in errors, with their line breaks.
+    """
     text = str(error)
     while len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1].replace("\\n", " ").replace("\\", "")

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, JSON with bounds, names that stay where they are."""
+"""Writes files whole or not at all, reads JSON within bounds, and checks names and ids."""
 
 import contextlib
 import fcntl
@@ -14,9 +14,8 @@ from typing import Any, TextIO, TypeVar
 
 from wsign_jax.common.errors import WSignError
 
-MOST_JSON_BYTES = (
-    256 * 2**20
-)  # far above any file of this project's; a larger one is a mistake or an attack
+# Far above any file of this project; a larger one is a mistake or an attack.
+MOST_JSON_BYTES = 256 * 2**20
 
 T = TypeVar("T")
 
@@ -24,15 +23,15 @@ T = TypeVar("T")
 
 
 def write(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file, and the folders to it, through a temporary name, so that a reader never sees half
-    of it, whoever else writes the same.
+    """Writes a file whole or not at all, and makes the folders to it.
 
-    A link is followed, so that the file it names is replaced. The temporary name is one that nobody can
-    foresee and put a link at.
+    It is written under a temporary name, so that a reader never sees half of it, even if others write
+    the same file. A link is followed: the file that it names is replaced. Nobody can foresee the
+    temporary name and put a link there.
 
     Raises:
         OSError: it cannot be written, which leaves nothing behind; its `filename` is the path.
-        WSignError: there is something at the path that is not a regular file, such as a device.
+        WSignError: the path is not a regular file, but for example a device.
     """
     make_folder(path.parent)
     place = pathlib.Path(os.path.realpath(path))
@@ -52,17 +51,17 @@ def write(path: pathlib.Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
-    """A text file to be written bit by bit, for a reader to follow; one that stays empty is removed.
+    """Opens a text file to write bit by bit, so that a reader can follow; an empty one is removed.
 
-    A file that is there keeps its content until the new one is whole: what is new is beside it until
-    then, and stays there, with a line on stderr, where something goes wrong.
+    An existing file keeps its content until the new one is whole. Until then the new content is in a
+    file beside it. If something goes wrong, it stays there, and a line on stderr says so.
 
     Args:
-        path: of the file; the folders to it are made.
-        replace: whether it may be there already.
+        path: the file; the folders to it are made.
+        replace: whether the file may exist already.
 
     Raises:
-        FileExistsError: it is there, and may not be.
+        FileExistsError: it exists, and may not.
         OSError: it cannot be written.
     """
     make_folder(path.parent)
@@ -71,7 +70,7 @@ def text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
         with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
             yield file
         return
-    path = pathlib.Path(os.path.realpath(path))  # rather than the link to it
+    path = pathlib.Path(os.path.realpath(path))  # the file, not the link to it
     new = temporary_name(path) if is_there else path
     file = new.open("x", encoding="utf-8", errors="backslashreplace")
     try:
@@ -91,10 +90,10 @@ def text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
 
 
 def make_folder(path: pathlib.Path) -> bool:
-    """Makes a folder, and the folders to it; whether it was missing.
+    """Makes a folder and the folders to it, and returns whether it was missing.
 
     Raises:
-        WSignError: a file is in the way, or a link to nothing.
+        WSignError: a file, or a link to nothing, is in the way.
         OSError: it cannot be made.
     """
     if path.is_dir():
@@ -111,7 +110,7 @@ def make_folder(path: pathlib.Path) -> bool:
 
 
 def check_writable(path: pathlib.Path) -> None:
-    """Refuses a place that `write` cannot write to, before something long is computed for it.
+    """Refuses a path that `write` cannot write to, before a long computation for it begins.
 
     Raises:
         IsADirectoryError: it is a folder.
@@ -125,10 +124,10 @@ def check_writable(path: pathlib.Path) -> None:
 
 
 def check_apart(written: Iterable[pathlib.Path], read: Iterable[pathlib.Path]) -> None:
-    """Refuses to replace what is read, under whatever name.
+    """Refuses to replace a file that is read, under whatever name.
 
     Raises:
-        WSignError: a file is among both.
+        WSignError: a file is both written and read.
     """
     files = {_identity(path) for path in read if path.exists()}
     for path in written:
@@ -149,20 +148,26 @@ def _check_replaceable(place: pathlib.Path) -> None:
 
 
 def temporary_name(path: pathlib.Path) -> pathlib.Path:
-    """A name for a file until it is whole: beside it, hidden, and one that nobody can foresee and put a
-    link at. It is short, since the name itself may be as long as can be."""
+    """Returns a name for a file until it is whole: beside it, hidden and short.
+
+    Nobody can foresee the name and put a link there. It is short because the file's own name may be as
+    long as names can be.
+    """
     stem = path.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")
     return path.with_name(f".{stem}.{secrets.token_hex(8)}.partial")
 
 
 def _open_new(path: pathlib.Path) -> Any:
-    # O_EXCL: never through a link, and never onto what somebody else has put there.
+    # O_EXCL: never through a link, and never over a file that somebody else put there.
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb")
 
 
 @contextlib.contextmanager
 def named(path: pathlib.Path) -> Iterator[None]:
-    """A context whose `OSError`s name the path: a full disk has no name, a temporary file its own."""
+    """A context in which every `OSError` names the path.
+
+    Otherwise a full disk's error has no name, and a temporary file's error has the temporary name.
+    """
     try:
         yield
     except OSError as error:
@@ -174,7 +179,7 @@ def locked(path: pathlib.Path, taken: str) -> Iterator[None]:
     """A context in which no other process holds the same lock.
 
     Args:
-        path: of the lock: a folder, which may be renamed meanwhile, or a file, which is made if missing.
+        path: the lock: a folder, which may be renamed meanwhile, or a file, which is made if missing.
         taken: what to say if another process holds it.
 
     Raises:
@@ -183,7 +188,7 @@ def locked(path: pathlib.Path, taken: str) -> Iterator[None]:
     lock = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
-            # The kernel lets go of it with the process, however that ends.
+            # The kernel releases the lock when the process ends, however it ends.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise WSignError(taken) from None
@@ -198,7 +203,7 @@ def locked(path: pathlib.Path, taken: str) -> Iterator[None]:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON, whole or not at all. A name that is not UTF-8 is written as JSON's own escape."""
+    """Writes JSON whole or not at all; a name that is not UTF-8 is written with JSON's escapes."""
     content = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
     write(path, content.encode(errors="backslashreplace"))
 
@@ -207,7 +212,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     """Reads a JSON object.
 
     Raises:
-        WSignError: it is no JSON, or no object, or names something twice, or is larger than
+        WSignError: it is not JSON, is not an object, names something twice, or is larger than
             `MOST_JSON_BYTES`.
         OSError: it cannot be read.
     """
@@ -215,7 +220,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def read_json_list(path: pathlib.Path) -> list[Any]:
-    """Reads a JSON list. Raises as `read_json` does."""
+    """Reads a JSON list; raises as `read_json` does."""
     value = _parse(_content(path), str(path))
     if not isinstance(value, list):
         raise WSignError(f"{path}: must be a list, like [1, 2]")
@@ -228,7 +233,7 @@ def _content(path: pathlib.Path) -> bytes:
 
 
 def parse_json(content: bytes, where: str) -> dict[str, Any]:
-    """A JSON object out of bytes; `where` names them in messages. Raises as `read_json` does."""
+    """Parses a JSON object, which `where` names in messages; raises as `read_json` does."""
     value = _parse(content, where)
     if not isinstance(value, dict):
         raise WSignError(f'{where}: must be an object, like {{"name": 1}}')
@@ -265,18 +270,18 @@ def field(
     holds: Callable[[T], bool] | None = None,
     allowed: str = "",
 ) -> T:
-    """One field of a JSON object, checked.
+    """Returns one field of a JSON object, checked.
 
     Args:
         content: the object.
-        name: of the field.
+        name: the field's name.
         where: the file, for the message.
-        kind: what it must be an instance of; a `bool` passes for no number.
-        holds: what must be true of it; a comparison with NaN never is.
-        allowed: in words, for the message: 'a whole number from 1 up'.
+        kind: the type that it must have; a `bool` does not pass for a number.
+        holds: a condition that must be true of it; a comparison with NaN never is.
+        allowed: what is allowed, in words, for the message: 'a whole number from 1 up'.
 
     Raises:
-        WSignError: it is missing or something else; one line that says what it must be.
+        WSignError: it is missing or wrong; one line says what it must be.
     """
     must = f"it must be {allowed or _name_of(kind)}"
     if name not in content:
@@ -300,10 +305,10 @@ def _name_of(kind: type | tuple[type, ...]) -> str:
 
 
 def check_line(name: str, what: str) -> str:
-    """A gloss's name, or anything else that is to stay within one line of a text file and a terminal.
+    """Checks a gloss, or other text that must stay within one line of a text file and a terminal.
 
     Args:
-        name: what is checked, and returned.
+        name: the text, which is returned.
         what: what it is and where it comes from, for the message: 'label_map.json: gloss'.
 
     Raises:
@@ -322,11 +327,11 @@ def check_line(name: str, what: str) -> str:
 
 
 def check_id(name: str, what: str) -> str:
-    """An id, which becomes a file's name: `check_line`, and it cannot leave its folder.
+    """Checks an id that becomes a file name, as `check_line` does, and that it stays in its folder.
 
     Raises:
-        WSignError: as `check_line`, or it has a slash or backslash in it, begins with a point, or is
-            longer than a file's name can be.
+        WSignError: as `check_line`, or it has a slash or backslash in it, begins with a dot, or is
+            longer than a file name can be.
     """
     check_line(name, what)
     if "/" in name or "\\" in name or name.startswith("."):

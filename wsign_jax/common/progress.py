@@ -1,4 +1,4 @@
-"""How far something is: a bar on a terminal, a line every ten seconds elsewhere."""
+"""Shows progress: a bar on a terminal, a line every ten seconds elsewhere."""
 
 import sys
 import time
@@ -6,14 +6,14 @@ from types import TracebackType
 
 from rich import progress
 
-_PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
+_PLAIN_SECONDS = 10.0  # between two lines if there is no terminal
 
 
 class Progress:
-    """Counts what is done. A context manager."""
+    """A context manager that counts what is done and shows it."""
 
     def __init__(self, name: str, done: int, total: int, unit: str = ""):
-        """Begins with `done` of `total` done before; `unit` follows the numbers in plain lines."""
+        """Begins with `done` of `total` already done; `unit` follows the numbers in plain lines."""
         self._name, self._done, self._total, self._unit = name, done, total, unit
         self._began = self._printed = time.monotonic()
         self._began_at = done
@@ -21,7 +21,7 @@ class Progress:
         if sys.stdout is not None and sys.stdout.isatty():
             self._bar = progress.Progress(
                 progress.TextColumn("{task.description}"),
-                progress.BarColumn(bar_width=6),  # all of it fits 80 columns
+                progress.BarColumn(bar_width=6),  # so that all of it fits in 80 columns
                 progress.MofNCompleteColumn(),
                 progress.TextColumn("{task.fields[figures]}"),
             )
@@ -43,15 +43,15 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since it began."""
         return time.monotonic() - self._began
 
     def advance(self, figures: str, short: str = "") -> None:
-        """Counts one and shows its figures, with the time that is left, now and then.
+        """Counts one more, and now and then shows its figures and the time that is left.
 
         Args:
-            figures: such as 'loss 1.5'.
-            short: what to show of them in a bar, where there is less room.
+            figures: for example 'loss 1.5'.
+            short: a shorter form for a bar, which has less room.
         """
         self._done += 1
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Tables in text files: a header, a row a line, and problems that name file and line."""
+"""Reads tables in text files: a header, one row per line, and problems that name file and line."""
 
 import csv
 import pathlib
@@ -25,7 +25,7 @@ class _Plain(csv.excel):
 
 
 def read_text(path: pathlib.Path) -> str:
-    """A UTF-8 file's text, without the mark that some editors put at its start.
+    """Reads a UTF-8 text file, without the mark that some editors put at its start.
 
     Raises:
         WSignError: the file is missing, or is not UTF-8.
@@ -41,10 +41,10 @@ def read_text(path: pathlib.Path) -> str:
 def read_table(
     path: pathlib.Path, columns: Collection[str], delimiter: str = ","
 ) -> tuple[list[Row], list[str]]:
-    """Reads a table; every line stands for itself, so that one broken line spoils no other.
+    """Reads a table; every line is read by itself, so that one broken line spoils no other.
 
     Args:
-        path: the file. With a comma between them fields may be quoted, otherwise quotes are text.
+        path: the file. If the delimiter is a comma, fields may be quoted; otherwise quotes are text.
         columns: names that the header must have; it may have more.
         delimiter: the character between fields.
 

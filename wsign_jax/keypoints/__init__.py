@@ -1,1 +1,1 @@
-"""Keypoints of hands: what a frame of them is. Never imports jax, flax or optax."""
+"""Hand keypoints and how they are extracted; never imports jax, flax or optax."""

@@ -1,4 +1,4 @@
-"""Sources that do not wait: a camera, or a file at the pace at which it was recorded."""
+"""Sources that do not wait for a reader: a camera, or a file at the pace of its recording."""
 
 import collections
 import contextlib
@@ -7,23 +7,23 @@ import time
 from collections.abc import Generator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-# Pictures that may wait, as in a camera's driver: one for which a step of the model takes long costs no
-# other, and whoever is always too slow is late by no more than these.
+# Pictures that may wait, as in a camera's driver. One slow step of the model then loses no picture, and
+# a reader that is always too slow is late by no more than these.
 _WAITING = 2
-_STALLED = 5.0  # seconds without a picture after which a source is gone
+_STALLED = 5.0  # seconds without a picture after which a source counts as gone
 
 
 class _Timed(Protocol):
     @property
     def time_s(self) -> float:
-        """When it was recorded, from the recording's start."""
+        """The time at which it was recorded, in seconds from the recording's start."""
 
 
 Item = TypeVar("Item", bound=_Timed)
 
 
 def paced(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
-    """The same items, each no earlier after the first was asked for than it was recorded."""
+    """Yields the same items at the pace at which they were recorded, none too early."""
     began = None
     with contextlib.closing(items):
         for item in items:
@@ -35,14 +35,14 @@ def paced(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
 
 
 class Taken(NamedTuple, Generic[Item]):
-    """What a source gave, and when it came."""
+    """An item that a source gave, and when it came."""
 
     item: Item
-    at: float  # of time.monotonic()
+    at: float  # by time.monotonic()
 
 
 class Every(Generic[Item]):
-    """A source that waits for its reader, who misses nothing."""
+    """A source that waits for its reader, so that the reader misses nothing."""
 
     dropped = 0
 
@@ -58,7 +58,7 @@ class Every(Generic[Item]):
         self._items.close()
 
     def take(self, seconds: float) -> Taken[Item] | None:
-        """The next, however long it takes; None once there is none."""
+        """Returns the next item, however long it takes, or None after the last."""
         del seconds
         item = next(self._items, None)
         self.ended = item is None
@@ -66,9 +66,9 @@ class Every(Generic[Item]):
 
 
 class Newest(Generic[Item]):
-    """A source that is read on a thread of its own: a reader that is too slow misses the older pictures.
+    """A source that is read on its own thread; a reader that is too slow misses the older pictures.
 
-    A context: entering it starts the thread, leaving it stops it.
+    A context manager: entering it starts the thread, leaving it stops the thread.
     """
 
     def __init__(self, items: Generator[Item, None, None], stalled: float = _STALLED):
@@ -76,17 +76,17 @@ class Newest(Generic[Item]):
 
         Args:
             items: the source.
-            stalled: seconds without anything after which it counts as ended; infinity: never.
+            stalled: seconds without an item after which the source counts as ended; infinity: never.
         """
-        self.dropped = 0  # that nobody took in time
-        self.ended = False  # and all that came was taken
+        self.dropped = 0  # items that nobody took in time
+        self.ended = False  # whether the source is at its end and all that came was taken
         self._items = items
         self._stalled = stalled
         self._waiting: collections.deque[Taken[Item]] = collections.deque()
         self._changed = threading.Condition()
         self._stopped = self._done = False
         self._error: BaseException | None = None
-        self._last = 0.0  # when the source gave something, of time.monotonic()
+        self._last = 0.0  # when the source last gave an item, by time.monotonic()
         self._thread = threading.Thread(target=self._read, name="capture", daemon=True)
 
     def __enter__(self) -> "Newest[Item]":
@@ -96,13 +96,13 @@ class Newest(Generic[Item]):
 
     def __exit__(self, *exception: object) -> None:
         self._stopped = True
-        self._thread.join(timeout=1.0)  # a camera that is gone may block for ever
+        self._thread.join(timeout=1.0)  # a camera that is gone may block forever
 
     def take(self, seconds: float) -> Taken[Item] | None:
-        """The oldest that is waiting; None where nothing comes within so many seconds.
+        """Returns the oldest item that waits, or None if no item comes within so many seconds.
 
         Raises:
-            BaseException: what the source has raised, once what came before it is taken.
+            BaseException: the source's own error, once the items before it are taken.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._done, timeout=seconds)

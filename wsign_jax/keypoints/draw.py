@@ -1,4 +1,4 @@
-"""Keypoints as a person can see them: skeletons on the video or on black, as a video or a picture."""
+"""Draws keypoints as skeletons, on the video or on black, into a video or a picture."""
 
 import contextlib
 import fractions
@@ -19,18 +19,19 @@ _COLORS = ((255, 140, 0), (0, 200, 255))  # RGB of the left and the right hand
 _PALM = (joints.WRIST, 5, 9, 13, 17, joints.WRIST)
 _LINES = (_PALM, *((joints.WRIST, *finger) for finger in joints.FINGERS))  # of a hand
 _BLACK_WIDTH = 640  # pixels of pictures on black
-_TICKS = 1000  # a second, in the times of written videos
+_TICKS = 1000  # per second, in the times of written videos
 
 
 def strokes(frame: np.ndarray) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
-    """What to draw of one frame: color (RGB) and points of every line of every hand that was seen; not
-    of one with NaN in it.
+    """Yields the lines to draw for every hand that was seen in one frame.
+
+    A hand with NaN or garbage in it is left out.
 
     Args:
         frame: (42, 7) features.
 
     Yields:
-        The color of the hand, and (n, 2) x, y of the joints along a line.
+        The color of the hand (RGB), and (n, 2) x, y of the joints along a line.
     """
     for rows, color in zip(joints.HANDS, _COLORS, strict=True):
         hand = frame[rows]
@@ -40,7 +41,7 @@ def strokes(frame: np.ndarray) -> Iterator[tuple[tuple[int, int, int], np.ndarra
 
 
 def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """A copy of a picture with the hands of one frame on it.
+    """Returns a copy of a picture with the hands of one frame drawn on it.
 
     Args:
         image: (height, width, 3) uint8 RGB.
@@ -52,7 +53,7 @@ def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
     width = image.shape[1]
     thickness = max(1, width // 320)
     for color, line in strokes(frame):
-        # OpenCV takes no coordinates far outside.
+        # OpenCV does not accept coordinates far outside the picture.
         path = np.rint(np.clip(line * width, -(2**14), 2**14)).astype(np.int32)
         cv2.polylines(image, [path], False, color, thickness, cv2.LINE_AA)
         for point in path.tolist():
@@ -61,7 +62,7 @@ def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
 
 
 def frame_of(detections: Sequence[Detection]) -> np.ndarray:
-    """(42, 7) features of the hands seen in one picture, each as the hand that MediaPipe called it."""
+    """Returns (42, 7) features of the hands seen in one picture, left and right as MediaPipe says."""
     frame = np.zeros((joints.NUM_JOINTS, joints.NUM_FEATURES), np.float32)
     for seen in detections:
         frame[joints.HANDS[seen.hand], joints.POSITION] = seen.landmarks
@@ -70,14 +71,14 @@ def frame_of(detections: Sequence[Detection]) -> np.ndarray:
 
 
 def black_picture(features: np.ndarray) -> np.ndarray:
-    """(height, width, 3) of black, as high as the hands of (T, 42, 7) go."""
+    """Returns a black picture, (height, width, 3), as high as the hands of (T, 42, 7) go."""
     heights = features[..., 1]
     lowest = float(heights.max(initial=0.5, where=joints.plausible(heights)))
     return np.zeros((round(_BLACK_WIDTH * min(lowest + 0.05, 2.0)), _BLACK_WIDTH, 3), np.uint8)
 
 
 def on_black(features: np.ndarray, fps: float = joints.FPS) -> Iterator[Picture]:
-    """Every frame of (T, 42, 7) on black; the picture is as high as the hands go."""
+    """Yields every frame of (T, 42, 7) drawn on black; the picture is as high as the hands go."""
     black = black_picture(features)
     for number, frame in enumerate(features):
         yield Picture(number / fps, skeleton(black, frame))
@@ -86,12 +87,12 @@ def on_black(features: np.ndarray, fps: float = joints.FPS) -> Iterator[Picture]
 def on_pictures(
     features: np.ndarray, pictures: Iterable[Picture], fps: float = joints.FPS
 ) -> Iterator[Picture]:
-    """Pictures of a video with the frame nearest to each on them.
+    """Yields the pictures of a video, each with the frame nearest to it drawn on it.
 
     Args:
-        features: (T, 42, 7) that were extracted from the whole of that video.
-        pictures: of the video.
-        fps: of the features.
+        features: (T, 42, 7), extracted from the whole of that video.
+        pictures: the video's pictures.
+        fps: frames per second of the features.
 
     Raises:
         WSignError: the video is longer or shorter than the features.
@@ -114,7 +115,7 @@ def on_pictures(
 def contact_sheet(
     pictures: Iterable[Picture], count: int = 12, columns: int = 4, width: int = 320
 ) -> np.ndarray:
-    """One picture (height, width, 3) of up to `count` pictures spread evenly over a video."""
+    """Returns one picture, (height, width, 3), of up to `count` pictures spread evenly over a video."""
     cv2 = load_cv2()
 
     small: list[np.ndarray] = []
@@ -137,7 +138,7 @@ def contact_sheet(
 
 
 def write_picture(path: pathlib.Path, image: np.ndarray) -> None:
-    """Writes a png.
+    """Writes a PNG file.
 
     Raises:
         WSignError: the file is there already.
@@ -150,7 +151,7 @@ def write_picture(path: pathlib.Path, image: np.ndarray) -> None:
 
 
 def write_video(path: pathlib.Path, pictures: Iterable[Picture]) -> None:
-    """Writes an mp4 (H.264) in which every picture has its own time.
+    """Writes an MP4 file (H.264) in which every picture has its own time.
 
     Raises:
         WSignError: the file is there already, or cannot be written.
@@ -182,7 +183,7 @@ def write_video(path: pathlib.Path, pictures: Iterable[Picture]) -> None:
     except (av.error.FFmpegError, OSError) as error:
         raise WSignError(f"{path}: {error.strerror}") from None
     finally:
-        with contextlib.suppress(OSError):  # its folder may be none
+        with contextlib.suppress(OSError):  # its folder may be missing
             partial.unlink()
 
 

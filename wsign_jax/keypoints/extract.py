@@ -1,7 +1,6 @@
-"""Videos in, `<id>.npy` of features out: resumable, on all cores, one bad clip never stops the rest.
+"""Extracts features from videos into `<id>.npy`, resumably, on all cores; a bad clip stops no other.
 
-Beside the output folder are `dataset.json` (how it was made) and `quality.csv` (what became of each
-clip).
+Beside the output folder are `dataset.json` (how it was made) and `quality.csv` (each clip's result).
 """
 
 import collections
@@ -31,25 +30,25 @@ from wsign_jax.keypoints import (
 from wsign_jax.keypoints.quality import ClipReport
 
 QUALITY = "quality.csv"
-PICTURE_FPS = 25.0  # of folders of pictures, as PHOENIX has them
+PICTURE_FPS = 25.0  # of folders of pictures, as in PHOENIX
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """What to extract."""
+    """A video, or a part of one, to extract."""
 
     id: str  # output file name without .npy
     source: pathlib.Path  # video file, or folder of pictures
     fps: float | None = None  # of a folder of pictures; videos carry their own times
-    start_s: float | None = None  # part of the video
+    start_s: float | None = None  # the part of the video to take, in seconds
     end_s: float | None = None
-    # y0, x0, y1, x1 as shares of the picture, cut out before landmarks; it is then the picture.
+    # y0, x0, y1, x1 as shares of the picture: the part to cut out, which then counts as the picture.
     box: tuple[float, float, float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to extract; all but the model's place must stay the same within one output folder."""
+    """The settings of an extraction; only the model's path may change within one output folder."""
 
     model: pathlib.Path | None = None  # None: from the cache, or downloaded into it
     fps: float = joints.FPS
@@ -57,14 +56,14 @@ class Settings:
     smooth: bool = False  # with a One-Euro filter
 
     def check(self) -> None:
-        """Raises `WSignError` for what cannot be."""
+        """Raises `WSignError` for a value out of range."""
         if not 1 <= self.fps <= 1000:
             raise WSignError(f"fps {self.fps:g} must be from 1 to 1000")
         if not 0 <= self.min_confidence <= 1:
             raise WSignError(f"min_confidence {self.min_confidence:g} must be from 0 to 1")
 
     def record(self) -> dict[str, Any]:
-        """What `dataset.json` says of them."""
+        """Returns what `dataset.json` records of them."""
         return {
             "extractor": "MediaPipe HandLandmarker",
             "model": landmarker.MODEL_VERSION,
@@ -78,7 +77,7 @@ class Settings:
 
 
 def clip_of(path: pathlib.Path, picture_fps: float = PICTURE_FPS) -> Clip:
-    """A video file, or a folder of pictures, as a clip named by it."""
+    """Returns the clip of a video file or a folder of pictures, named after it."""
     if path.is_dir():
         return Clip(path.name, path, fps=picture_fps)
     return Clip(path.stem, path)
@@ -90,12 +89,12 @@ def extract_clip(
     """Extracts one clip in this process.
 
     Args:
-        clip: what.
-        settings: how.
+        clip: what to extract.
+        settings: how to extract it.
         model: what `landmarker.find_model` returned.
 
     Returns:
-        (T, 42, 7) float32 and its report. What is missing of a damaged video is said on stderr, too.
+        (T, 42, 7) float32 and its report. If a part of a damaged video is missing, stderr says so too.
 
     Raises:
         WSignError: the clip cannot be read, or no hand was found in it.
@@ -115,8 +114,11 @@ def _extract(
     write: Callable[[np.ndarray], object],
     missing: list[str],
 ) -> ClipReport:
-    """Gives `write` the features as they become final: a long clip takes no more memory than a short.
-    `missing` gets what of the clip could not be read."""
+    """Passes the features to `write` as they become final, and returns the report.
+
+    A long clip thus takes no more memory than a short one. `missing` gets what could not be read of the
+    clip.
+    """
     tracker = track.Tracker(settings.fps, settings.smooth)
     stream = track.FeatureStream(settings.fps)
     times: list[float] = []
@@ -150,7 +152,7 @@ def _extract(
 def _extract_to_file(
     clip: Clip, settings: Settings, model: pathlib.Path, output_dir: pathlib.Path
 ) -> tuple[ClipReport, pathlib.Path]:
-    """In a worker: the report, and the file that only needs its name."""
+    """Extracts a clip in a worker; returns the report and the file, which only needs its name."""
     partial = files.temporary_name(_output(output_dir, clip))
     try:
         with partial.open("xb") as file:  # never through a link
@@ -184,15 +186,15 @@ def extract_clips(
     shard: tuple[int, int] = (1, 1),
     resume: bool = True,
 ) -> list[ClipReport]:
-    """Extracts clips into `<output_dir>/<id>.npy`, and leaves those that are done before.
+    """Extracts clips into `<output_dir>/<id>.npy`, and skips those that are already done.
 
     Args:
-        clips: what; ids must differ.
+        clips: what to extract; ids must differ.
         output_dir: made if missing; the reports go beside it, into its parent.
-        settings: how; None for the usual ones.
-        workers: processes; 0 for one a core.
-        shard: (i, n), the i-th of n parts of the clips, from 1, where several machines share the work.
-        resume: False refuses an output folder that has some of the clips.
+        settings: how to extract; None for the defaults.
+        workers: number of processes; 0 for one per core.
+        shard: (i, n), the i-th of n parts of the clips, from 1, if several machines share the work.
+        resume: False refuses an output folder that already has some of the clips.
 
     Returns:
         A report for each clip of this shard, in their order; `problem` says why one failed.
@@ -219,7 +221,7 @@ def extract_clips(
         )
     model = landmarker.find_model(settings.model)
     with native_libs.quiet(), landmarker.Landmarker(model):
-        pass  # what the system lacks is said once, not for every clip
+        pass  # a missing library is reported once, not for every clip
     extraction_record.hold_settings(output_dir, settings.record(), bool(done))
     name = QUALITY if shard[1] == 1 else f"quality-{shard[0]}of{shard[1]}.csv"
     again = {clip.id for clip in mine} - done
@@ -239,19 +241,19 @@ def extract_from_dataset(
     target_fps: float = joints.FPS,
     **options: Any,
 ) -> list[ClipReport]:
-    """Extracts every video under a folder; its id is its file name without the ending.
+    """Extracts every video under a folder; a video's id is its file name without the suffix.
 
     Args:
         video_dir: searched with its sub-folders; a folder of pictures counts as one video.
         output_dir: gets `<id>.npy` and nothing else; the reports go beside it.
-        target_fps: of the features; training needs 60.
-        **options: further ones of `Settings` and `extract_clips`, and `picture_fps`.
+        target_fps: frames per second of the features; training needs 60.
+        **options: others of `Settings` and `extract_clips`, and `picture_fps`.
 
     Returns:
         A report for each video.
 
     Raises:
-        WSignError: as `extract_clips` does, and where there is no video.
+        WSignError: as `extract_clips` does, and if there is no video.
     """
     names = [field.name for field in dataclasses.fields(Settings)]
     chosen = {name: options.pop(name) for name in names if name in options}
@@ -261,10 +263,10 @@ def extract_from_dataset(
 
 
 def find_clips(video_dir: pathlib.Path, picture_fps: float = PICTURE_FPS) -> list[Clip]:
-    """The videos under a folder, by id; a sub-folder with pictures is one too.
+    """Returns the videos under a folder, sorted by id; a sub-folder with pictures is one too.
 
     Raises:
-        WSignError: there are none.
+        WSignError: there is no folder, or no video in it.
     """
     if not video_dir.is_dir():
         raise WSignError(f"{video_dir}: is no folder; name the one that holds the videos")
@@ -305,7 +307,7 @@ def _work_through(
                 bar.note(quality.printable(f"failed: {clip.id}: {outcome.problem}"))
             else:
                 report, partial = outcome.value
-            # The row first: keypoints without one would never get one.
+            # The row comes first: keypoints without a row would never get one.
             reports.add(report)
             if report.done:
                 os.replace(partial, _output(output_dir, clip))
@@ -318,7 +320,7 @@ def _output(output_dir: pathlib.Path, clip: Clip) -> pathlib.Path:
 
 
 def _other_than_keypoints(path: pathlib.Path) -> str:
-    """What is wrong with a file that stands where keypoints should; '' if it is keypoints."""
+    """Returns what is wrong with a file in the place of keypoints, or '' if it holds keypoints."""
     try:
         features = np.load(path, mmap_mode="r", allow_pickle=False)
         good = features.shape[1:] == (joints.NUM_JOINTS, joints.NUM_FEATURES) and len(features)
@@ -329,15 +331,17 @@ def _other_than_keypoints(path: pathlib.Path) -> str:
 
 
 def _remove_partials(output_dir: pathlib.Path, ids: set[str]) -> None:
-    """What a killed extraction of these clips left; another shard's are left alone, and so are those
-    whose name does not tell the whole of a long id."""
+    """Removes what a killed extraction of these clips left.
+
+    Files of another shard stay, and so do files whose name holds only the start of a long id.
+    """
     for path in output_dir.glob(".*.npy.*.partial"):
         if path.name[1:].rsplit(".npy.", 1)[0] in ids:
             path.unlink(missing_ok=True)
 
 
 def _bad_ids(clips: Sequence[Clip]) -> dict[Clip, str]:
-    """Clips whose id cannot be a file's name, or is another's too."""
+    """Returns the clips whose id cannot be a file name or is also another's, with the reason."""
     counts = collections.Counter(clip.id for clip in clips)
     problems = {}
     for clip in clips:

@@ -1,4 +1,4 @@
-"""What is kept beside an output folder: the settings in `dataset.json`, the clips in `quality.csv`."""
+"""The record beside an output folder: the settings in `dataset.json`, the clips in `quality.csv`."""
 
 import contextlib
 import dataclasses
@@ -16,10 +16,10 @@ DATASET = "dataset.json"
 
 
 class Reports:
-    """`quality.csv`: rows are added as clips are done, so that a killed extraction keeps them."""
+    """The table `quality.csv`, which gets its rows as clips are done, so that a kill loses none."""
 
     def __init__(self, path: pathlib.Path, again: set[str]):
-        """Opens the table at `path`, without the rows of clips that are about to be done again."""
+        """Prepares the table at `path`, without the rows of clips that are about to be done again."""
         self._path, self._again = path, set(map(quality.printable, again))
         self._rows: dict[tuple[str, str], ClipReport] = {}
 
@@ -55,7 +55,7 @@ class Reports:
         self._locked.close()
 
     def add(self, report: ClipReport) -> None:
-        """Adds a row, on the disk too, where names that are not UTF-8 have them written out."""
+        """Adds a row, to the file too; bytes of names that are not UTF-8 are escaped."""
         key = (quality.printable(report.id), quality.printable(report.source))
         problem = None if report.problem is None else quality.printable(report.problem)
         report = dataclasses.replace(report, id=key[0], source=key[1], problem=problem)
@@ -64,7 +64,10 @@ class Reports:
         self._file.flush()
 
     def of(self, id: str, source: str, output: pathlib.Path) -> ClipReport:
-        """The row of a clip, which may be in another shard's table or, if that is lost, only on disk."""
+        """Returns the row of a clip, which may be in another shard's table.
+
+        If that is lost, the row says only how many frames the keypoints have.
+        """
         id = quality.printable(id)
         key = (id, quality.printable(source))
         if key in self._rows:
@@ -78,10 +81,11 @@ class Reports:
 
 
 def hold_settings(output_dir: pathlib.Path, settings: dict[str, Any], begun: bool) -> None:
-    """Holds the settings against `dataset.json`, or writes them into it.
+    """Compares the settings with those in `dataset.json`, or writes them into it.
 
     Raises:
-        WSignError: the folder was begun with other settings, or belongs to another output folder.
+        WSignError: the folder was begun with other or unknown settings, or `dataset.json` describes
+            another output folder.
     """
     path = output_dir.parent / DATASET
     content = files.read_json(path) if path.exists() else {}

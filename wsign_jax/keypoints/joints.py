@@ -1,4 +1,4 @@
-"""What a frame of hand keypoints is: 42 joints with 7 features each, at 60 Hz.
+"""The layout of a frame of hand keypoints: 42 joints with 7 features each, at 60 Hz.
 
 Joints 0-20 are the left hand, 21-41 the right, each in MediaPipe's order. Features are the position
 x, y, z (image widths), the velocity (image widths per second) and the confidence in [0, 1]. A hand
@@ -25,11 +25,11 @@ LEFT = slice(0, JOINTS_PER_HAND)
 RIGHT = slice(JOINTS_PER_HAND, NUM_JOINTS)
 HANDS = (LEFT, RIGHT)
 
-# No tracker says more, not even one that counts in pixels.
-_LARGEST = np.float32(1e6)  # which float16 is compared with as float32
-MOST_CONFIDENCE = 1.001  # 1, give or take its rounding
+# No tracker gives larger numbers, not even one that counts in pixels.
+_LARGEST = np.float32(1e6)  # so that float16 is compared as float32
+MOST_CONFIDENCE = 1.001  # 1, with room for rounding
 
-# Width / height of pictures: far beyond any camera's.
+# The least and the most width / height of pictures: far beyond any camera's.
 ASPECTS = (0.1, 10.0)
 
 # Within a hand.
@@ -41,22 +41,22 @@ WRISTS = (LEFT.start + WRIST, RIGHT.start + WRIST)
 
 
 def plausible(numbers: np.ndarray) -> np.ndarray:
-    """Which numbers may be a keypoint's, in any unit: not NaN, infinity or garbage such as 1e30."""
+    """Tells which numbers may be a keypoint's in any unit: not NaN, infinity or garbage like 1e30."""
     return np.abs(numbers) <= _LARGEST
 
 
 def plausible_hands(numbers: np.ndarray) -> np.ndarray:
-    """Which hand has only plausible numbers in which frame: (T, 42, k) -> (T, 2) bool."""
+    """Tells which hand has only plausible numbers in which frame: (T, 42, k) -> (T, 2) bool."""
     hands = len(numbers), len(HANDS), JOINTS_PER_HAND * numbers.shape[2]
     return np.asarray(plausible(numbers).reshape(hands).all(axis=2))
 
 
 def as_features(value: Any, name: str) -> np.ndarray:
-    """Features that somebody gives, checked, as float32; NaN and what is not plausible stay.
+    """Checks features that somebody gives, and returns them as float32; implausible numbers stay.
 
     Args:
-        value: what must be a (T, 42, 7) array of real floats.
-        name: of it, for the message.
+        value: must be a (T, 42, 7) array of real floats; NaN is allowed.
+        name: its name, for the message.
 
     Raises:
         WSignError: it is something else, or has a confidence outside [0, 1].
@@ -71,7 +71,7 @@ def as_features(value: Any, name: str) -> np.ndarray:
         raise WSignError(f"{name}: {features.dtype}, not floats; give keypoints (T, 42, 7)")
     if features.ndim != 3 or features.shape[1:] != (NUM_JOINTS, NUM_FEATURES):
         raise WSignError(f"{name}: shape {features.shape} is not (T, {NUM_JOINTS}, {NUM_FEATURES})")
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinity
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinity
         features = features.astype(np.float32, copy=False)
     sure = features[..., CONFIDENCE]
     wrong = plausible(sure) & ((sure < 0) | (sure > MOST_CONFIDENCE))
@@ -85,16 +85,16 @@ def as_features(value: Any, name: str) -> np.ndarray:
 
 
 def seen_hands(features: np.ndarray) -> np.ndarray:
-    """Which hand was seen in which frame: (T, 42, 7) -> (T, 2) bool, left then right."""
+    """Tells which hand was seen in which frame: (T, 42, 7) -> (T, 2) bool, left then right."""
     return features[:, WRISTS, CONFIDENCE] > 0
 
 
 def in_widths(features: np.ndarray, aspect: float) -> np.ndarray:
-    """(T, 42, 7) whose y was divided by the picture's height -> the same with y in picture widths.
+    """Converts y in features (T, 42, 7) from shares of the picture's height to picture widths.
 
     Args:
-        features: is left alone.
-        aspect: width / height of the pictures; 1 where y is in widths already.
+        features: left as they are.
+        aspect: width / height of the pictures; 1 if y is in widths already.
     """
     if aspect == 1.0:
         return features
@@ -106,10 +106,10 @@ def in_widths(features: np.ndarray, aspect: float) -> np.ndarray:
 def features_from_positions(
     positions: np.ndarray, confidence: np.ndarray, fps: float = FPS
 ) -> np.ndarray:
-    """Builds the features of a sequence from where the joints are.
+    """Builds the features of a sequence from the positions of its joints.
 
-    Velocity is the central difference of positions (one-sided at the two ends), and 0 where the hand
-    is absent or next to a frame in which it is.
+    Velocity is the central difference of positions (one-sided at the two ends). It is 0 if the hand is
+    absent in the frame or in one next to it.
 
     Args:
         positions: (T, 42, 3), image widths; ignored where the hand is absent.
@@ -122,7 +122,7 @@ def features_from_positions(
     frames = len(positions)
     if not confidence.any():  # as in a long pause
         return np.zeros((frames, NUM_JOINTS, NUM_FEATURES), np.float32)
-    # By hands, whose joints lie together: numpy is slow where it takes three numbers at a time.
+    # By hands, whose joints lie together: numpy is slow if it takes three numbers at a time.
     by_hand, by_joint = (frames, len(HANDS), JOINTS_PER_HAND * 3), (frames, NUM_JOINTS, 3)
     seen = confidence > 0
     hands = np.where(seen[..., None], positions.reshape(by_hand), 0.0)

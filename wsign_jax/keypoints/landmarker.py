@@ -1,4 +1,4 @@
-"""MediaPipe's HandLandmarker: where its model file comes from, and pictures in, hands out."""
+"""MediaPipe's HandLandmarker: finds its model file, and the hands in pictures."""
 
 import contextlib
 import hashlib
@@ -24,7 +24,7 @@ MODEL_URL = (
     + MODEL_NAME
 )
 _MODEL_SHA256 = "fbc2a30080c3c557093b5ddfc334698132eb341044ccee322ccf8bcf3607cde1"
-# The networks inside: a bundle that was zipped again is as good.
+# The networks inside; a bundle that was zipped again is as good.
 _INNER_SHA256 = {
     "hand_detector.tflite": "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
     "hand_landmarks_detector.tflite": "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
@@ -32,7 +32,7 @@ _INNER_SHA256 = {
 _DOWNLOAD_SECONDS = 60.0  # without a byte
 
 LEFT_HAND, RIGHT_HAND = range(2)  # indices into joints.HANDS
-# The Tasks API names the signer's own hand in an unmirrored picture (the legacy API the other one).
+# In an unmirrored picture, the Tasks API names the signer's own hand; the legacy API, the other one.
 _HAND_OF = {"Left": LEFT_HAND, "Right": RIGHT_HAND}
 
 
@@ -48,10 +48,10 @@ class Detection(NamedTuple):
 
 
 def find_model(path: pathlib.Path | None = None) -> pathlib.Path:
-    """The checked model file: the one given, else the cache's, else a download into the cache.
+    """Returns the checked model file: the given one, otherwise the cached or downloaded one.
 
     Raises:
-        WSignError: it is not the published one, or there is none and no network.
+        WSignError: it is not the published one, or it is missing and cannot be downloaded.
     """
     if path is not None:
         _check_model(path, f"name a copy of {MODEL_URL} with --model=FILE")
@@ -65,10 +65,10 @@ def find_model(path: pathlib.Path | None = None) -> pathlib.Path:
 
 
 def cache_folder() -> pathlib.Path:
-    """Where downloads are kept: $XDG_CACHE_HOME/wsign_jax, ~/.cache/wsign_jax by default.
+    """Returns the folder of downloads: $XDG_CACHE_HOME/wsign_jax, by default ~/.cache/wsign_jax.
 
     Raises:
-        WSignError: there is neither.
+        WSignError: there is neither XDG_CACHE_HOME nor a home.
     """
     if home := os.environ.get("XDG_CACHE_HOME"):
         return pathlib.Path(home) / "wsign_jax"
@@ -122,7 +122,7 @@ def _download(path: pathlib.Path) -> None:
             "with --model=FILE, or another folder with XDG_CACHE_HOME=DIR"
         ) from None
     finally:
-        with contextlib.suppress(OSError):  # its folder may be none
+        with contextlib.suppress(OSError):  # its folder may be missing
             partial.unlink()
 
 
@@ -133,15 +133,16 @@ class Landmarker:
     """MediaPipe's HandLandmarker for the pictures of one video, in their order; up to two hands.
 
     A context manager: a landmarker that is not closed keeps its memory. Use a new one for every video,
-    because it looks for a hand first where the picture before had it.
+    because it looks for a hand first where the previous picture had it.
 
-    It works in MediaPipe's VIDEO mode, for live pictures too: of 1584 that came at 30 a second, on two
-    cores busy with other work, it lost 62 where two more could wait (`camera.Newest`), LIVE_STREAM
-    mode 143; at 60 a second 440 and 631. And which are lost is known.
+    It works in MediaPipe's VIDEO mode, for live pictures too. It lost 62 of 1584 pictures that came at
+    30 per second, on two cores busy with other work, when two more could wait (`camera.Newest`).
+    LIVE_STREAM mode lost 143. At 60 per second they lost 440 and 631. VIDEO mode also tells which are
+    lost.
     """
 
     def __init__(self, model: pathlib.Path, min_confidence: float = 0.5):
-        """Starts one.
+        """Starts a landmarker.
 
         Args:
             model: what `find_model` returned.
@@ -176,15 +177,15 @@ class Landmarker:
         self._native.close()
 
     def detect(self, image: np.ndarray, time_s: float) -> list[Detection]:
-        """The hands in the next picture.
+        """Returns the hands in the next picture.
 
         Args:
             image: (height, width, 3) uint8, RGB, not mirrored.
-            time_s: when it was taken.
+            time_s: when it was taken, in seconds.
         """
         # MediaPipe's clock must advance, and ticks in milliseconds.
         self._milliseconds = max(self._milliseconds + 1, round(time_s * 1000))
-        # A view, such as a mirrored picture, is read wrongly without an error.
+        # MediaPipe misreads a view, for example a mirrored picture, without an error.
         picture = self._mp.Image(
             image_format=self._mp.ImageFormat.SRGB, data=np.ascontiguousarray(image)
         )
@@ -203,10 +204,10 @@ class Landmarker:
 
 
 def versions() -> dict[str, str]:
-    """The version of MediaPipe, for the record.
+    """Returns the version of MediaPipe, for the record.
 
     Raises:
-        WSignError: it is not installed.
+        WSignError: MediaPipe is not installed.
     """
     mp, _ = _load_mediapipe()
     return {"mediapipe": mp.__version__}

@@ -10,10 +10,10 @@ from typing import Any
 
 from wsign_jax.common.errors import WSignError
 
-# What MediaPipe and its OpenCV need of the system, and do not bring.
+# System packages that MediaPipe and its OpenCV need and do not bring.
 DEBIAN_PACKAGES = ("libegl1", "libgles2", "libgl1", "libglib2.0-0")
 
-# MediaPipe logs to the file descriptor, whatever the environment asks. Its errors begin with E or F.
+# MediaPipe logs to the file descriptor, whatever the environment says. Its errors begin with E or F.
 _NOISE = re.compile(r"[IW]\d{4} |INFO: |WARNING: (Logging|All log messages) before |\s*$")
 
 
@@ -38,9 +38,9 @@ def named() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps what MediaPipe's native code logs in normal running off stderr.
+    """Keeps the log of MediaPipe's native code off stderr, but for errors.
 
-    What it logs of errors is passed on at the end, and so is everything that Python writes, at once.
+    Errors in the log are printed at the end. Everything that Python writes is printed at once.
     """
     sys.stderr.flush()
     own = os.dup(2)
@@ -64,7 +64,7 @@ def quiet() -> Iterator[None]:
 
 
 def complaints(log: bytes) -> list[str]:
-    """What in a native log is worth a person's eye: not the messages of normal running."""
+    """Returns the lines of a native log that a person should see, without those of normal running."""
     lines = log.decode(errors="replace").splitlines()
     return [line for line in lines if not _NOISE.match(line)]
 

@@ -1,4 +1,4 @@
-"""The hands found in a camera's pictures, as they come, to 60 Hz features: tracker and velocities."""
+"""Turns the hands found in a camera's pictures, as they come, into tracked 60 Hz features."""
 
 import numbers
 from collections.abc import Iterator, Sequence
@@ -13,24 +13,23 @@ from wsign_jax.keypoints.track import DELAY_FRAMES, FeatureStream, Tracker
 
 # Seconds. A long pause between two pictures is worked through in parts, none longer than this.
 _PART = 10.0
-# Seconds of a pause, which take about one to work through; more is another unit, a clock that was set,
-# or another occasion.
+# Seconds. A pause this long takes about one second to work through. A longer one is another unit, a
+# clock that was set, or another occasion.
 _LONGEST = 3600.0
-_LATEST = 1e11  # seconds by any clock; floats go on in microseconds until there
+_LATEST = 1e11  # seconds by any clock; up to here floats tell microseconds apart
 
 
 class PictureStream:
-    """What extraction does with a video's pictures, one by one."""
+    """Does what extraction does with a video's pictures, one picture at a time."""
 
-    delay = (
-        DELAY_FRAMES + 1
-    ) / joints.FPS  # seconds by which features are late; 1 for the velocity
+    # Seconds by which features are late; one frame of it is for the velocity.
+    delay = (DELAY_FRAMES + 1) / joints.FPS
 
     def __init__(self) -> None:
         self._tracker = Tracker()
         self._features = FeatureStream()
         self._last: float | None = None
-        self.nan_pictures = 0  # that had a hand with NaN or garbage, which was then left out
+        self.nan_pictures = 0  # with a hand of NaN or garbage, which was left out
 
     def push(self, time_s: float, detections: Sequence[Detection]) -> Iterator[np.ndarray]:
         """Takes the hands in the next picture.
@@ -43,8 +42,8 @@ class PictureStream:
             The features that this makes final, in parts of (n, 42, 7) float32.
 
         Raises:
-            WSignError: the time is no number, not after the last picture's, or over an hour after it; or
-                a detection is none.
+            WSignError: the time is not a number, is not after the last picture's, or is over an hour
+                after it; or a detection is not valid.
         """
         if not isinstance(time_s, numbers.Real) or not abs(time_s) <= _LATEST:
             raise WSignError(
@@ -69,7 +68,7 @@ class PictureStream:
         return self._advance(time_s, good)
 
     def finish(self) -> np.ndarray:
-        """(n, 42, 7) float32: the frames up to the last picture that were not returned."""
+        """Returns the frames up to the last picture that were not returned yet, (n, 42, 7) float32."""
         waiting = self._features.push(self._tracker.finish())
         return np.concatenate([waiting, self._features.finish()])
 
@@ -83,7 +82,7 @@ class PictureStream:
 
 
 def _check(detection: Any, number: int) -> None:
-    """Raises a `WSignError` for what is no detection; NaN and garbage in one are another matter."""
+    """Raises a `WSignError` if this is not a detection; NaN and garbage in one are allowed here."""
     if not isinstance(detection, Detection):
         raise WSignError(f"hand {number} of a picture is {shown(detection)}; give a Detection")
     landmarks, hand, score = detection

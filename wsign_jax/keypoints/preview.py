@@ -19,13 +19,13 @@ _KEYS_THAT_CLOSE = (ord("q"), 27)  # q and Escape
 
 
 class Window:
-    """Shows one picture after the other until the user closes it.
+    """A window that shows one picture after another until the user closes it.
 
-    A context; leaving it closes the window too.
+    A context manager; leaving it closes the window too.
     """
 
     def __init__(self, title: str):
-        """Opens one.
+        """Opens a window.
 
         Raises:
             WSignError: there is no screen, or OpenCV cannot show windows.
@@ -33,7 +33,7 @@ class Window:
         if sys.platform == "linux":
             if not (screen := os.environ.get("DISPLAY")):
                 raise WSignError("--show: there is no screen (DISPLAY is not set); leave it out")
-            load_cv2()  # or says what it lacks
+            load_cv2()  # reports a missing library
             if is_fatal():
                 raise WSignError(f"--show: no window opens on DISPLAY={screen}; leave it out")
         self._cv2 = load_cv2()
@@ -51,12 +51,12 @@ class Window:
         self._cv2.destroyAllWindows()
 
     def show(self, image: np.ndarray, hands: np.ndarray, lines: Sequence[str]) -> None:
-        """Shows a picture; `closed` says afterwards whether the user wants no more.
+        """Shows a picture; `closed` tells afterwards whether the user closed the window.
 
         Args:
             image: (height, width, 3) uint8 RGB.
             hands: (42, 7) features to draw on it.
-            lines: to write below each other at its bottom.
+            lines: text to write at its bottom, one line below another.
         """
         cv2 = self._cv2
         shown = annotate(image, hands, lines)
@@ -67,8 +67,10 @@ class Window:
 
 
 def is_fatal() -> bool:
-    """Whether a window ends its process, or hangs, as Qt does where there is no screen: tried in
-    another one."""
+    """Whether a window ends its process or hangs, as Qt does without a screen.
+
+    This is tried in another process.
+    """
     program = [sys.executable, "-c", _OPEN]
     try:
         tried = subprocess.run(program, capture_output=True, check=False, timeout=_PATIENCE)
@@ -78,9 +80,9 @@ def is_fatal() -> bool:
 
 
 def annotate(image: np.ndarray, hands: np.ndarray, lines: Sequence[str]) -> np.ndarray:
-    """A picture, enlarged where it is small, with hands (42, 7) on it and lines of text at its bottom.
+    """Returns a picture, enlarged if small, with hands (42, 7) on it and lines of text at its bottom.
 
-    Of a line that does not fit the left is cut off, where the older glosses are.
+    A line that does not fit loses its left end, where the older glosses are.
     """
     cv2 = load_cv2()
     factor = max(1, -(-_HEIGHT // image.shape[0]))
@@ -100,6 +102,6 @@ def annotate(image: np.ndarray, hands: np.ndarray, lines: Sequence[str]) -> np.n
 
 
 def _ascii(text: str) -> str:
-    """OpenCV's font has nothing else: accents go, other letters become question marks."""
+    """Drops accents and turns other letters into question marks: OpenCV's font has only ASCII."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return plain.encode("ascii", "replace").decode()

@@ -1,4 +1,4 @@
-"""What became of each clip: `quality.csv`, and which clips a person should look at."""
+"""The result of each clip, in `quality.csv`, and which clips a person should look at."""
 
 import csv
 import dataclasses
@@ -13,7 +13,7 @@ from wsign_jax.common.errors import WSignError
 
 _LITTLE_SEEN = 0.5  # share of frames in which no hand was seen
 _MANY_FLIPS = 0.1  # share of detections whose label was not believed
-_MANY_GAPS = 2.0  # a second and hand
+_MANY_GAPS = 2.0  # per second and hand
 _LOW_SCORE = 0.75
 _LOW_FPS = 20.0
 _SHORT = 0.3  # seconds
@@ -21,7 +21,7 @@ _SHORT = 0.3  # seconds
 
 @dataclasses.dataclass(frozen=True)
 class ClipReport:
-    """One clip's row; figures are 0 where the clip failed."""
+    """One clip's row; figures are 0 if the clip failed."""
 
     id: str
     source: str
@@ -39,7 +39,7 @@ class ClipReport:
 
     @property
     def done(self) -> bool:
-        """The keypoints were written."""
+        """Whether the keypoints were written."""
         return self.problem is None
 
 
@@ -56,16 +56,16 @@ def report(
     flips: int,
     missing: Sequence[str] = (),
 ) -> ClipReport:
-    """Figures of a clip that was extracted.
+    """Returns the report of a clip that was extracted.
 
     Args:
-        id: of the clip.
+        id: the clip's id.
         source: what it was read from.
-        confidence: (T, 2) of the left and the right hand in its frames, at `fps`.
-        fps: of the frames.
-        times: of the source's pictures, seconds.
+        confidence: (T, 2) of the left and the right hand in its frames.
+        fps: frames per second.
+        times: times of the source's pictures, in seconds.
         flips: detections that were given to the other hand.
-        missing: what of the source could not be read, in words.
+        missing: what could not be read of the source, in words.
     """
     seen = confidence > 0
     scores = confidence[seen]
@@ -93,7 +93,7 @@ def _rounded(value: float) -> float:
 
 
 def _gaps(seen: np.ndarray) -> int:
-    """Runs of absence between two frames with the hand."""
+    """Counts the runs of absence between two frames with the hand."""
     returns = np.count_nonzero(seen[1:] & ~seen[:-1])
     return max(int(returns) - (0 if seen[0] else 1), 0)
 
@@ -119,12 +119,12 @@ def _warnings(figures: ClipReport, unseen: float, detections: float) -> list[str
 
 
 def printable(text: str) -> str:
-    """Text with the bytes of a file's name that are not UTF-8 written out: a table is, and a screen."""
+    """Escapes the bytes of a file's name that are not UTF-8, because tables and screens are UTF-8."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def row(clip: ClipReport) -> str:
-    """A report as a line of the table."""
+    """Returns a report as a line of the table."""
     fields = (getattr(clip, name) for name in COLUMNS)
     values = ["" if value is None else value for value in fields]
     text = io.StringIO()
@@ -133,16 +133,16 @@ def row(clip: ClipReport) -> str:
 
 
 def table(clips: Iterable[ClipReport]) -> str:
-    """All of `quality.csv`, sorted by id."""
+    """Returns all of `quality.csv`, sorted by id."""
     lines = map(row, sorted(clips, key=lambda clip: (clip.id, clip.source)))
     return "".join([_HEADER, *lines])
 
 
 def read(path: pathlib.Path) -> list[ClipReport]:
-    """The rows of a table; none where there is no file. A last line that was cut off is dropped.
+    """Returns the rows of a table, or [] if it is missing; a last line that was cut off is dropped.
 
     Raises:
-        WSignError: it is no such table.
+        WSignError: the file is not such a table.
     """
     if not path.exists():
         return []
@@ -154,7 +154,7 @@ def read(path: pathlib.Path) -> list[ClipReport]:
     try:
         for values in rows:
             clips.append(_parse(dict(zip(COLUMNS, values, strict=True))))
-    except (ValueError, csv.Error):  # of the latter kind is a field of more than 128 KiB
+    except (ValueError, csv.Error):  # csv.Error: a field of more than 128 KiB
         raise WSignError(
             f"{path}:{rows.line_num + 1}: is no row of this table; delete the line"
         ) from None
@@ -178,7 +178,7 @@ def _parse(values: dict[str, str]) -> ClipReport:
 
 
 def summary(clips: Sequence[ClipReport]) -> str:
-    """What a person reads at the end: how many were done, which failed and why, which to look at."""
+    """Returns what a person reads at the end: how many are done, which failed, which to look at."""
     failed = [clip for clip in clips if not clip.done]
     suspect = [clip for clip in clips if clip.done and clip.warnings]
     lines = [f"{len(clips) - len(failed)} of {len(clips)} clips have keypoints"]

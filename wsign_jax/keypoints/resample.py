@@ -1,4 +1,4 @@
-"""From the times at which pictures were taken to frames at a constant rate, by linear interpolation."""
+"""Brings keypoints from the times of pictures to a constant frame rate, by linear interpolation."""
 
 import bisect
 from collections.abc import Sequence
@@ -8,20 +8,20 @@ import numpy as np
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints
 
-# Seconds. A hand that was missed for longer is gone: what it did meanwhile is not made up.
+# Seconds. A hand that was missed for longer is gone: its movement meanwhile is not made up.
 MAX_GAP = 0.15
-# Seconds of a recording, and of a pause in a stream: more is another unit, or damage.
+# Seconds of a recording, and of a pause in a stream; more is another unit, or damage.
 LONGEST = 86400.0
 # Times in files are rounded to microseconds at best.
 _ROUNDING = 1e-6
 
 
 def place(times: Sequence[float], time: float, fps: float) -> tuple[int, int, float] | None:
-    """Which samples of one hand make its frame at `time`: (i, j, w) for (1 - w) * s[i] + w * s[j].
+    """Finds the samples that make a hand's frame at `time`: (i, j, w) for (1 - w) * s[i] + w * s[j].
 
-    Between two samples no more than `MAX_GAP` apart it is interpolated. Outside, up to half a
-    frame from a sample, it is that sample, so that every sample is in some frame. Otherwise None:
-    absent.
+    Between two samples no more than `MAX_GAP` apart, the frame is interpolated. Outside, up to half a
+    frame from a sample, it is that sample, so that every sample is in some frame. Otherwise the hand is
+    absent, and the result is None.
 
     Args:
         times: (n,) seconds, increasing.
@@ -43,7 +43,7 @@ def place(times: Sequence[float], time: float, fps: float) -> tuple[int, int, fl
 
 
 def frame_count(seconds: float, fps: float) -> int:
-    """Frames at `fps` of a video whose last picture is `seconds` after its first."""
+    """Counts the frames at `fps` of a video whose last picture is `seconds` after its first."""
     return round(seconds * fps) + 1
 
 
@@ -56,14 +56,14 @@ def resample(
         positions: (t, 42, 3), ignored where the hand is absent.
         present: (t, 2) bool, left and right hand.
         times: (t,) seconds, increasing, at least one.
-        fps: of the result.
+        fps: frames per second of the result.
 
     Returns:
         (T, 42, 3) positions, zeros where the hand is absent, and (T, 2) bool. Frame k is at
         times[0] + k / fps; gaps up to `MAX_GAP` are interpolated, longer ones stay.
 
     Raises:
-        WSignError: the times go over more than a day.
+        WSignError: the times span more than a day, or decrease.
     """
     if not 0 <= times[-1] - times[0] <= LONGEST:
         raise WSignError(
@@ -89,7 +89,7 @@ class OneEuroFilter:
     """Smooths the joints of one hand: the slower they move, the more.
 
     Casiez, Roussel, Vogel: 1 Euro Filter, CHI 2012. It looks back only, so it adds no delay but its own
-    lag, which the cut-off frequency that grows with the speed keeps short in movement.
+    lag. The cut-off frequency grows with the speed, which keeps the lag short in movement.
     """
 
     MIN_CUTOFF = 3.0  # Hz, of a hand at rest
@@ -106,7 +106,7 @@ class OneEuroFilter:
         self._velocity: np.ndarray | float = 0.0
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
-        """The next frame, (21, 3), smoothed."""
+        """Returns the next frame, (21, 3), smoothed."""
         if self._position is None:
             self._position = positions
             return positions
@@ -118,5 +118,5 @@ class OneEuroFilter:
         return self._position
 
     def _weight(self, cutoff: np.ndarray | float) -> np.ndarray | float:
-        """Of a new value in an exponential mean with a cut-off frequency in Hz."""
+        """The weight of a new value in an exponential mean with a cut-off frequency in Hz."""
         return 1.0 / (1.0 + self._fps / (2 * np.pi * cutoff))

@@ -1,15 +1,15 @@
-"""From the hands that were seen in pictures to a left and a right hand in every 60 Hz frame.
+"""Turns the hands seen in pictures into a left and a right hand in every 60 Hz frame.
 
-The one tracker of extraction and of live use. It looks ahead by a stated time, so that what is live is
-late by that and otherwise the same. Two steps:
+Extraction and live use share this tracker. It looks ahead by a stated time, so live output is late by
+that time and otherwise the same. It works in two steps:
 
 1. Tracks. A hand seen in a picture continues the track that it fits best, by place, speed and label, or
-   begins one. This looks back only. A track that nothing continued for `MAX_GAP` has ended: a hand that
-   comes back later starts anew. There are two tracks at most, as a signer has two hands.
-2. Names. In each output frame every track is the left or the right hand, by the labels that MediaPipe
-   gave it: a sum of their log odds over about a second past and up to the look-ahead. A label that
-   flips for a few pictures is outvoted; of two tracks with one label, the one with less of it is the
-   other hand.
+   begins a new one. This looks back only. A track that no hand continued for `MAX_GAP` has ended: a hand
+   that comes back later begins a new one. There are at most two tracks, because a signer has two hands.
+2. Names. In each output frame every track is the left or the right hand. The labels that MediaPipe gave
+   it decide: a sum of their log odds over about the last second and up to the look-ahead. A label that
+   flips for a few pictures is outvoted. If two tracks have the same label, the one with less of it is
+   the other hand.
 """
 
 import bisect
@@ -25,13 +25,13 @@ from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 from wsign_jax.keypoints.resample import LONGEST, MAX_GAP, OneEuroFilter, frame_count, place
 
-DELAY_FRAMES = 9  # at joints.FPS: by so much the output is late, and may the tracker look ahead
+DELAY_FRAMES = 9  # at joints.FPS: how late the output is, and how far the tracker may look ahead
 DELAY = DELAY_FRAMES / joints.FPS  # seconds
 _LARGEST_TIME = 1e10  # seconds, by any clock; microseconds are lost in larger numbers
 
 # Tracks; lengths in hand sizes, costs in nats.
-_SPREAD, _SPREAD_PER_SECOND = 0.5, 6.0  # of where a hand is found around where it was expected
-_LINEAR = 1.5  # spreads from which on the cost of a distance grows linearly
+_SPREAD, _SPREAD_PER_SECOND = 0.5, 6.0  # of a hand's place around the expected place
+_LINEAR = 1.5  # spreads; beyond them the cost of a distance grows linearly
 _EXTRAPOLATION = 0.05  # seconds for which a hand is expected to keep its velocity
 _NEW_TRACK = 5.0
 _SAME_HAND = 0.3  # two detections whose joints are nearer than this on average are one hand
@@ -53,11 +53,11 @@ def check_time(time_s: float, last: float) -> None:
     """Refuses a time at which no picture can follow.
 
     Args:
-        time_s: of the picture, seconds by any clock.
-        last: that of the one before, -inf for the first.
+        time_s: time of the picture, seconds by any clock.
+        last: time of the previous picture, -inf for the first.
 
     Raises:
-        WSignError: it is no number of seconds, not after the last, or more than a day after it.
+        WSignError: it is not a number of seconds, is not after the last, or is over a day after it.
     """
     if not abs(time_s) <= _LARGEST_TIME:
         raise WSignError(f"a picture's time is {time_s}; give seconds")
@@ -71,7 +71,7 @@ def check_time(time_s: float, last: float) -> None:
 
 
 def concatenate(parts: Sequence[Frames]) -> Frames:
-    """The frames of several pushes in their order."""
+    """Returns the frames of several pushes in their order."""
     return Frames(
         np.concatenate([part.positions for part in parts]),
         np.concatenate([part.confidence for part in parts]),
@@ -84,7 +84,7 @@ class _Track:
 
     times: list[float] = dataclasses.field(default_factory=list)
     seen: list[Detection] = dataclasses.field(default_factory=list)
-    # After each of them: decayed sum of the log odds that it is the right hand.
+    # After each detection: the decayed sum of the log odds that it is the right hand.
     votes: list[float] = dataclasses.field(default_factory=list)
     name: int | None = None  # in the last output frame
 
@@ -97,7 +97,7 @@ class _Track:
         self.votes.append(decayed + _log_odds(detection))
 
     def cost(self, time: float, detection: Detection) -> float:
-        """Of a detection as this track's next: minus log likelihood, but for a constant."""
+        """The cost of a detection as this track's next: minus log likelihood, up to a constant."""
         elapsed = time - self.times[-1]
         last = self.seen[-1].landmarks
         expected = last[joints.WRIST, :2]
@@ -127,8 +127,8 @@ class Tracker:
         """Begins a video.
 
         Args:
-            fps: of the output.
-            smooth: with a One-Euro filter.
+            fps: frames per second of the output.
+            smooth: whether to smooth with a One-Euro filter.
         """
         self._fps = fps
         self._live: list[_Track] = []  # that the next picture may continue
@@ -157,14 +157,14 @@ class Tracker:
             self._first = time_s
         self._last = time_s
         self._associate(time_s, _distinct(detections))
-        # Two below what it is but for rounding, in which the frames' own times decide.
+        # Two too few, because this may be rounded; then the frames' own times decide.
         count = max(self._done, int((time_s - DELAY - self._first) * self._fps) - 2)
         while self._time(count) + DELAY <= time_s:
             count += 1
         return self._output(count)
 
     def finish(self) -> Frames:
-        """The frames up to the last picture that pushes have not returned."""
+        """Returns the frames up to the last picture that pushes have not returned."""
         pushed = not math.isinf(self._first)
         return self._output(frame_count(self._last - self._first, self._fps) if pushed else 0)
 
@@ -185,7 +185,7 @@ class Tracker:
             seen.append(track)
             if match is None:
                 self._tracks.append(track)
-        # What was seen now stays; a track that was not may wait only where a hand is left for it.
+        # Tracks seen now stay; another track may wait only if a hand is left for it.
         waiting = [track for track in live if track not in seen]
         waiting.sort(key=lambda track: -track.times[-1])
         self._live = (seen + waiting)[: len(joints.HANDS)]
@@ -193,7 +193,7 @@ class Tracker:
     # ------------------------------------------------------------------------------------------- names
 
     def _output(self, count: int) -> Frames:
-        """Frames from the first that is not done up to `count`."""
+        """Returns the frames from the first that is not done up to `count`."""
         new = max(count - self._done, 0)
         frames = Frames(
             np.zeros((new, joints.NUM_JOINTS, 3), np.float32),
@@ -219,10 +219,10 @@ class Tracker:
         shown: list[_Track | None] = [None] * len(joints.HANDS)
         for track, _, (before, after, weight) in present:
             hand = track.name
-            assert hand is not None  # of what is present
+            assert hand is not None  # every track that is present has a name
             self._count_renamed(track, time)
-            # Another track right after this hand's last: a frame of absence in between, or the jump
-            # from one place to the other would pass for velocity.
+            # If another track follows this hand's last at once, the hand is absent for a frame in
+            # between. Otherwise the jump from one place to the other would pass for velocity.
             if self._shown[hand] not in (None, track):
                 continue
             a, b = track.seen[before], track.seen[after]
@@ -233,10 +233,10 @@ class Tracker:
         self._smooth(positions)
 
     def _present(self, time: float) -> list[tuple[_Track, float, tuple[int, int, float]]]:
-        """The tracks that cover a time, two at most, with their votes and the samples to take."""
+        """Returns the tracks that cover a time, two at most, with their votes and samples to take."""
         found: list[tuple[Any, ...]] = []
         for track in self._tracks:
-            # Nothing later than the stated look-ahead may count, even if it is known.
+            # A picture later than the stated look-ahead must not count, even if it is known.
             known = bisect.bisect_right(track.times, time + DELAY)
             samples = place(track.times[:known], time, self._fps)
             if samples is not None:
@@ -247,15 +247,15 @@ class Tracker:
         return [entry[3:] for entry in found[: len(joints.HANDS)]]
 
     def _name(self, present: list[tuple[_Track, float, Detection]]) -> None:
-        """Names the tracks of a frame, each with its votes and what was seen of it."""
+        """Names the tracks of a frame, which come with their votes and one detection each."""
         if not present:
             return
-        # Evidence for the first as the right hand, and the other as the left.
+        # The evidence that the first is the right hand and the other the left.
         track, evidence, seen = present[0]
         other = None
         if len(present) == 2:
             other, against, beside = present[1]
-            # Labels that say nothing: a signer's right hand is mostly on the picture's left.
+            # If the labels do not decide: a signer's right hand is mostly on the picture's left.
             places = beside.landmarks[joints.WRIST, 0] - seen.landmarks[joints.WRIST, 0]
             evidence = evidence - against or float(places)
         elif not evidence:
@@ -282,18 +282,18 @@ class Tracker:
 
 
 class FeatureStream:
-    """Features of frames as they become final; velocities need the frame after, so one frame later."""
+    """Turns frames into features one frame later, because velocities need the frame after."""
 
     def __init__(self, fps: float = joints.FPS):
         self._fps = fps
         self._waiting: list[Frames] = []  # the last frame, and the one before for its velocity
 
     def push(self, frames: Frames) -> np.ndarray:
-        """(n, 42, 7) float32: all but the last of the frames so far that were not returned before."""
+        """Returns all frames not returned yet but the last: (n, 42, 7) float32."""
         return self._features(frames, last=False)
 
     def finish(self) -> np.ndarray:
-        """(n, 42, 7) float32: the last frame, if there was any."""
+        """Returns the last frame, if there was any: (n, 42, 7) float32."""
         nothing = Frames(
             np.zeros((0, joints.NUM_JOINTS, 3), np.float32), np.zeros((0, 2), np.float32)
         )
@@ -311,21 +311,21 @@ class FeatureStream:
 
 
 def _log_odds(detection: Detection) -> float:
-    """That a detection is a right hand, by its label alone."""
+    """The log odds that a detection is a right hand, by its label alone."""
     score = min(max(detection.score, 0.5), 1 - 1e-6)
-    # Bounded, but of two reports the surer one always counts for more.
+    # Bounded, but the surer of two reports always counts for more.
     odds = _MOST_LOG_ODDS * math.tanh(math.log(score / (1 - score)) / _MOST_LOG_ODDS)
     return odds if detection.hand == RIGHT_HAND else -odds
 
 
 def _size(landmarks: np.ndarray) -> float:
-    """From wrist to middle knuckle, which turns less out of sight than a finger does."""
+    """The size of a hand, wrist to middle knuckle, which turns out of sight less than a finger does."""
     palm = landmarks[joints.MIDDLE_KNUCKLE] - landmarks[joints.WRIST]
     return max(float(np.linalg.norm(palm)), _SMALLEST_HAND)
 
 
 def _distinct(detections: Sequence[Detection]) -> list[Detection]:
-    """Without a second report of one and the same hand; the surer one stays."""
+    """Drops a second report of the same hand; the surer one stays."""
     kept: list[Detection] = []
     for detection in sorted(detections, key=lambda d: -d.score):
         near = (
@@ -339,10 +339,10 @@ def _distinct(detections: Sequence[Detection]) -> list[Detection]:
 
 
 def _best_matches(costs: list[list[float]]) -> list[int | None]:
-    """For each detection its track, or None for a new one, at the least total cost.
+    """Returns each detection's track, or None for a new one, at the least total cost.
 
     Args:
-        costs: of every detection with every track; at most two by two.
+        costs: the cost of every detection with every track; at most two by two.
     """
     choices: list[list[int | None]] = [[]]
     for row in costs:

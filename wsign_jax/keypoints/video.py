@@ -1,4 +1,4 @@
-"""Pictures with the times at which they were taken: from a video, a folder of pictures or a camera."""
+"""Reads pictures and the times at which they were taken, from a video, a folder or a camera."""
 
 import contextlib
 import importlib
@@ -24,7 +24,7 @@ VIDEO_SUFFIXES = frozenset(f".{kind}" for kind in _VIDEOS.split())
 PICTURE_SUFFIXES = frozenset(f".{kind}" for kind in _PICTURES.split())
 
 _AHEAD = 4  # decoded pictures that may wait
-_MISSING_SHARE = 0.02  # of a video's pictures that may be missing without a word
+_MISSING_SHARE = 0.02  # of a video's pictures that may be missing without a warning
 _MISSING_SECONDS = 0.5
 _SHORTEST_REST = 1.0  # seconds of a damaged video that are worth having
 _LONGEST_PAUSE = 600.0  # seconds between two pictures of a file; more is damage
@@ -44,7 +44,7 @@ Pictures: TypeAlias = Generator[Picture, None, None]
 
 
 def versions() -> dict[str, str]:
-    """The version of PyAV, for the record."""
+    """Returns the version of PyAV, for the record."""
     return {"av": load_av().__version__}
 
 
@@ -58,14 +58,14 @@ def read(
 ) -> Pictures:
     """Reads a video, or a folder of pictures in the order of the numbers in their names.
 
-    Videos have their own times, which increase but need not be regular; pictures whose time does not
-    increase are left out. They are turned as the file says they are shown, with square pixels. What a
-    file hides by an edit list, which is how a phone trims, is not there. Of a file that is cut off or
-    damaged, what is there is read, if it is more than a second.
+    A video has its own times, which increase but need not be regular; pictures whose time does not
+    increase are left out. Pictures are turned as the file says, with square pixels. Pictures that an
+    edit list hides, which is how a phone trims, are left out. If a file is cut off or damaged, the rest
+    is read, if it is more than a second.
 
     Args:
         source: a video file or a folder.
-        fps: of a folder of pictures.
+        fps: pictures per second of a folder of pictures.
         start_s: the first second to take.
         end_s: where to stop, exclusive.
         box: y0, x0, y1, x1 of the part of the picture to cut out, as shares of its sides.
@@ -73,8 +73,8 @@ def read(
             missing'. None: a warning on stderr.
 
     Raises:
-        WSignError: it cannot be read, has no pictures there, pauses for longer than 10 minutes, or is
-            longer than a day.
+        WSignError: it cannot be read, has no pictures in that part, pauses for longer than 10 minutes,
+            or is longer than a day.
     """
 
     def tell(missing: str) -> None:
@@ -102,7 +102,7 @@ def read(
 
 
 def _check_time(source: pathlib.Path, time_s: float, last: float) -> None:
-    """Refuses times from which nobody can make frames; `last` is that of the picture before."""
+    """Refuses times from which frames cannot be made; `last` is the previous picture's time."""
     if time_s > LONGEST:
         raise WSignError(f"{source}: has a picture at {time_s:.0f} s, over a day; cut it in pieces")
     if last > -float("inf") and time_s - last > _LONGEST_PAUSE:
@@ -113,10 +113,10 @@ def _check_time(source: pathlib.Path, time_s: float, last: float) -> None:
 
 
 def cut_out(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
-    """The part of (height, width, 3) between y0, x0, y1, x1, which are shares of its sides.
+    """Returns the part of (height, width, 3) between y0, x0, y1, x1, which are shares of its sides.
 
     Raises:
-        WSignError: nothing is left.
+        WSignError: the part is empty.
     """
     height, width = image.shape[:2]
     shares = np.clip(np.nan_to_num(np.array(box, np.float64)), 0.0, 1.0)
@@ -127,7 +127,7 @@ def cut_out(image: np.ndarray, box: tuple[float, float, float, float]) -> np.nda
 
 
 def ahead(pictures: Pictures) -> Pictures:
-    """The same pictures, read on a thread of their own while the last one is being worked on."""
+    """Yields the same pictures, read on another thread while the last one is being worked on."""
     waiting: queue.Queue[Any] = queue.Queue(_AHEAD)
     stopped = threading.Event()
 
@@ -163,10 +163,10 @@ def ahead(pictures: Pictures) -> Pictures:
 
 
 def camera(number: int | str) -> Pictures:
-    """Pictures of a camera, as they come, until the reader stops or the camera ends.
+    """Yields a camera's pictures as they come, until the reader stops or the camera ends.
 
     Args:
-        number: of the camera, from 0; or anything else that OpenCV's VideoCapture opens.
+        number: the camera's number, from 0; or anything else that OpenCV's VideoCapture opens.
 
     Raises:
         WSignError: it cannot be opened.
@@ -192,7 +192,7 @@ def camera(number: int | str) -> Pictures:
 
 
 def pictures_in(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The picture files of a folder, by the numbers in their names: 2 comes before 10."""
+    """Returns the picture files of a folder, by the numbers in their names: 2 comes before 10."""
     with os.scandir(folder) as entries:
         names = [
             entry.name
@@ -228,7 +228,7 @@ def _folder(folder: pathlib.Path, fps: float | None) -> Pictures:
 
 
 def _picture(path: pathlib.Path) -> np.ndarray:
-    """(height, width, 3) uint8 RGB of a picture file."""
+    """Reads a picture file as (height, width, 3) uint8 RGB."""
     cv2 = load_cv2()
     image, why = None, "damaged, or of another kind"
     try:
@@ -246,14 +246,14 @@ def _picture(path: pathlib.Path) -> np.ndarray:
 
 
 class _Tally:
-    """What has come of a video so far."""
+    """Counts what has come from a video so far."""
 
     def __init__(self, stream: Any):
         self.step = 1.0 / float(stream.average_rate or stream.guessed_rate or 25)
         self.packets = self.discarded = self.damaged = self.pictures = 0
         self.first = self.last = 0.0  # times of pictures, seconds
         self.end = 0  # of the packets, in the stream's ticks
-        self.error: Exception | None = None  # the last
+        self.error: Exception | None = None  # the last one
 
     def take(self, packet: Any) -> None:
         """Counts a packet that the demuxer gave."""
@@ -281,7 +281,7 @@ def _video(
         stream = container.streams.video[0]
         if stream.codec_context is None:
             raise WSignError(f"{path}: is of a kind that FFmpeg does not know; convert it to H.264")
-        # Extraction has a process for every core.
+        # One thread, because extraction has a process for every core.
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
         offset = (container.start_time or 0) / av.time_base
@@ -289,7 +289,7 @@ def _video(
             container.seek(int((start + offset) * av.time_base), backward=True)
         tally = _Tally(stream)
         for frame in _decoded(container, stream, tally):
-            # A few old containers give no time: then the nominal rate has to do.
+            # A few old containers give no times; then the nominal rate is used.
             seconds = tally.last + tally.step
             if frame.pts is not None:
                 seconds = float(frame.pts * stream.time_base) - offset
@@ -312,7 +312,10 @@ def _open(path: pathlib.Path) -> Any:
 
 
 def _decoded(container: Any, stream: Any, tally: _Tally) -> Iterator[Any]:
-    """The pictures; a packet that is damaged costs its own, damage between packets what follows it."""
+    """Yields the pictures of a stream.
+
+    A damaged packet costs its own pictures; damage between packets costs all that follow.
+    """
     broken = load_av().error.FFmpegError
     packets = container.demux(stream)
     while True:
@@ -321,13 +324,13 @@ def _decoded(container: Any, stream: Any, tally: _Tally) -> Iterator[Any]:
         except broken as error:
             tally.error, packet = error, None
         if packet is not None and not packet.size:
-            if packet.dts is not None:  # one without a picture; to decode it would end the video
+            if packet.dts is not None:  # without a picture; decoding it would end the video
                 continue
             packet = None
         if packet is not None:
             tally.take(packet)
         try:
-            frames = stream.decode(packet)  # of None: those that are still in the decoder
+            frames = stream.decode(packet)  # None gives those that are still in the decoder
         except broken as error:
             tally.error, tally.damaged, frames = error, tally.damaged + 1, []
         yield from frames
@@ -336,10 +339,12 @@ def _decoded(container: Any, stream: Any, tally: _Tally) -> Iterator[Any]:
 
 
 def _missing(container: Any, stream: Any, tally: _Tally) -> str:
-    """What of a video is not there, '' if nothing is. A file that was cut off often decodes without an
-    error, up to where it ends."""
+    """Returns what is missing of a video, or '' if it is complete.
+
+    A file that was cut off often decodes without an error, up to where it ends.
+    """
     if stream.frames:
-        # An edit list hides packets: some come to be discarded, some do not come at all.
+        # An edit list hides packets: some come marked as discarded, some do not come at all.
         hidden = tally.discarded
         if stream.duration and tally.end >= (stream.start_time or 0) + stream.duration:
             hidden += max(stream.frames - tally.packets, 0)
@@ -358,7 +363,7 @@ def _missing(container: Any, stream: Any, tally: _Tally) -> str:
 
 
 def _upright(frame: Any, stream: Any) -> np.ndarray:
-    """(height, width, 3) RGB as a player shows it."""
+    """Returns a frame as a player shows it, (height, width, 3) RGB."""
     aspect = float(stream.sample_aspect_ratio or 1)  # of a pixel
     if not 1 / _WIDEST_PIXEL <= aspect <= _WIDEST_PIXEL:
         aspect = 1.0
@@ -376,12 +381,12 @@ def _upright(frame: Any, stream: Any) -> np.ndarray:
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
-    """a, b, c, d of x' = a x + c y, y' = b x + d y, if the file says to turn its pictures."""
+    """Returns a, b, c, d of x' = a x + c y, y' = b x + d y, or None if pictures are not turned."""
     side_data = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
         return None
     a, b, _, c, d = np.frombuffer(bytes(side_data), np.int32)[:5].tolist()
-    # Other angles than quarter turns are shown as they are stored.
+    # Pictures turned by other angles than quarter turns are shown as they are stored.
     return (a, b, c, d) if (a == d == 0 and b and c) or (b == c == 0 and a and d) else None
 
 
@@ -396,19 +401,19 @@ def _unreadable_named(path: pathlib.Path) -> Iterator[None]:
 
 
 def load_av() -> Any:
-    """PyAV, which training does without.
+    """Loads PyAV, which training does without.
 
     Raises:
-        WSignError: it is not installed.
+        WSignError: PyAV is not installed.
     """
     return _load("av")
 
 
 def load_cv2() -> Any:
-    """OpenCV, which comes with MediaPipe.
+    """Loads OpenCV, which comes with MediaPipe.
 
     Raises:
-        WSignError: it, or a system library that it needs, is not installed.
+        WSignError: OpenCV, or a system library that it needs, is not installed.
     """
     return _load("cv2")
 

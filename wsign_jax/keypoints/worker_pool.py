@@ -1,7 +1,7 @@
-"""Worker processes that one bad task cannot take along.
+"""Runs tasks in worker processes, so that a bad task stops no other.
 
-Each is a fresh interpreter that works through one task at a time. One that dies costs its task and is
-replaced; when the parent dies, however it does, its workers die at once.
+Each worker is a fresh interpreter that does one task at a time. If a worker dies, only its task fails,
+and a new worker replaces it. If the parent dies, however it does, its workers die at once.
 """
 
 import collections
@@ -24,27 +24,27 @@ from wsign_jax.keypoints import native_libs
 
 
 class Outcome(NamedTuple):
-    """What became of a task."""
+    """The result of a task."""
 
     task: int  # its place in the order
-    value: Any  # what the function returned, None if it did not
-    problem: str | None  # why it did not, in one line
+    value: Any  # what the function returned, None if it failed
+    problem: str | None  # why it failed, in one line
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Counts the processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(
     function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], workers: int
 ) -> Generator[Outcome, None, None]:
-    """Calls `function(*task)` for every task in worker processes; outcomes come as they are ready.
+    """Calls `function(*task)` in worker processes for every task, and yields outcomes when ready.
 
     Args:
-        function: of a module's top level.
+        function: must be at a module's top level.
         tasks: arguments; they and the results travel as pickles.
-        workers: processes.
+        workers: number of processes.
     """
     waiting = collections.deque(enumerate(tasks))
     running: dict[multiprocessing.connection.Connection, _Worker] = {}
@@ -54,7 +54,7 @@ def run(
         if waiting:
             worker.task, arguments = waiting.popleft()
             running[worker.pipe] = worker
-            # One that died in the meantime is found out where its answer is waited for.
+            # A worker that died in the meantime is noticed when its answer is awaited.
             with contextlib.suppress(BrokenPipeError):
                 worker.pipe.send((*named, arguments))
         else:
@@ -74,7 +74,7 @@ def run(
                     if waiting:
                         give(_Worker())
                     continue
-                # The next task first: the worker need not wait for what is done with this result.
+                # Give the next task first, so that the worker need not wait until this result is used.
                 task = worker.task
                 give(worker)
                 yield Outcome(task, value, problem)
@@ -91,11 +91,11 @@ class _Worker:
 
     def __init__(self) -> None:
         self.pipe, theirs = multiprocessing.Pipe()
-        # What native code prints is read where it matters: when the process is gone.
+        # The output of native code is read only when it matters: when the process is gone.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
-            stdin=subprocess.PIPE,  # nothing is written to it: its end is the parent's
+            stdin=subprocess.PIPE,  # never written to; it ends when the parent ends
             stdout=self._log,
             stderr=self._log,
             pass_fds=[theirs.fileno()],
@@ -104,7 +104,7 @@ class _Worker:
         theirs.close()
 
     def cause_of_death(self) -> str:
-        """In one line."""
+        """Says in one line why the process died."""
         status = self.process.wait()
         with contextlib.suppress(ValueError):
             if status < 0:
@@ -120,7 +120,7 @@ class _Worker:
         return native_libs.complaints(self._log.read())
 
     def close(self) -> None:
-        """Lets the process end, and passes on what it complained of."""
+        """Lets the process end, and prints its complaints."""
         self.pipe.close()
         self.process.wait()
         assert self.process.stdin is not None
@@ -131,7 +131,7 @@ class _Worker:
 
 
 def main() -> None:
-    """A worker: takes tasks from the pipe whose descriptor is named, until it is closed."""
+    """Runs a worker: takes tasks from the pipe with the given descriptor until it is closed."""
     # Ctrl-C reaches the whole group; the parent ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -1,1 +1,1 @@
-"""What a process sets up before it computes, and several processes as one run."""
+"""The settings that a process makes before it computes, and several processes as one run."""

@@ -1,7 +1,7 @@
 """Several processes as one run: how they find each other, who speaks, and how they end together.
 
-JAX's own runtime connects the processes and moves their arrays; here is only what it leaves open. Each
-process has devices of its own, and a mesh goes over all of them.
+JAX's own runtime connects the processes and moves their arrays; this module does the rest. Each process
+has its own devices, and a mesh spans all of them.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from absl import flags
 
 from wsign_jax.common.errors import WSignError, exit_on_user_error
 
-_LEAVE_SECONDS = 5.0  # that a failing process gives the others to leave with it
+_LEAVE_SECONDS = 5.0  # for which a failing process waits for the others to leave with it
 
 _VARIABLES = {
     "coordinator": "JAX_COORDINATOR_ADDRESS",
@@ -31,7 +31,7 @@ _VARIABLES = {
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """How a process finds the others. None is for JAX to find out, as on a TPU pod or under SLURM."""
+    """How a process finds the others; JAX finds out what is None, as on a TPU pod or under SLURM."""
 
     coordinator: str | None  # HOST:PORT at which process 0 listens
     num_processes: int | None
@@ -43,10 +43,11 @@ def parse(argv: Sequence[str]) -> tuple[Cluster | None, list[str]]:
     """Takes the flags of this module out of a command line.
 
     Returns:
-        The cluster, None where there is but this process; and the rest of the command line.
+        The cluster, or None if there is only this process, and the rest of the command line.
 
     Raises:
-        WSignError: some of what belongs together is missing, or no number, or out of range.
+        WSignError: one of the flags that belong together is missing, or a flag is not a number or out
+            of range.
     """
     values = flags.FlagValues()
     values.set_gnu_getopt(True)
@@ -54,7 +55,7 @@ def parse(argv: Sequence[str]) -> tuple[Cluster | None, list[str]]:
     count = flags.DEFINE_integer("num_processes", None, "", lower_bound=1, flag_values=values)
     number = flags.DEFINE_integer("process_id", None, "", lower_bound=0, flag_values=values)
     detect = flags.DEFINE_bool("distributed", False, "", flag_values=values)
-    # JAX takes it for milliseconds of 32 bits.
+    # JAX stores it as milliseconds in 32 bits.
     patience = flags.DEFINE_integer("patience", 120, "", 1, 1_000_000, flag_values=values)
     given = {flag: name for flag, name in _VARIABLES.items() if os.environ.get(name)}
     from_environment = [f"--{flag}={os.environ[name]}" for flag, name in given.items()]
@@ -88,10 +89,10 @@ def _check(cluster: Cluster) -> None:
 
 @contextlib.contextmanager
 def joined(cluster: Cluster | None) -> Iterator[None]:
-    """Joins the cluster, if there is one, for all that a command does.
+    """A context that joins the cluster, if there is one, for all that a command does.
 
-    Process 0 alone has a standard output; the others' goes nowhere, errors excepted. An error ends this
-    process at once: JAX would first wait minutes for the others, who wait for it.
+    Only process 0 has a standard output. The output of the others is discarded, but not their errors.
+    An error ends this process at once: JAX would first wait minutes for the others, which wait for it.
     """
     if cluster is None:
         yield
@@ -152,14 +153,13 @@ def _connect(cluster: Cluster) -> None:
     if cluster.coordinator and cluster.process_id == 0:
         port = cluster.coordinator.rpartition(":")[2]
         try:
-            socket.create_server(
-                ("", int(port))
-            ).close()  # JAX crashes where it cannot have the port
+            # JAX crashes if it cannot have the port.
+            socket.create_server(("", int(port))).close()
         except OSError as error:
             raise WSignError(
                 f"--coordinator: port {port}: {error.strerror}; name another"
             ) from None
-    # JAX would abort the process with a page of C++ addresses.
+    # Otherwise JAX would abort the process with a page of C++ addresses.
     watch = threading.Timer(cluster.patience, give_up)
     watch.daemon = True
     watch.start()
@@ -180,7 +180,7 @@ def _connect(cluster: Cluster) -> None:
         ) from None
     finally:
         watch.cancel()
-    # JAX's preemption service has taken the signal for itself, and nobody here asks it.
+    # JAX's preemption service has taken the signal, and nobody here asks that service.
     signal.signal(signal.SIGTERM, on_sigterm)
 
 
@@ -199,7 +199,7 @@ def _leave(status: int) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes what is written once."""
+    """Whether this is the process that writes what only one process writes."""
     import jax  # noqa: PLC0415
 
     return jax.process_index() == 0
@@ -207,7 +207,7 @@ def is_first() -> bool:
 
 @contextlib.contextmanager
 def all_or_none() -> Iterator[None]:
-    """All processes come out of this block, or none: a mistake that one finds stops all.
+    """A context from which all processes go on, or none: an error in one stops all.
 
     Raises:
         WSignError: another process failed.
@@ -223,19 +223,19 @@ def all_or_none() -> Iterator[None]:
 
 
 def any_of_all(value: bool) -> bool:
-    """Whether this holds in any process; waits for all of them."""
+    """Whether the value is true in any process; waits for all of them."""
     return any(_of_all(value))
 
 
 def check_same(value: str, what: str) -> None:
-    """Raises a `WSignError` in all processes where this value is not the same in all of them."""
+    """Raises a `WSignError` in all processes if this value is not the same in all of them."""
     digest = int.from_bytes(hashlib.sha256(value.encode()).digest()[:4]) >> 1
     if len(set(_of_all(digest))) > 1:
         raise WSignError(f"{what} differ between the processes; make them the same")
 
 
 def _of_all(value: int) -> list[int]:
-    """A 32-bit number from every process; waits for all of them."""
+    """Returns a 32-bit number from every process; waits for all of them."""
     import jax  # noqa: PLC0415
 
     if jax.process_count() == 1:

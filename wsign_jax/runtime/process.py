@@ -1,4 +1,4 @@
-"""A process's settings: compiled programs kept for the next process, freed memory for the next step."""
+"""Settings that keep compiled programs for the next process, and freed memory for the next step."""
 
 import ctypes
 import glob
@@ -9,14 +9,13 @@ import platform
 
 
 def keep_compiled_programs() -> None:
-    """Has JAX keep compiled programs in `<cache>/wsign_jax/<machine>`, and use what is there.
+    """Makes JAX keep compiled programs in `<cache>/wsign_jax/<machine>`, and use those that are there.
 
-    `<cache>` is `XDG_CACHE_HOME` if that is an absolute path, otherwise `~/.cache`. A person who has
-    said something else goes first, by JAX's own `JAX_COMPILATION_CACHE_DIR=DIR` or
-    `JAX_ENABLE_COMPILATION_CACHE=0`. If there is no home, or the folder cannot be written, nothing is
-    kept.
+    `<cache>` is `XDG_CACHE_HOME` if that is an absolute path, otherwise `~/.cache`. A person's own
+    choice goes first: JAX's `JAX_COMPILATION_CACHE_DIR=DIR` or `JAX_ENABLE_COMPILATION_CACHE=0`.
+    Without a home, or if the folder cannot be written, JAX keeps nothing.
     """
-    import jax  # noqa: PLC0415 (what is called before needs none)
+    import jax  # noqa: PLC0415 (the functions called before do without it)
 
     if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         return
@@ -31,15 +30,17 @@ def keep_compiled_programs() -> None:
 
 
 def _cache() -> pathlib.Path:
-    """The person's folder of caches. Raises RuntimeError if the person has no home."""
+    """Returns the person's cache folder; raises RuntimeError if the person has no home."""
     told = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification has a relative path ignored.
+    # The XDG specification says to ignore a relative path.
     return told if told.is_absolute() else pathlib.Path.home().absolute() / ".cache"
 
 
 def _machine() -> str:
-    """A name for machines with one kind of processor: a home may be shared with others, on which
-    programs made here would not run."""
+    """Returns a name for machines with this kind of processor.
+
+    A home may be shared with other machines, on which programs made here would not run.
+    """
     about = platform.machine() + platform.processor()
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -47,7 +48,7 @@ def _machine() -> str:
             sorted({line for line in lines if line.startswith(("model name", "flags"))})
         )
     except OSError:
-        pass  # not on Linux: what Python knows has to do
+        pass  # not on Linux: only what Python knows
     return hashlib.sha256(about.encode()).hexdigest()[:12]
 
 
@@ -55,30 +56,33 @@ def _machine() -> str:
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
-# A GPU, or TPUs. A step's buffers are in their own memory, and a host of many cores may need many heaps.
+# GPUs or TPUs: a step's buffers are in their memory, and a host with many cores may need many heaps.
 _ACCELERATORS = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep what is freed for whoever asks next: all of it that lies below what is in use, and
-    2 GB above. Called before any thread has allocated, and so may have a heap of its own. With another C
-    library, or where steps run on an accelerator, does nothing.
+    """Makes glibc keep freed memory for whoever asks next.
 
-    A training step on a CPU asks for its buffers anew each time, half a gigabyte and more, which glibc
-    would return at the end of each: that the kernel clears them again and again was a tenth of a
-    base-size step. (Measured on two cores.)
+    It keeps all that lies below memory in use, and 2 GB above. Call it before any thread allocates:
+    a thread that has allocated may have its own heap. With another C library, or if steps run on an
+    accelerator, it does nothing.
+
+    A training step on a CPU asks for its buffers anew each time: half a gigabyte and more, which glibc
+    would return at the end of each step. The kernel then clears them again and again, which took a tenth
+    of a base-size step (measured on two cores).
     """
     if platform.libc_ver()[0] != "glibc" or _steps_elsewhere():
         return
     mallopt = ctypes.CDLL(None).mallopt
-    mallopt(_M_MMAP_MAX, 0)  # else large blocks are mapped, and unmapped as soon as they are free
-    # Large blocks of other heaps than the first are mapped nevertheless: there is to be none. XLA's
-    # threads then wait for each other where they compile, which takes a little longer for it.
+    # Otherwise large blocks are mapped, and unmapped as soon as they are free.
+    mallopt(_M_MMAP_MAX, 0)
+    # Large blocks in heaps other than the first are mapped all the same, so only the first is allowed.
+    # XLA's threads then wait for each other when they compile, which takes a little longer.
     mallopt(_M_ARENA_MAX, 1)
     mallopt(_M_TOP_PAD, 2**28)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _steps_elsewhere() -> bool:
-    # JAX itself would tell, but it is not to be imported before this.
+    # JAX itself could tell, but it must not be imported before this.
     return os.environ.get("JAX_PLATFORMS") != "cpu" and any(map(glob.glob, _ACCELERATORS))
