@@ -2,20 +2,20 @@
     [--markdown=FILE.json] [--PART.FLAG=VALUE ...]
 
 Runs the parts of the benchmark (tools/benchmark/README.md says what each measures), one after the other,
-each in a process of its own, and prints their figures as a table in Markdown. Nothing else should run
-meanwhile: about 45 minutes on two cores.
+each in a process of its own, and prints their figures as a table in Markdown. This takes about 45
+minutes on two cores; nothing else should run meanwhile.
 
     --only       some of the parts: input, step, epoch, cold_start, peer, decode, stream, extract,
                  recognize, checkpoint
     --out        a new file for the figures, with the machine and the versions; written after each part
     --against    an earlier --out, to compare with
-    --PART.FLAG  a flag of one part, such as --extract.video=FILE or --peer.torch_python=PYTHON;
+    --PART.FLAG  a flag of one part, for example --extract.video=FILE or --peer.torch_python=PYTHON;
                  `python tools/benchmark/PART.py --help` lists them
     --markdown   measures nothing: prints the table of an earlier --out
 
-Targets are for two cores and for parts without flags. A part that fails, for want of PyTorch or a video
-say, is named with its reason, and the others go on; the exit status is then 1. Ctrl-C ends with a table
-of what was measured.
+Targets are for two cores and for parts without flags. If a part fails, for example because PyTorch or a
+video is missing, it is named with the reason, and the others go on; the exit status is then 1. Ctrl-C
+ends with a table of what was measured.
 """
 
 import argparse
@@ -31,13 +31,13 @@ from tools.benchmark.table import Record, differences, flags_of, place, table
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError, exit_on_user_error, known_flags
 
-_QUIET = 0.7  # of load, on a machine that does nothing else
+_QUIET = 0.7  # the highest load of a machine that does nothing else
 _INTERRUPTED = "interrupted"
-_TORCH_PYTHON = "--torch_python="  # of the part peer
+_TORCH_PYTHON = "--torch_python="  # a flag of the part peer
 
 
 def chosen(text: str) -> list[str]:
-    """The parts that --only names, in the order of all."""
+    """The parts that --only names, in the usual order."""
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in parts.PARTS:
@@ -46,7 +46,7 @@ def chosen(text: str) -> list[str]:
 
 
 def parse() -> tuple[argparse.Namespace, dict[str, list[str]]]:
-    """The flags, and those of each part that is to run."""
+    """Parses the flags, and those of each part that will run."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--only", type=chosen, default=list(parts.PARTS))
     parser.add_argument("--out", type=figures.new_file)
@@ -67,7 +67,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, list[str]]]:
 
 
 def read(path: pathlib.Path) -> Record:
-    """An earlier --out."""
+    """Reads an earlier --out."""
     record = files.read_json(path)
     try:
         place(record), table(record), [part["status"] for part in record["parts"].values()]
@@ -77,7 +77,7 @@ def read(path: pathlib.Path) -> Record:
 
 
 def measure(passed: dict[str, list[str]], out: pathlib.Path | None) -> Record:
-    """Runs the parts, until Ctrl-C; what is known is written before and after each."""
+    """Runs the parts until Ctrl-C; writes what is known before and after each."""
     peers = [flag for flag in passed.get("peer", []) if flag.startswith(_TORCH_PYTHON)]
     versions = figures.versions(*(flag.removeprefix(_TORCH_PYTHON) for flag in peers[-1:]))
     record: Record = {"machine": figures.machine(), "versions": versions}
@@ -101,7 +101,7 @@ def measure(passed: dict[str, list[str]], out: pathlib.Path | None) -> Record:
 
 
 def measure_part(record: Record, name: str) -> None:
-    """Runs a part, and records what came of it."""
+    """Runs a part, and records its figures or its failure."""
     part = record["parts"][name]
     outcome = parts.run(name, part["flags"])
     failure = outcome.failure
@@ -115,7 +115,7 @@ def measure_part(record: Record, name: str) -> None:
 
 
 def report(record: Record, earlier: Record | None) -> None:
-    """Prints where it was measured, the table, and what failed."""
+    """Prints the machine, the table, and what failed."""
     print(place(record), end="\n\n")
     if earlier is not None and (changed := differences(record, earlier)):
         print(f"WARNING: not comparable as it stands: {'; '.join(changed)}\n")
@@ -131,7 +131,7 @@ def report(record: Record, earlier: Record | None) -> None:
 
 
 def main() -> int:
-    """The command; the exit status is 1 where a part failed."""
+    """Runs the command; the exit status is 1 if a part failed."""
     if "--help" in sys.argv:
         print(__doc__)
         return 0
@@ -142,7 +142,7 @@ def main() -> int:
             report(read(flags.markdown), earlier)
             return 0
         for name, given in passed.items():
-            if given:  # a mistake is not to be found half an hour later
+            if given:  # so that a mistake is not found half an hour later
                 parts.check(name, given)
         if flags.out is not None:
             flags.out.parent.mkdir(parents=True, exist_ok=True)
@@ -153,5 +153,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nor does this leave a part behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM ends the part too
     sys.exit(main())

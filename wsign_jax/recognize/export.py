@@ -34,7 +34,7 @@ def check_free(path: pathlib.Path, replace: bool = False) -> None:
         replace: whether it and its card may be there already.
 
     Raises:
-        IsADirectoryError: a folder is where the card is to be written.
+        IsADirectoryError: a folder has the name of the card.
         WSignError: the file or the card beside it exists already or cannot be written, or `path` is a
             folder.
     """

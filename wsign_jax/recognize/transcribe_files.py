@@ -231,7 +231,7 @@ def check_free(
         read: the files that are read besides the sources.
 
     Raises:
-        OSError: a folder is where a file is to be written.
+        OSError: a folder has the name of a file to write.
         WSignError: a file exists already, is one that is read, or cannot be written; or two recordings
             would have the same one.
     """

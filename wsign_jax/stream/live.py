@@ -47,7 +47,7 @@ Events: TypeAlias = Lines | JsonLines
 
 
 class Source(NamedTuple):
-    """Where pictures or keypoints come from; nothing is read before `items` is entered."""
+    """Where pictures or keypoints come from; reading begins when `items` is entered."""
 
     name: str  # as the user knows it
     items: Items

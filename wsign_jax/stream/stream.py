@@ -317,7 +317,7 @@ class Stream:
         self.spent.add(encoded - begin, time.perf_counter() - encoded)
 
     def _may_sleep(self) -> bool:
-        """Whether the next chunk sees only silence, through all layers, and no gloss or sentence is open."""
+        """Whether the next chunk sees only silence through all layers, and no gloss is open."""
         if (
             self._trained.config.model.positions == SINUSOIDAL
             or self.state.decoding.run.id != BLANK_ID
