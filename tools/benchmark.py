@@ -1,21 +1,21 @@
 """python tools/benchmark.py [--only=NAME,...] [--out=FILE.json] [--against=FILE.json]
     [--markdown=FILE.json] [--PART.FLAG=VALUE ...]
 
-Runs the parts of the benchmark one after another, each in its own process, and prints their figures as a
-table in Markdown. tools/benchmark/README.md says what each part measures. All parts take about 45
+Runs the parts of the benchmark (tools/benchmark/README.md says what each measures), one after the other,
+each in a process of its own, and prints their figures as a table in Markdown. This takes about 45
 minutes on two cores; nothing else should run meanwhile.
 
     --only       some of the parts: input, step, epoch, cold_start, peer, decode, stream, extract,
                  recognize, checkpoint
     --out        a new file for the figures, with the machine and the versions; written after each part
     --against    an earlier --out, to compare with
-    --PART.FLAG  a flag of one part, such as --extract.video=FILE or --peer.torch_python=PYTHON;
+    --PART.FLAG  a flag of one part, for example --extract.video=FILE or --peer.torch_python=PYTHON;
                  `python tools/benchmark/PART.py --help` lists them
     --markdown   measures nothing: prints the table of an earlier --out
 
 Targets are for two cores and for parts without flags. If a part fails, for example because PyTorch or a
-video is missing, it is named with the reason, the others go on, and the exit status is 1. After Ctrl-C
-the table shows the figures measured so far.
+video is missing, it is named with the reason, and the others go on; the exit status is then 1. Ctrl-C
+ends with a table of what was measured.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import pathlib
 import signal
 import sys
 
-# Python finds only the script's own folder, and the packages beside that folder are not installed.
+# A script's own folder is on the path, and the packages beside it are not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from tools.benchmark import figures, parts
@@ -37,7 +37,7 @@ _TORCH_PYTHON = "--torch_python="  # a flag of the part peer
 
 
 def chosen(text: str) -> list[str]:
-    """Returns the parts that --only names, in the usual order."""
+    """The parts that --only names, in the usual order."""
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in parts.PARTS:
@@ -46,7 +46,7 @@ def chosen(text: str) -> list[str]:
 
 
 def parse() -> tuple[argparse.Namespace, dict[str, list[str]]]:
-    """Parses the tool's own flags, and those of each part that will run."""
+    """Parses the flags, and those of each part that will run."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--only", type=chosen, default=list(parts.PARTS))
     parser.add_argument("--out", type=figures.new_file)
@@ -77,7 +77,7 @@ def read(path: pathlib.Path) -> Record:
 
 
 def measure(passed: dict[str, list[str]], out: pathlib.Path | None) -> Record:
-    """Runs the parts until Ctrl-C; writes the record so far before and after each."""
+    """Runs the parts until Ctrl-C; writes what is known before and after each."""
     peers = [flag for flag in passed.get("peer", []) if flag.startswith(_TORCH_PYTHON)]
     versions = figures.versions(*(flag.removeprefix(_TORCH_PYTHON) for flag in peers[-1:]))
     record: Record = {"machine": figures.machine(), "versions": versions}
@@ -101,7 +101,7 @@ def measure(passed: dict[str, list[str]], out: pathlib.Path | None) -> Record:
 
 
 def measure_part(record: Record, name: str) -> None:
-    """Runs a part, and records its outcome."""
+    """Runs a part, and records its figures or its failure."""
     part = record["parts"][name]
     outcome = parts.run(name, part["flags"])
     failure = outcome.failure
@@ -115,7 +115,7 @@ def measure_part(record: Record, name: str) -> None:
 
 
 def report(record: Record, earlier: Record | None) -> None:
-    """Prints where the figures were measured, their table, and the parts that failed."""
+    """Prints the machine, the table, and what failed."""
     print(place(record), end="\n\n")
     if earlier is not None and (changed := differences(record, earlier)):
         print(f"WARNING: not comparable as it stands: {'; '.join(changed)}\n")
@@ -131,7 +131,7 @@ def report(record: Record, earlier: Record | None) -> None:
 
 
 def main() -> int:
-    """Runs the command; returns its exit status, 1 if a part failed."""
+    """Runs the command; the exit status is 1 if a part failed."""
     if "--help" in sys.argv:
         print(__doc__)
         return 0
@@ -142,7 +142,7 @@ def main() -> int:
             report(read(flags.markdown), earlier)
             return 0
         for name, given in passed.items():
-            if given:  # find a mistake now, not half an hour later
+            if given:  # so that a mistake is not found half an hour later
                 parts.check(name, given)
         if flags.out is not None:
             flags.out.parent.mkdir(parents=True, exist_ok=True)
@@ -153,5 +153,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the parts, as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM ends the part too
     sys.exit(main())

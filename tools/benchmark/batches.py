@@ -1,4 +1,4 @@
-"""Batches to measure training on, alike for both sides of a comparison. Numpy only."""
+"""Batches to measure training on, the same for both sides of a comparison. Numpy only."""
 
 import pathlib
 import time
@@ -15,7 +15,7 @@ AnyBatch = TypeVar("AnyBatch")
 
 
 def signing_batch(rows: int, frames: int) -> dict[str, np.ndarray]:
-    """The fields of a batch of made-up sentences, the shortest four fifths as long as the longest."""
+    """Makes the fields of a batch of sentences; the shortest has four fifths of the longest's frames."""
     lengths = np.linspace(frames, frames * 4 // 5, rows).astype(np.int32)
     label_lengths = np.array([phoenix.glosses_in(int(length)) for length in lengths], np.int32)
     features = np.zeros((rows, *phoenix.signing(frames).shape), np.float32)
@@ -33,18 +33,18 @@ def signing_batch(rows: int, frames: int) -> dict[str, np.ndarray]:
 
 
 def bucketed_plans(frames: np.ndarray, batch_size: int, count: int) -> list[BatchPlan]:
-    """One epoch as we train it, with so many buckets, of (n,) lengths."""
+    """Plans one epoch as we train it: sentences of (n,) lengths in `count` buckets."""
     rng = np.random.default_rng(0)
     return buckets.plan_epoch(frames, buckets.find_buckets(frames, count), batch_size, rng=rng)
 
 
 def random_plans(frames: np.ndarray, batch_size: int, multiple: int = 1) -> list[BatchPlan]:
-    """One epoch in random order, each batch padded to its longest; what fills no batch is left out.
+    """Plans one epoch in random order; each batch is padded to its longest, a partial one left out.
 
     Args:
         frames: (n,) lengths.
         batch_size: rows of every batch.
-        multiple: of frames, to which the longest is rounded up.
+        multiple: the longest is rounded up to a multiple of so many frames.
     """
     order = np.random.default_rng(0).permutation(len(frames)).astype(np.int32)
     order = order[: len(frames) - len(frames) % batch_size].reshape(-1, batch_size)
@@ -53,14 +53,14 @@ def random_plans(frames: np.ndarray, batch_size: int, multiple: int = 1) -> list
 
 
 class Sample(NamedTuple):
-    """A few batches that stand for an epoch's."""
+    """A few batches that stand for an epoch."""
 
     plans: list[BatchPlan]
-    scale: float  # mean padded length of all over that of these: corrects a mean time
+    scale: float  # mean padded length of all batches over that of these; corrects a mean time
 
 
 def sampled(plans: Sequence[BatchPlan], count: int) -> Sample:
-    """So many full batches, evenly spaced in the order of their padded lengths, shuffled."""
+    """Picks `count` full batches, evenly spaced in the order of padded lengths, and shuffles them."""
     full = sorted((plan for plan in plans if plan.rows.min() >= 0), key=lambda plan: plan.bucket)
     places = (np.random.default_rng(0).permutation(count) + 0.5) / count * len(full)
     chosen = [full[int(place)] for place in places]
@@ -69,7 +69,11 @@ def sampled(plans: Sequence[BatchPlan], count: int) -> Sample:
 
 
 def write(root: pathlib.Path, samples: dict[str, Sample]) -> dict[str, Sample]:
-    """Writes the sentences of some batches as a data set -> the same batches by its own numbers."""
+    """Writes the sentences of some batches as a data set.
+
+    Returns:
+        The same batches, with the data set's own numbers.
+    """
     rows = [plan.rows for sample in samples.values() for plan in sample.plans]
     numbers = np.unique(np.concatenate(rows))
     phoenix.write_dataset(root, numbers)
@@ -85,13 +89,15 @@ def write(root: pathlib.Path, samples: dict[str, Sample]) -> dict[str, Sample]:
 
 
 def going_on(plans: Sequence[BatchPlan]) -> list[BatchPlan]:
-    """What to load for `clocked`: the last batch, then all, then some more, so that a loader which
-    reads ahead has as much to do while the clock runs as in the middle of an epoch."""
+    """The batches to load for `clocked`: the last one, then all, then all again.
+
+    So a loader that reads ahead has as much to do while the clock runs as in the middle of an epoch.
+    """
     return [plans[-1], *plans, *plans]
 
 
 def clocked(loaded: Iterable[AnyBatch], step: Callable[[AnyBatch], object], count: int) -> float:
-    """Seconds a batch from its loading to the end of its step, over so many, after a first one."""
+    """Mean seconds from a batch's loading to the end of its step, over `count`, after a first one."""
     for number, batch in enumerate(loaded):
         step(batch)
         if number == 0:

@@ -1,14 +1,14 @@
 """python tools/benchmark/checkpoint.py [--size=base --rows=4 --frames=480 --saves=5] [--folder=DIR]
 
-What checkpoints cost training, as a share of its time: in stage 2 with a moving average of the weights,
-at the config's own intervals. Each save is the training loop's, `Checkpoints.save`, after some steps in
-which nothing is written. It costs the seconds for which it holds up the loop, and those by which the
-steps that follow, until all is on disk, take longer than as many of those before. The first saves, as
-many as are kept, do not count: they compile, and find nothing to delete. Batches are a quarter of
-stage 2's, so that on a CPU more than one step ends while a checkpoint is written.
+Measures the share of training's time that checkpoints cost: in stage 2, with a moving average of the
+weights, at the config's own intervals. Each save is the training loop's, `Checkpoints.save`, after some
+steps without writing. Its cost has two parts: the seconds for which it holds up the loop, and the
+seconds by which the steps until all is on disk take longer than as many steps before. The first saves,
+as many as are kept, do not count: they compile, and have no old checkpoint to delete. Batches are a
+quarter of stage 2's, so that on a CPU more than one step ends while a checkpoint is written.
 
-Between two saves lie `every_minutes` or `every_steps`, whichever is sooner. --folder names the disk to
-write to, the system's temporary folder by default; what is written is deleted.
+Between two saves lie `every_minutes` or `every_steps`, whichever is sooner. --folder names the folder to
+write in, by default the system's temporary one; what is written is deleted.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ _QUIET_STEPS = 6  # before each save
 
 @dataclasses.dataclass(frozen=True)
 class Save:
-    """What was timed of one save, in seconds."""
+    """The times of one save, in seconds."""
 
     quiet: Sequence[float]  # of each step before it
     stalled: float  # in which no step could begin
@@ -47,7 +47,7 @@ class Save:
 
     @property
     def cost(self) -> float:
-        """By how much training is later for it."""
+        """Seconds by which the save delays training."""
         undisturbed = statistics.median(self.quiet) * len(self.busy)
         return self.stalled + sum(self.busy) - undisturbed
 
@@ -69,14 +69,14 @@ class Loop:
         self._inputs = (sharding.put_batch(batch, run.network.mesh), setup.settings)
 
     def step(self) -> float:
-        """Seconds of a step."""
+        """Runs a step and returns its seconds."""
         began = time.perf_counter()
         self._state, metrics = self._step(self._state, *self._inputs)
         jax.block_until_ready((self._state, metrics))
         return time.perf_counter() - began
 
     def save(self) -> Save:
-        """Some steps, a save, and the steps until it is on disk."""
+        """Times some steps, a save, and the steps until it is on disk."""
         quiet = [self.step() for _ in range(_QUIET_STEPS)]
         stalled = self.saved.save(self._state, self._info)
         busy = []
@@ -96,13 +96,13 @@ class Loop:
         self.saved.close()
 
     def megabytes(self) -> float:
-        """Of the newest checkpoint."""
+        """The size of the newest checkpoint."""
         newest = self.saved.path(max(self.saved.steps))
         return sum(path.stat().st_size for path in newest.rglob("*") if path.is_file()) / 1e6
 
 
 def share(saves: Sequence[Save], every_seconds: float, every_steps: int) -> float:
-    """Of the time from one save to the next, what the save costs."""
+    """The share of the time from one save to the next that the save costs."""
     step = statistics.median(seconds for save in saves for seconds in save.quiet)
     cost = statistics.median(save.cost for save in saves)
     stalled = statistics.median(save.stalled for save in saves)
@@ -112,7 +112,7 @@ def share(saves: Sequence[Save], every_seconds: float, every_steps: int) -> floa
 def measure(
     size: str, rows: int, frames: int, saves: int, folder: pathlib.Path | None = None
 ) -> Figures:
-    """Prints a row for every save; the share and what it is made of."""
+    """Prints a row for every save; returns the share and its parts."""
     with (
         tempfile.TemporaryDirectory(dir=folder) as own,
         contextlib.closing(Loop(size, rows, frames, pathlib.Path(own))) as loop,

@@ -1,10 +1,10 @@
 """python tools/benchmark/cold_start.py [--size=base --batch=8 --sentences=96] [--json=FILE]
 
-Seconds from the command `python -m wsign_jax.main` to the end of its first training step (stage 2, fresh
-weights), and to the end of the first step of the last of its buckets; first where nothing was ever
-compiled, then with all programs in JAX's compilation cache. Sentences are as long as PHOENIX-2014's.
-Also the programs that training compiled itself, which are those for its buckets: others, a tenth of a
-second each, are not counted.
+Measures the seconds from the command `python -m wsign_jax.main` to the end of its first training step
+(stage 2, fresh weights), and to the end of the first step of its last bucket: first with an empty
+compilation cache, then with all programs in JAX's cache. Sentences are as long as PHOENIX-2014's. Also
+counts the programs that training compiled itself, which are those for its buckets. Other programs take
+a tenth of a second each and are not counted.
 """
 
 import os
@@ -27,12 +27,12 @@ _CONFIG = "stage2"
 
 
 def run(flags: list[str], steps: int, cache: pathlib.Path) -> tuple[float, int]:
-    """Trains so many steps in a process of its own.
+    """Trains for a number of steps in a process of its own.
 
     Args:
         flags: of the command.
-        steps: after which it is stopped.
-        cache: folder of compiled programs.
+        steps: how many, after which it is stopped.
+        cache: the folder of compiled programs.
 
     Returns:
         Seconds from its start to the end of the last step, and how many programs were compiled ahead.
@@ -63,7 +63,7 @@ def run(flags: list[str], steps: int, cache: pathlib.Path) -> tuple[float, int]:
 
 
 def steps_to_last_bucket(data: pathlib.Path, batch: int) -> tuple[int, int]:
-    """The step at which the last of the buckets is met first, counted from 1; and how many there are."""
+    """Returns the step, from 1, at which the last bucket is met first, and the number of buckets."""
     config = base.get_config()
     config.data.dir, config.stages = str(data), (_CONFIG,)
     config.stage2.batch_size, config.stage2.epochs = batch, 1
@@ -74,7 +74,7 @@ def steps_to_last_bucket(data: pathlib.Path, batch: int) -> tuple[int, int]:
 
 
 def measure(size: str = "base", batch: int = 8, sentences: int = 96) -> figures.Figures:
-    """All figures by name; prints each as it comes.
+    """Measures all figures, by name; prints each as it comes.
 
     Args:
         size: of the model.

@@ -1,7 +1,7 @@
 """python tools/benchmark/decode.py [--batch=16 --patches=180 --glosses=1295 --beam_size=10]
 
-Decoding time against greedy's, over posteriors of PHOENIX-2014's size. Each repeat times all decoders in
-turn, so that whatever else the machine does meets all of them; ratios are of medians.
+Compares decoding times with greedy decoding's, on posteriors of PHOENIX-2014's size. Each repeat times
+all decoders in turn, so that other load on the machine affects all of them. Ratios are of medians.
 """
 
 import functools
@@ -28,7 +28,7 @@ from wsign_jax.decode.prefix_beam import ctc_prefix_beam_search
 def posteriors(
     rng: np.random.Generator, batch: int, patches: int, vocab_size: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Log posteriors (B, N, V) as of a trained model: mostly blank, a peak every 15 patches or so."""
+    """Makes log posteriors (B, N, V), mostly blank with a peak every 15 patches, and lengths (B,)."""
     logits = rng.normal(0, 1, size=(batch, patches, vocab_size))
     logits[..., 0] += 8
     for row in logits:
@@ -41,7 +41,7 @@ def posteriors(
 
 
 def medians(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Seconds of each, after a first call that compiles."""
+    """Median seconds of each run, after a first call that compiles."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(repeats + 1):
         for name, run in runs.items():
@@ -53,7 +53,7 @@ def medians(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, fl
 
 
 def measure(batch: int, patches: int, glosses: int, beam_size: int, repeats: int) -> Figures:
-    """Prints a row for every decoder; the ratios."""
+    """Prints a row for every decoder; returns the ratios."""
     rng = np.random.default_rng(0)
     vocab_size = glosses + 1
     log_probs, lengths = posteriors(rng, batch, patches, vocab_size)

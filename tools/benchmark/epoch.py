@@ -1,15 +1,15 @@
 """python tools/benchmark/epoch.py [--size=base --batch=16] [--json=FILE]
 
-Training end to end on sentences as long as PHOENIX-2014's: read, augmented, normalized, padded and
-trained on. Our eight buckets against the same model and loader with
+Measures training end to end on sentences as long as PHOENIX-2014's: they are read, augmented,
+normalized, padded and trained on. Our eight buckets are compared to the same model and loader with
 
-    random    random batches, each padded to its longest, that to a multiple of 16 frames
+    random    random batches, each padded to its longest, rounded up to a multiple of 16 frames
     pad1500   random batches, every sentence padded to 1500 frames
 
-The figures are real frames a second of ours, and how much longer an epoch takes for the others. A
+The figures are our real frames per second, and the time of an epoch of the others over that of ours. A
 sample of each one's batches stands for its epoch, evenly spaced in the order of their padded lengths.
 Shapes are compiled before the clock starts: a run compiles each once, but random batches have dozens.
-The three take turns, so that whatever else the machine does meets all.
+The three take turns, so that other load on the machine affects all of them.
 """
 
 import pathlib
@@ -29,14 +29,14 @@ from wsign_jax.runtime import process
 def measure(
     size: str = "base", batch: int = 16, sample: int = 6, rounds: int = 3, longest: int = 1500
 ) -> dict[str, float]:
-    """The figures by name, printed on the way.
+    """Measures and prints the figures; returns them by name.
 
     Args:
         size: of the model.
         batch: rows.
-        sample: batches that stand for our epoch; for the others' two thirds and a sixth of that.
+        sample: batches that stand for our epoch; the others have two thirds and a sixth as many.
         rounds: of turns.
-        longest: frames that every sentence is padded to in the third way.
+        longest: frames that every sentence is padded to in `pad1500`.
     """
     lengths = phoenix.lengths()
     at_random = batches.random_plans(lengths, batch, MULTIPLE)

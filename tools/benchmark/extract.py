@@ -5,13 +5,13 @@ Measures how fast keypoints are extracted, on this machine and on a video repeat
     one process    extraction (decoding, landmarks, tracking) against a bare HandLandmarker loop over
                    pictures that are in memory already; as a ratio of pictures per second
     two processes  against one, on four such videos, from the start of the processes to the last file;
-                   beside it the same of bare loops, from the first picture to the last: what the
-                   machine and MediaPipe leave to be gained
+                   beside it the same ratio of bare loops, from the first picture to the last, which is
+                   the most that the machine and MediaPipe allow
     memory         the most that a process takes for a video of --minutes, and for a tenth of it; on
                    Linux only
 
-Ratios are medians of rounds in which the two sides take turns. Nothing else should run meanwhile; the
-ratio of processor time, where there is one, minds other programs less.
+Ratios are medians of rounds in which the two sides take turns. Nothing else should run meanwhile; other
+programs disturb the ratio of processor time, if there is one, less.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from wsign_jax.keypoints import draw, extract, landmarker, native_libs, video
 
 
 def repeated(source: pathlib.Path, seconds: float) -> Iterator[video.Picture]:
-    """The pictures of a video over and over, with the times of one that goes on."""
+    """Yields the pictures of a video over and over, with times that go on."""
     pictures = list(video.read(source))
     step = pictures[-1].time_s / (len(pictures) - 1)
     for number in itertools.count():
@@ -48,7 +48,7 @@ def repeated(source: pathlib.Path, seconds: float) -> Iterator[video.Picture]:
 
 
 def bare(pictures: list[video.Picture], model: pathlib.Path) -> tuple[float, float]:
-    """Seconds on the clock, and of the processor, of MediaPipe alone."""
+    """Seconds by the clock, and of the processor, that MediaPipe alone takes."""
     import mediapipe as mp  # noqa: PLC0415  what is measured against is not this package's code
 
     vision = mp.tasks.vision
@@ -68,14 +68,14 @@ def bare(pictures: list[video.Picture], model: pathlib.Path) -> tuple[float, flo
 
 
 def own(path: pathlib.Path, model: pathlib.Path) -> tuple[float, float]:
-    """Seconds on the clock, and of the processor, of the extraction in this process."""
+    """Seconds by the clock, and of the processor, that the extraction takes in this process."""
     began = clocks()
     extract.extract_clip(extract.Clip("clip", path), extract.Settings(), model)
     return since(began)
 
 
 def clocks() -> tuple[float, float]:
-    """On the wall, and of this process."""
+    """The wall clock's seconds, and the processor's seconds of this process."""
     return time.perf_counter(), time.process_time()
 
 
@@ -118,7 +118,7 @@ def _bare_process(path: pathlib.Path, model: pathlib.Path, begin: Any, times: An
 
 
 def peak_megabytes(path: pathlib.Path, model: pathlib.Path) -> float:
-    """The most memory that the extraction ever has, in a process of its own."""
+    """The most memory that the extraction ever takes, in a process of its own."""
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, spawn) as process:
         return process.submit(_own_peak, path, model).result() / 1e6
@@ -130,7 +130,7 @@ def _own_peak(path: pathlib.Path, model: pathlib.Path) -> int:
 
 
 def one_process(path: pathlib.Path, model: pathlib.Path, rounds: int) -> Figures:
-    """The extraction's pictures per second over the bare loop's."""
+    """Returns the extraction's pictures per second over the bare loop's."""
     pictures = list(video.read(path))
     times = [(bare(pictures, model), own(path, model)) for _ in range(rounds)]
     count, found = len(pictures), {}
@@ -147,7 +147,7 @@ def one_process(path: pathlib.Path, model: pathlib.Path, rounds: int) -> Figures
 
 
 def two_processes(path: pathlib.Path, model: pathlib.Path, rounds: int) -> Figures:
-    """Two worker processes' speed over one's, and the same of bare loops."""
+    """Returns two worker processes' speed over one's, and the same ratio of bare loops."""
     pictures = 4 * sum(1 for _ in video.read(path))
     times = [
         [workers_seconds([path] * 4, model, processes) for processes in (1, 2)]
@@ -168,7 +168,7 @@ def two_processes(path: pathlib.Path, model: pathlib.Path, rounds: int) -> Figur
 
 
 def memory(source: pathlib.Path, model: pathlib.Path, minutes: float) -> Figures:
-    """A process's peak for a video of so many minutes over that for a tenth of it."""
+    """Returns a process's peak memory for a video of `minutes` over that for a tenth of it."""
     peaks = []
     with tempfile.TemporaryDirectory() as folder:
         for length in (minutes / 10, minutes):

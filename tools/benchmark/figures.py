@@ -1,4 +1,4 @@
-"""What the parts of the benchmark share: a file of figures, and facts about where they were measured."""
+"""Helpers that the parts of the benchmark share: flags, a file of figures, facts of the machine."""
 
 import argparse
 import contextlib
@@ -46,7 +46,7 @@ def existing(text: str) -> pathlib.Path:
 
 
 def program(text: str) -> str:
-    """A flag's value: what can be run."""
+    """A flag's value: a program that can be run."""
     if shutil.which(text) is None:
         raise argparse.ArgumentTypeError(f"{text}: no such program")
     return text
@@ -67,7 +67,7 @@ def sizes(text: str) -> list[str]:
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
-    """A part's command line, for `parse`; `--json` is for `write`."""
+    """Makes a part's command line, for `parse`; `--json` is for `write`."""
     made = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -77,7 +77,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The flags; ends the process where they are bad, and where they were only to be looked at."""
+    """Parses the flags; ends the process if they are bad, or if they were only to be checked."""
     flags = parser.parse_args()
     if flags.check:
         parser.exit()
@@ -94,13 +94,13 @@ def add_counts(parser: argparse.ArgumentParser, **flags: tuple[int, str]) -> Non
 
 
 def write(path: pathlib.Path | None, figures: Figures) -> None:
-    """Writes a part's figures, where `--json` names a file."""
+    """Writes a part's figures if `--json` names a file."""
     if path is not None:
         files.write_json(path, {name: float(value) for name, value in figures.items()})
 
 
 def run(parser: argparse.ArgumentParser, measure: Callable[..., Figures]) -> None:
-    """A part's command: its flags are the arguments of `measure`, whose figures it prints and writes."""
+    """Runs a part: calls `measure` with the flags as arguments, and prints and writes the figures."""
     flags = vars(parse(parser))
     path = flags.pop("json")
     with exit_on_user_error():
@@ -111,24 +111,24 @@ def run(parser: argparse.ArgumentParser, measure: Callable[..., Figures]) -> Non
 
 
 def knows_memory() -> bool:
-    """Whether `peak_memory` can be told here, which it can on Linux."""
+    """Whether `peak_memory` works here, as it does on Linux."""
     return os.access("/proc/self/clear_refs", os.W_OK)
 
 
 def forget_peak_memory() -> None:
-    """Begins `peak_memory` anew, with what the process holds now."""
+    """Resets `peak_memory` to what the process holds now."""
     pathlib.Path("/proc/self/clear_refs").write_text(_FORGET_PEAK, encoding="utf-8")
 
 
 def peak_memory() -> int:
-    """The most bytes that this process held. (`getrusage` would begin with what its parent held.)"""
+    """The most bytes that this process held; `getrusage` would begin with what its parent held."""
     status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on, and how busy it was before."""
+    """The machine that the figures are measured on, and how busy it was before."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -140,10 +140,10 @@ def machine() -> dict[str, Any]:
 
 
 def versions(torch_python: str | None = None) -> dict[str, str]:
-    """Of Python and of what decides speed, as far as it is installed.
+    """The versions of Python and of the installed packages that decide speed.
 
     Args:
-        torch_python: the Python that has PyTorch, where that is another one.
+        torch_python: the Python that has PyTorch, if that is another one.
     """
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
@@ -155,7 +155,7 @@ def versions(torch_python: str | None = None) -> dict[str, str]:
 
 
 def _printed(python: str, program: str) -> str:
-    """What a program prints in a process of its own, which leaves all devices free when it ends."""
+    """Returns what a program prints in a process of its own, which frees all devices when it ends."""
     try:
         done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False)
     except OSError:  # no such Python, of which the part itself will complain

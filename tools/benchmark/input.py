@@ -1,15 +1,15 @@
 """python tools/benchmark/input.py [--sentences=320 --rounds=5 --steps=8] [--json=FILE]
 
-What the input of training at base size takes, in sentences as long as PHOENIX-2014's:
+Measures the input of training at base size, on sentences as long as PHOENIX-2014's:
 
-    padding     real frames among those computed, and shapes that are compiled: of an epoch of as many
-                sentences as the corpus has for training, planned only
-    loader      sentences a second in batches of 16, from files, from packed shards, and from files
+    padding     real frames among those computed, and shapes that are compiled, for an epoch of as many
+                sentences as the corpus has for training; the epoch is only planned
+    loader      sentences per second in batches of 16, from files, from packed shards, and from files
                 without augmentation; these take turns, and the figures are medians over the rounds.
-                What is read was just written: the system still has it in memory
-    training    sentences a second of steps of stage 2, in the manner of the training loop, and the
-                share of their time in which the loop waits for a batch. All batches have one length,
-                that of most batches: one shape to compile
+                The files were just written, so that the system still has them in memory
+    training    sentences per second of steps of stage 2, in the manner of the training loop, and the
+                share of their time in which the loop waits for a batch. All batches have the length
+                that most batches have, so that there is one shape to compile
 
 The ratio is the loader's rate from files over training's.
 """
@@ -41,7 +41,7 @@ _SHARD = 256  # examples in each
 
 
 def corpus() -> layout.Split:
-    """A split of as many sentences as the corpus has, of which nothing but lengths is there."""
+    """A split of as many sentences as the corpus has, which has only their lengths."""
     frames = phoenix.lengths()
     return layout.Split(
         root=pathlib.Path(),
@@ -56,7 +56,7 @@ def corpus() -> layout.Split:
 
 
 def padding() -> dict[str, float]:
-    """Figures of the plan of an epoch."""
+    """The figures of an epoch's plan."""
     config = base.get_config()
     plan = plan_training(config, corpus())
     batches = plan.epoch(0, config.stage2.batch_size)
@@ -76,7 +76,7 @@ def training_config(root: pathlib.Path, epochs: int) -> ConfigDict:
 
 
 def rate(loader: pipeline.BatchLoader, plans: Sequence[BatchPlan], threads: int) -> float:
-    """Sentences a second that come out of the loader."""
+    """Sentences per second that come out of the loader."""
     began = time.perf_counter()
     read = sum(
         np.count_nonzero(batch.example >= 0)
@@ -86,7 +86,7 @@ def rate(loader: pipeline.BatchLoader, plans: Sequence[BatchPlan], threads: int)
 
 
 def rates(files: Run, shards: Run, rounds: int) -> dict[str, float]:
-    """Medians of the loader's rates over an epoch."""
+    """The medians of the loaders' rates over an epoch."""
     config, stage = files.config, files.stages[0]
     plain = pipeline.BatchLoader(files.train, config.data, files.train.max_labels)
     loaders = {
@@ -105,7 +105,7 @@ def rates(files: Run, shards: Run, rounds: int) -> dict[str, float]:
 
 
 def train(run: Run, steps: int) -> dict[str, float]:
-    """Figures of so many steps, after two that are not counted."""
+    """The figures of `steps` training steps, after two that are not counted."""
     stage, config = run.stages[0], run.config
     bucket, _ = Counter(plan.bucket for plan in stage.plans).most_common(1)[0]
     plans = [plan for plan in stage.plans if plan.bucket == bucket][: steps + 2]
@@ -134,7 +134,7 @@ def train(run: Run, steps: int) -> dict[str, float]:
 
 
 def measure(sentences: int = 320, rounds: int = 5, steps: int = 8) -> dict[str, float]:
-    """All figures by name.
+    """Measures all figures, by name.
 
     Args:
         sentences: of the data set that is made.

@@ -1,4 +1,4 @@
-"""Our side of a comparison of training: the step of `wsign_jax.train.loop`, on a state to begin with."""
+"""Our side of a comparison of training: the step of `wsign_jax.train.loop`, from fresh weights."""
 
 import contextlib
 import functools
@@ -21,13 +21,13 @@ from wsign_jax.train.run import begin_stage, prepare_run, stage_step
 
 
 class Ours:
-    """Stage 2, everything trained with the hybrid loss, on one data set."""
+    """Stage 2 on one data set: everything is trained, with the hybrid loss."""
 
     def __init__(self, root: pathlib.Path, size: str, batch_size: int):
         """Prepares a run.
 
         Args:
-            root: a data set's folder; the run's is made beside it.
+            root: a data set's folder; the run's folder is made beside it.
             size: of the model.
             batch_size: rows of a batch.
         """
@@ -37,7 +37,7 @@ class Ours:
         config.stages = ("stage2",)
         config.stage2.epochs = 1
         config.stage2.batch_size = batch_size
-        # Its buckets are those of a few sentences; what is measured has buckets of its own.
+        # It prints the buckets of a few sentences; the measurements have buckets of their own.
         with contextlib.redirect_stdout(io.StringIO()):
             self.run = prepare_run(config, root.with_name("run"))
         (self.stage,) = self.run.stages
@@ -50,21 +50,21 @@ class Ours:
         self._metrics: losses.Metrics | None = None
 
     def put(self, batch: pipeline.Batch) -> pipeline.Batch:
-        """A batch on the devices."""
+        """Puts a batch on the devices."""
         return sharding.put_batch(batch, self.run.network.mesh)
 
     def step(self, batch: pipeline.Batch) -> None:
-        """One step of a loop; as there, the host waits for the metrics of the one before."""
+        """Runs one step; as in the loop, the host waits for the metrics of the step before."""
         before = self._metrics
         self.state, self._metrics = self._train_step(self.state, self.put(batch), self.settings)
         jax.device_get(before)
 
     def wait(self) -> None:
-        """Until the last step is done, the state too, which comes after its metrics."""
+        """Waits until the last step is done, with its state, which comes after its metrics."""
         jax.block_until_ready((self.state, self._metrics))
 
     def steps(self, batch: pipeline.Batch, count: int) -> float:
-        """Seconds a step over so many on one batch, which is on the devices already."""
+        """Mean seconds of `count` steps on one batch, which is on the devices already."""
         began = time.perf_counter()
         for _ in range(count):
             self.step(batch)
@@ -89,23 +89,23 @@ class Ours:
         return tuple(float(metrics[name]) for name in ("loss", "ctc", "attention"))
 
     def compile(self, sample: batches.Sample) -> None:
-        """Runs a step in every shape, so that none is compiled within a clock."""
+        """Runs a step in every shape, so that all are compiled before the clock starts."""
         for plan in {plan.bucket: plan for plan in sample.plans}.values():
             self.step(self.stage.loader(plan))
         self.wait()
 
     def end_to_end(self, sample: batches.Sample) -> float:
-        """Seconds a batch of an epoch: read, augmented, normalized, padded and trained on."""
+        """Seconds per batch of an epoch: read, augmented, normalized, padded and trained on."""
         loader, threads = self.stage.loader, self.run.config.data.threads
         loaded = pipeline.training_dataset(loader, batches.going_on(sample.plans), threads)
-        # Each step returns when the one before is done, and that before the first is the last.
+        # Each step returns when the one before is done; before the first comes a step on the last batch.
         seconds = batches.clocked(loaded, self.step, len(sample.plans))
         self.wait()
         return seconds * sample.scale
 
 
 def product_speed(size: int, repeats: int = 3) -> float:
-    """Floating-point operations a second in a product of two square matrices, the median of some."""
+    """Floating-point operations per second in a product of two square matrices, a median."""
     product, operands = _product(size)
     seconds = []
     for _ in range(repeats):

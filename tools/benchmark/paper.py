@@ -1,13 +1,13 @@
 """python tools/benchmark/paper.py [--size=base --rows=16 --frames=480]
 
-On paper, a training step of stage 2 on accelerators that are not at hand. Floating-point operations
-are as XLA counts them before it optimizes, bytes of the state (weights read forwards and backwards,
-gradients written and read twice, weights and moments updated) and of what the backward pass keeps in 16
-bits (`wsign_jax/train/memory.py`; each array and its gradient written and read). A step takes the longer
-of its operations at 40 % of the peak and its bytes at 70 % of the bandwidth: assumptions, not
-measurements, and rather a bound than an estimate: the start of small kernels, of which CTC has many for
-each patch, is not counted. An epoch has PHOENIX-2014's 5672 sentences in the default buckets; data is
-taken to arrive in time, and validation is left out.
+Calculates a training step of stage 2 on accelerators that are not at hand. Floating-point operations
+are as XLA counts them before it optimizes. Bytes are those of the state (weights read forwards and
+backwards, gradients written and read twice, weights and moments updated) and those that the backward
+pass keeps in 16 bits (`wsign_jax/train/memory.py`; each array and its gradient written and read). A step
+takes the longer of its operations at 40 % of the peak and its bytes at 70 % of the bandwidth. These are
+assumptions, not measurements. They give a bound rather than an estimate: the start of small kernels, of
+which CTC has many for each patch, is not counted. An epoch has PHOENIX-2014's 5672 sentences in the
+default buckets. Data is assumed to arrive in time, and validation is left out.
 """
 
 import argparse
@@ -35,11 +35,11 @@ _COMPUTE, _BANDWIDTH = 0.4, 0.7  # of the peaks
 
 @dataclasses.dataclass(frozen=True)
 class Accelerator:
-    """What its maker promises."""
+    """An accelerator, as its maker describes it."""
 
     name: str
-    flops: float  # a second, in 16 bits
-    bandwidth: float  # bytes a second
+    flops: float  # per second, in 16 bits
+    bandwidth: float  # bytes per second
 
 
 ACCELERATORS = (
@@ -51,13 +51,13 @@ ACCELERATORS = (
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What a step does, whatever does it."""
+    """The work of a step, on any machine."""
 
     flops: float
     bytes: float
 
     def seconds(self, accelerator: Accelerator) -> tuple[float, float]:
-        """That the operations take, and the bytes."""
+        """Seconds that the operations take, and seconds that the bytes take."""
         return (
             self.flops / (_COMPUTE * accelerator.flops),
             self.bytes / (_BANDWIDTH * accelerator.bandwidth),
@@ -75,7 +75,7 @@ class Paper:
         self._memory = memory.Estimator(config, training.VOCAB_SIZE, training.MAX_GLOSSES, 1)
 
     def step(self, frames: int) -> Work:
-        """A step with batches padded to so many frames."""
+        """The work of a step with batches padded to so many frames."""
         batch = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
             training.random_batch(self._rows, frames),
@@ -88,7 +88,7 @@ class Paper:
 
 
 def config(size: str, rows: int) -> ConfigDict:
-    """Of the stage alone, in 16 bits."""
+    """The config of the stage alone, in 16 bits."""
     made = base.get_config()
     made.model.size, made.training.precision = size, "bfloat16"
     made.stages, made[training.STAGE].batch_size = (training.STAGE,), rows
@@ -109,7 +109,7 @@ def steps_an_epoch(config: ConfigDict) -> dict[int, int]:
 
 
 def report(config: ConfigDict, frames: int) -> None:
-    """Prints what a step does and a table, in Markdown."""
+    """Prints the work of a step and a table, in Markdown."""
     paper, steps = Paper(config), steps_an_epoch(config)
     work = paper.step(frames)
     print(

@@ -37,11 +37,11 @@ _COMPLAINT = re.compile(r"(?:\S+: )?error: (.*)|([\w.]*(?:Error|Exception): .*)"
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of a part."""
+    """The outcome of a part."""
 
     seconds: float  # that it took
     figures: Figures
-    failure: str | None  # why it failed; None where it did not
+    failure: str | None  # why it failed; None if it did not
 
 
 def run(name: str, flags: Sequence[str]) -> Outcome:
@@ -74,7 +74,7 @@ def run(name: str, flags: Sequence[str]) -> Outcome:
 
 
 def check(name: str, flags: Sequence[str]) -> None:
-    """Raises a `WSignError` where a part does not take such flags; measures nothing."""
+    """Raises a `WSignError` if a part does not take such flags; measures nothing."""
     command = [*_command(name, flags), "--check"]
     process = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if process.returncode == _BAD_FLAGS:  # anything else the part says itself, when its turn comes
@@ -91,7 +91,7 @@ def _command(name: str, flags: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def _interrupted_later() -> Iterator[None]:
-    """Holds back what would interrupt until the end: a process that has begun is known by then."""
+    """Holds interrupts back until the end, when a process that has begun is known."""
     came: list[int] = []
     stops = (signal.SIGINT, signal.SIGTERM)
     before = {stop: signal.signal(stop, lambda number, _: came.append(number)) for stop in stops}
@@ -105,7 +105,7 @@ def _interrupted_later() -> Iterator[None]:
 
 
 def _pass_on_stderr(process: subprocess.Popen[str]) -> str:
-    """Passes on what a process writes there until it ends; returns the last complaint in it."""
+    """Passes on what a process writes to stderr until it ends; returns its last complaint."""
     assert process.stderr is not None
     complaint = ""
     for line in process.stderr:
@@ -115,7 +115,7 @@ def _pass_on_stderr(process: subprocess.Popen[str]) -> str:
 
 
 def _complaint(line: str) -> str:
-    """What a line says went wrong; empty where it does not."""
+    """Returns the error that a line tells; '' if it tells none."""
     match = _COMPLAINT.match(line)
     return (match[1] or match[2]) if match else ""
 

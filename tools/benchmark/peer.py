@@ -1,23 +1,24 @@
 """python tools/benchmark/peer.py [--size=base --batch=8 --frames=600] [--torch_python=PATH]
 
-Training against the same network in PyTorch (torch_peer.py), which is installed by
+Compares training with the same network in PyTorch (torch_peer.py), which is installed by
 
     pip install torch --index-url https://download.pytorch.org/whl/cpu
 
-here, or with `ml-collections` beside it in another environment, whose interpreter --torch_python names.
-The two run in processes of their own with the same weights, threads and batches. First both say the loss
-of a batch without dropout, which must be the same; then they take turns, so that whatever else the
-machine does meets both. Ratios are of medians, ours over theirs:
+either here, or with `ml-collections` in another environment, whose interpreter --torch_python names.
+The two run in processes of their own with the same weights, threads and batches. First both print the
+loss of a batch without dropout, which must be the same. Then they take turns, so that other load on the
+machine affects both. Ratios are of medians, ours over theirs:
 
     peer_step_ratio   a step on one batch of made-up sentences
     peer_epoch_ratio  an epoch of sentences as long as PHOENIX-2014's, end to end: read, augmented,
                       normalized, padded and trained on. Ours has eight buckets; theirs is a DataLoader
-                      over random batches, each padded to its longest. Both with two that read ahead.
+                      over random batches, each padded to its longest. Each has two workers that read
+                      ahead.
 
-A sample of each side's batches stands for its epoch, evenly spaced in the order of their padded lengths;
-compiling (a shape once, by jax) is not counted. Beside its time each side's share of what it reaches in
-a product of two matrices, measured after each of its steps, is printed, with the operations of a step
-as XLA counts them in our program.
+A sample of each side's batches stands for its epoch, evenly spaced in the order of their padded lengths.
+Compiling (by jax, once per shape) is not counted. Each side's speed in a step is also printed as a share
+of what it reaches in a product of two matrices, measured after each of its steps. The operations of a
+step are as XLA counts them in our program.
 
 With --compile the peer's steps, not its epoch, run under `torch.compile`. On two cores it took minutes
 to compile and was not faster.
@@ -54,15 +55,15 @@ _INSTALL = {
     "ml_collections": "ml-collections",
 }
 _MATRIX = 2048  # rows and columns of the product that shows what a machine can do
-# Its threads, waiting for one another, soon leave the processor to whoever else needs it, the one they
-# wait for included. By default they hold on to it for so long that on a machine with other work, such as
-# the DataLoader's own, a step takes many times as long; alone on a machine it makes no difference.
+# With this, PyTorch's threads that wait for another thread soon leave the processor to it and to others.
+# By default they hold it for so long that a step takes many times as long on a machine with other work,
+# for example the DataLoader's own. On a machine without other work it makes no difference.
 _PATIENCE = {"GOMP_SPINCOUNT": "20000"}
 _TOLERANCE = 1e-4  # by which the two losses may differ, relative
 
 
 def check_torch(python: str) -> None:
-    """Raises a `WSignError` where an interpreter has not what the peer needs, and says how to get it."""
+    """Raises a `WSignError` that says how to install what an interpreter lacks for the peer."""
     for module, package in _INSTALL.items():
         try:
             found = subprocess.run(
@@ -100,7 +101,7 @@ class Peer:
         self._process.communicate()  # which ends its input
 
     def ask(self, do: str, **arguments: Any) -> Any:
-        """What one of the worker's methods returns."""
+        """Calls one of the worker's methods and returns its result."""
         assert self._process.stdin is not None and self._process.stdout is not None
         print(json.dumps({"do": do, **arguments}), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
@@ -110,7 +111,7 @@ class Peer:
 
 
 def threads() -> int:
-    """The processors this process may use: as many threads has jax."""
+    """The number of processors that this process may use, which is jax's number of threads."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -143,7 +144,7 @@ def peer_spec(config: ConfigDict, vocab_size: int) -> dict[str, Any]:
 
 
 def compare_losses(ours: Ours, peer: Peer, batch: pipeline.Batch, path: pathlib.Path) -> None:
-    """Prints both sides' losses of a batch, which the peer finds in a file.
+    """Prints both sides' losses of a batch, which the peer reads from a file.
 
     Raises:
         RuntimeError: they differ, so that times would not compare.
@@ -158,7 +159,7 @@ def compare_losses(ours: Ours, peer: Peer, batch: pipeline.Batch, path: pathlib.
 def measure_steps(
     ours: Ours, peer: Peer, folder: pathlib.Path, rows: int, frames: int, rounds: int
 ) -> dict[str, float]:
-    """Step times on one batch, and each side's share of its own peak."""
+    """Measures step times on one batch, and each side's share of its own peak."""
     fields, path = batches.signing_batch(rows, frames), folder / "batch.npz"
     np.savez(path, **fields)
     batch = ours.put(pipeline.Batch(**fields, example=np.arange(rows, dtype=np.int32)))
@@ -199,7 +200,7 @@ def measure_steps(
 def measure_epochs(
     ours: Ours, peer: Peer, root: pathlib.Path, samples: dict[str, batches.Sample], rounds: int
 ) -> dict[str, float]:
-    """The time of an epoch end to end, from a sample of each side's batches.
+    """Measures an epoch end to end, from a sample of each side's batches.
 
     Args:
         ours: on the data set.
@@ -241,13 +242,13 @@ def measure(
     epoch_rounds: int = 3,
     compiled: bool = False,
 ) -> dict[str, float]:
-    """The figures by name, printed on the way.
+    """Measures and prints the figures; returns them by name.
 
     Args:
         torch_python: the interpreter that has PyTorch.
         size: of the model.
         batch: rows of the batch whose step is timed.
-        frames: it is padded to.
+        frames: to which it is padded.
         rounds: of turns in which steps are timed.
         epoch_batch: rows of a batch of the epoch.
         sample: batches of each side that stand for its epoch.

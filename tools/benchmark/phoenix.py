@@ -10,7 +10,7 @@ from wsign_jax.keypoints import joints
 GLOSSES = 1295  # of the corpus
 SENTENCES = 5672  # of its training split
 
-# Hundredths of the training split's lengths, in pictures at 25 a second.
+# Percentiles of the training split's lengths, in pictures at 25 per second.
 _QUANTILES = (
     16, 47, 57, 65, 70, 75, 79, 81, 84, 87, 89, 91, 93, 95, 96, 97, 99, 101, 102, 103, 104, 105, 106,
     107, 108, 110, 111, 112, 113, 114, 116, 117, 118, 119, 120, 121, 122, 124, 125, 126, 127, 128, 129,
@@ -23,7 +23,7 @@ _PICTURES_A_GLOSS = 12.2
 
 
 def lengths(sentences: int = SENTENCES, seed: int = 0) -> np.ndarray:
-    """(n,) int64 frames at 60 Hz, drawn as PHOENIX-2014's training sentences are distributed."""
+    """Draws (n,) int64 frames at 60 Hz, distributed like PHOENIX-2014's training sentences."""
     shares = np.random.default_rng(seed).uniform(0, 100, sentences)
     pictures = np.interp(shares, np.arange(101), _QUANTILES)
     return np.round(pictures * joints.FPS / _PICTURES).astype(np.int64)
@@ -35,7 +35,7 @@ def glosses_in(frames: int) -> int:
 
 
 def signing(frames: int, seed: int = 0) -> np.ndarray:
-    """(T, 42, 7) features of two hands that wander about."""
+    """Makes (T, 42, 7) features of two hands that wander about."""
     rng = np.random.default_rng(seed)
     shape = rng.normal(0, 0.05, size=(joints.NUM_JOINTS, 3))
     path = np.cumsum(rng.normal(0, 0.01, size=(frames, 1, 3)), axis=0)
@@ -48,8 +48,8 @@ def write_dataset(root: pathlib.Path, train: int | np.ndarray, others: int = 8) 
 
     Args:
         root: a new folder.
-        train: so many training sentences, or those of all with these numbers, each once.
-        others: so many sentences each for val and test.
+        train: how many training sentences, or the numbers of those to write, each once.
+        others: how many sentences each for val and test.
     """
     numbers = np.arange(train) if isinstance(train, int) else train
     glosses = {"<blank>": 0} | {f"GLOSS{id}": id for id in range(1, GLOSSES + 1)}

@@ -1,14 +1,14 @@
 """python tools/benchmark/recognize.py [--checkpoint=RUN] [--size=base] [--frames=600] [--rounds=21]
 
-Measures the recognizer in a fresh process, on keypoints of so many frames; without --checkpoint with a
-run of fresh weights of a size:
+Measures the recognizer in a fresh process, on keypoints of --frames frames. Without --checkpoint it
+takes a run of fresh weights of --size:
 
     first     seconds from the process's first line, imports included, to the first transcript
     second    seconds of a further call, against the bare model: the same keypoints, normalized and not
               padded, through encoder and CTC head in one compiled program
 
-The ratio is the median of rounds in which the two take turns, so that whatever else the machine does
-meets both.
+The ratio is the median of rounds in which the two take turns, so that other load on the machine affects
+both.
 """
 
 import time
@@ -33,7 +33,7 @@ from wsign_jax.data import normalize  # noqa: E402
 
 
 def make_run(workdir: pathlib.Path, size: str) -> None:
-    """A run of fresh weights and 41 glosses."""
+    """Saves a run of fresh weights and 41 glosses."""
     import optax  # noqa: PLC0415
 
     from configs import base  # noqa: PLC0415
@@ -97,7 +97,7 @@ def measure(checkpoint: pathlib.Path, frames: int, rounds: int) -> Figures:
 
 
 def main() -> None:
-    """Parses the flags; makes a run where none is named."""
+    """Parses the flags; makes a run if none is named."""
     parser = figures.parser(__doc__)
     parser.add_argument(
         "--checkpoint", type=figures.existing, help="a run's folder (a fresh model)"

@@ -1,6 +1,6 @@
 """python tools/benchmark/step.py [--batch=8 --steps=6 --buckets=8] [--json=FILE]
 
-Time of a training step (stage 2) at tiny and base size for every bucket of PHOENIX-2014's lengths, in
+Measures a training step (stage 2) at tiny and base size for every bucket of PHOENIX-2014's lengths, in
 the manner of the training loop, as medians:
 
     wait        for the batch, which the loader reads ahead
@@ -8,12 +8,12 @@ the manner of the training loop, as medians:
     device      from there until the step's loss and the state after it are known
     GFLOP       of the step, as XLA counts them
     product     GFLOP a second of one matrix product of XLA's (2048 x 2048 x 2048), measured after each
-                step, so that whatever else the machine does meets both
-    share       of that speed in which the step's are computed
+                step, so that other load on the machine affects both
+    share       the step's speed as a share of that of the product
 
-And on Linux what base-size steps of 16 x 720 frames need of memory, without and with rematerialization,
-each in a process of its own and once they are compiled. XLA on a CPU undoes rematerialization; it is
-kept from the passes that do so, here for both.
+On Linux it also measures the memory of base-size steps of 16 x 720 frames, without and with
+rematerialization, each in a process of its own and once they are compiled. On a CPU some passes of XLA
+undo rematerialization; they are turned off, here for both.
 """
 
 import itertools
@@ -57,15 +57,18 @@ def time_bucket(
     plan: BatchPlan,
     steps: int,
 ) -> tuple[dict[str, float], train_state.TrainState]:
-    """Medians of a bucket's steps and of the matrix product's speed, and the FLOP of a step; and the
-    state after them.
+    """Times the steps of one bucket.
 
     Args:
         run: of one stage.
         step: the stage's.
-        state: to begin with, gone afterwards.
+        state: to begin with; it is used up.
         plan: of the batch that all steps take.
         steps: how many are counted.
+
+    Returns:
+        The medians of the steps' parts and of the matrix product's speed, and the FLOP of a step; and
+        the state after them.
     """
     stage, config = run.stages[0], run.config
     settings = stages.step_settings(stage.config, config.training, 0, 0, 1)
@@ -102,7 +105,7 @@ def time_buckets(
         data: a data set.
         batch: rows.
         steps: of each bucket.
-        buckets: how many of the run's, the longest last.
+        buckets: how many of the run's longest ones.
     """
     config = base.get_config()
     config.data.dir, config.model.size, config.stages = str(data), size, ("stage2",)
@@ -139,7 +142,7 @@ def time_buckets(
 
 
 def measure_memory(remat: bool) -> None:
-    """Prints as JSON what a step of `_MEMORY_SHAPE` needs, in a process that has done nothing before."""
+    """Prints as JSON what a step of `_MEMORY_SHAPE` needs; to be called in a fresh process."""
     config = base.get_config()
     config.model.positions, config.training.remat = "rotary", remat
     training = Training(config, make_network(config, phoenix.GLOSSES + 1))
@@ -161,7 +164,7 @@ def measure_memory(remat: bool) -> None:
 
 
 def memory() -> figures.Figures:
-    """Peak of a base-size step without and with rematerialization, and what that costs."""
+    """Measures a base-size step's peak memory with and without rematerialization, and its cost."""
     flags = " ".join(filter(None, [os.environ.get("XLA_FLAGS"), _KEEP_REMAT]))
     found = []
     for remat in (False, True):

@@ -1,8 +1,8 @@
 """python tools/benchmark/stream.py [--size=base,tiny --chunk=1 --left_context=64 --minutes=10]
 
-How long a stream takes over each chunk, from frames to glosses, with fresh weights: what it takes does
-not depend on them. Frames are pushed as fast as they are taken. For figures to trust, nothing else may
-run; the load is printed.
+Measures how long a stream takes for each chunk, from frames to glosses. Weights are fresh, since the
+time does not depend on them. Frames are pushed as fast as they are taken. For reliable figures no other
+program may run; the load is printed.
 """
 
 import os
@@ -30,7 +30,7 @@ _QUANTILES = (0.5, 0.95, 0.99)
 
 
 def resident_mb() -> float:
-    """Memory that this process holds; 0 where the system does not say."""
+    """Megabytes of memory that this process holds; 0 if the system does not say."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -41,7 +41,7 @@ def resident_mb() -> float:
 def push_all(
     stream: Stream, minute: np.ndarray, minutes: int, frames: int
 ) -> tuple[np.ndarray, ...]:
-    """Milliseconds (minutes, chunks a minute) over every chunk, and memory after every minute."""
+    """Returns milliseconds (minutes, chunks) for every chunk, and memory after every minute."""
     chunks = len(minute) // frames
     taken, memory = np.zeros((minutes, chunks)), np.zeros(minutes)
     for row in range(minutes):
@@ -54,7 +54,7 @@ def push_all(
 
 
 def measure(size: str, chunk: int, left_context: int, minutes: int, glosses: int) -> Figures:
-    """Prints the table of one size; its figures."""
+    """Prints the table of one size; returns its figures."""
     config = base.get_config()
     config.model.size = size
     config_schema.check(config)

@@ -1,4 +1,4 @@
-"""The figures of a benchmark as a table in Markdown, beside their targets and those of another run."""
+"""The figures of a benchmark as a table in Markdown, with targets and the figures of another run."""
 
 import operator
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 Record = dict[str, Any]  # as tools/benchmark.py --out writes it
 
-# What the project set out to reach, on two CPU cores; other figures have no target.
+# The project's targets, on two CPU cores; other figures have none.
 TARGETS: Mapping[str, tuple[str, float]] = {
     "padding_efficiency": (">=", 0.90),
     "shapes": ("<=", 8),
@@ -25,11 +25,11 @@ TARGETS: Mapping[str, tuple[str, float]] = {
     "extract_share_of_bare_loop": (">=", 0.9),
 }
 _COMPARISONS = {"<=": operator.le, ">=": operator.ge}
-_BUSY = "load"  # of the machine's facts the one that changes all the time
+_BUSY = "load"  # the one fact of the machine that changes all the time
 
 
 def table(record: Record, earlier: Record | None = None) -> str:
-    """A row a figure.
+    """Returns a table with one row per figure.
 
     Args:
         record: of a run.
@@ -48,7 +48,7 @@ def table(record: Record, earlier: Record | None = None) -> str:
 
 
 def place(record: Record) -> str:
-    """One line on the machine and the versions."""
+    """Describes the machine and the versions in one line."""
     machine, versions = record["machine"], record["versions"]
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; devices: "
@@ -58,7 +58,7 @@ def place(record: Record) -> str:
 
 
 def flags_of(record: Record) -> str:
-    """The flags that parts were given, as they are given to tools/benchmark.py; empty where none was."""
+    """The flags that parts were given, as tools/benchmark.py takes them; '' without any."""
     return " ".join(
         f"--{name}.{flag.removeprefix('--')}"
         for name, part in record["parts"].items()
@@ -67,8 +67,11 @@ def flags_of(record: Record) -> str:
 
 
 def differences(record: Record, earlier: Record) -> list[str]:
-    """What was another machine, version or flag in an earlier run, as 'jax: 0.9 then, 0.10 now'; of the
-    parts that both have."""
+    """Lists what differs from an earlier run in machine, versions and flags.
+
+    Flags are compared for the parts that both runs have. An entry is, for example, 'jax: 0.9 then, 0.10
+    now'.
+    """
     both = record["parts"].keys() & earlier["parts"].keys()
     then, now = (
         {**each["machine"], **each["versions"]}

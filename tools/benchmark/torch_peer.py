@@ -1,11 +1,11 @@
-"""The same network, loss and optimizer in PyTorch: what the speed of training is compared with.
+"""The same network, loss and optimizer in PyTorch, to compare the speed of training with.
 
     pip install torch --index-url https://download.pytorch.org/whl/cpu
 
 Modules and parameters have the names of `wsign_jax.model`, so that `load` can copy weights over; with
 those and no dropout, losses and gradients are the same (tests/tools/benchmark_peer_test.py). Every
-operation is PyTorch's own fused one where there is one. Imports no jax: the two run in processes of
-their own, since each keeps threads for itself.
+operation is PyTorch's own fused one if it has one. This file does not import jax: the two run in
+processes of their own, since each keeps threads for itself.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ _VELOCITY_SCALE = 0.1  # as in wsign_jax/model/frontend.py
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """What the network is made of and how it is trained: the fields of a config that matter here."""
+    """The fields of a config that define the network and how it is trained."""
 
     width: int  # D
     heads: int  # H
@@ -50,7 +50,7 @@ class Spec:
 
 
 class Batch(NamedTuple):
-    """As `wsign_jax.data.pipeline.Batch`, without masked rows."""
+    """A batch like `wsign_jax.data.pipeline.Batch`, without masked rows."""
 
     features: Tensor  # (B, T, 42, 7) float32, normalized, zeros beyond `frames`
     frames: Tensor  # (B,) int64
@@ -59,7 +59,7 @@ class Batch(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Of a batch: what is differentiated, and its parts."""
+    """The losses of a batch: the total, which is differentiated, and its parts."""
 
     total: Tensor
     ctc: Tensor
@@ -67,7 +67,7 @@ class Losses(NamedTuple):
 
 
 class MultiHeadAttention(nn.Module):
-    """Query, value and output have a bias, key none."""
+    """Multi-head attention: query, value and output have a bias, key has none."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -84,7 +84,7 @@ class MultiHeadAttention(nn.Module):
         mask: Tensor | None = None,
         angles: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """(B, Q, D) attends to (B, N, D) -> (B, Q, D); causally where there is no mask."""
+        """(B, Q, D) attends to (B, N, D) -> (B, Q, D); causally without a mask."""
         query, key, value = (
             project(source).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for project, source in ((self.query, x), (self.key, context), (self.value, context))
@@ -98,7 +98,7 @@ class MultiHeadAttention(nn.Module):
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """(B, H, N, K) by two of (N, K / 2)."""
+    """Rotates (B, H, N, K) by cosines and sines, (N, K / 2) each."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
@@ -216,7 +216,7 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(DecoderBlock(spec) for _ in range(spec.decoder_layers))
         self.norm = nn.LayerNorm(spec.width)
         self.dropout = nn.Dropout(spec.decoder_dropout)
-        longest = -(-spec.max_frames // spec.patch_size)  # more glosses CTC could not emit
+        longest = -(-spec.max_frames // spec.patch_size)  # CTC could not emit more glosses
         table = torch.from_numpy(positions.sinusoids(longest + 1, spec.width))
         self.register_buffer("positions", table, persistent=False)
 
@@ -250,7 +250,7 @@ class WhisperSign(nn.Module):
         mask = valid[:, None, None]
         encoded = self.encoder(self.frontend(features, valid), mask)
         log_probs = F.log_softmax(self.ctc_head(self.ctc_dropout(encoded)), dim=-1)
-        # 'mean' divides each row by its labels first.
+        # 'mean' divides each row by its number of labels first.
         ctc = F.ctc_loss(log_probs.transpose(0, 1), labels, patches, label_lengths)
         logits = self.decoder(F.pad(labels, (1, 0)), encoded, mask)
         beyond = torch.arange(logits.shape[1]) > label_lengths[:, None]
@@ -267,7 +267,7 @@ class WhisperSign(nn.Module):
 
 
 def make_optimizer(model: WhisperSign) -> torch.optim.AdamW:
-    """Fused AdamW; weight decay is for matrices."""
+    """Makes a fused AdamW; weight decay is for matrices only."""
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": model.spec.weight_decay},
@@ -277,7 +277,7 @@ def make_optimizer(model: WhisperSign) -> torch.optim.AdamW:
 
 
 def train_step(model: WhisperSign, optimizer: torch.optim.Optimizer, batch: Batch) -> Losses:
-    """One step of training; the losses that it lowers, without their gradients."""
+    """Runs one step of training; returns the losses that it lowers, without their gradients."""
     optimizer.zero_grad(set_to_none=True)
     losses = model(batch)
     losses.total.backward()
@@ -291,7 +291,7 @@ def load(model: WhisperSign, params: Mapping[str, np.ndarray]) -> None:
 
     Args:
         model: of the same size.
-        params: by path, such as 'encoder/blocks/0/mlp/up/kernel'.
+        params: by path, for example 'encoder/blocks/0/mlp/up/kernel'.
 
     Raises:
         RuntimeError: a parameter is missing, left over, or of another shape.
@@ -300,19 +300,19 @@ def load(model: WhisperSign, params: Mapping[str, np.ndarray]) -> None:
 
 
 def name(path: str) -> str:
-    """What the parameter with our path is called here."""
+    """The name that the parameter with our path has here."""
     *modules, leaf = path.split("/")
     return ".".join([*modules, "bias" if leaf == "bias" else "weight"])
 
 
 def layout(path: str, value: np.ndarray) -> np.ndarray:
-    """Our parameter, or its gradient, with its axes as PyTorch has them."""
+    """Returns our parameter, or its gradient, with its axes as PyTorch has them."""
     if path == "frontend/conv/kernel":
         return value.T[:, None]  # (taps, D) -> (D, 1, taps)
     return value.T if path.endswith("/kernel") else value
 
 
 def to_tensors(features: np.ndarray, frames: np.ndarray, *labels: np.ndarray) -> Batch:
-    """A batch of numpy arrays, the features' memory shared."""
+    """Makes a batch of numpy arrays; the features share their memory."""
     lengths = (torch.from_numpy(array.astype(np.int64)) for array in (frames, *labels))
     return Batch(torch.from_numpy(features), *lengths)

@@ -1,7 +1,7 @@
-"""The process in which PyTorch trains for tools/benchmark/peer.py, which starts it and says what to do.
+"""The process in which PyTorch trains; tools/benchmark/peer.py starts it and says what to do.
 
-Each line of its input is a JSON object, the name of one of `Worker`'s methods in `do` and the arguments
-beside it; what the method returns is a line of its output.
+Each line of its input is a JSON object, with the name of one of `Worker`'s methods in `do` and the
+arguments beside it. The result of the method is a line of its output.
 """
 
 import argparse
@@ -46,7 +46,7 @@ class Sentences(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 def collate(examples: list[tuple[torch.Tensor, torch.Tensor]]) -> torch_peer.Batch:
-    """A batch padded to its longest."""
+    """Makes a batch, padded to its longest."""
     features, labels = zip(*examples, strict=True)
     return torch_peer.Batch(
         features=pad_sequence(features, batch_first=True),
@@ -67,12 +67,12 @@ class Worker:
         self.forward = torch.compile(self.model) if compiled else self.model
 
     def about(self) -> str:
-        """What computes."""
+        """Describes what computes: PyTorch's version, the processor's capability and the threads."""
         capability = torch.backends.cpu.get_cpu_capability()
         return f"torch {torch.__version__} ({capability}, {torch.get_num_threads()} threads)"
 
     def losses(self, batch: str) -> list[float]:
-        """Of the batch in a file, without dropout: the total, CTC and attention."""
+        """The losses of the batch in a file, without dropout: the total, CTC and attention."""
         self.model.eval()
         with torch.no_grad():
             losses = self.model(_read(batch))
@@ -80,7 +80,7 @@ class Worker:
         return [float(loss) for loss in losses]
 
     def product_speed(self, size: int, repeats: int = 3) -> float:
-        """Floating-point operations a second in a product of two square matrices, the median of some."""
+        """Floating-point operations per second in a product of two square matrices, a median."""
         left, right = torch.randn(2, size, size)
         seconds = []
         for _ in range(repeats):
@@ -90,7 +90,7 @@ class Worker:
         return 2 * size**3 / statistics.median(seconds)
 
     def steps(self, batch: str, count: int) -> float:
-        """Seconds a step over so many on the batch in a file."""
+        """Mean seconds of `count` steps on the batch in a file."""
         loaded = _read(batch)
         began = time.perf_counter()
         for _ in range(count):
@@ -100,13 +100,13 @@ class Worker:
     def end_to_end(
         self, root: str, augmentation: dict[str, Any], rows: list[list[int]], workers: int
     ) -> float:
-        """Seconds a batch: read, augmented, normalized, padded and trained on.
+        """Seconds per batch: read, augmented, normalized, padded and trained on.
 
         Args:
             root: of the data set.
             augmentation: `config.data.augment`.
-            rows: the examples of each batch: what is clocked are all but the first, up to the middle.
-            workers: that read ahead.
+            rows: the examples of each batch; those after the first batch, up to the middle, are clocked.
+            workers: how many read ahead.
         """
         sentences = Sentences(pathlib.Path(root), self.model.spec, ConfigDict(augmentation))
         loader = DataLoader(sentences, batch_sampler=rows, num_workers=workers, collate_fn=collate)

@@ -15,11 +15,11 @@ from wsign_jax.train.run import Network
 
 STAGE = "stage2"
 VOCAB_SIZE = phoenix.GLOSSES + 1
-MAX_GLOSSES = 28  # in a training sentence of PHOENIX-2014: what all labels are padded to
+MAX_GLOSSES = 28  # in a training sentence of PHOENIX-2014; all labels are padded to it
 
 
 class Training:
-    """What a step needs; nothing is compiled or allocated before it is asked for.
+    """The things that a step needs; they are compiled or allocated only when they are asked for.
 
     Args:
         config: the run's.
@@ -42,11 +42,11 @@ class Training:
         )
 
     def shapes(self) -> state.TrainState:
-        """Of the state, with its sharding."""
+        """The shapes of the state, with its sharding."""
         return state.abstract(self._create, self.network.shapes)
 
     def state(self, params: Params) -> state.TrainState:
-        """A stage's first, on the devices."""
+        """A stage's first state, on the devices."""
         return state.create_placed(self._create, params, self.network.shapes)
 
     def step(self) -> step.TrainStep:
@@ -61,7 +61,7 @@ class Training:
 
 
 def random_batch(rows: int, frames: int) -> Batch:
-    """A batch (B, T) without masked frames: what a step takes depends on its shape alone."""
+    """Makes a batch (B, T) without masked frames; a step's time depends on its shape alone."""
     rng = np.random.default_rng(0)
     shape = (rows, frames, joints.NUM_JOINTS, joints.NUM_FEATURES)
     glosses = phoenix.glosses_in(frames)

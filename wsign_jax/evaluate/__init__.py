@@ -1,1 +1,1 @@
-"""A trained run opened for use, scored on a split, its decoders tuned."""
+"""Opens a trained run, scores it on a split, and tunes its decoders."""

@@ -1,6 +1,6 @@
-"""How a run's decoders were tuned on the validation split.
+"""The settings of a run's decoders, tuned on the validation split.
 
-`<run>/decoder.json` is what `tune.py` chose:
+`<run>/decoder.json` holds what `tune.py` chose:
 
     {"tuned_on": "checkpoint 7500, full attention", "data": "...", "split": "val", "sentences": 100,
      "choices": [{"decoder": "prefix_beam", "lm": "2", "beam_size": 10, "ctc": 0.5, "lm_weight": 0.4,
@@ -26,7 +26,7 @@ from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm import arpa, ngrams
 from wsign_jax.evaluate.trained_run import NO_LM, TUNED, Trained, lm_path, names, tuned_lm
 
-# Before anything is tuned: a little language model, and no bonus.
+# The weights before tuning: a little of the language model, and no bonus.
 _UNTUNED: Mapping[str, Any] = {"ctc": 0.5, "lm_weight": 0.3, "bonus": 0.0, "temperature": 1.0}
 _RANGES: Mapping[str, tuple[float, float]] = {
     "ctc": (0, 1),
@@ -36,7 +36,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "beam_size": (1, LARGEST_BEAM),
     "wer": (0, math.inf),
 }
-# Of `Weights`, the field of a choice, and what a person types.
+# For each field of `Weights`: the field of a `Choice`, and the name that a person types.
 _WEIGHTS = {
     "ctc": ("ctc", "ctc_weight"),
     "lm": ("lm_weight", "lm_weight"),
@@ -55,12 +55,12 @@ class Choice:
     lm_weight: float
     bonus: float
     temperature: float  # of the confidences
-    wer: float | None = None  # on the validation split, where it was tuned
+    wer: float | None = None  # on the validation split, if it was tuned
 
     def weighed(
         self, ctc: float | None = None, lm: float | None = None, bonus: float | None = None
     ) -> "Choice":
-        """With other weights; None leaves one as it is.
+        """Returns this choice with other weights; None leaves a weight as it is.
 
         Raises:
             WSignError: a weight is out of range, or this decoder does not read it.
@@ -82,7 +82,7 @@ class Choice:
         return dataclasses.replace(self, **changes)
 
     def check(self) -> None:
-        """Raises a `ValueError` that names the first field that no tuned choice has."""
+        """Raises a `ValueError` that names the first field whose value is not allowed."""
         fits = {
             "decoder": self.decoder in DECODERS,
             "lm": isinstance(self.lm, str),
@@ -98,32 +98,32 @@ class Choice:
 
     @property
     def weighs(self) -> frozenset[str]:
-        """The weights that make a difference: of ctc, lm, bonus."""
+        """The weights that make a difference, some of ctc, lm and bonus."""
         return self.search.weighs - ({"lm"} if self.lm == NO_LM else set())
 
     @property
     def search(self) -> Search:
-        """Its constants."""
+        """The constants of its search."""
         return Search(self.decoder, self.beam_size)
 
     @property
     def weights(self) -> Weights:
-        """Its numbers."""
+        """The weights of its scores; the language model's is 0 without one."""
         return Weights(self.ctc, self.lm_weight if self.lm != NO_LM else 0.0, self.bonus)
 
 
 def choose(trained: Trained, decoder: str, lm: str = "", beam_size: int = 0) -> Choice:
-    """A decoder's settings: those it was tuned to, else the defaults.
+    """Returns a decoder's settings: the tuned ones, otherwise the defaults.
 
     Args:
         trained: the run.
         decoder: one of `DECODERS`.
-        lm: as in `language_model`; '' takes the one with which the decoder was tuned best, or none.
+        lm: as in `language_model`; '' takes the one with which the decoder was tuned best, or 'none'.
         beam_size: 0 takes the tuned one, or 10.
 
     Raises:
-        WSignError: the run has no such decoder, the decoder reads no language model, or a broken
-            `decoder.json`.
+        WSignError: the run has no such decoder, the decoder reads no language model, or
+            `decoder.json` is broken.
     """
     default = untuned(trained, decoder, lm or NO_LM, beam_size or Search.beam_size)
     if "lm" not in default.search.weighs and default.lm != NO_LM:
@@ -140,7 +140,11 @@ def choose(trained: Trained, decoder: str, lm: str = "", beam_size: int = 0) -> 
 
 
 def untuned(trained: Trained, decoder: str, lm: str, beam_size: int) -> Choice:
-    """A decoder with the defaults; raises a `WSignError` where the run has none of its kind."""
+    """Returns a decoder with the default weights.
+
+    Raises:
+        WSignError: the run has no such decoder, or the beam size is out of range.
+    """
     trained.check_decoder(decoder)
     if not 1 <= beam_size <= LARGEST_BEAM:
         raise WSignError(f"a beam of {beam_size}; keep 1 to {LARGEST_BEAM} hypotheses")
@@ -148,8 +152,9 @@ def untuned(trained: Trained, decoder: str, lm: str, beam_size: int) -> Choice:
 
 
 def read_tuned(trained: Trained) -> list[Choice]:
-    """The rows of a run's `decoder.json`; none where there is no such file. Warns where it was tuned for
-    other weights.
+    """Returns the rows of a run's `decoder.json`; an empty list if there is no such file.
+
+    Warns if it was tuned for another checkpoint or attention window.
 
     Raises:
         WSignError: the file is broken.
@@ -186,13 +191,13 @@ def write_tuned(
 ) -> pathlib.Path:
     """Writes a run's `decoder.json` and the language models that were fitted for it.
 
-    What was tuned before on the same model and window stays, if its language model does.
+    Earlier choices for the same model and window stay, unless their language model changes.
 
     Args:
         trained: the run.
         root: the data set it was tuned on.
-        split: of it.
-        choices: what was tuned.
+        split: the split of that data set.
+        choices: the tuned decoders.
         fitted: language models, by `Choice.lm`.
     """
     path = trained.workdir / TUNED
@@ -229,7 +234,7 @@ def write_tuned(
 
 
 def _digest_before(trained: Trained, lm: str) -> str:
-    """The digest of a kept language model; '' where it is gone or was replaced."""
+    """The digest of a kept language model; '' if it is gone or was replaced."""
     try:
         return tuned_lm(trained, lm)
     except WSignError:
@@ -237,7 +242,7 @@ def _digest_before(trained: Trained, lm: str) -> str:
 
 
 def _tuned_on(trained: Trained) -> str:
-    """What else decides which weights are best."""
+    """Names the checkpoint and the attention window, on which the best weights depend."""
     window = trained.config.eval
     attention = (
         f"chunks of {window.chunk} patches, {window.left_context} behind"

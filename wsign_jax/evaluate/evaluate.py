@@ -1,4 +1,4 @@
-"""From a trained run and a split to decoded sentences, and to a report."""
+"""Decodes a split with a trained run, and writes a report."""
 
 import dataclasses
 import pathlib
@@ -34,14 +34,15 @@ _SHOWN = 5  # references printed beside their hypotheses
 
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Evaluates the best checkpoint of a run, or the mean of its last `eval.average`, and writes
-    `<workdir>/report_<split>.json`, once its figures are printed.
+    """Evaluates a run's best checkpoint, or the mean of its last `eval.average` checkpoints.
 
+    Prints the figures, then writes `<workdir>/report_<split>.json`.
     The model and the normalization are the run's own; `config` says which data and split, how to
     decode, and the attention window.
 
     Raises:
-        WSignError: no run in `workdir`, another vocabulary, bad data, or no place for the report.
+        WSignError: there is no run in `workdir`, the vocabularies differ, the data is bad, or the report
+            cannot be written.
     """
     config_schema.check(config)
     trained = open_run(workdir, config, config.eval.average)
@@ -63,12 +64,12 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
 def run(
     trained: Trained, root: pathlib.Path, split: layout.Split, choice: Choice
 ) -> tuple[list[Sentence], dict[str, Any]]:
-    """Decodes a split and sums it up.
+    """Decodes a split and summarizes the result.
 
     Args:
         trained: the run.
         root: the data set's folder.
-        split: of it.
+        split: the split of that data set.
         choice: the decoder with its settings.
 
     Returns:
@@ -80,7 +81,7 @@ def run(
     decoded = []
     for encoded in encode_split(trained, split, encode):
         beams, alignment = search(trained.params, encoded, choice.weights, lm)
-        light = encoded._replace(states=encoded.patches)  # nobody needs the states any more
+        light = encoded._replace(states=encoded.patches)  # the states are not needed any more
         decoded.append(Decoded(*jax.device_get((light, beams, alignment))))
     raw = to_sentences(trained, split, decoded)
     sentences = [
@@ -109,7 +110,7 @@ class Decoded(NamedTuple):
 
     encoded: Encoded  # without the states
     beams: Beams  # the best hypothesis of each row
-    alignment: align.Alignment  # of it
+    alignment: align.Alignment  # of that hypothesis
 
 
 class Timed:
@@ -122,11 +123,11 @@ class Timed:
 
     @property
     def programs(self) -> int:
-        """How many were compiled."""
+        """The number of compiled programs."""
         return len(self._compiled)
 
     def __call__(self, *arguments: Any) -> Any:
-        """The result, once it is there."""
+        """Returns the result once it is computed."""
         leaves, structure = jax.tree.flatten(arguments)
         key = structure, tuple(jax.typeof(leaf) for leaf in leaves)
         begin = time.perf_counter()
@@ -140,12 +141,12 @@ class Timed:
 
 
 def encode_split(trained: Trained, split: layout.Split, encode: Timed) -> Iterator[Encoded]:
-    """Encodes a split batch by batch, one compilation a bucket; the results stay on the devices.
+    """Encodes a split batch by batch, one compilation per bucket; the results stay on the devices.
 
     Args:
         trained: the run; `eval.chunk` and `eval.left_context` of its config are the attention window.
         split: what to encode.
-        encode: times `validation.make_encode_step` of the run's network.
+        encode: `validation.make_encode_step` of the run's network, timed.
     """
     settings = validation.validation_settings(trained.config, trained.alpha)
     for batch in validation.validation_batches(trained.config, split):
@@ -155,7 +156,7 @@ def encode_split(trained: Trained, split: layout.Split, encode: Timed) -> Iterat
 def make_search(
     trained: Trained, choice: Choice
 ) -> Callable[[Params, Encoded, Weights, LanguageModel | None], tuple[Beams, align.Alignment]]:
-    """A decoder: the best hypothesis of each row, and its alignment to the patches."""
+    """Makes a decoder, which finds each row's best hypothesis and its alignment to the patches."""
     everywhere = sharding.replicated(trained.network.mesh)
 
     def search(
@@ -172,7 +173,7 @@ def make_search(
 def to_sentences(
     trained: Trained, split: layout.Split, decoded: Sequence[Decoded]
 ) -> list[Sentence]:
-    """Decoded batches as sentences in the order of the split, with raw confidences."""
+    """Turns decoded batches into sentences in the order of the split, with raw confidences."""
     annotations = read_annotations(trained.config, split)
     found: dict[int, Sentence] = {}
     for batch in decoded:
@@ -210,7 +211,7 @@ def _found_in(batch: Decoded, row: int, reference: set[int], patch_size: int) ->
 def timed_glosses(
     batch: Decoded, row: int, patch_size: int
 ) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
-    """A row's hypothesis, its spans (U, 2) in seconds, and raw confidences (U,)."""
+    """Returns a row's hypothesis, its spans (U, 2) in seconds, and raw confidences (U,)."""
     length, patches = int(batch.beams.label_lengths[row, 0]), int(batch.encoded.patches[row])
     hypothesis = tuple(batch.beams.labels[row, 0, :length].tolist())
     spans, confidences = align.timed(batch.alignment, row, length, patches, patch_size)
@@ -250,7 +251,7 @@ def _calibration(
 def _settings(
     trained: Trained, root: pathlib.Path, split: layout.Split, choice: Choice
 ) -> dict[str, Any]:
-    """What was measured; of the decoder only what it reads."""
+    """The settings of the evaluation; of the decoder's, only the ones that it reads."""
     settings = {
         "checkpoint": ", ".join(map(str, trained.checkpoints)),
         "data": str(root),
@@ -269,7 +270,10 @@ def _settings(
 
 
 def _timing(encode: Timed, search: Timed, split: layout.Split) -> dict[str, Any]:
-    """Seconds without compiling; real-time factors are seconds for each second of signing."""
+    """The times in seconds, with compiling apart.
+
+    The real-time factor is seconds of encoding and decoding for each second of signing.
+    """
     recorded = float(np.sum(split.frames, dtype=np.float64)) / joints.FPS
     return {
         "recorded_seconds": recorded,
@@ -283,7 +287,7 @@ def _timing(encode: Timed, search: Timed, split: layout.Split) -> dict[str, Any]
 
 
 def print_examples(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> None:
-    """The first sentences' references beside their hypotheses."""
+    """Prints the first sentences' references and hypotheses."""
     for sentence in sentences[:_SHOWN]:
         print(sentence.id)
         print("  reference   " + " ".join(vocabulary.glosses(sentence.reference)))
@@ -291,7 +295,7 @@ def print_examples(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> Non
 
 
 def print_summary(report: dict[str, Any]) -> None:
-    """What was evaluated, its figures in a line, and what to be warned of."""
+    """Prints what was evaluated, the warnings, and the figures in one line."""
     settings, (low, high) = report["settings"], report["wer_interval"]
     print(f"evaluated {settings['checkpoint']} on {settings['data']}")
     for warning in report["warnings"]:

@@ -1,4 +1,4 @@
-"""A trained run, opened to be used: its weights, vocabulary, data and language models."""
+"""A trained run, opened for use: its weights, vocabulary, data and language models."""
 
 import dataclasses
 import hashlib
@@ -25,7 +25,7 @@ from wsign_jax.train.checkpoint.workdir import CHECKPOINTS, has_checkpoint
 from wsign_jax.train.run import Network, make_network, read_checked_split
 
 NO_LM = "none"
-TUNED = "decoder.json"  # in a run's folder, of `decoder_settings.write_tuned`
+TUNED = "decoder.json"  # in a run's folder, written by `decoder_settings.write_tuned`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Trained:
     """A run's model with the weights to use."""
 
     workdir: pathlib.Path
-    checkpoints: tuple[pathlib.Path, ...]  # whose weights, or the mean of whose weights, these are
+    checkpoints: tuple[pathlib.Path, ...]  # the weights are theirs, or the mean of theirs
     info: store.RunInfo
     config: ConfigDict
     network: Network
@@ -46,7 +46,7 @@ class Trained:
 
     @property
     def patch_size(self) -> int:
-        """Frames a patch."""
+        """Frames per patch."""
         return self.config.model.frontend.patch_size
 
     @property
@@ -61,7 +61,7 @@ class Trained:
         return any(self.info.config[stage]["alpha"] < 1 for stage in stages)
 
     def check_decoder(self, decoder: str) -> None:
-        """Raises a `WSignError` where there is no such decoder, or this run has not trained it."""
+        """Raises a `WSignError` if there is no such decoder, or this run has not trained it."""
         if decoder not in DECODERS:
             raise WSignError(f"decoder {decoder!r} is none of {', '.join(DECODERS)}")
         if decoder in NEED_ATTENTION and not self.has_attention_decoder:
@@ -77,14 +77,14 @@ def open_run(
     average: int = 1,
     overrides: Mapping[str, Any] | None = None,
 ) -> Trained:
-    """Opens a run with its best checkpoint, or a certain one.
+    """Opens a run with its best checkpoint, or with a certain one.
 
     Args:
-        path: the run's folder, or that of one of its checkpoints.
+        path: the run's folder, or the folder of one of its checkpoints.
         config: how to read data and compute, the run's own by default; the model and the normalization
             are always the run's.
-        average: take the mean of the last so many checkpoints of the last stage instead of the best.
-        overrides: fields of `config` by their dotted names, such as 'data.dir' and 'eval.chunk'.
+        average: how many of the last stage's last checkpoints to average; 1 takes the best checkpoint.
+        overrides: fields of `config` by their dotted names, for example 'data.dir' or 'eval.chunk'.
 
     Raises:
         WSignError: there is no such run or checkpoint, or it is damaged.
@@ -119,7 +119,7 @@ def open_run(
 
 
 def untrained(config: ConfigDict, vocab_size: int) -> Trained:
-    """Fresh weights in the place of a run's: what takes time or memory shows on them as well."""
+    """A run with fresh weights, to measure time and memory, which do not depend on the weights."""
     names = (BLANK, *(f"GLOSS-{id}" for id in range(1, vocab_size)))
     info = store.RunInfo(
         stage=len(config.stages) - 1,
@@ -137,10 +137,10 @@ def untrained(config: ConfigDict, vocab_size: int) -> Trained:
 
 
 def overrides(data: str | None, chunk: int | None, left_context: int | None) -> dict[str, Any]:
-    """What to use a run on, as fields of its config: a data set, a window in patches; None: its own.
+    """Returns config fields for a data set and a window in patches; None leaves the run's own.
 
     Raises:
-        WSignError: the window is no whole number, or below 0.
+        WSignError: a size of the window is not a whole number, or is below 0.
     """
     chunk, left_context = checked_window(chunk, left_context)
     fields = {"data.dir": data, "eval.chunk": chunk, "eval.left_context": left_context}
@@ -151,7 +151,7 @@ def read_split(trained: Trained, root: pathlib.Path, name: str) -> layout.Split:
     """Reads a split for a run.
 
     Raises:
-        WSignError: bad data, or its vocabulary is not the run's.
+        WSignError: the data is bad, or its vocabulary is not the run's.
     """
     ours = read_vocabulary(root, trained.config.model.vocab_size)
     check_vocabulary(trained.vocabulary, ours, str(root))
@@ -159,17 +159,17 @@ def read_split(trained: Trained, root: pathlib.Path, name: str) -> layout.Split:
 
 
 def language_model(trained: Trained, choice: str, root: pathlib.Path) -> LanguageModel | None:
-    """The language model of a choice.
+    """Returns the language model of a choice; None for 'none'.
 
     Args:
         trained: the run.
-        choice: 'none', the order of one fitted from the training labels, or an ARPA file. The fitted one
-            that the run's decoders were tuned with goes before a fresh one.
-        root: the data set whose training labels to fit to.
+        choice: 'none', the order of one fitted to the training labels, or an ARPA file. If the run's
+            decoders were tuned with one of this order, it is taken instead of a fresh one.
+        root: the data set with the training labels.
 
     Raises:
-        WSignError: no such file, a bad one, glosses outside the vocabulary, no training labels, or one
-            that was replaced since the decoders were tuned with it.
+        WSignError: the file is missing, is bad, has glosses outside the vocabulary, or was replaced
+            since the decoders were tuned with it; or there are no training labels.
     """
     if choice == NO_LM:
         return None
@@ -184,7 +184,7 @@ def language_model(trained: Trained, choice: str, root: pathlib.Path) -> Languag
 
 
 def fit_lm(trained: Trained, order: str, root: pathlib.Path) -> ngrams.Levels:
-    """A language model of the training labels of a data set.
+    """Fits a language model to the training labels of a data set.
 
     Raises:
         WSignError: its order is not 1 to 9, or there are no training labels.
@@ -203,22 +203,22 @@ def _check_order(order: str) -> None:
 
 
 def lm_path(trained: Trained, order: str) -> pathlib.Path:
-    """Where the language model of this order is kept that a run's decoders were tuned with."""
+    """The file of the language model of this order that a run's decoders were tuned with."""
     return trained.workdir / f"lm_{order}.arpa"
 
 
 def tuned_lm(trained: Trained, order: str) -> str:
-    """The digest of the language model that decoders were tuned with; '' if there is none.
+    """Returns the digest of the language model that decoders were tuned with; '' without one.
 
     Raises:
-        WSignError: the file is another than it was then.
+        WSignError: the file has changed since then.
     """
     path, tuned = lm_path(trained, order), trained.workdir / TUNED
     if not path.exists() or not tuned.exists():
         return ""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     content = files.read_json(tuned)
-    if "language_models" not in content:  # of an earlier version
+    if "language_models" not in content:  # written by an earlier version
         return digest
     known = files.field(content, "language_models", str(tuned), dict)
     if order in known and known[order] != digest:
@@ -230,5 +230,5 @@ def tuned_lm(trained: Trained, order: str) -> str:
 
 
 def names(checkpoints: Sequence[pathlib.Path]) -> str:
-    """Checkpoints' steps, as '7500' or '7000, 7250, 7500'."""
+    """The steps of checkpoints in one line, for example '7500' or '7000, 7250, 7500'."""
     return ", ".join(path.name for path in checkpoints)

@@ -25,7 +25,7 @@ GRIDS = {
     "bonus": (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
 }
 _TOGETHER = (("ctc",), ("lm", "bonus"))
-_ROUNDS = 3  # through all of these at most
+_ROUNDS = 3  # at most, through all groups
 
 
 def tune(
@@ -39,11 +39,11 @@ def tune(
 
     Args:
         trained: the run.
-        split: validation; it is encoded once for all of them.
-        starts: a decoder, its language model and beam each, with the weights to begin with; those
-            without a language model before those with one.
+        split: the validation split; it is encoded once for all decoders.
+        starts: each a decoder with its language model, its beam and the weights to begin with. The ones
+            without a language model come first.
         language_models: by `Choice.lm`.
-        report: is told every result, with what to say beside it.
+        report: called with every result and a remark on it.
 
     Returns:
         The choices with their weights, temperatures and error rates.
@@ -79,7 +79,7 @@ class _Attempts:
 
     @property
     def count(self) -> int:
-        """Different weights tried."""
+        """The number of different weights tried."""
         return len(self._known)
 
     def wer(self, choice: Choice) -> float:
@@ -91,7 +91,7 @@ class _Attempts:
         return self._known[key]
 
     def temperature(self, choice: Choice) -> float:
-        """That calibrates the confidences of what is decoded."""
+        """The temperature that calibrates the confidences of what is decoded."""
         return confidence.fit_temperature(*evaluate.confidences_and_truth(self._sentences(choice)))
 
     def _sentences(self, choice: Choice) -> list[evaluate.Sentence]:
@@ -105,9 +105,10 @@ class _Attempts:
 
 
 def _begins(start: Choice, tuned: Sequence[Choice]) -> list[Choice]:
-    """Where to climb from: with a language model also from where the same search without one ended.
+    """The choices to climb from.
 
-    A language model of no weight changes nothing, so that on validation one is never worse than none.
+    With a language model, the end of the same search without one is a start too. A language model of
+    weight 0 changes no score, so that on validation the search is never worse with one than without.
     """
     ends = [
         dataclasses.replace(start, ctc=other.ctc, bonus=other.bonus, lm_weight=0.0)
@@ -118,7 +119,7 @@ def _begins(start: Choice, tuned: Sequence[Choice]) -> list[Choice]:
 
 
 def _climb(choice: Choice, attempt: _Attempts) -> Choice:
-    """From a choice's weights to better ones, group by group, until a round brings none."""
+    """Improves a choice's weights, group by group, until a round brings no better ones."""
     best = dataclasses.replace(choice, wer=attempt.wer(choice))
     for _ in range(_ROUNDS):
         before = best.wer
@@ -132,10 +133,10 @@ def _climb(choice: Choice, attempt: _Attempts) -> Choice:
 
 
 def _best_of_grid(choice: Choice, names: Sequence[str], attempt: _Attempts) -> Choice:
-    """The best of all combinations of some weights, the others as they are.
+    """The best of all combinations of some weights; the others stay as they are.
 
-    Of equal ones that whose neighbors in the grid are best: the middle of a plain, not its edge, stands
-    a better chance on sentences that it was not chosen on.
+    Among equal ones it is the one whose neighbors in the grid are best. The middle of a plain has a
+    better chance than its edge on sentences that it was not chosen on.
     """
     grids = [GRIDS[name] for name in names]
     options = [

@@ -1,1 +1,1 @@
-"""Recordings to glosses, by a trained run or by a file that was exported from one."""
+"""Turns recordings into glosses, with a trained run or with a file that was exported from one."""

@@ -1,4 +1,4 @@
-"""What recognizes: the settings and the program of a model, however it is kept."""
+"""The interface of a model that recognizes: its settings and programs, however it is stored."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -19,12 +19,12 @@ from wsign_jax.model.positions import POSITIONS
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a model expects of its input, and its window where none is asked for."""
+    """The input that a model expects, and its default window."""
 
     patch_size: int  # frames
     look_ahead: int  # of the frontend, in patches
     wrist_place: bool  # of `normalize.normalize`
-    aspect: float  # of its data set's features, as config.data.aspect; 0: see dataset.json
+    aspect: float  # of its data set's features, as in config.data.aspect; 0: see dataset.json
     positions: str  # one of `positions.POSITIONS`
     width: int  # D
     head_width: int  # K
@@ -33,14 +33,14 @@ class Settings:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], where: str) -> "Settings":
-        """Settings out of a JSON object.
+        """Reads settings from a JSON object.
 
         Args:
             content: the object; a field that is not a setting is an error.
-            where: it comes from, for the message.
+            where: where the object comes from, for the message.
 
         Raises:
-            WSignError: a field is missing, unknown, of another kind or out of range.
+            WSignError: a field is missing, unknown, of another type or out of range.
         """
         ranges = {
             "patch_size": (1, 1000),
@@ -77,10 +77,10 @@ class Settings:
         return cls(**found)
 
     def window(self, chunk: int | None, left_context: int | None) -> tuple[int, int]:
-        """Chunk and left context in patches; None takes the model's own.
+        """Returns chunk and left context in patches; None takes the model's own.
 
         Raises:
-            WSignError: one is no whole number, or below 0.
+            WSignError: one is not a whole number, or is below 0.
         """
         chunk, left_context = positions.checked_window(chunk, left_context)
         return (
@@ -90,20 +90,20 @@ class Settings:
 
 
 class Recognized(NamedTuple):
-    """What a batch gives: the best hypothesis of each row, and where it comes from."""
+    """The result for a batch: the best hypothesis of each row, and where it comes from."""
 
     logits: jax.Array  # (B, N, V) float32 of CTC
     patches: jax.Array  # (B,) valid patches
-    beams: Beams  # of one
-    alignment: Alignment  # of it
+    beams: Beams  # of one hypothesis
+    alignment: Alignment  # of that hypothesis
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
     """A decoder under one attention window."""
 
-    # (B, T, 42, 7) float32 normalized, T a multiple of the patch size, (B,) int32 valid frames, and
-    # (B, N) bool, the patches in which nothing is recognized.
+    # Takes (B, T, 42, 7) float32 normalized features, T a multiple of the patch size, (B,) int32 valid
+    # frames, and (B, N) bool, the silent patches, which count as blank.
     run: Callable[[np.ndarray, np.ndarray, np.ndarray], Recognized]
     chunk: int  # of its window, in patches; 0: full attention
     temperature: float  # of the confidences
@@ -114,15 +114,15 @@ class Backend(Protocol):
 
     @property
     def settings(self) -> Settings:
-        """What it expects."""
+        """The input that it expects, and its window."""
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The glosses it knows."""
 
     def program(self, decoder: str, chunk: int, left_context: int) -> Program:
-        """Its program for a decoder and a window in patches, made once.
+        """Returns its program for a decoder and a window in patches; each is made once.
 
         Raises:
-            WSignError: it has no such decoder.
+            WSignError: the model has no such decoder.
         """

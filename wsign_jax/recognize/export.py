@@ -1,4 +1,4 @@
-"""From a trained run to a file that recognizes without the network's code; see `file_backend.py`."""
+"""Exports a run to a file that recognizes without the network's code; see `file_backend.py`."""
 
 import contextlib
 import importlib.metadata
@@ -22,21 +22,21 @@ from wsign_jax.recognize import exported_program, file_backend, run_backend
 from wsign_jax.recognize.backend import Settings
 from wsign_jax.report import card
 
-_UNREAD = "decoder/"  # parameters that greedy CTC decoding never asks
+_UNREAD = "decoder/"  # parameters that greedy CTC decoding never reads
 _CARD = ".md"
 
 
 def check_free(path: pathlib.Path, replace: bool = False) -> None:
-    """Refuses to overwrite; to be asked before anything is computed.
+    """Refuses to overwrite; call it before anything is computed.
 
     Args:
         path: where the file is to be written.
         replace: whether it and its card may be there already.
 
     Raises:
-        IsADirectoryError: a folder is where the card is to be written.
-        WSignError: the file, or the card beside it, is there already or cannot be written, or `path` is
-            a folder.
+        IsADirectoryError: a folder has the name of the card.
+        WSignError: the file or the card beside it exists already or cannot be written, or `path` is a
+            folder.
     """
     if path.is_dir():
         raise WSignError(f"{path}: is a folder; name a file, such as {path / 'model.wsign'}")
@@ -47,13 +47,13 @@ def check_free(path: pathlib.Path, replace: bool = False) -> None:
 
 
 def read_of(trained: Trained) -> list[pathlib.Path]:
-    """The files of a run, none of which an export may replace."""
+    """The files of a run, which an export must not replace."""
     inside = (path for folder in trained.checkpoints for path in folder.rglob("*"))
     return [path for path in (*trained.workdir.glob("*"), *inside) if path.is_file()]
 
 
 def card_of(path: pathlib.Path) -> pathlib.Path:
-    """Where the model card of an exported file is."""
+    """The path of an exported file's model card."""
     return path.with_name(path.name + _CARD)
 
 
@@ -82,10 +82,10 @@ def export(trained: Trained, path: pathlib.Path) -> None:
 
 
 def program(trained: Trained, settings: Settings) -> bytes:
-    """The run's greedy decoding, serialized, for every platform, batch size and number of patches.
+    """Serializes the run's greedy decoding for every platform, batch size and number of patches.
 
     Raises:
-        WSignError: this jax makes something of it that no `file_backend.read` would take.
+        WSignError: this jax makes a program of it that `file_backend.read` would refuse.
     """
     recognize = run_backend.make_recognize(trained.network.graph, Search(GREEDY))
     shapes = whisper_sign.parameter_paths(trained.network.shapes)
@@ -104,7 +104,7 @@ def program(trained: Trained, settings: Settings) -> bytes:
         window: run_backend.Window,
         tables: tuple[jax.Array, ...],
     ) -> tuple[jax.Array, ...]:
-        # What is not read leaves nothing in the program.
+        # Parameters that are not read leave no trace in the program.
         leaves = [
             parameters[name] if name in parameters else jnp.zeros(leaf.shape, leaf.dtype)
             for name, leaf in shapes.items()
@@ -121,7 +121,7 @@ def program(trained: Trained, settings: Settings) -> bytes:
 
 
 def versions() -> dict[str, str]:
-    """Of what made a file."""
+    """The versions of Python and the packages that make a file."""
     found = {}
     for name in ("wsign-jax", "jax", "flax", "numpy"):
         # The project itself may be used from its folder, uninstalled.
@@ -131,7 +131,7 @@ def versions() -> dict[str, str]:
 
 
 def facts(trained: Trained, name: str, license: str) -> card.Facts:
-    """What is known of a run, for its card.
+    """Collects what is known of a run, for its card.
 
     Args:
         trained: the run.
@@ -139,7 +139,7 @@ def facts(trained: Trained, name: str, license: str) -> card.Facts:
         license: of the weights.
 
     Raises:
-        WSignError: a report in the run's folder is none.
+        WSignError: a report in the run's folder is broken.
     """
     root = pathlib.Path(trained.config.data.dir or trained.workdir / "data")
     stages = trained.info.config["stages"][: trained.info.stage + 1]
@@ -165,7 +165,7 @@ def facts(trained: Trained, name: str, license: str) -> card.Facts:
 
 
 def _reports(trained: Trained) -> dict[str, card.Measured]:
-    """What the reports in the run's folder say that are of these weights."""
+    """The results in the run's folder that were measured with these weights, by split."""
     found = {}
     for split in layout.SPLITS:
         path = trained.workdir / f"report_{split}.json"

@@ -1,13 +1,13 @@
-"""From a trained run to ONNX, for what runs without jax.
+"""Exports a trained run to ONNX, which runs without jax.
 
     features   (1, T, 42, 7) float32, normalized as `data/normalize.py` does, zeros beyond `frames`
-    frames     (1,) int32, the valid ones
+    frames     (1,) int32, how many are valid
     logits     (1, N, V) float32 of CTC, meaningless beyond `patches`
     patches    (1,) int32
 
-T is fixed: jax2onnx 0.13, the newest that goes with orbax-checkpoint 0.12, cannot convert this network
-with symbolic sizes. Since padding changes nothing, one T serves every recording up to it. Vocabulary and
-settings are in the file's metadata, as JSON. The attention window is the run's own.
+T is fixed: jax2onnx 0.13, the newest that works with orbax-checkpoint 0.12, cannot convert this network
+with symbolic sizes. Padding does not change the result, so one T serves every recording up to that
+length. Vocabulary and settings are in the file's metadata, as JSON. The attention window is the run's.
 """
 
 import dataclasses
@@ -37,10 +37,10 @@ def export(trained: Trained, path: pathlib.Path, frames: int) -> None:
     Args:
         trained: the run, in float32.
         path: of the file.
-        frames: the longest recording; T is the next multiple of the patch size.
+        frames: of the longest recording; T is the next multiple of the patch size.
 
     Raises:
-        WSignError: jax2onnx is not installed, or there are no frames.
+        WSignError: jax2onnx is not installed, or `frames` is below 1.
     """
     if frames < 1:
         raise WSignError(f"frames is {frames}; give the most that a recording may have")
@@ -58,10 +58,10 @@ def export(trained: Trained, path: pathlib.Path, frames: int) -> None:
         jax.ShapeDtypeStruct((1, length, joints.NUM_JOINTS, joints.NUM_FEATURES), jnp.float32),
         jax.ShapeDtypeStruct((1,), jnp.int32),
     )
-    # Traced here: while jax2onnx traces, it replaces layers of Flax by its own.
+    # Traced here, because jax2onnx replaces layers of Flax by its own while it traces.
     traced = jax.make_jaxpr(step)(*shapes)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own plugins
+        warnings.simplefilter("ignore")  # about its own plugins
         model = to_onnx(
             jaxpr_as_fun(traced),
             list(shapes),
@@ -87,5 +87,5 @@ def _converter() -> Any:
         raise WSignError(
             f'{error.name} is not installed; ONNX needs pip install -e ".[onnx]"'
         ) from None
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # of shapes that it leaves out
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it logs every shape that it leaves out
     return to_onnx

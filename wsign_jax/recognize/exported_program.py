@@ -1,9 +1,9 @@
-"""A program out of a file: read, and refused unless it takes, returns and does what ours do.
+"""Reads a program from a file, and refuses it unless it takes, returns and does what ours do.
 
 A program of jax's own format may call any native function that jaxlib has registered. Here it may only
 compute: every operation must be one that greedy decoding is made of. How long it runs and how much
-memory it takes stays its maker's choice, since no check of loops, calls and shapes bounds these. Nor is
-jaxlib's reader of programs made for hostile bytes: some crash it.
+memory it takes stays its maker's choice, since no check of loops, calls and shapes bounds these.
+jaxlib's reader of programs is not made for hostile bytes either: some crash it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +17,8 @@ from jax.extend.mlir.dialects import chlo, stablehlo
 from wsign_jax.common.errors import WSignError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-_LARGEST = 64 * 2**20  # bytes; ours have some 60,000
-# All that jax 0.7.2 to 0.10.2 make of greedy decoding, for all platforms.
+_LARGEST = 64 * 2**20  # bytes; ours have about 60,000
+# All operations that jax 0.7.2 to 0.10.2 make of greedy decoding, for all platforms.
 _COMPUTING = """add and broadcast_in_dim case clamp compare composite concatenate constant convert
 custom_call divide dot_general dynamic_broadcast_in_dim dynamic_gather dynamic_iota dynamic_reshape
 dynamic_update_slice exponential gather get_dimension_size iota log maximum minimum multiply negate not
@@ -27,7 +27,7 @@ transpose while"""
 _OPERATIONS = {f"stablehlo.{name}" for name in _COMPUTING.split()} | {
     *("builtin.module", "func.call", "func.func", "func.return")
 }
-# What an operation says of itself; others could name layouts, hosts, compilers' options or native code.
+# The attributes of operations; others could name layouts, hosts, compilers' options or native code.
 _ABOUT = """api_version arg_attrs broadcast_dimensions call_target_name callee compare_type
 comparison_direction decomposition dimension dimension_numbers dimensions dot_dimension_numbers
 edge_padding_high edge_padding_low error_message function_type has_side_effect indices_are_sorted
@@ -36,7 +36,7 @@ jax.uses_shape_polymorphism limit_indices mhlo.attributes mhlo.num_partitions mh
 mhlo.version name permutation res_attrs slice_sizes start_indices strides sym_name sym_visibility value
 version"""
 _ATTRIBUTES = frozenset(_ABOUT.split())
-# Of custom calls and composites: jax's check of shapes, and the error function.
+# The custom calls and composites: jax's check of shapes, and the error function.
 _NAMED = {
     "stablehlo.custom_call": ("call_target_name", ("shape_assertion", "mhlo.erf")),
     "stablehlo.composite": ("name", ("chlo.erf",)),
@@ -46,10 +46,10 @@ _NAMED = {
 def read(
     content: bytes, arguments: Sequence[Any], results: Sequence[jax.ShapeDtypeStruct]
 ) -> jax.export.Exported:
-    """A program, checked.
+    """Reads a program and checks it.
 
     Args:
-        content: serialized by `jax.export`.
+        content: the program, serialized by `jax.export`.
         arguments: what it must take, as shapes.
         results: what it must return.
 
@@ -70,13 +70,13 @@ def read(
 
 
 def short(error: Exception) -> str:
-    """An error of jax's in a line, whatever a file has put into it."""
+    """Describes an error of jax in one printable line, whatever a file has put into it."""
     first = (str(error).splitlines() or [""])[0][:200]
     return "".join(c if c.isprintable() else "?" for c in f"{type(error).__name__}: {first}")
 
 
 def _check_terms(program: jax.export.Exported) -> None:
-    """Checks under what terms jax is to run it."""
+    """Checks the terms under which jax would run a program."""
     versions = range(
         jax.export.minimum_supported_calling_convention_version,
         jax.export.maximum_supported_calling_convention_version + 1,
@@ -97,7 +97,7 @@ def _check_terms(program: jax.export.Exported) -> None:
 
 
 def _check_shapes(does: str, ours: Any, tree: Any, avals: Sequence[Any]) -> None:
-    """Checks a tree of shapes, which may have symbols in them, against the one that it must be."""
+    """Checks a tree of shapes, which may have symbols in them, against the expected one."""
     leaves = jax.tree.leaves_with_path(ours)
     if tree.num_leaves == len(avals) and tree == jax.tree.structure(ours):
         for (path, wanted), found in zip(leaves, avals, strict=True):
@@ -132,7 +132,7 @@ def _check_operations(content: bytes) -> None:
 
 
 def _operations(operation: ir.Operation) -> Iterator[ir.Operation]:
-    """An operation and all within it."""
+    """Yields an operation and all within it."""
     waiting = [operation]
     while waiting:
         operation = waiting.pop()
@@ -154,7 +154,10 @@ def _check_operation(operation: ir.Operation) -> None:
         if name not in allowed:
             raise WSignError(f"it calls {name[:100]!r}, which is native code outside of it")
     attributes = _attributes(operation.attributes)
-    for name in attributes.keys() & {"arg_attrs", "res_attrs"}:  # of a function's arguments, say
+    for name in attributes.keys() & {
+        "arg_attrs",
+        "res_attrs",
+    }:  # for example of a function's arguments
         for of_one in ir.ArrayAttr(attributes[name]):
             _attributes(ir.DictAttr(of_one))
     values: list[ir.Value] = [*operation.results]
@@ -168,7 +171,7 @@ def _check_operation(operation: ir.Operation) -> None:
 
 
 def _attributes(attributes: Any) -> Mapping[str, ir.Attribute]:
-    """Attributes by their names, all of which must be known ones."""
+    """Returns attributes by their names, which must all be known."""
     # Older versions iterate over pairs, newer ones over names.
     names = [each if isinstance(each, str) else each.name for each in attributes]
     for name in names:

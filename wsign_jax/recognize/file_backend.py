@@ -4,11 +4,11 @@ It is a ZIP archive of
 
     about.json                  format, settings, versions, digests of the other members
     label_map.json              the vocabulary
-    parameters/<path>.npy       what the program reads of the weights, float32
+    parameters/<path>.npy       the weights that the program reads, float32
     program.bin                 `jax.export` for cpu, cuda and tpu: greedy CTC decoding of any batch size
                                 and length (see `Exported`)
 
-Nothing of `wsign_jax.model` is imported but positions: never the network.
+It imports only `positions` of `wsign_jax.model`, never the network.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ from wsign_jax.model import positions
 from wsign_jax.recognize import exported_program
 from wsign_jax.recognize.backend import Program, Recognized, Settings
 
-FORMAT = 1  # raised with every change that this version could not read
+FORMAT = 1  # goes up with every change that older versions cannot read
 DECODER = "greedy"
 _ABOUT, _LABEL_MAP, _PROGRAM = "about.json", "label_map.json", "program.bin"
 _PARAMETERS = "parameters/"
@@ -50,7 +50,7 @@ _ENCRYPTED = 1  # of a member's flags
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """A model out of a file; a `Backend`.
+    """A model from a file; a `Backend`.
 
     Its program takes the parameters by their paths, (B, T, 42, 7) float32 normalized features with T a
     multiple of the patch size, (B,) int32 frames, (B, N) bool silence, the window as two () int32, and
@@ -65,7 +65,7 @@ class Exported:
     call: Callable[..., Recognized]
 
     def program(self, decoder: str, chunk: int, left_context: int) -> Program:
-        """See `Backend`; there is only greedy decoding."""
+        """Returns the program for greedy decoding, the only one; see `Backend`."""
         if decoder != DECODER:
             raise WSignError(
                 f"an exported file decodes with {DECODER!r} alone; load the run itself for {decoder!r}"
@@ -82,7 +82,7 @@ class Exported:
 
 
 def flatten(found: Recognized) -> tuple[jax.Array, ...]:
-    """The arrays of a `Recognized`, which is what can be exported."""
+    """The arrays of a `Recognized`, since only arrays can be exported."""
     return (found.logits, found.patches, *found.beams, *found.alignment)
 
 
@@ -102,16 +102,16 @@ def write(
     program: bytes,
     about: Mapping[str, Any],
 ) -> None:
-    """Writes a file, through a temporary name.
+    """Writes an exported file, through a temporary name.
 
     Args:
-        path: replaced where it is there.
+        path: of the file; an existing one is replaced.
         settings: of the model.
         vocabulary: of the model.
         temperature: of the confidences.
         parameters: by their paths.
         program: serialized.
-        about: what else about.json says.
+        about: other fields of about.json.
     """
     members = {_LABEL_MAP: json.dumps(dict(vocabulary.ids), indent=1, ensure_ascii=False).encode()}
     for name, array in parameters.items():
@@ -135,7 +135,9 @@ def write(
 
 
 def arguments(settings: Settings, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> tuple[Any, ...]:
-    """What a program takes, as shapes; see `Exported`. b and n stand for B and for patches.
+    """The arguments of a program, as shapes; see `Exported`.
+
+    The symbols b and n stand for B and for the number of patches.
 
     Args:
         settings: of the model.
@@ -156,7 +158,7 @@ def arguments(settings: Settings, shapes: Mapping[str, jax.ShapeDtypeStruct]) ->
 
 
 def results(vocab_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """What a program returns, as shapes: see `flatten` and `arguments`."""
+    """The results of a program, as shapes; see `flatten` and `arguments`."""
     batch, patches = jax.export.symbolic_shape("b, n")
 
     def shape(kind: type, *axes: Any) -> jax.ShapeDtypeStruct:
@@ -172,12 +174,13 @@ def results(vocab_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
 
 
 def read(path: pathlib.Path) -> Exported:
-    """Reads a file that `write` wrote, or somebody else: nothing of it runs before all is checked.
+    """Reads an exported file, and checks all of it before any of it runs.
 
-    Its program may be anybody's: see `programs` for what it can do and what it cannot.
+    Its program may be anybody's: `exported_program.py` says what it can do and what it cannot.
 
     Raises:
-        WSignError: it is none, or of a newer version, was changed, or this jax cannot run it.
+        WSignError: it is not an exported file, a newer version wrote it, it was changed, or this jax
+            cannot run it.
     """
     if path.suffix == ".onnx":
         raise WSignError(
@@ -204,7 +207,7 @@ def read(path: pathlib.Path) -> Exported:
 
 @contextlib.contextmanager
 def _refused(path: pathlib.Path) -> Iterator[None]:
-    """Turns what is wrong inside a file into one line that names the file and the fix."""
+    """Turns any error inside a file into one line that names the file and the fix."""
     try:
         yield
     except MemoryError:
@@ -217,7 +220,7 @@ def _refused(path: pathlib.Path) -> Iterator[None]:
 
 
 def _read_members(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The content of about.json, and the other members, all as they were written."""
+    """Returns the content of about.json, and the other members; all must be as they were written."""
     with path.open("rb") as file, _refused(path), zipfile.ZipFile(file) as archive:
         names = _check_directory(archive, os.fstat(file.fileno()).st_size)
         about = files.parse_json(archive.read(_ABOUT), _ABOUT)
@@ -246,7 +249,7 @@ def _check_directory(archive: zipfile.ZipFile, size: int) -> list[str]:
     """Checks an archive's directory, so that reading all of it takes no more than the file's size.
 
     Returns:
-        Its members, without about.json.
+        The names of its members, without about.json.
     """
     members = archive.infolist()
     names = [member.filename for member in members]
@@ -271,7 +274,7 @@ def _path_of(member: str) -> str:
 
 
 def _parameter(member: str, content: bytes) -> np.ndarray:
-    """An array out of what `np.save` wrote."""
+    """Reads an array that `np.save` wrote."""
     memory = io.BytesIO(content)
     if np.lib.format.read_magic(memory) != (1, 0):
         raise WSignError(f"{member!r} is no array of this format")
@@ -292,7 +295,7 @@ def _callable(
     vocabulary: Vocabulary,
     parameters: Mapping[str, np.ndarray],
 ) -> Callable[..., Recognized]:
-    """The program, checked against what surrounds it, as what can be called."""
+    """Returns the program as a function, checked against the rest of the file."""
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in parameters.items()}
     try:
         program = exported_program.read(
@@ -318,7 +321,7 @@ def _callable(
             if "RESOURCE_EXHAUSTED" in str(error):
                 raise
             reason = exported_program.short(error)
-        except Exception as error:  # whatever jax makes of a program that another has written
+        except Exception as error:  # jax may raise anything at a program that another has written
             reason = exported_program.short(error)
         raise WSignError(f"{path}: its program does not run here ({reason}); export it again")
 
@@ -326,7 +329,7 @@ def _callable(
 
 
 def _within(found: Recognized) -> Recognized:
-    """What a program has found, with no gloss outside the vocabulary and nothing after the end."""
+    """Keeps what a program has found within the vocabulary and the patches."""
     _, patches, vocab_size = found.logits.shape
     beams, alignment = found.beams, found.alignment
     return Recognized(

@@ -1,4 +1,4 @@
-"""Glosses from videos and keypoints, in a few lines:
+"""Recognizes glosses in videos and keypoints, in a few lines of code.
 
 from wsign_jax import Recognizer
 
@@ -35,8 +35,8 @@ Recording: TypeAlias = str | os.PathLike[str] | np.ndarray
 
 # Attention's memory grows with the square of the length.
 LONGEST = 10 * 60 * joints.FPS
-# Every shape of a batch is compiled: few lengths, each at most an eighth above the one before, and few
-# numbers of rows.
+# Every shape of a batch is compiled. So there are few lengths, each at most an eighth above the one
+# before, and few numbers of rows.
 _LENGTHS_A_CALL = 4
 _ROWS = 16
 _FRAMES_A_BATCH = _ROWS * 1536
@@ -59,7 +59,7 @@ class Recognizer:
 
         Args:
             backend: the model.
-            hand_landmarker: MediaPipe's model for videos; None takes the cache's, or downloads it.
+            hand_landmarker: MediaPipe's model for videos; None takes the cached one, or downloads it.
         """
         self._backend = backend
         self._hand_landmarker = hand_landmarker
@@ -72,16 +72,16 @@ class Recognizer:
     ) -> "Recognizer":
         """Opens a model.
 
-        Load only files and runs from people you trust: an exported file is checked before it runs, but
-        its program can still run for ever and use up the memory; a run's folder is data only.
+        Load only files and runs from people you trust. An exported file is checked before it runs, but
+        its program can still run forever and use up the memory. A run's folder is data only.
 
         The vocabulary is the one that the model was trained with, whatever has become of its data set.
 
         Args:
-            path: a run's folder (its best checkpoint is taken), a checkpoint's, or a file of
+            path: a run's folder (its best checkpoint is taken), a checkpoint's folder, or a file of
                 `tools/export.py`.
             hand_landmarker: a copy of MediaPipe's `hand_landmarker.task`, to read videos; None takes the
-                cache's, or downloads it.
+                cached one, or downloads it.
 
         Raises:
             WSignError: there is no model, it is damaged, or a newer version of this project wrote it.
@@ -102,7 +102,7 @@ class Recognizer:
     def prepare(
         self, decoder: str = "greedy", chunk: int | None = None, left_context: int | None = None
     ) -> None:
-        """Raises the `WSignError` that `transcribe` would for this decoder or window."""
+        """Raises the `WSignError` that `transcribe` would raise for this decoder or window."""
         self._program(decoder, chunk, left_context)
 
     def transcribe(
@@ -115,21 +115,21 @@ class Recognizer:
         """Recognizes recordings.
 
         Args:
-            recordings: one or a list of paths of videos, folders of pictures (25 fps) or .npy, and
-                keypoints (T, 42, 7) as on disk, floats at 60 Hz with y in picture widths; of any
-                lengths.
-            decoder: one of `decode.decoders.DECODERS`, with the weights that it was tuned to; of an
-                exported file 'greedy'.
-            chunk: attention's chunk in patches, 0 for full attention; None as the run was evaluated,
-                which is full unless its config says otherwise.
-            left_context: patches seen before the chunk; None as the run was evaluated.
+            recordings: one recording or a list, of any lengths. Each is the path of a video, of a folder
+                of pictures (25 fps) or of a .npy, or keypoints (T, 42, 7) as on disk, floats at 60 Hz
+                with y in picture widths.
+            decoder: one of `decode.decoders.DECODERS`, with the weights that it was tuned to; an
+                exported file has only 'greedy'.
+            chunk: attention's chunk in patches, 0 for full attention. None takes the chunk that the run
+                was evaluated with, which is full attention unless its config says otherwise.
+            left_context: patches seen before the chunk; None takes that of the run's evaluation.
 
         Returns:
-            A transcript for each, always as a list. Where no hand was seen for a second, nothing is
-            recognized, as in a stream.
+            A transcript for each, always as a list. If no hand was seen for a second, no gloss is
+            recognized there, as in a stream.
 
         Raises:
-            WSignError: a recording cannot be read, is no keypoints, or is shorter than two frames or
+            WSignError: a recording cannot be read, is not keypoints, or is shorter than two frames or
                 longer than 10 minutes; or the model has no such decoder.
         """
         program = self._program(decoder, chunk, left_context)
@@ -154,7 +154,7 @@ class Recognizer:
     def decode(
         self, features: np.ndarray, lengths: np.ndarray, decoder: str = "greedy"
     ) -> list[list[int]]:
-        """Gloss ids of a padded batch: the call that users of the original know.
+        """Returns the gloss ids of a padded batch; users of the original know this call.
 
         Args:
             features: (B, T, 42, 7) as on disk.
@@ -165,7 +165,7 @@ class Recognizer:
             The ids of each row.
 
         Raises:
-            WSignError: the shapes are others, or as `transcribe`.
+            WSignError: the shapes are wrong, or as for `transcribe`.
         """
         program = self._program(decoder, None, None)
         rows = self._rows(features, lengths)
@@ -178,7 +178,7 @@ class Recognizer:
         chunk: int | None = None,
         left_context: int | None = None,
     ) -> list[np.ndarray]:
-        """CTC's logits, (N, V) float32 of each row; arguments and errors as of `decode`."""
+        """Returns CTC's logits, (N, V) float32 for each row; see `decode` and `transcribe`."""
         program = self._program("greedy", chunk, left_context)
         rows = self._rows(features, lengths)
         found: list[np.ndarray] = [np.empty(0)] * len(rows)
@@ -199,7 +199,7 @@ class Recognizer:
         """Begins a stream, whose offline twin is `transcribe` with the same window; see `Stream`.
 
         Raises:
-            WSignError: this is an exported file, which does not stream, or as `Stream`.
+            WSignError: this is an exported file, which does not stream, or as for `Stream`.
         """
         from wsign_jax.recognize.run_backend import Running  # noqa: PLC0415  an exported file does without
         from wsign_jax.stream.stream import Stream  # noqa: PLC0415
@@ -215,14 +215,14 @@ class Recognizer:
         )
 
     def keypoints(self, recording: Recording, name: str = "keypoints") -> np.ndarray:
-        """A recording as (T, 42, 7) float32, not normalized, y in picture widths.
+        """Returns a recording as (T, 42, 7) float32, not normalized, y in picture widths.
 
         Args:
             recording: as in `transcribe`.
             name: what to call keypoints in messages.
 
         Raises:
-            WSignError: it cannot be read, or is no recording of a kind.
+            WSignError: it cannot be read, or is not a recording.
         """
         if isinstance(recording, str | os.PathLike):
             path = pathlib.Path(recording)
@@ -250,7 +250,7 @@ class Recognizer:
             return extract.extract_clip(clip, extract.Settings(), model)[0]
 
     def _load(self, path: pathlib.Path) -> np.ndarray:
-        """The keypoints in a file; where it lies in a data set, that says of its pictures' shape."""
+        """Loads the keypoints of a file; if it lies in a data set, that gives the pictures' aspect."""
         features = validate.load(path)
         if isinstance(features, str):
             raise WSignError(features)
@@ -260,7 +260,7 @@ class Recognizer:
         return joints.in_widths(features, layout.aspect_of(path, self._backend.settings.aspect))
 
     def _rows(self, features: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
-        """The valid frames of each row of a padded batch."""
+        """Returns the valid frames of each row of a padded batch."""
         try:
             # A masked array stays one, and is refused.
             features, counts = np.asanyarray(features), np.asarray(lengths)
@@ -314,7 +314,7 @@ class Recognizer:
         return self._backend.program(decoder, *self._backend.settings.window(chunk, left_context))
 
     def _recognize(self, recordings: Sequence[np.ndarray], program: Program) -> list[_Found]:
-        """The best hypothesis of each recording, in their order."""
+        """Returns the best hypothesis of each recording, in their order."""
         found: dict[int, _Found] = {}
         for examples, batch in self._batches(recordings, program):
             patches, beams, alignment = jax.device_get(
@@ -336,7 +336,7 @@ class Recognizer:
     def _batches(
         self, recordings: Sequence[np.ndarray], program: Program
     ) -> Iterator[tuple[np.ndarray, Recognized]]:
-        """Recordings in padded batches: the number of each row's, -1 in a masked one, and its result."""
+        """Yields padded batches: each row's number of its recording, -1 if masked, and the result."""
         settings = self._backend.settings
         for plan in _plan([len(x) for x in recordings]):
             length = validate.patches_of(plan.bucket, settings.patch_size) * settings.patch_size
@@ -356,7 +356,7 @@ class Recognizer:
 
 
 def _listed(recordings: Any) -> list[Any]:
-    """Recordings as a list; one of them, or what is none, as a list of one."""
+    """Returns recordings as a list; a single one, or anything else, becomes a list of one."""
     if isinstance(recordings, str | os.PathLike) or getattr(recordings, "ndim", 0) == 3:
         return [recordings]
     try:
@@ -366,7 +366,7 @@ def _listed(recordings: Any) -> list[Any]:
 
 
 def padded_length(frames: int) -> int:
-    """The next of the lengths that batches have: eight an octave, and none below 16."""
+    """The next of the lengths that batches have: at most eight per octave, the first one 16."""
     step = max(16, 2 ** ((frames - 1).bit_length() - 4)) if frames > 1 else 16
     return -(-frames // step) * step
 
@@ -386,5 +386,5 @@ def _plan(frames: Sequence[int]) -> list[BatchPlan]:
 
 
 def _power_of_two(count: int) -> int:
-    """The least that is not below `count`."""
+    """The smallest power of two that is not below `count`."""
     return 1 << (count - 1).bit_length()

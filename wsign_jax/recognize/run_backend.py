@@ -1,4 +1,4 @@
-"""A trained run as what recognizes."""
+"""A trained run as a `Backend`."""
 
 import dataclasses
 import pathlib
@@ -27,11 +27,11 @@ class Running:
     """A run's best checkpoint, or a certain one, in float32 whatever it was trained in."""
 
     def __init__(self, path: pathlib.Path, data: str | None = None):
-        """Opens it; see `open_run`.
+        """Opens the run; see `open_run`.
 
         Args:
-            path: the run's folder, or that of one of its checkpoints.
-            data: its data set's folder, where that has moved; only language models and cards ask.
+            path: the run's folder, or the folder of one of its checkpoints.
+            data: its data set's folder, if that has moved; only language models and cards need it.
 
         Raises:
             WSignError: there is no such run or checkpoint, or it is damaged.
@@ -52,7 +52,7 @@ class Running:
         self._steps: dict[Search, Callable[..., Recognized]] = {}
 
     def program(self, decoder: str, chunk: int, left_context: int) -> Program:
-        """See `Backend`."""
+        """Returns the program for a decoder and a window; see `Backend`."""
         key = decoder, chunk, left_context
         if key not in self._programs:
             self._programs[key] = self._make(windowed(self.trained, chunk, left_context), decoder)
@@ -77,7 +77,7 @@ class Running:
 
 
 def settings(trained: Trained) -> Settings:
-    """Those of a run."""
+    """The settings of a run."""
     config, size = trained.config, SIZES[trained.config.model.size]
     return Settings(
         patch_size=trained.patch_size,
@@ -93,14 +93,14 @@ def settings(trained: Trained) -> Settings:
 
 
 def windowed(trained: Trained, chunk: int, left_context: int) -> Trained:
-    """A run under another attention window."""
+    """A run with another attention window."""
     config = trained.config.copy_and_resolve_references()
     config.eval.chunk, config.eval.left_context = chunk, left_context
     return dataclasses.replace(trained, config=config)
 
 
 def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recognized]:
-    """From normalized keypoints to glosses: what the recognizer runs, and what is exported."""
+    """Makes the function from normalized keypoints to glosses that is run, and exported."""
 
     def recognize(
         params: Params,
@@ -129,7 +129,7 @@ def encode(
     window: Window,
     tables: tuple[jax.Array, ...] | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """States (B, N, D), CTC logits (B, N, V) and valid patches (B,) under a window."""
+    """Returns states (B, N, D), CTC logits (B, N, V) and valid patches (B,) under a window."""
     chunk, left_context = window
     states, patches = model.encode(
         features,

@@ -1,4 +1,4 @@
-"""Files and folders in, transcripts out; one bad file stops nothing."""
+"""Transcribes files and folders; a bad file does not stop the others."""
 
 import collections
 import contextlib
@@ -30,15 +30,15 @@ class Source(NamedTuple):
     """One recording to transcribe."""
 
     path: pathlib.Path  # a video, a folder of pictures, or keypoints
-    name: pathlib.PurePath  # below what was asked for
+    name: pathlib.PurePath  # its path below the folder that was asked for
 
 
 class Outcome(NamedTuple):
-    """What became of it."""
+    """The result for one recording."""
 
     source: Source
     transcript: Transcript | None
-    problem: str = ""  # why there is none
+    problem: str = ""  # why there is no transcript
 
 
 class Window(NamedTuple):
@@ -50,10 +50,10 @@ class Window(NamedTuple):
 
 
 def find(inputs: Sequence[pathlib.Path]) -> list[Source]:
-    """Files as they are, and what is to be transcribed in folders and their sub-folders.
+    """Finds what to transcribe: files as they are, and recordings in folders and sub-folders.
 
     Raises:
-        WSignError: one does not exist, or a folder has nothing in it.
+        WSignError: an input does not exist, or a folder has no recording in it.
     """
     found: list[Source] = []
     for path in inputs:
@@ -88,14 +88,14 @@ def transcribe(
     model: pathlib.Path | None = None,
     processes: int = 0,
 ) -> Iterator[Outcome]:
-    """Transcribes recordings, in their order, as they are asked for; first checks that it can.
+    """Transcribes recordings in their order, one by one on demand; first checks that it can.
 
     Args:
-        recognizer: with what.
+        recognizer: the model.
         sources: from `find`.
-        window: how.
-        model: a copy of MediaPipe's model; None takes the cache's, or downloads it.
-        processes: that read videos; 0: one a core.
+        window: how to decode.
+        model: a copy of MediaPipe's model; None takes the cached one, or downloads it.
+        processes: how many read videos; 0: one per core.
 
     Raises:
         WSignError: videos cannot be read here at all, the model has no such decoder, or `processes` is
@@ -107,7 +107,7 @@ def transcribe(
     if any(_is_video(source) for source in sources):
         model = landmarker.find_model(model)
         with native_libs.quiet(), landmarker.Landmarker(model):
-            pass  # what the system lacks is said once, not for every video
+            pass  # so that what the system lacks is said once, not for every video
     return _transcribe(recognizer, sources, window, _read(recognizer, sources, model, processes))
 
 
@@ -145,7 +145,7 @@ def _transcribe(
 def _read(
     recognizer: Recognizer, sources: Sequence[Source], model: pathlib.Path | None, processes: int
 ) -> Generator[tuple[int, np.ndarray | str], None, None]:
-    """The keypoints of each source, or why there are none, as they are ready."""
+    """Yields the keypoints of each source, or why there are none, as soon as they are ready."""
     for number, source in enumerate(sources):
         if not _is_video(source):
             try:
@@ -178,14 +178,14 @@ def _is_video(source: Source) -> bool:
 def write(
     outcomes: Iterable[Outcome], kind: str, place: pathlib.Path | None, replace: bool = False
 ) -> int:
-    """Writes transcripts as they come, and names on stderr what has none.
+    """Writes transcripts as they come, and names recordings without one on stderr.
 
     Args:
         outcomes: of the recordings.
         kind: one of `transcript.FORMATS`.
-        place: a file, or of subtitles a folder; None: stdout.
-        replace: whether files may be replaced, which a file is once the new one is whole; where no
-            recording has a transcript it stays.
+        place: a file, or a folder for subtitles; None: stdout.
+        replace: whether files may be replaced. A file is replaced once the new one is whole; it stays if
+            no recording has a transcript.
 
     Returns:
         How many recordings have no transcript.
@@ -210,7 +210,7 @@ def write(
             with named():
                 together.write(head + text)
                 together.flush()
-            head = ""  # once a file
+            head = ""  # once per file
     return failed
 
 
@@ -221,19 +221,19 @@ def check_free(
     replace: bool,
     read: Sequence[pathlib.Path] = (),
 ) -> None:
-    """Refuses to overwrite, and subtitles that have no place; to be asked before anything is computed.
+    """Refuses to overwrite, or subtitles without a place; call it before anything is computed.
 
     Args:
         sources: from `find`.
-        kind: as in `write`, like `place` and `replace`.
-        place: see there.
-        replace: see there.
-        read: what is read besides the sources.
+        kind: as in `write`.
+        place: as in `write`.
+        replace: as in `write`.
+        read: the files that are read besides the sources.
 
     Raises:
-        OSError: a folder is where a file is to be written.
-        WSignError: a file is there already, or is one that is read, or cannot be written, or two
-            recordings would have the same.
+        OSError: a folder has the name of a file to write.
+        WSignError: a file exists already, is one that is read, or cannot be written; or two recordings
+            would have the same one.
     """
     paths = [] if place is None else [place]
     if kind in SUBTITLES:
@@ -263,10 +263,10 @@ def check_free(
 
 
 def subtitles_of(source: Source, kind: str, folder: pathlib.Path) -> pathlib.Path:
-    """Where a recording's subtitles go: where players look for them, beside a copy of the folder."""
+    """The file of a recording's subtitles, where players look for it beside a copy of the folder."""
     return folder / source.name.with_suffix(f".{kind}")
 
 
 def _named(path: pathlib.Path, problem: str) -> str:
-    """A problem with the file's name before it, once."""
+    """Returns a problem with the file's name before it, once."""
     return problem if problem.startswith(str(path)) else f"{path}: {problem}"

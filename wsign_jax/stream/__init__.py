@@ -1,1 +1,1 @@
-"""Frames or pictures as they come, glosses as soon as they are stable."""
+"""Takes frames or pictures as they come, and gives glosses as soon as they are stable."""

@@ -28,17 +28,17 @@ class StreamState(NamedTuple):
     decoding: Any  # the decoder's
     normalizer: NormalizerState
     frames: np.ndarray  # (C * P, J, F) float32, normalized, of the chunk that is being filled
-    begin: int  # the first of them that is one; above 0 before the stream's beginning
-    filled: int  # how many there are
-    first: int  # patch that the chunk's first will give out, see `Chunk`
-    skipped: int  # patches before it that were not encoded, since nothing was to be seen
+    begin: int  # the first that is a frame of the stream; above 0 only at its beginning
+    filled: int  # how many are filled, the ones before `begin` included
+    first: int  # position of the first patch that comes out for the chunk; see `Chunk`
+    skipped: int  # patches before it that were not encoded, since no hand was seen
     total: int  # frames of the stream so far
     last_seen: int  # number of the last frame that shows a hand; far below 0 if none did
-    quiet: int  # patches encoded since
+    quiet: int  # patches encoded since then
 
 
 class Outputs(NamedTuple):
-    """What a step gives for its C patches."""
+    """The outputs of a step for its C patches."""
 
     states: jax.Array  # (C, D)
     logits: jax.Array  # (C, V) float32 of CTC
@@ -50,7 +50,7 @@ Step = Callable[[Params, StreamCache, Chunk], tuple[Outputs, StreamCache]]
 
 @functools.lru_cache(maxsize=8)
 def make_step(graph: nnx.GraphDef) -> Step:
-    """One chunk to its outputs, jitted; compiled once for every chunk size and left context."""
+    """Makes the jitted step for a chunk; it compiles once for every chunk size and left context."""
 
     def step(params: Params, cache: StreamCache, chunk: Chunk) -> tuple[Outputs, StreamCache]:
         model = whisper_sign.bind(graph, params)
@@ -62,11 +62,11 @@ def make_step(graph: nnx.GraphDef) -> Step:
 
 
 def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: int) -> StreamState:
-    """A stream before its first frame.
+    """The state of a stream before its first frame.
 
     The frontend may look A patches ahead, so a chunk of C patches comes out when A more have come in.
-    Chunks that come out lie at multiples of C, as `attention_mask` has them; so what comes in begins A
-    patches, rounded up to whole chunks, before the stream, with nothing.
+    Chunks that come out lie at multiples of C, as in `attention_mask`. So the first one lies A patches,
+    rounded up to whole chunks, before the stream; the frames before the stream are empty.
     """
     frontend = trained.config.model.frontend
     model = whisper_sign.bind(trained.network.graph, trained.params)
@@ -75,9 +75,8 @@ def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: in
     shape = (chunk * frontend.patch_size, joints.NUM_JOINTS, joints.NUM_FEATURES)
     cache = model.stream_start(1, chunk, left_context)
     return StreamState(
-        cache=jax.device_put(
-            cache, jax.local_devices()[0]
-        ),  # as what a step returns, or it compiles again
+        # Placed as a step's result is; otherwise the step would compile again.
+        cache=jax.device_put(cache, jax.local_devices()[0]),
         decoding=decoder.start(),
         normalizer=normalize.INITIAL_STATE,
         frames=np.zeros(shape, np.float32),
@@ -92,13 +91,13 @@ def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: in
 
 
 def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int = GOES_ON) -> Chunk:
-    """What the step takes of a state.
+    """Makes the step's input from a state.
 
     Args:
         model: `config.model`.
-        state: whose frames are filled, but for the stream's last ones.
+        state: the state; its frames are filled, except at the end of the stream.
         chunk: C.
-        patches: of the stream, without those skipped, where it has ended.
+        patches: how many the stream has, without the skipped ones, if it has ended.
     """
     return Chunk(
         features=state.frames[None],
@@ -111,7 +110,7 @@ def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int =
 
 
 def fill(state: StreamState, features: np.ndarray, wrist_place: bool) -> StreamState:
-    """Puts (n, 42, 7) features as on disk into the chunk; no more than there is room for."""
+    """Puts (n, 42, 7) features as on disk into the chunk, which must have room for them."""
     end = state.filled + len(features)
     frames = state.frames.copy()
     frames[state.filled : end], normalizer = normalize.normalize(
@@ -128,8 +127,11 @@ def fill(state: StreamState, features: np.ndarray, wrist_place: bool) -> StreamS
 
 
 def without_nan(features: np.ndarray) -> tuple[np.ndarray, int]:
-    """(t, 42, 7) with hands absent where they have what is no keypoint's number (`joints.plausible`),
-    and in how many frames that is."""
+    """Takes hands as absent if they have NaN or other garbage (see `joints.plausible`).
+
+    Returns:
+        The (t, 42, 7) features, and the number of frames that had such a hand.
+    """
     good = joints.plausible_hands(features)
     if not good.all():
         features = np.where(np.repeat(good, joints.JOINTS_PER_HAND, 1)[..., None], features, 0.0)

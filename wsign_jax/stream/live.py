@@ -1,4 +1,4 @@
-"""A camera, a video or keypoints, at their own pace, to glosses as they come."""
+"""Recognizes a camera, a video or keypoints at their own pace, and tells glosses as they come."""
 
 import collections
 import contextlib
@@ -28,8 +28,8 @@ from wsign_jax.stream.printing import JsonLines, Lines, Summary
 from wsign_jax.stream.stream import Stream, StreamResult
 from wsign_jax.train.save_policy import Signals
 
-_PATIENCE = 0.1  # seconds between two looks at whether the user wants no more
-_REMEMBERED = 10_000  # latest pictures whose times are kept: hours take no more memory
+_PATIENCE = 0.1  # seconds between two checks whether the user has stopped it
+_REMEMBERED = 10_000  # latest pictures whose times are kept, so that hours take no more memory
 _JUDGED = 10  # pictures by which a source's rate is judged
 _PIECE = 4  # frames of a file of keypoints that come at once
 _SHOWN_GLOSSES = 12  # in the window
@@ -38,7 +38,7 @@ _SHOWN_GLOSSES = 12  # in the window
 class Frames(NamedTuple):
     """Some keypoints of a file."""
 
-    time_s: float  # of the last of them
+    time_s: float  # of the last frame
     features: np.ndarray  # (t, 42, 7)
 
 
@@ -47,7 +47,7 @@ Events: TypeAlias = Lines | JsonLines
 
 
 class Source(NamedTuple):
-    """Where pictures or keypoints come from; nothing is read before `items` is entered."""
+    """Where pictures or keypoints come from; reading begins when `items` is entered."""
 
     name: str  # as the user knows it
     items: Items
@@ -56,7 +56,7 @@ class Source(NamedTuple):
 
 
 class End(enum.Enum):
-    """Why it is over."""
+    """Why a session is over."""
 
     FILE = "the end of the file"
     USER = "stopped by the user"
@@ -64,16 +64,16 @@ class End(enum.Enum):
 
 
 def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> Source:
-    """A camera, a .npy of keypoints, or else a video.
+    """Opens a camera, a .npy of keypoints, or otherwise a video.
 
     Args:
         name: a camera's number, device or address (as OpenCV's VideoCapture takes them), or a file.
-        simulate: give a video as a camera would, at the pace at which it was recorded and without
-            waiting for who is too slow; and keypoints at their pace.
+        simulate: give a video as a camera would, at the pace of its recording and without waiting for
+            a slow reader; give keypoints at their pace.
         aspect: of keypoints, as in `layout.aspect_of`.
 
     Raises:
-        WSignError: no such file, or a bad one, or a camera that is to be simulated.
+        WSignError: the file is missing or bad, or `simulate` is given for a camera.
     """
     if name.isdecimal() or name.startswith("/dev/") or "://" in name:
         if simulate:
@@ -107,18 +107,18 @@ def run(
     json: bool = False,
     show: bool = False,
 ) -> End:
-    """Recognizes a source until it ends or the user stops it, and prints what comes of it.
+    """Recognizes a source until it ends or the user stops it, and prints the results.
 
     Args:
-        stream: a fresh one.
+        stream: a fresh stream.
         source: what to recognize.
         model: MediaPipe's, as `landmarker.find_model` takes it.
         json: print events for programs.
         show: open a window too.
 
     Raises:
-        WSignError: the source is bad, there is no screen or no MediaPipe. If the source was good for a
-            while, what was recognized until then is finished and printed first.
+        WSignError: the source is bad, or the screen or MediaPipe is missing. If the source was good for
+            a while, what was recognized until then is finished and printed first.
     """
     with contextlib.ExitStack() as stack:
         window = stack.enter_context(Window("WhisperSign-JAX")) if show else None
@@ -143,7 +143,7 @@ def run(
 @contextlib.contextmanager
 def _landmarker(model: pathlib.Path | None) -> Iterator[Landmarker]:
     path = landmarker.find_model(model)
-    # What takes long, or is said, at the first picture only is over before the source begins.
+    # The first picture takes long and logs messages; here that is over before the source begins.
     with native_libs.quiet():
         hands = Landmarker(path)
         hands.detect(np.zeros((240, 320, 3), np.uint8), 0.0)
@@ -155,7 +155,7 @@ def _landmarker(model: pathlib.Path | None) -> Iterator[Landmarker]:
 
 
 class _Session:
-    """From what a source gives to what is told of it."""
+    """Takes what a source gives, recognizes it and tells the events."""
 
     def __init__(
         self,
@@ -169,8 +169,8 @@ class _Session:
         self._hands, self._window = hands, window
         self._count = self._out_of_order = 0
         self._first: float | None = None  # time of the first picture, or frame
-        self._last = -float("inf")  # of the last
-        self._began = self._ended = 0.0  # when that came, and when this was done
+        self._last = -float("inf")  # time of the last one
+        self._began = self._ended = 0.0  # when the first came, and when the last was done
         self._waited: collections.deque[float] = collections.deque(maxlen=_REMEMBERED)
         self._looked: collections.deque[float] = collections.deque(maxlen=_REMEMBERED)
         self._chunks: collections.deque[tuple[float, float]] = collections.deque(maxlen=_REMEMBERED)
@@ -179,7 +179,7 @@ class _Session:
         self._glosses: collections.deque[str] = collections.deque(maxlen=_SHOWN_GLOSSES)
 
     def listen(self, signals: Signals) -> bool:
-        """Takes what comes until nothing more does, or the user stops it: then true."""
+        """Takes what comes until the source ends or the user stops it; returns true if the user did."""
         while signals.caught is None and not (self._window and self._window.closed):
             taken = self._items.take(_PATIENCE)
             if self._items.ended:
@@ -203,7 +203,7 @@ class _Session:
         return True
 
     def finish(self, why: str) -> None:
-        """Finishes the sentence, and says how it went."""
+        """Finishes the sentence, and tells the summary."""
         self._tell(self._stream.finish())
         summary = Summary(
             kind="pictures" if self._hands else "keypoint frames",
@@ -227,7 +227,7 @@ class _Session:
         return 0.0 if self._first is None else self._last - self._first
 
     def _see(self, picture: Picture, came: float) -> None:
-        assert self._hands is not None  # where there are pictures
+        assert self._hands is not None  # since there are pictures
         begin = time.monotonic()
         # At the first hand MediaPipe sets up one more network, and logs that.
         with contextlib.nullcontext() if self._has_found else native_libs.quiet():
@@ -270,7 +270,7 @@ class _Session:
         self._window.show(image, hands, [" ".join([*self._glosses, *partial])])
 
     def _judge(self, gap: float) -> None:
-        """Warns once where hands are lost between pictures."""
+        """Warns once if pictures come so slowly that hands are lost between them."""
         self._gaps.append(gap)
         if len(self._gaps) < _JUDGED or self._is_slow:
             return
@@ -285,10 +285,10 @@ class _Session:
             )
 
     def _delays(self) -> dict[str, tuple[float, float]]:
-        """Median and 95th percentile in milliseconds of each part of the way to a gloss."""
+        """Median and 95th percentile in milliseconds of each part of a gloss's delay."""
         stream, late = self._stream, PictureStream.delay if self._hands else 0.0
         longest = stream.delay - late - 1 / joints.FPS  # the wait of a chunk's first frame
-        shortest = longest - (len(stream.state.frames) - 1) / joints.FPS  # of its last
+        shortest = longest - (len(stream.state.frames) - 1) / joints.FPS  # the wait of its last
         parts: dict[str, Iterable[float]] = {}
         if self._hands:
             parts |= {"capture": self._waited, "landmarks": self._looked, "tracker": [late]}

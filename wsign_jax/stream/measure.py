@@ -1,4 +1,4 @@
-"""How well a run streams: errors, delays and effort against chunk size and left context."""
+"""Measures how well a run streams: errors, delays and effort by chunk size and left context."""
 
 import contextlib
 import io
@@ -21,13 +21,11 @@ from wsign_jax.train import validation
 
 
 class Reported(NamedTuple):
-    """What became of one recording."""
+    """The glosses that were recognized in one recording."""
 
     example: int  # index into the split
     ids: list[int]  # of the glosses
-    times: (
-        np.ndarray
-    )  # (U,) seconds of the recording that had gone by when each was reported for good
+    times: np.ndarray  # (U,) seconds into the recording at which each was reported for good
     computing: list[float]  # seconds for each chunk
 
 
@@ -45,10 +43,10 @@ def measure(
         split: what to recognize.
         chunks: in patches; `FULL` for full attention, which has no left context and no stream.
         left_contexts: in patches.
-        tracker: count that of a camera keypoints come later than here, by `PictureStream.delay`.
+        tracker: count that a camera's keypoints come later than here, by `PictureStream.delay`.
 
     Raises:
-        WSignError: a window that no stream can have.
+        WSignError: a stream cannot have one of the windows.
     """
     eval_step = validation.make_eval_step(trained.network, trained.config)
     for chunk in chunks:
@@ -78,7 +76,7 @@ def _stream_all(
     with contextlib.ExitStack() as stack:
         for example in range(len(split)):
             stream = Stream(trained, chunk=chunk, left_context=left_context)
-            if example == 0:  # what it warns of need be said once
+            if example == 0:  # the first one's warnings are enough
                 stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
             yield _stream(stream, trained, split, example, late)
 

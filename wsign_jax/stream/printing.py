@@ -1,11 +1,11 @@
-"""What a live stream tells: lines for a person, or a JSON object a line for a program.
+"""Prints a live stream: lines for a person, or one JSON object per line for a program.
 
 Objects have `event`, and `time`, the seconds of the stream so far:
 
-    start    source, chunk, left_context: pictures are waited for
+    start    source, chunk, left_context: the stream waits for pictures
     stable   label, start, end, confidence: a gloss that never changes again
-    partial  labels: what follows the stable ones and may still change; told when it does
-    final    labels, score: a sentence that is over, decoded anew as a whole
+    partial  labels: the glosses after the stable ones, which may still change; told when they do
+    final    labels, score: a sentence that is over, decoded again as a whole
     end      why, and the fields of `Summary`
 """
 
@@ -25,16 +25,16 @@ _MARGIN = 29  # columns before a gloss
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """How a stream went."""
+    """The summary of a stream."""
 
-    kind: str  # of what came, 'pictures' or 'keypoint frames'
+    kind: str  # what came: 'pictures' or 'keypoint frames'
     count: int
     seconds: float  # of the stream
     took: float  # seconds from the first to the last result
     dropped: int  # because the machine was too slow
     out_of_order: int  # left out, since their time did not increase
-    nan: int  # in which a hand was taken as absent for NaN, infinity or garbage
-    # What delays a gloss, by name: median and 95th percentile in milliseconds.
+    nan: int  # in which a hand counted as absent because of NaN, infinity or garbage
+    # The parts of a gloss's delay, by name: median and 95th percentile in milliseconds.
     delays: dict[str, tuple[float, float]]
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Summary:
 
 
 class Lines:
-    """One line a stable gloss; below them, on a terminal, what may still change."""
+    """Prints one line per stable gloss; on a terminal, what may still change stands below."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -68,13 +68,13 @@ class Lines:
             self._live.stop()
 
     def start(self, source: str, chunk: int, left_context: int) -> None:
-        """What is about to be recognized, with which attention window in patches."""
+        """Tells what is about to be recognized, and the attention window in patches."""
         self._print(
             f"{on_one_line(source)}: {chunk} patches at a time, {left_context} before; Ctrl-C ends it"
         )
 
     def tell(self, time_s: float, result: StreamResult) -> None:
-        """What a push has brought."""
+        """Tells what a push has brought."""
         del time_s
         for gloss in result.stable:
             times = f"{gloss.start:.2f} - {gloss.end:.2f} s"
@@ -86,7 +86,7 @@ class Lines:
             self._live.update(Text(text, "dim"), refresh=True)
 
     def end(self, why: str, summary: Summary) -> None:
-        """Why it is over, and how it went."""
+        """Tells why the stream is over, and its summary."""
         self._print(f"{on_one_line(why)}\n{summary}")
 
     def _print(self, text: str) -> None:
@@ -95,7 +95,7 @@ class Lines:
 
 
 class JsonLines:
-    """One JSON object a line."""
+    """Prints one JSON object per line."""
 
     def __init__(self) -> None:
         self._partial: list[str] = []
@@ -107,11 +107,11 @@ class JsonLines:
         pass
 
     def start(self, source: str, chunk: int, left_context: int) -> None:
-        """What is about to be recognized, with which attention window in patches."""
+        """Tells what is about to be recognized, and the attention window in patches."""
         self._print("start", 0.0, source=source, chunk=chunk, left_context=left_context)
 
     def tell(self, time_s: float, result: StreamResult) -> None:
-        """What a push has brought."""
+        """Tells what a push has brought."""
         for gloss in result.stable:
             self._print("stable", time_s, **dataclasses.asdict(gloss))
         if result.final is not None:
@@ -122,7 +122,7 @@ class JsonLines:
             self._print("partial", time_s, labels=partial)
 
     def end(self, why: str, summary: Summary) -> None:
-        """Why it is over, and how it went."""
+        """Tells why the stream is over, and its summary."""
         self._print("end", summary.seconds, why=why, **dataclasses.asdict(summary))
 
     def _print(self, event: str, time_s: float, **fields: Any) -> None:
@@ -135,7 +135,7 @@ def _labels(glosses: Sequence[Gloss]) -> list[str]:
 
 
 def _rounded(value: Any) -> Any:
-    """Floats to four decimals, however deep."""
+    """Rounds floats to four decimals, at any depth."""
     if isinstance(value, dict):
         return {name: _rounded(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Where a sentence of a stream ends, and the whole of it decoded anew."""
+"""Finds where a sentence of a stream ends, and decodes the whole sentence again."""
 
 from typing import NamedTuple
 
@@ -16,51 +16,51 @@ from wsign_jax.keypoints import joints
 from wsign_jax.train.validation import Encoded
 
 # Image widths per second, mean over a hand's joints; MediaPipe's noise moves a hand at rest by 0.01 to
-# 0.03. A sign that is held looks the same as rest: of composed ASL's validation sentences, most of
-# them spelt, 42 % have a hold of 1 s, 1 % one of 2 s.
+# 0.03. A sign that is held looks the same as rest. In composed ASL's validation sentences, most of
+# them spelled, 42 % have a hold of 1 s, and 1 % have one of 2 s.
 REST_SPEED = 0.05
 
 
 def moving(features: np.ndarray) -> np.ndarray:
-    """(T, 42, 7) as on disk -> (T,) bool: a hand is seen, and not at rest."""
+    """Whether each frame shows a hand that is not at rest: (T, 42, 7) as on disk -> (T,) bool."""
     speed = np.linalg.norm(features[..., joints.VELOCITY], axis=-1)
     hands = np.stack([speed[:, hand].mean(axis=1) for hand in joints.HANDS], axis=1)
     return np.any(joints.seen_hands(features) & (hands > REST_SPEED), axis=1)
 
 
 class _Patches(NamedTuple):
-    """What is kept of a sentence, patch by patch."""
+    """The encoder's outputs for a sentence, patch by patch."""
 
     states: np.ndarray  # (n, D)
     log_probs: np.ndarray  # (n, V)
     best: np.ndarray  # (n,) best ids
 
     def part(self, begin: int, end: int) -> "_Patches":
-        """From one patch to another."""
+        """Returns the patches from `begin` to before `end`."""
         return _Patches(*(x[begin:end] for x in self))
 
 
 class Endpointer:
-    """Keeps what the encoder said of the current sentence, until that is over.
+    """Keeps the encoder's outputs for the current sentence until it is over.
 
     A sentence is over once no hand has moved for a configured time, or at the latest when it has as many
     frames as the run was trained on (`data.max_seq_length`), so that its memory is bounded. It ends
-    with the last patch that CTC takes for a blank, so that no gloss is cut in two; what comes after
-    begins the next one. The encoder goes on as if nothing had happened.
+    with the last patch that CTC takes for a blank, so that a gloss is never cut in two. The patches
+    after that begin the next sentence. The encoder goes on as if nothing had happened.
     """
 
     def __init__(self, trained: Trained, seconds: float, chunk: int = 1):
-        """Compiles the search: rescoring if the run has an attention decoder, else prefix beam search.
+        """Compiles the search: rescoring with an attention decoder, otherwise prefix beam search.
 
         Args:
-            trained: the run; the search's settings are those it was tuned to.
-            seconds: without movement.
-            chunk: patches that are added at a time, at most.
+            trained: the run; the search has the settings that it was tuned to.
+            seconds: without movement, after which a sentence is over.
+            chunk: the most patches that are added at a time.
         """
         self._trained = trained
         self._rest = round(seconds * joints.FPS)
         trained_on = -(-trained.config.data.max_seq_length // trained.patch_size)
-        self._room = max(trained_on, chunk)  # a chunk is added as one
+        self._room = max(trained_on, chunk)  # a chunk is added as a whole
         decoder = "rescore" if trained.has_attention_decoder else "prefix_beam"
         self._choice = choose(trained, decoder)
         self._lm = language_model(trained, self._choice.lm, trained.workdir)
@@ -71,7 +71,7 @@ class Endpointer:
             np.zeros((0, vocab_size), np.float32),
             np.zeros(0, np.int64),
         )
-        self._first = 0  # patch of the stream
+        self._first = 0  # the sentence's first patch, as the stream counts them
         self._still = 0  # frames since a hand moved
         self._decode(self._kept)
 
@@ -90,12 +90,12 @@ class Endpointer:
         """Takes the next patches.
 
         Args:
-            first: number of the first of them; where some are left out, a sentence begins.
+            first: number of the first of them; if some before it are left out, a new sentence begins.
             states: (n, D).
             log_probs: (n, V).
 
         Returns:
-            The sentences that are over, decoded anew.
+            The sentences that are over, decoded again.
         """
         closed = []
         if first != self._first + len(self._kept.best):
@@ -111,10 +111,10 @@ class Endpointer:
         """Ends the current sentence.
 
         Args:
-            at_end: of the stream, with all that there is, whether or not a gloss goes on.
+            at_end: whether the stream ends: then the sentence has all patches, even if a gloss goes on.
 
         Returns:
-            It, decoded anew, if it has a gloss.
+            The sentence, decoded again; an empty list if it has no gloss.
         """
         (blanks,) = np.nonzero(self._kept.best == BLANK_ID)
         count = len(self._kept.best)

@@ -1,9 +1,9 @@
-"""A stream of hand keypoints: chunk in, glosses out, with the answer that the whole recording gets.
+"""A stream of hand keypoints: chunks in, glosses out, the same ones as for the whole recording.
 
-`Stream` is the host's side: it takes frames (or the hands found in pictures) in pushes of any size,
+`Stream` is the host's side. It takes frames (or the hands found in pictures) in pushes of any size,
 makes chunks of C patches out of them and collects glosses. All that it carries from push to push is one
-`StreamState`, whose size never changes, and whose step is one compiled program. Nothing is encoded
-twice.
+`StreamState`, whose size never changes. Its step is one compiled program. Each patch is encoded only
+once.
 """
 
 import dataclasses
@@ -45,31 +45,31 @@ from wsign_jax.stream.chunks import (
 from wsign_jax.stream.sentence_end import Endpointer
 
 _DECODERS = (GREEDY, "prefix_beam")
-# Patches, 0.53 s and 2.1 s. Of 32, 64 and 128 before a chunk of 8, 32 had the lowest validation WER on
-# composed ASL.
+# Patches: 0.53 s and 2.1 s. Before a chunk of 8, a left context of 32 had a lower validation WER on
+# composed ASL than 64 and 128.
 DEFAULT_CHUNK, DEFAULT_LEFT_CONTEXT = 8, 32
 _LONGEST_WINDOW = 6000  # patches, 400 s
 
 
 class StreamResult(NamedTuple):
-    """What one push has brought."""
+    """The glosses that one push has brought."""
 
     stable: list[Gloss]  # new ones, which never change again
     partial: list[Gloss]  # all of the current sentence that is not stable yet; may change
-    # Only with endpointing, where this push has closed a sentence: the whole of it, decoded anew.
+    # Only with endpointing, if this push has closed a sentence: the whole sentence, decoded again.
     final: Transcript | None = None
 
 
 @dataclasses.dataclass
 class Spent:
-    """What a stream has taken so far, compilation apart."""
+    """The time that a stream has taken so far, without compilation."""
 
     chunks: int = 0
     model_seconds: float = 0.0
     decoding_seconds: float = 0.0
 
     def add(self, model_seconds: float, decoding_seconds: float) -> None:
-        """Counts a chunk."""
+        """Counts a chunk and its seconds."""
         self.chunks += 1
         self.model_seconds += model_seconds
         self.decoding_seconds += decoding_seconds
@@ -78,7 +78,8 @@ class Spent:
 class Stream:
     """One stream from its first frame to its last.
 
-    Not for several threads at once. Times of glosses are seconds from the first frame, or picture.
+    It is not safe to use from several threads at once. Times of glosses are seconds from the first
+    frame or picture.
     """
 
     def __init__(
@@ -95,19 +96,19 @@ class Stream:
 
         Args:
             trained: the run.
-            chunk: patches that are recognized at a time, and seen by each other; by default 8 (0.53 s
-                with patches of 4 frames), or the nearest that the run's last stage was trained with.
-            left_context: patches before a chunk that it sees; by default 32, or the nearest. Others than
-                those trained with are warned of.
+            chunk: patches that are recognized at a time, and see each other; by default 8 (0.53 s with
+                patches of 4 frames), or the nearest that the run's last stage was trained with.
+            left_context: patches before a chunk that it sees; by default 32, or the nearest. A size that
+                was not trained with gives a warning.
             decoder: 'greedy', or 'prefix_beam' with the settings that it was tuned to.
-            endpoint_seconds: after hands were absent, or at rest, for so long, a sentence is over; 0:
+            endpoint_seconds: a sentence is over after hands were absent or at rest for so long; 0:
                 never.
-            look_ahead: patches that the frontend may look ahead, if it matters: those that it was
-                trained with or an error.
+            look_ahead: patches that the frontend must look ahead; None takes any. Another number than
+                the frontend was trained with is an error.
 
         Raises:
-            WSignError: full attention, a decoder that cannot stream, another look-ahead than the run's,
-                or what is no number or out of range.
+            WSignError: the window is full attention, the decoder cannot stream, the look-ahead is not
+                the run's, or an argument is not a number or is out of range.
         """
         self._trained = trained
         self.chunk, self.left_context = _window(trained, chunk, left_context)
@@ -132,12 +133,12 @@ class Stream:
 
     @property
     def nan_frames(self) -> int:
-        """Frames, or pictures, in which a hand was taken as absent for NaN, infinity or garbage."""
+        """Frames or pictures in which a hand counted as absent because of NaN, infinity or garbage."""
         return self._nan_frames + (self._pictures.nan_pictures if self._pictures else 0)
 
     @property
     def delay(self) -> float:
-        """Seconds by which a frame at a chunk's beginning is late, for the chunk and look-aheads."""
+        """Seconds by which the chunk and the look-aheads delay a frame at a chunk's beginning."""
         frontend = self._trained.config.model.frontend
         waits = (self.chunk + frontend.look_ahead) * frontend.patch_size / joints.FPS
         return waits + (PictureStream.delay if self._pictures else 0.0)
@@ -145,21 +146,21 @@ class Stream:
     def push(
         self, keypoints: np.ndarray | Sequence[Detection], time_s: float | None = None
     ) -> StreamResult:
-        """Takes what comes next.
+        """Takes the next frames, or the next picture's hands.
 
         Args:
             keypoints: (t, 42, 7) floats, features at 60 Hz as on disk, any number of frames; or the
-                hands that were found in one picture. One kind for the whole of a stream.
+                hands that were found in one picture. A stream takes only one of the two kinds.
             time_s: when the picture was taken, seconds by any clock, up to an hour after the one before;
-                of keypoints none.
+                None for keypoints.
 
         Returns:
-            What can be said now. Of pictures, frames are known `PictureStream.delay` later.
+            The glosses that are known now. Frames of pictures are known `PictureStream.delay` later.
 
         Raises:
-            WSignError: the stream is finished, what is pushed is no keypoints, times do not increase or
-                leave out more than an hour, or sinusoidal positions come to their end. What was pushed
-                before stays; `finish` gives the rest.
+            WSignError: the stream is finished, the input is not keypoints, times do not increase or
+                leave out more than an hour, or sinusoidal positions come to their end. Earlier input
+                stays; `finish` gives the rest.
         """
         if self._finished:
             raise WSignError("this stream is finished; begin another one")
@@ -190,7 +191,7 @@ class Stream:
     def _features(
         self, keypoints: np.ndarray | Sequence[Detection], time_s: float | None
     ) -> Iterable[np.ndarray]:
-        """Checked features, in parts."""
+        """Returns the checked features, in parts."""
         started = self.state.total > 0 or self._pictures is not None
         if isinstance(keypoints, np.ndarray | jax.Array):
             if time_s is not None or (started and self._pictures is not None):
@@ -215,13 +216,13 @@ class Stream:
         return parts
 
     def _checked(self, features: np.ndarray) -> np.ndarray:
-        """(t, 42, 7) float32 without NaN."""
+        """Returns (t, 42, 7) float32 features without NaN."""
         features, bad = without_nan(joints.as_features(features, "keypoints"))
         self._nan_frames += bad
         return features
 
     def _take(self, features: np.ndarray) -> None:
-        """Fills chunks with (n, 42, 7) features, and runs each that is full."""
+        """Fills chunks with (n, 42, 7) features, and runs each full one."""
         if len(features) > self._frames_left:
             longest = MAX_SINUSOIDAL_PATCHES * self._trained.patch_size
             raise WSignError(
@@ -245,7 +246,7 @@ class Stream:
 
     @property
     def _frames_left(self) -> int:
-        """How many more a stream with the run's positions may have."""
+        """How many more frames the stream may have with the run's positions."""
         if self._trained.config.model.positions != SINUSOIDAL:
             return sys.maxsize
         return MAX_SINUSOIDAL_PATCHES * self._trained.patch_size - self.state.total
@@ -261,7 +262,7 @@ class Stream:
         return absent - absent % len(self.state.frames)
 
     def _skip(self, features: np.ndarray) -> None:
-        """Counts frames in whole chunks, and does nothing else: as `_run_chunk` would with each."""
+        """Counts frames of whole chunks and does nothing else, as `_run_chunk` would for each chunk."""
         patches = len(features) // self._trained.patch_size
         total, skipped = self.state.total + len(features), self.state.skipped + patches
         self.state = self.state._replace(total=total, skipped=skipped)
@@ -270,21 +271,22 @@ class Stream:
 
     @property
     def _is_silent(self) -> bool:
-        """Whether the chunk and a second before show no hand, as far as they have come."""
+        """Whether the chunk, as far as it has come, and the second before it show no hand."""
         number = self.state.first + self.state.skipped
         return self.state.last_seen < number * self._trained.patch_size - SILENCE
 
     def _run_chunk(self, patches: int) -> None:
-        """Encodes and decodes what is there of the chunk.
+        """Encodes and decodes the chunk, as far as it is filled.
 
         Args:
-            patches: of the stream, `skipped` apart, where it has ended.
+            patches: how many the stream has, without the skipped ones, if it has ended; otherwise
+                `GOES_ON`.
         """
         state, number = self.state, self.state.first + self.state.skipped
         is_silent = self._is_silent
         if is_silent and patches == GOES_ON and self._may_sleep():
-            # Attention reaches nothing but silence, and sees distances only: were it encoded, the cache
-            # would be the same again.
+            # Attention reaches only silence and sees only distances: encoding would give the same cache
+            # again.
             self.state = state._replace(
                 frames=np.zeros_like(state.frames), filled=0, skipped=state.skipped + self.chunk
             )
@@ -315,7 +317,7 @@ class Stream:
         self.spent.add(encoded - begin, time.perf_counter() - encoded)
 
     def _may_sleep(self) -> bool:
-        """Whether all that the next chunk sees, through all layers, is a silence with no end before."""
+        """Whether the next chunk sees only silence through all layers, and no gloss is open."""
         if (
             self._trained.config.model.positions == SINUSOIDAL
             or self.state.decoding.run.id != BLANK_ID
@@ -351,10 +353,10 @@ class Stream:
 
 
 def _window(trained: Trained, chunk: int | None, left_context: int | None) -> tuple[int, int]:
-    """The attention window to use; warns where the run was not trained with it.
+    """Returns the attention window to use; warns if the run was not trained with it.
 
     Raises:
-        WSignError: no window of a stream.
+        WSignError: a stream cannot have this window.
     """
     stages = trained.info.config["stages"]
     stage = trained.info.config[stages[trained.info.stage]]
@@ -428,7 +430,7 @@ def _decoder(trained: Trained, choice: Choice, chunk: int) -> Decoder:
 
 
 def _joined(sentences: Sequence[Transcript]) -> Transcript | None:
-    """Sentences that one push has closed, one after the other, as one."""
+    """Joins the sentences that one push has closed into one; None without any."""
     if not sentences:
         return None
     glosses = [gloss for sentence in sentences for gloss in sentence.glosses]
