@@ -44,5 +44,5 @@ def get_config() -> ConfigDict:
     for stage in (config.stage1, config.stage2, config.stage3):
         stage.batch_size = 8
     config.training.warmup_steps = 200
-    config.eval.every_epochs = 7
+    config.eval.every_epochs = 2  # each shows a sentence, and what the model makes of it
     return config

@@ -20,7 +20,6 @@ ROOMS = {
     "evaluate": VIDEO,
     "stream": VIDEO,
     "recognize": VIDEO,
-    "web": VIDEO,
 }
 LOOSE = {"__init__.py", "main.py"}
 
