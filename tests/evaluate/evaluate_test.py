@@ -30,10 +30,10 @@ def run(trained_run):
 
 
 def untimed(workdir):
-    """A run's report but for what took how long; figures of floating point to a millionth."""
+    """A run's report but for what took how long; figures of floating point to four digits."""
     report = json.loads((workdir / "report_test.json").read_text())
     del report["timing"]
-    return json.loads(json.dumps(report), parse_float=lambda text: round(float(text), 6))
+    return json.loads(json.dumps(report), parse_float=lambda text: round(float(text), 4))
 
 
 def test_the_report_has_its_keys_and_adds_up(run, capsys):

@@ -171,12 +171,12 @@ def test_rows_that_are_spread_over_devices_stay_where_they_are():
     code = """if True:
         import jax, re
         from tests.train.step_test import make_batch, step_lib
-        from wsign_jax.train import state
+        from wsign_jax.train import sharding
 
         def gradients(part, key, share):
             return {"sum": part.features.sum() * share}, {}
 
-        batch = state.put_batch(make_batch(rows=8), state.make_mesh())
+        batch = sharding.put_batch(make_batch(rows=8), sharding.make_mesh())
         run = jax.jit(lambda batch, key: step_lib._over_parts(gradients, batch, key, 2))
         compiled = run.lower(batch, jax.random.key(0)).compile().as_text()
         print(sorted(set(re.findall(r"\\b(all-[a-z]+|collective-[a-z]+)\\(", compiled))))
