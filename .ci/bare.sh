@@ -12,8 +12,9 @@ mkdir "$folder/home"
 cd "$folder/project"
 
 # Nothing of this environment reaches the commands but the way to a package index.
+path=${PATH//"${VIRTUAL_ENV:-/nowhere}/bin:"/}
 bare() {
-    env -i HOME="$folder/home" PATH="$PATH" LANG=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1 \
+    env -i HOME="$folder/home" PATH="$path" LANG=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1 \
         ${PIP_CONFIG_FILE:+PIP_CONFIG_FILE="$PIP_CONFIG_FILE"} ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} \
         bash -euo pipefail -c "$1"
 }
