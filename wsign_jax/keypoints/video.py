@@ -307,8 +307,11 @@ def _video(
 
 
 def _open(path: pathlib.Path) -> Any:
+    av = load_av()
+    # PyAV 18 refuses a title that is not UTF-8; 19 reads it, and no longer has the argument.
+    tolerant = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
     # Otherwise FFmpeg takes the name `10:30.mp4`, or a folder `http:`, for an address.
-    return load_av().open(f"file:{path}", metadata_errors="replace")
+    return av.open(f"file:{path}", **tolerant)
 
 
 def _decoded(container: Any, stream: Any, tally: _Tally) -> Iterator[Any]:
