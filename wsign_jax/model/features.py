@@ -1,0 +1,175 @@
+"""The model's first layer: raw keypoints in, normalized features out; the same in a stream as offline.
+
+Velocities come first: central differences of positions, as `keypoints.joints` has them. Normalization
+follows. For each hand, positions become relative to the wrist, and finger velocities relative to the
+wrist's; both are measured in hand sizes. The hand's size at frame t is a running mean over the frames up
+to t. It never looks ahead; velocities look one frame ahead.
+
+Everything is float32, and made of operations that `jax.export` takes with a symbolic T, that jax2onnx
+converts, and that no accelerator works through frame by frame.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsign_jax.keypoints import joints
+
+# The n-th seen frame has the weight max(1/n, 1/300): a mean at first, then a 5-second memory.
+MEMORY_FRAMES = 300
+# Image widths. A hand seen edge-on has almost no length in the picture; never divide by that.
+SMALLEST_HAND = 0.02
+# A symbolic T is taken to be at most this, 36 minutes.
+_MOST_FRAMES = 2**17
+
+_HANDS = len(joints.HANDS), joints.JOINTS_PER_HAND
+_IS_WRIST = np.arange(joints.JOINTS_PER_HAND) == joints.WRIST
+
+
+class FeatureState(NamedTuple):
+    """The state that a stream carries from chunk to chunk; hands are left, then right."""
+
+    size: jax.Array  # (B, 2) float32 running mean of the wrist-to-middle-knuckle length, image widths
+    seen: jax.Array  # (B, 2) int32 frames in which the hand was seen; counted up to MEMORY_FRAMES
+    # The frame before the chunk.
+    positions: jax.Array  # (B, J, 3) float32
+    confidence: jax.Array  # (B, 2) float32
+    exists: jax.Array  # (B,) bool; False at the beginning of a stream
+
+
+def initial_state(rows: int) -> FeatureState:
+    """Returns the state of B = `rows` streams before their first frame."""
+    hands = rows, len(joints.HANDS)
+    return FeatureState(
+        size=jnp.zeros(hands, jnp.float32),
+        seen=jnp.zeros(hands, jnp.int32),
+        positions=jnp.zeros((rows, joints.NUM_JOINTS, 3), jnp.float32),
+        confidence=jnp.zeros(hands, jnp.float32),
+        exists=jnp.zeros(rows, bool),
+    )
+
+
+def features_of_sequences(
+    positions: jax.Array, confidence: jax.Array, frames: jax.Array, *, wrist_place: bool
+) -> jax.Array:
+    """Computes the normalized features of whole sequences.
+
+    Args:
+        positions: (B, T, J, 3) float32, image widths; ignored where the hand is absent.
+        confidence: (B, T, 2) float32, left and right hand, 0 where the hand was not seen.
+        frames: (B,) int32 valid frames; what lies beyond them changes nothing.
+        wrist_place: keeps the wrist's own place and velocity (image widths) in the wrist's row, which
+            would be zero once the wrist is subtracted. The place of a sign tells signs apart.
+
+    Returns:
+        (B, T, J, F) float32, all zeros if a hand is absent, and beyond `frames`.
+    """
+    features, _ = features_of_chunk(
+        jnp.pad(positions, ((0, 0), (0, 1), (0, 0), (0, 0))),
+        jnp.pad(confidence, ((0, 0), (0, 1), (0, 0))),
+        jnp.zeros_like(frames),
+        frames,
+        initial_state(positions.shape[0]),
+        wrist_place=wrist_place,
+    )
+    return features
+
+
+def features_of_chunk(
+    positions: jax.Array,
+    confidence: jax.Array,
+    begin: jax.Array,
+    end: jax.Array,
+    state: FeatureState,
+    *,
+    wrist_place: bool,
+) -> tuple[jax.Array, FeatureState]:
+    """Computes the normalized features of a stream's next T frames, as for the whole stream.
+
+    Args:
+        positions: (B, T + 1, J, 3) as in `features_of_sequences`: the T frames, and the one after them,
+            which is only looked at, for the velocity of the T-th. The next call gives it again.
+        confidence: (B, T + 1, 2), likewise.
+        begin: (B,) int32 the first frame that belongs to the stream, below T; above 0 only in its first
+            chunk.
+        end: (B,) int32 the frame after the last that does; T + 1 or more while the stream goes on.
+        state: from `initial_state` or the call before.
+        wrist_place: as in `features_of_sequences`.
+
+    Returns:
+        (B, T, J, F) float32, and the state after the T frames.
+    """
+    rows, frames = positions.shape[0], positions.shape[1] - 1
+    # One frame before, T frames, one after.
+    number = jnp.arange(frames + 1, dtype=jnp.int32)[None]
+    exists = (number >= begin[:, None]) & (number < end[:, None])
+    exists = jnp.concatenate([state.exists[:, None], exists], axis=1)[..., None]
+    sure = jnp.concatenate([state.confidence[:, None], confidence], axis=1)
+    seen = exists & (sure > 0)
+    # Joints last, which every backend works through fastest: (B, T + 2, 2, 3, 21).
+    hands = jnp.concatenate([state.positions[:, None], positions], axis=1)
+    hands = hands.reshape(rows, frames + 2, *_HANDS, 3).swapaxes(-1, -2)
+    hands = jnp.where(seen[..., None, None], hands, 0.0)
+    is_wrist = _IS_WRIST[None, None, None, None]
+    placed = hands - jnp.where(is_wrist, 0.0, hands[..., joints.WRIST, None])
+
+    # A neighbor that does not exist is no absence: there the difference has one side.
+    has_before, here, has_after = _before_here_after(exists)
+    was_seen, now, will_be_seen = _before_here_after(seen)
+    steady = now & (was_seen | ~has_before) & (will_be_seen | ~has_after)
+    sides = has_before.astype(jnp.float32) + has_after.astype(jnp.float32)
+    rate = jnp.where(steady, joints.FPS / jnp.maximum(sides, 1.0), 0.0)[..., None, None]
+    before, place, after = _before_here_after(placed)
+    before = jnp.where(has_before[..., None, None], before, place)
+    after = jnp.where(has_after[..., None, None], after, place)
+
+    lengths = jnp.sqrt(jnp.sum(place[..., joints.MIDDLE_KNUCKLE] ** 2, axis=-1))
+    sizes, counts = _running_sizes(lengths, now, state.size, state.seen)
+    unit = 1.0 / jnp.maximum(sizes, SMALLEST_HAND)[..., None, None]
+    unit = jnp.where(is_wrist, float(wrist_place), unit)
+    sure = jnp.where(now, sure[:, 1:-1], 0.0)[..., None, None]
+    sure = jnp.broadcast_to(sure, (*sure.shape[:-1], joints.JOINTS_PER_HAND))
+    features = jnp.concatenate([place * unit, (after - before) * (rate * unit), sure], axis=-2)
+    features = features.swapaxes(-1, -2).reshape(rows, frames, -1, joints.NUM_FEATURES)
+    return features, FeatureState(
+        sizes[:, -1], counts[:, -1], positions[:, -2], confidence[:, -2], exists[:, -2, 0]
+    )
+
+
+def _before_here_after(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the frames 0 to T - 1, 1 to T and 2 to T + 1 of (B, T + 2, ...)."""
+    return x[:, :-2], x[:, 1:-1], x[:, 2:]
+
+
+def _running_sizes(
+    lengths: jax.Array, seen: jax.Array, size: jax.Array, count: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Computes the running mean of (B, T, 2) lengths over the frames in which the hand is seen.
+
+    size[t] = size[t - 1] + weight[t] (length[t] - size[t - 1]) is linear in the size before. Two such
+    steps make one, so log2(T) rounds make all.
+
+    Returns:
+        (B, T, 2) means, and the numbers of frames seen so far, counted up to `MEMORY_FRAMES`.
+    """
+    frames = lengths.shape[1]
+    most = frames if isinstance(frames, int) else _MOST_FRAMES
+    rounds = [2**power for power in range((most - 1).bit_length())]
+    counts = seen.astype(jnp.int32)
+    for step in rounds:
+        counts = counts + _later(counts, step)
+    counts = jnp.minimum(counts + count[:, None], MEMORY_FRAMES)
+    weights = jnp.where(seen, 1.0 / jnp.maximum(counts, 1).astype(jnp.float32), 0.0)
+    kept, added = 1.0 - weights, weights * lengths
+    for step in rounds:
+        added = added + kept * _later(added, step)
+        kept = kept * _later(kept, step, 1.0)
+    return added + kept * size[:, None], counts
+
+
+def _later(x: jax.Array, by: int, before: float = 0) -> jax.Array:
+    """Moves (B, T, 2) by some frames, which T need not reach; `before` comes in from the beginning."""
+    padding = ((0, 0), (by, 0), (0, 0))
+    return jnp.pad(x, padding, constant_values=before)[:, : x.shape[1]]

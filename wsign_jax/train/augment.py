@@ -1,0 +1,267 @@
+"""Seeded augmentation on the device, on positions, before velocities and normalization.
+
+Each example is changed into what another camera, signer or moment might have shown. Changes to the
+tracker's output come first: speed, place, size, view, noise, and frames in which a hand is lost. Joint
+masking, which hides joints from the model only, comes after normalization, because that needs the wrists.
+
+All random numbers come from (seed, epoch, example), so they can be drawn again from those alone: `draw`
+gives a row the same ones whatever the rest of its batch, its padding, or the devices. `change` is plain
+arithmetic. The new length of a sequence is drawn on the host, since its bucket depends on it; see
+`data.lengths`. What a config switches off costs nothing.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from wsign_jax.keypoints import joints
+
+# Frames between the knots of the random time warp: slower than a hand, faster than a sign.
+_JITTER_KNOTS = 15
+_CENTER = 0.5, 0.5, 0.0  # of the picture
+
+# Streams of random numbers of an example.
+_VIEW, _JITTER, _LOST, _NOISE = range(4)
+
+_Matrix = tuple[tuple[jax.Array, jax.Array, jax.Array], ...]  # 3 by 3, each (B,)
+
+
+class Draws(NamedTuple):
+    """An epoch's random numbers of B examples: uniform in [0, 1) but for the noise.
+
+    None stands for what the config switches off.
+    """
+
+    mirror: jax.Array  # (B,)
+    turn: jax.Array  # (B, 3) roll, pitch and yaw
+    scale: jax.Array  # (B,)
+    shift: jax.Array  # (B, 2) right and down
+    hidden: jax.Array  # (B, J)
+    jitter: jax.Array | None  # (B, knots)
+    lost: jax.Array | None  # (B, stretches, 3) whether, how many and from where
+    noise: jax.Array | None  # (B, T, J, 3) normal
+
+
+def example_keys(seed: int, epoch: jax.Array | int, example: jax.Array) -> jax.Array:
+    """Returns the (B,) random keys of the (B,) examples in an epoch."""
+    key = jax.random.fold_in(jax.random.key(seed), epoch)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, example)
+
+
+def augment(
+    positions: jax.Array,
+    confidence: jax.Array,
+    source_frames: jax.Array,
+    frames: jax.Array,
+    keys: jax.Array,
+    config: ConfigDict,
+    length: int,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Changes training examples.
+
+    Args:
+        positions: (B, S, J, 3) float32 as on disk, y in image widths.
+        confidence: (B, S, 2) float32, left and right hand, 0 where the hand was not seen.
+        source_frames: (B,) int32 valid frames of these.
+        frames: (B,) int32 their new lengths, from `lengths.augmented_frames`.
+        keys: (B,) from `example_keys`.
+        config: `data.augment`.
+        length: T, the bucket.
+
+    Returns:
+        (B, T, J, 3) positions, which mean nothing where the hand is absent; (B, T, 2) confidence, 0
+        beyond `frames`; and the (B, J) joints to hide with `hide_joints` after normalization.
+    """
+    draws = draw(keys, positions.shape[1], length, config)
+    return change(positions, confidence, source_frames, frames, draws, config, length)
+
+
+def hide_joints(features: jax.Array, hidden: jax.Array) -> jax.Array:
+    """Sets the (B, J) hidden joints of normalized features (B, T, J, F) to 0, confidence too."""
+    return jnp.where(hidden[:, None, :, None], 0.0, features)
+
+
+def draw(keys: jax.Array, source_length: int, length: int, config: ConfigDict) -> Draws:
+    """Draws the random numbers of examples; `source_length` is S, the rest as in `augment`.
+
+    Threefry makes the n-th number of an array out of its key and n alone. So longer arrays, of longer
+    padding, begin with the same numbers.
+    """
+
+    def uniform(stream: int, *shape: int) -> jax.Array:
+        return jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, stream), shape))(keys)
+
+    def normal(stream: int, *shape: int) -> jax.Array:
+        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, stream), shape))(keys)
+
+    view = uniform(_VIEW, 7 + joints.NUM_JOINTS)
+    knots = math.ceil(source_length / _JITTER_KNOTS) + 1
+    stretches = math.ceil(length / config.temporal_mask_frames)
+    return Draws(
+        mirror=view[:, 0],
+        turn=view[:, 1:4],
+        scale=view[:, 4],
+        shift=view[:, 5:7],
+        hidden=view[:, 7:],
+        jitter=uniform(_JITTER, knots) if config.jitter else None,
+        lost=uniform(_LOST, stretches, 3) if config.temporal_mask else None,
+        noise=normal(_NOISE, length, joints.NUM_JOINTS, 3) if config.noise else None,
+    )
+
+
+def change(
+    positions: jax.Array,
+    confidence: jax.Array,
+    source_frames: jax.Array,
+    frames: jax.Array,
+    draws: Draws,
+    config: ConfigDict,
+    length: int,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Changes examples as drawn; arguments and results as in `augment`."""
+    number = jnp.arange(length, dtype=jnp.int32)[None]
+    if config.speed or config.jitter:
+        times = _sample_times(number, source_frames, frames, draws.jitter, config)
+        positions, confidence = _sample(positions, confidence, times)
+    else:
+        positions, confidence = positions[:, :length], confidence[:, :length]
+    if config.mirror:
+        mirrored = draws.mirror < config.mirror
+        positions, confidence = _mirror(positions, confidence, mirrored)
+    if config.rotation or config.tilt or config.scale or config.shift:
+        positions = _move(positions, draws, config)
+    if draws.noise is not None:
+        positions = positions + config.noise * draws.noise
+    valid = number < frames[:, None]
+    if draws.lost is not None:
+        valid &= ~_lost_frames(draws.lost, config)[:, :length]
+    confidence = jnp.where(valid[..., None], confidence, 0.0)
+    return positions, confidence, draws.hidden < config.joint_mask
+
+
+def _sample_times(
+    number: jax.Array,
+    source_frames: jax.Array,
+    frames: jax.Array,
+    jitter: jax.Array | None,
+    config: ConfigDict,
+) -> jax.Array:
+    """The (B, T) increasing times in source frames: evenly spaced, warped by up to `jitter`."""
+    last = jnp.maximum(source_frames - 1, 0)[:, None]
+    # Whole numbers before the division: an unchanged length gives whole times.
+    times = (number * last).astype(jnp.float32)
+    times /= jnp.maximum(frames - 1, 1)[:, None].astype(jnp.float32)
+    if jitter is not None:
+        # Linear between knots: each knot adds a hat as wide as its two neighbors are apart.
+        knots = jnp.arange(jitter.shape[1], dtype=jnp.float32)[None, None]
+        hats = jnp.maximum(1.0 - jnp.abs(times[..., None] / _JITTER_KNOTS - knots), 0.0)
+        times += jnp.sum(hats * (config.jitter * (2.0 * jitter - 1.0))[:, None], axis=-1)
+    return jnp.clip(times, 0.0, last.astype(jnp.float32))
+
+
+def _sample(
+    positions: jax.Array, confidence: jax.Array, times: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Interpolates positions (B, S, J, 3) and confidence (B, S, 2) at fractional times (B, T).
+
+    If a hand is seen in only one of the two frames around a time, the nearer frame decides. A hand is
+    never blended with the zeros of its absence.
+    """
+    before = times.astype(jnp.int32)
+    after = jnp.minimum(before + 1, positions.shape[1] - 1)
+    weight = (times - before.astype(jnp.float32))[..., None]
+    sure, next_sure = _frames_at(confidence, before), _frames_at(confidence, after)
+    weight = jnp.where((sure > 0) & (next_sure > 0), weight, jnp.round(weight))
+    hands = positions.reshape(*positions.shape[:2], len(joints.HANDS), -1)
+    place, next_place = _frames_at(hands, before), _frames_at(hands, after)
+    sampled = place + (next_place - place) * weight[..., None]
+    return (
+        sampled.reshape(*times.shape, joints.NUM_JOINTS, 3),
+        sure * (1.0 - weight) + next_sure * weight,
+    )
+
+
+def _frames_at(x: jax.Array, numbers: jax.Array) -> jax.Array:
+    """Takes the (B, T) frames of (B, S, ...)."""
+    return jax.vmap(lambda row, at: row.at[at].get(mode="promise_in_bounds"))(x, numbers)
+
+
+def _mirror(
+    positions: jax.Array, confidence: jax.Array, mirrored: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Mirrors the (B,) mirrored rows, as a left-handed twin would sign: flips x, swaps left and right."""
+    left, right = positions[:, :, joints.LEFT], positions[:, :, joints.RIGHT]
+    swapped = jnp.concatenate([right, left], axis=2)
+    flip, shift = jnp.array([[[[-1.0, 1.0, 1.0]]], [[[1.0, 0.0, 0.0]]]])
+    swapped = swapped * flip[None] + shift[None]
+    return (
+        jnp.where(mirrored[:, None, None, None], swapped, positions),
+        jnp.where(mirrored[:, None, None], confidence[:, :, ::-1], confidence),
+    )
+
+
+def _move(positions: jax.Array, draws: Draws, config: ConfigDict) -> jax.Array:
+    """Turns, scales and shifts around the picture's middle, and tilts each hand around its wrist."""
+    most = jnp.radians(jnp.array([config.rotation, config.tilt, config.tilt], jnp.float32))
+    roll, pitch, yaw = ((2.0 * draws.turn - 1.0) * most[None]).T
+    scale = jnp.exp((2.0 * draws.scale - 1.0) * math.log1p(config.scale))
+    shift = (2.0 * draws.shift - 1.0) * config.shift
+    shift = jnp.pad(shift, ((0, 0), (0, 1))) + jnp.array(_CENTER)[None]
+    turn = _rotation(scale, roll, jnp.zeros_like(roll), jnp.zeros_like(roll))
+    view = _rotation(scale, roll, pitch, yaw)
+    # Joints last, which every backend works through fastest: (B, T, 2, 3, 21).
+    shape = positions.shape
+    hands = positions.reshape(*shape[:2], len(joints.HANDS), -1, 3).swapaxes(-1, -2)
+    wrists = hands[..., joints.WRIST, None]
+    center = jnp.array(_CENTER)[None, None, None, :, None]
+    # wrist' = (wrist - center) turn + center + shift, joint' = (joint - wrist) view + wrist'
+    moved = _product(view, hands - wrists) + (
+        _product(turn, wrists - center) + shift[:, None, None, :, None]
+    )
+    return moved.swapaxes(-1, -2).reshape(shape)
+
+
+def _rotation(scale: jax.Array, roll: jax.Array, pitch: jax.Array, yaw: jax.Array) -> _Matrix:
+    """The rotations around z, then x, then y, from (B,) angles in radians, times (B,) scales."""
+    cr, cp, cy, sr, sp, sy = (f(angle) for f in (jnp.cos, jnp.sin) for angle in (roll, pitch, yaw))
+    rotation = (
+        (cy * cr + sy * sp * sr, sy * sp * cr - cy * sr, sy * cp),
+        (cp * sr, cp * cr, -sp),
+        (cy * sp * sr - sy * cr, sy * sr + cy * sp * cr, cy * cp),
+    )
+    return tuple((scale * x, scale * y, scale * z) for x, y, z in rotation)
+
+
+def _product(matrix: _Matrix, points: jax.Array) -> jax.Array:
+    """Multiplies (B, T, 2, 3, ...) points by each row's matrix, in float32 on every backend."""
+    columns = [points[:, :, :, axis] for axis in range(3)]
+    return jnp.stack(
+        [
+            sum(
+                value[:, None, None, None] * column
+                for value, column in zip(row, columns, strict=True)
+            )
+            for row in matrix
+        ],
+        axis=3,
+    )
+
+
+def _lost_frames(draws: jax.Array, config: ConfigDict) -> jax.Array:
+    """Tells which frames are lost: (B, stretches * `temporal_mask_frames`) bool.
+
+    Each stretch of `temporal_mask_frames` loses 1 to that many frames in a row, with probability
+    `temporal_mask`.
+    """
+    stretch = config.temporal_mask_frames
+    hit = draws[..., :1] < config.temporal_mask
+    run = 1.0 + jnp.floor(draws[..., 1:2] * stretch)
+    start = jnp.floor(draws[..., 2:] * stretch)
+    # A run may reach into the next stretch.
+    number = jnp.arange(2 * stretch, dtype=jnp.float32)[None, None]
+    lost = hit & (number >= start) & (number < start + run)
+    from_before = jnp.pad(lost[:, :-1, stretch:], ((0, 0), (1, 0), (0, 0)))
+    return (lost[..., :stretch] | from_before).reshape(len(draws), -1)
