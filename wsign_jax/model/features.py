@@ -24,8 +24,9 @@ SMALLEST_HAND = 0.02
 # A symbolic T is taken to be at most this, 36 minutes.
 _MOST_FRAMES = 2**17
 
-_HANDS = len(joints.HANDS), joints.JOINTS_PER_HAND
-_IS_WRIST = np.arange(joints.JOINTS_PER_HAND) == joints.WRIST
+_IS_LEFT = np.arange(joints.NUM_JOINTS) < joints.LEFT.stop
+_IS_WRIST = np.isin(np.arange(joints.NUM_JOINTS), joints.WRISTS)
+_KNUCKLES = [hand.start + joints.MIDDLE_KNUCKLE for hand in joints.HANDS]
 
 
 class FeatureState(NamedTuple):
@@ -108,34 +109,53 @@ def features_of_chunk(
     exists = jnp.concatenate([state.exists[:, None], exists], axis=1)[..., None]
     sure = jnp.concatenate([state.confidence[:, None], confidence], axis=1)
     seen = exists & (sure > 0)
-    # Joints last, which every backend works through fastest: (B, T + 2, 2, 3, 21).
+    # A reshape from joints to hands would take longer on a CPU than all the rest.
     hands = jnp.concatenate([state.positions[:, None], positions], axis=1)
-    hands = hands.reshape(rows, frames + 2, *_HANDS, 3).swapaxes(-1, -2)
-    hands = jnp.where(seen[..., None, None], hands, 0.0)
-    is_wrist = _IS_WRIST[None, None, None, None]
-    placed = hands - jnp.where(is_wrist, 0.0, hands[..., joints.WRIST, None])
+    hands = jnp.where(of_joints(seen)[..., None], hands, 0.0)
+    is_wrist = _IS_WRIST[None, None]
+    placed = hands - jnp.where(is_wrist[..., None], 0.0, wrist_of_joints(hands))
 
     # A neighbor that does not exist is no absence: there the difference has one side.
-    has_before, here, has_after = _before_here_after(exists)
+    has_before, _, has_after = _before_here_after(exists)
     was_seen, now, will_be_seen = _before_here_after(seen)
     steady = now & (was_seen | ~has_before) & (will_be_seen | ~has_after)
     sides = has_before.astype(jnp.float32) + has_after.astype(jnp.float32)
-    rate = jnp.where(steady, joints.FPS / jnp.maximum(sides, 1.0), 0.0)[..., None, None]
+    rate = jnp.where(steady, joints.FPS / jnp.maximum(sides, 1.0), 0.0)
     before, place, after = _before_here_after(placed)
-    before = jnp.where(has_before[..., None, None], before, place)
-    after = jnp.where(has_after[..., None, None], after, place)
+    before = jnp.where(has_before[..., None], before, place)
+    after = jnp.where(has_after[..., None], after, place)
 
-    lengths = jnp.sqrt(jnp.sum(place[..., joints.MIDDLE_KNUCKLE] ** 2, axis=-1))
+    x, y, z = (
+        jnp.stack([place[:, :, knuckle, axis] for knuckle in _KNUCKLES], axis=2)
+        for axis in range(3)
+    )
+    lengths = jnp.sqrt(x**2 + y**2 + z**2)
     sizes, counts = _running_sizes(lengths, now, state.size, state.seen)
-    unit = 1.0 / jnp.maximum(sizes, SMALLEST_HAND)[..., None, None]
+    unit = of_joints(1.0 / jnp.maximum(sizes, SMALLEST_HAND))
     unit = jnp.where(is_wrist, float(wrist_place), unit)
-    sure = jnp.where(now, sure[:, 1:-1], 0.0)[..., None, None]
-    sure = jnp.broadcast_to(sure, (*sure.shape[:-1], joints.JOINTS_PER_HAND))
-    features = jnp.concatenate([place * unit, (after - before) * (rate * unit), sure], axis=-2)
-    features = features.swapaxes(-1, -2).reshape(rows, frames, -1, joints.NUM_FEATURES)
+    features = jnp.concatenate(
+        [
+            place * unit[..., None],
+            (after - before) * (of_joints(rate) * unit)[..., None],
+            of_joints(jnp.where(now, sure[:, 1:-1], 0.0))[..., None],
+        ],
+        axis=-1,
+    )
     return features, FeatureState(
         sizes[:, -1], counts[:, -1], positions[:, -2], confidence[:, -2], exists[:, -2, 0]
     )
+
+
+def of_joints(hands: jax.Array) -> jax.Array:
+    """Gives each joint its hand's number: (B, T, 2) -> (B, T, J)."""
+    return jnp.where(_IS_LEFT[None, None], hands[..., :1], hands[..., 1:])
+
+
+def wrist_of_joints(positions: jax.Array) -> jax.Array:
+    """Gives each joint its wrist: (B, T, J, 3) -> (B, T, J, 3)."""
+    left, right = joints.WRISTS
+    is_left = _IS_LEFT[None, None, :, None]
+    return jnp.where(is_left, positions[:, :, left, None], positions[:, :, right, None])
 
 
 def _before_here_after(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -18,15 +18,15 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from wsign_jax.keypoints import joints
+from wsign_jax.model.features import of_joints, wrist_of_joints
 
 # Frames between the knots of the random time warp: slower than a hand, faster than a sign.
 _JITTER_KNOTS = 15
 _CENTER = 0.5, 0.5, 0.0  # of the picture
 
-# Streams of random numbers of an example.
-_VIEW, _JITTER, _LOST, _NOISE = range(4)
-
-_Matrix = tuple[tuple[jax.Array, jax.Array, jax.Array], ...]  # 3 by 3, each (B,)
+# The numbers about the view, in the first column of all that is drawn: mirror, turn, scale, shift.
+_VIEW = 7
+_NOISE = 1  # a stream of its own
 
 
 class Draws(NamedTuple):
@@ -91,24 +91,27 @@ def draw(keys: jax.Array, source_length: int, length: int, config: ConfigDict) -
     padding, begin with the same numbers.
     """
 
-    def uniform(stream: int, *shape: int) -> jax.Array:
-        return jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, stream), shape))(keys)
-
-    def normal(stream: int, *shape: int) -> jax.Array:
-        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, stream), shape))(keys)
-
-    view = uniform(_VIEW, 7 + joints.NUM_JOINTS)
     knots = math.ceil(source_length / _JITTER_KNOTS) + 1
     stretches = math.ceil(length / config.temporal_mask_frames)
+    # One array of five columns, since compiling each draw takes long.
+    shape = max(_VIEW + joints.NUM_JOINTS, knots, stretches), 5
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, shape))(keys)
+    view = uniform[..., 0]
+    noise = None
+    if config.noise:
+        shape = length, joints.NUM_JOINTS, 3
+        noise = jax.vmap(
+            lambda key: jax.random.normal(jax.random.fold_in(key, _NOISE), shape)
+        )(keys)
     return Draws(
         mirror=view[:, 0],
         turn=view[:, 1:4],
         scale=view[:, 4],
-        shift=view[:, 5:7],
-        hidden=view[:, 7:],
-        jitter=uniform(_JITTER, knots) if config.jitter else None,
-        lost=uniform(_LOST, stretches, 3) if config.temporal_mask else None,
-        noise=normal(_NOISE, length, joints.NUM_JOINTS, 3) if config.noise else None,
+        shift=view[:, 5:_VIEW],
+        hidden=view[:, _VIEW : _VIEW + joints.NUM_JOINTS],
+        jitter=uniform[:, :knots, 1] if config.jitter else None,
+        lost=uniform[:, :stretches, 2:] if config.temporal_mask else None,
+        noise=noise,
     )
 
 
@@ -175,13 +178,9 @@ def _sample(
     weight = (times - before.astype(jnp.float32))[..., None]
     sure, next_sure = _frames_at(confidence, before), _frames_at(confidence, after)
     weight = jnp.where((sure > 0) & (next_sure > 0), weight, jnp.round(weight))
-    hands = positions.reshape(*positions.shape[:2], len(joints.HANDS), -1)
-    place, next_place = _frames_at(hands, before), _frames_at(hands, after)
-    sampled = place + (next_place - place) * weight[..., None]
-    return (
-        sampled.reshape(*times.shape, joints.NUM_JOINTS, 3),
-        sure * (1.0 - weight) + next_sure * weight,
-    )
+    place, next_place = _frames_at(positions, before), _frames_at(positions, after)
+    place += (next_place - place) * of_joints(weight)[..., None]
+    return place, sure * (1.0 - weight) + next_sure * weight
 
 
 def _frames_at(x: jax.Array, numbers: jax.Array) -> jax.Array:
@@ -209,45 +208,39 @@ def _move(positions: jax.Array, draws: Draws, config: ConfigDict) -> jax.Array:
     roll, pitch, yaw = ((2.0 * draws.turn - 1.0) * most[None]).T
     scale = jnp.exp((2.0 * draws.scale - 1.0) * math.log1p(config.scale))
     shift = (2.0 * draws.shift - 1.0) * config.shift
-    shift = jnp.pad(shift, ((0, 0), (0, 1))) + jnp.array(_CENTER)[None]
+    center = jnp.array(_CENTER)
+    place = jnp.pad(shift, ((0, 0), (0, 1))) + center[None]
     turn = _rotation(scale, roll, jnp.zeros_like(roll), jnp.zeros_like(roll))
     view = _rotation(scale, roll, pitch, yaw)
-    # Joints last, which every backend works through fastest: (B, T, 2, 3, 21).
-    shape = positions.shape
-    hands = positions.reshape(*shape[:2], len(joints.HANDS), -1, 3).swapaxes(-1, -2)
-    wrists = hands[..., joints.WRIST, None]
-    center = jnp.array(_CENTER)[None, None, None, :, None]
     # wrist' = (wrist - center) turn + center + shift, joint' = (joint - wrist) view + wrist'
-    moved = _product(view, hands - wrists) + (
-        _product(turn, wrists - center) + shift[:, None, None, :, None]
+    wrists = wrist_of_joints(positions)
+    return (
+        _product(view, positions - wrists)
+        + _product(turn, wrists - center[None, None, None])
+        + place[:, None, None]
     )
-    return moved.swapaxes(-1, -2).reshape(shape)
 
 
-def _rotation(scale: jax.Array, roll: jax.Array, pitch: jax.Array, yaw: jax.Array) -> _Matrix:
-    """The rotations around z, then x, then y, from (B,) angles in radians, times (B,) scales."""
+def _rotation(scale: jax.Array, roll: jax.Array, pitch: jax.Array, yaw: jax.Array) -> jax.Array:
+    """The (B, 3, 3) rotations around z, then x, then y, from (B,) angles in radians, scaled."""
     cr, cp, cy, sr, sp, sy = (f(angle) for f in (jnp.cos, jnp.sin) for angle in (roll, pitch, yaw))
-    rotation = (
-        (cy * cr + sy * sp * sr, sy * sp * cr - cy * sr, sy * cp),
-        (cp * sr, cp * cr, -sp),
-        (cy * sp * sr - sy * cr, sy * sr + cy * sp * cr, cy * cp),
-    )
-    return tuple((scale * x, scale * y, scale * z) for x, y, z in rotation)
+    rotation = [
+        *(cy * cr + sy * sp * sr, sy * sp * cr - cy * sr, sy * cp),
+        *(cp * sr, cp * cr, -sp),
+        *(cy * sp * sr - sy * cr, sy * sr + cy * sp * cr, cy * cp),
+    ]
+    return (scale[:, None] * jnp.stack(rotation, axis=1)).reshape(-1, 3, 3)
 
 
-def _product(matrix: _Matrix, points: jax.Array) -> jax.Array:
-    """Multiplies (B, T, 2, 3, ...) points by each row's matrix, in float32 on every backend."""
-    columns = [points[:, :, :, axis] for axis in range(3)]
-    return jnp.stack(
-        [
-            sum(
-                value[:, None, None, None] * column
-                for value, column in zip(row, columns, strict=True)
-            )
-            for row in matrix
-        ],
-        axis=3,
+def _product(matrices: jax.Array, points: jax.Array) -> jax.Array:
+    """Multiplies (B, T, J, 3) points by the (B, 3, 3) matrices of their rows.
+
+    As a sum of columns it is float32 on every backend, and on a CPU far faster than a matrix product.
+    """
+    x, y, z = (
+        matrices[:, None, None, :, axis] * points[..., axis : axis + 1] for axis in range(3)
     )
+    return x + y + z
 
 
 def _lost_frames(draws: jax.Array, config: ConfigDict) -> jax.Array:
