@@ -28,7 +28,7 @@ def shard(text: str) -> tuple[int, int]:
 
 def main() -> None:
     """Parses the flags and calls `extract.extract_from_dataset`."""
-    usual = extract.Settings()
+    usual = extract.ExtractionSettings()
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

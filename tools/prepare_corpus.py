@@ -87,8 +87,8 @@ def main() -> None:
             # This loads MediaPipe, which a corpus of keypoints does not need.
             from wsign_jax.keypoints import extract as extraction  # noqa: PLC0415
 
-            extraction_settings = extraction.Settings(model=flags.model)
-        settings = prepare.Settings(
+            extraction_settings = extraction.ExtractionSettings(model=flags.model)
+        settings = prepare.ImportSettings(
             flags.label_map, flags.on_bad, flags.seed, flags.workers, extraction_settings
         )
         prepare.write(corpus, flags.out, settings, extraction)

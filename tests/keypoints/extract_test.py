@@ -17,7 +17,7 @@ import wsign_jax
 from tests.helpers import videos
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import draw, extract, joints, native_libs, quality, video
-from wsign_jax.keypoints.extract import Clip, Settings
+from wsign_jax.keypoints.extract import Clip, ExtractionSettings
 
 ROOT = pathlib.Path(wsign_jax.__file__).parents[1]
 LEFT, RIGHT = range(2)
@@ -25,7 +25,9 @@ LEFT, RIGHT = range(2)
 
 def keypoints(path, **clip):
     with native_libs.quiet():
-        return extract.extract_clip(Clip("clip", path, **clip), Settings(), videos.model())
+        return extract.extract_clip(
+            Clip("clip", path, **clip), ExtractionSettings(), videos.model()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def folder(tmp_path):
 
 
 def settings():
-    return Settings(model=videos.model())
+    return ExtractionSettings(model=videos.model())
 
 
 def wrists(features, hand):

@@ -271,7 +271,7 @@ def test_the_window_shows_hands_and_glosses_and_closing_it_stops(
             shown.append((image, hands, lines))
             self.closed = len(shown) == 20
 
-    monkeypatch.setattr(live, "Window", FakeWindow)
+    monkeypatch.setattr(live, "PreviewWindow", FakeWindow)
     end, glosses, last = recognize(model, source(TIMES), capsys, show=True)
     assert end is live.End.USER and last["count"] == 20 and shown.pop() == "closed"
     image, hands, _ = shown[10]

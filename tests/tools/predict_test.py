@@ -132,7 +132,9 @@ def test_more_recordings_than_are_recognized_at_a_time(talkative_run, inputs, mo
     monkeypatch.setattr(transcribe_files, "_TOGETHER", 2)
     sources = transcribe_files.find([inputs, inputs / "a.npy", inputs / "sub", inputs / "a.npy"])
     recognizer = Recognizer.load(talkative_run)
-    outcomes = list(transcribe_files.transcribe(recognizer, sources, transcribe_files.Window()))
+    outcomes = list(
+        transcribe_files.transcribe(recognizer, sources, transcribe_files.DecodingOptions())
+    )
     assert [outcome.source for outcome in outcomes] == sources
     assert [outcome.problem == "" for outcome in outcomes] == [True, False, True, True, True, True]
     a, b = outcomes[0].transcript, outcomes[2].transcript

@@ -146,7 +146,7 @@ class PrefixBeamDecoder:
         self, state: BeamState, log_probs: np.ndarray, first: int
     ) -> tuple[list[Run], BeamState]:
         """See `Decoder`."""
-        if first > state.end:  # silence was skipped: the patches before it are out of sight
+        if first > state.end:  # a pause was skipped: the patches before it are out of sight
             state = state._replace(log_probs=self.start().log_probs, since=0)
         rows = np.zeros((self._chunk, self._vocab_size), np.float32)
         rows[: len(log_probs)] = log_probs

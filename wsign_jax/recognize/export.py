@@ -19,7 +19,7 @@ from wsign_jax.evaluate.decoder_settings import choose
 from wsign_jax.evaluate.trained_run import Trained, names
 from wsign_jax.model import whisper_sign
 from wsign_jax.recognize import exported_program, file_backend, run_backend
-from wsign_jax.recognize.backend import Settings
+from wsign_jax.recognize.backend import RecognizerSettings
 from wsign_jax.report import card
 
 _UNREAD = "decoder/"  # parameters that greedy CTC decoding never reads
@@ -81,7 +81,7 @@ def export(trained: Trained, path: pathlib.Path) -> None:
     )
 
 
-def program(trained: Trained, settings: Settings) -> bytes:
+def program(trained: Trained, settings: RecognizerSettings) -> bytes:
     """Serializes the run's greedy decoding for every platform, batch size and number of patches.
 
     Raises:
@@ -100,8 +100,8 @@ def program(trained: Trained, settings: Settings) -> bytes:
         parameters: dict[str, jax.Array],
         features: jax.Array,
         frames: jax.Array,
-        silence: jax.Array,
-        window: run_backend.Window,
+        no_hands: jax.Array,
+        window: run_backend.AttentionWindow,
         tables: tuple[jax.Array, ...],
     ) -> tuple[jax.Array, ...]:
         # Parameters that are not read leave no trace in the program.
@@ -110,7 +110,7 @@ def program(trained: Trained, settings: Settings) -> bytes:
             for name, leaf in shapes.items()
         ]
         params = jax.tree.unflatten(structure, leaves)
-        found = recognize(params, features, frames, silence, window, Weights(), tables=tables)
+        found = recognize(params, features, frames, no_hands, window, Weights(), tables=tables)
         return file_backend.flatten(found)
 
     taken = file_backend.arguments(settings, read)

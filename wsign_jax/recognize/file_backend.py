@@ -38,7 +38,7 @@ from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.keypoints import joints
 from wsign_jax.model import positions
 from wsign_jax.recognize import exported_program
-from wsign_jax.recognize.backend import Program, Recognized, Settings
+from wsign_jax.recognize.backend import Program, Recognized, RecognizerSettings
 
 FORMAT = 1  # goes up with every change that older versions cannot read
 DECODER = "greedy"
@@ -53,11 +53,11 @@ class Exported:
     """A model from a file; a `Backend`.
 
     Its program takes the parameters by their paths, (B, T, 42, 7) float32 normalized features with T a
-    multiple of the patch size, (B,) int32 frames, (B, N) bool silence, the window as two () int32, and
+    multiple of the patch size, (B,) int32 frames, (B, N) bool no_hands, the window as two () int32, and
     the tables of positions; it returns the leaves of a `Recognized` (see `arguments`).
     """
 
-    settings: Settings
+    settings: RecognizerSettings
     vocabulary: Vocabulary
     temperature: float
     about: Mapping[str, Any]  # the content of about.json
@@ -72,11 +72,11 @@ class Exported:
             )
         window = np.int32(chunk), np.int32(left_context)
 
-        def run(features: np.ndarray, frames: np.ndarray, silence: np.ndarray) -> Recognized:
+        def run(features: np.ndarray, frames: np.ndarray, no_hands: np.ndarray) -> Recognized:
             s = self.settings
             patches = features.shape[1] // s.patch_size
             tables = positions.tables(s.positions, patches, s.width, s.head_width)
-            return self.call(self.parameters, features, frames, silence, window, tables)
+            return self.call(self.parameters, features, frames, no_hands, window, tables)
 
         return Program(run, chunk, self.temperature)
 
@@ -95,7 +95,7 @@ def unflatten(arrays: tuple[jax.Array, ...]) -> Recognized:
 
 def write(
     path: pathlib.Path,
-    settings: Settings,
+    settings: RecognizerSettings,
     vocabulary: Vocabulary,
     temperature: float,
     parameters: Mapping[str, np.ndarray],
@@ -134,7 +134,9 @@ def write(
     files.write(path, whole.getvalue())
 
 
-def arguments(settings: Settings, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> tuple[Any, ...]:
+def arguments(
+    settings: RecognizerSettings, shapes: Mapping[str, jax.ShapeDtypeStruct]
+) -> tuple[Any, ...]:
     """The arguments of a program, as shapes; see `Exported`.
 
     The symbols b and n stand for B and for the number of patches.
@@ -188,7 +190,7 @@ def read(path: pathlib.Path) -> Exported:
         )
     about, members = _read_members(path)
     with _refused(path):
-        settings = Settings.from_json(
+        settings = RecognizerSettings.from_json(
             files.field(about, "settings", _ABOUT, dict), f"settings in {_ABOUT}"
         )
         temperature = files.field(
@@ -291,7 +293,7 @@ def _callable(
     path: pathlib.Path,
     content: bytes,
     about: Mapping[str, Any],
-    settings: Settings,
+    settings: RecognizerSettings,
     vocabulary: Vocabulary,
     parameters: Mapping[str, np.ndarray],
 ) -> Callable[..., Recognized]:

@@ -22,7 +22,7 @@ from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.decoders import GREEDY
-from wsign_jax.decode.no_hands import SILENCE
+from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
 from wsign_jax.decode.streaming import Decoder, Greedy, PrefixBeamDecoder, Run
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.evaluate.decoder_settings import Choice, choose
@@ -273,7 +273,7 @@ class Stream:
     def _is_silent(self) -> bool:
         """Whether the chunk, as far as it has come, and the second before it show no hand."""
         number = self.state.first + self.state.skipped
-        return self.state.last_seen < number * self._trained.patch_size - SILENCE
+        return self.state.last_seen < number * self._trained.patch_size - NO_HANDS_FRAMES
 
     def _run_chunk(self, patches: int) -> None:
         """Encodes and decodes the chunk, as far as it is filled.
@@ -285,8 +285,8 @@ class Stream:
         state, number = self.state, self.state.first + self.state.skipped
         is_silent = self._is_silent
         if is_silent and patches == GOES_ON and self._may_sleep():
-            # Attention reaches only silence and sees only distances: encoding would give the same cache
-            # again.
+            # Attention reaches only frames without hands and sees only distances: encoding would give
+            # the same cache again.
             self.state = state._replace(
                 frames=np.zeros_like(state.frames), filled=0, skipped=state.skipped + self.chunk
             )
@@ -317,7 +317,7 @@ class Stream:
         self.spent.add(encoded - begin, time.perf_counter() - encoded)
 
     def _may_sleep(self) -> bool:
-        """Whether the next chunk sees only silence through all layers, and no gloss is open."""
+        """Whether the next chunk sees no hands through all layers, and no gloss is open."""
         if (
             self._trained.config.model.positions == SINUSOIDAL
             or self.state.decoding.run.id != BLANK_ID

@@ -28,7 +28,7 @@ _ATTEMPTS = 1000  # to draw a sentence that one signer of a split can sign
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class ComposeSettings:
     """The settings of a composed data set; with the same clips they always make the same files."""
 
     train: int = 800  # sentences per split
@@ -192,13 +192,13 @@ def with_splits(
 class Composer:
     """Makes any sentence of a data set, in any order."""
 
-    def __init__(self, clips: Sequence[Record], sentences: Sentences, settings: Settings):
+    def __init__(self, clips: Sequence[Record], sentences: Sentences, settings: ComposeSettings):
         """Sorts the clips by split, signer and gloss.
 
         Args:
             clips: clips of single signs, with splits.
             sentences: draws the glosses to sign.
-            settings: see `Settings`.
+            settings: see `ComposeSettings`.
 
         Raises:
             WSignError: a split that should have sentences has no clips.
@@ -330,7 +330,7 @@ def write_dataset(
     out: pathlib.Path,
     composer: Composer,
     ids: Mapping[str, int],
-    settings: Settings,
+    settings: ComposeSettings,
     about: Mapping[str, Any],
     progress: Callable[[str], None] = print,
 ) -> None:
