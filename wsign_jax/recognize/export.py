@@ -15,7 +15,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import GREEDY, Search
 from wsign_jax.decode.joint import Weights
-from wsign_jax.evaluate.decoder_settings import choose
+from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.trained_run import Trained, names
 from wsign_jax.model import whisper_sign
 from wsign_jax.recognize import exported_program, file_backend, run_backend
@@ -74,7 +74,7 @@ def export(trained: Trained, path: pathlib.Path) -> None:
         path,
         settings,
         trained.vocabulary,
-        choose(trained, GREEDY).temperature,
+        choose_settings(trained, GREEDY).temperature,
         parameters,
         program(trained, settings),
         {"checkpoint": names(trained.checkpoints), "versions": versions()},

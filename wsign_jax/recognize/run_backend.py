@@ -13,7 +13,7 @@ from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode.decoders import Search, decode_and_align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm.lookup import LanguageModel
-from wsign_jax.evaluate.decoder_settings import choose
+from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.trained_run import Trained, language_model, open_run, overrides
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
@@ -61,21 +61,21 @@ class Running:
         return self._programs[key]
 
     def _make(self, trained: Trained, decoder: str) -> Program:
-        choice = choose(trained, decoder)
+        settings = choose_settings(trained, decoder)
         config = trained.config
         root = pathlib.Path(config.data.dir or trained.workdir / "data")
-        lm = language_model(trained, choice.lm, root)
-        weights = jax.tree.map(np.float32, choice.weights)
+        lm = language_model(trained, settings.lm, root)
+        weights = jax.tree.map(np.float32, settings.weights)
         window = np.int32(config.eval.chunk), np.int32(config.eval.left_context)
-        if choice.search not in self._steps:
-            recognize = make_recognize(trained.network.graph, choice.search)
-            self._steps[choice.search] = jax.jit(recognize)
-        step = self._steps[choice.search]
+        if settings.search not in self._steps:
+            recognize = make_recognize(trained.network.graph, settings.search)
+            self._steps[settings.search] = jax.jit(recognize)
+        step = self._steps[settings.search]
 
         def run(features: np.ndarray, frames: np.ndarray, no_hands: np.ndarray) -> Recognized:
             return step(trained.params, features, frames, no_hands, window, weights, lm)
 
-        return Program(run, config.eval.chunk, choice.temperature)
+        return Program(run, config.eval.chunk, settings.temperature)
 
 
 def settings(trained: Trained) -> RecognizerSettings:

@@ -25,7 +25,7 @@ from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
 from wsign_jax.decode.streaming import Decoder, Greedy, PrefixBeamDecoder, Run
 from wsign_jax.decode.transcript import Gloss, Transcript
-from wsign_jax.evaluate.decoder_settings import Choice, choose
+from wsign_jax.evaluate.decoder_settings import DecoderSettings, choose_settings
 from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
@@ -113,9 +113,9 @@ class Stream:
         self._trained = trained
         self.chunk, self.left_context = _window(trained, chunk, left_context)
         _check(trained, decoder, endpoint_seconds, look_ahead)
-        choice = choose(trained, decoder)
-        self._temperature = choice.temperature
-        self._decoder = _decoder(trained, choice, self.chunk)
+        settings = choose_settings(trained, decoder)
+        self._temperature = settings.temperature
+        self._decoder = _decoder(trained, settings, self.chunk)
         self._step = make_step(trained.network.graph)
         # One device, whatever mesh the run was opened for.
         self._params = jax.device_put(trained.params, jax.local_devices()[0])
@@ -421,12 +421,12 @@ def _check(trained: Trained, decoder: str, endpoint_seconds: float, look_ahead: 
         )
 
 
-def _decoder(trained: Trained, choice: Choice, chunk: int) -> Decoder:
-    if choice.decoder == GREEDY:
+def _decoder(trained: Trained, settings: DecoderSettings, chunk: int) -> Decoder:
+    if settings.decoder == GREEDY:
         return Greedy()
-    lm = language_model(trained, choice.lm, trained.workdir)
+    lm = language_model(trained, settings.lm, trained.workdir)
     size = len(trained.vocabulary)
-    return PrefixBeamDecoder(chunk, size, choice.beam_size, choice.weights, lm)
+    return PrefixBeamDecoder(chunk, size, settings.beam_size, settings.weights, lm)
 
 
 def _joined(sentences: Sequence[Transcript]) -> Transcript | None:
