@@ -71,7 +71,7 @@ FEATURE_CASES = {
     "rank": (lambda x: x[0], r"shape \(42, 7\) is not"),
     "dtype": (lambda x: x.astype(np.float64), "dtype float64 is not float32"),
     "nan": (with_nan, "has NaN or infinity, first in frame 7"),
-    "garbage": (with_garbage, "has -1e\\+30 in frame 7, joint 3, feature 2: no keypoint's"),
+    "garbage": (with_garbage, "has -1e\\+30 in frame 7, joint 3, feature 2: not a keypoint's"),
     "infinity": (lambda x: x / np.float32(0), "has NaN or infinity"),
     "empty": (lambda x: x[:0], "has no frames"),
     "no hand": (np.zeros_like, "no hand is in it; leave it out"),

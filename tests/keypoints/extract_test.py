@@ -193,14 +193,14 @@ def test_bad_videos_are_reported_and_never_stop_the_rest(folder, tmp_path, capsy
     assert [report.id for report in reports if report.done] == ["10:30", "z"]
     (taken,) = (report for report in reports if report.id == "taken")
     assert taken.problem == (
-        f"{out}/taken.npy: is no keypoints; delete it, and give the same command again"
+        f"{out}/taken.npy: does not hold keypoints; delete it, and give the same command again"
     )
     assert (out / "taken.npy").read_text() == "no keypoints"
     reports.remove(taken)
     problems = {report.source: report.problem for report in reports if not report.done}
     for name, what in {
         "empty.mp4": "is empty",
-        "text.mp4": "is no video that can be read",
+        "text.mp4": "is not a video that can be read",
         "sound.mp4": "has no video, only sound",
         "cut.mp4": "",
         "nobody.mp4": "no hand in any of its 5 pictures",
@@ -311,7 +311,7 @@ def test_mistakes_are_named(folder, tmp_path):
         WSignError, match=r"empty: no videos in it \(\.3gp .*, and no folders of pic"
     ):
         extract.extract_from_dataset(empty, out)
-    with pytest.raises(WSignError, match=r"gone: is no folder"):
+    with pytest.raises(WSignError, match=r"gone: is not a folder"):
         extract.extract_from_dataset(tmp_path / "gone", out)
     for options, what in (
         ({"target_fps": 0.0}, "fps 0 must be from 1 to 1000"),

@@ -247,7 +247,7 @@ def test_bad_batches_are_one_line(recognizer, features, lengths, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"decoder": "best"}, "decoder 'best' is none of greedy"),
+        ({"decoder": "best"}, "decoder 'best' is not one of greedy"),
         ({"decoder": ["greedy"]}, r"decoder is \['greedy'\]; give a name"),
         ({"chunk": -1}, "chunk is -1"),
         ({"chunk": 2.5}, "chunk is 2.5; give patches"),

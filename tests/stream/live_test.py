@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.helpers.small import get_config as small_config
+from tests.helpers.small import small_config
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate import trained_run

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import random_features
-from tests.helpers.small import get_config as small_config
+from tests.helpers.small import small_config
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.normalize import normalize
 from wsign_jax.decode.align import align, seconds
@@ -355,7 +355,7 @@ def test_partial_glosses_become_stable_and_stable_ones_stay():
         ({"chunk": "8"}, "chunk is '8'; give patches"),
         ({"left_context": np.zeros((5, 4))}, "left_context is array.*; give patches"),
         ({"decoder": "joint"}, "decoder 'joint' cannot stream; take 'greedy' or 'prefix_beam'"),
-        ({"decoder": ["greedy"]}, r"decoder is \['greedy'\]; give a name, such as 'greedy'"),
+        ({"decoder": ["greedy"]}, r"decoder is \['greedy'\]; give a name, for example 'greedy'"),
         ({"endpoint_seconds": -1.0}, "endpoint_seconds is -1.0"),
         ({"endpoint_seconds": float("nan")}, "endpoint_seconds is nan"),
         ({"endpoint_seconds": "1"}, "endpoint_seconds is '1'; give seconds, 0 for never"),

@@ -79,7 +79,7 @@ def test_subtitles_of_a_real_video_with_a_broken_one_beside_it(talkative_run, co
     flags = (f"--checkpoint={talkative_run}", f"--model={videos.model()}")
     status, printed = command("predict.py", *flags, "--format=srt", f"--out={out}", folder)
     assert status == 1
-    assert f"failed: {folder / 'broken.mp4'}: is no video that can be read" in printed
+    assert f"failed: {folder / 'broken.mp4'}: is not a video that can be read" in printed
     [path] = [path for path in out.rglob("*") if path.is_file()]
     assert path == out / "sub" / "soup.srt" and "00:00:" in path.read_text()
     status, printed = command("predict.py", *flags, "--format=vtt", folder)
@@ -160,7 +160,7 @@ def test_an_export_is_made_used_and_never_overwritten(talkative_run, inputs, com
     report.write_text('{"wer": 0.5}')
     status, printed = command(*flags, "--replace")
     report.unlink()
-    assert status == 2 and f"{report}: is no report; move it away" in printed
+    assert status == 2 and f"{report}: is not a report; move it away" in printed
     assert out.stat().st_mtime_ns == before
     edited = rewritten(
         out, tmp_path / "edited", {"label_map.json": lambda content: content.replace(b"G1", b"HI")}

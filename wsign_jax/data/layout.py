@@ -218,7 +218,7 @@ def read_split(
     listing = "\n  ".join(dict.fromkeys(problems))
     if problems and on_bad == "error":
         raise WSignError(
-            f"{folder}: {len(problems)} bad of {total} examples; mend them, or leave them out "
+            f"{folder}: {len(problems)} bad of {total} examples; fix them, or leave them out "
             f"with {flag}=skip\n  {listing}"
         )
     if not good:

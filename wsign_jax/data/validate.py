@@ -102,7 +102,7 @@ def check_features(features: np.ndarray, place: str) -> None:
     if not np.isfinite(value):
         raise WSignError(f"{place}: has NaN or infinity, first in frame {frame}")
     raise WSignError(
-        f"{place}: has {value:.3g} in frame {frame}, joint {joint}, feature {feature}: no keypoint's"
+        f"{place}: has {value:.3g} in frame {frame}, joint {joint}, feature {feature}: not a keypoint's"
     )
 
 

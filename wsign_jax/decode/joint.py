@@ -85,7 +85,7 @@ def joint_beam_search(
     if log_probs is None:
         weights = weights._replace(ctc_weight=jnp.float32(0.0))
     else:
-        ctc = PrefixScorer.of(log_probs, patches)
+        ctc = PrefixScorer.from_posteriors(log_probs, patches)
     scorers = _Scorers(decoder, ctc, lm, weights, longest)
     start = scorers.start(encoded, patches, beam_size, max_labels)
 

@@ -63,7 +63,7 @@ class Trained:
     def check_decoder(self, decoder: str) -> None:
         """Raises a `WSignError` if there is no such decoder, or this run has not trained it."""
         if decoder not in DECODERS:
-            raise WSignError(f"decoder {decoder!r} is none of {', '.join(DECODERS)}")
+            raise WSignError(f"decoder {decoder!r} is not one of {', '.join(DECODERS)}")
         if decoder in NEED_ATTENTION and not self.has_attention_decoder:
             raise WSignError(
                 f"{self.workdir}: its attention decoder was never trained (alpha is 1 in all its "

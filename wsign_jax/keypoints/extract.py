@@ -129,7 +129,7 @@ def _extract(
         write(features)
 
     part = (clip.fps, clip.start_s, clip.end_s, clip.box)
-    pictures = video.ahead(video.read(clip.source, *part, on_missing=missing.append))
+    pictures = video.read_ahead(video.read(clip.source, *part, on_missing=missing.append))
     with (
         contextlib.closing(pictures),
         landmarker.Landmarker(model, settings.min_confidence) as hands,
@@ -269,7 +269,7 @@ def find_clips(video_dir: pathlib.Path, picture_fps: float = PICTURE_FPS) -> lis
         WSignError: there is no folder, or no video in it.
     """
     if not video_dir.is_dir():
-        raise WSignError(f"{video_dir}: is no folder; name the one that holds the videos")
+        raise WSignError(f"{video_dir}: is not a folder; name the one that holds the videos")
     clips = []
     for path in sorted(video_dir.rglob("*")):
         if path.name.startswith("."):
@@ -327,7 +327,11 @@ def _other_than_keypoints(path: pathlib.Path) -> str:
         good = good and features.dtype.kind == "f"
     except Exception:  # a damaged header can raise almost anything
         good = False
-    return "" if good else f"{path}: is no keypoints; delete it, and give the same command again"
+    return (
+        ""
+        if good
+        else f"{path}: does not hold keypoints; delete it, and give the same command again"
+    )
 
 
 def _remove_partials(output_dir: pathlib.Path, ids: set[str]) -> None:

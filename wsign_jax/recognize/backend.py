@@ -73,7 +73,7 @@ class RecognizerSettings:
         )
         for name in content:
             if name not in found:
-                raise WSignError(f"{where}: {name!r} is none of its fields; leave it out")
+                raise WSignError(f"{where}: {name!r} is not one of its fields; leave it out")
         return cls(**found)
 
     def window(self, chunk: int | None, left_context: int | None) -> tuple[int, int]:

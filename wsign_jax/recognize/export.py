@@ -39,7 +39,7 @@ def check_free(path: pathlib.Path, replace: bool = False) -> None:
             folder.
     """
     if path.is_dir():
-        raise WSignError(f"{path}: is a folder; name a file, such as {path / 'model.wsign'}")
+        raise WSignError(f"{path}: is a folder; name a file, for example {path / 'model.wsign'}")
     for place in (path, card_of(path)):
         files.check_writable(place)
         if place.exists() and not replace:
@@ -130,7 +130,7 @@ def versions() -> dict[str, str]:
     return found | {"python": platform.python_version()}
 
 
-def facts(trained: Trained, name: str, license: str) -> card.Facts:
+def card_fields(trained: Trained, name: str, license: str) -> card.CardFields:
     """Collects what is known of a run, for its card.
 
     Args:
@@ -148,7 +148,7 @@ def facts(trained: Trained, name: str, license: str) -> card.Facts:
     about = root / "dataset.json"
     sentences = {split: layout.count(root, split) for split in layout.SPLITS}
     signers = {split: layout.signers_of(root, split) for split in layout.SPLITS}
-    return card.Facts(
+    return card.CardFields(
         name=name,
         checkpoint=names(trained.checkpoints),
         model=f"{trained.config.model.size}, {count:,} parameters",
@@ -177,9 +177,9 @@ def _reports(trained: Trained) -> dict[str, card.Measured]:
                     pathlib.Path(one).name for one in report["settings"]["checkpoint"].split(", ")
                 ]
                 if of == [one.name for one in trained.checkpoints]:
-                    found[split] = card.Measured.of(report)
+                    found[split] = card.Measured.from_report(report)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                 raise WSignError(
-                    f"{path}: is no report; move it away, or write it again with config.mode=evaluate"
+                    f"{path}: is not a report; move it away, or write it again with config.mode=evaluate"
                 ) from None
     return found

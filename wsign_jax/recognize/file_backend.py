@@ -258,7 +258,7 @@ def _check_directory(archive: zipfile.ZipFile, size: int) -> list[str]:
     for member in members:
         name = member.filename
         if name not in (_ABOUT, _LABEL_MAP, _PROGRAM) and not _PARAMETER.fullmatch(name):
-            raise WSignError(f"it has {name[:100]!r}, which is no part of an export")
+            raise WSignError(f"it has {name[:100]!r}, which is not part of an export")
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ENCRYPTED:
             raise WSignError(f"{name!r} in it is compressed or encrypted")
     if len({*names}) < len(names):
@@ -279,7 +279,7 @@ def _parameter(member: str, content: bytes) -> np.ndarray:
     """Reads an array that `np.save` wrote."""
     memory = io.BytesIO(content)
     if np.lib.format.read_magic(memory) != (1, 0):
-        raise WSignError(f"{member!r} is no array of this format")
+        raise WSignError(f"{member!r} is not an array of this format")
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(memory)
     if dtype != np.float32 or math.prod(shape) * 4 != len(content) - memory.tell():
         raise WSignError(f"{member!r} is {dtype}{list(shape)} in {len(content)} bytes")

@@ -87,7 +87,7 @@ def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> Sourc
         frames = _frames(layout.read_features(path, aspect))
         items = Every(camera.paced(frames) if simulate else frames)
         return Source(name, items, has_pictures=False, is_camera=False)
-    pictures = video.ahead(video.read(path, PICTURE_FPS))
+    pictures = video.read_ahead(video.read(path, PICTURE_FPS))
     # However long the video pauses, a file is never gone.
     opened = Newest(camera.paced(pictures), math.inf) if simulate else Every(pictures)
     return Source(name, opened, has_pictures=True, is_camera=False)

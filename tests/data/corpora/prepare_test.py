@@ -147,7 +147,7 @@ def test_bad_annotations_are_all_named_before_anything_is_written(tmp_path):
     mapping = corpora.write(tmp_path / "map.json", '{"<blank>": 0, "001": 7}')
     corpus = prepare.read("lsa64", root)
     settings = prepare.ImportSettings(label_map=mapping)
-    with pytest.raises(WSignError, match=r"lsa64: 5 bad annotations; mend them, or leave") as error:
+    with pytest.raises(WSignError, match=r"lsa64: 5 bad annotations; fix them, or leave") as error:
         prepare.write(corpus, tmp_path / "out", settings, corpora.FakeExtraction())
     lines = [line.strip() for line in str(error.value).splitlines()[1:]]
     assert lines == [
@@ -283,7 +283,7 @@ def test_unknown_names_and_settings_are_named(tmp_path):
     ):
         prepare.read("how2sign", tmp_path)
     for option in ("aspect", "return"):
-        with pytest.raises(WSignError, match=f"--{option} is no option of lsa64; leave it out"):
+        with pytest.raises(WSignError, match=f"--{option} is not an option of lsa64; leave it out"):
             prepare.read("lsa64", tmp_path, **{option: 1})
     for change, message in (
         ({"on_bad": "drop"}, "--on_bad=drop: write error or skip"),

@@ -223,7 +223,7 @@ def test_a_prepared_data_set_of_single_signs_is_a_source(tmp_path):
     np.testing.assert_allclose(
         made.features[start:end, :, :3], source[: end - start, :, :3], atol=1e-6
     )
-    with pytest.raises(WSignError, match="--fps is no option of a data set"):
+    with pytest.raises(WSignError, match="--fps is not an option of a data set"):
         compose.read_clips(tmp_path / "signs", fps=30.0)
 
 

@@ -72,7 +72,7 @@ def read(name: str, root: pathlib.Path, **options: Any) -> Corpus:
     accepted = inspect.signature(READERS[name]).parameters
     for option in options:
         if option not in accepted:
-            raise WSignError(f"--{option} is no option of {name}; leave it out")
+            raise WSignError(f"--{option} is not an option of {name}; leave it out")
     corpus = READERS[name](root, **options)
     return dataclasses.replace(corpus, options={"root": root, **options})
 
@@ -367,6 +367,4 @@ def _extract(
 def _listing(headline: str, problems: Sequence[str]) -> str:
     if not problems:
         return headline
-    return f"{headline}; mend them, or leave them out with --on_bad=skip\n  " + "\n  ".join(
-        problems
-    )
+    return f"{headline}; fix them, or leave them out with --on_bad=skip\n  " + "\n  ".join(problems)

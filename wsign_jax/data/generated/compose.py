@@ -89,7 +89,7 @@ def read_clips(
         raise WSignError(f"{source}: no such folder; name the clips' with --source=DIR")
     if (source / "label_map.json").exists():
         if options:
-            raise WSignError(f"--{min(options)} is no option of a data set; leave it out")
+            raise WSignError(f"--{min(options)} is not an option of a data set; leave it out")
         corpus = _read_dataset(source)
     else:
         kind = "npz" if any(source.glob("*.npz")) else "mp_data"
@@ -341,7 +341,7 @@ def write_dataset(
         composer: makes the sentences.
         ids: the ids of all glosses.
         settings: tells how many sentences each split has.
-        about: facts about clips and sentences for `dataset.json`.
+        about: what `dataset.json` says of clips and sentences.
         progress: is called with a line for every split that is done.
 
     Raises:
