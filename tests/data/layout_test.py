@@ -252,13 +252,13 @@ def test_labels_alone_are_read_and_checked(dataset):
 
 def test_signers_are_read_as_written(dataset):
     split = layout.read_split(dataset, "val", RULES)
-    assert layout.read_signers(split) == {}
+    assert layout.read_signers(split.root, split.name) == {}
     signers = {"val_00": "Zoë, left-handed", "val_01": 'the "other"', "id": "id"}
     layout.write_signers(dataset, "val", signers)
     assert (
         (dataset / "val" / "signers.csv").read_text(encoding="utf-8").startswith("id,signer\nid,")
     )
-    assert layout.read_signers(split) == signers
+    assert layout.read_signers(split.root, split.name) == signers
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_a_broken_table_of_signers_is_named_with_its_line(dataset, content, mess
     split = layout.read_split(dataset, "val", RULES)
     (dataset / "val" / "signers.csv").write_text(content)
     with pytest.raises(WSignError, match=message) as error:
-        layout.read_signers(split)
+        layout.read_signers(split.root, split.name)
     assert "\n" not in str(error.value)
 
 

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from types import TracebackType
 
 from rich import progress
 
@@ -32,12 +31,7 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._bar:
             self._bar.stop()
 

@@ -317,12 +317,7 @@ def read_segments(split: Split, index: int) -> np.ndarray | None:
     return table[:, 1:]
 
 
-def read_signers(split: Split) -> dict[str, str]:
-    """Reads who signs each example of a split; see `signers_of`."""
-    return signers_of(split.root, split.name)
-
-
-def signers_of(root: pathlib.Path, name: str) -> dict[str, str]:
+def read_signers(root: pathlib.Path, name: str) -> dict[str, str]:
     """Reads who signs each example of the split `name`, by id; empty if `signers.csv` is missing.
 
     Raises:

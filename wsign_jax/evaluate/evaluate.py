@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -78,11 +78,7 @@ def run(
     lm = language_model(trained, settings.lm, root)
     encode = Timed(validation.make_encode_step(trained.network))
     search = Timed(make_search(trained, settings))
-    decoded = []
-    for encoded in encode_split(trained, split, encode):
-        beams, alignment = search(trained.params, encoded, settings.weights, lm)
-        light = encoded._replace(states=encoded.patches)  # the states are not needed any more
-        decoded.append(Decoded(*jax.device_get((light, beams, alignment))))
+    decoded = search_all(trained, encode_split(trained, split, encode), search, settings, lm)
     raw = to_sentences(trained, split, decoded)
     sentences = [
         dataclasses.replace(
@@ -170,6 +166,22 @@ def make_search(
         return decode_and_align(settings.search, model, states, log_probs, patches, weights, lm)
 
     return search
+
+
+def search_all(
+    trained: Trained,
+    batches: Iterable[Encoded],
+    search: Timed,
+    settings: DecoderSettings,
+    lm: LanguageModel | None,
+) -> list[Decoded]:
+    """Decodes batches with a function of `make_search`, and brings the results to the host."""
+    weights, decoded = jax.tree.map(np.float32, settings.weights), []
+    for encoded in batches:
+        found = search(trained.params, encoded, weights, lm)
+        light = encoded._replace(states=encoded.patches)  # the states are not needed any more
+        decoded.append(Decoded(*jax.device_get((light, *found))))
+    return decoded
 
 
 def to_sentences(

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 
 from wsign_jax.data import layout
@@ -12,7 +11,7 @@ from wsign_jax.decode import confidence
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.evaluate import evaluate
 from wsign_jax.evaluate.decoder_settings import DecoderSettings
-from wsign_jax.evaluate.evaluate import Decoded, Timed
+from wsign_jax.evaluate.evaluate import Timed
 from wsign_jax.evaluate.trained_run import NO_LM, Trained
 from wsign_jax.report.metrics import EditCounts
 from wsign_jax.train import validation
@@ -97,12 +96,9 @@ class _Attempts:
         )
 
     def _sentences(self, settings: DecoderSettings) -> list[evaluate.Sentence]:
-        weights = jax.tree.map(np.float32, settings.weights)
-        decoded = []
-        for encoded in self._encoded:
-            found = self._search(self._trained.params, encoded, weights, self._lm)
-            light = encoded._replace(states=encoded.patches)
-            decoded.append(Decoded(*jax.device_get((light, *found))))
+        decoded = evaluate.search_all(
+            self._trained, self._encoded, self._search, settings, self._lm
+        )
         return evaluate.to_sentences(self._trained, self._split, decoded)
 
 

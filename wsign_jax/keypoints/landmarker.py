@@ -8,7 +8,6 @@ import shutil
 import urllib.error
 import urllib.request
 import zipfile
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -168,12 +167,7 @@ class Landmarker:
     def __enter__(self) -> "Landmarker":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._native.close()
 
     def detect(self, image: np.ndarray, time_s: float) -> list[Detection]:

@@ -35,7 +35,7 @@ def test_videos_become_a_data_set(tmp_path):
     ):
         id, signer, glosses = corpora.PHOENIX_ROWS[published][row]
         read = read_back(out, split)
-        assert read.ids == (id,) and layout.read_signers(read) == {id: signer}
+        assert read.ids == (id,) and layout.read_signers(read.root, read.name) == {id: signer}
         assert read.labels[0].tolist() == [ids[gloss] for gloss in glosses.split()]
     assert {clip.fps for clip in extraction.read} == {25.0}
     about = files.read_json(out / "dataset.json")
@@ -104,9 +104,7 @@ def test_sentences_without_splits_get_them_by_signer(tmp_path):
         corpora.touch(tmp_path / "v" / f"{n}.mp4")
     corpus = prepare.read("folder", tmp_path / "v")
     prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), corpora.FakeExtraction())
-    where = [
-        set(layout.read_signers(read_back(tmp_path / "out", s)).values()) for s in layout.SPLITS
-    ]
+    where = [set(layout.read_signers(tmp_path / "out", s).values()) for s in layout.SPLITS]
     assert sum(map(len, where)) == len(set.union(*where)) == 5 and all(where)
 
 

@@ -115,7 +115,7 @@ def _read_dataset(root: pathlib.Path) -> Corpus:
         if not (root / name).is_dir():
             continue
         split = layout.read_split(root, name, rules)
-        signers = layout.read_signers(split)
+        signers = layout.read_signers(split.root, split.name)
         for index, (id, labels) in enumerate(zip(split.ids, split.labels, strict=True)):
             if len(labels) != 1:
                 others += 1
