@@ -2,6 +2,7 @@
 
 import sys
 import time
+from types import TracebackType
 
 from rich import progress
 
@@ -31,7 +32,12 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if self._bar:
             self._bar.stop()
 

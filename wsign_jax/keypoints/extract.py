@@ -231,8 +231,8 @@ def extract_clips(
                 reports.add(ClipReport(clip.id, str(clip.source), problem=problems[clip]))
         todo = [clip for clip in mine if clip.id in again and clip not in problems]
         with Progress("keypoints", len(mine) - len(todo), len(mine), "clips") as bar:
-            _work_through(todo, output_dir, settings, model, workers, reports, bar)
-        return [reports.of(c.id, str(c.source), _output(output_dir, c)) for c in mine]
+            _extract_all(todo, output_dir, settings, model, workers, reports, bar)
+        return [reports.find(c.id, str(c.source), _output(output_dir, c)) for c in mine]
 
 
 def extract_from_dataset(
@@ -285,7 +285,7 @@ def find_clips(video_dir: pathlib.Path, picture_fps: float = PICTURE_FPS) -> lis
     return sorted(clips, key=lambda clip: clip.id)
 
 
-def _work_through(
+def _extract_all(
     todo: Sequence[Clip],
     output_dir: pathlib.Path,
     settings: ExtractionSettings,

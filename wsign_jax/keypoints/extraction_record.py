@@ -63,7 +63,7 @@ class Reports:
         self._file.write(quality.row(report))
         self._file.flush()
 
-    def of(self, id: str, source: str, output: pathlib.Path) -> ClipReport:
+    def find(self, id: str, source: str, output: pathlib.Path) -> ClipReport:
         """Returns the row of a clip, which may be in another shard's table.
 
         If that is lost, the row says only how many frames the keypoints have.
