@@ -14,7 +14,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests.helpers import whispers
-from tests.helpers.small import get_config as small_config
+from tests.helpers.small import small_config
 from wsign_jax.data import layout
 from wsign_jax.evaluate import decoder_settings
 from wsign_jax.evaluate.trained_run import Trained, open_run

@@ -36,7 +36,7 @@ def test_overrides_and_the_workdirs_default():
         ([DEMO, "--config.stge2.lr=1"], 'Did you mean "stage2" instead of "stge2"?'),
         ([DEMO, "--confg.stage2.lr=1"], "Unknown command line flag 'confg.stage2.lr'"),
         ([DEMO, "--config.stage2.lr=fast"], "could not convert string to float: 'fast'"),
-        ([DEMO, "train"], "'train' is no flag; write --config.FIELD=VALUE"),
+        ([DEMO, "train"], "'train' is not a flag; write --config.FIELD=VALUE"),
         (["--config=configs/nowhere.py"], "No such file or directory: 'configs/nowhere.py'"),
     ],
 )

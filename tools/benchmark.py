@@ -41,7 +41,7 @@ def chosen(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in parts.PARTS:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(parts.PARTS)}")
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(parts.PARTS)}")
     return [name for name in parts.PARTS if name in names]
 
 

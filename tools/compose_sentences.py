@@ -57,7 +57,7 @@ def span(text: str) -> tuple[float, float]:
 
 def parse() -> argparse.Namespace:
     """Parses the command line."""
-    usual = compose.Settings()
+    usual = compose.ComposeSettings()
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("source", "out", "grammar", "text", "label_map", "sessions"):
         parser.add_argument(f"--{name}", type=pathlib.Path)
@@ -106,8 +106,8 @@ def main() -> None:
             return
         if flags.source is None or flags.out is None:
             raise WSignError("give --source=DIR and --out=DIR; see --help")
-        fields = [field.name for field in dataclasses.fields(compose.Settings)]
-        settings = compose.Settings(**{name: getattr(flags, name) for name in fields})
+        fields = [field.name for field in dataclasses.fields(compose.ComposeSettings)]
+        settings = compose.ComposeSettings(**{name: getattr(flags, name) for name in fields})
         options = {n: value for n in SOURCE_OPTIONS if (value := getattr(flags, n)) is not None}
         corpus, ids = compose.read_clips(flags.source, flags.label_map, **options)
         glosses = sorted({clip.glosses[0] for clip in corpus.records})

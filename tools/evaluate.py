@@ -15,6 +15,7 @@ import pathlib
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.decode.decoders import DECODERS
+from wsign_jax.decode.joint import Weights
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.report import compare, write
 from wsign_jax.train.run import data_root
@@ -59,15 +60,17 @@ def main() -> None:
     with exit_on_user_error():
         typed = trained_run.overrides(flags.data, flags.chunk, flags.left_context)
         run = trained_run.open_run(flags.checkpoint, overrides=typed)
-        choice = decoder_settings.choose(run, flags.decoder, flags.lm, flags.beam_size)
-        choice = choice.weighed(flags.ctc_weight, flags.lm_weight, flags.label_bonus)
-        name = "_".join(filter(None, (flags.split, choice.decoder, pathlib.Path(choice.lm).stem)))
+        settings = decoder_settings.choose_settings(run, flags.decoder, flags.lm, flags.beam_size)
+        weights = {name: getattr(flags, name) for name in Weights._fields}
+        settings = settings.with_weights(**weights)
+        parts = flags.split, settings.decoder, pathlib.Path(settings.lm).stem
+        name = "_".join(filter(None, parts))
         out = flags.out or run.workdir / "evaluation" / name
         write.check_folder(out, flags.replace)
         earlier = None if flags.against is None else compare.read_report(flags.against)
         root = data_root(run.config, run.workdir, make=False)
         split = trained_run.read_split(run, root, flags.split)
-        sentences, report = evaluate.run(run, root, split, choice)
+        sentences, report = evaluate.run(run, root, split, settings)
         if earlier is not None:
             report["against"] = compare.compare(sentences, run.vocabulary, earlier, flags.against)
         evaluate.print_examples(sentences, run.vocabulary)

@@ -33,7 +33,7 @@ def main() -> None:
         required=True,
         help="a run's folder (its best), or a checkpoint's",
     )
-    parser.add_argument("--out", type=path, required=True, help="a new file, such as asl.wsign")
+    parser.add_argument("--out", type=path, required=True, help="a new file, for example asl.wsign")
     parser.add_argument("--data", help="the data set's folder, for the card (as in its config)")
     parser.add_argument("--license", default="", help="of the weights, for the card")
     parser.add_argument("--frames", type=int, default=0, help="of ONNX (data.max_seq_length)")
@@ -46,7 +46,7 @@ def main() -> None:
         run = run_backend.Running(flags.checkpoint, flags.data)
         files.check_apart([flags.out, export.card_of(flags.out)], export.read_of(run.trained))
         # A folder's name may hold bytes that are not text.
-        text = card.card(export.facts(run.trained, flags.out.name, flags.license))
+        text = card.model_card(export.card_fields(run.trained, flags.out.name, flags.license))
         content = text.encode(errors="replace")
         if flags.out.suffix == ".onnx":
             frames = flags.frames or run.trained.config.data.max_seq_length

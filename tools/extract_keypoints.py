@@ -22,13 +22,13 @@ def shard(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     part = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= part[0] <= part[1]:
-        raise argparse.ArgumentTypeError(f"{text!r} is not i/n with i from 1 to n, such as 1/4")
+        raise argparse.ArgumentTypeError(f"{text!r} is not i/n with i from 1 to n, for example 1/4")
     return part
 
 
 def main() -> None:
     """Parses the flags and calls `extract.extract_from_dataset`."""
-    usual = extract.Settings()
+    usual = extract.ExtractionSettings()
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -52,10 +52,10 @@ def main() -> None:
         sources = transcribe_files.find(flags.inputs)
         read = [path for path in (flags.checkpoint, flags.model) if path is not None]
         transcribe_files.check_free(sources, flags.format, flags.out, flags.replace, read)
-        window = transcribe_files.Window(flags.decoder, flags.chunk, flags.left_context)
+        options = transcribe_files.DecodingOptions(flags.decoder, flags.chunk, flags.left_context)
         recognizer = Recognizer.load(flags.checkpoint)
         outcomes = transcribe_files.transcribe(
-            recognizer, sources, window, flags.model, flags.workers
+            recognizer, sources, options, flags.model, flags.workers
         )
         failed = transcribe_files.write(outcomes, flags.format, flags.out, flags.replace)
         if failed:

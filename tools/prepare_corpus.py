@@ -85,10 +85,10 @@ def main() -> None:
         extraction = extraction_settings = None
         if any(record.source for record in corpus.records):
             # This loads MediaPipe, which a corpus of keypoints does not need.
-            from wsign_jax.keypoints import extract as extraction  # noqa: PLC0415
+            from wsign_jax.keypoints import extract  # noqa: PLC0415
 
-            extraction_settings = extraction.Settings(model=flags.model)
-        settings = prepare.Settings(
+            extraction, extraction_settings = extract, extract.ExtractionSettings(model=flags.model)
+        settings = prepare.ImportSettings(
             flags.label_map, flags.on_bad, flags.seed, flags.workers, extraction_settings
         )
         prepare.write(corpus, flags.out, settings, extraction)

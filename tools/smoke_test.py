@@ -108,8 +108,8 @@ def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
         found.append("the same to the last bit")
     split = trained_run.read_split(opened, workdir / "data", "val")
     with part("decode") as found:
-        choice = decoder_settings.choose(opened, DECODER)
-        sentences, _ = evaluate.run(opened, workdir / "data", split, choice)
+        settings = decoder_settings.choose_settings(opened, DECODER)
+        sentences, _ = evaluate.run(opened, workdir / "data", split, settings)
         glosses = sum(len(sentence.hypothesis) for sentence in sentences)
         found.append(f"{DECODER}, {len(sentences)} sentences, {glosses} glosses")
     with part("evaluate") as found:

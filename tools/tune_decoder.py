@@ -13,7 +13,7 @@ from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.decode.decoders import DECODERS, GREEDY
 from wsign_jax.decode.lm import lookup
 from wsign_jax.evaluate import decoder_settings, trained_run, tune
-from wsign_jax.evaluate.decoder_settings import Choice
+from wsign_jax.evaluate.decoder_settings import DecoderSettings
 from wsign_jax.evaluate.trained_run import NO_LM
 from wsign_jax.train.run import data_root
 
@@ -60,17 +60,16 @@ def main() -> None:
             for name in names
         }
         starts = [
-            decoder_settings.untuned(run, decoder, name, flags.beam_size)
+            decoder_settings.default_settings(run, decoder, name, flags.beam_size)
             for decoder in decoders
             for name in ([NO_LM] if decoder == GREEDY else sorted(names, key=NO_LM.__ne__))
         ]
 
-        def show(choice: Choice, effort: str) -> None:
-            weights = {"ctc": choice.ctc, "lm": choice.lm_weight, "bonus": choice.bonus}
-            shown = [f"{n} {v:g}" for n, v in weights.items() if n in choice.weighs]
+        def show(settings: DecoderSettings, effort: str) -> None:
+            shown = [f"{n} {getattr(settings, n):g}" for n in sorted(settings.weights_read)]
             print(
-                f"{choice.decoder:12} lm {choice.lm:6} WER {choice.wer:.4f}  "
-                f"{', '.join(shown):32} temperature {choice.temperature:.2f}  ({effort})",
+                f"{settings.decoder:12} lm {settings.lm:6} WER {settings.wer:.4f}  "
+                f"{', '.join(shown):52} temperature {settings.temperature:.2f}  ({effort})",
                 flush=True,
             )
 

@@ -57,7 +57,9 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, pathlib.Path]:
             _in_a_config_file(error) or f"in the command line: {one_line(error)}"
         ) from None
     if rest:
-        raise WSignError(f"in the command line: {rest[0]!r} is no flag; write --config.FIELD=VALUE")
+        raise WSignError(
+            f"in the command line: {rest[0]!r} is not a flag; write --config.FIELD=VALUE"
+        )
     if missing:
         raise WSignError("--config is missing; for a first run: --config=configs/demo.py")
     if not isinstance(config.value, ConfigDict):

@@ -43,7 +43,7 @@ def test_a_packed_split_is_the_split(both):
             features = of_shards.features(index)
             assert features.dtype == np.float32 and features.flags.writeable
             np.testing.assert_array_equal(features, of_files.features(index))
-        assert layout.read_signers(of_shards) == layout.read_signers(of_files)
+        assert layout.read_signers(both[0], name) == layout.read_signers(both[1], name)
         assert layout.count(both[0], name) == layout.count(both[1], name) == len(of_files)
         for root in both:
             id, features = layout.first_features(root, name)

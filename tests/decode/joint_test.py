@@ -32,10 +32,10 @@ def truth(row, attention, weights, lm=None):
     """Sentence -> score, for all that CTC can emit."""
     emitted = exhaustive.sequence_probabilities(LOG_PROBS[row, : PATCHES[row]])
     return {
-        labels: weights.ctc * emitted[labels]
-        + (1 - weights.ctc) * attention[row][labels]
-        + (weights.lm * exhaustive.lm_score(lm, labels) if lm else 0.0)
-        + weights.bonus * len(labels)
+        labels: weights.ctc_weight * emitted[labels]
+        + (1 - weights.ctc_weight) * attention[row][labels]
+        + (weights.lm_weight * exhaustive.lm_score(lm, labels) if lm else 0.0)
+        + weights.label_bonus * len(labels)
         for labels in SENTENCES
         if labels in emitted
     }

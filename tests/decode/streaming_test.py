@@ -15,7 +15,7 @@ from wsign_jax.decode.streaming import Greedy, PrefixBeamDecoder, Run, extend_ru
 from wsign_jax.report.metrics import edit_counts
 
 V, C, LONGEST = 5, 4, 40
-NO_LM = Weights(lm=0.0)
+NO_LM = Weights(lm_weight=0.0)
 search = jax.jit(ctc_prefix_beam_search, static_argnums=(2, 3))
 aligned = jax.jit(align)
 
@@ -39,7 +39,7 @@ def whole(log_probs, lm=None, weights=NO_LM):
     padded = np.zeros((1, LONGEST, V), np.float32)
     padded[0, : len(log_probs)] = log_probs
     length = jnp.array([len(log_probs)], jnp.int32)
-    best = search(padded, length, 6, C + 32, lm, weights.lm, weights.bonus).best
+    best = search(padded, length, 6, C + 32, lm, weights.lm_weight, weights.label_bonus).best
     found = aligned(padded, length, best.labels[:, 0], best.label_lengths[:, 0])
     count = int(best.label_lengths[0, 0])
     return [
@@ -86,7 +86,7 @@ def test_with_doubtful_posteriors_it_is_nearer_to_the_whole_search_than_greedy()
 def test_the_language_model_has_its_say():
     table = np.full((V, V), -9.0, np.float32)
     table[0, 1] = table[1, 2] = table[2, 0] = 0.0  # 1 2 and the end
-    lm, weights = exhaustive.TableLM(jnp.asarray(table)), Weights(lm=1.0)
+    lm, weights = exhaustive.TableLM(jnp.asarray(table)), Weights(lm_weight=1.0)
     log_probs = np.full((8, V), -9.0, np.float32)
     log_probs[[0, 2, 3, 4, 6, 7], 0] = -0.01
     log_probs[1, 1] = -0.01

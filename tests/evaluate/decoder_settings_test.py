@@ -5,32 +5,35 @@ import pytest
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate import decoder_settings, trained_run
-from wsign_jax.evaluate.decoder_settings import Choice
+from wsign_jax.evaluate.decoder_settings import DecoderSettings
 
 
 def test_what_was_tuned_is_chosen_before_the_defaults(opened, capsys):
     root, run = opened
     split = trained_run.read_split(run, root, "val")
-    assert decoder_settings.choose(run, "joint", "2") == Choice(
+    assert decoder_settings.choose_settings(run, "joint", "2") == DecoderSettings(
         "joint", "2", 10, 0.5, 0.3, 0.0, 1.0
     )
     rows = [
-        Choice("joint", "none", 10, 0.7, 0.0, 0.5, 1.5, wer=0.3),
-        Choice("joint", "2", 10, 0.6, 0.2, 0.5, 1.4, wer=0.2),
-        Choice("rescore", "none", 5, 0.8, 0.0, 0.0, 1.3, wer=0.4),
+        DecoderSettings("joint", "none", 10, 0.7, 0.0, 0.5, 1.5, wer=0.3),
+        DecoderSettings("joint", "2", 10, 0.6, 0.2, 0.5, 1.4, wer=0.2),
+        DecoderSettings("rescore", "none", 5, 0.8, 0.0, 0.0, 1.3, wer=0.4),
     ]
     decoder_settings.write_tuned(run, root, split, rows)
-    assert decoder_settings.choose(run, "joint") == rows[1]
-    assert decoder_settings.choose(run, "joint", "none") == rows[0]
-    assert decoder_settings.choose(run, "rescore") == rows[2]
-    assert decoder_settings.choose(run, "rescore", beam_size=7).wer is None
-    assert decoder_settings.choose(run, "joint").weighed(bonus=2.0).bonus == 2.0
-    better = dataclasses.replace(rows[0], ctc=0.9, wer=0.1)
+    assert decoder_settings.choose_settings(run, "joint") == rows[1]
+    assert decoder_settings.choose_settings(run, "joint", "none") == rows[0]
+    assert decoder_settings.choose_settings(run, "rescore") == rows[2]
+    assert decoder_settings.choose_settings(run, "rescore", beam_size=7).wer is None
+    assert (
+        decoder_settings.choose_settings(run, "joint").with_weights(label_bonus=2.0).label_bonus
+        == 2.0
+    )
+    better = dataclasses.replace(rows[0], ctc_weight=0.9, wer=0.1)
     decoder_settings.write_tuned(run, root, split, [better])
     assert decoder_settings.read_tuned(run) == [rows[1], rows[2], better]
     capsys.readouterr()
     other = trained_run.open_run(run.workdir, overrides={"eval.chunk": 4, "eval.left_context": 8})
-    assert decoder_settings.choose(other, "joint") == better
+    assert decoder_settings.choose_settings(other, "joint") == better
     assert (
         "tuned on checkpoint 2, full attention, and this is checkpoint 2, chunks of 4 patches, 8 behind"
     ) in capsys.readouterr().out
@@ -41,63 +44,63 @@ def test_what_was_tuned_is_chosen_before_the_defaults(opened, capsys):
 def test_a_broken_tuning_file_is_named(opened):
     _, run = opened
     path = run.workdir / decoder_settings.TUNED
-    for content in ("{", '{"choices": []}', '{"tuned_on": "2", "choices": [{"decoder": 1}]}'):
+    for content in ("{", '{"decoders": []}', '{"tuned_on": "2", "decoders": [{"decoder": 1}]}'):
         path.write_text(content)
         with pytest.raises(WSignError, match=r"decoder.json: not "):
-            decoder_settings.choose(run, "joint")
+            decoder_settings.choose_settings(run, "joint")
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("decoder", "nope"), ("lm", 2), ("beam_size", 0), ("beam_size", "10"), ("beam_size", 1001),
-        ("ctc", 7.0),
-        ("lm_weight", None), ("bonus", "1"), ("temperature", 0), ("wer", None), ("wer", "x"),
+        ("ctc_weight", 7.0),
+        ("lm_weight", None), ("label_bonus", "1"), ("temperature", 0), ("wer", None), ("wer", "x"),
     ],
 )  # fmt: skip
 def test_a_wrong_field_of_a_tuning_file_is_named(opened, field, value):
     root, run = opened
-    row = Choice("joint", "none", 10, 0.7, 0.0, 0.5, 1.5, wer=0.3)
+    row = DecoderSettings("joint", "none", 10, 0.7, 0.0, 0.5, 1.5, wer=0.3)
     decoder_settings.write_tuned(run, root, trained_run.read_split(run, root, "val"), [row])
     path = run.workdir / decoder_settings.TUNED
     content = json.loads(path.read_text())
-    content["choices"][0][field] = value
+    content["decoders"][0][field] = value
     path.write_text(json.dumps(content))
     with pytest.raises(WSignError, match=rf"decoder.json: not what .* \({field} is {value!r}\)"):
-        decoder_settings.choose(run, "joint")
+        decoder_settings.choose_settings(run, "joint")
 
 
 def test_a_beam_has_a_bound_wherever_it_comes_from(opened):
     for size in (-1, 1001, 10**9):
         with pytest.raises(WSignError, match=f"a beam of {size}; keep 1 to 1000 hypotheses"):
-            decoder_settings.choose(opened[1], "joint", beam_size=size)
+            decoder_settings.choose_settings(opened[1], "joint", beam_size=size)
 
 
 def test_what_a_decoder_does_not_read_is_refused(opened):
     root, run = opened
     with pytest.raises(WSignError, match="decoder 'greedy' reads no language model"):
-        decoder_settings.choose(run, "greedy", "2")
+        decoder_settings.choose_settings(run, "greedy", "2")
     with pytest.raises(WSignError, match="decoder 'attention' reads no language model"):
-        decoder_settings.choose(run, "attention", "2", 1)
-    beam = decoder_settings.choose(run, "prefix_beam")
+        decoder_settings.choose_settings(run, "attention", "2", 1)
+    beam = decoder_settings.choose_settings(run, "prefix_beam")
     for weight, message in (
-        ({"ctc": 0.5}, "decoder 'prefix_beam' reads no ctc_weight"),
-        ({"lm": 0.5}, "decoder 'prefix_beam' with lm 'none' reads no lm_weight"),
-        ({"bonus": 101}, "label_bonus is 101; it must be from -100 to 100"),
+        ({"ctc_weight": 0.5}, "decoder 'prefix_beam' reads no ctc_weight"),
+        ({"lm_weight": 0.5}, "decoder 'prefix_beam' with lm 'none' reads no lm_weight"),
+        ({"label_bonus": 101}, "label_bonus is 101; it must be from -100 to 100"),
     ):
         with pytest.raises(WSignError, match=message):
-            beam.weighed(**weight)
-    greedy = Choice("greedy", "none", 10, 0.5, 0.3, 0.0, 1.5, wer=0.3)
+            beam.with_weights(**weight)
+    greedy = DecoderSettings("greedy", "none", 10, 0.5, 0.3, 0.0, 1.5, wer=0.3)
     split = trained_run.read_split(run, root, "val")
     decoder_settings.write_tuned(run, root, split, [greedy])
-    assert decoder_settings.choose(run, "greedy", beam_size=4).temperature == 1.5
+    assert decoder_settings.choose_settings(run, "greedy", beam_size=4).temperature == 1.5
 
 
 def test_weights_go_with_the_language_model_they_were_tuned_with(opened, capsys):
     root, run = opened
     split = trained_run.read_split(run, root, "val")
     joint, rescore = (
-        Choice(name, "2", 10, 0.6, 0.2, 0.5, 1.4, wer=0.2) for name in ("joint", "rescore")
+        DecoderSettings(name, "2", 10, 0.6, 0.2, 0.5, 1.4, wer=0.2) for name in ("joint", "rescore")
     )
     fitted = {"2": trained_run.fit_lm(run, "2", root)}
     decoder_settings.write_tuned(run, root, split, [joint], fitted)

@@ -130,7 +130,9 @@ def sentences_by(run, decoder, **settings):
     root, workdir, config = run
     opened = trained_run.open_run(workdir, config)
     split = trained_run.read_split(opened, root, "test")
-    choice = dataclasses.replace(decoder_settings.untuned(opened, decoder, "none", 4), **settings)
+    choice = dataclasses.replace(
+        decoder_settings.default_settings(opened, decoder, "none", 4), **settings
+    )
     return evaluate.run(opened, root, split, choice)
 
 
@@ -145,16 +147,20 @@ def test_every_decoder_gives_whole_sentences(run, decoder):
         np.testing.assert_allclose(sentence.posteriors[:, 0], 1, atol=1)
         assert 0 <= sentence.blanks <= sentence.patches
     about = report["settings"]
-    read = {"greedy": set(), "prefix_beam": {"lm", "bonus"}, "attention": {"lm", "bonus"}}
-    weights = {name for name in ("ctc", "lm", "bonus") if f"{name}_weight" in about}
-    assert weights == read.get(decoder, {"ctc", "lm", "bonus"}), about
+    read = {
+        "greedy": set(),
+        "prefix_beam": {"lm_weight", "label_bonus"},
+        "attention": {"lm_weight", "label_bonus"},
+    }
+    weights = {name for name in ("ctc_weight", "lm_weight", "label_bonus") if name in about}
+    assert weights == read.get(decoder, {"ctc_weight", "lm_weight", "label_bonus"}), about
     assert ("beam_size" in about) == (decoder != "greedy")
     assert report["timing"]["programs"] == 1
 
 
 def test_what_ctc_has_no_patches_for_shares_the_time_alike(run):
     """With a large bonus the attention decoder says more than there are patches."""
-    sentences, _ = sentences_by(run, "attention", bonus=30.0)
+    sentences, _ = sentences_by(run, "attention", label_bonus=30.0)
     long = [s for s in sentences if len(s.hypothesis) > s.patches or not s.confidences.any()]
     assert long
     for sentence in long:

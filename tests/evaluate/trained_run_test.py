@@ -69,7 +69,7 @@ def test_language_models_by_name(opened):
     with pytest.raises(WSignError, match=r"lm_2.arpa: is not the one that decoder.json was tuned"):
         language_model(run, "2", root)
     content = json.loads(tuned.read_text())
-    tuned.write_text(json.dumps({name: content[name] for name in ("tuned_on", "choices")}))
+    tuned.write_text(json.dumps({name: content[name] for name in ("tuned_on", "decoders")}))
     language_model(run, "2", root / "gone")  # an earlier version noted no digest
     # Without its decoder.json it is what an interrupted tuning of an earlier version has left.
     tuned.unlink()

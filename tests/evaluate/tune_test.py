@@ -3,14 +3,17 @@ import dataclasses
 import numpy as np
 
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run, tune
-from wsign_jax.evaluate.decoder_settings import Choice
+from wsign_jax.evaluate.decoder_settings import DecoderSettings
 
 
 def test_tuning_looks_at_validation_alone_and_never_makes_it_worse(opened):
     root, run = opened
     split = trained_run.read_split(run, root, "val")
-    starts = [decoder_settings.untuned(run, name, "none", 3) for name in ("greedy", "prefix_beam")]
-    starts += [decoder_settings.untuned(run, "rescore", "2", 3)]
+    starts = [
+        decoder_settings.default_settings(run, name, "none", 3)
+        for name in ("greedy", "prefix_beam")
+    ]
+    starts += [decoder_settings.default_settings(run, "rescore", "2", 3)]
     models = {name: trained_run.language_model(run, name, root) for name in ("none", "2")}
     said = []
     tuned = tune.tune(run, split, starts, models, lambda *result: said.append(result))
@@ -18,7 +21,7 @@ def test_tuning_looks_at_validation_alone_and_never_makes_it_worse(opened):
     assert [(c.decoder, c.lm, c.beam_size) for c in tuned] == [
         ("greedy", "none", 3), ("prefix_beam", "none", 3), ("rescore", "2", 3),
     ]  # fmt: skip
-    attempts = ("1 settings", f"{len(tune.GRIDS['bonus'])} settings")
+    attempts = ("1 settings", f"{len(tune.GRIDS['label_bonus'])} settings")
     assert all(effort.startswith(text) for (_, effort), text in zip(said, attempts, strict=False))
     for start, choice in zip(starts, tuned, strict=True):
         assert evaluate.run(run, root, split, choice)[1]["wer"] == choice.wer
@@ -32,13 +35,15 @@ def test_of_equal_error_rates_the_middle_of_the_plain_is_taken():
 
     class Attempts:
         def wer(self, choice):
-            values = [*tune.GRIDS["lm"]], [*tune.GRIDS["bonus"]]
-            return grid[values[0].index(choice.lm_weight), values[1].index(choice.bonus)]
+            values = [*tune.GRIDS["lm_weight"]], [*tune.GRIDS["label_bonus"]]
+            return grid[values[0].index(choice.lm_weight), values[1].index(choice.label_bonus)]
 
-    start = Choice("prefix_beam", "2", 4, 0.5, tune.GRIDS["lm"][1], tune.GRIDS["bonus"][2], 1.0)
-    best = tune._best_of_grid(start, ["lm", "bonus"], Attempts())
-    assert (best.lm_weight, best.wer) == (tune.GRIDS["lm"][2], 0.2)
-    assert best.bonus in tune.GRIDS["bonus"][4:7]
+    start = DecoderSettings(
+        "prefix_beam", "2", 4, 0.5, tune.GRIDS["lm_weight"][1], tune.GRIDS["label_bonus"][2], 1.0
+    )
+    best = tune._best_of_grid(start, ["lm_weight", "label_bonus"], Attempts())
+    assert (best.lm_weight, best.wer) == (tune.GRIDS["lm_weight"][2], 0.2)
+    assert best.label_bonus in tune.GRIDS["label_bonus"][4:7]
 
 
 def test_with_a_language_model_a_search_begins_also_where_it_ended_without_one():
@@ -47,16 +52,16 @@ def test_with_a_language_model_a_search_begins_also_where_it_ended_without_one()
     class Attempts:
         def wer(self, choice):
             lm_weight = 0.0 if choice.lm == "none" else choice.lm_weight
-            return known.get((choice.ctc, lm_weight, choice.bonus), 0.1)
+            return known.get((choice.ctc_weight, lm_weight, choice.label_bonus), 0.1)
 
-    alone, with_lm = (Choice("joint", lm, 4, 0.5, 0.3, 0.0, 1.0) for lm in ("none", "2"))
+    alone, with_lm = (DecoderSettings("joint", lm, 4, 0.5, 0.3, 0.0, 1.0) for lm in ("none", "2"))
     stuck = tune._climb(with_lm, Attempts())
-    assert (stuck.ctc, stuck.wer) == (0.9, 0.06)
+    assert (stuck.ctc_weight, stuck.wer) == (0.9, 0.06)
     best = tune._climb(alone, Attempts())
-    assert (best.bonus, best.wer) == (0.75, 0.05)
+    assert (best.label_bonus, best.wer) == (0.75, 0.05)
     begins = tune._begins(with_lm, [best])
     found = tune._climb(begins[0], Attempts())
-    assert (found.lm, found.lm_weight, found.bonus, found.wer) == ("2", 0.0, 0.75, 0.05)
+    assert (found.lm, found.lm_weight, found.label_bonus, found.wer) == ("2", 0.0, 0.75, 0.05)
     assert begins[1:] == [with_lm]  # which may be better, for all that
     # A search of another width, or of another kind, is another.
     for change in ({"beam_size": 5}, {"decoder": "rescore"}):

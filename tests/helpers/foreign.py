@@ -12,9 +12,9 @@ import numpy as np
 
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.recognize import exported_program, file_backend
-from wsign_jax.recognize.backend import Settings
+from wsign_jax.recognize.backend import RecognizerSettings
 
-SETTINGS = Settings(
+SETTINGS = RecognizerSettings(
     patch_size=4, look_ahead=0, wrist_place=True, aspect=0.0, positions="sinusoidal", width=8,
     head_width=4, chunk=0, left_context=0,
 )  # fmt: skip

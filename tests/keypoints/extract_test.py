@@ -17,7 +17,7 @@ import wsign_jax
 from tests.helpers import videos
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import draw, extract, joints, native_libs, quality, video
-from wsign_jax.keypoints.extract import Clip, Settings
+from wsign_jax.keypoints.extract import Clip, ExtractionSettings
 
 ROOT = pathlib.Path(wsign_jax.__file__).parents[1]
 LEFT, RIGHT = range(2)
@@ -25,7 +25,9 @@ LEFT, RIGHT = range(2)
 
 def keypoints(path, **clip):
     with native_libs.quiet():
-        return extract.extract_clip(Clip("clip", path, **clip), Settings(), videos.model())
+        return extract.extract_clip(
+            Clip("clip", path, **clip), ExtractionSettings(), videos.model()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def folder(tmp_path):
 
 
 def settings():
-    return Settings(model=videos.model())
+    return ExtractionSettings(model=videos.model())
 
 
 def wrists(features, hand):
@@ -191,14 +193,14 @@ def test_bad_videos_are_reported_and_never_stop_the_rest(folder, tmp_path, capsy
     assert [report.id for report in reports if report.done] == ["10:30", "z"]
     (taken,) = (report for report in reports if report.id == "taken")
     assert taken.problem == (
-        f"{out}/taken.npy: is no keypoints; delete it, and give the same command again"
+        f"{out}/taken.npy: does not hold keypoints; delete it, and give the same command again"
     )
     assert (out / "taken.npy").read_text() == "no keypoints"
     reports.remove(taken)
     problems = {report.source: report.problem for report in reports if not report.done}
     for name, what in {
         "empty.mp4": "is empty",
-        "text.mp4": "is no video that can be read",
+        "text.mp4": "is not a video that can be read",
         "sound.mp4": "has no video, only sound",
         "cut.mp4": "",
         "nobody.mp4": "no hand in any of its 5 pictures",
@@ -309,7 +311,7 @@ def test_mistakes_are_named(folder, tmp_path):
         WSignError, match=r"empty: no videos in it \(\.3gp .*, and no folders of pic"
     ):
         extract.extract_from_dataset(empty, out)
-    with pytest.raises(WSignError, match=r"gone: is no folder"):
+    with pytest.raises(WSignError, match=r"gone: is not a folder"):
         extract.extract_from_dataset(tmp_path / "gone", out)
     for options, what in (
         ({"target_fps": 0.0}, "fps 0 must be from 1 to 1000"),

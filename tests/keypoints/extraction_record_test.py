@@ -56,7 +56,7 @@ def test_a_table_that_cannot_be_read_is_left_as_it_is(tmp_path, text):
     path.write_text(text)
     for _ in range(2):  # the lock is let go
         with (
-            pytest.raises(WSignError, match=r"quality.csv: is no table of this extraction's"),
+            pytest.raises(WSignError, match=r"quality.csv: is not a table of this extraction"),
             extraction_record.Reports(path, set()),
         ):
             pass

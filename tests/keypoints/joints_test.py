@@ -70,7 +70,7 @@ def with_confidence(value):
     ("value", "message"),
     [
         (None, "x: object, not floats; give keypoints"),
-        ([[0.0], [0.0, 0.0]], "x: no array of floats"),
+        ([[0.0], [0.0, 0.0]], "x: not an array of floats"),
         (np.zeros((5, 42, 7), int), "x: int64, not floats"),
         (np.zeros((5, 42, 7), bool), "x: bool, not floats"),
         (np.zeros((5, 42, 7), complex), "x: complex128, not floats"),

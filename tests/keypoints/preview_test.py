@@ -38,10 +38,10 @@ def screen(monkeypatch):
 def test_without_a_screen_one_line_says_so(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     with pytest.raises(WSignError, match="--show: there is no screen"):
-        preview.Window("test")
+        preview.PreviewWindow("test")
     monkeypatch.setenv("DISPLAY", ":54321")  # one that is gone
     with pytest.raises(WSignError, match="--show: no window opens on DISPLAY=:54321; leave it out"):
-        preview.Window("test")
+        preview.PreviewWindow("test")
     # Not for another reason.
     program = [sys.executable, "-c", preview._OPEN]
     tried = subprocess.run(program, capture_output=True, text=True, check=False)
@@ -51,7 +51,7 @@ def test_without_a_screen_one_line_says_so(monkeypatch):
 def test_pictures_are_shown_in_their_colors_until_q_or_the_cross(screen):
     red = np.zeros((480, 640, 3), np.uint8)
     red[..., 0] = 255
-    with preview.Window("test") as shown:
+    with preview.PreviewWindow("test") as shown:
         shown.show(red, NO_HANDS, [])
         assert screen.shown[0, 0].tolist() == [0, 0, 255]  # OpenCV's order is BGR
         assert not shown.closed
@@ -60,7 +60,7 @@ def test_pictures_are_shown_in_their_colors_until_q_or_the_cross(screen):
         assert shown.closed
     assert screen.shown is None
     screen.key, screen.visible = -1, 0.0
-    with preview.Window("test") as shown:
+    with preview.PreviewWindow("test") as shown:
         shown.show(red, NO_HANDS, [])
         assert shown.closed
 

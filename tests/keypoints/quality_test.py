@@ -69,12 +69,12 @@ def test_a_row_that_was_cut_off_is_dropped(tmp_path):
 def test_another_table_or_a_broken_row_is_named(tmp_path):
     path = tmp_path / "quality.csv"
     path.write_text("name,price\n")
-    with pytest.raises(WSignError, match=r"quality.csv: is no table of this extraction's"):
+    with pytest.raises(WSignError, match=r"quality.csv: is not a table of this extraction"):
         quality.read(path)
     wrong = quality.row(ClipReport("a", "b")).replace("0", "much", 1)
     for broken in ("a,b\n", "x" * 200_000 + "\n", wrong):
         path.write_text(quality.table([ClipReport("x", "x")]) + broken)
-        with pytest.raises(WSignError, match=r"quality.csv:3: is no row of this table"):
+        with pytest.raises(WSignError, match=r"quality.csv:3: is not a row of this table"):
             quality.read(path)
 
 

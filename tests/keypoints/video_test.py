@@ -152,12 +152,12 @@ def png(width, height):
     ids=["empty", "huge", "torn"],
 )
 def test_a_picture_that_cannot_be_read_is_named_itself(tmp_path, content, what):
-    (tmp_path / "2.png").mkdir()  # which is no picture
+    (tmp_path / "2.png").mkdir()  # not a picture
     (tmp_path / "1.png").write_bytes(content)
     with pytest.raises(WSignError) as caught:
         list(video.read(tmp_path, fps=25))
     path = tmp_path / "1.png"
-    assert str(caught.value) == f"{path}: is no picture that can be read ({what}); replace it"
+    assert str(caught.value) == f"{path}: is not a picture that can be read ({what}); replace it"
 
 
 def cut(path, share):
@@ -167,7 +167,7 @@ def cut(path, share):
 
 def test_bad_files_are_named_with_what_is_wrong(tmp_path):
     path = tmp_path / "v.mp4"
-    for content, what in ((b"", "is empty"), (b"text\n" * 99, "is no video that can be read")):
+    for content, what in ((b"", "is empty"), (b"text\n" * 99, "is not a video that can be read")):
         path.write_bytes(content)
         with pytest.raises(WSignError, match=f"v.mp4: {what}"):
             list(video.read(path))
@@ -282,10 +282,12 @@ def test_whatever_bytes_change_a_video_is_read_or_refused(tmp_path):
 def test_reading_ahead_gives_the_same_and_passes_errors_on(tmp_path):
     path = tmp_path / "v.mp4"
     videos.write(path, videos.numbered(20))
-    assert numbers_and_times(video.ahead(video.read(path))) == numbers_and_times(video.read(path))
+    assert numbers_and_times(video.read_ahead(video.read(path))) == numbers_and_times(
+        video.read(path)
+    )
     path.write_bytes(b"")
     with pytest.raises(WSignError, match="is empty"):
-        list(video.ahead(video.read(path)))
+        list(video.read_ahead(video.read(path)))
 
 
 def test_reading_ahead_stops_with_its_reader(tmp_path):
@@ -298,7 +300,7 @@ def test_reading_ahead_stops_with_its_reader(tmp_path):
         finally:
             closed.append(True)
 
-    pictures = video.ahead(endless())
+    pictures = video.read_ahead(endless())
     next(pictures)
     pictures.close()
     assert closed == [True]

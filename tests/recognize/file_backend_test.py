@@ -198,7 +198,7 @@ ARRAY = "parameters/a/b.npy"
         ("about.json", with_settings(positions="nope"), "'positions' is 'nope'; it must be one of"),
         ("about.json", with_settings(chunk=-5), "'chunk' is -5"),
         ("about.json", with_settings(wrist_place=1), "'wrist_place' is 1; it must be true or false"),
-        ("about.json", with_settings(tea=1), "'tea' is none of its fields"),
+        ("about.json", with_settings(tea=1), "'tea' is not one of its fields"),
         ("label_map.json", lambda _: b'{"<blank>": 0, "A": 1}', "float32.b, n, 3. where .0. is .*2"),
         ("label_map.json", lambda _: b'{"A": 0}', 'id 0 belongs to "<blank>"'),
         ("program.bin", lambda x: x[:500], "jax .* cannot read it"),
@@ -326,16 +326,16 @@ def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):
     files.write_json(talkative_run / "report_test.json", report)
     files.write_json(talkative_run / "report_val.json", {"settings": {"checkpoint": "x/77"}})
     try:
-        facts = export.facts(run, "model.wsign", "MIT")
+        fields = export.card_fields(run, "model.wsign", "MIT")
     finally:
         (root / "test" / "signers.csv").unlink()
         for split in ("test", "val"):
             (talkative_run / f"report_{split}.json").unlink()
-    assert facts.sentences == {"train": 8, "val": 5, "test": 6}
-    assert facts.signers == {"test": ["ANN", "BEN"]}
+    assert fields.sentences == {"train": 8, "val": 5, "test": 6}
+    assert fields.signers == {"test": ["ANN", "BEN"]}
     assert (
-        facts.reports == {"test": card.Measured(0.5, (0.25, 0.75), 6, "greedy", 0, 0)}
-        and facts.license == "MIT"
+        fields.reports == {"test": card.Measured(0.5, (0.25, 0.75), 6, "greedy", 0, 0)}
+        and fields.license == "MIT"
     )
-    assert list(facts.glosses) == ["G1", "G2", "G3", "G4", "G5"]
-    assert facts.stages == ["stage2"] and facts.versions["jax"] == file_backend.jax.__version__
+    assert list(fields.glosses) == ["G1", "G2", "G3", "G4", "G5"]
+    assert fields.stages == ["stage2"] and fields.versions["jax"] == file_backend.jax.__version__

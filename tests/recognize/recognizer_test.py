@@ -48,7 +48,7 @@ def as_ids(recognizer, transcript):
 def test_a_transcript_is_what_evaluation_finds(data, talkative_run, recognizer, decoder):
     run = trained_run.open_run(talkative_run)
     split = trained_run.read_split(run, data, "test")
-    sentences, _ = evaluate.run(run, data, split, decoder_settings.choose(run, decoder))
+    sentences, _ = evaluate.run(run, data, split, decoder_settings.choose_settings(run, decoder))
     transcripts = recognizer.transcribe(paths_of(data), decoder=decoder)
     assert any(transcript.glosses for transcript in transcripts)
     for sentence, transcript in zip(sentences, transcripts, strict=True):
@@ -94,7 +94,9 @@ def test_the_window_is_that_of_evaluation(data, talkative_run, recognizer):
         talkative_run, overrides={"eval.chunk": 2, "eval.left_context": 3}
     )
     split = trained_run.read_split(windowed, data, "test")
-    sentences, _ = evaluate.run(windowed, data, split, decoder_settings.choose(windowed, "greedy"))
+    sentences, _ = evaluate.run(
+        windowed, data, split, decoder_settings.choose_settings(windowed, "greedy")
+    )
     transcripts = recognizer.transcribe(paths_of(data), chunk=2, left_context=3)
     found = [as_ids(recognizer, transcript) for transcript in transcripts]
     assert found == [list(sentence.hypothesis) for sentence in sentences]
@@ -122,10 +124,10 @@ def test_a_stream_is_the_twin_where_there_is_nothing_to_see_too(data, recognizer
 def test_a_tuned_temperature_is_used(data, talkative_run, recognizer):
     run = trained_run.open_run(talkative_run)
     row = dataclasses.replace(
-        decoder_settings.untuned(run, "greedy", "none", 1), temperature=2.0, wer=0.1
+        decoder_settings.default_settings(run, "greedy", "none", 1), temperature=2.0, wer=0.1
     )
     tuned_on = f"checkpoint {trained_run.names(run.checkpoints)}, full attention"
-    content = {"tuned_on": tuned_on, "choices": [dataclasses.asdict(row)]}
+    content = {"tuned_on": tuned_on, "decoders": [dataclasses.asdict(row)]}
     files.write_json(talkative_run / decoder_settings.TUNED, content)
     try:
         [cool] = Recognizer.load(talkative_run).transcribe(paths_of(data)[0])
@@ -245,7 +247,7 @@ def test_bad_batches_are_one_line(recognizer, features, lengths, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"decoder": "best"}, "decoder 'best' is none of greedy"),
+        ({"decoder": "best"}, "decoder 'best' is not one of greedy"),
         ({"decoder": ["greedy"]}, r"decoder is \['greedy'\]; give a name"),
         ({"chunk": -1}, "chunk is -1"),
         ({"chunk": 2.5}, "chunk is 2.5; give patches"),

@@ -2,7 +2,7 @@ import dataclasses
 
 from wsign_jax.report import card
 
-FACTS = card.Facts(
+FIELDS = card.CardFields(
     name="asl.wsign",
     checkpoint="7500",
     model="tiny, 840,362 parameters",
@@ -21,7 +21,7 @@ FACTS = card.Facts(
 
 
 def test_a_card_has_what_a_user_must_know():
-    text = card.card(FACTS)
+    text = card.model_card(FIELDS)
     for said in (
         '[transcript] = Recognizer.load("asl.wsign").transcribe("video.mp4")',
         "Sentences: 800 train, 100 test.", "extractor: MediaPipe.", "2 glosses: HELLO, SOUP",
@@ -35,13 +35,13 @@ def test_a_card_has_what_a_user_must_know():
 
 
 def test_what_is_not_known_is_said_to_be():
-    bare = dataclasses.replace(FACTS, sentences={}, signers={}, reports={}, license="", made={})
-    text = card.card(bare)
+    bare = dataclasses.replace(FIELDS, sentences={}, signers={}, reports={}, license="", made={})
+    text = card.model_card(bare)
     assert "Sentences: not known, the data set was not at hand" in text
     assert "Not known: the data set was not at hand" in text
     assert "Not measured" in text and "Not stated at the export" in text
-    assert "has no `signers.csv`" in card.card(dataclasses.replace(FACTS, signers={}))
+    assert "has no `signers.csv`" in card.model_card(dataclasses.replace(FIELDS, signers={}))
 
 
 def test_an_onnx_file_is_no_recognizer():
-    assert "Recognizer" not in card.card(dataclasses.replace(FACTS, name="asl.onnx"))
+    assert "Recognizer" not in card.model_card(dataclasses.replace(FIELDS, name="asl.onnx"))

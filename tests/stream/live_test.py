@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.helpers.small import get_config as small_config
+from tests.helpers.small import small_config
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate import trained_run
@@ -271,7 +271,7 @@ def test_the_window_shows_hands_and_glosses_and_closing_it_stops(
             shown.append((image, hands, lines))
             self.closed = len(shown) == 20
 
-    monkeypatch.setattr(live, "Window", FakeWindow)
+    monkeypatch.setattr(live, "PreviewWindow", FakeWindow)
     end, glosses, last = recognize(model, source(TIMES), capsys, show=True)
     assert end is live.End.USER and last["count"] == 20 and shown.pop() == "closed"
     image, hands, _ = shown[10]

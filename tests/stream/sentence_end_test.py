@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wsign_jax.evaluate.decoder_settings import choose
+from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.evaluate import make_search
 from wsign_jax.stream import sentence_end
 from wsign_jax.train.validation import Encoded
@@ -92,11 +92,11 @@ def test_a_sentence_is_what_the_tuned_decoder_says_of_it(ended, opened):
     ended.see(frames(60, 0.0))
     ended.add(4, *patches(0))  # closes what was before
     [sentence] = ended.add(5, states, log_probs)
-    choice = choose(run, "rescore")
+    settings = choose_settings(run, "rescore")
     one = jnp.array([0], jnp.int32)
     encoded = Encoded(*map(jnp.asarray, (states[None], log_probs[None], one + 9, one, one)))
-    search = jax.jit(make_search(run, choice))
-    beams, found = search(run.params, encoded, choice.weights, None)
+    search = jax.jit(make_search(run, settings))
+    beams, found = search(run.params, encoded, settings.weights, None)
     count = int(beams.label_lengths[0, 0])
     labels = run.vocabulary.glosses(beams.labels[0, 0, :count].tolist())
     assert [gloss.label for gloss in sentence.glosses] == labels

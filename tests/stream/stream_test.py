@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import random_features
-from tests.helpers.small import get_config as small_config
+from tests.helpers.small import small_config
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.normalize import normalize
 from wsign_jax.decode.align import align, seconds
 from wsign_jax.decode.greedy import ctc_greedy
-from wsign_jax.decode.no_hands import silent
+from wsign_jax.decode.no_hands import patches_without_hands
 from wsign_jax.evaluate import trained_run
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import RIGHT_HAND, Detection
@@ -92,12 +92,12 @@ def offline_program(name):
     graph = model(name).network.graph
 
     @jax.jit
-    def program(params, features, frames, silence, chunk, left_context):
+    def program(params, features, frames, no_hands, chunk, left_context):
         network = whisper_sign.bind(graph, params)
         encoded, patches = network.encode(features, frames, chunk=chunk, left_context=left_context)
         logits = network.ctc_logits(encoded)
         blank = jnp.where(jnp.arange(V) == 0, 0.0, -jnp.inf)[None, None]
-        log_probs = jnp.where(silence[..., None], blank, jax.nn.log_softmax(logits))
+        log_probs = jnp.where(no_hands[..., None], blank, jax.nn.log_softmax(logits))
         greedy = ctc_greedy(log_probs, patches)
         labels, lengths = greedy.labels[:, 0], greedy.label_lengths[:, 0]
         return logits, labels, lengths, align(log_probs, patches, labels, lengths)
@@ -108,7 +108,7 @@ def offline_program(name):
 def offline(name, features, chunk, left_context):
     """By the model's own encoder, greedy decoding and alignment; blanks where no hand is seen."""
     look_ahead = model(name).config.model.frontend.look_ahead
-    silence = silent(joints.seen_hands(features).any(axis=1), chunk, 4, look_ahead)
+    no_hands = patches_without_hands(joints.seen_hands(features).any(axis=1), chunk, 4, look_ahead)
     room = LONGEST if len(features) <= LONGEST else 1500
     padded = np.zeros((1, room, 42, 7), np.float32)
     padded[0, : len(features)], _ = normalize(features)
@@ -116,14 +116,14 @@ def offline(name, features, chunk, left_context):
         model(name).params,
         padded,
         np.array([len(features)], np.int32),
-        np.pad(silence, (0, room // 4 - len(silence)))[None],
+        np.pad(no_hands, (0, room // 4 - len(no_hands)))[None],
         np.int32(chunk),
         np.int32(left_context),
     )
     count = int(lengths[0])
     starts, ends, confidences = (np.asarray(x)[0, :count] for x in found[:3])
     labels = np.asarray(labels)[0, :count].tolist()
-    logits = np.asarray(logits)[0, : len(silence)]
+    logits = np.asarray(logits)[0, : len(no_hands)]
     return Offline(logits, labels, seconds(starts, ends, 4), confidences)
 
 
@@ -301,8 +301,8 @@ def test_prefix_beam_search_streams_with_a_state_that_never_grows():
     assert found[0] == found[1] != [] and len(sizes) == 1
     for before, after in itertools.pairwise(found[0]):
         assert before.start < before.end <= after.start
-    silence = Stream(model("rotary"), chunk=3, left_context=0, decoder="prefix_beam")
-    assert silence.push(np.zeros((900, 42, 7), np.float32)) == ([], [], None) == silence.finish()
+    no_hands = Stream(model("rotary"), chunk=3, left_context=0, decoder="prefix_beam")
+    assert no_hands.push(np.zeros((900, 42, 7), np.float32)) == ([], [], None) == no_hands.finish()
 
 
 def test_nan_is_an_absent_hand_and_is_counted():
@@ -355,7 +355,7 @@ def test_partial_glosses_become_stable_and_stable_ones_stay():
         ({"chunk": "8"}, "chunk is '8'; give patches"),
         ({"left_context": np.zeros((5, 4))}, "left_context is array.*; give patches"),
         ({"decoder": "joint"}, "decoder 'joint' cannot stream; take 'greedy' or 'prefix_beam'"),
-        ({"decoder": ["greedy"]}, r"decoder is \['greedy'\]; give a name, such as 'greedy'"),
+        ({"decoder": ["greedy"]}, r"decoder is \['greedy'\]; give a name, for example 'greedy'"),
         ({"endpoint_seconds": -1.0}, "endpoint_seconds is -1.0"),
         ({"endpoint_seconds": float("nan")}, "endpoint_seconds is nan"),
         ({"endpoint_seconds": "1"}, "endpoint_seconds is '1'; give seconds, 0 for never"),

@@ -188,7 +188,7 @@ def test_a_target_is_printed_as_it_is_compared(target):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--only=decode,dekode"], "'dekode' is none of input, step, epoch, cold_start, peer, "),
+        (["--only=decode,dekode"], "'dekode' is not one of input, step, epoch, cold_start, peer, "),
         (["--only=decode", "--peer.rounds=3"], "'--peer.rounds=3' is of a part that --only leaves"),
         (["--only=decode", "--decode.rounds", "3"], "'3' is unknown; flags of a part are --PART."),
         (["--outt=a.json"], "'--outt=a.json' is unknown"),
@@ -213,11 +213,23 @@ def test_a_part_whose_flags_are_bad_is_found_before_any_part_runs(part, command,
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
-        ("stream", ["--minutes=0"], "argument --stream.minutes: '0' is no whole number from 1 on"),
-        ("stream", ["--size=tiny,huge"], "argument --stream.size: 'huge' is none of tiny, small, "),
+        (
+            "stream",
+            ["--minutes=0"],
+            "argument --stream.minutes: '0' is not a whole number from 1 up",
+        ),
+        (
+            "stream",
+            ["--size=tiny,huge"],
+            "argument --stream.size: 'huge' is not one of tiny, small, ",
+        ),
         ("step", ["--stepss=3"], "unrecognized arguments: --step.stepss=3"),
         ("extract", ["--video=gone.mp4"], "--extract.video: gone.mp4: no such file or folder"),
-        ("extract", ["--minutes=nan"], "argument --extract.minutes: 'nan' is no number from 0 on"),
+        (
+            "extract",
+            ["--minutes=nan"],
+            "argument --extract.minutes: 'nan' is not a number from 0 up",
+        ),
         (
             "extract",
             ["--video=my--clip.mp4"],
@@ -238,7 +250,7 @@ def test_good_flags_of_a_real_part_measure_nothing(tmp_path):
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", "", "²"])
 def test_a_count_is_a_whole_number_from_1_on(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="no whole number from 1 on"):
+    with pytest.raises(argparse.ArgumentTypeError, match="not a whole number from 1 up"):
         figures.positive(text)
     assert figures.positive("12") == 12
 

@@ -29,7 +29,7 @@ def test_tuned_on_validation_evaluated_on_test_compared_with_greedy(opened, comm
     assert status == 0, printed
     assert printed.count("prefix_beam") == 2 and "lm 2 " in printed
     assert str(work / "decoder.json") in printed and (work / "lm_2.arpa").exists()
-    rows = json.loads((work / "decoder.json").read_text())["choices"]
+    rows = json.loads((work / "decoder.json").read_text())["decoders"]
     tuned = next(row for row in rows if row["lm"] == "2")
 
     status, printed = command(
@@ -40,7 +40,7 @@ def test_tuned_on_validation_evaluated_on_test_compared_with_greedy(opened, comm
     folder = work / "evaluation" / "test_prefix_beam_2"
     report = json.loads((folder / "report.json").read_text())
     settings = report["settings"]
-    assert (settings["lm_weight"], settings["bonus_weight"]) == (tuned["lm_weight"], tuned["bonus"])
+    assert all(settings[name] == tuned[name] for name in ("lm_weight", "label_bonus"))
     assert report["calibration"]["temperature"] == tuned["temperature"]
     assert report["against"]["wer"] == json.loads((greedy / "report.json").read_text())["wer"]
     hypotheses = files.read_trn(folder / "hyp.trn")
@@ -54,7 +54,7 @@ def test_tuned_on_validation_evaluated_on_test_compared_with_greedy(opened, comm
     status, printed = command(*again, "--replace", "--label_bonus=4.5")
     assert status == 0, printed
     settings = json.loads((folder / "report.json").read_text())["settings"]
-    assert settings["bonus_weight"] == 4.5 and settings["lm_weight"] == tuned["lm_weight"]
+    assert settings["label_bonus"] == 4.5 and settings["lm_weight"] == tuned["lm_weight"]
 
 
 @pytest.mark.parametrize(

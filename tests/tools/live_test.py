@@ -98,7 +98,7 @@ def test_ctrl_c_finishes_the_sentence_and_is_exit_status_0(trained_run, tmp_path
         (["--source={tmp}/gone.mp4"], "gone.mp4: no such file"),
         (["--source={tmp}/bad.npy"], "bad.npy: unreadable"),
         (["--source={tmp}/flat.npy"], "flat.npy: float64 of shape (4, 2) is not (T, 42, 7)"),
-        (["--source={tmp}/bad.mp4"], "bad.mp4: is no video that can be read"),
+        (["--source={tmp}/bad.mp4"], "bad.mp4: is not a video that can be read"),
         (["--source=0", "--simulate"], "--simulate: camera 0 has a pace of its own"),
         (["--source={tmp}/a.npy", "--chunk=0"], "chunk is 0"),
         (["--source={tmp}/a.npy", "--decoder=joint"], "decoder 'joint' cannot stream"),

@@ -79,7 +79,7 @@ def test_subtitles_of_a_real_video_with_a_broken_one_beside_it(talkative_run, co
     flags = (f"--checkpoint={talkative_run}", f"--model={videos.model()}")
     status, printed = command("predict.py", *flags, "--format=srt", f"--out={out}", folder)
     assert status == 1
-    assert f"failed: {folder / 'broken.mp4'}: is no video that can be read" in printed
+    assert f"failed: {folder / 'broken.mp4'}: is not a video that can be read" in printed
     [path] = [path for path in out.rglob("*") if path.is_file()]
     assert path == out / "sub" / "soup.srt" and "00:00:" in path.read_text()
     status, printed = command("predict.py", *flags, "--format=vtt", folder)
@@ -132,7 +132,9 @@ def test_more_recordings_than_are_recognized_at_a_time(talkative_run, inputs, mo
     monkeypatch.setattr(transcribe_files, "_TOGETHER", 2)
     sources = transcribe_files.find([inputs, inputs / "a.npy", inputs / "sub", inputs / "a.npy"])
     recognizer = Recognizer.load(talkative_run)
-    outcomes = list(transcribe_files.transcribe(recognizer, sources, transcribe_files.Window()))
+    outcomes = list(
+        transcribe_files.transcribe(recognizer, sources, transcribe_files.DecodingOptions())
+    )
     assert [outcome.source for outcome in outcomes] == sources
     assert [outcome.problem == "" for outcome in outcomes] == [True, False, True, True, True, True]
     a, b = outcomes[0].transcript, outcomes[2].transcript
@@ -158,7 +160,7 @@ def test_an_export_is_made_used_and_never_overwritten(talkative_run, inputs, com
     report.write_text('{"wer": 0.5}')
     status, printed = command(*flags, "--replace")
     report.unlink()
-    assert status == 2 and f"{report}: is no report; move it away" in printed
+    assert status == 2 and f"{report}: is not a report; move it away" in printed
     assert out.stat().st_mtime_ns == before
     edited = rewritten(
         out, tmp_path / "edited", {"label_map.json": lambda content: content.replace(b"G1", b"HI")}

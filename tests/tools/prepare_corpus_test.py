@@ -32,7 +32,7 @@ def test_keypoints_become_a_data_set_without_mediapipe(tmp_path):
     assert about["options"] == {"root": str(root), "aspect": 640 / 480, "swap_hands": True}
     assert sum(about["examples"].values()) == 36
     split = layout.read_split(out, "train", validate.Rules(4, 4, 1500))
-    assert set(layout.read_signers(split).values()) <= {"S0", "S1"}
+    assert set(layout.read_signers(split.root, split.name).values()) <= {"S0", "S1"}
     again = prepare("npz", f"--root={root}", f"--out={out}")
     assert again.returncode == 2
     assert again.stderr == (
@@ -45,7 +45,7 @@ def test_keypoints_become_a_data_set_without_mediapipe(tmp_path):
     [
         ((), "give a corpus and --root=DIR; see --help"),
         (("how2sign", "--root=x"), "unknown corpus 'how2sign'; the known ones are folder, lsa64,"),
-        (("lsa64", "--root=x", "--fps=30"), "--fps is no option of lsa64; leave it out"),
+        (("lsa64", "--root=x", "--fps=30"), "--fps is not an option of lsa64; leave it out"),
         (("lsa64", "--root=x"), "x: no such folder; name the corpus's with --root=DIR"),
         (("npz", "--root=x", "--aspect=4/0"), "in the command line: argument --aspect: invalid"),
         (("npz", "--root=x", "--color=red"), "'--color=red' is unknown; see --help"),

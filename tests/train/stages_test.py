@@ -34,7 +34,7 @@ def test_the_first_rule_that_matches_wins():
             r"is not \(path pattern, 'train' \| 'freeze'\)",
         ),
         ((("encoder/.*",),), r"is not \(path pattern"),
-        ((("(", "train"),), "'\\(' is no regular expression"),
+        ((("(", "train"),), "'\\(' is not a regular expression"),
         ((("encodr/.*", "train"), (".*", "train")), "'encodr/.*' matches no parameter"),
         (((".*", "freeze"),), "nothing is left to train"),
     ],

@@ -70,7 +70,7 @@ def bare(pictures: list[video.Picture], model: pathlib.Path) -> tuple[float, flo
 def own(path: pathlib.Path, model: pathlib.Path) -> tuple[float, float]:
     """Seconds by the clock, and of the processor, that the extraction takes in this process."""
     began = clocks()
-    extract.extract_clip(extract.Clip("clip", path), extract.Settings(), model)
+    extract.extract_clip(extract.Clip("clip", path), extract.ExtractionSettings(), model)
     return since(began)
 
 
@@ -91,7 +91,9 @@ def workers_seconds(paths: list[pathlib.Path], model: pathlib.Path, count: int) 
     with tempfile.TemporaryDirectory() as folder:
         output_dir = pathlib.Path(folder) / "features"
         began = time.perf_counter()
-        reports = extract.extract_clips(clips, output_dir, extract.Settings(model=model), count)
+        reports = extract.extract_clips(
+            clips, output_dir, extract.ExtractionSettings(model=model), count
+        )
         assert all(report.done for report in reports), reports
         return time.perf_counter() - began
 
@@ -200,7 +202,7 @@ def length(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
     return value
 
 

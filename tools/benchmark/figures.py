@@ -1,4 +1,4 @@
-"""Helpers that the parts of the benchmark share: flags, a file of figures, facts of the machine."""
+"""Helpers that the parts of the benchmark share: flags, a file of figures, the machine."""
 
 import argparse
 import contextlib
@@ -34,7 +34,7 @@ def new_file(text: str) -> pathlib.Path:
 def positive(text: str) -> int:
     """A flag's value: how many there are of something."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
     return int(text)
 
 
@@ -57,7 +57,7 @@ def size(text: str) -> str:
     from wsign_jax.model.whisper_sign import SIZES  # noqa: PLC0415 (recognize.py times JAX's import)
 
     if text not in SIZES:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(SIZES)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(SIZES)}")
     return text
 
 

@@ -156,17 +156,15 @@ class Split:
         Raises:
             WSignError: they are no longer what was validated.
         """
-        features = self.examples.read(self.ids[index], "features")
-        if (
-            isinstance(features, str)
-            or validate.feature_problem(features)
-            or validate.hand_problem(features)
-            or len(features) != self.frames[index]
-        ):
-            raise WSignError(
-                f"{self.place(index)}: changed or became unreadable during the run; restore it"
-            )
-        return features
+        with contextlib.suppress(WSignError):
+            features = self.examples.read(self.ids[index], "features")
+            validate.check_features(features, "")
+            validate.check_hands(features, "")
+            if len(features) == self.frames[index]:
+                return features
+        raise WSignError(
+            f"{self.place(index)}: changed or became unreadable during the run; restore it"
+        )
 
     def features(self, index: int) -> np.ndarray:
         """Reads the (T, 42, 7) float32 features of one example, y in image widths, not normalized.
@@ -210,17 +208,17 @@ def read_split(
         raise WSignError(f"{folder}: no features/*.npy in it; the {name} split is empty")
     good: list[tuple[str, int, np.ndarray]] = []
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        checked = pool.map(lambda id: storage.check(examples, id, rules), ids)
-        for id, result in zip(ids, checked, strict=True):
-            if isinstance(result, str):
-                problems.append(result)
-            else:
-                good.append((id, *result))
+        checks = [pool.submit(storage.check_example, examples, id, rules) for id in ids]
+        for id, check in zip(ids, checks, strict=True):
+            try:
+                good.append((id, *check.result()))
+            except WSignError as error:
+                problems.append(str(error))
     # All examples of a bad shard have the same problem: name it once.
     listing = "\n  ".join(dict.fromkeys(problems))
     if problems and on_bad == "error":
         raise WSignError(
-            f"{folder}: {len(problems)} bad of {total} examples; mend them, or leave them out "
+            f"{folder}: {len(problems)} bad of {total} examples; fix them, or leave them out "
             f"with {flag}=skip\n  {listing}"
         )
     if not good:
@@ -254,8 +252,6 @@ def first_features(root: pathlib.Path, name: str) -> tuple[str, np.ndarray]:
     if not (ids := examples.ids("features")):
         raise WSignError(f"{root / name}: has no features; name a data set with a {name} split")
     features = examples.read(min(ids), "features")
-    if isinstance(features, str):
-        raise WSignError(features)
     return min(ids), joints.in_widths(features.astype(np.float32, copy=False), read_aspect(root))
 
 
@@ -270,8 +266,6 @@ def read_features(path: pathlib.Path, aspect: float = 1.0) -> np.ndarray:
         WSignError: the file cannot be read, or does not hold features.
     """
     features = validate.load(path)
-    if isinstance(features, str):
-        raise WSignError(features)
     shape = (joints.NUM_JOINTS, joints.NUM_FEATURES)
     if features.shape[1:] != shape or not len(features) or features.dtype.kind != "f":
         raise WSignError(
@@ -296,11 +290,7 @@ def read_labels(root: pathlib.Path, split: str, vocab_size: int) -> list[np.ndar
     result = []
     for id in sorted(examples.ids("labels")):
         labels = examples.read(id, "labels")
-        if isinstance(labels, str):
-            raise WSignError(labels)
-        problem = validate.id_problem(labels, vocab_size)
-        if problem:
-            raise WSignError(f"{examples.place(id, 'labels')}: {problem}")
+        validate.check_ids(labels, vocab_size, examples.place(id, "labels"))
         result.append(labels.astype(np.int32))
     if not result:
         raise WSignError(
@@ -327,12 +317,7 @@ def read_segments(split: Split, index: int) -> np.ndarray | None:
     return table[:, 1:]
 
 
-def read_signers(split: Split) -> dict[str, str]:
-    """Reads who signs each example of a split; see `signers_of`."""
-    return signers_of(split.root, split.name)
-
-
-def signers_of(root: pathlib.Path, name: str) -> dict[str, str]:
+def read_signers(root: pathlib.Path, name: str) -> dict[str, str]:
     """Reads who signs each example of the split `name`, by id; empty if `signers.csv` is missing.
 
     Raises:

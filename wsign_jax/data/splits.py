@@ -61,7 +61,7 @@ def _search(counts: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, f
     while improved:
         improved = False
         for group in rng.permutation(len(counts)):
-            home = where[group]
+            before = where[group]
             for split in range(3):
                 if split == where[group]:
                     continue
@@ -73,7 +73,7 @@ def _search(counts: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, f
                 else:
                     totals[split] -= counts[group]
                     totals[where[group]] += counts[group]
-            improved |= bool(where[group] != home)
+            improved |= bool(where[group] != before)
     return where, cost
 
 

@@ -34,8 +34,12 @@ class Examples(Protocol):
     def place(self, id: str, kind: Kind) -> str:
         """The name of an array for messages."""
 
-    def read(self, id: str, kind: Kind) -> np.ndarray | str:
-        """Reads the array, or returns what is wrong with it and where."""
+    def read(self, id: str, kind: Kind) -> np.ndarray:
+        """Reads the array.
+
+        Raises:
+            WSignError: it is missing or damaged.
+        """
 
 
 def find(folder: pathlib.Path) -> Examples:
@@ -55,24 +59,18 @@ def find(folder: pathlib.Path) -> Examples:
     return Packed(folder, shards)
 
 
-def check(examples: Examples, id: str, rules: validate.Rules) -> tuple[int, np.ndarray] | str:
-    """Returns (frames, labels) of a good example, or which of its arrays has which problem."""
-    features = examples.read(id, "features")
-    if isinstance(features, str):
-        return features
-    problem = (
-        validate.feature_problem(features)
-        or validate.hand_problem(features)
-        or validate.length_problem(features, rules)
-    )
-    if problem:
-        return f"{examples.place(id, 'features')}: {problem}"
+def check_example(examples: Examples, id: str, rules: validate.Rules) -> tuple[int, np.ndarray]:
+    """Reads an example, and returns its number of frames and its labels (U,) int32.
+
+    Raises:
+        WSignError: one of its arrays is bad; the message says which and why.
+    """
+    features, place = examples.read(id, "features"), examples.place(id, "features")
+    validate.check_features(features, place)
+    validate.check_hands(features, place)
+    validate.check_length(features, rules, place)
     labels = examples.read(id, "labels")
-    if isinstance(labels, str):
-        return labels
-    problem = validate.label_problem(labels, len(features), rules)
-    if problem:
-        return f"{examples.place(id, 'labels')}: {problem}"
+    validate.check_labels(labels, len(features), rules, examples.place(id, "labels"))
     return len(features), labels.astype(np.int32)
 
 
@@ -99,13 +97,12 @@ class Files:
         """The file's path."""
         return str(self._path(id, kind))
 
-    def read(self, id: str, kind: Kind) -> np.ndarray | str:
+    def read(self, id: str, kind: Kind) -> np.ndarray:
         """Reads the file."""
         path = self._path(id, kind)
-        array = validate.load(path)
-        if isinstance(array, str) and kind == "features" and not path.exists():
-            return f"{path}: missing, but {path.name} has labels"
-        return array
+        if kind == "features" and not path.exists():
+            raise WSignError(f"{path}: missing, but {path.name} has labels")
+        return validate.load(path)
 
     def _path(self, id: str, kind: Kind) -> pathlib.Path:
         return self._folder / kind / f"{id}.npy"
@@ -171,9 +168,10 @@ class Packed:
         self.lost += (end - begin) * [problem]
 
     def _index(self, shard: _Shard) -> None:
-        records = _open(shard)
-        if isinstance(records, str):
-            self.lost += shard.size * [records]
+        try:
+            records = _open(shard)
+        except WSignError as error:
+            self.lost += shard.size * [str(error)]
             return
         for row in range(shard.size):
             try:
@@ -199,14 +197,14 @@ class Packed:
         """The shard, the id and the kind."""
         return f"{self._places[id].path}: {id}: {kind}"
 
-    def read(self, id: str, kind: Kind) -> np.ndarray | str:
+    def read(self, id: str, kind: Kind) -> np.ndarray:
         """Reads a record."""
         _, records, row = self._places[id]
         try:
             record = records[row * len(_RECORDS) + _RECORDS.index(kind)]
             return validate.read(io.BytesIO(record))
         except Exception as error:  # a damaged file can raise almost anything
-            return f"{self.place(id, kind)}: {validate.unreadable(error)}"
+            raise WSignError(f"{self.place(id, kind)}: {validate.unreadable(error)}") from None
 
 
 def is_shard(name: str) -> bool:
@@ -242,19 +240,25 @@ def _shards(folder: pathlib.Path) -> list[_Shard]:
 
 
 def _open(shard: _Shard) -> Any:
-    """Opens the records of a shard, or returns what is wrong with it."""
+    """Opens the records of a shard.
+
+    Raises:
+        WSignError: it is damaged.
+    """
     # Imported here: it is not needed for files, and not available on Windows.
     from array_record.python.array_record_data_source import ArrayRecordDataSource  # noqa: PLC0415
 
     wanted = shard.size * len(_RECORDS)
     try:
         records = ArrayRecordDataSource(str(shard.path))
-        if len(records) == wanted:
-            return records
-        problem = f"unreadable (cut off or damaged: {len(records)} of {wanted} records)"
+        if len(records) != wanted:
+            raise ValueError(f"cut off or damaged: {len(records)} of {wanted} records")
+        return records
     except Exception as error:
         problem = validate.unreadable(error)
-    return f"{shard.path}: {problem}; restore it, or pack the data set again"
+        raise WSignError(
+            f"{shard.path}: {problem}; restore it, or pack the data set again"
+        ) from None
 
 
 def write_shards(

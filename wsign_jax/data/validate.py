@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 
+from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints
 
 
@@ -30,17 +31,21 @@ def patches_of(frames: int, patch_size: int) -> int:
     return -(-frames // patch_size)
 
 
-def load(path: pathlib.Path) -> np.ndarray | str:
-    """Loads the array in a .npy, or returns what is wrong with it."""
+def load(path: pathlib.Path) -> np.ndarray:
+    """Loads the array in a .npy.
+
+    Raises:
+        WSignError: the file is missing or damaged.
+    """
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
-            return f"{path}: is no file"
+            raise ValueError("not a file")
         with path.open("rb") as file:
             return read(file)
     except FileNotFoundError:
-        return f"{path}: missing"
+        raise WSignError(f"{path}: missing") from None
     except Exception as error:  # a damaged header can raise almost anything
-        return f"{path}: {unreadable(error)}"
+        raise WSignError(f"{path}: {unreadable(error)}") from None
 
 
 def unreadable(error: Exception) -> str:
@@ -78,64 +83,65 @@ def read(file: io.BufferedIOBase) -> np.ndarray:
     return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
 
 
-def feature_problem(features: np.ndarray) -> str | None:
-    """Says what is wrong with keypoints that should be (T, 42, 7) float32, or returns None."""
+def check_features(features: np.ndarray, place: str) -> None:
+    """Raises a `WSignError` that begins with `place` if keypoints are not (T, 42, 7) float32."""
     expected = (joints.NUM_JOINTS, joints.NUM_FEATURES)
     if features.ndim != 3 or features.shape[1:] != expected:
-        return f"shape {features.shape} is not (T, {expected[0]}, {expected[1]})"
+        raise WSignError(
+            f"{place}: shape {features.shape} is not (T, {expected[0]}, {expected[1]})"
+        )
     if features.dtype != np.float32:
-        return f"dtype {features.dtype} is not float32"
+        raise WSignError(f"{place}: dtype {features.dtype} is not float32")
     if len(features) == 0:
-        return "has no frames"
-    # Least and most are NaN if any number is.
-    if not joints.plausible(np.array([features.min(), features.max()])).all():
-        frame, joint, feature = np.argwhere(~joints.plausible(features))[0]
-        value = features[frame, joint, feature]
-        if not np.isfinite(value):
-            return f"has NaN or infinity, first in frame {frame}"
-        return f"has {value:.3g} in frame {frame}, joint {joint}, feature {feature}: no keypoint's"
-    return None
+        raise WSignError(f"{place}: has no frames")
+    # The extremes are NaN if any number is.
+    if joints.plausible(np.array([features.min(), features.max()])).all():
+        return
+    frame, joint, feature = np.argwhere(~joints.plausible(features))[0]
+    value = features[frame, joint, feature]
+    if not np.isfinite(value):
+        raise WSignError(f"{place}: has NaN or infinity, first in frame {frame}")
+    raise WSignError(
+        f"{place}: has {value:.3g} in frame {frame}, joint {joint}, feature {feature}: not a keypoint's"
+    )
 
 
-def hand_problem(features: np.ndarray) -> str | None:
-    """Says if keypoints (T, 42, 7) show a hand in no frame, or returns None.
-
-    Such keypoints are well formed, but the model learns nothing from them.
-    """
-    return None if joints.seen_hands(features).any() else "no hand is in it; leave it out"
+def check_hands(features: np.ndarray, place: str) -> None:
+    """Raises a `WSignError` if keypoints (T, 42, 7) show no hand: the model would learn nothing."""
+    if not joints.seen_hands(features).any():
+        raise WSignError(f"{place}: no hand is in it; leave it out")
 
 
-def length_problem(features: np.ndarray, rules: Rules) -> str | None:
-    """Says what is wrong with the length of keypoints, or returns None."""
+def check_length(features: np.ndarray, rules: Rules, place: str) -> None:
+    """Raises a `WSignError` if keypoints (T, 42, 7) are longer than the rules allow."""
     if len(features) > rules.max_seq_length:
-        return (
-            f"{len(features)} frames are over data.max_seq_length={rules.max_seq_length}; "
+        raise WSignError(
+            f"{place}: {len(features)} frames are over data.max_seq_length={rules.max_seq_length}; "
             "cut the video at a pause, or raise it"
         )
-    return None
 
 
-def id_problem(labels: np.ndarray, vocab_size: int) -> str | None:
-    """Says what is wrong with a list of gloss ids, or returns None."""
+def check_ids(labels: np.ndarray, vocab_size: int, place: str) -> None:
+    """Raises a `WSignError` if labels are not (U,) gloss ids of the vocabulary, U over 0."""
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        return f"{labels.dtype}{list(labels.shape)} is not a (U,) array of integers"
+        raise WSignError(
+            f"{place}: {labels.dtype}{list(labels.shape)} is not a (U,) array of integers"
+        )
     if len(labels) == 0:
-        return "has no labels"
+        raise WSignError(f"{place}: has no labels")
     outside = labels[(labels < 1) | (labels >= vocab_size)]
     if len(outside):
-        return f"gloss id {outside[0]} is not in the vocabulary (1 to {vocab_size - 1})"
-    return None
+        raise WSignError(
+            f"{place}: gloss id {outside[0]} is not in the vocabulary (1 to {vocab_size - 1})"
+        )
 
 
-def label_problem(labels: np.ndarray, frames: int, rules: Rules) -> str | None:
-    """Says what is wrong with the labels of an example of `frames` frames, or returns None."""
-    problem = id_problem(labels, rules.vocab_size)
-    if problem:
-        return problem
+def check_labels(labels: np.ndarray, frames: int, rules: Rules, place: str) -> None:
+    """Raises a `WSignError` if labels are bad, or CTC cannot emit them in so many frames."""
+    check_ids(labels, rules.vocab_size, place)
     patches, needed = patches_of(frames, rules.patch_size), patches_needed(labels)
     if patches < needed:
-        return (
-            f"CTC cannot emit {len(labels)} glosses ({needed} patches with a blank between repeats) "
-            f"in {frames} frames ({patches} patches)"
+        raise WSignError(
+            f"{place}: CTC cannot emit {len(labels)} glosses ({needed} patches with a blank between "
+            f"repeats) in {frames} frames ({patches} patches)"
         )
-    return None

@@ -154,4 +154,4 @@ def timed(
 def check_decoder_name(decoder: Any) -> None:
     """Raises a `WSignError` if a decoder's name is not a string."""
     if not isinstance(decoder, str):
-        raise WSignError(f"decoder is {shown(decoder)}; give a name, such as 'greedy'")
+        raise WSignError(f"decoder is {shown(decoder)}; give a name, for example 'greedy'")

@@ -27,12 +27,12 @@ class Search:
     max_labels: int = 64  # the longest hypothesis of a beam
 
     @property
-    def weighs(self) -> frozenset[str]:
+    def weights_read(self) -> frozenset[str]:
         """The fields of `Weights` that make a difference."""
         if self.decoder == GREEDY or (self.decoder == "attention" and self.beam_size == 1):
             return frozenset()
-        ctc = {"ctc"} if self.decoder in ("rescore", "joint") else set()
-        return frozenset({"lm", "bonus", *ctc})
+        ctc = {"ctc_weight"} if self.decoder in ("rescore", "joint") else set()
+        return frozenset({"lm_weight", "label_bonus", *ctc})
 
 
 def decode(
@@ -58,7 +58,7 @@ def decode(
         encoded: (B, N, D) from the encoder.
         log_probs: (B, N, V) from the CTC head.
         patches: (B,) valid patches.
-        weights: of the parts of a score; `Search.weighs` says which are read.
+        weights: of the parts of a score; `Search.weights_read` says which are read.
         lm: a language model over gloss ids, or None.
     """
     if search.decoder == GREEDY:
@@ -77,7 +77,7 @@ def decode(
             model.decoder, encoded, log_probs, patches, search.beam_size, room, weights, lm, limits
         )
     beams = ctc_prefix_beam_search(
-        log_probs, patches, search.beam_size, room, lm, weights.lm, weights.bonus
+        log_probs, patches, search.beam_size, room, lm, weights.lm_weight, weights.label_bonus
     )
     if search.decoder == "prefix_beam":
         return beams

@@ -32,8 +32,8 @@ def ctc_greedy(log_probs: jax.Array, lengths: jax.Array) -> Beams:
 def blanks(log_probs: jax.Array, lengths: jax.Array) -> jax.Array:
     """Returns how many valid patches of each row have the blank as best id: (B,)."""
     valid = jnp.arange(log_probs.shape[1], dtype=jnp.int32)[None] < lengths[:, None]
-    silent = jnp.argmax(log_probs, axis=-1) == BLANK_ID
-    return jnp.sum(valid & silent, axis=-1, dtype=jnp.int32)
+    blank = jnp.argmax(log_probs, axis=-1) == BLANK_ID
+    return jnp.sum(valid & blank, axis=-1, dtype=jnp.int32)
 
 
 def attention_greedy(

@@ -19,16 +19,16 @@ from wsign_jax.model.decoder import Decoder, DecoderCache
 class Weights(NamedTuple):
     """The weights of a score's parts; traced values, so that changing them does not compile again."""
 
-    ctc: jax.Array | float = 0.5  # CTC's share, 0 to 1; the rest is the attention decoder's
-    lm: jax.Array | float = 0.0  # the language model's, at least 0
-    bonus: jax.Array | float = 0.0  # for every gloss
+    ctc_weight: jax.Array | float = 0.5  # CTC's share, 0 to 1; the rest is the attention decoder's
+    lm_weight: jax.Array | float = 0.0  # the language model's, at least 0
+    label_bonus: jax.Array | float = 0.0  # for every gloss
 
     def score(
         self, ctc: jax.Array, attention: jax.Array, lm: jax.Array, glosses: jax.Array
     ) -> jax.Array:
         """Returns the score for log probabilities and a number of glosses."""
-        parts = self.ctc * ctc + (1.0 - self.ctc) * attention + self.lm * lm
-        return parts + self.bonus * glosses.astype(jnp.float32)
+        parts = self.ctc_weight * ctc + (1.0 - self.ctc_weight) * attention + self.lm_weight * lm
+        return parts + self.label_bonus * glosses.astype(jnp.float32)
 
 
 class _Search(NamedTuple):
@@ -37,7 +37,7 @@ class _Search(NamedTuple):
     length: jax.Array  # ()
     labels: jax.Array  # (B, K, U)
     last: jax.Array  # (B, K) last gloss, 0 at the start
-    scores: jax.Array  # (B, K) upper bounds for all longer hypotheses, apart from the bonus
+    scores: jax.Array  # (B, K) upper bounds for all longer hypotheses, apart from `label_bonus`
     attention: jax.Array  # (B, K) log probability of the glosses so far
     lm: jax.Array  # (B, K) the same by the language model
     lm_state: jax.Array  # (B, K)
@@ -62,7 +62,7 @@ def joint_beam_search(
 
     The score is
 
-        w log P_ctc + (1 - w) log P_attention + v log P_lm + bonus * glosses
+        w log P_ctc + (1 - w) log P_attention + v log P_lm + label_bonus * glosses
 
     in which attention decoder and language model also count the end of the sentence. The search stops
     when nothing longer can enter the K best, so a wide enough beam is exact.
@@ -83,9 +83,9 @@ def joint_beam_search(
     weights = Weights(*map(jnp.float32, weights))
     ctc = None
     if log_probs is None:
-        weights = weights._replace(ctc=jnp.float32(0.0))
+        weights = weights._replace(ctc_weight=jnp.float32(0.0))
     else:
-        ctc = PrefixScorer.of(log_probs, patches)
+        ctc = PrefixScorer.from_posteriors(log_probs, patches)
     scorers = _Scorers(decoder, ctc, lm, weights, longest)
     start = scorers.start(encoded, patches, beam_size, max_labels)
 
@@ -187,7 +187,7 @@ class _Scorers(NamedTuple):
             prefixes = self.ctc.extended(prefixes, search.last, parents, added)
         # Below 0 if nothing grows any more.
         room = (self.longest - search.length - 1).astype(jnp.float32)
-        hope = jnp.maximum(self.weights.bonus, 0.0) * jnp.maximum(room, 0.0)
+        hope = jnp.maximum(self.weights.label_bonus, 0.0) * jnp.maximum(room, 0.0)
         return _Search(
             length=search.length + 1,
             labels=jnp.where(at_end[None, None], added[..., None], labels),

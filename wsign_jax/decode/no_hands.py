@@ -6,10 +6,12 @@ from wsign_jax.keypoints import joints
 
 # Frames. If a chunk and so many frames before it show no hand, nothing is recognized, whatever the
 # network says.
-SILENCE = joints.FPS
+NO_HANDS_FRAMES = joints.FPS
 
 
-def silent(seen: np.ndarray, chunk: int, patch_size: int, look_ahead: int) -> np.ndarray:
+def patches_without_hands(
+    seen: np.ndarray, chunk: int, patch_size: int, look_ahead: int
+) -> np.ndarray:
     """Returns the patches in which nothing is recognized, the same for a stream and offline.
 
     Args:
@@ -25,7 +27,7 @@ def silent(seen: np.ndarray, chunk: int, patch_size: int, look_ahead: int) -> np
     count = -(-len(seen) // patch_size)
     result = np.zeros(count, bool)
     for first in range(0, count, chunk):
-        begin = max(first * patch_size - SILENCE, 0)
+        begin = max(first * patch_size - NO_HANDS_FRAMES, 0)
         end = (first + chunk + look_ahead) * patch_size
         result[first : first + chunk] = not seen[begin:end].any()
     return result

@@ -31,7 +31,7 @@ class PrefixScorer(NamedTuple):
     valid: jax.Array  # (B, N) bool
 
     @classmethod
-    def of(cls, log_probs: jax.Array, lengths: jax.Array) -> "PrefixScorer":
+    def from_posteriors(cls, log_probs: jax.Array, lengths: jax.Array) -> "PrefixScorer":
         """Makes a scorer of (B, N, V) log posteriors with (B,) valid patches."""
         positions = jnp.arange(log_probs.shape[1], dtype=jnp.int32)[None]
         return cls(floor_of(log_probs), positions < lengths[:, None])

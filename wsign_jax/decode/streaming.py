@@ -146,7 +146,7 @@ class PrefixBeamDecoder:
         self, state: BeamState, log_probs: np.ndarray, first: int
     ) -> tuple[list[Run], BeamState]:
         """See `Decoder`."""
-        if first > state.end:  # silence was skipped: the patches before it are out of sight
+        if first > state.end:  # a pause was skipped: the patches before it are out of sight
             state = state._replace(log_probs=self.start().log_probs, since=0)
         rows = np.zeros((self._chunk, self._vocab_size), np.float32)
         rows[: len(log_probs)] = log_probs
@@ -214,7 +214,7 @@ def _extend(
     lm: LanguageModel | None,
     weights: Weights,
 ) -> PrefixBeam:
-    return extend_beam(prefixes, log_probs, length, lm, weights.lm, weights.bonus)
+    return extend_beam(prefixes, log_probs, length, lm, weights.lm_weight, weights.label_bonus)
 
 
 @jax.jit
@@ -224,7 +224,7 @@ def _best(
     """Returns the (U,) labels of the best hypothesis, and its length."""
     score = prefixes.total + prefixes.prior
     if lm is not None:
-        end = weights.lm * lm.log_prob(prefixes.lm_state, jnp.int32(BLANK_ID))
+        end = weights.lm_weight * lm.log_prob(prefixes.lm_state, jnp.int32(BLANK_ID))
         score += jnp.where(at_end, end, 0.0)
     best = jnp.argmax(score)
     return prefixes.labels[best], prefixes.lengths[best]

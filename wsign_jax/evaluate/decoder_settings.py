@@ -3,8 +3,8 @@
 `<run>/decoder.json` holds what `tune.py` chose:
 
     {"tuned_on": "checkpoint 7500, full attention", "data": "...", "split": "val", "sentences": 100,
-     "choices": [{"decoder": "prefix_beam", "lm": "2", "beam_size": 10, "ctc": 0.5, "lm_weight": 0.4,
-                  "bonus": 0.8, "temperature": 1.3, "wer": 0.05}, ...],
+     "decoders": [{"decoder": "prefix_beam", "lm": "2", "beam_size": 10, "ctc_weight": 0.5,
+                   "lm_weight": 0.4, "label_bonus": 0.8, "temperature": 1.3, "wer": 0.05}, ...],
      "language_models": {"2": "<SHA-256>"}}
 
 A language model fitted for it lies beside it as `lm_<order>.arpa`, with that digest.
@@ -15,7 +15,6 @@ import hashlib
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
@@ -26,60 +25,47 @@ from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm import arpa, ngrams
 from wsign_jax.evaluate.trained_run import NO_LM, TUNED, Trained, lm_path, names, tuned_lm
 
-# The weights before tuning: a little of the language model, and no bonus.
-_UNTUNED: Mapping[str, Any] = {"ctc": 0.5, "lm_weight": 0.3, "bonus": 0.0, "temperature": 1.0}
 _RANGES: Mapping[str, tuple[float, float]] = {
-    "ctc": (0, 1),
+    "ctc_weight": (0, 1),
     "lm_weight": (0, 100),
-    "bonus": (-100, 100),
+    "label_bonus": (-100, 100),
     "temperature": (confidence.MIN_TEMPERATURE, confidence.MAX_TEMPERATURE),
     "beam_size": (1, LARGEST_BEAM),
     "wer": (0, math.inf),
 }
-# For each field of `Weights`: the field of a `Choice`, and the name that a person types.
-_WEIGHTS = {
-    "ctc": ("ctc", "ctc_weight"),
-    "lm": ("lm_weight", "lm_weight"),
-    "bonus": ("bonus", "label_bonus"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class DecoderSettings:
     """A decoder with all its settings; one row of `decoder.json`."""
 
     decoder: str
     lm: str  # as in `language_model`
     beam_size: int
-    ctc: float
-    lm_weight: float
-    bonus: float
-    temperature: float  # of the confidences
+    ctc_weight: float = 0.5
+    lm_weight: float = 0.3
+    label_bonus: float = 0.0
+    temperature: float = 1.0  # of the confidences
     wer: float | None = None  # on the validation split, if it was tuned
 
-    def weighed(
-        self, ctc: float | None = None, lm: float | None = None, bonus: float | None = None
-    ) -> "Choice":
-        """Returns this choice with other weights; None leaves a weight as it is.
+    def with_weights(self, **weights: float | None) -> "DecoderSettings":
+        """Returns these settings with other weights; None leaves a weight as it is.
+
+        Args:
+            **weights: fields of `Weights`.
 
         Raises:
             WSignError: a weight is out of range, or this decoder does not read it.
         """
-        changes: dict[str, Any] = {}
-        for name, value in (("ctc", ctc), ("lm", lm), ("bonus", bonus)):
-            if value is None:
-                continue
-            field, typed = _WEIGHTS[name]
-            low, high = _RANGES[field]
+        given = {name: value for name, value in weights.items() if value is not None}
+        for name, value in given.items():
+            low, high = _RANGES[name]
             if not low <= value <= high:
-                raise WSignError(f"{typed} is {value}; it must be from {low} to {high}")
-            if name not in self.weighs:
-                with_lm = f" with lm {self.lm!r}" if name == "lm" else ""
-                raise WSignError(
-                    f"decoder {self.decoder!r}{with_lm} reads no {typed}; leave it out"
-                )
-            changes[field] = value
-        return dataclasses.replace(self, **changes)
+                raise WSignError(f"{name} is {value}; it must be from {low} to {high}")
+            if name not in self.weights_read:
+                with_lm = f" with lm {self.lm!r}" if name == "lm_weight" else ""
+                raise WSignError(f"decoder {self.decoder!r}{with_lm} reads no {name}; leave it out")
+        return dataclasses.replace(self, **given)
 
     def check(self) -> None:
         """Raises a `ValueError` that names the first field whose value is not allowed."""
@@ -97,9 +83,9 @@ class Choice:
                 raise ValueError(f"{field} is {getattr(self, field)!r}")
 
     @property
-    def weighs(self) -> frozenset[str]:
-        """The weights that make a difference, some of ctc, lm and bonus."""
-        return self.search.weighs - ({"lm"} if self.lm == NO_LM else set())
+    def weights_read(self) -> frozenset[str]:
+        """The fields of `Weights` that make a difference."""
+        return self.search.weights_read - ({"lm_weight"} if self.lm == NO_LM else set())
 
     @property
     def search(self) -> Search:
@@ -109,10 +95,13 @@ class Choice:
     @property
     def weights(self) -> Weights:
         """The weights of its scores; the language model's is 0 without one."""
-        return Weights(self.ctc, self.lm_weight if self.lm != NO_LM else 0.0, self.bonus)
+        lm_weight = self.lm_weight if self.lm != NO_LM else 0.0
+        return Weights(self.ctc_weight, lm_weight, self.label_bonus)
 
 
-def choose(trained: Trained, decoder: str, lm: str = "", beam_size: int = 0) -> Choice:
+def choose_settings(
+    trained: Trained, decoder: str, lm: str = "", beam_size: int = 0
+) -> DecoderSettings:
     """Returns a decoder's settings: the tuned ones, otherwise the defaults.
 
     Args:
@@ -125,21 +114,21 @@ def choose(trained: Trained, decoder: str, lm: str = "", beam_size: int = 0) -> 
         WSignError: the run has no such decoder, the decoder reads no language model, or
             `decoder.json` is broken.
     """
-    default = untuned(trained, decoder, lm or NO_LM, beam_size or Search.beam_size)
-    if "lm" not in default.search.weighs and default.lm != NO_LM:
+    default = default_settings(trained, decoder, lm or NO_LM, beam_size or Search.beam_size)
+    if "lm_weight" not in default.search.weights_read and default.lm != NO_LM:
         raise WSignError(f"decoder {decoder!r} reads no language model; leave lm {lm!r} out")
     tuned = [
-        choice
-        for choice in read_tuned(trained)
-        if choice.decoder == decoder
-        and choice.lm == (lm or choice.lm)
+        row
+        for row in read_tuned(trained)
+        if row.decoder == decoder
+        and row.lm == (lm or row.lm)
         # Greedy decoding has no beam, whatever it was tuned with.
-        and (decoder == GREEDY or choice.beam_size == (beam_size or choice.beam_size))
+        and (decoder == GREEDY or row.beam_size == (beam_size or row.beam_size))
     ]
-    return min(tuned, key=lambda choice: (choice.wer, choice.lm != NO_LM), default=default)
+    return min(tuned, key=lambda row: (row.wer, row.lm != NO_LM), default=default)
 
 
-def untuned(trained: Trained, decoder: str, lm: str, beam_size: int) -> Choice:
+def default_settings(trained: Trained, decoder: str, lm: str, beam_size: int) -> DecoderSettings:
     """Returns a decoder with the default weights.
 
     Raises:
@@ -148,10 +137,10 @@ def untuned(trained: Trained, decoder: str, lm: str, beam_size: int) -> Choice:
     trained.check_decoder(decoder)
     if not 1 <= beam_size <= LARGEST_BEAM:
         raise WSignError(f"a beam of {beam_size}; keep 1 to {LARGEST_BEAM} hypotheses")
-    return Choice(decoder, lm, beam_size, **_UNTUNED)
+    return DecoderSettings(decoder, lm, beam_size)
 
 
-def read_tuned(trained: Trained) -> list[Choice]:
+def read_tuned(trained: Trained) -> list[DecoderSettings]:
     """Returns the rows of a run's `decoder.json`; an empty list if there is no such file.
 
     Warns if it was tuned for another checkpoint or attention window.
@@ -164,13 +153,13 @@ def read_tuned(trained: Trained) -> list[Choice]:
         return []
     content = files.read_json(path)
     try:
-        choices = [Choice(**row) for row in content["choices"]]
+        rows = [DecoderSettings(**row) for row in content["decoders"]]
         tuned_on = files.check_line(files.field(content, "tuned_on", TUNED, str), "tuned_on")
-        for choice in choices:
-            choice.check()
+        for row in rows:
+            row.check()
     except (KeyError, TypeError, ValueError) as error:
         raise WSignError(
-            f"{path}: not what tools/tune_decoder.py writes ({error}); run that again"
+            f"{path}: not what tools/tune_decoder.py writes ({error}); delete it, and run that again"
         ) from None
     here = _tuned_on(trained)
     if tuned_on != here:
@@ -179,46 +168,47 @@ def read_tuned(trained: Trained) -> list[Choice]:
             "tools/tune_decoder.py tunes anew",
             flush=True,
         )
-    return choices
+    return rows
 
 
 def write_tuned(
     trained: Trained,
     root: pathlib.Path,
     split: layout.Split,
-    choices: Sequence[Choice],
+    tuned: Sequence[DecoderSettings],
     fitted: Mapping[str, ngrams.Levels] | None = None,
 ) -> pathlib.Path:
     """Writes a run's `decoder.json` and the language models that were fitted for it.
 
-    Earlier choices for the same model and window stay, unless their language model changes.
+    Earlier rows for the same model and window stay, unless their language model changes.
 
     Args:
         trained: the run.
         root: the data set it was tuned on.
         split: the split of that data set.
-        choices: the tuned decoders.
-        fitted: language models, by `Choice.lm`.
+        tuned: the decoders with their weights.
+        fitted: language models, by `DecoderSettings.lm`.
     """
     path = trained.workdir / TUNED
     before: dict[str, str] = {}
-    kept: list[Choice] = []
+    kept: list[DecoderSettings] = []
     if path.exists() and files.read_json(path).get("tuned_on") == _tuned_on(trained):
-        new = {(choice.decoder, choice.lm, choice.beam_size) for choice in choices}
-        kept = [c for c in read_tuned(trained) if (c.decoder, c.lm, c.beam_size) not in new]
-        before = {c.lm: _digest_before(trained, c.lm) for c in kept if c.lm.isdecimal()}
+        new = {(row.decoder, row.lm, row.beam_size) for row in tuned}
+        rows = read_tuned(trained)
+        kept = [row for row in rows if (row.decoder, row.lm, row.beam_size) not in new]
+        before = {row.lm: _digest_before(trained, row.lm) for row in kept if row.lm.isdecimal()}
     digests = dict(before)
     for name, levels in (fitted or {}).items():
         place = lm_path(trained, name)
         arpa.write(place, levels, trained.vocabulary, replace=True)
         digests[name] = hashlib.sha256(place.read_bytes()).hexdigest()
-    stale = [c for c in kept if c.lm in before and before[c.lm] != digests[c.lm]]
-    for choice in stale:
+    stale = [row for row in kept if row.lm in before and before[row.lm] != digests[row.lm]]
+    for row in stale:
         print(
-            f"{choice.decoder} was tuned with another language model {choice.lm}: tune it anew",
+            f"{row.decoder} was tuned with another language model {row.lm}: tune it anew",
             flush=True,
         )
-    choices = [*(c for c in kept if c not in stale), *choices]
+    rows = [*(row for row in kept if row not in stale), *tuned]
     files.write_json(
         path,
         {
@@ -226,7 +216,7 @@ def write_tuned(
             "data": str(root),
             "split": split.name,
             "sentences": len(split),
-            "choices": [dataclasses.asdict(choice) for choice in choices],
+            "decoders": [dataclasses.asdict(row) for row in rows],
             "language_models": {name: digest for name, digest in digests.items() if digest},
         },
     )

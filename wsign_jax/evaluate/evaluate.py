@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ from wsign_jax.decode.decoders import GREEDY, decode_and_align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.decode.prefix_beam import Beams
-from wsign_jax.evaluate.decoder_settings import Choice, choose
+from wsign_jax.evaluate.decoder_settings import DecoderSettings, choose_settings
 from wsign_jax.evaluate.trained_run import Trained, language_model, open_run, read_split
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
@@ -52,8 +52,8 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
             files.check_writable(path)
     root = data_root(trained.config, workdir, make=False)
     split = read_split(trained, root, config.eval.split)
-    choice = choose(trained, config.eval.decoder, config.eval.lm, config.eval.beam_size)
-    sentences, report = run(trained, root, split, choice)
+    settings = choose_settings(trained, config.eval.decoder, config.eval.lm, config.eval.beam_size)
+    sentences, report = run(trained, root, split, settings)
     print_examples(sentences, trained.vocabulary)
     print_summary(report)
     if multihost.is_first():
@@ -62,7 +62,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def run(
-    trained: Trained, root: pathlib.Path, split: layout.Split, choice: Choice
+    trained: Trained, root: pathlib.Path, split: layout.Split, settings: DecoderSettings
 ) -> tuple[list[Sentence], dict[str, Any]]:
     """Decodes a split and summarizes the result.
 
@@ -70,30 +70,28 @@ def run(
         trained: the run.
         root: the data set's folder.
         split: the split of that data set.
-        choice: the decoder with its settings.
+        settings: the decoder with its settings.
 
     Returns:
         The sentences in the order of the split, and the content of `report.json`.
     """
-    lm = language_model(trained, choice.lm, root)
+    lm = language_model(trained, settings.lm, root)
     encode = Timed(validation.make_encode_step(trained.network))
-    search = Timed(make_search(trained, choice))
-    decoded = []
-    for encoded in encode_split(trained, split, encode):
-        beams, alignment = search(trained.params, encoded, choice.weights, lm)
-        light = encoded._replace(states=encoded.patches)  # the states are not needed any more
-        decoded.append(Decoded(*jax.device_get((light, beams, alignment))))
+    search = Timed(make_search(trained, settings))
+    decoded = search_all(trained, encode_split(trained, split, encode), search, settings, lm)
     raw = to_sentences(trained, split, decoded)
     sentences = [
-        dataclasses.replace(s, confidences=confidence.calibrated(s.confidences, choice.temperature))
+        dataclasses.replace(
+            s, confidences=confidence.calibrated(s.confidences, settings.temperature)
+        )
         for s in raw
     ]
     report = summary.summarize(
         sentences,
         trained.vocabulary,
-        settings=_settings(trained, root, split, choice),
+        settings=_shown_settings(trained, root, split, settings),
         timing=_timing(encode, search, split),
-        calibration=_calibration(raw, sentences, choice.temperature),
+        calibration=_calibration(raw, sentences, settings.temperature),
     )
     hits = sum(int(batch.encoded.hits[batch.encoded.example >= 0].sum()) for batch in decoded)
     # Every sentence has its end as a target too.
@@ -154,7 +152,7 @@ def encode_split(trained: Trained, split: layout.Split, encode: Timed) -> Iterat
 
 
 def make_search(
-    trained: Trained, choice: Choice
+    trained: Trained, settings: DecoderSettings
 ) -> Callable[[Params, Encoded, Weights, LanguageModel | None], tuple[Beams, align.Alignment]]:
     """Makes a decoder, which finds each row's best hypothesis and its alignment to the patches."""
     everywhere = sharding.replicated(trained.network.mesh)
@@ -165,9 +163,25 @@ def make_search(
         whole = jax.lax.with_sharding_constraint(params, everywhere)
         model = whisper_sign.bind(trained.network.graph, whole)
         states, log_probs, patches = encoded.states, encoded.log_probs, encoded.patches
-        return decode_and_align(choice.search, model, states, log_probs, patches, weights, lm)
+        return decode_and_align(settings.search, model, states, log_probs, patches, weights, lm)
 
     return search
+
+
+def search_all(
+    trained: Trained,
+    batches: Iterable[Encoded],
+    search: Timed,
+    settings: DecoderSettings,
+    lm: LanguageModel | None,
+) -> list[Decoded]:
+    """Decodes batches with a function of `make_search`, and brings the results to the host."""
+    weights, decoded = jax.tree.map(np.float32, settings.weights), []
+    for encoded in batches:
+        found = search(trained.params, encoded, weights, lm)
+        light = encoded._replace(states=encoded.patches)  # the states are not needed any more
+        decoded.append(Decoded(*jax.device_get((light, *found))))
+    return decoded
 
 
 def to_sentences(
@@ -248,25 +262,23 @@ def _calibration(
     }
 
 
-def _settings(
-    trained: Trained, root: pathlib.Path, split: layout.Split, choice: Choice
+def _shown_settings(
+    trained: Trained, root: pathlib.Path, split: layout.Split, settings: DecoderSettings
 ) -> dict[str, Any]:
     """The settings of the evaluation; of the decoder's, only the ones that it reads."""
-    settings = {
+    shown = {
         "checkpoint": ", ".join(map(str, trained.checkpoints)),
         "data": str(root),
         "split": split.name,
         "chunk": trained.config.eval.chunk,
         "left_context": trained.config.eval.left_context,
-        "decoder": choice.decoder,
+        "decoder": settings.decoder,
     }
-    if choice.decoder != GREEDY:
-        settings |= {"beam_size": choice.beam_size, "max_labels": choice.search.max_labels}
-    weights = {"ctc": choice.ctc, "lm": choice.lm_weight, "bonus": choice.bonus}
-    read = choice.weighs
-    if "lm" in read:
-        settings["lm"] = choice.lm
-    return settings | {f"{name}_weight": value for name, value in weights.items() if name in read}
+    if settings.decoder != GREEDY:
+        shown |= {"beam_size": settings.beam_size, "max_labels": settings.search.max_labels}
+    if "lm_weight" in settings.weights_read:
+        shown["lm"] = settings.lm
+    return shown | {name: getattr(settings, name) for name in sorted(settings.weights_read)}
 
 
 def _timing(encode: Timed, search: Timed, split: layout.Split) -> dict[str, Any]:

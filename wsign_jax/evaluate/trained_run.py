@@ -63,7 +63,7 @@ class Trained:
     def check_decoder(self, decoder: str) -> None:
         """Raises a `WSignError` if there is no such decoder, or this run has not trained it."""
         if decoder not in DECODERS:
-            raise WSignError(f"decoder {decoder!r} is none of {', '.join(DECODERS)}")
+            raise WSignError(f"decoder {decoder!r} is not one of {', '.join(DECODERS)}")
         if decoder in NEED_ATTENTION and not self.has_attention_decoder:
             raise WSignError(
                 f"{self.workdir}: its attention decoder was never trained (alpha is 1 in all its "
@@ -158,12 +158,12 @@ def read_split(trained: Trained, root: pathlib.Path, name: str) -> layout.Split:
     return read_checked_split(trained.config, root, name, len(ours))
 
 
-def language_model(trained: Trained, choice: str, root: pathlib.Path) -> LanguageModel | None:
-    """Returns the language model of a choice; None for 'none'.
+def language_model(trained: Trained, lm: str, root: pathlib.Path) -> LanguageModel | None:
+    """Returns a language model; None for 'none'.
 
     Args:
         trained: the run.
-        choice: 'none', the order of one fitted to the training labels, or an ARPA file. If the run's
+        lm: 'none', the order of one fitted to the training labels, or an ARPA file. If the run's
             decoders were tuned with one of this order, it is taken instead of a fresh one.
         root: the data set with the training labels.
 
@@ -171,16 +171,16 @@ def language_model(trained: Trained, choice: str, root: pathlib.Path) -> Languag
         WSignError: the file is missing, is bad, has glosses outside the vocabulary, or was replaced
             since the decoders were tuned with it; or there are no training labels.
     """
-    if choice == NO_LM:
+    if lm == NO_LM:
         return None
-    if not choice.isdecimal():
-        if pathlib.Path(choice).is_dir():
-            raise WSignError(f"a language model {choice!r}; give 1 to 9, an ARPA file, or 'none'")
-        return lookup.read_arpa(pathlib.Path(choice), trained.vocabulary)
-    _check_order(choice)
-    if tuned_lm(trained, choice):
-        return lookup.read_arpa(lm_path(trained, choice), trained.vocabulary)
-    return lookup.from_levels(fit_lm(trained, choice, root))
+    if not lm.isdecimal():
+        if pathlib.Path(lm).is_dir():
+            raise WSignError(f"a language model {lm!r}; give 1 to 9, an ARPA file, or 'none'")
+        return lookup.read_arpa(pathlib.Path(lm), trained.vocabulary)
+    _check_order(lm)
+    if tuned_lm(trained, lm):
+        return lookup.read_arpa(lm_path(trained, lm), trained.vocabulary)
+    return lookup.from_levels(fit_lm(trained, lm, root))
 
 
 def fit_lm(trained: Trained, order: str, root: pathlib.Path) -> ngrams.Levels:

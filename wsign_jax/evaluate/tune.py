@@ -4,15 +4,14 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 
 from wsign_jax.data import layout
 from wsign_jax.decode import confidence
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.evaluate import evaluate
-from wsign_jax.evaluate.decoder_settings import Choice
-from wsign_jax.evaluate.evaluate import Decoded, Timed
+from wsign_jax.evaluate.decoder_settings import DecoderSettings
+from wsign_jax.evaluate.evaluate import Timed
 from wsign_jax.evaluate.trained_run import NO_LM, Trained
 from wsign_jax.report.metrics import EditCounts
 from wsign_jax.train import validation
@@ -20,21 +19,21 @@ from wsign_jax.train.validation import Encoded
 
 # Values tried for each weight. Language model and bonus go together, since one makes up for the other.
 GRIDS = {
-    "ctc": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
-    "lm": (0.0, 0.1, 0.2, 0.3, 0.5, 0.8),
-    "bonus": (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
+    "ctc_weight": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "lm_weight": (0.0, 0.1, 0.2, 0.3, 0.5, 0.8),
+    "label_bonus": (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
 }
-_TOGETHER = (("ctc",), ("lm", "bonus"))
+_TOGETHER = (("ctc_weight",), ("lm_weight", "label_bonus"))
 _ROUNDS = 3  # at most, through all groups
 
 
 def tune(
     trained: Trained,
     split: layout.Split,
-    starts: Sequence[Choice],
+    starts: Sequence[DecoderSettings],
     language_models: dict[str, LanguageModel | None],
-    report: Callable[[Choice, str], None],
-) -> list[Choice]:
+    report: Callable[[DecoderSettings, str], None],
+) -> list[DecoderSettings]:
     """Tunes decoders on a split.
 
     Args:
@@ -42,24 +41,24 @@ def tune(
         split: the validation split; it is encoded once for all decoders.
         starts: each a decoder with its language model, its beam and the weights to begin with. The ones
             without a language model come first.
-        language_models: by `Choice.lm`.
+        language_models: by `DecoderSettings.lm`.
         report: called with every result and a remark on it.
 
     Returns:
-        The choices with their weights, temperatures and error rates.
+        The settings with their weights, temperatures and error rates.
     """
     encode = Timed(validation.make_encode_step(trained.network))
     encoded = list(evaluate.encode_split(trained, split, encode))
-    choices: list[Choice] = []
+    tuned: list[DecoderSettings] = []
     for start in starts:
         search = Timed(evaluate.make_search(trained, start))
         attempt = _Attempts(trained, split, encoded, search, language_models[start.lm])
-        found = [_climb(begin, attempt) for begin in _begins(start, choices)]
-        choice = min(found, key=attempt.wer)
-        choice = dataclasses.replace(choice, temperature=attempt.temperature(choice))
-        choices.append(choice)
-        report(choice, f"{attempt.count} settings tried, {search.seconds:.0f} s")
-    return choices
+        found = [_climb(begin, attempt) for begin in _begins(start, tuned)]
+        settings = min(found, key=attempt.wer)
+        settings = dataclasses.replace(settings, temperature=attempt.temperature(settings))
+        tuned.append(settings)
+        report(settings, f"{attempt.count} settings tried, {search.seconds:.0f} s")
+    return tuned
 
 
 class _Attempts:
@@ -82,49 +81,53 @@ class _Attempts:
         """The number of different weights tried."""
         return len(self._known)
 
-    def wer(self, choice: Choice) -> float:
-        """The error rate with a choice's weights."""
-        key = (choice.ctc, choice.lm_weight, choice.bonus)
+    def wer(self, settings: DecoderSettings) -> float:
+        """The error rate with some weights."""
+        key = (settings.ctc_weight, settings.lm_weight, settings.label_bonus)
         if key not in self._known:
-            sentences = self._sentences(choice)
+            sentences = self._sentences(settings)
             self._known[key] = sum((s.counts for s in sentences), EditCounts()).wer
         return self._known[key]
 
-    def temperature(self, choice: Choice) -> float:
+    def temperature(self, settings: DecoderSettings) -> float:
         """The temperature that calibrates the confidences of what is decoded."""
-        return confidence.fit_temperature(*evaluate.confidences_and_truth(self._sentences(choice)))
+        return confidence.fit_temperature(
+            *evaluate.confidences_and_truth(self._sentences(settings))
+        )
 
-    def _sentences(self, choice: Choice) -> list[evaluate.Sentence]:
-        weights = jax.tree.map(np.float32, choice.weights)
-        decoded = []
-        for encoded in self._encoded:
-            found = self._search(self._trained.params, encoded, weights, self._lm)
-            light = encoded._replace(states=encoded.patches)
-            decoded.append(Decoded(*jax.device_get((light, *found))))
+    def _sentences(self, settings: DecoderSettings) -> list[evaluate.Sentence]:
+        decoded = evaluate.search_all(
+            self._trained, self._encoded, self._search, settings, self._lm
+        )
         return evaluate.to_sentences(self._trained, self._split, decoded)
 
 
-def _begins(start: Choice, tuned: Sequence[Choice]) -> list[Choice]:
-    """The choices to climb from.
+def _begins(start: DecoderSettings, tuned: Sequence[DecoderSettings]) -> list[DecoderSettings]:
+    """The settings to climb from.
 
     With a language model, the end of the same search without one is a start too. A language model of
     weight 0 changes no score, so that on validation the search is never worse with one than without.
     """
     ends = [
-        dataclasses.replace(start, ctc=other.ctc, bonus=other.bonus, lm_weight=0.0)
+        dataclasses.replace(
+            start,
+            ctc_weight=other.ctc_weight,
+            lm_weight=0.0,
+            label_bonus=other.label_bonus,
+        )
         for other in tuned
-        if other.lm == NO_LM and other.search == start.search and "lm" in start.weighs
+        if other.lm == NO_LM and other.search == start.search and "lm_weight" in start.weights_read
     ]
     return [*ends, start]
 
 
-def _climb(choice: Choice, attempt: _Attempts) -> Choice:
-    """Improves a choice's weights, group by group, until a round brings no better ones."""
-    best = dataclasses.replace(choice, wer=attempt.wer(choice))
+def _climb(settings: DecoderSettings, attempt: _Attempts) -> DecoderSettings:
+    """Improves weights, group by group, until a round brings no better ones."""
+    best = dataclasses.replace(settings, wer=attempt.wer(settings))
     for _ in range(_ROUNDS):
         before = best.wer
         for group in _TOGETHER:
-            names = [name for name in group if name in choice.weighs]
+            names = [name for name in group if name in settings.weights_read]
             if names:
                 best = _best_of_grid(best, names, attempt)
         if best.wer == before:
@@ -132,7 +135,9 @@ def _climb(choice: Choice, attempt: _Attempts) -> Choice:
     return best
 
 
-def _best_of_grid(choice: Choice, names: Sequence[str], attempt: _Attempts) -> Choice:
+def _best_of_grid(
+    settings: DecoderSettings, names: Sequence[str], attempt: _Attempts
+) -> DecoderSettings:
     """The best of all combinations of some weights; the others stay as they are.
 
     Among equal ones it is the one whose neighbors in the grid are best. The middle of a plain has a
@@ -140,7 +145,7 @@ def _best_of_grid(choice: Choice, names: Sequence[str], attempt: _Attempts) -> C
     """
     grids = [GRIDS[name] for name in names]
     options = [
-        choice.weighed(**dict(zip(names, values, strict=True)))
+        settings.with_weights(**dict(zip(names, values, strict=True)))
         for values in itertools.product(*grids)
     ]
     wers = np.array([attempt.wer(option) for option in options])

@@ -47,7 +47,7 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class ExtractionSettings:
     """The settings of an extraction; only the model's path may change within one output folder."""
 
     model: pathlib.Path | None = None  # None: from the cache, or downloaded into it
@@ -84,7 +84,7 @@ def clip_of(path: pathlib.Path, picture_fps: float = PICTURE_FPS) -> Clip:
 
 
 def extract_clip(
-    clip: Clip, settings: Settings, model: pathlib.Path
+    clip: Clip, settings: ExtractionSettings, model: pathlib.Path
 ) -> tuple[np.ndarray, ClipReport]:
     """Extracts one clip in this process.
 
@@ -109,7 +109,7 @@ def extract_clip(
 
 def _extract(
     clip: Clip,
-    settings: Settings,
+    settings: ExtractionSettings,
     model: pathlib.Path,
     write: Callable[[np.ndarray], object],
     missing: list[str],
@@ -129,7 +129,7 @@ def _extract(
         write(features)
 
     part = (clip.fps, clip.start_s, clip.end_s, clip.box)
-    pictures = video.ahead(video.read(clip.source, *part, on_missing=missing.append))
+    pictures = video.read_ahead(video.read(clip.source, *part, on_missing=missing.append))
     with (
         contextlib.closing(pictures),
         landmarker.Landmarker(model, settings.min_confidence) as hands,
@@ -150,7 +150,7 @@ def _extract(
 
 
 def _extract_to_file(
-    clip: Clip, settings: Settings, model: pathlib.Path, output_dir: pathlib.Path
+    clip: Clip, settings: ExtractionSettings, model: pathlib.Path, output_dir: pathlib.Path
 ) -> tuple[ClipReport, pathlib.Path]:
     """Extracts a clip in a worker; returns the report and the file, which only needs its name."""
     partial = files.temporary_name(_output(output_dir, clip))
@@ -181,7 +181,7 @@ def _write_header(file: BinaryIO, frames: int) -> None:
 def extract_clips(
     clips: Sequence[Clip],
     output_dir: pathlib.Path,
-    settings: Settings | None = None,
+    settings: ExtractionSettings | None = None,
     workers: int = 0,
     shard: tuple[int, int] = (1, 1),
     resume: bool = True,
@@ -202,7 +202,7 @@ def extract_clips(
     Raises:
         WSignError: nothing can be extracted at all, or the folder was made with other settings.
     """
-    settings = settings or Settings()
+    settings = settings or ExtractionSettings()
     settings.check()
     if workers < 0 or not 1 <= shard[0] <= shard[1]:
         raise WSignError(
@@ -231,8 +231,8 @@ def extract_clips(
                 reports.add(ClipReport(clip.id, str(clip.source), problem=problems[clip]))
         todo = [clip for clip in mine if clip.id in again and clip not in problems]
         with Progress("keypoints", len(mine) - len(todo), len(mine), "clips") as bar:
-            _work_through(todo, output_dir, settings, model, workers, reports, bar)
-        return [reports.of(c.id, str(c.source), _output(output_dir, c)) for c in mine]
+            _extract_all(todo, output_dir, settings, model, workers, reports, bar)
+        return [reports.find(c.id, str(c.source), _output(output_dir, c)) for c in mine]
 
 
 def extract_from_dataset(
@@ -247,7 +247,7 @@ def extract_from_dataset(
         video_dir: searched with its sub-folders; a folder of pictures counts as one video.
         output_dir: gets `<id>.npy` and nothing else; the reports go beside it.
         target_fps: frames per second of the features; training needs 60.
-        **options: others of `Settings` and `extract_clips`, and `picture_fps`.
+        **options: others of `ExtractionSettings` and `extract_clips`, and `picture_fps`.
 
     Returns:
         A report for each video.
@@ -255,10 +255,10 @@ def extract_from_dataset(
     Raises:
         WSignError: as `extract_clips` does, and if there is no video.
     """
-    names = [field.name for field in dataclasses.fields(Settings)]
+    names = [field.name for field in dataclasses.fields(ExtractionSettings)]
     chosen = {name: options.pop(name) for name in names if name in options}
     clips = find_clips(pathlib.Path(video_dir), options.pop("picture_fps", PICTURE_FPS))
-    settings = Settings(fps=target_fps, **chosen)
+    settings = ExtractionSettings(fps=target_fps, **chosen)
     return extract_clips(clips, pathlib.Path(output_dir), settings, **options)
 
 
@@ -269,7 +269,7 @@ def find_clips(video_dir: pathlib.Path, picture_fps: float = PICTURE_FPS) -> lis
         WSignError: there is no folder, or no video in it.
     """
     if not video_dir.is_dir():
-        raise WSignError(f"{video_dir}: is no folder; name the one that holds the videos")
+        raise WSignError(f"{video_dir}: is not a folder; name the one that holds the videos")
     clips = []
     for path in sorted(video_dir.rglob("*")):
         if path.name.startswith("."):
@@ -285,10 +285,10 @@ def find_clips(video_dir: pathlib.Path, picture_fps: float = PICTURE_FPS) -> lis
     return sorted(clips, key=lambda clip: clip.id)
 
 
-def _work_through(
+def _extract_all(
     todo: Sequence[Clip],
     output_dir: pathlib.Path,
-    settings: Settings,
+    settings: ExtractionSettings,
     model: pathlib.Path,
     count: int,
     reports: extraction_record.Reports,
@@ -327,7 +327,11 @@ def _other_than_keypoints(path: pathlib.Path) -> str:
         good = good and features.dtype.kind == "f"
     except Exception:  # a damaged header can raise almost anything
         good = False
-    return "" if good else f"{path}: is no keypoints; delete it, and give the same command again"
+    return (
+        ""
+        if good
+        else f"{path}: does not hold keypoints; delete it, and give the same command again"
+    )
 
 
 def _remove_partials(output_dir: pathlib.Path, ids: set[str]) -> None:

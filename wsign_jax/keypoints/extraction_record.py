@@ -63,7 +63,7 @@ class Reports:
         self._file.write(quality.row(report))
         self._file.flush()
 
-    def of(self, id: str, source: str, output: pathlib.Path) -> ClipReport:
+    def find(self, id: str, source: str, output: pathlib.Path) -> ClipReport:
         """Returns the row of a clip, which may be in another shard's table.
 
         If that is lost, the row says only how many frames the keypoints have.
@@ -105,7 +105,7 @@ def hold_settings(output_dir: pathlib.Path, settings: dict[str, Any], begun: boo
     if recorded.get("folder") != output_dir.name:
         raise WSignError(
             f"{path}: describes the output folder {recorded.get('folder')!r} beside it; give each "
-            f"output a place of its own, such as {output_dir}/features"
+            f"output a place of its own, for example {output_dir}/features"
         )
     for name, value in settings.items():
         if recorded.get(name) != value:

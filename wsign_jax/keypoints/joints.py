@@ -66,7 +66,7 @@ def as_features(value: Any, name: str) -> np.ndarray:
     try:
         features = np.asarray(value)
     except (TypeError, ValueError):
-        raise WSignError(f"{name}: no array of floats; give keypoints (T, 42, 7)") from None
+        raise WSignError(f"{name}: not an array of floats; give keypoints (T, 42, 7)") from None
     if features.dtype.kind != "f":
         raise WSignError(f"{name}: {features.dtype}, not floats; give keypoints (T, 42, 7)")
     if features.ndim != 3 or features.shape[1:] != (NUM_JOINTS, NUM_FEATURES):

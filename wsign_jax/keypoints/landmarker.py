@@ -8,7 +8,6 @@ import shutil
 import urllib.error
 import urllib.request
 import zipfile
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,10 +67,10 @@ def cache_folder() -> pathlib.Path:
     """Returns the folder of downloads: $XDG_CACHE_HOME/wsign_jax, by default ~/.cache/wsign_jax.
 
     Raises:
-        WSignError: there is neither XDG_CACHE_HOME nor a home.
+        WSignError: there is neither XDG_CACHE_HOME nor a home folder.
     """
-    if home := os.environ.get("XDG_CACHE_HOME"):
-        return pathlib.Path(home) / "wsign_jax"
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return pathlib.Path(cache) / "wsign_jax"
     try:
         return pathlib.Path.home() / ".cache" / "wsign_jax"
     except RuntimeError:
@@ -81,7 +80,7 @@ def cache_folder() -> pathlib.Path:
         ) from None
 
 
-def _check_model(path: pathlib.Path, mend: str) -> None:
+def _check_model(path: pathlib.Path, fix: str) -> None:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -96,7 +95,7 @@ def _check_model(path: pathlib.Path, mend: str) -> None:
     except (zipfile.BadZipFile, KeyError, OSError):
         inner = {}
     if inner != _INNER_SHA256:
-        raise WSignError(f"{path}: is not {MODEL_VERSION}, or is damaged; {mend}")
+        raise WSignError(f"{path}: is not {MODEL_VERSION}, or is damaged; {fix}")
 
 
 def _download(path: pathlib.Path) -> None:
@@ -168,12 +167,7 @@ class Landmarker:
     def __enter__(self) -> "Landmarker":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._native.close()
 
     def detect(self, image: np.ndarray, time_s: float) -> list[Detection]:

@@ -18,7 +18,7 @@ _HEIGHT = 480  # pixels at least, so that text can be read
 _KEYS_THAT_CLOSE = (ord("q"), 27)  # q and Escape
 
 
-class Window:
+class PreviewWindow:
     """A window that shows one picture after another until the user closes it.
 
     A context manager; leaving it closes the window too.
@@ -44,7 +44,7 @@ class Window:
             raise WSignError("--show: this OpenCV cannot show windows; leave it out") from None
         self.closed = False
 
-    def __enter__(self) -> "Window":
+    def __enter__(self) -> "PreviewWindow":
         return self
 
     def __exit__(self, *exception: object) -> None:

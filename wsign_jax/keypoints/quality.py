@@ -148,7 +148,7 @@ def read(path: pathlib.Path) -> list[ClipReport]:
         return []
     text = path.read_text(encoding="utf-8", errors="replace")
     if not text.startswith(_HEADER) and not _HEADER.startswith(text):
-        raise WSignError(f"{path}: is no table of this extraction's; move it away")
+        raise WSignError(f"{path}: is not a table of this extraction; move it away")
     clips = []
     rows = csv.reader(io.StringIO(text[len(_HEADER) : text.rfind("\n") + 1], newline=""))
     try:
@@ -156,7 +156,7 @@ def read(path: pathlib.Path) -> list[ClipReport]:
             clips.append(_parse(dict(zip(COLUMNS, values, strict=True))))
     except (ValueError, csv.Error):  # csv.Error: a field of more than 128 KiB
         raise WSignError(
-            f"{path}:{rows.line_num + 1}: is no row of this table; delete the line"
+            f"{path}:{rows.line_num + 1}: is not a row of this table; delete the line"
         ) from None
     return clips
 

@@ -344,19 +344,19 @@ def _best_matches(costs: list[list[float]]) -> list[int | None]:
     Args:
         costs: the cost of every detection with every track; at most two by two.
     """
-    choices: list[list[int | None]] = [[]]
+    matches: list[list[int | None]] = [[]]
     for row in costs:
-        choices = [
+        matches = [
             [*taken, track]
-            for taken in choices
+            for taken in matches
             for track in [*range(len(row)), None]
             if track is None or track not in taken
         ]
 
-    def total(choice: list[int | None]) -> float:
+    def total(match: list[int | None]) -> float:
         return sum(
             _NEW_TRACK if track is None else row[track]
-            for row, track in zip(costs, choice, strict=True)
+            for row, track in zip(costs, match, strict=True)
         )
 
-    return min(choices, key=total)
+    return min(matches, key=total)

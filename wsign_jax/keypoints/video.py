@@ -126,7 +126,7 @@ def cut_out(image: np.ndarray, box: tuple[float, float, float, float]) -> np.nda
     return np.ascontiguousarray(image[y0:y1, x0:x1])
 
 
-def ahead(pictures: Pictures) -> Pictures:
+def read_ahead(pictures: Pictures) -> Pictures:
     """Yields the same pictures, read on another thread while the last one is being worked on."""
     waiting: queue.Queue[Any] = queue.Queue(_AHEAD)
     stopped = threading.Event()
@@ -238,7 +238,7 @@ def _picture(path: pathlib.Path) -> np.ndarray:
     except cv2.error:  # no bytes, or more than 2^30 pixels
         why = "empty, or too large"
     if image is None:
-        raise WSignError(f"{path}: is no picture that can be read ({why}); replace it")
+        raise WSignError(f"{path}: is not a picture that can be read ({why}); replace it")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
@@ -399,7 +399,7 @@ def _unreadable_named(path: pathlib.Path) -> Iterator[None]:
         yield
     except load_av().error.FFmpegError as error:
         raise WSignError(
-            f"{path}: is no video that can be read, or is damaged ({error.strerror}); replace it"
+            f"{path}: is not a video that can be read, or is damaged ({error.strerror}); replace it"
         ) from None
 
 

@@ -18,7 +18,7 @@ from wsign_jax.model.positions import POSITIONS
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class RecognizerSettings:
     """The input that a model expects, and its default window."""
 
     patch_size: int  # frames
@@ -32,7 +32,7 @@ class Settings:
     left_context: int  # in patches
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], where: str) -> "Settings":
+    def from_json(cls, content: Mapping[str, Any], where: str) -> "RecognizerSettings":
         """Reads settings from a JSON object.
 
         Args:
@@ -73,7 +73,7 @@ class Settings:
         )
         for name in content:
             if name not in found:
-                raise WSignError(f"{where}: {name!r} is none of its fields; leave it out")
+                raise WSignError(f"{where}: {name!r} is not one of its fields; leave it out")
         return cls(**found)
 
     def window(self, chunk: int | None, left_context: int | None) -> tuple[int, int]:
@@ -103,7 +103,7 @@ class Program:
     """A decoder under one attention window."""
 
     # Takes (B, T, 42, 7) float32 normalized features, T a multiple of the patch size, (B,) int32 valid
-    # frames, and (B, N) bool, the silent patches, which count as blank.
+    # frames, and (B, N) bool, the patches without hands, which count as blank.
     run: Callable[[np.ndarray, np.ndarray, np.ndarray], Recognized]
     chunk: int  # of its window, in patches; 0: full attention
     temperature: float  # of the confidences
@@ -113,7 +113,7 @@ class Backend(Protocol):
     """A model that is ready to be used."""
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> RecognizerSettings:
         """The input that it expects, and its window."""
 
     @property

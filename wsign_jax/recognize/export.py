@@ -15,11 +15,11 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import GREEDY, Search
 from wsign_jax.decode.joint import Weights
-from wsign_jax.evaluate.decoder_settings import choose
+from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.trained_run import Trained, names
 from wsign_jax.model import whisper_sign
 from wsign_jax.recognize import exported_program, file_backend, run_backend
-from wsign_jax.recognize.backend import Settings
+from wsign_jax.recognize.backend import RecognizerSettings
 from wsign_jax.report import card
 
 _UNREAD = "decoder/"  # parameters that greedy CTC decoding never reads
@@ -39,7 +39,7 @@ def check_free(path: pathlib.Path, replace: bool = False) -> None:
             folder.
     """
     if path.is_dir():
-        raise WSignError(f"{path}: is a folder; name a file, such as {path / 'model.wsign'}")
+        raise WSignError(f"{path}: is a folder; name a file, for example {path / 'model.wsign'}")
     for place in (path, card_of(path)):
         files.check_writable(place)
         if place.exists() and not replace:
@@ -74,14 +74,14 @@ def export(trained: Trained, path: pathlib.Path) -> None:
         path,
         settings,
         trained.vocabulary,
-        choose(trained, GREEDY).temperature,
+        choose_settings(trained, GREEDY).temperature,
         parameters,
         program(trained, settings),
         {"checkpoint": names(trained.checkpoints), "versions": versions()},
     )
 
 
-def program(trained: Trained, settings: Settings) -> bytes:
+def program(trained: Trained, settings: RecognizerSettings) -> bytes:
     """Serializes the run's greedy decoding for every platform, batch size and number of patches.
 
     Raises:
@@ -100,8 +100,8 @@ def program(trained: Trained, settings: Settings) -> bytes:
         parameters: dict[str, jax.Array],
         features: jax.Array,
         frames: jax.Array,
-        silence: jax.Array,
-        window: run_backend.Window,
+        no_hands: jax.Array,
+        window: run_backend.AttentionWindow,
         tables: tuple[jax.Array, ...],
     ) -> tuple[jax.Array, ...]:
         # Parameters that are not read leave no trace in the program.
@@ -110,7 +110,7 @@ def program(trained: Trained, settings: Settings) -> bytes:
             for name, leaf in shapes.items()
         ]
         params = jax.tree.unflatten(structure, leaves)
-        found = recognize(params, features, frames, silence, window, Weights(), tables=tables)
+        found = recognize(params, features, frames, no_hands, window, Weights(), tables=tables)
         return file_backend.flatten(found)
 
     taken = file_backend.arguments(settings, read)
@@ -130,7 +130,7 @@ def versions() -> dict[str, str]:
     return found | {"python": platform.python_version()}
 
 
-def facts(trained: Trained, name: str, license: str) -> card.Facts:
+def card_fields(trained: Trained, name: str, license: str) -> card.CardFields:
     """Collects what is known of a run, for its card.
 
     Args:
@@ -147,8 +147,8 @@ def facts(trained: Trained, name: str, license: str) -> card.Facts:
     count = sum(math.prod(leaf.shape) for leaf in sizes)
     about = root / "dataset.json"
     sentences = {split: layout.count(root, split) for split in layout.SPLITS}
-    signers = {split: layout.signers_of(root, split) for split in layout.SPLITS}
-    return card.Facts(
+    signers = {split: layout.read_signers(root, split) for split in layout.SPLITS}
+    return card.CardFields(
         name=name,
         checkpoint=names(trained.checkpoints),
         model=f"{trained.config.model.size}, {count:,} parameters",
@@ -177,9 +177,9 @@ def _reports(trained: Trained) -> dict[str, card.Measured]:
                     pathlib.Path(one).name for one in report["settings"]["checkpoint"].split(", ")
                 ]
                 if of == [one.name for one in trained.checkpoints]:
-                    found[split] = card.Measured.of(report)
+                    found[split] = card.Measured.from_report(report)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                 raise WSignError(
-                    f"{path}: is no report; move it away, or write it again with config.mode=evaluate"
+                    f"{path}: is not a report; move it away, or write it again with config.mode=evaluate"
                 ) from None
     return found

@@ -93,7 +93,7 @@ def _check_terms(program: jax.export.Exported) -> None:
     }
     for what, holds in terms.items():
         if not holds:
-            raise WSignError(f"{what} is none that this project exports")
+            raise WSignError(f"{what} is not one that this project exports")
 
 
 def _check_shapes(does: str, ours: Any, tree: Any, avals: Sequence[Any]) -> None:
@@ -167,7 +167,7 @@ def _check_operation(operation: ir.Operation) -> None:
     for value in values:
         # An encoding could give bounds to lengths that are not known before it runs.
         if not isinstance(value.type, ir.RankedTensorType) or value.type.encoding is not None:
-            raise WSignError(f"{operation.name!r} has a value that is no plain array")
+            raise WSignError(f"{operation.name!r} has a value that is not a plain array")
 
 
 def _attributes(attributes: Any) -> Mapping[str, ir.Attribute]:

@@ -38,7 +38,7 @@ from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.keypoints import joints
 from wsign_jax.model import positions
 from wsign_jax.recognize import exported_program
-from wsign_jax.recognize.backend import Program, Recognized, Settings
+from wsign_jax.recognize.backend import Program, Recognized, RecognizerSettings
 
 FORMAT = 1  # goes up with every change that older versions cannot read
 DECODER = "greedy"
@@ -53,11 +53,11 @@ class Exported:
     """A model from a file; a `Backend`.
 
     Its program takes the parameters by their paths, (B, T, 42, 7) float32 normalized features with T a
-    multiple of the patch size, (B,) int32 frames, (B, N) bool silence, the window as two () int32, and
+    multiple of the patch size, (B,) int32 frames, (B, N) bool no_hands, the window as two () int32, and
     the tables of positions; it returns the leaves of a `Recognized` (see `arguments`).
     """
 
-    settings: Settings
+    settings: RecognizerSettings
     vocabulary: Vocabulary
     temperature: float
     about: Mapping[str, Any]  # the content of about.json
@@ -72,11 +72,11 @@ class Exported:
             )
         window = np.int32(chunk), np.int32(left_context)
 
-        def run(features: np.ndarray, frames: np.ndarray, silence: np.ndarray) -> Recognized:
+        def run(features: np.ndarray, frames: np.ndarray, no_hands: np.ndarray) -> Recognized:
             s = self.settings
             patches = features.shape[1] // s.patch_size
             tables = positions.tables(s.positions, patches, s.width, s.head_width)
-            return self.call(self.parameters, features, frames, silence, window, tables)
+            return self.call(self.parameters, features, frames, no_hands, window, tables)
 
         return Program(run, chunk, self.temperature)
 
@@ -95,7 +95,7 @@ def unflatten(arrays: tuple[jax.Array, ...]) -> Recognized:
 
 def write(
     path: pathlib.Path,
-    settings: Settings,
+    settings: RecognizerSettings,
     vocabulary: Vocabulary,
     temperature: float,
     parameters: Mapping[str, np.ndarray],
@@ -134,7 +134,9 @@ def write(
     files.write(path, whole.getvalue())
 
 
-def arguments(settings: Settings, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> tuple[Any, ...]:
+def arguments(
+    settings: RecognizerSettings, shapes: Mapping[str, jax.ShapeDtypeStruct]
+) -> tuple[Any, ...]:
     """The arguments of a program, as shapes; see `Exported`.
 
     The symbols b and n stand for B and for the number of patches.
@@ -188,7 +190,7 @@ def read(path: pathlib.Path) -> Exported:
         )
     about, members = _read_members(path)
     with _refused(path):
-        settings = Settings.from_json(
+        settings = RecognizerSettings.from_json(
             files.field(about, "settings", _ABOUT, dict), f"settings in {_ABOUT}"
         )
         temperature = files.field(
@@ -256,7 +258,7 @@ def _check_directory(archive: zipfile.ZipFile, size: int) -> list[str]:
     for member in members:
         name = member.filename
         if name not in (_ABOUT, _LABEL_MAP, _PROGRAM) and not _PARAMETER.fullmatch(name):
-            raise WSignError(f"it has {name[:100]!r}, which is no part of an export")
+            raise WSignError(f"it has {name[:100]!r}, which is not part of an export")
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ENCRYPTED:
             raise WSignError(f"{name!r} in it is compressed or encrypted")
     if len({*names}) < len(names):
@@ -277,7 +279,7 @@ def _parameter(member: str, content: bytes) -> np.ndarray:
     """Reads an array that `np.save` wrote."""
     memory = io.BytesIO(content)
     if np.lib.format.read_magic(memory) != (1, 0):
-        raise WSignError(f"{member!r} is no array of this format")
+        raise WSignError(f"{member!r} is not an array of this format")
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(memory)
     if dtype != np.float32 or math.prod(shape) * 4 != len(content) - memory.tell():
         raise WSignError(f"{member!r} is {dtype}{list(shape)} in {len(content)} bytes")
@@ -291,7 +293,7 @@ def _callable(
     path: pathlib.Path,
     content: bytes,
     about: Mapping[str, Any],
-    settings: Settings,
+    settings: RecognizerSettings,
     vocabulary: Vocabulary,
     parameters: Mapping[str, np.ndarray],
 ) -> Callable[..., Recognized]:

@@ -19,8 +19,9 @@ from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data import layout, normalize, validate
 from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.decode import align, confidence, no_hands
+from wsign_jax.decode import align, confidence
 from wsign_jax.decode.align import check_decoder_name
+from wsign_jax.decode.no_hands import patches_without_hands
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.keypoints import extract, joints, landmarker, native_libs
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, checked_window
@@ -247,16 +248,12 @@ class Recognizer:
         clip = extract.clip_of(path)
         with native_libs.quiet():
             model = landmarker.find_model(self._hand_landmarker)
-            return extract.extract_clip(clip, extract.Settings(), model)[0]
+            return extract.extract_clip(clip, extract.ExtractionSettings(), model)[0]
 
     def _load(self, path: pathlib.Path) -> np.ndarray:
         """Loads the keypoints of a file; if it lies in a data set, that gives the pictures' aspect."""
-        features = validate.load(path)
-        if isinstance(features, str):
-            raise WSignError(features)
-        features = joints.as_features(features, str(path))
-        if problem := validate.feature_problem(features):
-            raise WSignError(f"{path}: {problem}")
+        features = joints.as_features(validate.load(path), str(path))
+        validate.check_features(features, str(path))
         return joints.in_widths(features, layout.aspect_of(path, self._backend.settings.aspect))
 
     def _rows(self, features: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
@@ -288,8 +285,7 @@ class Recognizer:
         ]
 
     def _check(self, features: np.ndarray, name: str) -> None:
-        if problem := validate.feature_problem(features):
-            raise WSignError(f"{name}: {problem}")
+        validate.check_features(features, name)
         frames, settings = len(features), self._backend.settings
         if frames < 2:
             raise WSignError(f"{name}: has one frame, and signs move; give two or more")
@@ -342,7 +338,7 @@ class Recognizer:
             length = validate.patches_of(plan.bucket, settings.patch_size) * settings.patch_size
             shape = (len(plan.rows), length, joints.NUM_JOINTS, joints.NUM_FEATURES)
             features, frames = np.zeros(shape, np.float32), np.zeros(len(plan.rows), np.int32)
-            silence = np.zeros((len(plan.rows), length // settings.patch_size), bool)
+            no_hands = np.zeros((len(plan.rows), length // settings.patch_size), bool)
             for row in np.flatnonzero(plan.rows >= 0):
                 recording = recordings[plan.rows[row]]
                 normalized, _ = normalize.normalize(recording, wrist_place=settings.wrist_place)
@@ -350,9 +346,11 @@ class Recognizer:
                 frames[row] = len(recording)
                 seen = np.any(joints.seen_hands(recording), axis=1)
                 chunk = program.chunk or len(recording)
-                silent = no_hands.silent(seen, chunk, settings.patch_size, settings.look_ahead)
-                silence[row, : len(silent)] = silent
-            yield plan.rows, program.run(features, frames, silence)
+                absent = patches_without_hands(
+                    seen, chunk, settings.patch_size, settings.look_ahead
+                )
+                no_hands[row, : len(absent)] = absent
+            yield plan.rows, program.run(features, frames, no_hands)
 
 
 def _listed(recordings: Any) -> list[Any]:

@@ -13,14 +13,16 @@ from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode.decoders import Search, decode_and_align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm.lookup import LanguageModel
-from wsign_jax.evaluate.decoder_settings import choose
+from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.trained_run import Trained, language_model, open_run, overrides
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import SIZES, Params, WhisperSign
-from wsign_jax.recognize.backend import Program, Recognized, Settings
+from wsign_jax.recognize.backend import Program, Recognized, RecognizerSettings
 
-Window = tuple[jax.Array, jax.Array]  # chunk and left context, () int32 patches; chunk 0: full
+AttentionWindow = tuple[
+    jax.Array, jax.Array
+]  # chunk and left context, () int32 patches; chunk 0: full
 
 
 class Running:
@@ -59,27 +61,27 @@ class Running:
         return self._programs[key]
 
     def _make(self, trained: Trained, decoder: str) -> Program:
-        choice = choose(trained, decoder)
+        settings = choose_settings(trained, decoder)
         config = trained.config
         root = pathlib.Path(config.data.dir or trained.workdir / "data")
-        lm = language_model(trained, choice.lm, root)
-        weights = jax.tree.map(np.float32, choice.weights)
+        lm = language_model(trained, settings.lm, root)
+        weights = jax.tree.map(np.float32, settings.weights)
         window = np.int32(config.eval.chunk), np.int32(config.eval.left_context)
-        if choice.search not in self._steps:
-            recognize = make_recognize(trained.network.graph, choice.search)
-            self._steps[choice.search] = jax.jit(recognize)
-        step = self._steps[choice.search]
+        if settings.search not in self._steps:
+            recognize = make_recognize(trained.network.graph, settings.search)
+            self._steps[settings.search] = jax.jit(recognize)
+        step = self._steps[settings.search]
 
-        def run(features: np.ndarray, frames: np.ndarray, silence: np.ndarray) -> Recognized:
-            return step(trained.params, features, frames, silence, window, weights, lm)
+        def run(features: np.ndarray, frames: np.ndarray, no_hands: np.ndarray) -> Recognized:
+            return step(trained.params, features, frames, no_hands, window, weights, lm)
 
-        return Program(run, config.eval.chunk, choice.temperature)
+        return Program(run, config.eval.chunk, settings.temperature)
 
 
-def settings(trained: Trained) -> Settings:
+def settings(trained: Trained) -> RecognizerSettings:
     """The settings of a run."""
     config, size = trained.config, SIZES[trained.config.model.size]
-    return Settings(
+    return RecognizerSettings(
         patch_size=trained.patch_size,
         look_ahead=config.model.frontend.look_ahead,
         wrist_place=config.data.wrist_place,
@@ -106,8 +108,8 @@ def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recogni
         params: Params,
         features: jax.Array,
         frames: jax.Array,
-        silence: jax.Array,
-        window: Window,
+        no_hands: jax.Array,
+        window: AttentionWindow,
         weights: Weights,
         lm: LanguageModel | None = None,
         tables: tuple[jax.Array, ...] | None = None,
@@ -115,7 +117,7 @@ def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recogni
         model = whisper_sign.bind(graph, params)
         states, logits, patches = encode(model, features, frames, window, tables)
         blank = jnp.where(jnp.arange(logits.shape[2], dtype=jnp.int32) == BLANK_ID, 0.0, -jnp.inf)
-        log_probs = jnp.where(silence[..., None], blank[None, None], jax.nn.log_softmax(logits))
+        log_probs = jnp.where(no_hands[..., None], blank[None, None], jax.nn.log_softmax(logits))
         beams, alignment = decode_and_align(search, model, states, log_probs, patches, weights, lm)
         return Recognized(logits, patches, beams, alignment)
 
@@ -126,7 +128,7 @@ def encode(
     model: WhisperSign,
     features: jax.Array,
     frames: jax.Array,
-    window: Window,
+    window: AttentionWindow,
     tables: tuple[jax.Array, ...] | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns states (B, N, D), CTC logits (B, N, V) and valid patches (B,) under a window."""

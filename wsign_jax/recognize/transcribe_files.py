@@ -20,7 +20,7 @@ from wsign_jax.decode.transcript import (
     on_one_line,
 )
 from wsign_jax.keypoints import extract, landmarker, native_libs, video, worker_pool
-from wsign_jax.recognize.recognizer import Recognizer
+from wsign_jax.recognize.recognizer import Recognizer, Recording
 
 KEYPOINTS = ".npy"
 _TOGETHER = 32  # recordings that are recognized at a time
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
     problem: str = ""  # why there is no transcript
 
 
-class Window(NamedTuple):
+class DecodingOptions(NamedTuple):
     """How to decode, as in `Recognizer.transcribe`."""
 
     decoder: str = "greedy"
@@ -84,7 +84,7 @@ def _is_one(path: pathlib.Path) -> bool:
 def transcribe(
     recognizer: Recognizer,
     sources: Sequence[Source],
-    window: Window,
+    options: DecodingOptions,
     model: pathlib.Path | None = None,
     processes: int = 0,
 ) -> Iterator[Outcome]:
@@ -93,7 +93,7 @@ def transcribe(
     Args:
         recognizer: the model.
         sources: from `find`.
-        window: how to decode.
+        options: how to decode.
         model: a copy of MediaPipe's model; None takes the cached one, or downloads it.
         processes: how many read videos; 0: one per core.
 
@@ -103,34 +103,34 @@ def transcribe(
     """
     if processes < 0:
         raise WSignError(f"--workers is {processes}; give 0, one a core, or more")
-    recognizer.prepare(*window)
+    recognizer.prepare(*options)
     if any(_is_video(source) for source in sources):
         model = landmarker.find_model(model)
         with native_libs.quiet(), landmarker.Landmarker(model):
             pass  # so that what the system lacks is said once, not for every video
-    return _transcribe(recognizer, sources, window, _read(recognizer, sources, model, processes))
+    return _transcribe(recognizer, sources, options, _read(recognizer, sources, model, processes))
 
 
 def _transcribe(
     recognizer: Recognizer,
     sources: Sequence[Source],
-    window: Window,
-    keypoints: Generator[tuple[int, np.ndarray | str], None, None],
+    options: DecodingOptions,
+    keypoints: Generator[tuple[int, np.ndarray | None, str], None, None],
 ) -> Iterator[Outcome]:
     done: dict[int, Outcome] = {}
     waiting: dict[int, np.ndarray] = {}
     following = 0
 
     def recognize() -> None:
-        transcripts = recognizer.transcribe(list(waiting.values()), *window)
+        transcripts = recognizer.transcribe(list(waiting.values()), *options)
         for number, transcript in zip(waiting, transcripts, strict=True):
             done[number] = Outcome(sources[number], transcript)
         waiting.clear()
 
     with contextlib.closing(keypoints):
-        for number, features in keypoints:
-            if isinstance(features, str):
-                done[number] = Outcome(sources[number], None, features)
+        for number, features, problem in keypoints:
+            if features is None:
+                done[number] = Outcome(sources[number], None, problem)
             else:
                 waiting[number] = features
             if len(waiting) == _TOGETHER:
@@ -144,28 +144,30 @@ def _transcribe(
 
 def _read(
     recognizer: Recognizer, sources: Sequence[Source], model: pathlib.Path | None, processes: int
-) -> Generator[tuple[int, np.ndarray | str], None, None]:
-    """Yields the keypoints of each source, or why there are none, as soon as they are ready."""
+) -> Generator[tuple[int, np.ndarray | None, str], None, None]:
+    """Yields each source's number, its keypoints if they can be read, and the problem otherwise."""
+
+    def read(number: int, recording: Recording) -> tuple[int, np.ndarray | None, str]:
+        try:
+            return number, recognizer.keypoints(recording, str(sources[number].path)), ""
+        except WSignError as error:
+            return number, None, str(error)
+
     for number, source in enumerate(sources):
         if not _is_video(source):
-            try:
-                yield number, recognizer.keypoints(source.path)
-            except WSignError as error:
-                yield number, str(error)
+            yield read(number, source.path)
     videos = [number for number, source in enumerate(sources) if _is_video(source)]
-    tasks = [(extract.clip_of(sources[n].path), extract.Settings(), model) for n in videos]
+    tasks = [
+        (extract.clip_of(sources[n].path), extract.ExtractionSettings(), model) for n in videos
+    ]
     outcomes = worker_pool.run(extract.extract_clip, tasks, processes or worker_pool.cores())
     with contextlib.closing(outcomes):
         for outcome in outcomes:
             number = videos[outcome.task]
             if outcome.problem is not None:
-                yield number, outcome.problem
-                continue
-            features, _ = outcome.value
-            try:
-                yield number, recognizer.keypoints(features, str(sources[number].path))
-            except WSignError as error:
-                yield number, str(error)
+                yield number, None, outcome.problem
+            else:
+                yield read(number, outcome.value[0])
 
 
 def _is_video(source: Source) -> bool:

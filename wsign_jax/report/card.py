@@ -1,4 +1,4 @@
-"""A model card as Markdown: the facts that a user must know before using a model.
+"""A model card as Markdown: with all that a user must know before using a model.
 
 Mitchell et al. 2019, arXiv:1810.03993.
 """
@@ -21,7 +21,7 @@ class Measured(NamedTuple):
     left_context: int
 
     @classmethod
-    def of(cls, report: Mapping[str, Any]) -> "Measured":
+    def from_report(cls, report: Mapping[str, Any]) -> "Measured":
         """Takes the fields of `report_<split>.json`.
 
         Raises:
@@ -39,8 +39,8 @@ class Measured(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
-    """The facts on a card; a field is empty if it is not known."""
+class CardFields:
+    """The contents of a card; a field is empty if it is not known."""
 
     name: str  # of the file that the card lies beside
     checkpoint: str
@@ -56,32 +56,32 @@ class Facts:
     versions: Mapping[str, str]
 
 
-def card(facts: Facts) -> str:
+def model_card(fields: CardFields) -> str:
     """Returns the card's text."""
     sections = {
-        "Use": _use(facts),
-        "Data": _data(facts),
-        "Signers": _signers(facts),
-        "Error rate": _error_rate(facts),
-        "Limits": _limits(facts),
-        "License": facts.license
+        "Use": _use(fields),
+        "Data": _data(fields),
+        "Signers": _signers(fields),
+        "Error rate": _error_rate(fields),
+        "Limits": _limits(fields),
+        "License": fields.license
         or "Not stated at the export. The code is Apache-2.0; weights follow what their data allows.",
         "Telemetry of the tracker": (
             "Keypoints come from MediaPipe's HandLandmarker, whose releases 1.x send metrics about "
             "performance and use to Google; its terms ask that users be told. Recognition from "
             "keypoints sends nothing."
         ),
-        "Versions": "\n".join(f"- {name} {version}" for name, version in facts.versions.items()),
+        "Versions": "\n".join(f"- {name} {version}" for name, version in fields.versions.items()),
     }
-    parts = [f"# {facts.name}", "Hand keypoints in, sign glosses out: a WhisperSign model."]
+    parts = [f"# {fields.name}", "Hand keypoints in, sign glosses out: a WhisperSign model."]
     return "\n\n".join(parts + [f"## {name}\n\n{text}" for name, text in sections.items()]) + "\n"
 
 
-def _use(facts: Facts) -> str:
+def _use(fields: CardFields) -> str:
     model = (
-        f"Model: {facts.model}; stages {', '.join(facts.stages)}; checkpoint {facts.checkpoint}."
+        f"Model: {fields.model}; stages {', '.join(fields.stages)}; checkpoint {fields.checkpoint}."
     )
-    if facts.name.endswith(".onnx"):
+    if fields.name.endswith(".onnx"):
         return f"From normalized keypoints to CTC's logits, with any ONNX runtime.\n\n{model}"
     trust = (
         "Load only files from people whom you trust. A program that calls anything outside of itself is "
@@ -89,37 +89,37 @@ def _use(facts: Facts) -> str:
     )
     return (
         f"    from wsign_jax import Recognizer\n\n"
-        f'    [transcript] = Recognizer.load("{facts.name}").transcribe("video.mp4")\n\n'
+        f'    [transcript] = Recognizer.load("{fields.name}").transcribe("video.mp4")\n\n'
         f"{trust}\n\n{model}"
     )
 
 
-def _data(facts: Facts) -> str:
-    lines = [f"Data set: `{facts.data}`."]
-    if facts.sentences:
-        counts = ", ".join(f"{count} {split}" for split, count in facts.sentences.items())
+def _data(fields: CardFields) -> str:
+    lines = [f"Data set: `{fields.data}`."]
+    if fields.sentences:
+        counts = ", ".join(f"{count} {split}" for split, count in fields.sentences.items())
         lines.append(f"Sentences: {counts}.")
     else:
         lines.append(f"Sentences: not known, {_NOT_AT_HAND}.")
     # Details of settings belong to the data set.
-    said = {k: v for k, v in facts.made.items() if isinstance(v, str | int | float)}
+    said = {k: v for k, v in fields.made.items() if isinstance(v, str | int | float)}
     lines += [f"{name}: {value}." for name, value in said.items()]
-    names = ", ".join(facts.glosses)
-    return "\n".join(lines) + f"\n\n{len(facts.glosses)} glosses: {names}"
+    names = ", ".join(fields.glosses)
+    return "\n".join(lines) + f"\n\n{len(fields.glosses)} glosses: {names}"
 
 
-def _signers(facts: Facts) -> str:
-    if not facts.signers:
-        why = "it has no `signers.csv`" if facts.sentences else _NOT_AT_HAND
+def _signers(fields: CardFields) -> str:
+    if not fields.signers:
+        why = "it has no `signers.csv`" if fields.sentences else _NOT_AT_HAND
         return f"Not known: {why}."
     lines = [
         f"- {split}: {len(signers)} ({', '.join(signers)})"
-        for split, signers in facts.signers.items()
+        for split, signers in fields.signers.items()
     ]
-    if "train" in facts.signers:
-        seen = set(facts.signers["train"])
+    if "train" in fields.signers:
+        seen = set(fields.signers["train"])
         for split in ("val", "test"):
-            shared = sorted(seen & set(facts.signers.get(split, ())))
+            shared = sorted(seen & set(fields.signers.get(split, ())))
             if shared:
                 lines.append(
                     f"- {split} shares {', '.join(shared)} with train: its error rate says little "
@@ -128,14 +128,14 @@ def _signers(facts: Facts) -> str:
     return "\n".join(lines)
 
 
-def _error_rate(facts: Facts) -> str:
-    if not facts.reports:
+def _error_rate(fields: CardFields) -> str:
+    if not fields.reports:
         return "Not measured: there was no report of this checkpoint at the export."
     lines = [
         "| split | WER | 95 % interval | sentences | decoder | attention |",
         "|---|---|---|---|---|---|",
     ]
-    for split, found in facts.reports.items():
+    for split, found in fields.reports.items():
         low, high = found.interval
         window = f"{found.chunk} patches, {found.left_context} behind" if found.chunk else "full"
         lines.append(
@@ -145,12 +145,12 @@ def _error_rate(facts: Facts) -> str:
     return "\n".join(lines)
 
 
-def _limits(facts: Facts) -> str:
+def _limits(fields: CardFields) -> str:
     return "\n".join(
         [
-            f"- It knows {len(facts.glosses)} glosses; any other sign is missed or taken for one.",
+            f"- It knows {len(fields.glosses)} glosses; any other sign is missed or taken for one.",
             "- It sees hands alone: no face, mouth or body, which carry grammar in every sign language.",
-            "- Glosses are no translation: they leave out grammar and order of the spoken language.",
+            "- Glosses are not a translation: they leave out grammar and order of the spoken language.",
             "- The error rate holds for data like that above; other signers, cameras and pace raise it.",
             "- Not for decisions about people, nor where a mistake can do harm.",
         ]

@@ -1,4 +1,4 @@
-"""The facts that a report has about one decoded sentence."""
+"""One decoded sentence with its reference, as a report needs it."""
 
 import dataclasses
 import functools

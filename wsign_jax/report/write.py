@@ -4,10 +4,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsign_jax.common import files as files_lib
+from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.report import files
+from wsign_jax.report.files import ctm, hypotheses_jsonl, trn
 from wsign_jax.report.page import page
 from wsign_jax.report.sentences import Sentence
 
@@ -30,7 +30,7 @@ def check_folder(folder: pathlib.Path, replace: bool = False) -> None:
         if place.exists() and not place.is_dir():
             raise WSignError(f"{place}: is a file; name a folder for the report")
     for name in NAMES:
-        files_lib.check_writable(folder / name)
+        files.check_writable(folder / name)
         if (folder / name).exists() and not replace:
             raise WSignError(
                 f"{folder / name}: there is a report already; name another folder (--out), or "
@@ -63,12 +63,12 @@ def write(
     check_folder(folder, replace)
     texts = {
         "report.html": page(sentences, vocabulary, summary),
-        "hypotheses.jsonl": files.hypotheses_jsonl(sentences, vocabulary),
-        "ref.trn": files.trn((s.id, vocabulary.glosses(s.reference)) for s in sentences),
-        "hyp.trn": files.trn((s.id, vocabulary.glosses(s.hypothesis)) for s in sentences),
-        "hyp.ctm": files.ctm(sentences, vocabulary),
+        "hypotheses.jsonl": hypotheses_jsonl(sentences, vocabulary),
+        "ref.trn": trn((s.id, vocabulary.glosses(s.reference)) for s in sentences),
+        "hyp.trn": trn((s.id, vocabulary.glosses(s.hypothesis)) for s in sentences),
+        "hyp.ctm": ctm(sentences, vocabulary),
     }
     (folder / SUMMARY).unlink(missing_ok=True)
     for name, text in texts.items():
-        files_lib.write(folder / name, text.encode(errors="backslashreplace"))
-    files_lib.write_json(folder / SUMMARY, dict(summary))
+        files.write(folder / name, text.encode(errors="backslashreplace"))
+    files.write_json(folder / SUMMARY, dict(summary))

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax.data import normalize
 from wsign_jax.data.normalize import NormalizerState
-from wsign_jax.decode.no_hands import SILENCE
+from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
 from wsign_jax.decode.streaming import Decoder
 from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
@@ -85,7 +85,7 @@ def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: in
         first=-first,
         skipped=0,
         total=0,
-        last_seen=-SILENCE - shape[0],
+        last_seen=-NO_HANDS_FRAMES - shape[0],
         quiet=0,
     )
 

@@ -21,7 +21,7 @@ from wsign_jax.keypoints.camera import Every, Newest
 from wsign_jax.keypoints.extract import PICTURE_FPS
 from wsign_jax.keypoints.landmarker import Detection, Landmarker
 from wsign_jax.keypoints.picture_stream import PictureStream
-from wsign_jax.keypoints.preview import Window
+from wsign_jax.keypoints.preview import PreviewWindow
 from wsign_jax.keypoints.resample import MAX_GAP
 from wsign_jax.keypoints.video import Picture
 from wsign_jax.stream.printing import JsonLines, Lines, Summary
@@ -87,7 +87,7 @@ def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> Sourc
         frames = _frames(layout.read_features(path, aspect))
         items = Every(camera.paced(frames) if simulate else frames)
         return Source(name, items, has_pictures=False, is_camera=False)
-    pictures = video.ahead(video.read(path, PICTURE_FPS))
+    pictures = video.read_ahead(video.read(path, PICTURE_FPS))
     # However long the video pauses, a file is never gone.
     opened = Newest(camera.paced(pictures), math.inf) if simulate else Every(pictures)
     return Source(name, opened, has_pictures=True, is_camera=False)
@@ -121,7 +121,7 @@ def run(
             a while, what was recognized until then is finished and printed first.
     """
     with contextlib.ExitStack() as stack:
-        window = stack.enter_context(Window("WhisperSign-JAX")) if show else None
+        window = stack.enter_context(PreviewWindow("WhisperSign-JAX")) if show else None
         hands = stack.enter_context(_landmarker(model)) if source.has_pictures else None
         events: Events = JsonLines() if json else Lines()
         stack.enter_context(events)
@@ -162,7 +162,7 @@ class _Session:
         stream: Stream,
         items: Items,
         hands: Landmarker | None,
-        window: Window | None,
+        window: PreviewWindow | None,
         events: Events,
     ):
         self._stream, self._items, self._events = stream, items, events

@@ -9,7 +9,7 @@ import numpy as np
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import confidence
 from wsign_jax.decode.transcript import Gloss, Transcript
-from wsign_jax.evaluate.decoder_settings import choose
+from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.evaluate import Decoded, make_search, timed_glosses
 from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.keypoints import joints
@@ -62,9 +62,9 @@ class Endpointer:
         trained_on = -(-trained.config.data.max_seq_length // trained.patch_size)
         self._room = max(trained_on, chunk)  # a chunk is added as a whole
         decoder = "rescore" if trained.has_attention_decoder else "prefix_beam"
-        self._choice = choose(trained, decoder)
-        self._lm = language_model(trained, self._choice.lm, trained.workdir)
-        self._search = jax.jit(make_search(trained, self._choice))
+        self._settings = choose_settings(trained, decoder)
+        self._lm = language_model(trained, self._settings.lm, trained.workdir)
+        self._search = jax.jit(make_search(trained, self._settings))
         width, vocab_size = trained.params["ctc_head"]["kernel"].shape
         self._kept = _Patches(
             np.zeros((0, width), np.float32),
@@ -132,11 +132,11 @@ class Endpointer:
         count, nothing = np.array([len(sentence.best)], np.int32), np.zeros(1, np.int32)
         kept = padded(sentence.states), padded(sentence.log_probs), count, nothing, nothing
         encoded = Encoded(*map(jnp.asarray, kept))
-        found = self._search(self._trained.params, encoded, self._choice.weights, self._lm)
+        found = self._search(self._trained.params, encoded, self._settings.weights, self._lm)
         decoded = Decoded(*jax.device_get((encoded, *found)))
         ids, spans, confidences = timed_glosses(decoded, 0, self._trained.patch_size)
         spans += self._first * self._trained.patch_size / joints.FPS
-        confidences = confidence.calibrated(confidences, self._choice.temperature)
+        confidences = confidence.calibrated(confidences, self._settings.temperature)
         names = self._trained.vocabulary.glosses(ids)
         glosses = [
             Gloss(name, float(start), float(end), float(sure))

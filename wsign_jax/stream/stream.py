@@ -22,10 +22,10 @@ from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.decoders import GREEDY
-from wsign_jax.decode.no_hands import SILENCE
+from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
 from wsign_jax.decode.streaming import Decoder, Greedy, PrefixBeamDecoder, Run
 from wsign_jax.decode.transcript import Gloss, Transcript
-from wsign_jax.evaluate.decoder_settings import Choice, choose
+from wsign_jax.evaluate.decoder_settings import DecoderSettings, choose_settings
 from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
@@ -113,9 +113,9 @@ class Stream:
         self._trained = trained
         self.chunk, self.left_context = _window(trained, chunk, left_context)
         _check(trained, decoder, endpoint_seconds, look_ahead)
-        choice = choose(trained, decoder)
-        self._temperature = choice.temperature
-        self._decoder = _decoder(trained, choice, self.chunk)
+        settings = choose_settings(trained, decoder)
+        self._temperature = settings.temperature
+        self._decoder = _decoder(trained, settings, self.chunk)
         self._step = make_step(trained.network.graph)
         # One device, whatever mesh the run was opened for.
         self._params = jax.device_put(trained.params, jax.local_devices()[0])
@@ -273,7 +273,7 @@ class Stream:
     def _is_silent(self) -> bool:
         """Whether the chunk, as far as it has come, and the second before it show no hand."""
         number = self.state.first + self.state.skipped
-        return self.state.last_seen < number * self._trained.patch_size - SILENCE
+        return self.state.last_seen < number * self._trained.patch_size - NO_HANDS_FRAMES
 
     def _run_chunk(self, patches: int) -> None:
         """Encodes and decodes the chunk, as far as it is filled.
@@ -285,8 +285,8 @@ class Stream:
         state, number = self.state, self.state.first + self.state.skipped
         is_silent = self._is_silent
         if is_silent and patches == GOES_ON and self._may_sleep():
-            # Attention reaches only silence and sees only distances: encoding would give the same cache
-            # again.
+            # Attention reaches only frames without hands and sees only distances: encoding would give
+            # the same cache again.
             self.state = state._replace(
                 frames=np.zeros_like(state.frames), filled=0, skipped=state.skipped + self.chunk
             )
@@ -317,7 +317,7 @@ class Stream:
         self.spent.add(encoded - begin, time.perf_counter() - encoded)
 
     def _may_sleep(self) -> bool:
-        """Whether the next chunk sees only silence through all layers, and no gloss is open."""
+        """Whether the next chunk sees no hands through all layers, and no gloss is open."""
         if (
             self._trained.config.model.positions == SINUSOIDAL
             or self.state.decoding.run.id != BLANK_ID
@@ -421,12 +421,12 @@ def _check(trained: Trained, decoder: str, endpoint_seconds: float, look_ahead: 
         )
 
 
-def _decoder(trained: Trained, choice: Choice, chunk: int) -> Decoder:
-    if choice.decoder == GREEDY:
+def _decoder(trained: Trained, settings: DecoderSettings, chunk: int) -> Decoder:
+    if settings.decoder == GREEDY:
         return Greedy()
-    lm = language_model(trained, choice.lm, trained.workdir)
+    lm = language_model(trained, settings.lm, trained.workdir)
     size = len(trained.vocabulary)
-    return PrefixBeamDecoder(chunk, size, choice.beam_size, choice.weights, lm)
+    return PrefixBeamDecoder(chunk, size, settings.beam_size, settings.weights, lm)
 
 
 def _joined(sentences: Sequence[Transcript]) -> Transcript | None:

@@ -92,7 +92,7 @@ _STAGE_RULES: _Check = (
 )
 _STAGES: _Check = (
     lambda value: isinstance(value, tuple | list) and len(value) > 0 and all(map(_is_text, value)),
-    "a tuple of at least one stage's name, such as ('stage1',)",
+    "a tuple of at least one stage's name, for example ('stage1',)",
 )
 _TEXT: _Check = (_is_text, "a text")
 _YES_OR_NO: _Check = _one_of(True, False)

@@ -31,7 +31,7 @@ def match(params: Params, rules: Sequence[Sequence[Any]], field: str) -> dict[st
             compiled.append((re.compile(rule[0]), rule))
         except re.error as error:
             raise WSignError(
-                f"config.{field}: {rule[0]!r} is no regular expression ({error})"
+                f"config.{field}: {rule[0]!r} is not a regular expression ({error})"
             ) from None
     paths = parameter_paths(params)
     matched = {}

@@ -123,7 +123,7 @@ def read_annotations(config: ConfigDict, split: layout.Split) -> Annotations:
             return otherwise
 
     nobody: dict[str, str] = {}
-    signers = or_else(lambda: layout.read_signers(split), nobody)
+    signers = or_else(lambda: layout.read_signers(split.root, split.name), nobody)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         segments = pool.map(
             lambda index: or_else(lambda: layout.read_segments(split, index), None),

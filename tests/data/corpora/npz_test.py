@@ -140,9 +140,7 @@ def test_whatever_a_file_holds_it_is_read_or_named(tmp_path):
         usable, problems = prepare.check(corpus, prepare.label_map(corpus, None))
         for record in usable:
             positions, confidence = records.sample(record.keypoints(), record.where)
-            assert not validate.feature_problem(
-                joints.features_from_positions(positions, confidence)
-            )
+            validate.check_features(joints.features_from_positions(positions, confidence), "")
         outcomes["read" if usable else "named"] += 1
         assert usable or problems
     assert min(outcomes["read"], outcomes["named"]) >= 10

@@ -25,7 +25,7 @@ def test_videos_become_a_data_set(tmp_path):
     corpus = prepare.read("phoenix2014", tmp_path)
     extraction, lines = corpora.FakeExtraction(), []
     out = tmp_path / "processed"
-    prepare.write(corpus, out, prepare.Settings(), extraction, lines.append)
+    prepare.write(corpus, out, prepare.ImportSettings(), extraction, lines.append)
     assert lines[0].startswith("left out 13April_2011")
     assert lines[1:] == ["train: 1 examples", "val: 1 examples", "test: 1 examples"]
     ids = files.read_json(out / "label_map.json")
@@ -35,7 +35,7 @@ def test_videos_become_a_data_set(tmp_path):
     ):
         id, signer, glosses = corpora.PHOENIX_ROWS[published][row]
         read = read_back(out, split)
-        assert read.ids == (id,) and layout.read_signers(read) == {id: signer}
+        assert read.ids == (id,) and layout.read_signers(read.root, read.name) == {id: signer}
         assert read.labels[0].tolist() == [ids[gloss] for gloss in glosses.split()]
     assert {clip.fps for clip in extraction.read} == {25.0}
     about = files.read_json(out / "dataset.json")
@@ -47,7 +47,7 @@ def test_videos_become_a_data_set(tmp_path):
 def test_parts_and_boxes_of_videos_are_handed_on(tmp_path):
     corpus = prepare.read("msasl", corpora.msasl(tmp_path / "msasl"))
     extraction = corpora.FakeExtraction()
-    prepare.write(corpus, tmp_path / "out", prepare.Settings(), extraction)
+    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), extraction)
     second = extraction.read[1]
     assert (second.start_s, second.end_s, second.box) == (4.0, 5.5, (0.1, 0.2, 0.9, 0.8))
     assert second.source.name == "aB-3_x.mp4"
@@ -61,7 +61,7 @@ def test_what_the_extraction_notes_is_kept(tmp_path):
             return super().extract_clips(clips, output_dir, settings, workers)
 
     corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
-    settings = prepare.Settings(extraction="usual", workers=3)
+    settings = prepare.ImportSettings(extraction="usual", workers=3)
     prepare.write(corpus, tmp_path / "out", settings, Noting())
     assert files.read_json(tmp_path / "out" / "dataset.json")["extraction"] == {"by": "x"}
 
@@ -69,7 +69,7 @@ def test_what_the_extraction_notes_is_kept(tmp_path):
 def test_keypoints_become_features_at_60_hz_in_image_widths(tmp_path):
     root = corpora.npz_clips(tmp_path / "clips")
     corpus = prepare.read("npz", root, fps=30.0, aspect=2.0)
-    prepare.write(corpus, tmp_path / "out", prepare.Settings())
+    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings())
     with np.load(root / "hello.npz") as arrays:
         clip = arrays["keypoints"][0].astype(np.float64) / [1, 2, 1]
     (path,) = (tmp_path / "out").glob("*/features/hello_00000.npy")
@@ -87,7 +87,7 @@ def test_keypoints_become_features_at_60_hz_in_image_widths(tmp_path):
 
 def test_clips_without_splits_get_them_by_session(tmp_path):
     corpus = prepare.read("npz", corpora.npz_clips(tmp_path / "clips", count=16))
-    prepare.write(corpus, tmp_path / "out", prepare.Settings())
+    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings())
     sessions = {record.id: record.session for record in corpus.records}
     where = [
         {sessions[path.stem] for path in (tmp_path / "out" / split / "features").iterdir()}
@@ -103,10 +103,8 @@ def test_sentences_without_splits_get_them_by_signer(tmp_path):
     for n in range(40):
         corpora.touch(tmp_path / "v" / f"{n}.mp4")
     corpus = prepare.read("folder", tmp_path / "v")
-    prepare.write(corpus, tmp_path / "out", prepare.Settings(), corpora.FakeExtraction())
-    where = [
-        set(layout.read_signers(read_back(tmp_path / "out", s)).values()) for s in layout.SPLITS
-    ]
+    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), corpora.FakeExtraction())
+    where = [set(layout.read_signers(tmp_path / "out", s).values()) for s in layout.SPLITS]
     assert sum(map(len, where)) == len(set.union(*where)) == 5 and all(where)
 
 
@@ -118,7 +116,7 @@ def test_sentences_of_too_few_signers_are_split_one_by_one(tmp_path, signers):
         corpora.touch(tmp_path / "v" / f"{n}.mp4")
     corpus, lines = prepare.read("folder", tmp_path / "v"), []
     out = tmp_path / "out"
-    prepare.write(corpus, out, prepare.Settings(), corpora.FakeExtraction(), lines.append)
+    prepare.write(corpus, out, prepare.ImportSettings(), corpora.FakeExtraction(), lines.append)
     assert lines == [
         "warning: too few signers or sessions, whose clips serve all: HELLO, YOU",
         "train: 14 examples",
@@ -133,7 +131,7 @@ def test_an_empty_split_is_warned_of_before_anything_is_extracted(tmp_path):
     corpora.touch(tmp_path / "v" / "a.mp4")
     corpus, lines = prepare.read("folder", tmp_path / "v"), []
     prepare.write(
-        corpus, tmp_path / "out", prepare.Settings(), corpora.FakeExtraction(), lines.append
+        corpus, tmp_path / "out", prepare.ImportSettings(), corpora.FakeExtraction(), lines.append
     )
     assert lines[0] == (
         "warning: no clips for val and test; a training run needs train, val and test"
@@ -146,8 +144,8 @@ def test_bad_annotations_are_all_named_before_anything_is_written(tmp_path):
     corpora.touch(root / "all" / "b" / "001_001_001.mp4")
     mapping = corpora.write(tmp_path / "map.json", '{"<blank>": 0, "001": 7}')
     corpus = prepare.read("lsa64", root)
-    settings = prepare.Settings(label_map=mapping)
-    with pytest.raises(WSignError, match=r"lsa64: 5 bad annotations; mend them, or leave") as error:
+    settings = prepare.ImportSettings(label_map=mapping)
+    with pytest.raises(WSignError, match=r"lsa64: 5 bad annotations; fix them, or leave") as error:
         prepare.write(corpus, tmp_path / "out", settings, corpora.FakeExtraction())
     lines = [line.strip() for line in str(error.value).splitlines()[1:]]
     assert lines == [
@@ -160,7 +158,7 @@ def test_bad_annotations_are_all_named_before_anything_is_written(tmp_path):
     ]
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
     lines = []
-    settings = prepare.Settings(label_map=mapping, on_bad="skip")
+    settings = prepare.ImportSettings(label_map=mapping, on_bad="skip")
     prepare.write(corpus, tmp_path / "out", settings, corpora.FakeExtraction(), lines.append)
     assert sum(line.startswith("warning: left out ") for line in lines) == 5
     assert files.read_json(tmp_path / "out" / "label_map.json") == {
@@ -177,11 +175,11 @@ def test_failed_clips_stop_no_other_and_the_next_run_goes_on(tmp_path):
     with pytest.raises(
         WSignError, match="1 of 6 clips failed; the others are kept for next"
     ) as error:
-        prepare.write(corpus, out, prepare.Settings(), broken)
+        prepare.write(corpus, out, prepare.ImportSettings(), broken)
     assert "064_009_001: " in str(error.value) and "has no frames" in str(error.value)
     assert not out.exists() and len(broken.read) == 5
     mended = corpora.FakeExtraction()
-    prepare.write(corpus, out, prepare.Settings(), mended)
+    prepare.write(corpus, out, prepare.ImportSettings(), mended)
     assert [clip.id for clip in mended.read] == ["064_009_001"]
     assert [path.name for path in tmp_path.iterdir() if path.name != "lsa"] == ["out"]
 
@@ -196,9 +194,9 @@ def test_an_unfinished_data_set_is_gone_on_with_after_a_gloss_was_mended(tmp_pat
         extraction = corpora.FakeExtraction(broken=broken)
         if broken:
             with pytest.raises(WSignError, match="1 of 10 clips failed"):
-                prepare.write(corpus, tmp_path / "out", prepare.Settings(), extraction)
+                prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), extraction)
         else:
-            prepare.write(corpus, tmp_path / "out", prepare.Settings(), extraction)
+            prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), extraction)
     assert "4" in {clip.id for clip in extraction.read} and len(extraction.read) < 10
     assert "HELO" not in files.read_json(tmp_path / "out" / "label_map.json")
 
@@ -211,8 +209,10 @@ def test_failed_clips_can_be_left_out(tmp_path):
         np.save(broken.parents[1] / "1" / f"{frame}.npy", np.zeros(200))
     lines = []
     with pytest.raises(WSignError, match="2 of 12 clips failed"):
-        prepare.write(corpus, tmp_path / "out", prepare.Settings())
-    prepare.write(corpus, tmp_path / "out", prepare.Settings(on_bad="skip"), progress=lines.append)
+        prepare.write(corpus, tmp_path / "out", prepare.ImportSettings())
+    prepare.write(
+        corpus, tmp_path / "out", prepare.ImportSettings(on_bad="skip"), progress=lines.append
+    )
     left_out = [line for line in lines if line.startswith("warning: left out ")]
     assert f"warning: left out {broken}: float64[3] is not a vector" in left_out[0]
     assert left_out[1].endswith("hello/1: no hand in any of its frames")
@@ -229,17 +229,17 @@ def test_an_unfinished_data_set_is_gone_on_with_only_if_it_is_the_same(tmp_path,
     first = corpora.FakeExtraction()
     monkeypatch.setattr(layout, "write_label_map", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        prepare.write(read(), out, prepare.Settings(), first)
+        prepare.write(read(), out, prepare.ImportSettings(), first)
     monkeypatch.undo()
     with pytest.raises(
         WSignError, match=r"\.out\.lsa64-partial: an unfinished data set with other"
     ):
-        prepare.write(read(val_signers=(1,)), out, prepare.Settings(), first)
+        prepare.write(read(val_signers=(1,)), out, prepare.ImportSettings(), first)
     # A video in another place is another video.
     (tmp_path / "lsa" / "all" / "001_001_001.mp4").rename(tmp_path / "lsa" / "001_001_001.mp4")
     (tmp_path / "lsa" / "all" / "064_001_001.mp4").unlink()
     second = corpora.FakeExtraction()
-    prepare.write(read(), out, prepare.Settings(), second)
+    prepare.write(read(), out, prepare.ImportSettings(), second)
     assert len(first.read) == 6 and [clip.id for clip in second.read] == ["001_001_001"]
     assert read_back(out).ids == ("001_001_001",)
 
@@ -250,11 +250,11 @@ def test_two_commands_do_not_share_an_unfinished_data_set(tmp_path):
             with pytest.raises(
                 WSignError, match="out: another command is making it; wait for its e"
             ):
-                prepare.write(corpus, tmp_path / "out", prepare.Settings(), self)
+                prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), self)
             return super().extract_clips(*arguments)
 
     corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
-    prepare.write(corpus, tmp_path / "out", prepare.Settings(), Meanwhile())
+    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), Meanwhile())
     assert len(read_back(tmp_path / "out")) == 2
 
 
@@ -262,7 +262,7 @@ def test_an_existing_data_set_is_left_alone(tmp_path):
     mine = corpora.write(tmp_path / "out" / "label_map.json", "mine")
     corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
     with pytest.raises(WSignError, match=r"out: already holds something"):
-        prepare.write(corpus, tmp_path / "out", prepare.Settings(), corpora.FakeExtraction())
+        prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), corpora.FakeExtraction())
     assert files_in(tmp_path / "out") == ["label_map.json"] and mine.read_text() == "mine"
 
 
@@ -272,7 +272,7 @@ def test_a_corpus_without_anything_usable_is_an_error(tmp_path):
     with pytest.raises(
         WSignError, match=r"nothing to make a data set of; .*\n  .*/x\.mp4: its name"
     ):
-        prepare.write(corpus, tmp_path / "out", prepare.Settings(on_bad="skip"))
+        prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(on_bad="skip"))
 
 
 def test_unknown_names_and_settings_are_named(tmp_path):
@@ -281,14 +281,14 @@ def test_unknown_names_and_settings_are_named(tmp_path):
     ):
         prepare.read("how2sign", tmp_path)
     for option in ("aspect", "return"):
-        with pytest.raises(WSignError, match=f"--{option} is no option of lsa64; leave it out"):
+        with pytest.raises(WSignError, match=f"--{option} is not an option of lsa64; leave it out"):
             prepare.read("lsa64", tmp_path, **{option: 1})
     for change, message in (
         ({"on_bad": "drop"}, "--on_bad=drop: write error or skip"),
         ({"seed": -1}, "--seed and --workers must be 0 or more"),
     ):
         with pytest.raises(WSignError, match=message):
-            prepare.Settings(**change)
+            prepare.ImportSettings(**change)
 
 
 def test_names_that_leave_their_folder_or_line_are_named(tmp_path):

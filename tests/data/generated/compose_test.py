@@ -14,11 +14,11 @@ from wsign_jax.data import layout, validate
 from wsign_jax.data.corpora import prepare
 from wsign_jax.data.corpora.records import Keypoints, Record
 from wsign_jax.data.generated import compose
-from wsign_jax.data.generated.compose import Composer, Settings
+from wsign_jax.data.generated.compose import Composer, ComposeSettings
 from wsign_jax.data.generated.sentences import Uniform
 from wsign_jax.keypoints import joints
 
-SETTINGS = Settings(train=6, val=3, test=3, seconds=(0.5, 1.0))
+SETTINGS = ComposeSettings(train=6, val=3, test=3, seconds=(0.5, 1.0))
 
 
 def clips_of(tmp_path, **options):
@@ -61,7 +61,7 @@ def test_a_sentence_depends_on_seed_split_and_index_alone(tmp_path):
 
 def test_signs_are_their_clips_and_hands_move_smoothly_in_between(tmp_path):
     clips = [still("train", gloss, place) for gloss, place in (("a", 0.2), ("b", 0.6), ("c", 0.4))]
-    settings = Settings(train=1, val=0, test=0, pace=(1.0, 1.0))
+    settings = ComposeSettings(train=1, val=0, test=0, pace=(1.0, 1.0))
     composer = Composer(clips, Uniform(shortest=4, longest=8, repeat=0.0), settings)
     places = {"a": 0.2, "b": 0.6, "c": 0.4}
     for index in range(5):
@@ -101,7 +101,7 @@ def test_durations_are_drawn_from_the_clips_or_as_told(tmp_path):
     clips = [still("train", "a", 0.2, frames=31)]
 
     def durations(**changes):
-        settings = Settings(train=1, val=0, test=0, **changes)
+        settings = ComposeSettings(train=1, val=0, test=0, **changes)
         composer = Composer(clips, Uniform(), settings)
         made = [composer.compose("train", index) for index in range(20)]
         spans = np.concatenate([sentence.segments for sentence in made])
@@ -123,7 +123,7 @@ def test_frames_without_a_hand_are_cut_off_and_a_clip_without_any_is_never_taken
     keypoints.confidence[25:] = 0.0
     empty = still("train", "a", 0.7)
     empty.keypoints().confidence[1:] = 0.0
-    settings = Settings(train=1, val=0, test=0, pace=(1.0, 1.0))
+    settings = ComposeSettings(train=1, val=0, test=0, pace=(1.0, 1.0))
     made = Composer([full, empty], Uniform(), settings).compose("train", 0)
     assert set(made.clips) == {full.id}
     lengths = np.round((made.segments[:, 1] - made.segments[:, 0]) * joints.FPS)
@@ -174,12 +174,12 @@ def test_splits_can_be_by_signer_or_as_given():
 
 def test_a_sentence_that_fills_the_memory_is_not_made():
     clips = [still("train", "a", 0.2, frames=90 * joints.FPS)]
-    settings = Settings(train=1, val=0, test=0, pace=(100.0, 100.0))
+    settings = ComposeSettings(train=1, val=0, test=0, pace=(100.0, 100.0))
     with pytest.raises(
         WSignError, match=r"a0\.2: lasts 8998\.33 s, and the most is 3600; give the"
     ):
         Composer(clips, Uniform(), settings).compose("train", 0)
-    settings = Settings(train=1, val=0, test=0, transition=(100.0, 100.0))
+    settings = ComposeSettings(train=1, val=0, test=0, transition=(100.0, 100.0))
     clips = [still("train", "a", 0.2)]
     with pytest.raises(
         WSignError, match=r"a sentence of 50 glosses lasts over 3600 s; give shorter"
@@ -206,7 +206,7 @@ def test_a_split_without_clips_or_without_a_signer_for_any_sentence_is_an_error(
 
 def test_a_prepared_data_set_of_single_signs_is_a_source(tmp_path):
     corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
-    prepare.write(corpus, tmp_path / "signs", prepare.Settings(), corpora.FakeExtraction())
+    prepare.write(corpus, tmp_path / "signs", prepare.ImportSettings(), corpora.FakeExtraction())
     features = random_features(np.random.default_rng(0), 50)
     layout.write_example(tmp_path / "signs", "train", "two", features, np.array([1, 2]))
     corpus, ids = compose.read_clips(tmp_path / "signs")
@@ -216,14 +216,14 @@ def test_a_prepared_data_set_of_single_signs_is_a_source(tmp_path):
     assert {(clip.split, clip.signer) for clip in clips} == {
         ("train", "001"), ("val", "009"), ("test", "010")
     } and not shared  # fmt: skip
-    settings = Settings(train=1, val=1, test=1, pace=(1.0, 1.0))
+    settings = ComposeSettings(train=1, val=1, test=1, pace=(1.0, 1.0))
     made = Composer(clips, Uniform(), settings).compose("val", 0)
     start, end = np.round(made.segments[1] * joints.FPS).astype(int)
     source = np.load(tmp_path / "signs" / "val" / "features" / f"{made.clips[1]}.npy")
     np.testing.assert_allclose(
         made.features[start:end, :, :3], source[: end - start, :, :3], atol=1e-6
     )
-    with pytest.raises(WSignError, match="--fps is no option of a data set"):
+    with pytest.raises(WSignError, match="--fps is not an option of a data set"):
         compose.read_clips(tmp_path / "signs", fps=30.0)
 
 
@@ -232,7 +232,7 @@ def test_mp_data_is_a_source(tmp_path):
     assert ids == {"<blank>": 0, "hello": 1, "two-words": 2}
     clips, shared = compose.with_splits(corpus.records, "", 0)
     assert not shared
-    made = Composer(clips, Uniform(), Settings(train=1, val=1, test=1)).compose("test", 0)
+    made = Composer(clips, Uniform(), ComposeSettings(train=1, val=1, test=1)).compose("test", 0)
     assert not made.features[:, joints.LEFT].any() and made.features[:, joints.RIGHT].any()
 
 
@@ -272,7 +272,7 @@ def test_a_written_data_set_passes_the_loaders_rules(tmp_path):
     assert about["source"] == "here" and about["settings"]["seconds"] == [0.5, 1.0]
     for name in layout.SPLITS:
         split = layout.read_split(out, name, validate.Rules(len(ids), 4, 1500))
-        signers = layout.read_signers(split)
+        signers = layout.read_signers(split.root, split.name)
         assert len(split) == getattr(SETTINGS, name)
         for index, id in enumerate(split.ids):
             made = composer.compose(name, index)
@@ -297,4 +297,4 @@ def test_a_written_data_set_passes_the_loaders_rules(tmp_path):
 )
 def test_bad_settings_are_named(change, message):
     with pytest.raises(WSignError, match=message):
-        Settings(**change)
+        ComposeSettings(**change)

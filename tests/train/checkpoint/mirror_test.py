@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.train.checkpoint import mirror as mirror_lib
+from wsign_jax.train.checkpoint.mirror import Mirror
 
 
 def make_home(workdir, *steps):
@@ -39,7 +39,7 @@ def places(tmp_path):
 
 
 def update(root, home, warnings):
-    mirror = mirror_lib.Mirror(root, home, warnings.append)
+    mirror = Mirror(root, home, warnings.append)
     mirror.know(mirror.steps)
     mirror.update()
     mirror.close()
@@ -65,7 +65,7 @@ def test_an_empty_home_is_filled_from_it(places, tmp_path, warnings):
     home, root = places
     update(root, home, warnings)
     fresh = tmp_path / "fresh" / "work"
-    mirror = mirror_lib.Mirror(root, fresh, warnings.append)
+    mirror = Mirror(root, fresh, warnings.append)
     assert mirror.steps == [1, 2]
     mirror.know([1, 2])
     assert mirror.has(2) and not mirror.has(3)
@@ -80,7 +80,7 @@ def test_what_a_killed_copy_left_is_not_seen_and_goes(places, warnings):
     (root / ".wsign_mirror" / "3" / "half").mkdir(parents=True)
     (root / ".wsign_mirror" / "leaving_7" / "half").mkdir(parents=True)
     (root / ".wsign_mirror" / "log").touch()
-    mirror = mirror_lib.Mirror(root, home, warnings.append)
+    mirror = Mirror(root, home, warnings.append)
     assert mirror.steps == []
     mirror.update()
     mirror.close()
@@ -89,7 +89,7 @@ def test_what_a_killed_copy_left_is_not_seen_and_goes(places, warnings):
 
 def test_a_checkpoint_appears_only_when_it_is_whole(places, warnings, monkeypatch):
     home, root = places
-    rename = mirror_lib.pathlib.Path.rename
+    rename = pathlib.Path.rename
     seen = []
 
     def watched(path, target):
@@ -97,7 +97,7 @@ def test_a_checkpoint_appears_only_when_it_is_whole(places, warnings, monkeypatc
             seen.append((target.exists(), (path / "params").read_text()))
         return rename(path, target)
 
-    monkeypatch.setattr(mirror_lib.pathlib.Path, "rename", watched)
+    monkeypatch.setattr(pathlib.Path, "rename", watched)
     update(root, home, warnings)
     assert seen == [(False, "weights of 2"), (False, "weights of 1")], "the newest first"
 
@@ -121,7 +121,7 @@ def test_a_full_mirror_is_a_warning_and_keeps_what_it_has(places, warnings, monk
     def full(source, target):
         raise OSError(28, "No space left on device", str(target))
 
-    monkeypatch.setattr(mirror_lib.shutil, "copyfile", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
     update(root, home, warnings)
     (warning,) = warnings
     assert "No space left on device" in warning and "training goes on" in warning
@@ -146,14 +146,14 @@ def test_home_may_delete_a_checkpoint_while_it_is_copied(places, warnings, monke
             shutil.rmtree(home / "checkpoints" / "1")
         return copyfile(source, target)
 
-    monkeypatch.setattr(mirror_lib.shutil, "copyfile", deleting)
+    monkeypatch.setattr(shutil, "copyfile", deleting)
     update(root, home, warnings)
     assert steps(root) == [2] and not warnings
 
 
 def test_checkpoints_of_another_run_that_appear_later_are_left_alone(places, warnings, tmp_path):
     home, root = places
-    mirror = mirror_lib.Mirror(root, home, warnings.append)
+    mirror = Mirror(root, home, warnings.append)
     assert mirror.steps == []  # not mounted yet
     make_home(root, 1, 500)
     mirror.update()
@@ -165,7 +165,7 @@ def test_checkpoints_of_another_run_that_appear_later_are_left_alone(places, war
 def test_what_cannot_be_read_is_left_alone(places, warnings):
     home, root = places
     make_home(root, 5)
-    mirror = mirror_lib.Mirror(root, home, warnings.append)
+    mirror = Mirror(root, home, warnings.append)
     mirror.know([], strange=[5])
     mirror.update()
     mirror.close()
@@ -180,7 +180,7 @@ def test_logs_come_home_only_where_home_is_behind(places, warnings):
     update(root, home, warnings)
     shutil.rmtree(home / "checkpoints" / "1")
     (home / "metrics.jsonl").write_text("newer")
-    mirror = mirror_lib.Mirror(root, home, warnings.append)
+    mirror = Mirror(root, home, warnings.append)
     mirror.know([1, 2])
     mirror.bring_home()
     assert steps(home) == [1, 2] and (home / "metrics.jsonl").read_text() == "newer"
@@ -188,24 +188,26 @@ def test_logs_come_home_only_where_home_is_behind(places, warnings):
 
 def test_the_workdir_is_no_mirror(tmp_path):
     with pytest.raises(WSignError, match=r"config.checkpoint.mirror is the workdir itself"):
-        mirror_lib.Mirror(tmp_path / "a" / ".." / "work", tmp_path / "work", print)
+        Mirror(tmp_path / "a" / ".." / "work", tmp_path / "work", print)
 
 
 def test_a_folder_of_somebody_else_is_no_mirror(places, warnings, tmp_path):
     home, root = places
-    late = mirror_lib.Mirror(root, home, warnings.append)  # not mounted yet
+    late = Mirror(root, home, warnings.append)  # not mounted yet
     for name in ("metrics.jsonl", ".arriving/f", ".leaving_mine/f"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("mine")
     before = sorted(root.rglob("*"))
-    with pytest.raises(WSignError, match=r"mirror has something in it and is no mirror of a run"):
-        mirror_lib.Mirror(root, home, warnings.append)
+    with pytest.raises(
+        WSignError, match=r"mirror has something in it and is not a mirror of a run"
+    ):
+        Mirror(root, home, warnings.append)
     late.update()
     late.close()
-    assert "is no mirror of a run; name a new folder" in warnings[0]
+    assert "is not a mirror of a run; name a new folder" in warnings[0]
     assert sorted(root.rglob("*")) == before and (root / "metrics.jsonl").read_text() == "mine"
     with pytest.raises(WSignError, match=r"metrics.jsonl is a file; name a folder"):
-        mirror_lib.Mirror(root / "metrics.jsonl", home, warnings.append)
+        Mirror(root / "metrics.jsonl", home, warnings.append)
 
 
 def test_nothing_is_removed_behind_a_link(places, warnings, tmp_path):
@@ -236,7 +238,7 @@ def test_a_log_at_home_without_checkpoints_is_kept_when_others_come(places, warn
     other = tmp_path / "other"
     other.mkdir()
     (other / "metrics.jsonl").write_text("of another run")
-    mirror = mirror_lib.Mirror(root, other, warnings.append)
+    mirror = Mirror(root, other, warnings.append)
     mirror.know([1, 2])
     mirror.bring_home()
     assert (other / "metrics.1.jsonl").read_text() == "of another run" and steps(other) == [1, 2]

@@ -30,11 +30,10 @@ def read(root: pathlib.Path, csv: pathlib.Path | None = None, fps: float = 25.0)
     rows, problems = tables.read_table(csv or _find_csv(root), ("filename", "glosses"))
     found: list[Record] = []
     for row in rows:
-        read_row = _record(row, root, fps)
-        if isinstance(read_row, str):
-            problems.append(read_row)
-        else:
-            found.append(read_row)
+        try:
+            found.append(_record(row, root, fps))
+        except WSignError as error:
+            problems.append(str(error))
     glosses = tuple(gloss for record in found for gloss in record.glosses)
     present, missing = records.check_sources(found)
     return Corpus("folder", tuple(present), (*problems, *missing), glosses=glosses)
@@ -50,16 +49,16 @@ def _find_csv(root: pathlib.Path) -> pathlib.Path:
     return tables_here[0]
 
 
-def _record(row: Row, root: pathlib.Path, fps: float) -> Record | str:
+def _record(row: Row, root: pathlib.Path, fps: float) -> Record:
     where, fields = row
     filename, glosses = fields["filename"], tuple(fields["glosses"].split())
     split = fields.get("split", "").lower()
     if not filename:
-        return f"{where}: no filename"
+        raise WSignError(f"{where}: no filename")
     if not glosses:
-        return f"{where}: no glosses for {filename}"
+        raise WSignError(f"{where}: no glosses for {filename}")
     if split not in _SPLITS:
-        return f"{where}: split {split!r}; write train, val or test"
+        raise WSignError(f"{where}: split {split!r}; write train, val or test")
     source = root / filename
     pictures = source.is_dir()
     return Record(

@@ -40,7 +40,7 @@ class Extraction(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class ImportSettings:
     """How a data set is made of a corpus."""
 
     label_map: pathlib.Path | None = None  # a vocabulary; None: the sorted glosses from 1
@@ -72,7 +72,7 @@ def read(name: str, root: pathlib.Path, **options: Any) -> Corpus:
     accepted = inspect.signature(READERS[name]).parameters
     for option in options:
         if option not in accepted:
-            raise WSignError(f"--{option} is no option of {name}; leave it out")
+            raise WSignError(f"--{option} is not an option of {name}; leave it out")
     corpus = READERS[name](root, **options)
     return dataclasses.replace(corpus, options={"root": root, **options})
 
@@ -99,7 +99,7 @@ def _is_name(gloss: str) -> bool:
 def write(
     corpus: Corpus,
     out: pathlib.Path,
-    settings: Settings,
+    settings: ImportSettings,
     extraction: Extraction | None = None,
     progress: Callable[[str], None] = print,
 ) -> None:
@@ -111,7 +111,7 @@ def write(
     Args:
         corpus: the corpus as read.
         out: a new or an empty folder.
-        settings: see `Settings`.
+        settings: see `ImportSettings`.
         extraction: reads videos and pictures; not needed for a corpus of keypoints.
         progress: is called with a line for everything that was done or left out.
 
@@ -250,7 +250,9 @@ def _doubts(records: Sequence[Record], shared: Mapping[str, list[str]]) -> list[
     return lines
 
 
-def _about(corpus: Corpus, settings: Settings, shared: Mapping[str, list[str]]) -> dict[str, Any]:
+def _about(
+    corpus: Corpus, settings: ImportSettings, shared: Mapping[str, list[str]]
+) -> dict[str, Any]:
     """The content of `dataset.json` without the counts: the same command gives the same again."""
     about: dict[str, Any] = {
         "corpus": corpus.name,
@@ -305,7 +307,7 @@ def _write_split(
     split: str,
     records: Sequence[Record],
     ids: Mapping[str, int],
-    settings: Settings,
+    settings: ImportSettings,
     extraction: Extraction | None,
 ) -> tuple[list[Record], list[str]]:
     """Writes a split; returns the records that are done, and the problem of each of the others."""
@@ -338,7 +340,7 @@ def _write_split(
 def _extract(
     folder: pathlib.Path,
     records: Sequence[Record],
-    settings: Settings,
+    settings: ImportSettings,
     extraction: Extraction | None,
 ) -> dict[str, str]:
     """Extracts the videos' features into a folder; returns problems by id."""
@@ -365,6 +367,4 @@ def _extract(
 def _listing(headline: str, problems: Sequence[str]) -> str:
     if not problems:
         return headline
-    return f"{headline}; mend them, or leave them out with --on_bad=skip\n  " + "\n  ".join(
-        problems
-    )
+    return f"{headline}; fix them, or leave them out with --on_bad=skip\n  " + "\n  ".join(problems)

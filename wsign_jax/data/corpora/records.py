@@ -53,7 +53,7 @@ class Corpus:
     name: str
     records: tuple[Record, ...]
     problems: tuple[str, ...] = ()  # annotations that cannot be used, one line each
-    notes: tuple[str, ...] = ()  # things left out on purpose, and choices made
+    notes: tuple[str, ...] = ()  # things left out on purpose, and decisions made
     glosses: tuple[str, ...] = ()  # more names of the vocabulary than the records use
     # The arguments of the reader.
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)

@@ -28,7 +28,7 @@ _ATTEMPTS = 1000  # to draw a sentence that one signer of a split can sign
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class ComposeSettings:
     """The settings of a composed data set; with the same clips they always make the same files."""
 
     train: int = 800  # sentences per split
@@ -89,7 +89,7 @@ def read_clips(
         raise WSignError(f"{source}: no such folder; name the clips' with --source=DIR")
     if (source / "label_map.json").exists():
         if options:
-            raise WSignError(f"--{min(options)} is no option of a data set; leave it out")
+            raise WSignError(f"--{min(options)} is not an option of a data set; leave it out")
         corpus = _read_dataset(source)
     else:
         kind = "npz" if any(source.glob("*.npz")) else "mp_data"
@@ -115,7 +115,7 @@ def _read_dataset(root: pathlib.Path) -> Corpus:
         if not (root / name).is_dir():
             continue
         split = layout.read_split(root, name, rules)
-        signers = layout.read_signers(split)
+        signers = layout.read_signers(split.root, split.name)
         for index, (id, labels) in enumerate(zip(split.ids, split.labels, strict=True)):
             if len(labels) != 1:
                 others += 1
@@ -192,13 +192,13 @@ def with_splits(
 class Composer:
     """Makes any sentence of a data set, in any order."""
 
-    def __init__(self, clips: Sequence[Record], sentences: Sentences, settings: Settings):
+    def __init__(self, clips: Sequence[Record], sentences: Sentences, settings: ComposeSettings):
         """Sorts the clips by split, signer and gloss.
 
         Args:
             clips: clips of single signs, with splits.
             sentences: draws the glosses to sign.
-            settings: see `Settings`.
+            settings: see `ComposeSettings`.
 
         Raises:
             WSignError: a split that should have sentences has no clips.
@@ -330,7 +330,7 @@ def write_dataset(
     out: pathlib.Path,
     composer: Composer,
     ids: Mapping[str, int],
-    settings: Settings,
+    settings: ComposeSettings,
     about: Mapping[str, Any],
     progress: Callable[[str], None] = print,
 ) -> None:
@@ -341,7 +341,7 @@ def write_dataset(
         composer: makes the sentences.
         ids: the ids of all glosses.
         settings: tells how many sentences each split has.
-        about: facts about clips and sentences for `dataset.json`.
+        about: what `dataset.json` says of clips and sentences.
         progress: is called with a line for every split that is done.
 
     Raises:

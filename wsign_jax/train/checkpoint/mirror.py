@@ -138,7 +138,7 @@ def _check_mirror(root: pathlib.Path) -> None:
     is_mirror = (root / _OWN).is_dir() or workdir.steps_in(root / workdir.CHECKPOINTS)
     if not is_mirror and root.exists() and any(root.iterdir()):
         raise WSignError(
-            f"config.checkpoint.mirror: {root} has something in it and is no mirror of a run; name a "
+            f"config.checkpoint.mirror: {root} has something in it and is not a mirror of a run; name a "
             "new folder, or an empty one"
         )
 
