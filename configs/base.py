@@ -31,7 +31,6 @@ def get_config() -> ConfigDict:
     config.data.aspect = 0.0  # width / height if y is normalized by height; 0: see dataset.json
     config.data.max_seq_length = 1500  # frames; longer sequences are bad input, never cut
     config.data.max_buckets = 8  # padded lengths, one compiled shape each
-    config.data.wrist_place = True  # the wrist's row carries where the hand is
     config.data.threads = 2  # that read ahead
     config.data.synthetic = ConfigDict(
         {"glosses": 24, "train": 800, "val": 80, "test": 100, "seed": 0, "noise": 1.0}
@@ -57,6 +56,7 @@ def get_config() -> ConfigDict:
     # 'rotary', 'sinusoidal' (Whisper's own), or 'auto': as in the weights that a run begins with,
     # 'rotary' if they are fresh.
     model.positions = "auto"
+    model.wrist_place = True  # the wrist's features tell where the hand is in the picture
     model.ctc_dropout = 0.0
     model.frontend = ConfigDict()
     model.frontend.patch_size = 4  # frames

@@ -5,7 +5,7 @@ vocabulary, normalization, and a program for CPU, CUDA and TPU that takes any nu
 recordings and decodes greedily. Load it with `wsign_jax.Recognizer.load(FILE)`, or give it to
 tools/predict.py.
 
-A FILE that ends in .onnx is written as ONNX: from normalized keypoints to CTC logits, for recordings of
+A FILE that ends in .onnx is written as ONNX: from keypoints to CTC logits, for recordings of
 up to --frames. `wsign_jax/recognize/export_onnx.py` says how to call it. ONNX needs
 pip install -e ".[onnx]".
 

@@ -374,6 +374,6 @@ def test_nothing_is_started_over_where_every_checkpoint_is_damaged(finished, tmp
 def test_weights_of_another_normalization_are_refused(finished, tmp_path):
     root, workdir, _ = finished
     config = two_stages(root)
-    config.init_from, config.data.wrist_place = str(workdir), False
-    with pytest.raises(WSignError, match=r"config.data.wrist_place is False, but"):
+    config.init_from, config.model.wrist_place = str(workdir), False
+    with pytest.raises(WSignError, match=r"config.model.wrist_place is False, but"):
         initial_params(config, tmp_path)

@@ -111,7 +111,6 @@ def open_run(
     config.unlock()
     config.update_from_flattened_dict(dict(overrides or {}))
     config.model = ConfigDict(info.config["model"])
-    config.data.wrist_place = info.config["data"]["wrist_place"]
     network = make_network(config, len(info.vocabulary))
     params = checkpoints.restore_average(steps, network.shapes)
     paths = tuple(checkpoints.path(step) for step in steps)

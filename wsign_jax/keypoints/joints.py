@@ -89,6 +89,11 @@ def seen_hands(features: np.ndarray) -> np.ndarray:
     return features[:, WRISTS, CONFIDENCE] > 0
 
 
+def raw(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the positions (T, 42, 3) and the hands' confidence (T, 2) of features (T, 42, 7)."""
+    return features[..., POSITION], features[:, WRISTS, CONFIDENCE]
+
+
 def in_widths(features: np.ndarray, aspect: float) -> np.ndarray:
     """Converts y in features (T, 42, 7) from shares of the picture's height to picture widths.
 

@@ -1,4 +1,4 @@
-"""Turns the hands found in a camera's pictures, as they come, into tracked 60 Hz features."""
+"""Turns the hands found in a camera's pictures, as they come, into tracked 60 Hz keypoints."""
 
 import numbers
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
-from wsign_jax.keypoints.track import DELAY_FRAMES, FeatureStream, Tracker
+from wsign_jax.keypoints.track import DELAY, Frames, Tracker
 
 # Seconds. A long pause between two pictures is worked through in parts, none longer than this.
 _PART = 10.0
@@ -22,16 +22,14 @@ _LATEST = 1e11  # seconds by any clock; up to here floats tell microseconds apar
 class PictureStream:
     """Does what extraction does with a video's pictures, one picture at a time."""
 
-    # Seconds by which features are late; one frame of it is for the velocity.
-    delay = (DELAY_FRAMES + 1) / joints.FPS
+    delay = DELAY  # seconds by which keypoints are late
 
     def __init__(self) -> None:
         self._tracker = Tracker()
-        self._features = FeatureStream()
         self._last: float | None = None
         self.nan_pictures = 0  # with a hand of NaN or garbage, which was left out
 
-    def push(self, time_s: float, detections: Sequence[Detection]) -> Iterator[np.ndarray]:
+    def push(self, time_s: float, detections: Sequence[Detection]) -> Iterator[Frames]:
         """Takes the hands in the next picture.
 
         Args:
@@ -39,7 +37,7 @@ class PictureStream:
             detections: the hands.
 
         Returns:
-            The features that this makes final, in parts of (n, 42, 7) float32.
+            The frames that this makes final, in parts.
 
         Raises:
             WSignError: the time is not a number, is not after the last picture's, or is over an hour
@@ -67,18 +65,17 @@ class PictureStream:
         self.nan_pictures += len(good) < len(detections)
         return self._advance(time_s, good)
 
-    def finish(self) -> np.ndarray:
-        """Returns the frames up to the last picture that were not returned yet, (n, 42, 7) float32."""
-        waiting = self._features.push(self._tracker.finish())
-        return np.concatenate([waiting, self._features.finish()])
+    def finish(self) -> Frames:
+        """Returns the frames up to the last picture that were not returned yet."""
+        return self._tracker.finish()
 
-    def _advance(self, time_s: float, detections: Sequence[Detection]) -> Iterator[np.ndarray]:
+    def _advance(self, time_s: float, detections: Sequence[Detection]) -> Iterator[Frames]:
         # Pictures without a hand in between change nothing after so long a gap.
         while self._last is not None and time_s - self._last > 2 * _PART:
             self._last += _PART
-            yield self._features.push(self._tracker.push(self._last, ()))
+            yield self._tracker.push(self._last, ())
         self._last = time_s
-        yield self._features.push(self._tracker.push(time_s, detections))
+        yield self._tracker.push(time_s, detections)
 
 
 def _check(detection: Any, number: int) -> None:

@@ -78,6 +78,19 @@ def concatenate(parts: Sequence[Frames]) -> Frames:
     )
 
 
+def frames_between(frames: Frames, begin: int, end: int | None) -> Frames:
+    """Returns the frames from `begin` to before `end`, as a slice has them."""
+    return Frames(*(array[begin:end] for array in frames))
+
+
+def no_frames(count: int) -> Frames:
+    """Returns `count` frames without a hand."""
+    return Frames(
+        np.zeros((count, joints.NUM_JOINTS, 3), np.float32),
+        np.zeros((count, len(joints.HANDS)), np.float32),
+    )
+
+
 @dataclasses.dataclass(eq=False)
 class _Track:
     """One hand as long as it is seen without a gap over `MAX_GAP`."""
@@ -195,10 +208,7 @@ class Tracker:
     def _output(self, count: int) -> Frames:
         """Returns the frames from the first that is not done up to `count`."""
         new = max(count - self._done, 0)
-        frames = Frames(
-            np.zeros((new, joints.NUM_JOINTS, 3), np.float32),
-            np.zeros((new, len(joints.HANDS)), np.float32),
-        )
+        frames = no_frames(new)
         if not self._tracks:  # no hand in any of them, as in a long pause
             self._done += max(new - 1, 0)
             new = min(new, 1)
@@ -294,10 +304,7 @@ class FeatureStream:
 
     def finish(self) -> np.ndarray:
         """Returns the last frame, if there was any: (n, 42, 7) float32."""
-        nothing = Frames(
-            np.zeros((0, joints.NUM_JOINTS, 3), np.float32), np.zeros((0, 2), np.float32)
-        )
-        return self._features(nothing, last=True)
+        return self._features(no_frames(0), last=True)
 
     def _features(self, frames: Frames, last: bool) -> np.ndarray:
         known = concatenate([*self._waiting, frames])
@@ -305,8 +312,8 @@ class FeatureStream:
         begin = sum(len(part.confidence) for part in self._waiting[:-1])
         end = total if last else max(total - 1, begin)
         features = joints.features_from_positions(*known, fps=self._fps)[begin:end]
-        keep = [slice(max(total - 2, 0), max(total - 1, 0)), slice(max(total - 1, 0), total)]
-        self._waiting = [Frames(*(array[rows] for array in known)) for rows in keep]
+        first, second = max(total - 2, 0), max(total - 1, 0)
+        self._waiting = [frames_between(known, first, second), frames_between(known, second, total)]
         return features
 
 

@@ -13,6 +13,12 @@ from ml_collections import ConfigDict
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import attention, decoder, encoder, fresh, frontend
 from wsign_jax.model.attention import KeysValues
+from wsign_jax.model.features import (
+    FeatureState,
+    features_of_chunk,
+    features_of_sequences,
+    initial_state,
+)
 from wsign_jax.model.layers import Dropout, DropoutKeys, Linear
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, rotary_angles
 
@@ -44,6 +50,7 @@ SIZES = {
 class StreamCache(NamedTuple):
     """The state that `WhisperSign.stream_step` keeps between chunks; its size never changes."""
 
+    features: FeatureState
     tail: jax.Array  # (B, taps - 1, D) embedded patches that the frontend's convolution still needs
     rings: tuple[KeysValues, ...]  # (B, L + C, H, K) keys and values, one pair per block
 
@@ -51,9 +58,10 @@ class StreamCache(NamedTuple):
 class Chunk(NamedTuple):
     """A stream's next C patches and their place in the stream; arrays on the host or on a device."""
 
-    features: Any  # (B, C * P, J, F) normalized frames
+    positions: Any  # (B, C * P + 1, J, 3) the next frames, and the one after them
+    confidence: Any  # (B, C * P + 1, 2)
     begin: Any  # (B,) int32 the first frame that belongs to the stream, a multiple of P
-    end: Any  # (B,) int32 the frame after the last that does
+    end: Any  # (B,) int32 the frame after the last that does, and has come
     # () int32 position of the first patch that comes out, `look_ahead` before the first that comes in.
     first: Any
     patches: Any  # () int32 length of the stream; any number beyond the chunk while it goes on
@@ -74,6 +82,7 @@ class WhisperSign(nnx.Module):
             dtype: of the computation; parameters and logits are float32.
             rngs: for Flax's layers; the parameters that count come from `init`.
         """
+        self.wrist_place = config.wrist_place
         size = SIZES[config.size]
         shape = (size.width, size.heads, size.hidden)
         self.frontend = frontend.Frontend(config.frontend, size.width, dtype=dtype, rngs=rngs)
@@ -96,6 +105,10 @@ class WhisperSign(nnx.Module):
             rngs=rngs,
         )
 
+    def features(self, positions: jax.Array, confidence: jax.Array, frames: jax.Array) -> jax.Array:
+        """Returns the (B, T, J, F) normalized features of keypoints; see `features_of_sequences`."""
+        return features_of_sequences(positions, confidence, frames, wrist_place=self.wrist_place)
+
     def encode(
         self,
         features: jax.Array,
@@ -110,7 +123,7 @@ class WhisperSign(nnx.Module):
         """Encodes sequences.
 
         Args:
-            features: (B, T, J, F) normalized keypoints.
+            features: (B, T, J, F) from `features`.
             frames: (B,) valid frames; frames beyond them change nothing.
             chunk: attention's chunk C in patches; full attention by default.
             left_context: L, patches seen before the chunk.
@@ -130,7 +143,9 @@ class WhisperSign(nnx.Module):
     def stream_start(self, rows: int, chunk: int, left_context: int) -> StreamCache:
         """Returns the cache of a stream before its first chunk."""
         return StreamCache(
-            self.frontend.start(rows), self.encoder.start(rows, left_context + chunk)
+            initial_state(rows),
+            self.frontend.start(rows),
+            self.encoder.start(rows, left_context + chunk),
         )
 
     def stream_step(self, chunk: Chunk, cache: StreamCache) -> tuple[jax.Array, StreamCache]:
@@ -140,9 +155,17 @@ class WhisperSign(nnx.Module):
             (B, C, D) encoded patches from `chunk.first` on, meaningless outside of the stream; and the
             cache.
         """
-        x, tail = self.frontend.step(chunk.features, chunk.begin, chunk.end, cache.tail)
+        features, before = features_of_chunk(
+            chunk.positions,
+            chunk.confidence,
+            chunk.begin,
+            chunk.end,
+            cache.features,
+            wrist_place=self.wrist_place,
+        )
+        x, tail = self.frontend.step(features, chunk.begin, chunk.end, cache.tail)
         x, rings = self.encoder.step(x, chunk.first, chunk.patches, chunk.angles, cache.rings)
-        return x, StreamCache(tail, rings)
+        return x, StreamCache(before, tail, rings)
 
     def ctc_logits(
         self, encoded: jax.Array, *, dropout_keys: DropoutKeys | None = None

@@ -23,7 +23,6 @@ class RecognizerSettings:
 
     patch_size: int  # frames
     look_ahead: int  # of the frontend, in patches
-    wrist_place: bool  # of `normalize.normalize`
     aspect: float  # of its data set's features, as in config.data.aspect; 0: see dataset.json
     positions: str  # one of `positions.POSITIONS`
     width: int  # D
@@ -54,7 +53,6 @@ class RecognizerSettings:
         for name, (low, high) in ranges.items():
             holds, allowed = range(low, high + 1).__contains__, f"a whole number, {low} to {high}"
             found[name] = files.field(content, name, where, int, holds, allowed)
-        found["wrist_place"] = files.field(content, "wrist_place", where, bool)
         found["aspect"] = files.field(
             content,
             "aspect",
@@ -102,9 +100,10 @@ class Recognized(NamedTuple):
 class Program:
     """A decoder under one attention window."""
 
-    # Takes (B, T, 42, 7) float32 normalized features, T a multiple of the patch size, (B,) int32 valid
-    # frames, and (B, N) bool, the patches without hands, which count as blank.
-    run: Callable[[np.ndarray, np.ndarray, np.ndarray], Recognized]
+    # Takes (B, T, 42, 3) float32 positions as on disk, T a multiple of the patch size, (B, T, 2) float32
+    # confidences of the hands, (B,) int32 valid frames, and (B, N) bool, the patches without hands,
+    # which count as blank.
+    run: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Recognized]
     chunk: int  # of its window, in patches; 0: full attention
     temperature: float  # of the confidences
 

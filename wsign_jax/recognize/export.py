@@ -98,7 +98,8 @@ def program(trained: Trained, settings: RecognizerSettings) -> bytes:
 
     def step(
         parameters: dict[str, jax.Array],
-        features: jax.Array,
+        keypoints: jax.Array,
+        hands: jax.Array,
         frames: jax.Array,
         no_hands: jax.Array,
         window: run_backend.AttentionWindow,
@@ -110,7 +111,9 @@ def program(trained: Trained, settings: RecognizerSettings) -> bytes:
             for name, leaf in shapes.items()
         ]
         params = jax.tree.unflatten(structure, leaves)
-        found = recognize(params, features, frames, no_hands, window, Weights(), tables=tables)
+        found = recognize(
+            params, keypoints, hands, frames, no_hands, window, Weights(), tables=tables
+        )
         return file_backend.flatten(found)
 
     taken = file_backend.arguments(settings, read)

@@ -1,6 +1,7 @@
 """Exports a trained run to ONNX, which runs without jax.
 
-    features   (1, T, 42, 7) float32, normalized as `data/normalize.py` does, zeros beyond `frames`
+    positions  (1, T, 42, 3) float32, as a tracker gives them, x, y and z in picture widths
+    hands      (1, T, 2) float32, confidence of the left and the right hand, 0 if it is absent
     frames     (1,) int32, how many are valid
     logits     (1, N, V) float32 of CTC, meaningless beyond `patches`
     patches    (1,) int32
@@ -28,7 +29,7 @@ from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.recognize import run_backend
 
-INPUTS, OUTPUTS = ("features", "frames"), ("logits", "patches")
+INPUTS, OUTPUTS = ("positions", "hands", "frames"), ("logits", "patches")
 
 
 def export(trained: Trained, path: pathlib.Path, frames: int) -> None:
@@ -48,14 +49,17 @@ def export(trained: Trained, path: pathlib.Path, frames: int) -> None:
     settings = run_backend.settings(trained)
     window = jnp.int32(settings.chunk), jnp.int32(settings.left_context)
 
-    def step(features: jax.Array, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def step(
+        positions: jax.Array, hands: jax.Array, frames: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         model = whisper_sign.bind(trained.network.graph, trained.params)
-        _, logits, patches = run_backend.encode(model, features, frames, window)
+        _, logits, patches = run_backend.encode(model, positions, hands, frames, window)
         return logits, patches
 
     length = -(-frames // settings.patch_size) * settings.patch_size
     shapes = (
-        jax.ShapeDtypeStruct((1, length, joints.NUM_JOINTS, joints.NUM_FEATURES), jnp.float32),
+        jax.ShapeDtypeStruct((1, length, joints.NUM_JOINTS, 3), jnp.float32),
+        jax.ShapeDtypeStruct((1, length, len(joints.HANDS)), jnp.float32),
         jax.ShapeDtypeStruct((1,), jnp.int32),
     )
     # Traced here, because jax2onnx replaces layers of Flax by its own while it traces.

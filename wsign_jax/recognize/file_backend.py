@@ -40,7 +40,7 @@ from wsign_jax.model import positions
 from wsign_jax.recognize import exported_program
 from wsign_jax.recognize.backend import Program, Recognized, RecognizerSettings
 
-FORMAT = 1  # goes up with every change that older versions cannot read
+FORMAT = 2  # goes up with every change that older versions cannot read
 DECODER = "greedy"
 _ABOUT, _LABEL_MAP, _PROGRAM = "about.json", "label_map.json", "program.bin"
 _PARAMETERS = "parameters/"
@@ -52,9 +52,9 @@ _ENCRYPTED = 1  # of a member's flags
 class Exported:
     """A model from a file; a `Backend`.
 
-    Its program takes the parameters by their paths, (B, T, 42, 7) float32 normalized features with T a
-    multiple of the patch size, (B,) int32 frames, (B, N) bool no_hands, the window as two () int32, and
-    the tables of positions; it returns the leaves of a `Recognized` (see `arguments`).
+    Its program takes the parameters by their paths, (B, T, 42, 3) float32 positions as on disk with T a
+    multiple of the patch size, (B, T, 2) float32 confidences of the hands, (B,) int32 frames, (B, N)
+    bool no_hands, the window as two () int32, and the tables of positions; it returns the leaves of a `Recognized` (see `arguments`).
     """
 
     settings: RecognizerSettings
@@ -72,11 +72,13 @@ class Exported:
             )
         window = np.int32(chunk), np.int32(left_context)
 
-        def run(features: np.ndarray, frames: np.ndarray, no_hands: np.ndarray) -> Recognized:
+        def run(
+            keypoints: np.ndarray, hands: np.ndarray, frames: np.ndarray, no_hands: np.ndarray
+        ) -> Recognized:
             s = self.settings
-            patches = features.shape[1] // s.patch_size
+            patches = keypoints.shape[1] // s.patch_size
             tables = positions.tables(s.positions, patches, s.width, s.head_width)
-            return self.call(self.parameters, features, frames, no_hands, window, tables)
+            return self.call(self.parameters, keypoints, hands, frames, no_hands, window, tables)
 
         return Program(run, chunk, self.temperature)
 
@@ -146,12 +148,12 @@ def arguments(
         shapes: of its parameters, by their paths.
     """
     batch, patches = jax.export.symbolic_shape("b, n")
-    frame = (joints.NUM_JOINTS, joints.NUM_FEATURES)
     tables = positions.tables(settings.positions, 1, settings.width, settings.head_width)
     shape, whole_number = jax.ShapeDtypeStruct, jax.ShapeDtypeStruct((), np.int32)
     return (
         dict(shapes),
-        shape((batch, settings.patch_size * patches, *frame), np.float32),
+        shape((batch, settings.patch_size * patches, joints.NUM_JOINTS, 3), np.float32),
+        shape((batch, settings.patch_size * patches, len(joints.HANDS)), np.float32),
         shape((batch,), np.int32),
         shape((batch, patches), np.bool_),
         (whole_number, whole_number),
@@ -227,11 +229,16 @@ def _read_members(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, bytes]]
         names = _check_directory(archive, os.fstat(file.fileno()).st_size)
         about = files.parse_json(archive.read(_ABOUT), _ABOUT)
         format_ = files.field(about, "format", _ABOUT, int, lambda x: x > 0)
-        members = {} if format_ > FORMAT else {name: archive.read(name) for name in names}
+        members = {} if format_ != FORMAT else {name: archive.read(name) for name in names}
     if format_ > FORMAT:
         raise WSignError(
             f"{path}: written by a newer version of this project (format {format_}; this one reads "
             f"up to {FORMAT}); update the project"
+        )
+    if format_ < FORMAT:
+        raise WSignError(
+            f"{path}: written by an older version of this project (format {format_}), for keypoints "
+            "that are normalized; export the run again"
         )
     with _refused(path):
         versions = files.field(about, "versions", _ABOUT, dict)

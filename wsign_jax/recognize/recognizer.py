@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from wsign_jax.common.errors import WSignError, shown
-from wsign_jax.data import layout, normalize, validate
+from wsign_jax.data import layout, validate
 from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import align, confidence
@@ -336,21 +336,24 @@ class Recognizer:
         settings = self._backend.settings
         for plan in _plan([len(x) for x in recordings]):
             length = validate.patches_of(plan.bucket, settings.patch_size) * settings.patch_size
-            shape = (len(plan.rows), length, joints.NUM_JOINTS, joints.NUM_FEATURES)
-            features, frames = np.zeros(shape, np.float32), np.zeros(len(plan.rows), np.int32)
-            no_hands = np.zeros((len(plan.rows), length // settings.patch_size), bool)
+            rows = len(plan.rows)
+            positions = np.zeros((rows, length, joints.NUM_JOINTS, 3), np.float32)
+            hands = np.zeros((rows, length, len(joints.HANDS)), np.float32)
+            frames = np.zeros(rows, np.int32)
+            no_hands = np.zeros((rows, length // settings.patch_size), bool)
             for row in np.flatnonzero(plan.rows >= 0):
                 recording = recordings[plan.rows[row]]
-                normalized, _ = normalize.normalize(recording, wrist_place=settings.wrist_place)
-                features[row, : len(recording)] = normalized
                 frames[row] = len(recording)
+                positions[row, : len(recording)], hands[row, : len(recording)] = joints.raw(
+                    recording
+                )
                 seen = np.any(joints.seen_hands(recording), axis=1)
                 chunk = program.chunk or len(recording)
                 absent = patches_without_hands(
                     seen, chunk, settings.patch_size, settings.look_ahead
                 )
                 no_hands[row, : len(absent)] = absent
-            yield plan.rows, program.run(features, frames, no_hands)
+            yield plan.rows, program.run(positions, hands, frames, no_hands)
 
 
 def _listed(recordings: Any) -> list[Any]:

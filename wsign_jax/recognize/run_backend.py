@@ -72,8 +72,10 @@ class Running:
             self._steps[settings.search] = jax.jit(recognize)
         step = self._steps[settings.search]
 
-        def run(features: np.ndarray, frames: np.ndarray, no_hands: np.ndarray) -> Recognized:
-            return step(trained.params, features, frames, no_hands, window, weights, lm)
+        def run(
+            keypoints: np.ndarray, hands: np.ndarray, frames: np.ndarray, no_hands: np.ndarray
+        ) -> Recognized:
+            return step(trained.params, keypoints, hands, frames, no_hands, window, weights, lm)
 
         return Program(run, config.eval.chunk, settings.temperature)
 
@@ -84,7 +86,6 @@ def settings(trained: Trained) -> RecognizerSettings:
     return RecognizerSettings(
         patch_size=trained.patch_size,
         look_ahead=config.model.frontend.look_ahead,
-        wrist_place=config.data.wrist_place,
         aspect=config.data.aspect,
         positions=config.model.positions,
         width=size.width,
@@ -102,11 +103,12 @@ def windowed(trained: Trained, chunk: int, left_context: int) -> Trained:
 
 
 def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recognized]:
-    """Makes the function from normalized keypoints to glosses that is run, and exported."""
+    """Makes the function from raw keypoints to glosses that is run, and exported."""
 
     def recognize(
         params: Params,
-        features: jax.Array,
+        keypoints: jax.Array,
+        hands: jax.Array,
         frames: jax.Array,
         no_hands: jax.Array,
         window: AttentionWindow,
@@ -115,7 +117,7 @@ def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recogni
         tables: tuple[jax.Array, ...] | None = None,
     ) -> Recognized:
         model = whisper_sign.bind(graph, params)
-        states, logits, patches = encode(model, features, frames, window, tables)
+        states, logits, patches = encode(model, keypoints, hands, frames, window, tables)
         blank = jnp.where(jnp.arange(logits.shape[2], dtype=jnp.int32) == BLANK_ID, 0.0, -jnp.inf)
         log_probs = jnp.where(no_hands[..., None], blank[None, None], jax.nn.log_softmax(logits))
         beams, alignment = decode_and_align(search, model, states, log_probs, patches, weights, lm)
@@ -126,15 +128,28 @@ def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recogni
 
 def encode(
     model: WhisperSign,
-    features: jax.Array,
+    keypoints: jax.Array,
+    hands: jax.Array,
     frames: jax.Array,
     window: AttentionWindow,
     tables: tuple[jax.Array, ...] | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns states (B, N, D), CTC logits (B, N, V) and valid patches (B,) under a window."""
+    """Encodes keypoints under a window.
+
+    Args:
+        model: the network.
+        keypoints: (B, T, J, 3) positions as on disk.
+        hands: (B, T, 2) their confidence.
+        frames: (B,) valid frames.
+        window: chunk and left context.
+        tables: as in `WhisperSign.encode`.
+
+    Returns:
+        States (B, N, D), CTC logits (B, N, V) and valid patches (B,).
+    """
     chunk, left_context = window
     states, patches = model.encode(
-        features,
+        model.features(keypoints, hands, frames),
         frames,
         chunk=jnp.where(chunk > 0, chunk, FULL_ATTENTION),
         left_context=left_context,

@@ -9,12 +9,11 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from wsign_jax.data import normalize
-from wsign_jax.data.normalize import NormalizerState
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
 from wsign_jax.decode.streaming import Decoder
 from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
+from wsign_jax.keypoints.track import Frames, no_frames
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Chunk, Params, StreamCache
 
@@ -26,14 +25,16 @@ class StreamState(NamedTuple):
 
     cache: StreamCache  # the model's
     decoding: Any  # the decoder's
-    normalizer: NormalizerState
-    frames: np.ndarray  # (C * P, J, F) float32, normalized, of the chunk that is being filled
+    # C * P frames of the chunk that is being filled, and the first of the next one: velocities at the
+    # chunk's end need it.
+    frames: Frames
     begin: int  # the first that is a frame of the stream; above 0 only at its beginning
     filled: int  # how many are filled, the ones before `begin` included
     first: int  # position of the first patch that comes out for the chunk; see `Chunk`
     skipped: int  # patches before it that were not encoded, since no hand was seen
     total: int  # frames of the stream so far
-    last_seen: int  # number of the last frame that shows a hand; far below 0 if none did
+    # Number of the last frame that shows a hand, the next chunk's left out; far below 0 if none did.
+    last_seen: int
     quiet: int  # patches encoded since then
 
 
@@ -72,20 +73,19 @@ def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: in
     model = whisper_sign.bind(trained.network.graph, trained.params)
     first = -(-frontend.look_ahead // chunk) * chunk
     lead = (first - frontend.look_ahead) * frontend.patch_size
-    shape = (chunk * frontend.patch_size, joints.NUM_JOINTS, joints.NUM_FEATURES)
+    length = chunk * frontend.patch_size
     cache = model.stream_start(1, chunk, left_context)
     return StreamState(
         # Placed as a step's result is; otherwise the step would compile again.
         cache=jax.device_put(cache, jax.local_devices()[0]),
         decoding=decoder.start(),
-        normalizer=normalize.INITIAL_STATE,
-        frames=np.zeros(shape, np.float32),
+        frames=no_frames(length + 1),
         begin=lead,
         filled=lead,
         first=-first,
         skipped=0,
         total=0,
-        last_seen=-NO_HANDS_FRAMES - shape[0],
+        last_seen=-NO_HANDS_FRAMES - length,
         quiet=0,
     )
 
@@ -100,7 +100,8 @@ def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int =
         patches: how many the stream has, without the skipped ones, if it has ended.
     """
     return Chunk(
-        features=state.frames[None],
+        positions=state.frames.positions[None],
+        confidence=state.frames.confidence[None],
         begin=np.array([state.begin], np.int32),
         end=np.array([state.filled], np.int32),
         first=np.int32(state.first),
@@ -109,30 +110,45 @@ def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int =
     )
 
 
-def fill(state: StreamState, features: np.ndarray, wrist_place: bool) -> StreamState:
-    """Puts (n, 42, 7) features as on disk into the chunk, which must have room for them."""
-    end = state.filled + len(features)
-    frames = state.frames.copy()
-    frames[state.filled : end], normalizer = normalize.normalize(
-        features, state.normalizer, wrist_place
-    )
-    (seen,) = np.nonzero(joints.seen_hands(features).any(axis=1))
+def fill(state: StreamState, frames: Frames) -> StreamState:
+    """Puts the next n frames into the chunk, which must have room for them."""
+    count = len(frames.confidence)
+    end = state.filled + count
+    filled = Frames(*(array.copy() for array in state.frames))
+    for array, new in zip(filled, frames, strict=True):
+        array[state.filled : end] = new
+    length = len(filled.confidence) - 1
+    (seen,) = np.nonzero(frames.confidence[: length - state.filled].any(axis=1))
     return state._replace(
-        frames=frames,
+        frames=filled,
         filled=end,
-        normalizer=normalizer,
-        total=state.total + len(features),
+        total=state.total + count,
         last_seen=state.total + int(seen[-1]) if len(seen) else state.last_seen,
     )
 
 
-def without_nan(features: np.ndarray) -> tuple[np.ndarray, int]:
-    """Takes hands as absent if they have NaN or other garbage (see `joints.plausible`).
+def advance(state: StreamState) -> StreamState:
+    """Begins the next chunk with the frame after the last one, if that has come."""
+    frames = no_frames(len(state.frames.confidence))  # new ones: the step may still read the old
+    rest = int(state.filled == len(frames.confidence))
+    for array, old in zip(frames, state.frames, strict=True):
+        array[:rest] = old[len(old) - rest :]
+    seen = frames.confidence[0].any()
+    return state._replace(
+        frames=frames,
+        begin=0,
+        filled=rest,
+        last_seen=state.total - 1 if seen else state.last_seen,
+    )
+
+
+def without_nan(features: np.ndarray) -> tuple[Frames, int]:
+    """Takes hands of (t, 42, 7) features as absent if they have NaN or other garbage.
 
     Returns:
-        The (t, 42, 7) features, and the number of frames that had such a hand.
+        The frames, and the number of those that had such a hand.
     """
     good = joints.plausible_hands(features)
     if not good.all():
         features = np.where(np.repeat(good, joints.JOINTS_PER_HAND, 1)[..., None], features, 0.0)
-    return features, int((~good).any(axis=1).sum())
+    return Frames(*joints.raw(features)), int((~good).any(axis=1).sum())

@@ -35,14 +35,14 @@ _PIECE = 4  # frames of a file of keypoints that come at once
 _SHOWN_GLOSSES = 12  # in the window
 
 
-class Frames(NamedTuple):
+class Piece(NamedTuple):
     """Some keypoints of a file."""
 
     time_s: float  # of the last frame
     features: np.ndarray  # (t, 42, 7)
 
 
-Items: TypeAlias = Every[Picture] | Newest[Picture] | Every[Frames]
+Items: TypeAlias = Every[Picture] | Newest[Picture] | Every[Piece]
 Events: TypeAlias = Lines | JsonLines
 
 
@@ -93,10 +93,10 @@ def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> Sourc
     return Source(name, opened, has_pictures=True, is_camera=False)
 
 
-def _frames(features: np.ndarray) -> Generator[Frames, None, None]:
+def _frames(features: np.ndarray) -> Generator[Piece, None, None]:
     for begin in range(0, len(features), _PIECE):
         piece = features[begin : begin + _PIECE]
-        yield Frames((begin + len(piece) - 1) / joints.FPS, piece)
+        yield Piece((begin + len(piece) - 1) / joints.FPS, piece)
 
 
 def run(
@@ -240,7 +240,7 @@ class _Session:
         if self._window:
             self._show(picture.image, draw.frame_of(detections), result)
 
-    def _read(self, frames: Frames) -> None:
+    def _read(self, frames: Piece) -> None:
         self._count += len(frames.features)
         result = self._push(frames.features)
         if self._window:
@@ -288,7 +288,8 @@ class _Session:
         """Median and 95th percentile in milliseconds of each part of a gloss's delay."""
         stream, late = self._stream, PictureStream.delay if self._hands else 0.0
         longest = stream.delay - late - 1 / joints.FPS  # the wait of a chunk's first frame
-        shortest = longest - (len(stream.state.frames) - 1) / joints.FPS  # the wait of its last
+        frames = len(stream.state.frames.confidence) - 1
+        shortest = longest - (frames - 1) / joints.FPS  # the wait of its last
         parts: dict[str, Iterable[float]] = {}
         if self._hands:
             parts |= {"capture": self._waited, "landmarks": self._looked, "tracker": [late]}

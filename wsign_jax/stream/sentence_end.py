@@ -13,6 +13,7 @@ from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.evaluate import Decoded, make_search, timed_glosses
 from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.keypoints import joints
+from wsign_jax.keypoints.track import Frames, concatenate, frames_between, no_frames
 from wsign_jax.train.validation import Encoded
 
 # Image widths per second, mean over a hand's joints; MediaPipe's noise moves a hand at rest by 0.01 to
@@ -21,11 +22,17 @@ from wsign_jax.train.validation import Encoded
 REST_SPEED = 0.05
 
 
-def moving(features: np.ndarray) -> np.ndarray:
-    """Whether each frame shows a hand that is not at rest: (T, 42, 7) as on disk -> (T,) bool."""
-    speed = np.linalg.norm(features[..., joints.VELOCITY], axis=-1)
+def moving(frames: Frames) -> np.ndarray:
+    """Tells which of n frames, the first and the last left out, show a hand that moves: (n - 2,) bool.
+
+    The speed is a central difference; a hand must be seen in all three frames.
+    """
+    steps = frames.positions[2:] - frames.positions[:-2]
+    speed = np.linalg.norm(steps, axis=-1) * (joints.FPS / 2)
     hands = np.stack([speed[:, hand].mean(axis=1) for hand in joints.HANDS], axis=1)
-    return np.any(joints.seen_hands(features) & (hands > REST_SPEED), axis=1)
+    seen = frames.confidence > 0
+    steady = seen[2:] & seen[1:-1] & seen[:-2]
+    return np.any(steady & (hands > REST_SPEED), axis=1)
 
 
 class _Patches(NamedTuple):
@@ -72,7 +79,8 @@ class Endpointer:
             np.zeros(0, np.int64),
         )
         self._first = 0  # the sentence's first patch, as the stream counts them
-        self._still = 0  # frames since a hand moved
+        self._last = no_frames(2)  # the last frame is judged when the next one has come
+        self._still = -1  # frames since a hand moved; the first that is judged is before the stream
         self._decode(self._kept)
 
     @property
@@ -80,11 +88,13 @@ class Endpointer:
         """Whether the current sentence has no gloss yet."""
         return not self._kept.best.any()
 
-    def see(self, features: np.ndarray) -> None:
-        """Takes the next frames, (n, 42, 7) as on disk."""
-        (moved,) = np.nonzero(moving(features))
-        still = len(features) - 1 - int(moved[-1]) if len(moved) else self._still + len(features)
-        self._still = still
+    def see(self, frames: Frames) -> None:
+        """Takes the next n frames."""
+        known = concatenate([self._last, frames])
+        (moved,) = np.nonzero(moving(known))
+        count = len(frames.confidence)
+        self._still = count - 1 - int(moved[-1]) if len(moved) else self._still + count
+        self._last = frames_between(known, -2, None)
 
     def add(self, first: int, states: np.ndarray, log_probs: np.ndarray) -> list[Transcript]:
         """Takes the next patches.

@@ -30,12 +30,14 @@ from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.picture_stream import PictureStream
+from wsign_jax.keypoints.track import Frames, frames_between
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, as_patches
 from wsign_jax.model.whisper_sign import StreamCache
 from wsign_jax.stream.chunks import (
     GOES_ON,
     Outputs,
     StreamState,
+    advance,
     fill,
     init_stream,
     make_step,
@@ -140,8 +142,8 @@ class Stream:
     def delay(self) -> float:
         """Seconds by which the chunk and the look-aheads delay a frame at a chunk's beginning."""
         frontend = self._trained.config.model.frontend
-        waits = (self.chunk + frontend.look_ahead) * frontend.patch_size / joints.FPS
-        return waits + (PictureStream.delay if self._pictures else 0.0)
+        frames = (self.chunk + frontend.look_ahead) * frontend.patch_size + 1  # for velocities
+        return frames / joints.FPS + (PictureStream.delay if self._pictures else 0.0)
 
     def push(
         self, keypoints: np.ndarray | Sequence[Detection], time_s: float | None = None
@@ -149,8 +151,9 @@ class Stream:
         """Takes the next frames, or the next picture's hands.
 
         Args:
-            keypoints: (t, 42, 7) floats, features at 60 Hz as on disk, any number of frames; or the
-                hands that were found in one picture. A stream takes only one of the two kinds.
+            keypoints: (t, 42, 7) floats at 60 Hz as on disk, any number of frames, whose velocities are
+                not read; or the hands that were found in one picture. A stream takes only one of the two
+                kinds.
             time_s: when the picture was taken, seconds by any clock, up to an hour after the one before;
                 None for keypoints.
 
@@ -164,8 +167,8 @@ class Stream:
         """
         if self._finished:
             raise WSignError("this stream is finished; begin another one")
-        for features in self._features(keypoints, time_s):
-            self._take(features)
+        for frames in self._frames(keypoints, time_s):
+            self._take(frames)
         return self._result()
 
     def finish(self) -> StreamResult:
@@ -174,7 +177,7 @@ class Stream:
             raise WSignError("this stream is finished; begin another one")
         self._finished = True
         if self._pictures is not None:
-            self._take(self._pictures.finish()[: self._frames_left])
+            self._take(frames_between(self._pictures.finish(), 0, self._frames_left))
         patch_size = self._trained.patch_size
         state = self.state
         patches = -(-state.total // patch_size) - state.skipped
@@ -188,10 +191,10 @@ class Stream:
 
     # ------------------------------------------------------------------------------------------ frames
 
-    def _features(
+    def _frames(
         self, keypoints: np.ndarray | Sequence[Detection], time_s: float | None
-    ) -> Iterable[np.ndarray]:
-        """Returns the checked features, in parts."""
+    ) -> Iterable[Frames]:
+        """Returns the checked frames, in parts."""
         started = self.state.total > 0 or self._pictures is not None
         if isinstance(keypoints, np.ndarray | jax.Array):
             if time_s is not None or (started and self._pictures is not None):
@@ -215,34 +218,37 @@ class Stream:
         self._pictures = pictures  # not if the first picture was refused
         return parts
 
-    def _checked(self, features: np.ndarray) -> np.ndarray:
-        """Returns (t, 42, 7) float32 features without NaN."""
-        features, bad = without_nan(joints.as_features(features, "keypoints"))
+    def _checked(self, features: np.ndarray) -> Frames:
+        """Returns the frames of (t, 42, 7) features, without NaN."""
+        frames, bad = without_nan(joints.as_features(features, "keypoints"))
         self._nan_frames += bad
-        return features
+        return frames
 
-    def _take(self, features: np.ndarray) -> None:
-        """Fills chunks with (n, 42, 7) features, and runs each full one."""
-        if len(features) > self._frames_left:
+    def _take(self, frames: Frames) -> None:
+        """Fills chunks with frames, and runs each full one."""
+        count = len(frames.confidence)
+        if count > self._frames_left:
             longest = MAX_SINUSOIDAL_PATCHES * self._trained.patch_size
             raise WSignError(
                 f"the run's sinusoidal positions end after {MAX_SINUSOIDAL_PATCHES} patches "
                 f"({longest / joints.FPS:.0f} s), and this stream would have "
-                f"{self.state.total + len(features)} frames; finish it and begin another one, or "
+                f"{self.state.total + count} frames; finish it and begin another one, or "
                 "train with model.positions=rotary"
             )
-        while len(features):
-            if count := self._sleeps_through(features):
-                self._skip(features[:count])
-                features = features[count:]
+        while len(frames.confidence):
+            if count := self._sleeps_through(frames):
+                self._skip(frames_between(frames, 0, count))
+                frames = frames_between(frames, count, None)
                 continue
-            room = len(self.state.frames) - self.state.filled
-            self.state = fill(self.state, features[:room], self._trained.config.data.wrist_place)
+            whole = len(self.state.frames.confidence)
+            room = whole - self.state.filled
+            now = frames_between(frames, 0, room)
+            self.state = fill(self.state, now)
             if self._endpointer:
-                self._endpointer.see(features[:room])
-            if self.state.filled == len(self.state.frames):
+                self._endpointer.see(now)
+            if self.state.filled == whole:
                 self._run_chunk(GOES_ON)
-            features = features[room:]
+            frames = frames_between(frames, room, None)
 
     @property
     def _frames_left(self) -> int:
@@ -253,21 +259,23 @@ class Stream:
 
     # ------------------------------------------------------------------------------------------ chunks
 
-    def _sleeps_through(self, features: np.ndarray) -> int:
+    def _sleeps_through(self, frames: Frames) -> int:
         """How many of the next frames make whole chunks that change nothing, since none shows a hand."""
-        if self.state.filled or not self._is_silent or not self._may_sleep():
+        # The first frame of the chunk came with the one before. Without a hand it is like the skipped.
+        if self.state.filled > 1 or not self._is_silent or not self._may_sleep():
             return 0
-        (seen,) = np.nonzero(joints.seen_hands(features).any(axis=1))
-        absent = int(seen[0]) if len(seen) else len(features)
-        return absent - absent % len(self.state.frames)
+        (seen,) = np.nonzero(frames.confidence.any(axis=1))
+        absent = int(seen[0]) if len(seen) else len(frames.confidence)
+        return absent - absent % (self.chunk * self._trained.patch_size)
 
-    def _skip(self, features: np.ndarray) -> None:
+    def _skip(self, frames: Frames) -> None:
         """Counts frames of whole chunks and does nothing else, as `_run_chunk` would for each chunk."""
-        patches = len(features) // self._trained.patch_size
-        total, skipped = self.state.total + len(features), self.state.skipped + patches
+        count = len(frames.confidence)
+        patches = count // self._trained.patch_size
+        total, skipped = self.state.total + count, self.state.skipped + patches
         self.state = self.state._replace(total=total, skipped=skipped)
         if self._endpointer:
-            self._endpointer.see(features)
+            self._endpointer.see(frames)
 
     @property
     def _is_silent(self) -> bool:
@@ -287,9 +295,7 @@ class Stream:
         if is_silent and patches == GOES_ON and self._may_sleep():
             # Attention reaches only frames without hands and sees only distances: encoding would give
             # the same cache again.
-            self.state = state._replace(
-                frames=np.zeros_like(state.frames), filled=0, skipped=state.skipped + self.chunk
-            )
+            self.state = advance(state)._replace(skipped=state.skipped + self.chunk)
             return
         begin = time.perf_counter()
         outputs, cache = self._encode(state, patches)
@@ -305,12 +311,9 @@ class Stream:
             states = np.asarray(outputs.states)[valid]
             self._closed += self._endpointer.add(number + valid.start, states, log_probs)
         has_hand = state.last_seen >= state.total - (state.filled - state.begin)
-        self.state = state._replace(
+        self.state = advance(state)._replace(
             cache=cache,
             decoding=decoding,
-            frames=np.zeros_like(state.frames),  # a new one: the step may still read the old
-            begin=0,
-            filled=0,
             first=state.first + self.chunk,
             quiet=0 if has_hand or state.first < 0 else state.quiet + self.chunk,
         )

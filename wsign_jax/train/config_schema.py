@@ -104,7 +104,7 @@ _CHECKS: dict[str, _Check] = {
     "restart": _YES_OR_NO,
     "data.on_bad": _one_of("error", "skip"),
     "data.dir": _TEXT,
-    "data.wrist_place": _YES_OR_NO,
+    "model.wrist_place": _YES_OR_NO,
     "data.aspect": _ASPECT,
     "data.max_seq_length": _whole(1),
     "data.max_buckets": _whole(1),

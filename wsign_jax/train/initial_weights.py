@@ -119,7 +119,7 @@ def initial_params(run: "Run") -> Callable[[], Params]:
     step = other.best_step
     info = other.info(step)
     check_vocabulary(info.vocabulary, run.vocabulary, str(folder))
-    for block, field in (("data", "wrist_place"), ("model", "positions")):
+    for block, field in (("model", "wrist_place"), ("model", "positions")):
         theirs, ours = info.config[block][field], config[block][field]
         if theirs != ours:
             raise WSignError(
