@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,16 +46,15 @@ def draws_of(name, config):
 @pytest.mark.parametrize("name", recorded.SWITCHES)
 def test_a_recorded_case(name):
     frames, on = recorded.SWITCHES[name]
-    config = switches(**on, speed=0.25 if name in ("faster", "slower") else 0.0)
+    config = switches(**on, speed=0.0 if on else 0.25)
     positions, confidence = (jnp.asarray(x)[None] for x in raw(STORED["features"]))
-    positions, confidence, hidden = augment.change(
+    change = jax.jit(lambda *args: augment.change(*args, config, frames))
+    positions, confidence, hidden = change(
         jnp.pad(positions, ((0, 0), (0, 8), (0, 0), (0, 0)), constant_values=9.0),
         jnp.pad(confidence, ((0, 0), (0, 8), (0, 0)), constant_values=1.0),
         jnp.array([12]),
         jnp.array([frames]),
         draws_of(name, config),
-        config,
-        frames,
     )
     expected_positions, expected_confidence = raw(STORED[f"{name}/features"])
     seen = np.repeat(expected_confidence > 0, joints.JOINTS_PER_HAND, axis=1)
@@ -74,7 +75,7 @@ def batch():
 EXAMPLES = jnp.array([7, 3, 5])
 
 
-@jax.jit(static_argnames="length")
+@functools.partial(jax.jit, static_argnames="length")
 def augmented(positions, confidence, source_frames, frames, example, epoch, length):
     """Everything on."""
     keys = augment.example_keys(42, epoch, example)
@@ -97,18 +98,27 @@ def test_a_row_does_not_depend_on_its_batch_its_place_or_its_padding():
         np.testing.assert_array_equal(confidence[40:], 0.0)
 
 
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_draws_differ_by_seed_epoch_and_example(name):
-    arrays = batch()
-    same = [x[:1].repeat(2, axis=0) for x in arrays]
-    config = switches(**{name: EVERYTHING[name]})
-    draws = [
-        augment.draw(augment.example_keys(seed, epoch, jnp.array([7, 8])), 48, 48, config)
+def test_draws_differ_by_seed_epoch_and_example_and_are_spread_evenly():
+    config = switches(**EVERYTHING)
+    draw = jax.jit(lambda keys: augment.draw(keys, 60, 60, config))
+    drawn = [
+        draw(augment.example_keys(seed, epoch, jnp.arange(40)))
         for seed, epoch in ((0, 0), (0, 1), (1, 0))
     ]
-    del same
     for field in augment.Draws._fields:
-        numbers = [getattr(one, field) for one in draws]
-        if numbers[0] is not None:
-            firsts = np.stack(numbers).reshape(6, -1)
-            assert len(np.unique(firsts, axis=0)) == 6, field
+        rows = np.concatenate([getattr(one, field) for one in drawn]).reshape(120, -1)
+        assert len(np.unique(rows, axis=0)) == 120, field
+        mean, deviation = (0.0, 1.0) if field == "noise" else (0.5, 12**-0.5)
+        limit = 5 * deviation / np.sqrt(rows.size)
+        assert rows.mean() == pytest.approx(mean, abs=limit), field
+        assert rows.std() == pytest.approx(deviation, abs=limit), field
+    noise = np.asarray(drawn[0].noise)
+    neighbors = [(noise[1:], noise[:-1]), (noise[:, 1:], noise[:, :-1]), (noise, drawn[1].noise)]
+    for one, other in neighbors:  # 300,000 numbers: five standard deviations are 0.009
+        assert np.mean(one * other) == pytest.approx(0.0, abs=0.01)
+
+
+def test_hidden_joints_are_all_zeros():
+    hidden = jnp.zeros((1, 42), bool).at[0, 3].set(True)
+    features = augment.hide_joints(jnp.ones((1, 2, 42, 7)), hidden)
+    assert features[:, :, 3].sum() == 0 and features.sum() == 2 * 41 * 7

@@ -2,7 +2,7 @@
 
 Each example is changed into what another camera, signer or moment might have shown. Changes to the
 tracker's output come first: speed, place, size, view, noise, and frames in which a hand is lost. Joint
-masking, which hides joints from the model only, comes after normalization, because that needs the wrists.
+masking, which hides joints from the model only, comes after normalization, which needs the wrists.
 
 All random numbers come from (seed, epoch, example), so they can be drawn again from those alone: `draw`
 gives a row the same ones whatever the rest of its batch, its padding, or the devices. `change` is plain
@@ -212,7 +212,7 @@ def _frames_at(x: jax.Array, numbers: jax.Array) -> jax.Array:
 def _mirror(
     positions: jax.Array, confidence: jax.Array, mirrored: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Mirrors the (B,) mirrored rows, as a left-handed twin would sign: flips x, swaps left and right."""
+    """Mirrors the (B,) mirrored rows, as a left-handed twin would sign: flips x, swaps hands."""
     left, right = positions[:, :, joints.LEFT], positions[:, :, joints.RIGHT]
     swapped = jnp.concatenate([right, left], axis=2)
     flip, shift = jnp.array([[[[-1.0, 1.0, 1.0]]], [[[1.0, 0.0, 0.0]]]])
@@ -258,9 +258,7 @@ def _product(matrices: jax.Array, points: jax.Array) -> jax.Array:
 
     As a sum of columns it is float32 on every backend, and on a CPU far faster than a matrix product.
     """
-    x, y, z = (
-        matrices[:, None, None, :, axis] * points[..., axis : axis + 1] for axis in range(3)
-    )
+    x, y, z = (matrices[:, None, None, :, axis] * points[..., axis : axis + 1] for axis in range(3))
     return x + y + z
 
 
