@@ -109,10 +109,11 @@ def features_of_chunk(
     exists = (number >= begin[:, None]) & (number < end[:, None])
     exists = jnp.concatenate([state.exists[:, None], exists], axis=1)[..., None]
     sure = jnp.concatenate([state.confidence[:, None], confidence], axis=1)
-    seen = exists & (sure > 0)
+    sure = jnp.where(exists, sure, 0.0)
+    seen = sure > 0
     # A reshape from joints to hands would take longer on a CPU than all the rest.
     hands = jnp.concatenate([state.positions[:, None], positions], axis=1)
-    hands = jnp.where(of_joints(seen)[..., None], hands, 0.0)
+    hands = jnp.where(of_joints(sure)[..., None] > 0, hands, 0.0)
     is_wrist = _IS_WRIST[None, None]
     placed = hands - jnp.where(is_wrist[..., None], 0.0, wrist_of_joints(hands))
 
@@ -138,7 +139,7 @@ def features_of_chunk(
         [
             place * unit[..., None],
             (after - before) * (of_joints(rate) * unit)[..., None],
-            of_joints(jnp.where(now, sure[:, 1:-1], 0.0))[..., None],
+            of_joints(sure[:, 1:-1])[..., None],
         ],
         axis=-1,
     )
