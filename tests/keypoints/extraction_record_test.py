@@ -34,8 +34,8 @@ def test_a_row_is_found_where_the_video_or_the_shard_is_another(tmp_path):
     other.write_text(quality.table([ClipReport("b", "old/b.mp4", 7)]))
     with extraction_record.Reports(tmp_path / "quality.csv", set()) as reports:
         reports.add(ClipReport("a", "old/a.mp4", 5))
-        assert reports.of("a", "new/a.mp4", tmp_path / "a.npy").frames == 5
-        assert reports.of("b", "new/b.mp4", tmp_path / "b.npy").frames == 7
+        assert reports.find("a", "new/a.mp4", tmp_path / "a.npy").frames == 5
+        assert reports.find("b", "new/b.mp4", tmp_path / "b.npy").frames == 7
 
 
 def test_names_that_are_not_utf8_are_written_out_and_found_again(tmp_path):
@@ -43,7 +43,7 @@ def test_names_that_are_not_utf8_are_written_out_and_found_again(tmp_path):
     for _ in range(2):
         with extraction_record.Reports(path, {bad}) as reports:
             reports.add(ClipReport(bad, f"{bad}.mp4", problem=f"{bad}.mp4: is empty"))
-            found = reports.of(bad, f"{bad}.mp4", tmp_path / "none.npy")
+            found = reports.find(bad, f"{bad}.mp4", tmp_path / "none.npy")
         assert found == ClipReport(
             r"caf\udce9", r"caf\udce9.mp4", problem=r"caf\udce9.mp4: is empty"
         )

@@ -15,35 +15,7 @@ from wsign_jax.keypoints import joints
 # Frames between the knots of the random time warp: slower than a hand, faster than a sign.
 _JITTER_KNOTS = 15
 
-_LENGTHS, _REST = 0, 1  # two independent streams of random numbers
-
-
-def augmented_frames(
-    frames: np.ndarray,
-    shortest: np.ndarray,
-    longest: int,
-    config: ConfigDict,
-    seed: int,
-    epoch: int,
-) -> np.ndarray:
-    """Draws how many frames every example of a split has in an epoch.
-
-    Args:
-        frames: (n,) true lengths.
-        shortest: (n,) the fewest frames in which CTC can still emit each example's labels.
-        longest: `data.max_seq_length`.
-        config: `data.augment`; only `speed` matters: 0.2 plays at 0.8 to 1.25 of the true pace.
-        seed: the run's seed.
-        epoch: counted over all stages of the run.
-
-    Returns:
-        (n,) int32; a length that would break a bound is moved to that bound.
-    """
-    rng = np.random.default_rng([seed, epoch, _LENGTHS])
-    bound = np.log1p(-config.speed)
-    stretch = np.exp(rng.uniform(bound, -bound, size=len(frames)))
-    stretched = np.round(frames * stretch).astype(np.int32)
-    return np.clip(stretched, np.minimum(shortest, frames), np.maximum(longest, frames))
+_REST = 1  # the stream of random numbers; lengths.py has 0
 
 
 def augment(
@@ -53,7 +25,7 @@ def augment(
 
     Args:
         features: (T, 42, 7) as on disk, y in image widths.
-        frames: its new length, from `augmented_frames`.
+        frames: its new length, from `lengths.augmented_frames`.
         config: `data.augment`.
         key: (seed, epoch, example).
 

@@ -14,11 +14,11 @@ import grain
 import numpy as np
 from ml_collections import ConfigDict
 
-from wsign_jax.data import augment, layout, normalize, validate
+from wsign_jax.data import augment, layout, lengths, normalize, validate
 from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
 from wsign_jax.keypoints import joints
 
-_SHUFFLE = 2  # the stream of random numbers that orders batches; augment.py uses 0 and 1
+_SHUFFLE = 2  # the stream of random numbers that orders batches; lengths.py uses 0, augment.py 1
 
 
 # A numpy array when loaded, a jax array once on devices; this package knows only numpy.
@@ -64,7 +64,7 @@ def plan_training(
     shortest = patch_size * np.array([validate.patches_needed(labels) for labels in split.labels])
     frames = np.stack(
         [
-            augment.augmented_frames(
+            lengths.augmented_frames(
                 split.frames, shortest, config.max_seq_length, config.augment, seed, epoch
             )
             for epoch in range(epochs)

@@ -32,7 +32,9 @@ _KNUCKLES = [hand.start + joints.MIDDLE_KNUCKLE for hand in joints.HANDS]
 class FeatureState(NamedTuple):
     """The state that a stream carries from chunk to chunk; hands are left, then right."""
 
-    size: jax.Array  # (B, 2) float32 running mean of the wrist-to-middle-knuckle length, image widths
+    size: (
+        jax.Array
+    )  # (B, 2) float32 running mean of the wrist-to-middle-knuckle length, image widths
     seen: jax.Array  # (B, 2) int32 frames in which the hand was seen; counted up to MEMORY_FRAMES
     # The frame before the chunk.
     positions: jax.Array  # (B, J, 3) float32
@@ -102,16 +104,16 @@ def features_of_chunk(
     Returns:
         (B, T, J, F) float32, and the state after the T frames.
     """
-    rows, frames = positions.shape[0], positions.shape[1] - 1
     # One frame before, T frames, one after.
-    number = jnp.arange(frames + 1, dtype=jnp.int32)[None]
+    number = jnp.arange(positions.shape[1], dtype=jnp.int32)[None]
     exists = (number >= begin[:, None]) & (number < end[:, None])
     exists = jnp.concatenate([state.exists[:, None], exists], axis=1)[..., None]
     sure = jnp.concatenate([state.confidence[:, None], confidence], axis=1)
-    seen = exists & (sure > 0)
+    sure = jnp.where(exists, sure, 0.0)
+    seen = sure > 0
     # A reshape from joints to hands would take longer on a CPU than all the rest.
     hands = jnp.concatenate([state.positions[:, None], positions], axis=1)
-    hands = jnp.where(of_joints(seen)[..., None], hands, 0.0)
+    hands = jnp.where(of_joints(sure)[..., None] > 0, hands, 0.0)
     is_wrist = _IS_WRIST[None, None]
     placed = hands - jnp.where(is_wrist[..., None], 0.0, wrist_of_joints(hands))
 
@@ -137,7 +139,7 @@ def features_of_chunk(
         [
             place * unit[..., None],
             (after - before) * (of_joints(rate) * unit)[..., None],
-            of_joints(jnp.where(now, sure[:, 1:-1], 0.0))[..., None],
+            of_joints(sure[:, 1:-1])[..., None],
         ],
         axis=-1,
     )

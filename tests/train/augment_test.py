@@ -1,0 +1,124 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.conftest import random_features
+from tests.helpers import recorded
+from tests.helpers.recorded import switches
+from wsign_jax.keypoints import joints
+from wsign_jax.train import augment
+
+STORED = np.load(recorded.FILE)
+EVERYTHING = {
+    "speed": 0.2, "jitter": 2.0, "rotation": 20.0, "tilt": 20.0, "scale": 0.3, "shift": 0.1,
+    "mirror": 0.5, "noise": 0.005, "joint_mask": 0.3, "temporal_mask": 0.5,
+}  # fmt: skip
+
+
+def raw(features):
+    """Positions and confidence of (T, 42, 7) features."""
+    return features[..., joints.POSITION], features[:, joints.WRISTS, joints.CONFIDENCE]
+
+
+def draws_of(name, config):
+    """The recorded draws of one case, as uniform numbers in [0, 1)."""
+    drawn = [STORED[f"{name}/drawn/{n}"] for n in range(8 + (name in ("jitter", "noise")))]
+    jitter = (drawn.pop(0) / config.jitter + 1) / 2 if config.jitter else None
+    mirror, turn, scale, shift, hit, runs, offsets, *noise, hidden = drawn
+    stretch = config.temporal_mask_frames
+    lost = np.stack([hit, (runs - 0.5) / stretch, (offsets + 0.5) / stretch], axis=-1)
+    draws = augment.Draws(
+        mirror=mirror,
+        turn=(turn + 1) / 2,
+        scale=(scale + 1) / 2,
+        shift=(shift / (config.shift or 1) + 1) / 2,
+        hidden=hidden,
+        jitter=jitter,
+        lost=lost if config.temporal_mask else None,
+        noise=noise[0] if noise else None,
+    )
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32)[None], draws)
+
+
+@pytest.mark.parametrize("name", recorded.SWITCHES)
+def test_a_recorded_case(name):
+    frames, on = recorded.SWITCHES[name]
+    config = switches(**on, speed=0.0 if on else 0.25)
+    positions, confidence = (jnp.asarray(x)[None] for x in raw(STORED["features"]))
+    change = jax.jit(lambda *args: augment.change(*args, config, frames))
+    positions, confidence, hidden = change(
+        jnp.pad(positions, ((0, 0), (0, 8), (0, 0), (0, 0)), constant_values=9.0),
+        jnp.pad(confidence, ((0, 0), (0, 8), (0, 0)), constant_values=1.0),
+        jnp.array([12]),
+        jnp.array([frames]),
+        draws_of(name, config),
+    )
+    expected_positions, expected_confidence = raw(STORED[f"{name}/features"])
+    seen = np.repeat(expected_confidence > 0, joints.JOINTS_PER_HAND, axis=1)
+    np.testing.assert_allclose(confidence[0], expected_confidence, atol=1e-6)
+    np.testing.assert_allclose(positions[0][seen], expected_positions[seen], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(hidden[0], STORED[f"{name}/hidden"])
+
+
+def batch():
+    """Three examples in 48 frames with their lengths now and then."""
+    examples = [random_features(np.random.default_rng(n), n) for n in (40, 48, 30)]
+    padded = [np.pad(x, ((0, 48 - len(x)), (0, 0), (0, 0))) for x in examples]
+    positions, confidence = zip(*map(raw, padded), strict=True)
+    source_frames, frames = jnp.array([40, 48, 30]), jnp.array([45, 40, 33])
+    return jnp.stack(positions), jnp.stack(confidence), source_frames, frames
+
+
+EXAMPLES = jnp.array([7, 3, 5])
+
+
+@functools.partial(jax.jit, static_argnames="length")
+def augmented(positions, confidence, source_frames, frames, example, epoch, length):
+    """Everything on."""
+    keys = augment.example_keys(42, epoch, example)
+    config = switches(**EVERYTHING)
+    args = positions, confidence, source_frames, frames, keys, config, length
+    return augment.augment(*args)
+
+
+def test_a_row_does_not_depend_on_its_batch_its_place_or_its_padding():
+    arrays = batch()
+    whole = augmented(*arrays, EXAMPLES, 3, 48)
+    row = [x[1:2] for x in arrays]
+    row[0] = jnp.pad(row[0], ((0, 0), (0, 30), (0, 0), (0, 0)), constant_values=jnp.nan)
+    row[1] = jnp.pad(row[1], ((0, 0), (0, 30), (0, 0)), constant_values=0.9)
+    alone = augmented(*row, EXAMPLES[1:2], 3, 80)
+    for found, expected in zip(alone[:2], whole[:2], strict=True):
+        np.testing.assert_allclose(found[0, :40], expected[1, :40], atol=1e-6)
+    np.testing.assert_array_equal(alone[2][0], whole[2][1])
+    for confidence in (alone[1][0], whole[1][1]):
+        np.testing.assert_array_equal(confidence[40:], 0.0)
+
+
+def test_draws_differ_by_seed_epoch_and_example_and_are_spread_evenly():
+    config = switches(**EVERYTHING)
+    draw = jax.jit(lambda keys: augment.draw(keys, 60, 60, config))
+    drawn = [
+        draw(augment.example_keys(seed, epoch, jnp.arange(40)))
+        for seed, epoch in ((0, 0), (0, 1), (1, 0))
+    ]
+    for field in augment.Draws._fields:
+        rows = np.concatenate([getattr(one, field) for one in drawn]).reshape(120, -1)
+        assert len(np.unique(rows, axis=0)) == 120, field
+        mean, deviation = (0.0, 1.0) if field == "noise" else (0.5, 12**-0.5)
+        limit = 5 * deviation / np.sqrt(rows.size)
+        assert rows.mean() == pytest.approx(mean, abs=limit), field
+        assert rows.std() == pytest.approx(deviation, abs=limit), field
+    noise = np.asarray(drawn[0].noise)
+    neighbors = [(noise[1:], noise[:-1]), (noise[:, 1:], noise[:, :-1]), (noise, drawn[1].noise)]
+    for one, other in neighbors:  # 300,000 numbers: five standard deviations are 0.009
+        assert np.mean(one * other) == pytest.approx(0.0, abs=0.01)
+
+
+def test_hidden_joints_are_all_zeros():
+    hidden = jnp.zeros((1, 42), bool).at[0, 3].set(True)
+    features = augment.hide_joints(jnp.ones((1, 2, 42, 7)), hidden)
+    assert features[:, :, 3].sum() == 0 and features.sum() == 2 * 41 * 7
