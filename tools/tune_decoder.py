@@ -54,7 +54,7 @@ def main() -> None:
         # Written only at the end, so that decoder.json and the language models belong together.
         fitted = {name: trained_run.fit_lm(run, name, root) for name in names if name.isdecimal()}
         models = {NO_LM: None} | {
-            name: lookup.from_levels(fitted[name])
+            name: lookup.prepare(fitted[name])
             if name in fitted
             else trained_run.language_model(run, name, root)
             for name in names

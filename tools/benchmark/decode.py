@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from tools.benchmark import figures
 from tools.benchmark.figures import Figures
 from wsign_jax.decode.greedy import ctc_greedy
-from wsign_jax.decode.lm import lookup
+from wsign_jax.decode.lm import lookup, ngrams
 from wsign_jax.decode.prefix_beam import ctc_prefix_beam_search
 
 
@@ -66,7 +66,7 @@ def measure(batch: int, patches: int, glosses: int, beam_size: int, repeats: int
         "beam": search,
     }
     for order, name in ((2, "beam_bigram"), (3, "beam_trigram")):
-        model = lookup.fit(sentences, order, vocab_size)
+        model = lookup.prepare(ngrams.estimate(sentences, order, vocab_size))
         runs[name] = functools.partial(search, model, 0.3, 0.5)
     found = medians(runs, repeats)
     ratios = {name: seconds / found["greedy"] for name, seconds in found.items()}

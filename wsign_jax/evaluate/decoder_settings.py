@@ -23,7 +23,8 @@ from wsign_jax.data import layout
 from wsign_jax.decode import confidence
 from wsign_jax.decode.decoders import DECODERS, GREEDY, LARGEST_BEAM, Search
 from wsign_jax.decode.joint import Weights
-from wsign_jax.decode.lm import arpa, ngrams
+from wsign_jax.decode.lm import arpa
+from wsign_jax.decode.lm.ngrams import NGrams
 from wsign_jax.evaluate.trained_run import NO_LM, TUNED, Trained, lm_path, names, tuned_lm
 
 # The weights before tuning: a little of the language model, and no bonus.
@@ -187,7 +188,7 @@ def write_tuned(
     root: pathlib.Path,
     split: layout.Split,
     choices: Sequence[Choice],
-    fitted: Mapping[str, ngrams.Levels] | None = None,
+    fitted: Mapping[str, NGrams] | None = None,
 ) -> pathlib.Path:
     """Writes a run's `decoder.json` and the language models that were fitted for it.
 
@@ -208,9 +209,9 @@ def write_tuned(
         kept = [c for c in read_tuned(trained) if (c.decoder, c.lm, c.beam_size) not in new]
         before = {c.lm: _digest_before(trained, c.lm) for c in kept if c.lm.isdecimal()}
     digests = dict(before)
-    for name, levels in (fitted or {}).items():
+    for name, model in (fitted or {}).items():
         place = lm_path(trained, name)
-        arpa.write(place, levels, trained.vocabulary, replace=True)
+        arpa.write(place, model, trained.vocabulary)
         digests[name] = hashlib.sha256(place.read_bytes()).hexdigest()
     stale = [c for c in kept if c.lm in before and before[c.lm] != digests[c.lm]]
     for choice in stale:
