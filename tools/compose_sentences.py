@@ -5,8 +5,8 @@ Composes sentences from clips of single signs, and writes them as a data set to 
     --source=DIR         a data set of single signs (tools/prepare_corpus.py makes one of LSA64, MS-ASL
                          or your own videos), a folder of <gloss>.npz, or MP_Data
     --seed=0             the same seed makes the same sentences
-    --grammar=FILE       sentences of a grammar (wsign_jax/data/generated/sentences.py says how to write
-                         one)
+    --grammar=FILE.py    sentences by the function sentence(rng, glosses) of a file, which is run; see
+                         tools/asl_sentences.py
     --text=FILE --order=3   sentences like those of a text with one per line: n-grams of that order
     --uniform=0.5        share of uniformly drawn sentences, with a grammar or a text
     --shortest=3 --longest=8 --repeat=0.1
@@ -33,7 +33,7 @@ git who recorded which clip when, and compose:
          sort -u -t, -k1,2) > sessions.csv
     for letter in LETTER_Data/[a-z]; do mv "$letter" "MP_Data/fs-${letter##*/}"; done
     python tools/compose_sentences.py --source=MP_Data --sessions=sessions.csv --out=data/processed \\
-        --grammar=tools/asl.grammar --seconds=0.6:1.3
+        --grammar=tools/asl_sentences.py --seconds=0.6:1.3
 """
 
 import argparse
@@ -43,7 +43,7 @@ import pathlib
 from wsign_jax.common.errors import WSignError, exit_on_user_error, parse_flags
 from wsign_jax.data.corpora import records
 from wsign_jax.data.generated import compose
-from wsign_jax.data.generated.sentences import Grammar, Mixture, NGrams, Sentences, Uniform
+from wsign_jax.data.generated.sentences import Mixture, NGrams, Sentences, Uniform, Written
 
 SOURCE_OPTIONS = ("fps", "aspect", "swap_hands", "session_size", "sessions")
 SENTENCE_OPTIONS = ("grammar", "text", "order", "uniform", "shortest", "longest", "repeat")
@@ -91,7 +91,7 @@ def sentences(flags: argparse.Namespace, glosses: list[str]) -> Sentences:
         return uniform
     drawn: Sentences
     if flags.grammar:
-        drawn = Grammar.read(flags.grammar, glosses)
+        drawn = Written(flags.grammar, glosses)
     else:
         drawn = NGrams.read(flags.text, glosses, flags.order)
     return Mixture(drawn, uniform, flags.uniform) if flags.uniform else drawn
