@@ -1,22 +1,17 @@
-"""python tools/benchmark/decode.py [--batch=16 --patches=180 --glosses=1295 --beam_size=10]
+"""python -m tools.benchmark.decode [--batch=16 --patches=180 --glosses=1295 --beam_size=10]
 
 Compares decoding times with greedy decoding's, on posteriors of PHOENIX-2014's size. Each repeat times
 all decoders in turn, so that other load on the machine affects all of them. Ratios are of medians.
 """
 
 import functools
-import pathlib
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tools.benchmark import figures
 from tools.benchmark.figures import Figures

@@ -1,4 +1,4 @@
-"""python tools/benchmark/paper.py [--size=base --rows=16 --frames=480]
+"""python -m tools.benchmark.paper [--size=base --rows=16 --frames=480]
 
 Calculates a training step of stage 2 on accelerators that are not at hand. Floating-point operations
 are as XLA counts them before it optimizes. Bytes are those of the state (weights read forwards and
@@ -13,15 +13,10 @@ default buckets. Data is assumed to arrive in time, and validation is left out.
 import argparse
 import collections
 import dataclasses
-import pathlib
-import sys
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, phoenix, training

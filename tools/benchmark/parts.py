@@ -16,7 +16,7 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 
 PARTS = (
-    "input",
+    "loader",
     "step",
     "epoch",
     "cold_start",
@@ -27,7 +27,7 @@ PARTS = (
     "recognize",
     "checkpoint",
 )
-FOLDER = pathlib.Path(__file__).parent
+PACKAGE = "tools.benchmark"
 
 _BAD_FLAGS = 2  # argparse's exit status
 
@@ -86,7 +86,7 @@ def check(name: str, flags: Sequence[str]) -> None:
 
 
 def _command(name: str, flags: Sequence[str]) -> list[str]:
-    return [sys.executable, "-u", str(FOLDER / f"{name}.py"), *flags]
+    return [sys.executable, "-u", "-m", f"{PACKAGE}.{name}", *flags]
 
 
 @contextlib.contextmanager

@@ -1,16 +1,16 @@
-"""python tools/benchmark.py [--only=NAME,...] [--out=FILE.json] [--against=FILE.json]
+"""python -m tools.benchmark [--only=NAME,...] [--out=FILE.json] [--against=FILE.json]
     [--markdown=FILE.json] [--PART.FLAG=VALUE ...]
 
 Runs the parts of the benchmark (tools/benchmark/README.md says what each measures), one after the other,
 each in a process of its own, and prints their figures as a table in Markdown. This takes about 45
 minutes on two cores; nothing else should run meanwhile.
 
-    --only       some of the parts: input, step, epoch, cold_start, peer, decode, stream, extract,
+    --only       some of the parts: loader, step, epoch, cold_start, peer, decode, stream, extract,
                  recognize, checkpoint
     --out        a new file for the figures, with the machine and the versions; written after each part
     --against    an earlier --out, to compare with
     --PART.FLAG  a flag of one part, for example --extract.video=FILE or --peer.torch_python=PYTHON;
-                 `python tools/benchmark/PART.py --help` lists them
+                 `python -m tools.benchmark.PART --help` lists them
     --markdown   measures nothing: prints the table of an earlier --out
 
 Targets are for two cores and for parts without flags. If a part fails, for example because PyTorch or a
@@ -22,9 +22,6 @@ import argparse
 import pathlib
 import signal
 import sys
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from tools.benchmark import figures, parts
 from tools.benchmark.table import Record, differences, flags_of, place, table
@@ -72,7 +69,7 @@ def read(path: pathlib.Path) -> Record:
     try:
         place(record), table(record), [part["status"] for part in record["parts"].values()]
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise WSignError(f"{path}: not written by tools/benchmark.py --out") from None
+        raise WSignError(f"{path}: not written by tools.benchmark --out") from None
     return record
 
 
