@@ -50,11 +50,11 @@ def test_the_same_command_makes_the_same_sentences(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "give --source=DIR and --out=DIR; see --help"),
+        ((), "arguments are required: --source, --out; see --help"),
         (("--source=x", "--out=y"), "x: no such folder; name the clips' with --source=DIR"),
         (("--source=x", "--out=y", "--seconds=1:z"), "argument --seconds: invalid span value"),
         (("--source=x", "--out=y", "--pace=2:1"), "--pace=2.0:1.0: give two numbers over 0"),
-        (("--source=x", "--out=y", "--what"), "'--what' is unknown; see --help"),
+        (("--source=x", "--out=y", "--what"), "unrecognized arguments: --what; see --help"),
     ],
 )
 def test_a_mistake_is_one_line(flags, message):

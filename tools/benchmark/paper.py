@@ -10,7 +10,6 @@ which CTC has many for each patch, is not counted. An epoch has PHOENIX-2014's 5
 default buckets. Data is assumed to arrive in time, and validation is left out.
 """
 
-import argparse
 import collections
 import dataclasses
 
@@ -20,6 +19,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from tools.benchmark import figures, phoenix, training
+from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data import buckets
 from wsign_jax.train import config_schema, memory
@@ -126,13 +126,11 @@ def report(config: ConfigDict, frames: int) -> None:
 
 def main() -> None:
     """Parses the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument("--size", type=figures.size, default="base", help="of the model (base)")
     figures.add_counts(parser, rows=(16, "of a batch"), frames=(480, "of a row"))
-    flags = parser.parse_args()
     with exit_on_user_error():
+        flags = parser.parse_args()
         report(config(flags.size, flags.rows), flags.frames)
 
 

@@ -81,7 +81,9 @@ def check(name: str, flags: Sequence[str]) -> None:
         found = [
             complaint for line in process.stderr.splitlines() if (complaint := _complaint(line))
         ]
-        said = re.sub(r"(?<!\S)--(?=\w)", f"--{name}.", [_end(process.returncode), *found][-1])
+        said = [_end(process.returncode), *found][-1]
+        said = said.removeprefix("in the command line: ").removesuffix("; see --help")
+        said = re.sub(r"(?<!\S)--(?=\w)", f"--{name}.", said)
         raise WSignError(f"in the command line: {name}: {said}")
 
 
