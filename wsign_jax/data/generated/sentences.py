@@ -3,8 +3,8 @@
 import dataclasses
 import pathlib
 import runpy
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -84,13 +84,14 @@ class Written:
         """
         self._path, self._glosses = path, set(glosses)
         try:
-            self._sentence = runpy.run_path(str(path)).get("sentence")
+            sentence = runpy.run_path(str(path)).get("sentence")
         except OSError:
             raise
         except Exception as error:
             raise WSignError(f"{path}: {one_line(error)}") from error
-        if not callable(self._sentence):
+        if not callable(sentence):
             raise WSignError(f"{path}: has no function sentence(rng, glosses); write one")
+        self._sentence: Callable[..., Any] = sentence
 
     def draw(self, rng: np.random.Generator, available: Sequence[str]) -> list[str] | None:
         """See `Sentences`.
