@@ -7,7 +7,6 @@ versions and devices. Its files are in a temporary folder, which is removed afte
 The exit status is 1 if a part fails; the last line says which.
 """
 
-import argparse
 import contextlib
 import importlib.metadata
 import io
@@ -24,6 +23,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from wsign_jax.common import files
+from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.main import parse
@@ -145,11 +145,10 @@ def train_stages(run: Run, params: Params) -> TrainState:
 
 def main() -> None:
     """Parses the flags and runs the parts."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="(float32)")
-    flags = parser.parse_args()
+    with exit_on_user_error():
+        flags = parser.parse_args()
     with exit_on_user_error(), tempfile.TemporaryDirectory(prefix="wsign_smoke_") as folder:
         run_parts(smoke_config(flags.precision), pathlib.Path(folder))
     versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]

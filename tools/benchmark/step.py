@@ -1,4 +1,4 @@
-"""python tools/benchmark/step.py [--batch=8 --steps=6 --buckets=8] [--json=FILE]
+"""python -m tools.benchmark.step [--batch=8 --steps=6 --buckets=8] [--json=FILE]
 
 Measures a training step (stage 2) at tiny and base size for every bucket of PHOENIX-2014's lengths, in
 the manner of the training loop, as medians:
@@ -27,9 +27,6 @@ import tempfile
 import time
 
 import jax
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, phoenix

@@ -1,13 +1,12 @@
 """The errors that a person should read about, and how a command reports them."""
 
-import argparse
 import contextlib
 import io
 import os
 import reprlib
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
@@ -87,35 +86,6 @@ def _is_folder_gone() -> bool:
     except FileNotFoundError:
         return True
     return False
-
-
-def known_flags(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
-) -> tuple[argparse.Namespace, list[str]]:
-    """Returns the flags that a parser knows, and the rest of the command line.
-
-    The parser must be made with `exit_on_error=False`.
-
-    Raises:
-        WSignError: a flag has a value of the wrong kind.
-    """
-    try:
-        return parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise WSignError(f"in the command line: {error}") from None
-
-
-def parse_flags(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parses the command line by a parser made with `exit_on_error=False`, and adds `--help`.
-
-    Raises:
-        WSignError: a flag is unknown, or has a value of the wrong kind.
-    """
-    parser.add_argument("--help", action="store_true")
-    flags, rest = known_flags(parser)
-    if rest:
-        raise WSignError(f"in the command line: {rest[0]!r} is unknown; see --help")
-    return flags
 
 
 def one_line(error: Exception) -> str:

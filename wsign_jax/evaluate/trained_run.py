@@ -13,7 +13,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK, Vocabulary, read_vocabulary
 from wsign_jax.decode.decoders import DECODERS, NEED_ATTENTION
-from wsign_jax.decode.lm import lookup, ngrams
+from wsign_jax.decode.lm import arpa, lookup, ngrams
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.positions import checked_window
@@ -176,14 +176,14 @@ def language_model(trained: Trained, lm: str, root: pathlib.Path) -> LanguageMod
     if not lm.isdecimal():
         if pathlib.Path(lm).is_dir():
             raise WSignError(f"a language model {lm!r}; give 1 to 9, an ARPA file, or 'none'")
-        return lookup.read_arpa(pathlib.Path(lm), trained.vocabulary)
+        return lookup.prepare(arpa.read(pathlib.Path(lm), trained.vocabulary))
     _check_order(lm)
     if tuned_lm(trained, lm):
-        return lookup.read_arpa(lm_path(trained, lm), trained.vocabulary)
-    return lookup.from_levels(fit_lm(trained, lm, root))
+        return lookup.prepare(arpa.read(lm_path(trained, lm), trained.vocabulary))
+    return lookup.prepare(fit_lm(trained, lm, root))
 
 
-def fit_lm(trained: Trained, order: str, root: pathlib.Path) -> ngrams.Levels:
+def fit_lm(trained: Trained, order: str, root: pathlib.Path) -> ngrams.NGrams:
     """Fits a language model to the training labels of a data set.
 
     Raises:

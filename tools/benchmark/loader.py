@@ -1,4 +1,4 @@
-"""python tools/benchmark/input.py [--sentences=320 --rounds=5 --steps=8] [--json=FILE]
+"""python -m tools.benchmark.loader [--sentences=320 --rounds=5 --steps=8] [--json=FILE]
 
 Measures the input of training at base size, on sentences as long as PHOENIX-2014's:
 
@@ -16,7 +16,6 @@ The ratio is the loader's rate from files over training's.
 
 import pathlib
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,9 +24,6 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, phoenix
