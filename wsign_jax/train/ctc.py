@@ -30,28 +30,34 @@ def negative_log_likelihood(
     Returns:
         (B,) float32; about 1e5 if the labels cannot be emitted.
     """
-    states, emitted, valid = _emissions(logits, patches, labels)
-    backwards = _backwards(states, emitted, valid, label_lengths)
-    return _loss(_log_sums(*backwards)[0])
+    return _forward(logits, patches, labels, label_lengths)[0]
 
 
 def _forward(
     logits: jax.Array, patches: jax.Array, labels: jax.Array, label_lengths: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """Returns the loss, and what `_gradient` needs."""
-    states, emitted, valid = _emissions(logits, patches, labels)
-    forwards = states, emitted, valid, jnp.zeros_like(label_lengths)
-    backwards = _backwards(states, emitted, valid, label_lengths)
-    states, emissions, valids, start = (
-        jnp.stack(pair, axis=axis)
-        for pair, axis in zip(zip(forwards, backwards, strict=True), (0, 1, 1, 0), strict=True)
+    blank = jnp.asarray(BLANK_ID, labels.dtype)
+    states = jax.lax.pad(labels, blank, [(0, 0, 0), (1, 1, 1)])  # before, between and after them
+    emitted = jnp.take_along_axis(logits, states[:, None], axis=-1)
+    emitted = emitted - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    emitted = emitted.transpose(1, 0, 2)  # (N, B, S)
+    valid = jnp.arange(logits.shape[1], dtype=patches.dtype)[:, None] < patches[None]
+    # Alpha starts from the first blank, beta from the one after the row's last label.
+    start = states.shape[1] - 1 - 2 * label_lengths
+    last, sums = _log_sums(
+        jnp.stack([states, states[:, ::-1]]),
+        jnp.stack([emitted, emitted[::-1, :, ::-1]], axis=1),
+        jnp.stack([valid, valid[::-1]], axis=1),
+        jnp.stack([jnp.zeros_like(start), start]),
     )
-    last, sums = _log_sums(states, emissions, valids, start)
     alpha, beta = sums[:, 0], sums[::-1, 1, :, ::-1]
     # Both have the patch's own emission. Each patch has one state: its chances sum to 1.
     chances = jax.nn.softmax(alpha + beta - emitted, axis=-1)
     chances = jnp.where(valid[..., None], chances, 0.0)
-    return _loss(last[1]), (logits, valid, states[0], chances)
+    # Beta at the first patch: a path begins with a blank or with a label.
+    loss = -jax.nn.logsumexp(last[1, :, -2:], axis=-1)
+    return loss, (logits, valid, states, chances)
 
 
 def _gradient(
@@ -68,27 +74,6 @@ def _gradient(
 
 
 negative_log_likelihood.defvjp(_forward, _gradient)
-
-
-def _emissions(
-    logits: jax.Array, patches: jax.Array, labels: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the ids of the states (B, S), their log-probabilities (N, B, S), valid patches (N, B)."""
-    rows, length, _ = logits.shape
-    states = jnp.full((rows, 2 * labels.shape[1] + 1), BLANK_ID, labels.dtype)
-    states = states.at[:, 1::2].set(labels)
-    emitted = jnp.take_along_axis(logits, states[:, None], axis=-1)
-    emitted = emitted - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-    valid = jnp.arange(length, dtype=patches.dtype)[:, None] < patches[None]
-    return states, emitted.transpose(1, 0, 2), valid
-
-
-def _backwards(
-    states: jax.Array, emitted: jax.Array, valid: jax.Array, label_lengths: jax.Array
-) -> tuple[jax.Array, ...]:
-    """Turns patches and states around, for beta; it starts from the blank after the last label."""
-    start = states.shape[-1] - 1 - 2 * label_lengths
-    return states[:, ::-1], emitted[::-1, :, ::-1], valid[::-1], start
 
 
 def _log_sums(
@@ -125,8 +110,3 @@ def _later(x: jax.Array, places: int, fill: float) -> jax.Array:
     """Moves (..., S) towards higher states by so many places."""
     padding = [(0, 0)] * (x.ndim - 1) + [(places, 0)]
     return jnp.pad(x, padding, constant_values=fill)[..., : x.shape[-1]]
-
-
-def _loss(beta: jax.Array) -> jax.Array:
-    """The loss (B,) from beta (B, S), turned around, at the first patch: of the first two states."""
-    return -jax.nn.logsumexp(beta[..., -2:], axis=-1)
