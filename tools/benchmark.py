@@ -6,7 +6,7 @@ each in a process of its own, and prints their figures as a table in Markdown. T
 minutes on two cores; nothing else should run meanwhile.
 
     --only       some of the parts: input, step, epoch, cold_start, peer, decode, stream, extract,
-                 recognize, checkpoint
+                 recognize, checkpoint, compile
     --out        a new file for the figures, with the machine and the versions; written after each part
     --against    an earlier --out, to compare with
     --PART.FLAG  a flag of one part, for example --extract.video=FILE or --peer.torch_python=PYTHON;

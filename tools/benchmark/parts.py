@@ -26,6 +26,7 @@ PARTS = (
     "extract",
     "recognize",
     "checkpoint",
+    "compile",
 )
 FOLDER = pathlib.Path(__file__).parent
 
