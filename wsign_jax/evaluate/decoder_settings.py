@@ -15,6 +15,7 @@ import hashlib
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
