@@ -235,10 +235,7 @@ def test_real_videos_that_were_trimmed_are_whole(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("times", "what"),
     [
-        (
-            (0.0, 0.1, 8e4),
-            r"has no picture from 0\.1 s to 80000\.0 s, over 10 minutes; cut it there",
-        ),
+        ((0.0, 0.1, 8e4), r".* before was 0\.100000 s, more than an hour; .* cut there"),
         ((0.0, 0.1, 186400.0), "has a picture at 186400 s, over a day; cut it in pieces"),
     ],
 )

@@ -16,7 +16,7 @@ import numpy as np
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import native_libs
-from wsign_jax.keypoints.resample import LONGEST
+from wsign_jax.keypoints.resample import LONGEST, check_time
 
 _VIDEOS = "3gp avi flv m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
 _PICTURES = "bmp jpeg jpg png tif tiff webp"
@@ -27,7 +27,6 @@ _AHEAD = 4  # decoded pictures that may wait
 _MISSING_SHARE = 0.02  # of a video's pictures that may be missing without a warning
 _MISSING_SECONDS = 0.5
 _SHORTEST_REST = 1.0  # seconds of a damaged video that are worth having
-_LONGEST_PAUSE = 600.0  # seconds between two pictures of a file; more is damage
 _MOST_PIXELS = 2**26  # of a video's picture: twice 8K
 _WIDEST_PIXEL = 16.0  # width / height of one pixel; more is damage
 _HIGHEST_FPS = 1000.0  # of a folder of pictures
@@ -73,8 +72,8 @@ def read(
             missing'. None: a warning on stderr.
 
     Raises:
-        WSignError: it cannot be read, has no pictures in that part, pauses for longer than 10 minutes,
-            or is longer than a day.
+        WSignError: it cannot be read, has no pictures in that part, pauses for longer than an hour, or
+            is longer than a day.
     """
 
     def tell(missing: str) -> None:
@@ -105,11 +104,10 @@ def _check_time(source: pathlib.Path, time_s: float, last: float) -> None:
     """Refuses times from which frames cannot be made; `last` is the previous picture's time."""
     if time_s > LONGEST:
         raise WSignError(f"{source}: has a picture at {time_s:.0f} s, over a day; cut it in pieces")
-    if last > -float("inf") and time_s - last > _LONGEST_PAUSE:
-        raise WSignError(
-            f"{source}: has no picture from {last:.1f} s to {time_s:.1f} s, over "
-            f"{_LONGEST_PAUSE / 60:.0f} minutes; cut it there"
-        )
+    try:
+        check_time(time_s, last)
+    except WSignError as error:
+        raise WSignError(f"{source}: {error}") from None
 
 
 def cut_out(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
