@@ -17,7 +17,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams, scalar, text
 
 from wsign_jax.common import files
-from wsign_jax.common.errors import WSignError
+from wsign_jax.common.errors import WSignError, printable
 from wsign_jax.runtime import multihost
 from wsign_jax.train.checkpoint.workdir import METRICS, TENSORBOARD
 
@@ -91,7 +91,7 @@ class MetricsWriter:
     ) -> None:
         """Shows the values to compare runs by and the scalars to compare; raises as `write` does."""
         kept = (bool, int, float)
-        plain = {n: v if isinstance(v, kept) else _utf8(str(v)) for n, v in values.items()}
+        plain = {n: v if isinstance(v, kept) else printable(str(v)) for n, v in values.items()}
         self._show(step, hparams(plain, dict.fromkeys(scalars, 0.0)))
 
     def _show(self, step: int, summaries: Iterable[Summary]) -> None:
@@ -181,8 +181,3 @@ class Pace:
     def leave_out(self) -> None:
         """Leaves out the time since the last step, because it went into something else."""
         self._began = time.monotonic()
-
-
-def _utf8(text: str) -> str:
-    """Escapes what is not UTF-8: a file's name may have it, and protocol buffers refuse it."""
-    return text.encode(errors="backslashreplace").decode()
