@@ -1,4 +1,4 @@
-"""Reads pictures and the times at which they were taken, from a video, a folder or a camera."""
+"""Reads pictures and the times at which they were taken, from a video or a folder."""
 
 import contextlib
 import importlib
@@ -8,7 +8,6 @@ import queue
 import re
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -158,32 +157,6 @@ def ahead(pictures: Pictures) -> Pictures:
     finally:
         stopped.set()
         thread.join()
-
-
-def camera(number: int | str) -> Pictures:
-    """Yields a camera's pictures as they come, until the reader stops or the camera ends.
-
-    Args:
-        number: the camera's number, from 0; or anything else that OpenCV's VideoCapture opens.
-
-    Raises:
-        WSignError: it cannot be opened.
-    """
-    cv2 = load_cv2()
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    capture = cv2.VideoCapture(number)
-    cv2.utils.logging.setLogLevel(level)
-    try:
-        if not capture.isOpened():
-            raise WSignError(f"camera {number} cannot be opened; is it there, and free?")
-        began = time.monotonic()
-        while True:
-            taken, image = capture.read()
-            if not taken:
-                return
-            yield Picture(time.monotonic() - began, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    finally:
-        capture.release()
 
 
 # ---------------------------------------------------------------------------------------------- folders
