@@ -1,6 +1,7 @@
 """Shows progress: a bar on a terminal, a line every ten seconds elsewhere."""
 
 import datetime
+import math
 import sys
 import time
 from types import TracebackType
@@ -8,7 +9,6 @@ from types import TracebackType
 from rich import progress
 
 _PLAIN_SECONDS = 10.0  # between two lines if there is no terminal
-_PACE_SECONDS = 600.0  # over which the pace is measured
 
 
 class Progress:
@@ -24,7 +24,7 @@ class Progress:
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[figures]}"),
             disable=not self._on_terminal,
-            speed_estimate_period=_PACE_SECONDS,
+            speed_estimate_period=math.inf,  # the pace is that of the last 1000
             get_time=time.monotonic,
         )
         task = self._bar.add_task(name, total=total, completed=done, figures="")
