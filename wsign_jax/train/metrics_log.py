@@ -49,9 +49,9 @@ class MetricsWriter:
             if path.exists():
                 _keep_until(path, step)
             self._lines = path.open("a", encoding="utf-8")
-            # tensorboardX's SummaryWriter writes on a thread, and a killed process loses what waits
-            # there. EventsWriter writes straight to the file. The time is added to its name, which
-            # would otherwise be the same for two starts in one second.
+            # tensorboardX's SummaryWriter writes on a thread. If the disk is full, that thread ends, and
+            # the run waits forever for room in its queue. EventsWriter writes straight to the file. The
+            # time is added to its name, which would otherwise be the same for two starts in one second.
             self._events = EventsWriter(str(board / "events"), f".{time.time_ns()}")
             again = SessionLog(status=SessionLog.START)
             # Entries about the whole run have step 0. They are written again only if it begins anew.
