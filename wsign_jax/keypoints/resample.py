@@ -4,7 +4,6 @@ import bisect
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -46,7 +45,7 @@ def place(times: Sequence[float], time: float, fps: float) -> tuple[int, int, fl
     return (nearest, nearest, 0.0) if distance <= 0.5 / fps + _ROUNDING else None
 
 
-def check_time(time_s: Any, last: float) -> None:
+def check_time(time_s: float, last: float) -> None:
     """Refuses a time at which no picture can follow.
 
     Args:
@@ -60,6 +59,7 @@ def check_time(time_s: Any, last: float) -> None:
         raise WSignError(
             f"a picture's time is {shown(time_s)}; give seconds, a number up to {_LATEST:.0e}"
         )
+    time_s = float(time_s)
     before = f"a picture's time is {time_s:.6f} s, and the one's before was {last:.6f} s"
     if time_s <= last:
         raise WSignError(f"{before}; times must increase")

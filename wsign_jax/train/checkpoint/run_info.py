@@ -1,4 +1,4 @@
-"""What a checkpoint says of its run, beside the arrays: JSON, with checksums of everything."""
+"""The metadata of a checkpoint: JSON about its run, with checksums of everything."""
 
 import dataclasses
 import itertools
