@@ -31,6 +31,7 @@ from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import initial_weights, sharding, stages
 from wsign_jax.train import step as step_lib
 from wsign_jax.train.checkpoint import store
+from wsign_jax.train.checkpoint.run_info import RunInfo
 from wsign_jax.train.config_schema import PRECISIONS
 from wsign_jax.train.run import Run, begin_stage, prepare_run
 from wsign_jax.train.state import TrainState
@@ -88,7 +89,7 @@ def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
         found.append(f"{config.model.size}, {count:,} parameters, {config.training.precision}")
     state = train_stages(run, params)
     with part("save") as found:
-        info = store.RunInfo(
+        info = RunInfo(
             stage=run.end[0],
             next_batch=run.end[1],
             val_wer=None,

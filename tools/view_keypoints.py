@@ -9,9 +9,9 @@ import pathlib
 
 from wsign_jax.common import files
 from wsign_jax.common.command_line import Parser
-from wsign_jax.common.errors import WSignError, exit_on_user_error
+from wsign_jax.common.errors import WSignError, exit_on_user_error, printable
 from wsign_jax.data import layout
-from wsign_jax.keypoints import draw, extract, joints, quality, video
+from wsign_jax.keypoints import draw, extract, joints, video
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
             source = video.read(flags.video, flags.picture_fps)
             pictures = draw.on_pictures(features, source, flags.fps)
         writers[flags.out.suffix.lower()](flags.out, pictures)
-        print(quality.printable(f"wrote {flags.out}"))
+        print(printable(f"wrote {flags.out}"))
 
 
 def write_sheet(path: pathlib.Path, pictures: draw.Iterable[video.Picture]) -> None:

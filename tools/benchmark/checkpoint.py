@@ -76,7 +76,7 @@ class Loop:
         quiet = [self.step() for _ in range(_QUIET_STEPS)]
         stalled = self.saved.save(self._state, self._info)
         busy = []
-        while self.saved.saving:
+        while self.saved.poll() is None:
             busy.append(self.step())
         return Save(quiet, stalled, busy)
 

@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from wsign_jax.common import files
@@ -20,7 +22,7 @@ from wsign_jax.model.positions import checked_window
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import config_schema
 from wsign_jax.train.checkpoint import store
-from wsign_jax.train.checkpoint.store import check_vocabulary
+from wsign_jax.train.checkpoint.run_info import RunInfo, check_vocabulary
 from wsign_jax.train.checkpoint.workdir import CHECKPOINTS, has_checkpoint
 from wsign_jax.train.run import Network, make_network, read_checked_split
 
@@ -34,7 +36,7 @@ class Trained:
 
     workdir: pathlib.Path
     checkpoints: tuple[pathlib.Path, ...]  # the weights are theirs, or the mean of theirs
-    info: store.RunInfo
+    info: RunInfo
     config: ConfigDict
     network: Network
     params: Params
@@ -100,7 +102,11 @@ def open_run(
             print(f"warning: {checkpoints.path(step)} is damaged; left out", flush=True)
         steps = [checkpoints.best_step]
         if average > 1:
-            steps = checkpoints.last_of_its_stage(average)
+            infos = {
+                s: checkpoints.info(s) for s in checkpoints.steps if s not in checkpoints.damaged
+            }
+            newest = max(info.stage for info in infos.values())
+            steps = [step for step, info in infos.items() if info.stage == newest][-average:]
             if len(steps) < average:
                 print(
                     f"config.eval.average: the last stage has only {len(steps)} checkpoints",
@@ -113,7 +119,10 @@ def open_run(
     config.model = ConfigDict(info.config["model"])
     config.data.wrist_place = info.config["data"]["wrist_place"]
     network = make_network(config, len(info.vocabulary))
-    params = checkpoints.restore_average(steps, network.shapes)
+    params = checkpoints.restore_weights(steps[0], network.shapes)
+    for step in steps[1:]:
+        params = jax.tree.map(jnp.add, params, checkpoints.restore_weights(step, network.shapes))
+    params = jax.tree.map(lambda x: x / len(steps), params)
     paths = tuple(checkpoints.path(step) for step in steps)
     return Trained(workdir, paths, info, config, network, params)
 
@@ -121,7 +130,7 @@ def open_run(
 def untrained(config: ConfigDict, vocab_size: int) -> Trained:
     """A run with fresh weights, to measure time and memory, which do not depend on the weights."""
     names = (BLANK, *(f"GLOSS-{id}" for id in range(1, vocab_size)))
-    info = store.RunInfo(
+    info = RunInfo(
         stage=len(config.stages) - 1,
         next_batch=0,
         val_wer=None,

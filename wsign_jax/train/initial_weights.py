@@ -20,7 +20,8 @@ from wsign_jax.model.whisper_weights import Whisper
 from wsign_jax.runtime import multihost
 from wsign_jax.train.checkpoint import store, workdir
 from wsign_jax.train.checkpoint.checksums import checksums_of_arrays
-from wsign_jax.train.checkpoint.store import Checkpoints, DamagedCheckpoint, check_vocabulary
+from wsign_jax.train.checkpoint.run_info import check_vocabulary
+from wsign_jax.train.checkpoint.store import Checkpoints, DamagedCheckpoint
 from wsign_jax.train.checkpoint.workdir import INIT, RESTART, has_checkpoint
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from wsign_jax.train import initial_weights, resume, sharding, stages
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
 from wsign_jax.train.checkpoint.mirror import Mirror
-from wsign_jax.train.checkpoint.store import Checkpoints, RunInfo, SaveTimedOut
+from wsign_jax.train.checkpoint.run_info import RunInfo
+from wsign_jax.train.checkpoint.store import Checkpoints
 from wsign_jax.train.checkpoint.workdir import claimed
 from wsign_jax.train.compile_ahead import Ahead, Task
 from wsign_jax.train.losses import Metrics
@@ -106,9 +107,6 @@ class Trainer:
         self.ahead = ahead
         self.eval_step = make_eval_step(run.network, run.config)
         self.train_steps: dict[Any, step_lib.TrainStep] = {}
-        self._unconfirmed = False  # whether a checkpoint is being written
-        self._timed_out = False  # whether the last save was given up
-        self._info: RunInfo | None = None  # of the last save
 
     def run_stages(self) -> bool:
         """Runs what is left of the stages; returns False if a signal came in between."""
@@ -147,7 +145,8 @@ class Trainer:
                 if not finished:
                     break
                 params, step, resumed = state.params, int(state.step), None
-            self._await_save(state)
+            self.checkpoints.wait(state)
+            self._confirm_save()
         finally:
             self.writer.close()
         return finished and not self.schedule.stopping
@@ -185,7 +184,7 @@ class Trainer:
                 pending = self._log_later(stage, step, batch, settings, metrics, pace, progress)
                 for message in self.ahead.messages():
                     progress.note(message)
-                self._confirm_save(progress.note)
+                self._confirm_save()
                 due = self.schedule(step)
                 validate = done in stage.epoch_ends
                 if not (validate or due):
@@ -200,7 +199,7 @@ class Trainer:
                     best = min(best, result.edits.wer)
                 if best < before or due or done == total:
                     info = self._about(stage, done, result, best, batches.get_state())
-                    self._save(state, info, progress.note)
+                    self._save(state, info)
                 if result is not None and self.board is not None:
                     show = functools.partial(self.board.show, best=before, last=done == total)
                     _draw(progress.note, show, stage, step, state.evaluated, result)
@@ -331,58 +330,25 @@ class Trainer:
             iterator=iterator,
         )
 
-    def _save(self, state: TrainState, info: RunInfo, say: Callable[[str], None]) -> None:
+    def _save(self, state: TrainState, info: RunInfo) -> None:
         """Starts to save, once everything logged so far is on the disk."""
         self.writer.flush()
-        try:
-            stalled = self.checkpoints.save(state, info)
-        except SaveTimedOut as error:  # the save before this one
-            self._give_up_save(error, say)
-            stalled = self.checkpoints.save(state, info)
+        stalled = self.checkpoints.save(state, info)
         self.schedule.saved()
         stage = self.config.stages[info.stage]
         self.writer.write(stage, int(state.step), {"checkpoint/stall_seconds": stalled})
-        self._unconfirmed, self._info = True, info
 
-    def _confirm_save(self, say: Callable[[str], None]) -> None:
+    def _confirm_save(self) -> None:
         """Mirrors a checkpoint once it is known to be whole.
-
-        The first save that takes too long is made once more, of the state that the run has reached.
 
         Raises:
             WSignError: it could not be written.
         """
-        try:
-            if not self._unconfirmed or self.checkpoints.saving:
-                return
-        except SaveTimedOut as error:
-            self._give_up_save(error, say)
+        whole = self.checkpoints.poll()
+        if whole is False:
             self.schedule.save_soon()
-            return
-        self._unconfirmed = self._timed_out = False
-        if self.mirror is not None:
+        elif whole and self.mirror is not None:
             self.mirror.update()
-
-    def _give_up_save(self, error: SaveTimedOut, say: Callable[[str], None]) -> None:
-        """Warns that a save was given up and is tried again; raises its error if that cannot help.
-
-        It cannot if the save before was given up, too, or if other processes take part.
-        """
-        if self._timed_out or jax.process_count() > 1:
-            raise error
-        self._timed_out, self._unconfirmed = True, False
-        say(f"warning: {error}; trying once more")
-
-    def _await_save(self, state: TrainState | None) -> None:
-        """Waits until the run's last state is on disk, and starts to mirror it."""
-        try:
-            self.checkpoints.wait()
-        except SaveTimedOut as error:
-            assert state is not None and self._info is not None, "it has been saved"
-            self._give_up_save(error, print)
-            self._save(state, self._info, print)
-            self.checkpoints.wait()
-        self._confirm_save(print)
 
 
 def _draw(say: Callable[[str], None], draw: Callable[..., None], *arguments: Any) -> None:
