@@ -14,7 +14,6 @@ from wsign_jax.train import initial_weights, loop, resume, save_policy
 from wsign_jax.train.checkpoint import store
 from wsign_jax.train.compile_ahead import Ahead
 from wsign_jax.train.run import make_network, prepare_run
-from wsign_jax.train.validation import validation_plans
 
 STALL = "checkpoint/stall_seconds"
 
@@ -80,8 +79,8 @@ def test_one_compilation_per_bucket_shape_and_all_of_them_ahead(finished):
     compiled.append(trainer.eval_step._cache_size())
     assert not any(compiled), "nothing was compiled when it was met"
     shapes = sum(len({plan.bucket for plan in stage.plans}) for stage in trainer.run.stages)
-    validation = validation_plans(trainer.config, trainer.run.val)
-    assert trainer.ahead.compiled == shapes + len({plan.bucket for plan in validation})
+    validation = {plan.bucket for plan in trainer.run.val_plans}
+    assert trainer.ahead.compiled == shapes + len(validation)
 
 
 def test_the_last_checkpoint_is_the_end_of_the_run(finished):

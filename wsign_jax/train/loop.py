@@ -38,9 +38,8 @@ from wsign_jax.train.state import TrainState
 from wsign_jax.train.tensorboard_pictures import Board
 from wsign_jax.train.validation import (
     Evaluation,
-    evaluate_split,
+    evaluate,
     make_eval_step,
-    validation_plans,
     validation_settings,
 )
 
@@ -162,9 +161,7 @@ class Trainer:
         """
         step, done, total, best = int(state.step), 0, len(stage.plans), math.inf
         train_step = self._train_step(stage)
-        batches = iter(
-            pipeline.training_dataset(stage.loader, stage.plans, self.config.data.threads)
-        )
+        batches = iter(pipeline.load_ahead(stage.loader, stage.plans, self.config.data.threads))
         if info is not None:
             done, best = info.next_batch, math.inf if info.best_wer is None else info.best_wer
             batches.set_state(info.iterator)
@@ -217,18 +214,17 @@ class Trainer:
             done: how many of its batches are done.
         """
         mesh, window = self.run.network.mesh, validation_settings(self.config, alpha=0.0)
-        plans = validation_plans(self.config, self.run.val)
-        validation = dict.fromkeys(plan.bucket for plan in plans)
+        rows = {plan.bucket: len(plan.rows) for plan in self.run.val_plans}
         for stage in self.run.stages[first:]:
             state, step = stage_shapes(self.run, stage), self._train_step(stage)
             # One program for every length: all batches have the stage's number of rows.
             for frames in dict.fromkeys(plan.bucket for plan in stage.plans[done:]):
-                rows = stage.config.batch_size
-                batch = train_state.batch_shapes(rows, frames, self.run.train.max_labels, mesh)
+                batch = train_state.batch_shapes(
+                    stage.config.batch_size, frames, self.run.train.max_labels, mesh
+                )
                 yield Task(stage.name, step, (state, batch, stages.StepSettings()))
-            for frames in validation:
-                rows = self.config.eval.batch_size
-                batch = train_state.batch_shapes(rows, frames, self.run.val.max_labels, mesh)
+            for frames, count in rows.items():
+                batch = train_state.batch_shapes(count, frames, self.run.val.max_labels, mesh)
                 yield Task("validation", self.eval_step, (state.evaluated, batch, window))
             done = 0
 
@@ -288,13 +284,13 @@ class Trainer:
         self, stage: Stage, state: TrainState, step: int, progress: Progress
     ) -> Evaluation:
         """Evaluates the validation split, logs its figures, and shows its first sentence."""
-        result = evaluate_split(
-            self.config,
-            self.run.val,
+        result = evaluate(
             functools.partial(self.ahead.run, self.eval_step),
             state.evaluated,
-            stage.config.alpha,
-            self.run.network,
+            self.run.val,
+            pipeline.load_ahead(self.run.val_loader, self.run.val_plans, self.config.data.threads),
+            validation_settings(self.config, stage.config.alpha),
+            self.run.network.mesh,
         )
         scalars = {
             "val/loss": result.loss,
