@@ -108,6 +108,8 @@ class Trainer:
         self._unconfirmed = False  # whether a checkpoint is being written
         self._timed_out = False  # whether the last save was given up
         self._info: RunInfo | None = None  # of the last save
+        # A copy of the best state of the stage, and what belongs to it, until the next save.
+        self._best: tuple[TrainState, RunInfo] | None = None
 
     def run_stages(self) -> bool:
         """Runs what is left of the stages; returns False if a signal came in between."""
@@ -195,9 +197,11 @@ class Trainer:
                 if validate:
                     result = self._validate(stage, state, step, progress)
                     best = min(best, result.edits.wer)
-                if best < before or due or done == total:
-                    info = self._about(stage, done, result, best, batches.get_state())
+                info = self._about(stage, done, result, best, batches.get_state())
+                if due or done == total:
                     self._save(state, info, progress.note)
+                elif best < before:
+                    self._best = train_state.copied(state), info
                 if result is not None and self.board is not None:
                     show = functools.partial(self.board.show, best=before, last=done == total)
                     _draw(progress.note, show, stage, step, state.evaluated, result)
@@ -267,6 +271,8 @@ class Trainer:
         self, stage: Stage, step: int, batch: pipeline.Batch, loss: float
     ) -> DivergedError:
         ids = [self.run.train.ids[example] for example in batch.example if example >= 0]
+        if self._best is not None:
+            self._save(*self._best, print)
         self.checkpoints.wait()
         saved = self.checkpoints.latest_step
         left = "none" if saved is None else str(self.checkpoints.path(saved))
@@ -292,19 +298,10 @@ class Trainer:
             validation_settings(self.config, stage.config.alpha),
             self.run.network.mesh,
         )
-        scalars = {
-            "val/loss": result.loss,
-            "val/wer": result.edits.wer,
-            "val/blank_rate": result.blank_rate,
-            "val/token_accuracy": result.token_accuracy,
-        }
-        self.writer.write(stage.name, step, scalars)
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in scalars.items())
-        progress.note(f"{stage.name} step {step}  {figures}")
-        id, glosses = self.run.val.ids[0], self.run.vocabulary.glosses
-        found = " ".join(glosses(result.hypotheses[0])) or "(nothing)"
-        progress.note(f"{id}  reference   {' '.join(glosses(self.run.val.labels[0]))}")
-        progress.note(f"{'':{len(id)}}  hypothesis  {found}")
+        self.writer.write(stage.name, step, result.scalars)
+        progress.note(f"{stage.name} step {step}  {result}")
+        for line in result.sentence(self.run.val, self.run.vocabulary):
+            progress.note(line)
         return result
 
     def _about(
@@ -328,12 +325,23 @@ class Trainer:
         )
 
     def _save(self, state: TrainState, info: RunInfo, say: Callable[[str], None]) -> None:
-        """Starts to save, once everything logged so far is on the disk."""
+        """Starts to save, once everything logged so far is on the disk, and the best state before.
+
+        So the best state up to a checkpoint is always among the checkpoints, and yet no state is
+        written outside of the schedule.
+        """
+        best, self._best = self._best, None
+        if info.val_wer == info.best_wer:
+            best = None  # it is this one
+        if best is not None:
+            self._save(*best, say)
         self.writer.flush()
         try:
             stalled = self.checkpoints.save(state, info)
         except SaveTimedOut as error:  # the save before this one
             self._give_up_save(error, say)
+            if best is not None:
+                self._save(*best, say)
             stalled = self.checkpoints.save(state, info)
         self.schedule.saved()
         stage = self.config.stages[info.stage]

@@ -14,6 +14,7 @@ from wsign_jax.data import pipeline
 from wsign_jax.data.buckets import find_buckets
 from wsign_jax.data.layout import Split
 from wsign_jax.data.pipeline import Batch
+from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.greedy import blanks, ctc_greedy
 from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.model import whisper_sign
@@ -63,6 +64,25 @@ class Evaluation:
     blank_rate: float  # share of valid patches whose best id is the blank
     token_accuracy: float  # of the attention decoder, fed with the true glosses
     hypotheses: dict[int, list[int]]  # by index into the split
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """The figures by the names under which they are logged."""
+        return {
+            "val/loss": self.loss,
+            "val/wer": self.edits.wer,
+            "val/blank_rate": self.blank_rate,
+            "val/token_accuracy": self.token_accuracy,
+        }
+
+    def __str__(self) -> str:
+        return "  ".join(f"{name} {value:.4f}" for name, value in self.scalars.items())
+
+    def sentence(self, split: Split, vocabulary: Vocabulary) -> list[str]:
+        """Returns lines that show the first sentence of the split and its hypothesis."""
+        id, signed = split.ids[0], " ".join(vocabulary.glosses(split.labels[0]))
+        found = " ".join(vocabulary.glosses(self.hypotheses[0])) or "(nothing)"
+        return [f"{id}  reference   {signed}", f"{'':{len(id)}}  hypothesis  {found}"]
 
 
 def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
