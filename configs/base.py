@@ -128,14 +128,14 @@ def get_config() -> ConfigDict:
     # of its optimizer state and of its average. It is for models that do not fit on one device.
     training.sharding = ((".*", "replicate"),)
 
-    # A checkpoint is also written after every validation that is the best so far, at the end of a stage,
-    # and when SIGTERM or SIGINT asks to stop.
+    # A checkpoint is also written at the end of a stage, and when SIGTERM or SIGINT asks to stop. If a
+    # validation since the last one was the best so far, its state is written then, too.
     checkpoint = config.checkpoint = ConfigDict()
     checkpoint.every_steps = 1000
     checkpoint.every_minutes = 4.0  # a kill costs at most five, with the time to write it
     # The last two, besides the best. Each has 12 bytes per parameter, 16 with the moving average.
     checkpoint.keep = 2
-    checkpoint.mirror = ""  # a second place for checkpoints and logs, for example on Drive
+    checkpoint.mirror = ""  # a second place for all of it, for example on Drive; only your own
 
     config.eval = ConfigDict()
     config.eval.split = "test"  # reported when training ends, and by mode 'evaluate'

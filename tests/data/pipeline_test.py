@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from grain import experimental as grain_experimental
@@ -40,6 +42,19 @@ def test_a_batch_is_what_its_examples_are(dataset, config):
             np.testing.assert_array_equal(batch.labels[row, :count], split.labels[example])
             assert not batch.labels[row, count:].any()
     assert sorted(seen) == list(range(len(split)))
+
+
+def test_what_is_longer_than_all_training_gets_one_bucket_more(dataset):
+    split = layout.read_split(dataset, "val", RULES)
+    split = dataclasses.replace(split, frames=np.array([10, 40, 65, 100, 200], np.int32))
+    plans = pipeline.plan_evaluation(split, (32, 96), 2)
+    assert [(p.bucket, p.rows.tolist()) for p in plans] == [
+        (96, [0, 1]),
+        (224, [2, 3]),
+        (224, [4, -1]),
+    ]
+    within = pipeline.plan_evaluation(split, (32, 96, 256), 2)
+    assert [p.bucket for p in within] == [96, 256, 256]
 
 
 def test_every_epoch_has_every_example_once_and_new_augmentation(dataset, config):

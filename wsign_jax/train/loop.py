@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from wsign_jax.common.errors import DivergedError, one_line
 from wsign_jax.common.progress import Progress
 from wsign_jax.data import pipeline
-from wsign_jax.runtime import multihost
+from wsign_jax.runtime import multihost, process
 from wsign_jax.train import initial_weights, resume, sharding, stages
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
@@ -68,8 +68,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
         )
         mirror = None
         if config.checkpoint.mirror and multihost.is_first():
-            mirror = Mirror(pathlib.Path(config.checkpoint.mirror), workdir, print)
+            programs = process.portable_programs()
+            mirror = Mirror(pathlib.Path(config.checkpoint.mirror), workdir, print, programs)
             stack.enter_context(contextlib.closing(mirror))
+            mirror.bring_programs()
         signals = stack.enter_context(Signals())
         stack.enter_context(outliving_its_reader(signals))
         schedule = Schedule(config.checkpoint, run.network.mesh, signals)
@@ -218,17 +220,16 @@ class Trainer:
             done: how many of its batches are done.
         """
         mesh, window = self.run.network.mesh, validation_settings(self.config, alpha=0.0)
-        rows = {plan.bucket: len(plan.rows) for plan in self.run.val_plans}
+        validation = {plan.bucket: len(plan.rows) for plan in self.run.val_plans}
         for stage in self.run.stages[first:]:
             state, step = stage_shapes(self.run, stage), self._train_step(stage)
             # One program for every length: all batches have the stage's number of rows.
             for frames in dict.fromkeys(plan.bucket for plan in stage.plans[done:]):
-                batch = train_state.batch_shapes(
-                    stage.config.batch_size, frames, self.run.train.max_labels, mesh
-                )
+                rows = stage.config.batch_size
+                batch = train_state.batch_shapes(rows, frames, self.run.train.max_labels, mesh)
                 yield Task(stage.name, step, (state, batch, stages.StepSettings()))
-            for frames, count in rows.items():
-                batch = train_state.batch_shapes(count, frames, self.run.val.max_labels, mesh)
+            for frames, rows in validation.items():
+                batch = train_state.batch_shapes(rows, frames, self.run.val.max_labels, mesh)
                 yield Task("validation", self.eval_step, (state.evaluated, batch, window))
             done = 0
 
@@ -290,18 +291,18 @@ class Trainer:
         self, stage: Stage, state: TrainState, step: int, progress: Progress
     ) -> Evaluation:
         """Evaluates the validation split, logs its figures, and shows its first sentence."""
+        run = self.run
         result = evaluate(
             functools.partial(self.ahead.run, self.eval_step),
             state.evaluated,
-            self.run.val,
-            pipeline.load_ahead(self.run.val_loader, self.run.val_plans, self.config.data.threads),
+            run.val,
+            pipeline.load_ahead(run.val_loader, run.val_plans, self.config.data.threads),
             validation_settings(self.config, stage.config.alpha),
-            self.run.network.mesh,
+            run.network.mesh,
         )
         self.writer.write(stage.name, step, result.scalars)
         progress.note(f"{stage.name} step {step}  {result}")
-        for line in result.sentence(self.run.val, self.run.vocabulary):
-            progress.note(line)
+        progress.note("\n".join(result.sentence(run.val, run.vocabulary)))
         return result
 
     def _about(
@@ -330,9 +331,8 @@ class Trainer:
         So the best state up to a checkpoint is always among the checkpoints, and yet no state is
         written outside of the schedule.
         """
-        best, self._best = self._best, None
-        if info.val_wer == info.best_wer:
-            best = None  # it is this one
+        best = None if info.val_wer == info.best_wer else self._best  # otherwise it is this one
+        self._best = None
         if best is not None:
             self._save(*best, say)
         self.writer.flush()
