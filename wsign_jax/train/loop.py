@@ -36,12 +36,7 @@ from wsign_jax.train.run import (
 from wsign_jax.train.save_policy import READER_GONE, Due, Schedule, Signals, outliving_its_reader
 from wsign_jax.train.state import TrainState
 from wsign_jax.train.tensorboard_pictures import Board
-from wsign_jax.train.validation import (
-    Evaluation,
-    evaluate,
-    make_eval_step,
-    validation_settings,
-)
+from wsign_jax.train.validation import Evaluation, evaluate, make_eval_step, validation_settings
 
 _NO_KEYPOINT = 1e4  # normalized keypoints of a hand stay below this
 
