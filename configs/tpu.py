@@ -8,7 +8,7 @@ For a data set in `data/processed`; stages, epochs, learning rates and batches a
 
 Not measured: no accelerator was at hand, so neither speed, nor memory, nor WER on a TPU is known.
 Estimated (python tools/describe.py --config=configs/tpu.py --memory --devices=8 --gigabytes=8
---config.model.vocab_size=1296): at most 2.2 GB on each device, so neither accumulation nor
+--config.model.vocab_size=1296): at most 3.0 GB on each device, so neither accumulation nor
 rematerialization is needed.
 """
 
