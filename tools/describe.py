@@ -36,7 +36,7 @@ from wsign_jax.data.vocab import read_vocabulary
 from wsign_jax.main import parse
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import config_schema, memory, stages
-from wsign_jax.train.run import plan_training, read_checked_split
+from wsign_jax.train.run import max_buckets, plan_training, read_checked_split
 
 _GLOSSES = 32  # in the longest sentence, if there is no data set to count them in
 
@@ -67,7 +67,7 @@ def buckets(config: ConfigDict, root: pathlib.Path, vocab_size: int) -> tuple[li
         return list(plan_training(config, split).buckets), split.max_labels
     print(f"no data set in {root}: lengths and {_GLOSSES} glosses a sentence are assumed")
     longest = -(-config.data.max_seq_length // MULTIPLE)
-    count = min(config.data.max_buckets, longest)
+    count = min(max_buckets(config), longest)
     return [-(-longest * (n + 1) // count) * MULTIPLE for n in range(count)], _GLOSSES
 
 

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import re
 import shutil
 
@@ -10,11 +11,11 @@ from tests.conftest import promoting, small_config, write_random_split
 from tests.helpers.logs import figures, lines, shown
 from wsign_jax.common.errors import DivergedError, WSignError
 from wsign_jax.data import layout
+from wsign_jax.report.metrics import EditCounts
 from wsign_jax.train import initial_weights, loop, resume, save_policy
 from wsign_jax.train.checkpoint import store
 from wsign_jax.train.compile_ahead import Ahead
 from wsign_jax.train.run import make_network, prepare_run
-from wsign_jax.train.validation import validation_plans
 
 STALL = "checkpoint/stall_seconds"
 
@@ -80,8 +81,8 @@ def test_one_compilation_per_bucket_shape_and_all_of_them_ahead(finished):
     compiled.append(trainer.eval_step._cache_size())
     assert not any(compiled), "nothing was compiled when it was met"
     shapes = sum(len({plan.bucket for plan in stage.plans}) for stage in trainer.run.stages)
-    validation = validation_plans(trainer.config, trainer.run.val)
-    assert trainer.ahead.compiled == shapes + len({plan.bucket for plan in validation})
+    validation = {plan.bucket for plan in trainer.run.val_plans}
+    assert trainer.ahead.compiled == shapes + len(validation)
 
 
 def test_the_last_checkpoint_is_the_end_of_the_run(finished):
@@ -113,6 +114,30 @@ def assert_same_weights(ours, theirs):
         strict=True,
     ):
         np.testing.assert_array_equal(x, y)
+
+
+def test_a_new_best_waits_for_the_next_save_and_is_kept(finished, tmp_path, monkeypatch):
+    root, _, _ = finished
+    config = two_stages(root)
+    config.stages, config.stage2.epochs = ("stage2",), 3
+    config.checkpoint.every_steps = 1000
+    wers, evaluate = [0.5, 0.25, 0.3], loop.evaluate
+
+    def found(*arguments):
+        edits = EditCounts(ref_glosses=100, substitutions=int(100 * wers[len(seen)]))
+        seen.append(dataclasses.replace(evaluate(*arguments), edits=edits))
+        return seen[-1]
+
+    seen = []
+    monkeypatch.setattr(loop, "evaluate", found)
+    loop.train(config, tmp_path)
+    saved = store.Checkpoints(tmp_path)
+    assert [line["step"] for line in lines(tmp_path) if STALL in line] == saved.steps == [6, 9]
+    assert saved.best_step == 6 and [saved.info(step).val_wer for step in saved.steps] == wers[1:]
+    assert [saved.info(step).next_batch for step in saved.steps] == [6, 9]
+    shapes = make_network(config, 6).shapes
+    best, last = (saved.restore_weights(step, shapes)["ctc_head"]["bias"] for step in (6, 9))
+    assert (best != last).any(), "later steps have not changed it"
 
 
 def pictures(workdir):

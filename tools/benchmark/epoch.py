@@ -3,7 +3,7 @@
 Measures training end to end on sentences as long as PHOENIX-2014's: they are read, augmented,
 normalized, padded and trained on. Our eight buckets are compared to the same model and loader with
 
-    random    random batches, each padded to its longest, rounded up to a multiple of 16 frames
+    random    random batches, each padded to its longest, rounded up to a multiple of 32 frames
     pad1500   random batches, every sentence padded to 1500 frames
 
 The figures are our real frames per second, and the time of an epoch of the others over that of ours. A

@@ -76,7 +76,7 @@ def rate(loader: pipeline.BatchLoader, plans: Sequence[BatchPlan], threads: int)
     began = time.perf_counter()
     read = sum(
         np.count_nonzero(batch.example >= 0)
-        for batch in pipeline.training_dataset(loader, plans, threads)
+        for batch in pipeline.load_ahead(loader, plans, threads)
     )
     return float(read / (time.perf_counter() - began))
 
@@ -107,7 +107,7 @@ def train(run: Run, steps: int) -> dict[str, float]:
     plans = [plan for plan in stage.plans if plan.bucket == bucket][: steps + 2]
     state = begin_stage(run, stage, initial_weights.fresh_params(run), step=0)
     train_step = stage_step(run, stage)
-    batches = iter(pipeline.training_dataset(stage.loader, plans, config.data.threads))
+    batches = iter(pipeline.load_ahead(stage.loader, plans, config.data.threads))
     waited, taken, pending = [], [], None
     for step in range(len(plans)):
         began = time.perf_counter()

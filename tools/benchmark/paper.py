@@ -6,8 +6,8 @@ backwards, gradients written and read twice, weights and moments updated) and th
 pass keeps in 16 bits (`wsign_jax/train/memory.py`; each array and its gradient written and read). A step
 takes the longer of its operations at 40 % of the peak and its bytes at 70 % of the bandwidth. These are
 assumptions, not measurements. They give a bound rather than an estimate: the start of small kernels, of
-which CTC has many for each patch, is not counted. An epoch has PHOENIX-2014's 5672 sentences in the
-default buckets. Data is assumed to arrive in time, and validation is left out.
+which CTC has many for each patch, is not counted. An epoch has PHOENIX-2014's 5672 sentences in an
+accelerator's default buckets. Data is assumed to arrive in time, and validation is left out.
 """
 
 import collections
@@ -23,7 +23,7 @@ from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data import buckets
 from wsign_jax.train import config_schema, memory
-from wsign_jax.train.run import make_network
+from wsign_jax.train.run import ACCELERATOR_BUCKETS, make_network
 
 _COMPUTE, _BANDWIDTH = 0.4, 0.7  # of the peaks
 
@@ -96,7 +96,7 @@ def steps_an_epoch(config: ConfigDict) -> dict[int, int]:
     lengths = phoenix.lengths()
     plans = buckets.plan_epoch(
         lengths,
-        buckets.find_buckets(lengths, config.data.max_buckets),
+        buckets.find_buckets(lengths, ACCELERATOR_BUCKETS),
         config[training.STAGE].batch_size,
         rng=np.random.default_rng(0),
     )

@@ -69,9 +69,7 @@ def time_bucket(
     """
     stage, config = run.stages[0], run.config
     settings = stages.step_settings(stage.config, config.training, 0, 0, 1)
-    batches = iter(
-        pipeline.training_dataset(stage.loader, [plan] * (steps + 1), config.data.threads)
-    )
+    batches = iter(pipeline.load_ahead(stage.loader, [plan] * (steps + 1), config.data.threads))
     batch = sharding.put_batch(next(batches), run.network.mesh)
     program = step.lower(state, batch, settings).compile()
     state, metrics = program(state, batch, settings)  # the first one is slower

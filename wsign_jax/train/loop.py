@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from wsign_jax.common.errors import DivergedError, one_line
 from wsign_jax.common.progress import Progress
 from wsign_jax.data import pipeline
-from wsign_jax.runtime import multihost
+from wsign_jax.runtime import multihost, process
 from wsign_jax.train import initial_weights, resume, sharding, stages
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
@@ -37,13 +37,7 @@ from wsign_jax.train.run import (
 from wsign_jax.train.save_policy import READER_GONE, Due, Schedule, Signals, outliving_its_reader
 from wsign_jax.train.state import TrainState
 from wsign_jax.train.tensorboard_pictures import Board
-from wsign_jax.train.validation import (
-    Evaluation,
-    evaluate_split,
-    make_eval_step,
-    validation_plans,
-    validation_settings,
-)
+from wsign_jax.train.validation import Evaluation, evaluate, make_eval_step, validation_settings
 
 _NO_KEYPOINT = 1e4  # normalized keypoints of a hand stay below this
 
@@ -70,8 +64,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
         )
         mirror = None
         if config.checkpoint.mirror and multihost.is_first():
-            mirror = Mirror(pathlib.Path(config.checkpoint.mirror), workdir, print)
+            programs = process.portable_programs()
+            mirror = Mirror(pathlib.Path(config.checkpoint.mirror), workdir, print, programs)
             stack.enter_context(contextlib.closing(mirror))
+            mirror.bring_programs()
         signals = stack.enter_context(Signals())
         stack.enter_context(outliving_its_reader(signals))
         schedule = Schedule(config.checkpoint, run.network.mesh, signals)
@@ -107,6 +103,8 @@ class Trainer:
         self.ahead = ahead
         self.eval_step = make_eval_step(run.network, run.config)
         self.train_steps: dict[Any, step_lib.TrainStep] = {}
+        # A copy of the best state of the stage, and what belongs to it, until the next save.
+        self._best: tuple[TrainState, RunInfo] | None = None
 
     def run_stages(self) -> bool:
         """Runs what is left of the stages; returns False if a signal came in between."""
@@ -161,9 +159,7 @@ class Trainer:
         """
         step, done, total, best = int(state.step), 0, len(stage.plans), math.inf
         train_step = self._train_step(stage)
-        batches = iter(
-            pipeline.training_dataset(stage.loader, stage.plans, self.config.data.threads)
-        )
+        batches = iter(pipeline.load_ahead(stage.loader, stage.plans, self.config.data.threads))
         if info is not None:
             done, best = info.next_batch, math.inf if info.best_wer is None else info.best_wer
             batches.set_state(info.iterator)
@@ -197,9 +193,11 @@ class Trainer:
                 if validate:
                     result = self._validate(stage, state, step, progress)
                     best = min(best, result.edits.wer)
-                if best < before or due or done == total:
-                    info = self._about(stage, done, result, best, batches.get_state())
+                info = self._about(stage, done, result, best, batches.get_state())
+                if due or done == total:
                     self._save(state, info)
+                elif best < before:
+                    self._best = train_state.copied(state), info
                 if result is not None and self.board is not None:
                     show = functools.partial(self.board.show, best=before, last=done == total)
                     _draw(progress.note, show, stage, step, state.evaluated, result)
@@ -216,8 +214,7 @@ class Trainer:
             done: how many of its batches are done.
         """
         mesh, window = self.run.network.mesh, validation_settings(self.config, alpha=0.0)
-        plans = validation_plans(self.config, self.run.val)
-        validation = dict.fromkeys(plan.bucket for plan in plans)
+        validation = {plan.bucket: len(plan.rows) for plan in self.run.val_plans}
         for stage in self.run.stages[first:]:
             state, step = stage_shapes(self.run, stage), self._train_step(stage)
             # One program for every length: all batches have the stage's number of rows.
@@ -225,8 +222,7 @@ class Trainer:
                 rows = stage.config.batch_size
                 batch = train_state.batch_shapes(rows, frames, self.run.train.max_labels, mesh)
                 yield Task(stage.name, step, (state, batch, stages.StepSettings()))
-            for frames in validation:
-                rows = self.config.eval.batch_size
+            for frames, rows in validation.items():
                 batch = train_state.batch_shapes(rows, frames, self.run.val.max_labels, mesh)
                 yield Task("validation", self.eval_step, (state.evaluated, batch, window))
             done = 0
@@ -270,6 +266,8 @@ class Trainer:
         self, stage: Stage, step: int, batch: pipeline.Batch, loss: float
     ) -> DivergedError:
         ids = [self.run.train.ids[example] for example in batch.example if example >= 0]
+        if self._best is not None:
+            self._save(*self._best, print)
         self.checkpoints.wait()
         saved = self.checkpoints.latest_step
         left = "none" if saved is None else str(self.checkpoints.path(saved))
@@ -287,27 +285,18 @@ class Trainer:
         self, stage: Stage, state: TrainState, step: int, progress: Progress
     ) -> Evaluation:
         """Evaluates the validation split, logs its figures, and shows its first sentence."""
-        result = evaluate_split(
-            self.config,
-            self.run.val,
+        run = self.run
+        result = evaluate(
             functools.partial(self.ahead.run, self.eval_step),
             state.evaluated,
-            stage.config.alpha,
-            self.run.network,
+            run.val,
+            pipeline.load_ahead(run.val_loader, run.val_plans, self.config.data.threads),
+            validation_settings(self.config, stage.config.alpha),
+            run.network.mesh,
         )
-        scalars = {
-            "val/loss": result.loss,
-            "val/wer": result.edits.wer,
-            "val/blank_rate": result.blank_rate,
-            "val/token_accuracy": result.token_accuracy,
-        }
-        self.writer.write(stage.name, step, scalars)
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in scalars.items())
-        progress.note(f"{stage.name} step {step}  {figures}")
-        id, glosses = self.run.val.ids[0], self.run.vocabulary.glosses
-        found = " ".join(glosses(result.hypotheses[0])) or "(nothing)"
-        progress.note(f"{id}  reference   {' '.join(glosses(self.run.val.labels[0]))}")
-        progress.note(f"{'':{len(id)}}  hypothesis  {found}")
+        self.writer.write(stage.name, step, result.scalars)
+        progress.note(f"{stage.name} step {step}  {result}")
+        progress.note("\n".join(result.sentence(run.val, run.vocabulary)))
         return result
 
     def _about(
@@ -331,7 +320,15 @@ class Trainer:
         )
 
     def _save(self, state: TrainState, info: RunInfo) -> None:
-        """Starts to save, once everything logged so far is on the disk."""
+        """Starts to save, once everything logged so far is on the disk, and the best state before.
+
+        So the best state up to a checkpoint is always among the checkpoints, and yet no state is
+        written outside of the schedule.
+        """
+        best = None if info.val_wer == info.best_wer else self._best  # otherwise it is this one
+        self._best = None
+        if best is not None:
+            self._save(*best)
         self.writer.flush()
         stalled = self.checkpoints.save(state, info)
         self.schedule.saved()
