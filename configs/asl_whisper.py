@@ -2,9 +2,8 @@
 
     python -m wsign_jax.main --config=configs/asl_whisper.py --config.init_from=whisper:DIR
 
-Short enough for a CPU. Made for `tools/compare_starts.py` (configs/README.md), which also
-trains it from fresh weights. It is far from done when it ends: a tiny model (asl.py) gets much further
-in the same time.
+Short enough for a CPU. Without `init_from` it starts from fresh weights; configs/README.md compares the
+two. It is far from done when it ends: a tiny model (asl.py) gets much further in the same time.
 """
 
 from ml_collections import ConfigDict

@@ -30,7 +30,8 @@ def get_config() -> ConfigDict:
     config.data.on_bad = "error"  # or 'skip': leave bad examples out
     config.data.aspect = 0.0  # width / height if y is normalized by height; 0: see dataset.json
     config.data.max_seq_length = 1500  # frames; longer sequences are bad input, never cut
-    config.data.max_buckets = 8  # padded lengths, one compiled shape each
+    # Padded lengths, each with its own programs; 0: four on accelerators, eight on CPUs.
+    config.data.max_buckets = 0
     config.data.threads = 2  # that read ahead
     config.data.synthetic = ConfigDict(
         {"glosses": 24, "train": 800, "val": 80, "test": 100, "seed": 0, "noise": 1.0}
@@ -127,14 +128,14 @@ def get_config() -> ConfigDict:
     # of its optimizer state and of its average. It is for models that do not fit on one device.
     training.sharding = ((".*", "replicate"),)
 
-    # A checkpoint is also written after every validation that is the best so far, at the end of a stage,
-    # and when SIGTERM or SIGINT asks to stop.
+    # A checkpoint is also written at the end of a stage, and when SIGTERM or SIGINT asks to stop. If a
+    # validation since the last one was the best so far, its state is written then, too.
     checkpoint = config.checkpoint = ConfigDict()
     checkpoint.every_steps = 1000
     checkpoint.every_minutes = 4.0  # a kill costs at most five, with the time to write it
     # The last two, besides the best. Each has 12 bytes per parameter, 16 with the moving average.
     checkpoint.keep = 2
-    checkpoint.mirror = ""  # a second place for checkpoints and logs, for example on Drive
+    checkpoint.mirror = ""  # a second place for all of it, for example on Drive; only your own
 
     config.eval = ConfigDict()
     config.eval.split = "test"  # reported when training ends, and by mode 'evaluate'
@@ -145,7 +146,7 @@ def get_config() -> ConfigDict:
     config.eval.lm = ""
     config.eval.beam_size = 0  # 0: as tuned, otherwise 10
     config.eval.every_epochs = 1  # validation
-    config.eval.batch_size = 16
+    config.eval.batch_size = 16  # for the report; validation has the batches of training
     config.eval.average = 1  # evaluate the mean of this many last checkpoints; 1: the best one
     config.eval.pictures = True  # in TensorBoard: when a stage ends or WER is down by a quarter
     config.eval.chunk = 0  # attention window in patches; 0: full

@@ -9,7 +9,7 @@ mirror checkpoints to a place that outlives the session:
 
 Not measured: no accelerator was at hand, so neither speed, nor memory, nor WER on a T4 is known.
 Estimated (python tools/describe.py --config=configs/t4.py --memory --config.model.vocab_size=1296): at
-most 6.3 GB, for stage 1's 32 x 1504 frames, of the 12 GB that JAX takes on a T4. Measured on CPU: ten
+most 7.6 GB, for stage 1's 32 x 1504 frames, of the 12 GB that JAX takes on a T4. Measured on CPU: ten
 signs of the built-in signing are learned in float16 as well as in float32 (tests/learning_test.py).
 """
 

@@ -51,6 +51,8 @@ _QUICK = (
     "layering_test.py",
     "report/metrics_test.py",
     "model",
+    "train/ctc_test.py",
+    "train/lowering_test.py",
 )
 
 

@@ -98,7 +98,8 @@ def test_the_tool_takes_the_command(command, monkeypatch, capsys):
         main.parse(rest)
     elif argv[1:] == ["--help"]:
         monkeypatch.setattr(sys, "argv", argv)
-        runpy.run_path(argv[0], run_name="__main__")
+        with pytest.raises(SystemExit, match="0"):
+            runpy.run_path(argv[0], run_name="__main__")
         assert "python tools/" in capsys.readouterr().out
     else:
         parse_only(monkeypatch, argv)

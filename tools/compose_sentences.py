@@ -2,23 +2,6 @@
 
 Composes sentences from clips of single signs, and writes them as a data set to a new or an empty folder.
 
-    --source=DIR         a data set of single signs (tools/prepare_corpus.py makes one of LSA64, MS-ASL
-                         or your own videos), a folder of <gloss>.npz, or MP_Data
-    --seed=0             the same seed makes the same sentences
-    --grammar=FILE       sentences of a grammar (wsign_jax/data/generated/sentences.py says how to write
-                         one)
-    --text=FILE --order=3   sentences like those of a text with one per line: n-grams of that order
-    --uniform=0.5        share of uniformly drawn sentences, with a grammar or a text
-    --shortest=3 --longest=8 --repeat=0.1
-                         glosses of uniformly drawn sentences, and how often one comes twice in a row
-    --pace=0.8:1.25      a sign lasts as long as its clip times this; or
-    --seconds=0.6:1.3    as long as this, for clips without true times
-    --transition=0.1:0.3 seconds between two signs
-    --split_by=session   or signer, or given: the source's own; given if it has all three splits
-    --label_map=FILE     a vocabulary to use; otherwise the sorted glosses from 1
-    --fps=30 --aspect=W/H --swap_hands --session_size=30 --sessions=FILE
-                         for .npz files and MP_Data, as in tools/prepare_corpus.py
-
 No clip serves two splits, and no session does if that is possible; the glosses for which it is not
 possible are named.
 
@@ -33,17 +16,19 @@ git who recorded which clip when, and compose:
          sort -u -t, -k1,2) > sessions.csv
     for letter in LETTER_Data/[a-z]; do mv "$letter" "MP_Data/fs-${letter##*/}"; done
     python tools/compose_sentences.py --source=MP_Data --sessions=sessions.csv --out=data/processed \\
-        --grammar=tools/asl.grammar --seconds=0.6:1.3
+        --grammar=tools/asl_sentences.py --seconds=0.6:1.3
 """
 
 import argparse
 import dataclasses
 import pathlib
 
-from wsign_jax.common.errors import WSignError, exit_on_user_error, parse_flags
+from wsign_jax.common.command_line import Parser
+from wsign_jax.common.errors import WSignError, exit_on_user_error
+from wsign_jax.data import layout
 from wsign_jax.data.corpora import records
 from wsign_jax.data.generated import compose
-from wsign_jax.data.generated.sentences import Grammar, Mixture, NGrams, Sentences, Uniform
+from wsign_jax.data.generated.sentences import Mixture, NGrams, Sentences, Uniform, Written
 
 SOURCE_OPTIONS = ("fps", "aspect", "swap_hands", "session_size", "sessions")
 SENTENCE_OPTIONS = ("grammar", "text", "order", "uniform", "shortest", "longest", "repeat")
@@ -58,24 +43,47 @@ def span(text: str) -> tuple[float, float]:
 def parse() -> argparse.Namespace:
     """Parses the command line."""
     usual = compose.ComposeSettings()
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("source", "out", "grammar", "text", "label_map", "sessions"):
-        parser.add_argument(f"--{name}", type=pathlib.Path)
-    for name in ("train", "val", "test", "seed"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(usual, name))
-    for name in ("pace", "seconds", "transition"):
-        parser.add_argument(f"--{name}", type=span, default=getattr(usual, name))
-    parser.add_argument("--order", type=int, default=3)
-    parser.add_argument("--uniform", type=float)
-    parser.add_argument("--shortest", type=int, default=3)
-    parser.add_argument("--longest", type=int, default=8)
-    parser.add_argument("--repeat", type=float, default=0.1)
-    parser.add_argument("--split_by", default="")
-    parser.add_argument("--fps", type=float)
-    parser.add_argument("--aspect", type=records.parse_aspect)
-    parser.add_argument("--swap_hands", action="store_true", default=None)
-    parser.add_argument("--session_size", type=int)
-    return parse_flags(parser)
+    parser = Parser(__doc__)
+    add, path = parser.add_argument, pathlib.Path
+    source = (
+        "a data set of single signs (of tools/prepare_corpus.py), <gloss>.npz files, or MP_Data"
+    )
+    add("--source", metavar="DIR", type=path, required=True, help=source)
+    parser.add_out("a new or an empty folder", required=True)
+    for name in layout.SPLITS:
+        value = getattr(usual, name)
+        add(f"--{name}", metavar="N", type=int, default=value, help=f"sentences ({value})")
+    add("--seed", metavar="N", type=int, default=usual.seed, help="makes the same sentences (0)")
+    add(
+        "--grammar", metavar="FILE.py", type=path,
+        help="sentences by its function sentence(rng, glosses), as in tools/asl_sentences.py",
+    )  # fmt: skip
+    add("--text", metavar="FILE", type=path, help="sentences like those of a text, one a line")
+    add("--order", metavar="N", type=int, default=3, help="of the text's n-grams (3)")
+    add("--uniform", metavar="SHARE", type=float, help="share of uniform ones beside these (0)")
+    add("--shortest", metavar="N", type=int, default=3, help="glosses of a uniform sentence (3)")
+    add("--longest", metavar="N", type=int, default=8, help="glosses of a uniform sentence (8)")
+    add(
+        "--repeat", metavar="SHARE", type=float, default=0.1, help="how often one comes twice (0.1)"
+    )
+    spans = (
+        ("pace", "a sign lasts as long as its clip times this (0.8:1.25)"),
+        ("seconds", "or as long as this, for clips without true times"),
+        ("transition", "seconds between two signs (0.1:0.3)"),
+    )
+    for name, what in spans:
+        value = getattr(usual, name)
+        add(f"--{name}", metavar="LOW:HIGH", type=span, default=value, help=what)
+    given = "session, signer or given, the source's own (given if it has all three splits)"
+    add("--split_by", metavar="KIND", default="", help=given)
+    add("--label_map", metavar="FILE", type=path, help="the vocabulary (the sorted glosses)")
+    for_clips = "of .npz files and MP_Data, as in tools/prepare_corpus.py"
+    add("--fps", type=float, help=for_clips)
+    add("--aspect", metavar="W/H", type=records.parse_aspect, help=for_clips)
+    add("--swap_hands", action="store_true", default=None, help=for_clips)
+    add("--session_size", metavar="N", type=int, help=for_clips)
+    add("--sessions", metavar="FILE", type=path, help=for_clips)
+    return parser.parse_args()
 
 
 def sentences(flags: argparse.Namespace, glosses: list[str]) -> Sentences:
@@ -91,7 +99,7 @@ def sentences(flags: argparse.Namespace, glosses: list[str]) -> Sentences:
         return uniform
     drawn: Sentences
     if flags.grammar:
-        drawn = Grammar.read(flags.grammar, glosses)
+        drawn = Written(flags.grammar, glosses)
     else:
         drawn = NGrams.read(flags.text, glosses, flags.order)
     return Mixture(drawn, uniform, flags.uniform) if flags.uniform else drawn
@@ -101,11 +109,6 @@ def main() -> None:
     """Reads the clips and writes the sentences."""
     with exit_on_user_error():
         flags = parse()
-        if flags.help:
-            print(__doc__)
-            return
-        if flags.source is None or flags.out is None:
-            raise WSignError("give --source=DIR and --out=DIR; see --help")
         fields = [field.name for field in dataclasses.fields(compose.ComposeSettings)]
         settings = compose.ComposeSettings(**{name: getattr(flags, name) for name in fields})
         options = {n: value for n in SOURCE_OPTIONS if (value := getattr(flags, n)) is not None}

@@ -4,8 +4,8 @@ Prints every parameter group of a config's model with shapes and counts, and wha
 If `model.vocab_size` is 0, the size of the vocabulary comes from the data set's label_map.json.
 
 --memory instead prints the memory that training needs on each device, bucket by bucket, and what to
-change if that is too much. --gigabytes=16 is the memory of a device, --devices=N the number of devices
-(as many as here). The buckets are the data set's own; without one, lengths up to data.max_seq_length.
+change if that is too much. The buckets are the data set's own; without one, lengths up to
+data.max_seq_length.
 
 The estimate is for a training step; validation needs less. The only reference available was the memory
 that XLA plans for a step on CPU: gradients and temporary buffers by `memory_analysis`, jax 0.10.2 (jax
@@ -29,13 +29,14 @@ import sys
 import jax
 from ml_collections import ConfigDict
 
-from wsign_jax.common.errors import WSignError, exit_on_user_error, known_flags
+from wsign_jax.common.command_line import Parser
+from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.data.buckets import MULTIPLE
 from wsign_jax.data.vocab import read_vocabulary
 from wsign_jax.main import parse
 from wsign_jax.model import whisper_sign
 from wsign_jax.train import config_schema, memory, stages
-from wsign_jax.train.run import plan_training, read_checked_split
+from wsign_jax.train.run import max_buckets, plan_training, read_checked_split
 
 _GLOSSES = 32  # in the longest sentence, if there is no data set to count them in
 
@@ -66,17 +67,17 @@ def buckets(config: ConfigDict, root: pathlib.Path, vocab_size: int) -> tuple[li
         return list(plan_training(config, split).buckets), split.max_labels
     print(f"no data set in {root}: lengths and {_GLOSSES} glosses a sentence are assumed")
     longest = -(-config.data.max_seq_length // MULTIPLE)
-    count = min(config.data.max_buckets, longest)
+    count = min(max_buckets(config), longest)
     return [-(-longest * (n + 1) // count) * MULTIPLE for n in range(count)], _GLOSSES
 
 
 def own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Parses the flags of this tool; returns them and the rest."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--gigabytes", type=float, default=16.0)
-    parser.add_argument("--devices", type=int, default=jax.device_count())
-    own, rest = known_flags(parser, argv)
+    parser = Parser(__doc__)
+    parser.add_argument("--memory", action="store_true", help="what training needs, by bucket")
+    parser.add_argument("--gigabytes", type=float, default=16.0, help="of a device (16)")
+    parser.add_argument("--devices", type=int, default=jax.device_count(), help="(those here)")
+    own, rest = parser.parse_known_args(argv)
     if not own.gigabytes > 0 or own.devices < 1:
         raise WSignError("in the command line: --gigabytes must be over 0, --devices at least 1")
     return own, rest
@@ -84,9 +85,6 @@ def own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def main() -> None:
     """Parses the flags, and prints the tables or the memory."""
-    if "--help" in sys.argv:
-        print(__doc__)
-        return
     with exit_on_user_error():
         own, rest = own_flags(sys.argv)
         config, workdir = parse(rest)

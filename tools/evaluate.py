@@ -12,6 +12,7 @@ and beam size, otherwise defaults.
 import argparse
 import pathlib
 
+from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.decode.decoders import DECODERS
@@ -23,17 +24,10 @@ from wsign_jax.train.run import data_root
 
 def parse() -> argparse.Namespace:
     """Parses the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     path = pathlib.Path
     add = parser.add_argument
-    add(
-        "--checkpoint",
-        type=path,
-        required=True,
-        help="a run's folder (its best), or a checkpoint's",
-    )
+    parser.add_checkpoint()
     add("--data", default=None, help="a data set's folder (the one it was trained on)")
     add("--split", choices=SPLITS, default="test", help="of the data set (test)")
     add("--decoder", choices=DECODERS, default="greedy", help="greedy")
@@ -48,7 +42,7 @@ def parse() -> argparse.Namespace:
     add("--label_bonus", type=float, help="for every gloss")
     add("--chunk", type=int, help="attention's chunk in patches, 0: full (the run's eval.chunk)")
     add("--left_context", type=int, help="patches seen before the chunk")
-    add("--out", type=path, help="a new folder (RUN/evaluation/SPLIT_DECODER...)")
+    parser.add_out("a new folder (RUN/evaluation/SPLIT_DECODER...)")
     add("--replace", action="store_true", help="replace the report in --out")
     add("--against", type=path, help="an earlier report on the same sentences, to compare with")
     return parser.parse_args()
@@ -56,8 +50,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     """Parses the flags and calls `evaluate.run`."""
-    flags = parse()
     with exit_on_user_error():
+        flags = parse()
         typed = trained_run.overrides(flags.data, flags.chunk, flags.left_context)
         run = trained_run.open_run(flags.checkpoint, overrides=typed)
         settings = decoder_settings.choose_settings(run, flags.decoder, flags.lm, flags.beam_size)

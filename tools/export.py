@@ -12,10 +12,10 @@ pip install -e ".[onnx]".
 FILE.md, written beside it, is a model card.
 """
 
-import argparse
 import pathlib
 
 from wsign_jax.common import files
+from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.recognize import export, export_onnx, run_backend
 from wsign_jax.report import card
@@ -23,23 +23,15 @@ from wsign_jax.report import card
 
 def main() -> None:
     """Parses the flags and calls `export.export`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    path = pathlib.Path
-    parser.add_argument(
-        "--checkpoint",
-        type=path,
-        required=True,
-        help="a run's folder (its best), or a checkpoint's",
-    )
-    parser.add_argument("--out", type=path, required=True, help="a new file, for example asl.wsign")
+    parser = Parser(__doc__)
+    parser.add_checkpoint()
+    parser.add_out("a new file, for example asl.wsign", required=True)
     parser.add_argument("--data", help="the data set's folder, for the card (as in its config)")
     parser.add_argument("--license", default="", help="of the weights, for the card")
     parser.add_argument("--frames", type=int, default=0, help="of ONNX (data.max_seq_length)")
     parser.add_argument("--replace", action="store_true", help="replace FILE and its card")
-    flags = parser.parse_args()
     with exit_on_user_error():
+        flags = parser.parse_args()
         export.check_free(flags.out, flags.replace)
         if flags.data and not pathlib.Path(flags.data).is_dir():
             raise WSignError(f"--data={flags.data}: no such folder")

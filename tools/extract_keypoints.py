@@ -13,6 +13,7 @@ import pathlib
 import re
 import sys
 
+from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.keypoints import extract, quality
 
@@ -29,14 +30,10 @@ def shard(text: str) -> tuple[int, int]:
 def main() -> None:
     """Parses the flags and calls `extract.extract_from_dataset`."""
     usual = extract.ExtractionSettings()
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(__doc__)
     folder, flag = pathlib.Path, parser.add_argument
     flag("--videos", metavar="DIR", type=folder, required=True, help="searched with sub-folders")
-    flag("--out", metavar="DIR", type=folder, required=True, help="gets <id>.npy")
+    parser.add_out("a folder; gets <id>.npy", required=True)
     flag("--fps", type=float, default=usual.fps, help="of the keypoints; training needs 60")
     flag("--workers", metavar="N", type=int, default=0, help="processes; 0: one a core")
     flag("--shard", metavar="i/n", type=shard, default=(1, 1), help="the i-th of n parts only")
@@ -46,22 +43,22 @@ def main() -> None:
     )
     flag("--smooth", action="store_true", help="smooth with a One-Euro filter")
     flag(
-        "--min-confidence",
+        "--min_confidence",
         metavar="X",
         type=float,
         default=usual.min_confidence,
         help=f"MediaPipe's thresholds ({usual.min_confidence})",
     )
     flag(
-        "--picture-fps",
+        "--picture_fps",
         metavar="FPS",
         type=float,
         default=extract.PICTURE_FPS,
         help=f"of folders of pictures ({extract.PICTURE_FPS:g})",
     )
-    flags = vars(parser.parse_args())
-    videos, out = flags.pop("videos"), flags.pop("out")
     with exit_on_user_error():
+        flags = vars(parser.parse_args())
+        videos, out = flags.pop("videos"), flags.pop("out")
         reports = extract.extract_from_dataset(videos, out, flags.pop("fps"), **flags)
         print(quality.summary(reports))
         if not all(report.done for report in reports):

@@ -14,6 +14,7 @@ import contextlib
 import pathlib
 import sys
 
+from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.keypoints import landmarker
@@ -24,17 +25,10 @@ from wsign_jax.stream.stream import Stream
 
 def parse() -> argparse.Namespace:
     """Parses the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     path = pathlib.Path
     add = parser.add_argument
-    add(
-        "--checkpoint",
-        type=path,
-        required=True,
-        help="a run's folder (its best), or a checkpoint's",
-    )
+    parser.add_checkpoint()
     add("--source", default="0", help="a camera, a video, or a .npy of keypoints at 60 Hz (0)")
     add("--simulate", action="store_true", help="give a file as a camera would")
     add("--chunk", type=int, help="patches recognized at a time (8, or as the run was trained)")
@@ -58,8 +52,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     """Parses the flags and calls `live.run`."""
-    flags = parse()
     with exit_on_user_error():
+        flags = parse()
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for glosses
             if flags.checkpoint.is_file():
                 raise WSignError(

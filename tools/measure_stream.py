@@ -8,8 +8,8 @@ folder.
 """
 
 import argparse
-import pathlib
 
+from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.evaluate import trained_run
@@ -29,30 +29,22 @@ def patches(text: str) -> list[int]:
 
 def parse() -> argparse.Namespace:
     """Parses the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    path = pathlib.Path
+    parser = Parser(__doc__)
     add = parser.add_argument
-    add(
-        "--checkpoint",
-        type=path,
-        required=True,
-        help="a run's folder (its best), or a checkpoint's",
-    )
+    parser.add_checkpoint()
     add("--data", default=None, help="a data set's folder (the one it was trained on)")
     add("--split", choices=SPLITS, default="val", help="of the data set (val)")
     add("--chunks", type=patches, default="0,1,2,4,8,16,32", help="0: full (0,1,2,4,8,16,32)")
     add("--left_contexts", type=patches, default="32", help="patches seen before the chunk (32)")
     add("--tracker", action="store_true", help="add the delay of a camera's tracker")
-    add("--out", type=path, help="a new folder")
+    parser.add_out("a new folder")
     return parser.parse_args()
 
 
 def main() -> None:
     """Parses the flags and calls `measure.measure`."""
-    flags = parse()
     with exit_on_user_error():
+        flags = parse()
         if flags.out is not None:
             streaming.check_folder(flags.out)
         run = Running(flags.checkpoint, flags.data).trained

@@ -8,24 +8,22 @@ Examples that are bad for every model are named, one per line, and no file is wr
 they are left out. OUT is a new or an empty folder.
 """
 
-import argparse
 import pathlib
 
+from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data import pack
 
 
 def main() -> None:
     """Parses the flags and calls `pack.pack`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument("data", metavar="DATA", type=pathlib.Path)
     parser.add_argument("out", metavar="OUT", type=pathlib.Path)
     parser.add_argument("--examples_per_shard", type=int, default=256)
     parser.add_argument("--on_bad", choices=("error", "skip"), default="error")
-    flags = parser.parse_args()
     with exit_on_user_error():
+        flags = parser.parse_args()
         pack.pack(flags.data, flags.out, flags.examples_per_shard, flags.on_bad)
         print(f"wrote {flags.out}")
 

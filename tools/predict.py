@@ -10,10 +10,10 @@ Transcribes videos, folders of pictures, .npy files of keypoints, and whole fold
 Exit status: 0 if every recording was transcribed, 1 if some failed (stderr names each), 2 if all failed.
 """
 
-import argparse
 import pathlib
 import sys
 
+from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.decode import transcript
 from wsign_jax.recognize import transcribe_files
@@ -22,19 +22,12 @@ from wsign_jax.recognize.recognizer import Recognizer
 
 def main() -> None:
     """Parses the flags and calls the functions of `transcribe_files`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     path, flag = pathlib.Path, parser.add_argument
     flag("inputs", metavar="INPUT", type=path, nargs="+", help="a file, or a folder")
-    flag(
-        "--checkpoint",
-        type=path,
-        required=True,
-        help="a run's folder (its best), a checkpoint's, or a file of tools/export.py",
-    )
+    parser.add_checkpoint("a run's folder (its best), a checkpoint's, or a file of tools/export.py")
     flag("--format", choices=transcript.FORMATS, default=transcript.TEXT, help="text")
-    flag("--out", type=path, help="a new file, of subtitles a folder (the terminal)")
+    parser.add_out("a new file, of subtitles a folder (the terminal)")
     flag("--replace", action="store_true", help="replace what is there")
     flag("--decoder", default="greedy", help="greedy, prefix_beam, attention, rescore, joint")
     flag("--chunk", type=int, help="attention's chunk in patches, 0: full (the run's eval.chunk)")
@@ -47,8 +40,8 @@ def main() -> None:
         help="processes that read videos; 0: one a core",
     )
     flag("--model", metavar="FILE", type=path, help="a copy of MediaPipe's hand_landmarker.task")
-    flags = parser.parse_args()
     with exit_on_user_error():
+        flags = parser.parse_args()
         sources = transcribe_files.find(flags.inputs)
         read = [path for path in (flags.checkpoint, flags.model) if path is not None]
         transcribe_files.check_free(sources, flags.format, flags.out, flags.replace, read)

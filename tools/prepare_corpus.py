@@ -14,9 +14,8 @@ Makes a data set from a corpus as its publishers ship it. CORPUS is one of
     npz           keypoints from elsewhere           --fps=30 --aspect=W/H --swap_hands
 
 The module of that name in wsign_jax/data/corpora says which files are expected where. Videos are read
-with MediaPipe, by --workers=N processes, with the model --model=FILE. If the corpus has no splits, they
-are drawn by --seed, so that no session, or no signer, serves two splits if possible. The vocabulary is
-that of --label_map=FILE, otherwise the sorted glosses.
+with MediaPipe. If the corpus has no splits, they are drawn so that no session, or no signer, serves two
+splits if possible.
 
 Annotations and clips that cannot be used are named, one per line, and no data set is written; with
 --on_bad=skip they are left out. A run that ends early goes on when it is started again. Existing files
@@ -27,7 +26,8 @@ import argparse
 import pathlib
 from typing import Any
 
-from wsign_jax.common.errors import WSignError, exit_on_user_error, parse_flags
+from wsign_jax.common.command_line import Parser
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data.corpora import prepare, records
 
 
@@ -54,44 +54,45 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def parse() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        usage=__doc__, add_help=False, allow_abbrev=False, exit_on_error=False
+    parser = Parser(__doc__)
+    parser.set_defaults(out=pathlib.Path("data/processed"))
+    parser.add_out("a new folder (data/processed)")
+    add, path = parser.add_argument, pathlib.Path
+    add("corpus", metavar="CORPUS", help="one of the above")
+    add("--root", metavar="DIR", type=path, required=True, help="the corpus's folder")
+    add("--on_bad", default="error", help="skip leaves out what cannot be used (error)")
+    add("--label_map", metavar="FILE", type=path, help="the vocabulary (the sorted glosses)")
+    add("--seed", metavar="N", type=int, default=0, help="draws splits if the corpus has none (0)")
+    add(
+        "--workers",
+        metavar="N",
+        type=int,
+        default=0,
+        help="processes that read videos; 0: one a core",
     )
-    parser.add_argument("corpus", nargs="?", default="")
-    parser.add_argument("--root", type=pathlib.Path)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("data/processed"))
-    parser.add_argument("--on_bad", default="error")
-    parser.add_argument("--label_map", type=pathlib.Path)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--model", type=pathlib.Path)
+    add("--model", metavar="FILE", type=path, help="a copy of MediaPipe's hand_landmarker.task")
     for name, how in OPTIONS.items():
-        parser.add_argument(f"--{name}", default=None, **how)
-    return parse_flags(parser)
+        add(f"--{name}", default=None, **how)
+    return parser.parse_args()
 
 
 def main() -> None:
     """Reads the corpus and writes the data set."""
     with exit_on_user_error():
         flags = parse()
-        if flags.help:
-            print(__doc__)
-            return
-        if not flags.corpus or flags.root is None:
-            raise WSignError("give a corpus and --root=DIR; see --help")
         options = {name: value for name in OPTIONS if (value := getattr(flags, name)) is not None}
         corpus = prepare.read(flags.corpus, flags.root, **options)
         print(f"{corpus.name}: {len(corpus.records)} annotations", flush=True)
-        extraction = extraction_settings = None
+        module = extraction = None
         if any(record.source for record in corpus.records):
             # This loads MediaPipe, which a corpus of keypoints does not need.
             from wsign_jax.keypoints import extract  # noqa: PLC0415
 
-            extraction, extraction_settings = extract, extract.ExtractionSettings(model=flags.model)
+            module, extraction = extract, extract.ExtractionSettings(model=flags.model)
         settings = prepare.ImportSettings(
-            flags.label_map, flags.on_bad, flags.seed, flags.workers, extraction_settings
+            flags.label_map, flags.on_bad, flags.seed, flags.workers, extraction
         )
-        prepare.write(corpus, flags.out, settings, extraction)
+        prepare.write(corpus, flags.out, settings, module)
         print(f"wrote {flags.out}")
 
 

@@ -7,7 +7,6 @@ versions and devices. Its files are in a temporary folder, which is removed afte
 The exit status is 1 if a part fails; the last line says which.
 """
 
-import argparse
 import contextlib
 import importlib.metadata
 import io
@@ -24,6 +23,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from wsign_jax.common import files
+from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.main import parse
@@ -31,6 +31,7 @@ from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import initial_weights, sharding, stages
 from wsign_jax.train import step as step_lib
 from wsign_jax.train.checkpoint import store
+from wsign_jax.train.checkpoint.run_info import RunInfo
 from wsign_jax.train.config_schema import PRECISIONS
 from wsign_jax.train.run import Run, begin_stage, prepare_run
 from wsign_jax.train.state import TrainState
@@ -88,7 +89,7 @@ def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
         found.append(f"{config.model.size}, {count:,} parameters, {config.training.precision}")
     state = train_stages(run, params)
     with part("save") as found:
-        info = store.RunInfo(
+        info = RunInfo(
             stage=run.end[0],
             next_batch=run.end[1],
             val_wer=None,
@@ -145,11 +146,10 @@ def train_stages(run: Run, params: Params) -> TrainState:
 
 def main() -> None:
     """Parses the flags and runs the parts."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="(float32)")
-    flags = parser.parse_args()
+    with exit_on_user_error():
+        flags = parser.parse_args()
     with exit_on_user_error(), tempfile.TemporaryDirectory(prefix="wsign_smoke_") as folder:
         run_parts(smoke_config(flags.precision), pathlib.Path(folder))
     versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]

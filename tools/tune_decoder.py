@@ -6,9 +6,9 @@ training labels. tools/evaluate.py and --config.eval.decoder read them there.
 """
 
 import argparse
-import pathlib
 
 from wsign_jax.common import files
+from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.decode.decoders import DECODERS, GREEDY
 from wsign_jax.decode.lm import lookup
@@ -20,11 +20,9 @@ from wsign_jax.train.run import data_root
 
 def parse() -> argparse.Namespace:
     """Parses the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     add = parser.add_argument
-    add("--checkpoint", type=pathlib.Path, required=True, help="a run's folder, or a checkpoint's")
+    parser.add_checkpoint()
     add("--data", default=None, help="a data set's folder (the one it was trained on)")
     add("--decoder", default=",".join(DECODERS), help="one or more, with commas (all)")
     add("--lm", default="none,2", help="none, 1 to 9, FILE.arpa; one or more, with commas (none,2)")
@@ -36,8 +34,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     """Parses the flags and calls `tune.tune`."""
-    flags = parse()
     with exit_on_user_error():
+        flags = parse()
         decoders = flags.decoder.split(",")
         unknown = [name for name in decoders if name not in DECODERS]
         if unknown:
@@ -54,7 +52,7 @@ def main() -> None:
         # Written only at the end, so that decoder.json and the language models belong together.
         fitted = {name: trained_run.fit_lm(run, name, root) for name in names if name.isdecimal()}
         models = {NO_LM: None} | {
-            name: lookup.from_levels(fitted[name])
+            name: lookup.prepare(fitted[name])
             if name in fitted
             else trained_run.language_model(run, name, root)
             for name in names

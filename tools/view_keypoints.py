@@ -5,39 +5,33 @@ ends in .mp4, and a contact sheet of moments spread over it if --out ends in .pn
 orange, the right one blue.
 """
 
-import argparse
 import pathlib
 
 from wsign_jax.common import files
-from wsign_jax.common.errors import WSignError, exit_on_user_error
+from wsign_jax.common.command_line import Parser
+from wsign_jax.common.errors import WSignError, exit_on_user_error, printable
 from wsign_jax.data import layout
-from wsign_jax.keypoints import draw, extract, joints, quality, video
+from wsign_jax.keypoints import draw, extract, joints, video
 
 
 def main() -> None:
     """Parses the flags and calls `draw`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(__doc__)
     parser.add_argument("features", metavar="FILE.npy", type=pathlib.Path)
-    parser.add_argument(
-        "--out", metavar="FILE", type=pathlib.Path, required=True, help=".mp4 or .png"
-    )
+    parser.add_out(".mp4 or .png", required=True)
     parser.add_argument(
         "--video", metavar="FILE", type=pathlib.Path, help="or a folder of pictures"
     )
     parser.add_argument("--fps", type=float, default=joints.FPS, help="of the keypoints (60)")
     parser.add_argument(
-        "--picture-fps",
+        "--picture_fps",
         metavar="FPS",
         type=float,
         default=extract.PICTURE_FPS,
         help=f"of a folder of pictures ({extract.PICTURE_FPS:g})",
     )
-    flags = parser.parse_args()
     with exit_on_user_error():
+        flags = parser.parse_args()
         writers = {".mp4": draw.write_video, ".png": write_sheet}
         if flags.out.suffix.lower() not in writers:
             raise WSignError(f"{flags.out}: --out must end in .mp4 or .png")
@@ -51,7 +45,7 @@ def main() -> None:
             source = video.read(flags.video, flags.picture_fps)
             pictures = draw.on_pictures(features, source, flags.fps)
         writers[flags.out.suffix.lower()](flags.out, pictures)
-        print(quality.printable(f"wrote {flags.out}"))
+        print(printable(f"wrote {flags.out}"))
 
 
 def write_sheet(path: pathlib.Path, pictures: draw.Iterable[video.Picture]) -> None:

@@ -52,7 +52,7 @@ def test_what_a_stream_cannot_encode_is_escaped(encoding):
     assert done.returncode == 2
     green = "gr\\xfcn" if encoding == "ascii" else "gr\u00fcn"
     assert done.stdout.decode() == f"{green} caf\\udce9\n"
-    assert done.stderr.decode() == "error: caf\\udce9: \\u2028\\x1b[31m\n"
+    assert done.stderr.decode() == "error: caf\\udce9: \\u2028\\u001b[31m\n"
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])

@@ -60,10 +60,10 @@ def test_training_batches_are_the_same_to_the_last_bit(both, config):
 
     def batches(root):
         split = layout.read_split(root, "train", RULES)
-        plan = pipeline.plan_training(split, config.data, 4, 42, epochs=2)
+        plan = pipeline.plan_training(split, config.data, 4, 42, epochs=2, max_buckets=2)
         loader = pipeline.BatchLoader(split, config.data, split.max_labels, plan)
         plans = [batch for epoch in range(2) for batch in plan.epoch(epoch, 4)]
-        return pipeline.training_dataset(loader, plans, threads=4)
+        return pipeline.load_ahead(loader, plans, threads=4)
 
     for of_files, of_shards in zip(*map(batches, both), strict=True):
         for a, b in zip(of_files, of_shards, strict=True):

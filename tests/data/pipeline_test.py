@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from grain import experimental as grain_experimental
@@ -11,17 +13,17 @@ RULES = validate.Rules(vocab_size=6, patch_size=4, max_seq_length=1500)
 def training(dataset, config, epochs=2, batch_size=4, threads=2):
     split = layout.read_split(dataset, "train", RULES)
     config.data.augment.speed = 0.2
-    plan = pipeline.plan_training(split, config.data, 4, 42, epochs)
+    plan = pipeline.plan_training(split, config.data, 4, 42, epochs, max_buckets=8)
     longest = max(map(len, split.labels))
     loader = pipeline.BatchLoader(split, config.data, longest, plan)
     plans = [batch for epoch in range(epochs) for batch in plan.epoch(epoch, batch_size)]
-    return split, plan, pipeline.training_dataset(loader, plans, threads)
+    return split, plan, pipeline.load_ahead(loader, plans, threads)
 
 
 def test_a_batch_is_what_its_examples_are(dataset, config):
     split = layout.read_split(dataset, "val", RULES)
     loader = pipeline.BatchLoader(split, config.data, 6)
-    batches = list(map(loader, pipeline.plan_evaluation(split, 3, 2)))
+    batches = list(map(loader, pipeline.plan_evaluation(split, (32, 64), 3)))
     seen = []
     for batch in batches:
         assert batch.features.dtype == np.float32 and batch.features.shape[2:] == (42, 7)
@@ -40,6 +42,19 @@ def test_a_batch_is_what_its_examples_are(dataset, config):
             np.testing.assert_array_equal(batch.labels[row, :count], split.labels[example])
             assert not batch.labels[row, count:].any()
     assert sorted(seen) == list(range(len(split)))
+
+
+def test_what_is_longer_than_all_training_gets_one_bucket_more(dataset):
+    split = layout.read_split(dataset, "val", RULES)
+    split = dataclasses.replace(split, frames=np.array([10, 40, 65, 100, 200], np.int32))
+    plans = pipeline.plan_evaluation(split, (32, 96), 2)
+    assert [(p.bucket, p.rows.tolist()) for p in plans] == [
+        (96, [0, 1]),
+        (224, [2, 3]),
+        (224, [4, -1]),
+    ]
+    within = pipeline.plan_evaluation(split, (32, 96, 256), 2)
+    assert [p.bucket for p in within] == [96, 256, 256]
 
 
 def test_every_epoch_has_every_example_once_and_new_augmentation(dataset, config):
@@ -74,11 +89,11 @@ def test_the_same_seed_gives_the_same_batches_however_many_threads(dataset, conf
 def test_the_iterator_goes_on_from_its_state(dataset, config):
     split, plan, _ = training(dataset, config)
     loader = pipeline.BatchLoader(split, config.data, 4, plan)
-    dataset_of_batches = iter(pipeline.training_dataset(loader, plan.epoch(0, 4), 2))
+    dataset_of_batches = iter(pipeline.load_ahead(loader, plan.epoch(0, 4), 2))
     next(dataset_of_batches)
     state = dataset_of_batches.get_state()
     rest = list(dataset_of_batches)
-    again = iter(pipeline.training_dataset(loader, plan.epoch(0, 4), 2))
+    again = iter(pipeline.load_ahead(loader, plan.epoch(0, 4), 2))
     again.set_state(state)
     for a, b in zip(rest, again, strict=True):
         np.testing.assert_array_equal(a.features, b.features)
@@ -99,7 +114,7 @@ def test_grain_agrees_that_the_pipeline_can_be_checkpointed(dataset, config):
     split, plan, _ = training(dataset, config)
     loader = pipeline.BatchLoader(split, config.data, 4, plan)
     grain_experimental.assert_equal_output_after_checkpoint(
-        pipeline.training_dataset(loader, plan.epoch(0, 4), 2)
+        pipeline.load_ahead(loader, plan.epoch(0, 4), 2)
     )
 
 

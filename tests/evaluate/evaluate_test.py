@@ -206,7 +206,11 @@ def test_the_counts_are_those_of_the_hypotheses(run):
     eval_step = validation.make_eval_step(network, config)
     checkpoints = store.Checkpoints(workdir)
     params = checkpoints.restore_weights(checkpoints.best_step, network.shapes)
-    result = validation.evaluate_split(config, split, eval_step, params, 0.3, network)
+    batches, settings = (
+        validation.report_batches(config, split),
+        validation.validation_settings(config, alpha=0.3),
+    )
+    result = validation.evaluate(eval_step, params, split, batches, settings, network.mesh)
     assert sorted(result.hypotheses) == list(range(6))
     total = sum(edit_counts(split.labels[i], result.hypotheses[i]).errors for i in range(6))
     assert result.edits.errors == total

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 
@@ -5,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.train.checkpoint.store_test import info, make_state
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate import decoder_settings
 from wsign_jax.evaluate.trained_run import (
@@ -15,6 +17,7 @@ from wsign_jax.evaluate.trained_run import (
     overrides,
     read_split,
 )
+from wsign_jax.train.checkpoint import store
 
 
 def test_a_run_is_opened_by_its_folder_or_by_a_checkpoint(trained_run):
@@ -29,6 +32,18 @@ def test_a_run_is_opened_by_its_folder_or_by_a_checkpoint(trained_run):
     for wrong in (workdir / "nothing", path.with_name("999"), workdir / "tensorboard"):
         with pytest.raises(WSignError, match="no checkpoint to evaluate"):
             open_run(wrong)
+
+
+def test_the_last_checkpoints_are_averaged_within_their_stage(tmp_path):
+    states = [make_state(step, seed=step) for step in (1, 2, 3)]
+    with contextlib.closing(store.Checkpoints(tmp_path, keep=4)) as checkpoints:
+        for state, stage in zip(states, (0, 1, 1), strict=True):
+            checkpoints.save(state, info(stage))
+    run = open_run(tmp_path, average=3)
+    assert [path.name for path in run.checkpoints] == ["2", "3"]
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, states[1].params, states[2].params)
+    for a, b in zip(jax.tree.leaves(run.params), jax.tree.leaves(mean), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 def test_a_run_that_never_trained_its_attention_decoder_says_so(opened):

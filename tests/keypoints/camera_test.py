@@ -4,6 +4,7 @@ import time
 import numpy as np
 import pytest
 
+from tests.helpers import videos
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import camera
 from wsign_jax.keypoints.camera import Every, Newest
@@ -121,3 +122,20 @@ def test_leaving_stops_the_thread_and_closes_the_source():
     with Newest(endless()) as source:
         assert source.take(5.0) is not None
     assert closed == [True]
+
+
+def test_a_camera_gives_pictures_until_it_ends(tmp_path):
+    blue = np.zeros((48, 64, 3), np.uint8)
+    blue[..., 2] = 255
+    videos.write(tmp_path / "v.mp4", [blue] * 5)  # OpenCV takes a file for a camera
+    pictures = list(camera.pictures(str(tmp_path / "v.mp4")))
+    assert len(pictures) == 5 and (np.diff([p.time_s for p in pictures]) > 0).all()
+    np.testing.assert_allclose(pictures[0].image.mean((0, 1)), [0, 0, 255], atol=8)
+
+
+def test_a_camera_that_is_not_there_is_named(capfd):
+    with pytest.raises(WSignError, match=r"camera /nowhere cannot be opened"):
+        next(camera.pictures("/nowhere"))
+    with pytest.raises(WSignError, match=r"camera 99 cannot be opened"):
+        next(camera.pictures(99))
+    assert capfd.readouterr().err == ""  # OpenCV would tell of every backend that it tried

@@ -88,6 +88,26 @@ def test_times_over_more_than_a_day_are_refused_before_memory_is_asked_for(last)
         resample.resample(line([0.0, 1.0]), both(times), times)
 
 
+NO_TIMES = [float("nan"), -np.inf, 1e300, -1e18, 1.7e12, 10**400, "1", None, [1.0], 1j, np.zeros(3)]
+
+
+@pytest.mark.parametrize(
+    ("time", "what"),
+    [
+        *((time, r"time is .*; give seconds, a number up to 1e\+10") for time in NO_TIMES),
+        (0.5, r"time is 0\.500000 s, .* before was 0\.500000 s; times must increase"),
+        (-1.0, r"time is -1\.000000 s, .* before was 0\.500000 s; times must increase"),
+        (3601.0, "before was .*, more than an hour; give seconds by one clock"),
+    ],
+)
+def test_a_time_that_no_picture_can_have_is_named(time, what):
+    resample.check_time(-1e9, -np.inf)
+    resample.check_time(3600.5, 0.5)
+    with pytest.raises(WSignError, match=what) as error:
+        resample.check_time(time, 0.5)
+    assert "\n" not in str(error.value)
+
+
 def test_one_picture_is_one_frame():
     positions, present = resample.resample(line([7.0]), both([7.0]), np.array([7.0]))
     assert positions.shape == (1, 42, 3) and present.shape == (1, 2) and present.all()

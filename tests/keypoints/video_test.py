@@ -235,10 +235,7 @@ def test_real_videos_that_were_trimmed_are_whole(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("times", "what"),
     [
-        (
-            (0.0, 0.1, 8e4),
-            r"has no picture from 0\.1 s to 80000\.0 s, over 10 minutes; cut it there",
-        ),
+        ((0.0, 0.1, 8e4), r".* before was 0\.100000 s, more than an hour; .* cut there"),
         ((0.0, 0.1, 186400.0), "has a picture at 186400 s, over a day; cut it in pieces"),
     ],
 )
@@ -304,20 +301,3 @@ def test_reading_ahead_stops_with_its_reader(tmp_path):
     next(pictures)
     pictures.close()
     assert closed == [True]
-
-
-def test_a_camera_gives_pictures_until_it_ends(tmp_path):
-    blue = np.zeros((48, 64, 3), np.uint8)
-    blue[..., 2] = 255
-    videos.write(tmp_path / "v.mp4", [blue] * 5)  # OpenCV takes a file for a camera
-    pictures = list(video.camera(str(tmp_path / "v.mp4")))
-    assert len(pictures) == 5 and (np.diff([p.time_s for p in pictures]) > 0).all()
-    np.testing.assert_allclose(pictures[0].image.mean((0, 1)), [0, 0, 255], atol=8)
-
-
-def test_a_camera_that_is_not_there_is_named(capfd):
-    with pytest.raises(WSignError, match=r"camera /nowhere cannot be opened"):
-        next(video.camera("/nowhere"))
-    with pytest.raises(WSignError, match=r"camera 99 cannot be opened"):
-        next(video.camera(99))
-    assert capfd.readouterr().err == ""  # OpenCV would tell of every backend that it tried

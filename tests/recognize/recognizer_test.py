@@ -140,8 +140,8 @@ def test_a_tuned_temperature_is_used(data, talkative_run, recognizer):
 
 def test_few_lengths_and_little_padding():
     lengths = {padded_length(frames) for frames in range(1, 1501)}
-    assert len(lengths) == 8 + 8 * 3 + 4
-    for frames in range(130, 1501):
+    assert len(lengths) == 16 + 8 + 4
+    for frames in range(257, 1501):
         assert frames <= padded_length(frames) <= frames * 1.125 + 1
 
 

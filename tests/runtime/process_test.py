@@ -6,9 +6,11 @@ import platform
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from tests.helpers.processes import ROOT
+from wsign_jax.runtime import process
 
 PROGRAM = """
 import os
@@ -68,6 +70,27 @@ def test_where_nothing_can_be_kept_all_goes_on_without(tmp_path):
     (tmp_path / "file").touch()
     assert kept_in(tmp_path, XDG_CACHE_HOME=str(tmp_path / "file")) == "None"
     assert kept_in(None) == "None"
+
+
+@pytest.mark.parametrize(
+    ("kept", "backend", "processes", "portable"),
+    [
+        ("/cache", "gpu", 1, True),
+        ("/cache", "cpu", 1, False),
+        ("/cache", "gpu", 2, False),
+        ("gs://bucket", "tpu", 1, False),
+        (None, "tpu", 1, False),
+    ],
+)
+def test_an_accelerators_programs_are_portable(monkeypatch, kept, backend, processes, portable):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", kept)
+    try:
+        assert process.portable_programs() == (pathlib.Path(kept) if portable else None)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
 
 
 # How often the kernel had to hand out a page for the last of some blocks of a thread, each freed before

@@ -162,11 +162,11 @@ def test_nan_in_a_file_is_an_absent_hand_and_counted(model, tmp_path, capsys):
 
 
 def test_a_camera_that_disappears_finishes_the_sentence(model, landmarker, monkeypatch, capsys):
-    monkeypatch.setattr(video, "camera", lambda number: pictures(TIMES))
+    monkeypatch.setattr(live.camera, "pictures", lambda number: pictures(TIMES))
     given = live.open_source("7")
     assert isinstance(given.items, Newest)
     # Nothing is dropped here, so that what is recognized is known.
-    given = given._replace(items=Every(video.camera(7)))
+    given = given._replace(items=Every(live.camera.pictures(7)))
     end, glosses, last = recognize(model, given, capsys)
     assert end is live.End.GONE and glosses == pushed(model, TIMES)
     assert last["why"] == "7: no more pictures come from the camera"
@@ -187,7 +187,7 @@ def test_a_pause_of_a_video_is_not_its_end(tmp_path, monkeypatch):
 def test_what_a_slow_machine_drops_is_counted(model, landmarker, monkeypatch, capsys):
     landmarker.seconds = 0.02
     times = TIMES[:40] / 10  # a camera of 300 pictures a second
-    monkeypatch.setattr(video, "camera", lambda number: live.camera.paced(pictures(times)))
+    monkeypatch.setattr(live.camera, "pictures", lambda number: live.camera.paced(pictures(times)))
     end, _, last = recognize(model, live.open_source("0"), capsys)
     assert end is live.End.GONE and last["dropped"] > 10
     assert last["count"] + last["dropped"] == 40

@@ -33,11 +33,13 @@ MACHINE = {"cpu": "abacus", "cores": 2, "memory_gb": 4.0, "devices": "1 x cpu", 
 @pytest.fixture
 def part(tmp_path, monkeypatch):
     """Puts a script in the place of a part, or one that finds some figures -> its path."""
-    monkeypatch.setattr(parts, "FOLDER", tmp_path)
+    monkeypatch.setattr(parts, "PACKAGE", "in_their_place")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "in_their_place").mkdir()
     monkeypatch.setattr(figures, "machine", lambda: MACHINE)
 
     def put(name, script=None, **found):
-        path = tmp_path / f"{name}.py"
+        path = tmp_path / "in_their_place" / f"{name}.py"
         path.write_text(script or GOOD.replace("FIGURES", repr(found)))
         return path
 
@@ -52,11 +54,11 @@ def rows(printed):
 
 
 def test_figures_of_the_parts_become_a_table_and_a_file(part, command, tmp_path):
-    part("input", shapes=9, padding_efficiency=0.95)
+    part("loader", shapes=9, padding_efficiency=0.95)
     decode = part("decode", beam_vs_greedy_ratio=2.5)
     out = tmp_path / "new" / "figures.json"
-    flags = ("--only=decode,input", f"--out={out}", "--decode.batch=2", "--decode.fast")
-    status, printed = command("benchmark.py", *flags)
+    flags = ("--only=decode,loader", f"--out={out}", "--decode.batch=2", "--decode.fast")
+    status, printed = command("benchmark/__main__.py", *flags)
     assert status == 0, printed
     assert rows(printed) == {
         "shapes": ["9", "<= 8", "NO"],
@@ -70,14 +72,14 @@ def test_figures_of_the_parts_become_a_table_and_a_file(part, command, tmp_path)
     assert record["parts"]["decode"]["status"] == "ok" and record["parts"]["decode"]["seconds"] >= 0
     assert record["versions"].keys() >= {"python", "jax", "orbax-checkpoint", "numpy"}
 
-    status, again = command("benchmark.py", f"--markdown={out}")
+    status, again = command("benchmark/__main__.py", f"--markdown={out}")
     assert status == 0 and again in printed
 
 
 def test_a_file_that_is_there_is_not_overwritten_and_nothing_runs(part, command, tmp_path):
     decode, out = part("decode", beam_vs_greedy_ratio=2.5), tmp_path / "figures.json"
     out.write_text("mine")
-    status, printed = command("benchmark.py", "--only=decode", f"--out={out}")
+    status, printed = command("benchmark/__main__.py", "--only=decode", f"--out={out}")
     assert status == 2 and f"{out} is there already" in printed and printed.count("\n") == 1
     assert out.read_text() == "mine" and not decode.with_name("decode.py.ran").exists()
 
@@ -85,33 +87,33 @@ def test_a_file_that_is_there_is_not_overwritten_and_nothing_runs(part, command,
 def test_an_earlier_run_is_compared_with(part, command, tmp_path, monkeypatch):
     part("decode", beam_vs_greedy_ratio=2.5, beam_bigram_vs_greedy_ratio=3.0)
     earlier = tmp_path / "earlier.json"
-    assert command("benchmark.py", "--only=decode", f"--out={earlier}")[0] == 0
+    assert command("benchmark/__main__.py", "--only=decode", f"--out={earlier}")[0] == 0
     part("decode", beam_vs_greedy_ratio=5.0, beam_trigram_vs_greedy_ratio=4.0)
     flags = ("--only=decode", f"--against={earlier}")
-    status, printed = command("benchmark.py", *flags)
+    status, printed = command("benchmark/__main__.py", *flags)
     assert status == 0 and "WARNING" not in printed, printed
     assert rows(printed)["beam_vs_greedy_ratio"] == ["5", "", "", "2.5", "2.000"]
     assert rows(printed)["beam_trigram_vs_greedy_ratio"] == ["4", "", "", "", ""]
 
     monkeypatch.setattr(figures, "machine", lambda: MACHINE | {"cores": 64, "load": 9.0})
-    _, printed = command("benchmark.py", *flags)
+    _, printed = command("benchmark/__main__.py", *flags)
     busy, changed = (line for line in printed.splitlines() if line.startswith("WARNING"))
     assert busy == "WARNING: something else runs here (load 9.0)"
     assert changed.endswith(": cores: 2 then, 64 now")
 
     monkeypatch.setattr(figures, "machine", lambda: MACHINE)
-    _, printed = command("benchmark.py", *flags, "--decode.repeats=1")
+    _, printed = command("benchmark/__main__.py", *flags, "--decode.repeats=1")
     (warning,) = (line for line in printed.splitlines() if line.startswith("WARNING"))
     assert warning.endswith(": decode: none then, --repeats=1 now")
     assert "with --decode.repeats=1\n" in printed
-    part("input", shapes=8)
-    _, printed = command("benchmark.py", "--only=input", f"--against={earlier}")
+    part("loader", shapes=8)
+    _, printed = command("benchmark/__main__.py", "--only=loader", f"--against={earlier}")
     assert "The earlier run has no figure of these." in printed
 
     for strange in ("{}", '{"machine": 1, "versions": 2, "figures": 3, "parts": 4}'):
         earlier.write_text(strange)
-        status, printed = command("benchmark.py", *flags)
-        assert status == 2 and "earlier.json: not written by tools/benchmark.py" in printed
+        status, printed = command("benchmark/__main__.py", *flags)
+        assert status == 2 and "earlier.json: not written by tools.benchmark" in printed
 
 
 @pytest.mark.parametrize(
@@ -129,11 +131,11 @@ def test_an_earlier_run_is_compared_with(part, command, tmp_path, monkeypatch):
     ],
 )
 def test_a_part_that_fails_is_named_and_the_others_go_on(part, command, script, reason, tmp_path):
-    part("input", shapes=8)
+    part("loader", shapes=8)
     part("peer", script or "pass")
     part("decode", beam_vs_greedy_ratio=2.5)
     out = tmp_path / "figures.json"
-    status, printed = command("benchmark.py", "--only=input,peer,decode", f"--out={out}")
+    status, printed = command("benchmark/__main__.py", "--only=loader,peer,decode", f"--out={out}")
     assert status == 1
     assert f"\n\npeer failed: {reason}" in printed
     assert json.loads(out.read_text())["figures"] == {"shapes": 8, "beam_vs_greedy_ratio": 2.5}
@@ -157,7 +159,7 @@ def test_a_run_that_is_stopped_shows_what_it_has_and_leaves_no_part_behind(tmp_p
         "--decode.repeats=1",
     ]
     flags += ["--stream.size=tiny", "--stream.minutes=200", f"--out={out}"]
-    command = [sys.executable, "-c", HEEDING, "-u", "tools/benchmark.py", *flags]
+    command = [sys.executable, "-c", HEEDING, "-u", "-m", "tools.benchmark", *flags]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -188,7 +190,10 @@ def test_a_target_is_printed_as_it_is_compared(target):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--only=decode,dekode"], "'dekode' is not one of input, step, epoch, cold_start, peer, "),
+        (
+            ["--only=decode,dekode"],
+            "'dekode' is not one of loader, step, epoch, cold_start, peer, ",
+        ),
         (["--only=decode", "--peer.rounds=3"], "'--peer.rounds=3' is of a part that --only leaves"),
         (["--only=decode", "--decode.rounds", "3"], "'3' is unknown; flags of a part are --PART."),
         (["--outt=a.json"], "'--outt=a.json' is unknown"),
@@ -196,14 +201,14 @@ def test_a_target_is_printed_as_it_is_compared(target):
     ],
 )
 def test_mistakes_are_one_line(part, command, flags, message):
-    status, printed = command("benchmark.py", *flags)
+    status, printed = command("benchmark/__main__.py", *flags)
     assert status == 2 and message in printed and printed.count("\n") == 1, printed
 
 
 def test_a_part_whose_flags_are_bad_is_found_before_any_part_runs(part, command, tmp_path):
     decode, step, out = part("decode"), part("step"), tmp_path / "new" / "figures.json"
     flags = ("--only=step,decode", "--decode.batch=2", "--step.steps=0", f"--out={out}")
-    status, printed = command("benchmark.py", *flags)
+    status, printed = command("benchmark/__main__.py", *flags)
     assert status == 2
     assert printed == "error: in the command line: step: argument --step.steps: counts, from 1 on\n"
     assert not any(p.with_name(f"{p.name}.ran").exists() for p in (decode, step))
@@ -260,7 +265,7 @@ def test_a_real_part_runs_in_a_process_of_its_own(command, tmp_path, monkeypatch
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # whatever else is installed
     small = ("batch=2", "patches=20", "glosses=10", "beam_size=2", "repeats=1")
     flags = (f"--decode.{flag}" for flag in small)
-    status, printed = command("benchmark.py", "--only=decode", *flags)
+    status, printed = command("benchmark/__main__.py", "--only=decode", *flags)
     assert status == 0, printed
     names = ("beam", "beam_bigram", "beam_trigram")
     assert [*rows(printed)] == [f"{name}_vs_greedy_ratio" for name in names]
@@ -289,7 +294,7 @@ def test_a_checkpoint_costs_the_stall_and_what_steps_meanwhile_are_slower():
 def test_on_paper_an_epoch_has_every_sentence_and_longer_batches_are_more_work(standard_promotion):
     config = paper.config("tiny", rows=2)
     steps = paper.steps_an_epoch(config)
-    assert sum(steps.values()) == -(-5672 // 2) and len(steps) == config.data.max_buckets
+    assert sum(steps.values()) == -(-5672 // 2) and len(steps) == 4
     model = paper.Paper(config)
     short, long = model.step(16), model.step(64)
     assert long.bytes > short.bytes

@@ -10,7 +10,6 @@ import pytest
 from tests.helpers import corpora
 from wsign_jax.common import errors, files
 from wsign_jax.data import layout, validate
-from wsign_jax.data.generated.sentences import Grammar
 
 ROOT = pathlib.Path(errors.__file__).parents[2]
 CLIPS = ROOT.parent / "shared" / "data" / "asl-clips"
@@ -27,7 +26,10 @@ def compose(*flags):
 
 def test_the_same_command_makes_the_same_sentences(tmp_path):
     source = corpora.npz_clips(tmp_path / "clips")
-    grammar = corpora.write(tmp_path / "g.txt", "sentence = hello tea | tea please\n")
+    grammar = corpora.write(
+        tmp_path / "g.py",
+        "def sentence(rng, glosses): return [['hello'], ['tea', 'please']][rng.integers(2)]\n",
+    )
     for name in ("a", "b"):
         done = compose(
             f"--source={source}", f"--out={tmp_path / name}", *COUNTS, "--seed=3",
@@ -48,11 +50,11 @@ def test_the_same_command_makes_the_same_sentences(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "give --source=DIR and --out=DIR; see --help"),
+        ((), "arguments are required: --source, --out; see --help"),
         (("--source=x", "--out=y"), "x: no such folder; name the clips' with --source=DIR"),
         (("--source=x", "--out=y", "--seconds=1:z"), "argument --seconds: invalid span value"),
         (("--source=x", "--out=y", "--pace=2:1"), "--pace=2.0:1.0: give two numbers over 0"),
-        (("--source=x", "--out=y", "--what"), "'--what' is unknown; see --help"),
+        (("--source=x", "--out=y", "--what"), "unrecognized arguments: --what; see --help"),
     ],
 )
 def test_a_mistake_is_one_line(flags, message):
@@ -64,10 +66,10 @@ def test_a_mistake_is_one_line(flags, message):
 
 def test_what_to_sign_must_make_sense(tmp_path):
     source = corpora.npz_clips(tmp_path / "clips")
-    grammar = corpora.write(tmp_path / "g.txt", "\nsentence = hello tee\n")
+    grammar = corpora.write(tmp_path / "g.py", "def sentence(rng, glosses): return ['tee']\n")
     out = tmp_path / "out"
     for flags, message in (
-        ((f"--grammar={grammar}",), f"{grammar}:2: gloss 'tee' is not in the vocabulary"),
+        ((f"--grammar={grammar}",), f"{grammar}: gloss 'tee' is not in the vocabulary"),
         ((f"--grammar={grammar}", f"--text={grammar}"), "--grammar and --text: give one of them"),
         (("--uniform=0.5",), "--uniform is for a grammar or a text"),
         ((f"--text={tmp_path / 'none'}",), "none: no such file"),
@@ -80,19 +82,18 @@ def test_what_to_sign_must_make_sense(tmp_path):
 def test_help_says_how_to_rebuild_the_composed_asl_set():
     done = compose("--help")
     assert done.returncode == 0
-    assert "--out=data/processed \\\n        --grammar=tools/asl.grammar" in done.stdout
+    assert "--out=data/processed \\\n        --grammar=tools/asl_sentences.py" in done.stdout
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="the clips of traduttore-model are not here")
 def test_the_composed_asl_set_has_the_known_character(tmp_path):
     done = compose(
         f"--source={CLIPS}", f"--out={tmp_path / 'asl'}", "--train=60", "--val=20", "--test=20",
-        "--grammar=tools/asl.grammar", "--seconds=0.6:1.3",
+        "--grammar=tools/asl_sentences.py", "--seconds=0.6:1.3",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     ids = files.read_json(tmp_path / "asl" / "label_map.json")
     assert len(ids) == 42
-    Grammar.read(ROOT / "tools" / "asl.grammar", sorted(ids))
     # Of a session's clips that train, none is tested on, but for one gloss of one session.
     assert "which serve all: water\n" in done.stdout
     split = layout.read_split(tmp_path / "asl", "train", validate.Rules(42, 4, 1500))

@@ -43,12 +43,12 @@ def test_keypoints_become_a_data_set_without_mediapipe(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "give a corpus and --root=DIR; see --help"),
+        ((), "arguments are required: CORPUS, --root; see --help"),
         (("how2sign", "--root=x"), "unknown corpus 'how2sign'; the known ones are folder, lsa64,"),
         (("lsa64", "--root=x", "--fps=30"), "--fps is not an option of lsa64; leave it out"),
         (("lsa64", "--root=x"), "x: no such folder; name the corpus's with --root=DIR"),
         (("npz", "--root=x", "--aspect=4/0"), "in the command line: argument --aspect: invalid"),
-        (("npz", "--root=x", "--color=red"), "'--color=red' is unknown; see --help"),
+        (("npz", "--root=x", "--color=red"), "unrecognized arguments: --color=red; see --help"),
         (("lsa64", "--root=x", "--val_signers=me"), "argument --val_signers: invalid"),
     ],
 )

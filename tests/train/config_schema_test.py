@@ -82,7 +82,7 @@ def test_the_numbers_of_the_three_stages():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("data.max_buckets", 0, "config.data.max_buckets is 0; it must be a whole number from 1"),
+        ("data.max_buckets", -1, "config.data.max_buckets is -1; it must be a whole number from 0"),
         ("data.on_bad", "drop", "config.data.on_bad is 'drop'; it must be one of error, skip"),
         ("model.size", "huge", "must be one of tiny, small, base, large"),
         ("model.frontend.dropout", 1.0, "must be at least 0 and below 1"),

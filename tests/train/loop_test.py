@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import re
 import shutil
 
@@ -10,11 +11,11 @@ from tests.conftest import promoting, small_config, write_random_split
 from tests.helpers.logs import figures, lines, shown
 from wsign_jax.common.errors import DivergedError, WSignError
 from wsign_jax.data import layout
+from wsign_jax.report.metrics import EditCounts
 from wsign_jax.train import initial_weights, loop, resume, save_policy
 from wsign_jax.train.checkpoint import store
 from wsign_jax.train.compile_ahead import Ahead
 from wsign_jax.train.run import make_network, prepare_run
-from wsign_jax.train.validation import validation_plans
 
 STALL = "checkpoint/stall_seconds"
 
@@ -80,8 +81,8 @@ def test_one_compilation_per_bucket_shape_and_all_of_them_ahead(finished):
     compiled.append(trainer.eval_step._cache_size())
     assert not any(compiled), "nothing was compiled when it was met"
     shapes = sum(len({plan.bucket for plan in stage.plans}) for stage in trainer.run.stages)
-    validation = validation_plans(trainer.config, trainer.run.val)
-    assert trainer.ahead.compiled == shapes + len({plan.bucket for plan in validation})
+    validation = {plan.bucket for plan in trainer.run.val_plans}
+    assert trainer.ahead.compiled == shapes + len(validation)
 
 
 def test_the_last_checkpoint_is_the_end_of_the_run(finished):
@@ -113,6 +114,30 @@ def assert_same_weights(ours, theirs):
         strict=True,
     ):
         np.testing.assert_array_equal(x, y)
+
+
+def test_a_new_best_waits_for_the_next_save_and_is_kept(finished, tmp_path, monkeypatch):
+    root, _, _ = finished
+    config = two_stages(root)
+    config.stages, config.stage2.epochs = ("stage2",), 3
+    config.checkpoint.every_steps = 1000
+    wers, evaluate = [0.5, 0.25, 0.3], loop.evaluate
+
+    def found(*arguments):
+        edits = EditCounts(ref_glosses=100, substitutions=int(100 * wers[len(seen)]))
+        seen.append(dataclasses.replace(evaluate(*arguments), edits=edits))
+        return seen[-1]
+
+    seen = []
+    monkeypatch.setattr(loop, "evaluate", found)
+    loop.train(config, tmp_path)
+    saved = store.Checkpoints(tmp_path)
+    assert [line["step"] for line in lines(tmp_path) if STALL in line] == saved.steps == [6, 9]
+    assert saved.best_step == 6 and [saved.info(step).val_wer for step in saved.steps] == wers[1:]
+    assert [saved.info(step).next_batch for step in saved.steps] == [6, 9]
+    shapes = make_network(config, 6).shapes
+    best, last = (saved.restore_weights(step, shapes)["ctc_head"]["bias"] for step in (6, 9))
+    assert (best != last).any(), "later steps have not changed it"
 
 
 def pictures(workdir):
@@ -182,27 +207,31 @@ def test_a_save_that_took_too_long_is_made_once_more(
     finished, tmp_path, monkeypatch, capsys, given_up, raises
 ):
     root, workdir, trainer = finished
-    wait, last = store.Checkpoints.wait, sum(len(s.plans) for s in trainer.run.stages)
-    left = list(given_up)
+    last = sum(len(s.plans) for s in trainer.run.stages)
+    settle, left = store.Checkpoints._settle, list(given_up)
 
-    def too_long(self):
-        saving = self._saving
-        wait(self)
-        if saving is not None and left and (left[0] != "last" or self.latest_step == last):
-            left.pop(0)
-            shutil.rmtree(self.path(self.latest_step))
-            self._forget_what_is_half_written()
-            raise store.SaveTimedOut("the clock leapt")
+    class TooLong:
+        def result(self):
+            raise TimeoutError("the clock leapt")
 
-    monkeypatch.setattr(store.Checkpoints, "wait", too_long)
+    def settle_late(self, **last_try):
+        if self._saving is not None:
+            self._saving.result()
+            if left and (left[0] != "last" or self.latest_step == last):
+                left.pop(0)
+                shutil.rmtree(self.path(self.latest_step))
+                self._saving = TooLong()
+        return settle(self, **last_try)
+
+    monkeypatch.setattr(store.Checkpoints, "_settle", settle_late)
     with (
-        pytest.raises(store.SaveTimedOut, match="the clock leapt")
+        pytest.raises(WSignError, match="took too long, or the clock leapt")
         if raises
         else contextlib.nullcontext()
     ):
         loop.train(two_stages(root), tmp_path)
     assert not left
-    assert capsys.readouterr().out.count("warning: the clock leapt; trying once more") == 1
+    assert capsys.readouterr().out.count("; trying once more\n") == 1
     if not raises:
         assert_same_weights(tmp_path, workdir)
 

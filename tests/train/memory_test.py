@@ -77,7 +77,7 @@ def test_the_state_is_counted_as_the_stage_needs_it():
             config[stage].batch_size = batch_size
             of_config = estimator(config)
             activations = of_config.activations(stage, 16, parts, False)
-            state = 2 * (fixed.parameters + fixed.optimizer + fixed.ema)
+            state = 3 * (fixed.parameters + fixed.optimizer + fixed.ema)
             backward = activations + min(parts, 2) * trained
             assert of_config.total(stage, 16, parts, False) == state + max(backward, 2 * trained)
 

@@ -8,6 +8,7 @@ from wsign_jax.train.run import (
     process_rows,
     read_annotations,
     read_checked_split,
+    settle_buckets,
     validate,
 )
 
@@ -23,10 +24,23 @@ def test_a_batch_must_divide_by_devices_and_parts(config, dataset, tmp_path, mon
     )
     config.stage2.batch_size = 6
     run = prepare_run(config, tmp_path)
-    assert {len(plan.rows) for plan in run.stages[0].plans} == {6}, "batches of evaluation stay 4"
+    assert {len(plan.rows) for plan in run.stages[0].plans} == {6}
+    assert {len(plan.rows) for plan in run.val_plans} == {2}, "what is worked through at once"
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     with pytest.raises(WSignError, match=r"a multiple of 4 \(devices\)$"):
         process_rows(6, "eval.batch_size")
+
+
+def test_devices_decide_the_buckets_of_a_run_that_begins(
+    config, trained_run, tmp_path, monkeypatch
+):
+    config.data.max_buckets = 0
+    assert settle_buckets(config, tmp_path).data.max_buckets == 8
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert settle_buckets(config, tmp_path).data.max_buckets == 4
+    assert settle_buckets(config, trained_run[1]).data.max_buckets == 1, "as it began"
+    config.data.max_buckets = 3
+    assert settle_buckets(config, trained_run[1]).data.max_buckets == 3
 
 
 def spoil(root):

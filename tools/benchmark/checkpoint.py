@@ -1,4 +1,4 @@
-"""python tools/benchmark/checkpoint.py [--size=base --rows=4 --frames=480 --saves=5] [--folder=DIR]
+"""python -m tools.benchmark.checkpoint [--size=base --rows=4 --frames=480 --saves=5] [--folder=DIR]
 
 Measures the share of training's time that checkpoints cost: in stage 2, with a moving average of the
 weights, at the config's own intervals. Each save is the training loop's, `Checkpoints.save`, after some
@@ -15,15 +15,11 @@ import contextlib
 import dataclasses
 import pathlib
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 
 import jax
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, training
@@ -80,7 +76,7 @@ class Loop:
         quiet = [self.step() for _ in range(_QUIET_STEPS)]
         stalled = self.saved.save(self._state, self._info)
         busy = []
-        while self.saved.saving:
+        while self.saved.poll() is None:
             busy.append(self.step())
         return Save(quiet, stalled, busy)
 

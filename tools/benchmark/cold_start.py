@@ -1,4 +1,4 @@
-"""python tools/benchmark/cold_start.py [--size=base --batch=8 --sentences=96] [--json=FILE]
+"""python -m tools.benchmark.cold_start [--size=base --batch=8 --sentences=96] [--json=FILE]
 
 Measures the seconds from the command `python -m wsign_jax.main` to the end of its first training step
 (stage 2, fresh weights), and to the end of the first step of its last bucket: first with an empty
@@ -13,9 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, phoenix

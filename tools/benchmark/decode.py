@@ -1,13 +1,11 @@
-"""python tools/benchmark/decode.py [--batch=16 --patches=180 --glosses=1295 --beam_size=10]
+"""python -m tools.benchmark.decode [--batch=16 --patches=180 --glosses=1295 --beam_size=10]
 
 Compares decoding times with greedy decoding's, on posteriors of PHOENIX-2014's size. Each repeat times
 all decoders in turn, so that other load on the machine affects all of them. Ratios are of medians.
 """
 
 import functools
-import pathlib
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
@@ -15,13 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
-
 from tools.benchmark import figures
 from tools.benchmark.figures import Figures
 from wsign_jax.decode.greedy import ctc_greedy
-from wsign_jax.decode.lm import lookup
+from wsign_jax.decode.lm import lookup, ngrams
 from wsign_jax.decode.prefix_beam import ctc_prefix_beam_search
 
 
@@ -66,7 +61,7 @@ def measure(batch: int, patches: int, glosses: int, beam_size: int, repeats: int
         "beam": search,
     }
     for order, name in ((2, "beam_bigram"), (3, "beam_trigram")):
-        model = lookup.fit(sentences, order, vocab_size)
+        model = lookup.prepare(ngrams.estimate(sentences, order, vocab_size))
         runs[name] = functools.partial(search, model, 0.3, 0.5)
     found = medians(runs, repeats)
     ratios = {name: seconds / found["greedy"] for name, seconds in found.items()}

@@ -1,9 +1,9 @@
-"""python tools/benchmark/epoch.py [--size=base --batch=16] [--json=FILE]
+"""python -m tools.benchmark.epoch [--size=base --batch=16] [--json=FILE]
 
 Measures training end to end on sentences as long as PHOENIX-2014's: they are read, augmented,
 normalized, padded and trained on. Our eight buckets are compared to the same model and loader with
 
-    random    random batches, each padded to its longest, rounded up to a multiple of 16 frames
+    random    random batches, each padded to its longest, rounded up to a multiple of 32 frames
     pad1500   random batches, every sentence padded to 1500 frames
 
 The figures are our real frames per second, and the time of an epoch of the others over that of ours. A
@@ -14,11 +14,7 @@ The three take turns, so that other load on the machine affects all of them.
 
 import pathlib
 import statistics
-import sys
 import tempfile
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tools.benchmark import batches, figures, phoenix
 from tools.benchmark.ours import Ours

@@ -1,4 +1,4 @@
-"""python tools/benchmark/extract.py --video=FILE [--model=FILE] [--seconds=20] [--rounds=3]
+"""python -m tools.benchmark.extract --video=FILE [--model=FILE] [--seconds=20] [--rounds=3]
 
 Measures how fast keypoints are extracted, on this machine and on a video repeated to a length:
 
@@ -20,16 +20,12 @@ import itertools
 import multiprocessing
 import pathlib
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tools.benchmark import figures
 from tools.benchmark.figures import Figures

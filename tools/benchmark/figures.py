@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wsign_jax.common import files
+from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 
 Figures = dict[str, float]
@@ -68,9 +69,7 @@ def sizes(text: str) -> list[str]:
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """Makes a part's command line, for `parse`; `--json` is for `write`."""
-    made = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    made = Parser(doc)
     made.add_argument("--json", type=new_file, metavar="FILE", help="to write the figures to")
     made.add_argument("--check", action="store_true", help="look at the flags only")
     return made
@@ -78,7 +77,8 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Parses the flags; ends the process if they are bad, or if they were only to be checked."""
-    flags = parser.parse_args()
+    with exit_on_user_error():
+        flags = parser.parse_args()
     if flags.check:
         parser.exit()
     del flags.check

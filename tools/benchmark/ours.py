@@ -97,7 +97,7 @@ class Ours:
     def end_to_end(self, sample: batches.Sample) -> float:
         """Seconds per batch of an epoch: read, augmented, normalized, padded and trained on."""
         loader, threads = self.stage.loader, self.run.config.data.threads
-        loaded = pipeline.training_dataset(loader, batches.going_on(sample.plans), threads)
+        loaded = pipeline.load_ahead(loader, batches.going_on(sample.plans), threads)
         # Each step returns when the one before is done; before the first comes a step on the last batch.
         seconds = batches.clocked(loaded, self.step, len(sample.plans))
         self.wait()

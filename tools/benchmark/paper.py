@@ -1,4 +1,4 @@
-"""python tools/benchmark/paper.py [--size=base --rows=16 --frames=480]
+"""python -m tools.benchmark.paper [--size=base --rows=16 --frames=480]
 
 Calculates a training step of stage 2 on accelerators that are not at hand. Floating-point operations
 are as XLA counts them before it optimizes. Bytes are those of the state (weights read forwards and
@@ -6,29 +6,24 @@ backwards, gradients written and read twice, weights and moments updated) and th
 pass keeps in 16 bits (`wsign_jax/train/memory.py`; each array and its gradient written and read). A step
 takes the longer of its operations at 40 % of the peak and its bytes at 70 % of the bandwidth. These are
 assumptions, not measurements. They give a bound rather than an estimate: the start of small kernels, of
-which CTC has many for each patch, is not counted. An epoch has PHOENIX-2014's 5672 sentences in the
-default buckets. Data is assumed to arrive in time, and validation is left out.
+which CTC has many for each patch, is not counted. An epoch has PHOENIX-2014's 5672 sentences in an
+accelerator's default buckets. Data is assumed to arrive in time, and validation is left out.
 """
 
-import argparse
 import collections
 import dataclasses
-import pathlib
-import sys
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
-
 from configs import base
 from tools.benchmark import figures, phoenix, training
+from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data import buckets
 from wsign_jax.train import config_schema, memory
-from wsign_jax.train.run import make_network
+from wsign_jax.train.run import ACCELERATOR_BUCKETS, make_network
 
 _COMPUTE, _BANDWIDTH = 0.4, 0.7  # of the peaks
 
@@ -101,7 +96,7 @@ def steps_an_epoch(config: ConfigDict) -> dict[int, int]:
     lengths = phoenix.lengths()
     plans = buckets.plan_epoch(
         lengths,
-        buckets.find_buckets(lengths, config.data.max_buckets),
+        buckets.find_buckets(lengths, ACCELERATOR_BUCKETS),
         config[training.STAGE].batch_size,
         rng=np.random.default_rng(0),
     )
@@ -131,13 +126,11 @@ def report(config: ConfigDict, frames: int) -> None:
 
 def main() -> None:
     """Parses the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument("--size", type=figures.size, default="base", help="of the model (base)")
     figures.add_counts(parser, rows=(16, "of a batch"), frames=(480, "of a row"))
-    flags = parser.parse_args()
     with exit_on_user_error():
+        flags = parser.parse_args()
         report(config(flags.size, flags.rows), flags.frames)
 
 

@@ -16,7 +16,7 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 
 PARTS = (
-    "input",
+    "loader",
     "step",
     "epoch",
     "cold_start",
@@ -27,7 +27,7 @@ PARTS = (
     "recognize",
     "checkpoint",
 )
-FOLDER = pathlib.Path(__file__).parent
+PACKAGE = "tools.benchmark"
 
 _BAD_FLAGS = 2  # argparse's exit status
 
@@ -81,12 +81,14 @@ def check(name: str, flags: Sequence[str]) -> None:
         found = [
             complaint for line in process.stderr.splitlines() if (complaint := _complaint(line))
         ]
-        said = re.sub(r"(?<!\S)--(?=\w)", f"--{name}.", [_end(process.returncode), *found][-1])
+        said = [_end(process.returncode), *found][-1]
+        said = said.removeprefix("in the command line: ").removesuffix("; see --help")
+        said = re.sub(r"(?<!\S)--(?=\w)", f"--{name}.", said)
         raise WSignError(f"in the command line: {name}: {said}")
 
 
 def _command(name: str, flags: Sequence[str]) -> list[str]:
-    return [sys.executable, "-u", str(FOLDER / f"{name}.py"), *flags]
+    return [sys.executable, "-u", "-m", f"{PACKAGE}.{name}", *flags]
 
 
 @contextlib.contextmanager

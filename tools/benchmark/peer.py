@@ -1,4 +1,4 @@
-"""python tools/benchmark/peer.py [--size=base --batch=8 --frames=600] [--torch_python=PATH]
+"""python -m tools.benchmark.peer [--size=base --batch=8 --frames=600] [--torch_python=PATH]
 
 Compares training with the same network in PyTorch (torch_peer.py), which is installed by
 
@@ -38,10 +38,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import wsign_jax
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
-
 from tools.benchmark import batches, figures, phoenix
 from tools.benchmark.ours import Ours, product_speed
 from wsign_jax.common.errors import WSignError

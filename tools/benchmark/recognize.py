@@ -1,4 +1,4 @@
-"""python tools/benchmark/recognize.py [--checkpoint=RUN] [--size=base] [--frames=600] [--rounds=21]
+"""python -m tools.benchmark.recognize [--checkpoint=RUN] [--size=base] [--frames=600] [--rounds=21]
 
 Measures the recognizer in a fresh process, on keypoints of --frames frames. Without --checkpoint it
 takes a run of fresh weights of --size:
@@ -22,9 +22,6 @@ import sys  # noqa: E402
 import tempfile  # noqa: E402
 
 import numpy as np  # noqa: E402
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tools.benchmark import figures, phoenix  # noqa: E402
 from tools.benchmark.figures import Figures  # noqa: E402

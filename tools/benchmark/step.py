@@ -1,4 +1,4 @@
-"""python tools/benchmark/step.py [--batch=8 --steps=6 --buckets=8] [--json=FILE]
+"""python -m tools.benchmark.step [--batch=8 --steps=6 --buckets=8] [--json=FILE]
 
 Measures a training step (stage 2) at tiny and base size for every bucket of PHOENIX-2014's lengths, in
 the manner of the training loop, as medians:
@@ -27,9 +27,6 @@ import tempfile
 import time
 
 import jax
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, phoenix
@@ -72,9 +69,7 @@ def time_bucket(
     """
     stage, config = run.stages[0], run.config
     settings = stages.step_settings(stage.config, config.training, 0, 0, 1)
-    batches = iter(
-        pipeline.training_dataset(stage.loader, [plan] * (steps + 1), config.data.threads)
-    )
+    batches = iter(pipeline.load_ahead(stage.loader, [plan] * (steps + 1), config.data.threads))
     batch = sharding.put_batch(next(batches), run.network.mesh)
     program = step.lower(state, batch, settings).compile()
     state, metrics = program(state, batch, settings)  # the first one is slower

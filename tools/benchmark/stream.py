@@ -1,4 +1,4 @@
-"""python tools/benchmark/stream.py [--size=base,tiny --chunk=1 --left_context=64 --minutes=10]
+"""python -m tools.benchmark.stream [--size=base,tiny --chunk=1 --left_context=64 --minutes=10]
 
 Measures how long a stream takes for each chunk, from frames to glosses. Weights are fresh, since the
 time does not depend on them. Frames are pushed as fast as they are taken. For reliable figures no other
@@ -6,15 +6,10 @@ program may run; the load is printed.
 """
 
 import os
-import pathlib
-import sys
 import time
 
 import jax
 import numpy as np
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, phoenix

@@ -4,7 +4,7 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
-Record = dict[str, Any]  # as tools/benchmark.py --out writes it
+Record = dict[str, Any]  # as tools.benchmark --out writes it
 
 # The project's targets, on two CPU cores; other figures have none.
 TARGETS: Mapping[str, tuple[str, float]] = {
@@ -58,7 +58,7 @@ def place(record: Record) -> str:
 
 
 def flags_of(record: Record) -> str:
-    """The flags that parts were given, as tools/benchmark.py takes them; '' without any."""
+    """The flags that parts were given, as tools.benchmark takes them; '' without any."""
     return " ".join(
         f"--{name}.{flag.removeprefix('--')}"
         for name, part in record["parts"].items()

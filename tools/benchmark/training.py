@@ -38,7 +38,9 @@ class Training:
             ),
             step=0,
             ema=config.training.ema > 0,
-            loss_scale=None,
+            loss_scale=config.training.loss_scale
+            if config.training.precision == "float16"
+            else None,
         )
 
     def shapes(self) -> state.TrainState:

@@ -1,16 +1,18 @@
 """The errors that a person should read about, and how a command reports them."""
 
-import argparse
 import contextlib
 import io
 import os
+import re
 import reprlib
 import sys
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
+
+# Control characters, Unicode's two line breaks, and bytes of a file's name that are not UTF-8.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class WSignError(ValueError):
@@ -24,6 +26,11 @@ class DivergedError(RuntimeError):
 def shown(value: Any) -> str:
     """Returns a value as a message shows it: short, and on one line."""
     return " ".join(reprlib.repr(value).split())
+
+
+def printable(text: str) -> str:
+    """Escapes what a line of a terminal or of a UTF-8 file cannot show; JSON stays JSON."""
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 @contextlib.contextmanager
@@ -43,7 +50,9 @@ def exit_on_user_error() -> Iterator[None]:
         print("interrupted", file=sys.stderr, flush=True)
         sys.exit(130)  # as a shell reports SIGINT
     except (WSignError, DivergedError) as error:
-        print(f"error: {_on_a_screen(str(error))}", file=sys.stderr, flush=True)
+        # A message may have several lines, but a file's name or content must not steer the terminal.
+        said = "\n".join(map(printable, str(error).split("\n")))
+        print(f"error: {said}", file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, WSignError) else 1)
     except BrokenPipeError:  # for example, `| head` has read enough
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -59,7 +68,7 @@ def exit_on_user_error() -> Iterator[None]:
         where = "" if error.filename is None else f"{error.filename}: "
         if not where and _is_folder_gone():
             where = "the current folder was deleted, cd to another: "
-        print(f"error: {_on_a_screen(where)}{error.strerror}", file=sys.stderr, flush=True)
+        print(f"error: {printable(where)}{error.strerror}", file=sys.stderr, flush=True)
         sys.exit(2)
 
 
@@ -73,49 +82,12 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _on_a_screen(text: str) -> str:
-    """Escapes control characters: a file's name or content must not steer a terminal."""
-    control = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories, with line and paragraph separators
-    return "".join(
-        ascii(c)[1:-1] if c != "\n" and unicodedata.category(c) in control else c for c in text
-    )
-
-
 def _is_folder_gone() -> bool:
     try:
         os.getcwd()
     except FileNotFoundError:
         return True
     return False
-
-
-def known_flags(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
-) -> tuple[argparse.Namespace, list[str]]:
-    """Returns the flags that a parser knows, and the rest of the command line.
-
-    The parser must be made with `exit_on_error=False`.
-
-    Raises:
-        WSignError: a flag has a value of the wrong kind.
-    """
-    try:
-        return parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise WSignError(f"in the command line: {error}") from None
-
-
-def parse_flags(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parses the command line by a parser made with `exit_on_error=False`, and adds `--help`.
-
-    Raises:
-        WSignError: a flag is unknown, or has a value of the wrong kind.
-    """
-    parser.add_argument("--help", action="store_true")
-    flags, rest = known_flags(parser)
-    if rest:
-        raise WSignError(f"in the command line: {rest[0]!r} is unknown; see --help")
-    return flags
 
 
 def one_line(error: Exception) -> str:

@@ -1,5 +1,7 @@
 """Shows progress: a bar on a terminal, a line every ten seconds elsewhere."""
 
+import datetime
+import math
 import sys
 import time
 from types import TracebackType
@@ -14,22 +16,23 @@ class Progress:
 
     def __init__(self, name: str, done: int, total: int, unit: str = ""):
         """Begins with `done` of `total` already done; `unit` follows the numbers in plain lines."""
-        self._name, self._done, self._total, self._unit = name, done, total, unit
-        self._began = self._printed = time.monotonic()
-        self._began_at = done
-        self._bar: progress.Progress | None = None
-        if sys.stdout is not None and sys.stdout.isatty():
-            self._bar = progress.Progress(
-                progress.TextColumn("{task.description}"),
-                progress.BarColumn(bar_width=6),  # so that all of it fits in 80 columns
-                progress.MofNCompleteColumn(),
-                progress.TextColumn("{task.fields[figures]}"),
-            )
-            self._task = self._bar.add_task(name, total=total, completed=done, figures="")
+        self._name, self._unit, self._printed = name, unit, time.monotonic()
+        self._on_terminal = sys.stdout is not None and sys.stdout.isatty()
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=6),  # so that all of it fits in 80 columns
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[figures]}"),
+            disable=not self._on_terminal,
+            speed_estimate_period=math.inf,  # the pace is that of the last 1000
+            get_time=time.monotonic,
+        )
+        task = self._bar.add_task(name, total=total, completed=done, figures="")
+        self._task = self._bar.tasks[task]
+        self._bar.advance(task, 0)  # the pace is measured from here
 
     def __enter__(self) -> "Progress":
-        if self._bar:
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(
@@ -38,13 +41,12 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._bar:
-            self._bar.stop()
+        self._bar.stop()
 
     @property
     def seconds(self) -> float:
         """Seconds since it began."""
-        return time.monotonic() - self._began
+        return self._task.elapsed or 0.0
 
     def advance(self, figures: str, short: str = "") -> None:
         """Counts one more, and now and then shows its figures and the time that is left.
@@ -53,27 +55,16 @@ class Progress:
             figures: for example 'loss 1.5'.
             short: a shorter form for a bar, which has less room.
         """
-        self._done += 1
+        self._bar.advance(self._task.id)
+        left = f"  {datetime.timedelta(seconds=round(self._task.time_remaining or 0))} left"
         now = time.monotonic()
-        pace = (now - self._began) / (self._done - self._began_at)
-        left = f"  {_clock(pace * (self._total - self._done))} left"
-        if self._bar:
-            shown = (short or figures) + left
-            self._bar.update(self._task, completed=self._done, figures=shown)
-        elif now - self._printed >= _PLAIN_SECONDS or self._done == self._total:
+        if self._on_terminal:
+            self._bar.update(self._task.id, figures=(short or figures) + left)
+        elif now - self._printed >= _PLAIN_SECONDS or self._task.finished:
             self._printed = now
-            counted = f"{self._done}/{self._total} {self._unit}".rstrip()
+            counted = f"{self._task.completed}/{self._task.total} {self._unit}".rstrip()
             print(f"{self._name} {counted}  {figures}{left}", flush=True)
 
     def note(self, line: str) -> None:
         """Prints a line above the bar."""
-        if self._bar:
-            self._bar.console.print(line, highlight=False, markup=False)
-        else:
-            print(line, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        print(line, flush=True)  # the bar redirects stdout

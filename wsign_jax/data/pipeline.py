@@ -50,7 +50,12 @@ class TrainPlan:
 
 
 def plan_training(
-    split: layout.Split, config: ConfigDict, patch_size: int, seed: int, epochs: int
+    split: layout.Split,
+    config: ConfigDict,
+    patch_size: int,
+    seed: int,
+    epochs: int,
+    max_buckets: int,
 ) -> TrainPlan:
     """Draws every epoch's lengths and finds the buckets that serve all of them.
 
@@ -60,6 +65,7 @@ def plan_training(
         patch_size: frames per patch; an augmented sequence keeps enough patches for its labels.
         seed: the run's seed.
         epochs: the number of epochs of all stages together.
+        max_buckets: the most buckets to find; `config.max_buckets` may leave it to the device.
     """
     shortest = patch_size * np.array([validate.patches_needed(labels) for labels in split.labels])
     frames = np.stack(
@@ -70,7 +76,7 @@ def plan_training(
             for epoch in range(epochs)
         ]
     )
-    return TrainPlan(frames, find_buckets(frames.ravel(), config.max_buckets), seed)
+    return TrainPlan(frames, find_buckets(frames.ravel(), max_buckets), seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,13 +129,13 @@ class BatchLoader:
         return normalized
 
 
-def training_dataset(
+def load_ahead(
     loader: BatchLoader, plans: Sequence[BatchPlan], threads: int
 ) -> grain.IterDataset[Batch]:
     """Loads planned batches in their order, ahead of time on threads.
 
     Args:
-        loader: the loader of the training split.
+        loader: the loader of their split.
         plans: the batches.
         threads: how many threads read ahead; 0 reads each batch when it is asked for.
     """
@@ -137,6 +143,13 @@ def training_dataset(
     return grain.MapDataset.source(plans).map(loader).to_iter_dataset(read)
 
 
-def plan_evaluation(split: layout.Split, batch_size: int, max_buckets: int) -> list[BatchPlan]:
-    """Plans batches with every example of a split once, shortest first."""
-    return plan_epoch(split.frames, find_buckets(split.frames, max_buckets), batch_size)
+def plan_evaluation(
+    split: layout.Split, buckets: tuple[int, ...], batch_size: int
+) -> list[BatchPlan]:
+    """Plans batches with every example of a split once, shortest first, in the buckets of training.
+
+    A split that has longer examples gets one bucket more.
+    """
+    longest = find_buckets(split.frames, 1)
+    more = longest if longest > buckets[-1:] else ()
+    return plan_epoch(split.frames, buckets + more, batch_size)

@@ -4,8 +4,9 @@ import csv
 import dataclasses
 import io
 import json
-import re
 from typing import Any
+
+from wsign_jax.common.errors import printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +45,6 @@ _CSV_HEADER = ("file", "label", "start", "end", "confidence")
 _SHOWN_SECONDS = 1.0
 
 
-# Control characters, Unicode's two line breaks, and bytes of a file's name that are not UTF-8.
-_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet computes a cell that begins so
 
 
@@ -65,7 +62,7 @@ def format_transcript(kind: str, name: str, transcript: Transcript) -> str:
         transcript: of the recording.
     """
     if kind == TEXT:
-        return f"{on_one_line(name)}\t{on_one_line(transcript.text)}\n"
+        return f"{printable(name)}\t{printable(transcript.text)}\n"
     if kind == JSONL:
         return json_line({"file": name, **dataclasses.asdict(transcript)})
     if kind == CSV:
@@ -87,12 +84,7 @@ def format_transcript(kind: str, name: str, transcript: Transcript) -> str:
 
 def json_line(value: dict[str, Any]) -> str:
     """Returns an object as a line of JSON."""
-    return on_one_line(json.dumps(value, ensure_ascii=False)) + "\n"
-
-
-def on_one_line(text: str) -> str:
-    """Escapes what a line of a terminal or of a UTF-8 file cannot show; JSON stays JSON."""
-    return _UNSHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return printable(json.dumps(value, ensure_ascii=False)) + "\n"
 
 
 def _cues(glosses: list[Gloss]) -> list[tuple[float, float]]:
@@ -111,17 +103,17 @@ def _clock(seconds: float, point: str) -> str:
 
 
 def _vtt(label: str) -> str:
-    label = on_one_line(label)
+    label = printable(label)
     return label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _srt(label: str) -> str:
     # The format has no escapes, and players take an arrow for the times of another cue.
-    return on_one_line(label).replace("-->", "\u2192")
+    return printable(label).replace("-->", "\u2192")
 
 
 def _csv_line(fields: tuple[str, ...]) -> str:
     line = io.StringIO()
-    cells = (f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in map(on_one_line, fields))
+    cells = (f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in map(printable, fields))
     csv.writer(line, lineterminator="\n").writerow(cells)
     return line.getvalue()

@@ -15,6 +15,7 @@ import hashlib
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
@@ -22,7 +23,8 @@ from wsign_jax.data import layout
 from wsign_jax.decode import confidence
 from wsign_jax.decode.decoders import DECODERS, GREEDY, LARGEST_BEAM, Search
 from wsign_jax.decode.joint import Weights
-from wsign_jax.decode.lm import arpa, ngrams
+from wsign_jax.decode.lm import arpa
+from wsign_jax.decode.lm.ngrams import NGrams
 from wsign_jax.evaluate.trained_run import NO_LM, TUNED, Trained, lm_path, names, tuned_lm
 
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -57,7 +59,7 @@ class DecoderSettings:
         Raises:
             WSignError: a weight is out of range, or this decoder does not read it.
         """
-        given = {name: value for name, value in weights.items() if value is not None}
+        given: dict[str, Any] = {n: value for n, value in weights.items() if value is not None}
         for name, value in given.items():
             low, high = _RANGES[name]
             if not low <= value <= high:
@@ -176,7 +178,7 @@ def write_tuned(
     root: pathlib.Path,
     split: layout.Split,
     tuned: Sequence[DecoderSettings],
-    fitted: Mapping[str, ngrams.Levels] | None = None,
+    fitted: Mapping[str, NGrams] | None = None,
 ) -> pathlib.Path:
     """Writes a run's `decoder.json` and the language models that were fitted for it.
 
@@ -198,9 +200,9 @@ def write_tuned(
         kept = [row for row in rows if (row.decoder, row.lm, row.beam_size) not in new]
         before = {row.lm: _digest_before(trained, row.lm) for row in kept if row.lm.isdecimal()}
     digests = dict(before)
-    for name, levels in (fitted or {}).items():
+    for name, model in (fitted or {}).items():
         place = lm_path(trained, name)
-        arpa.write(place, levels, trained.vocabulary, replace=True)
+        arpa.write(place, model, trained.vocabulary)
         digests[name] = hashlib.sha256(place.read_bytes()).hexdigest()
     stale = [row for row in kept if row.lm in before and before[row.lm] != digests[row.lm]]
     for row in stale:

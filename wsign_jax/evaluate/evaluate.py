@@ -147,7 +147,7 @@ def encode_split(trained: Trained, split: layout.Split, encode: Timed) -> Iterat
         encode: `validation.make_encode_step` of the run's network, timed.
     """
     settings = validation.validation_settings(trained.config, trained.alpha)
-    for batch in validation.validation_batches(trained.config, split):
+    for batch in validation.report_batches(trained.config, split):
         yield encode(trained.params, sharding.put_batch(batch, trained.network.mesh), settings)
 
 

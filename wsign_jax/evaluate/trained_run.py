@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from wsign_jax.common import files
@@ -13,14 +15,14 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK, Vocabulary, read_vocabulary
 from wsign_jax.decode.decoders import DECODERS, NEED_ATTENTION
-from wsign_jax.decode.lm import lookup, ngrams
+from wsign_jax.decode.lm import arpa, lookup, ngrams
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.positions import checked_window
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import config_schema
 from wsign_jax.train.checkpoint import store
-from wsign_jax.train.checkpoint.store import check_vocabulary
+from wsign_jax.train.checkpoint.run_info import RunInfo, check_vocabulary
 from wsign_jax.train.checkpoint.workdir import CHECKPOINTS, has_checkpoint
 from wsign_jax.train.run import Network, make_network, read_checked_split
 
@@ -34,7 +36,7 @@ class Trained:
 
     workdir: pathlib.Path
     checkpoints: tuple[pathlib.Path, ...]  # the weights are theirs, or the mean of theirs
-    info: store.RunInfo
+    info: RunInfo
     config: ConfigDict
     network: Network
     params: Params
@@ -100,7 +102,11 @@ def open_run(
             print(f"warning: {checkpoints.path(step)} is damaged; left out", flush=True)
         steps = [checkpoints.best_step]
         if average > 1:
-            steps = checkpoints.last_of_its_stage(average)
+            infos = {
+                s: checkpoints.info(s) for s in checkpoints.steps if s not in checkpoints.damaged
+            }
+            newest = max(info.stage for info in infos.values())
+            steps = [step for step, info in infos.items() if info.stage == newest][-average:]
             if len(steps) < average:
                 print(
                     f"config.eval.average: the last stage has only {len(steps)} checkpoints",
@@ -112,7 +118,10 @@ def open_run(
     config.update_from_flattened_dict(dict(overrides or {}))
     config.model = ConfigDict(info.config["model"])
     network = make_network(config, len(info.vocabulary))
-    params = checkpoints.restore_average(steps, network.shapes)
+    params = checkpoints.restore_weights(steps[0], network.shapes)
+    for step in steps[1:]:
+        params = jax.tree.map(jnp.add, params, checkpoints.restore_weights(step, network.shapes))
+    params = jax.tree.map(lambda x: x / len(steps), params)
     paths = tuple(checkpoints.path(step) for step in steps)
     return Trained(workdir, paths, info, config, network, params)
 
@@ -120,7 +129,7 @@ def open_run(
 def untrained(config: ConfigDict, vocab_size: int) -> Trained:
     """A run with fresh weights, to measure time and memory, which do not depend on the weights."""
     names = (BLANK, *(f"GLOSS-{id}" for id in range(1, vocab_size)))
-    info = store.RunInfo(
+    info = RunInfo(
         stage=len(config.stages) - 1,
         next_batch=0,
         val_wer=None,
@@ -175,14 +184,14 @@ def language_model(trained: Trained, lm: str, root: pathlib.Path) -> LanguageMod
     if not lm.isdecimal():
         if pathlib.Path(lm).is_dir():
             raise WSignError(f"a language model {lm!r}; give 1 to 9, an ARPA file, or 'none'")
-        return lookup.read_arpa(pathlib.Path(lm), trained.vocabulary)
+        return lookup.prepare(arpa.read(pathlib.Path(lm), trained.vocabulary))
     _check_order(lm)
     if tuned_lm(trained, lm):
-        return lookup.read_arpa(lm_path(trained, lm), trained.vocabulary)
-    return lookup.from_levels(fit_lm(trained, lm, root))
+        return lookup.prepare(arpa.read(lm_path(trained, lm), trained.vocabulary))
+    return lookup.prepare(fit_lm(trained, lm, root))
 
 
-def fit_lm(trained: Trained, order: str, root: pathlib.Path) -> ngrams.Levels:
+def fit_lm(trained: Trained, order: str, root: pathlib.Path) -> ngrams.NGrams:
     """Fits a language model to the training labels of a data set.
 
     Raises:

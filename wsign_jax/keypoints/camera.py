@@ -7,6 +7,9 @@ import time
 from collections.abc import Generator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from wsign_jax.common.errors import WSignError
+from wsign_jax.keypoints import video
+
 # Pictures that may wait, as in a camera's driver. One slow step of the model then loses no picture, and
 # a reader that is always too slow is late by no more than these.
 _WAITING = 2
@@ -32,6 +35,32 @@ def paced(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
             if wait > 0:
                 time.sleep(wait)
             yield item
+
+
+def pictures(number: int | str) -> video.Pictures:
+    """Yields a camera's pictures as they come, until the reader stops or the camera ends.
+
+    Args:
+        number: the camera's number, from 0; or anything else that OpenCV's VideoCapture opens.
+
+    Raises:
+        WSignError: it cannot be opened.
+    """
+    cv2 = video.load_cv2()
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    capture = cv2.VideoCapture(number)
+    cv2.utils.logging.setLogLevel(level)
+    try:
+        if not capture.isOpened():
+            raise WSignError(f"camera {number} cannot be opened; is it there, and free?")
+        began = time.monotonic()
+        while True:
+            taken, image = capture.read()
+            if not taken:
+                return
+            yield video.Picture(time.monotonic() - began, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    finally:
+        capture.release()
 
 
 class Taken(NamedTuple, Generic[Item]):

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from wsign_jax.common import files
-from wsign_jax.common.errors import WSignError
+from wsign_jax.common.errors import WSignError, printable
 from wsign_jax.common.progress import Progress
 from wsign_jax.keypoints import (
     extraction_record,
@@ -304,7 +304,7 @@ def _extract_all(
             clip = todo[outcome.task]
             if outcome.problem is not None:
                 report = ClipReport(clip.id, str(clip.source), problem=outcome.problem)
-                bar.note(quality.printable(f"failed: {clip.id}: {outcome.problem}"))
+                bar.note(printable(f"failed: {clip.id}: {outcome.problem}"))
             else:
                 report, partial = outcome.value
             # The row comes first: keypoints without a row would never get one.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from wsign_jax.common import files
-from wsign_jax.common.errors import WSignError
+from wsign_jax.common.errors import WSignError, printable
 from wsign_jax.keypoints import landmarker, quality, video
 from wsign_jax.keypoints.quality import ClipReport
 
@@ -20,7 +20,7 @@ class Reports:
 
     def __init__(self, path: pathlib.Path, again: set[str]):
         """Prepares the table at `path`, without the rows of clips that are about to be done again."""
-        self._path, self._again = path, set(map(quality.printable, again))
+        self._path, self._again = path, set(map(printable, again))
         self._rows: dict[tuple[str, str], ClipReport] = {}
 
     def __enter__(self) -> "Reports":
@@ -56,8 +56,8 @@ class Reports:
 
     def add(self, report: ClipReport) -> None:
         """Adds a row, to the file too; bytes of names that are not UTF-8 are escaped."""
-        key = (quality.printable(report.id), quality.printable(report.source))
-        problem = None if report.problem is None else quality.printable(report.problem)
+        key = (printable(report.id), printable(report.source))
+        problem = None if report.problem is None else printable(report.problem)
         report = dataclasses.replace(report, id=key[0], source=key[1], problem=problem)
         self._rows[key] = report
         self._file.write(quality.row(report))
@@ -68,8 +68,8 @@ class Reports:
 
         If that is lost, the row says only how many frames the keypoints have.
         """
-        id = quality.printable(id)
-        key = (id, quality.printable(source))
+        id = printable(id)
+        key = (id, printable(source))
         if key in self._rows:
             return self._rows[key]
         # Its video may have moved since.

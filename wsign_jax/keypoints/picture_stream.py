@@ -1,5 +1,6 @@
 """Turns the hands found in a camera's pictures, as they come, into tracked 60 Hz keypoints."""
 
+import math
 import numbers
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,14 +10,11 @@ import numpy as np
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
+from wsign_jax.keypoints.resample import check_time
 from wsign_jax.keypoints.track import DELAY, Frames, Tracker
 
 # Seconds. A long pause between two pictures is worked through in parts, none longer than this.
 _PART = 10.0
-# Seconds. A pause this long takes about one second to work through. A longer one is another unit, a
-# clock that was set, or another occasion.
-_LONGEST = 3600.0
-_LATEST = 1e11  # seconds by any clock; up to here floats tell microseconds apart
 
 
 class PictureStream:
@@ -26,7 +24,7 @@ class PictureStream:
 
     def __init__(self) -> None:
         self._tracker = Tracker()
-        self._last: float | None = None
+        self._last = -math.inf
         self.nan_pictures = 0  # with a hand of NaN or garbage, which was left out
 
     def push(self, time_s: float, detections: Sequence[Detection]) -> Iterator[Frames]:
@@ -40,25 +38,10 @@ class PictureStream:
             The frames that this makes final, in parts.
 
         Raises:
-            WSignError: the time is not a number, is not after the last picture's, or is over an hour
-                after it; or a detection is not valid.
+            WSignError: `check_time` refuses the time, or a detection is not valid.
         """
-        if not isinstance(time_s, numbers.Real) or not abs(time_s) <= _LATEST:
-            raise WSignError(
-                f"a picture's time is {shown(time_s)}; give seconds, a number up to {_LATEST:.0e}, as "
-                "time_s"
-            )
+        check_time(time_s, self._last)
         time_s = float(time_s)
-        if self._last is not None and time_s <= self._last:
-            raise WSignError(
-                f"a picture's time is {time_s:.6f} s, and the one's before was {self._last:.6f} s; "
-                "times must increase"
-            )
-        if self._last is not None and time_s - self._last > _LONGEST:
-            raise WSignError(
-                f"a picture's time is {time_s:.6f} s, and the one's before was {self._last:.6f} s, "
-                "more than an hour; give seconds by one clock, or finish this stream and begin another"
-            )
         for number, detection in enumerate(detections):
             _check(detection, number)
         good = [d for d in detections if joints.plausible(np.append(d.landmarks, d.score)).all()]
@@ -71,7 +54,7 @@ class PictureStream:
 
     def _advance(self, time_s: float, detections: Sequence[Detection]) -> Iterator[Frames]:
         # Pictures without a hand in between change nothing after so long a gap.
-        while self._last is not None and time_s - self._last > 2 * _PART:
+        while math.isfinite(self._last) and time_s - self._last > 2 * _PART:
             self._last += _PART
             yield self._tracker.push(self._last, ())
         self._last = time_s

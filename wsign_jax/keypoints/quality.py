@@ -118,11 +118,6 @@ def _warnings(figures: ClipReport, unseen: float, detections: float) -> list[str
 # ------------------------------------------------------------------------------------------- the table
 
 
-def printable(text: str) -> str:
-    """Escapes the bytes of a file's name that are not UTF-8, because tables and screens are UTF-8."""
-    return text.encode(errors="backslashreplace").decode()
-
-
 def row(clip: ClipReport) -> str:
     """Returns a report as a line of the table."""
     fields = (getattr(clip, name) for name in COLUMNS)

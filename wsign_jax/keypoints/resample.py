@@ -1,17 +1,20 @@
 """Brings keypoints from the times of pictures to a constant frame rate, by linear interpolation."""
 
 import bisect
+import math
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
 
-from wsign_jax.common.errors import WSignError
+from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.keypoints import joints
 
 # Seconds. A hand that was missed for longer is gone: its movement meanwhile is not made up.
 MAX_GAP = 0.15
-# Seconds of a recording, and of a pause in a stream; more is another unit, or damage.
-LONGEST = 86400.0
+LONGEST = 86400.0  # seconds of a recording; more is another unit, or damage
+_LONGEST_PAUSE = 3600.0  # seconds between two pictures, which take about one second to work through
+_LATEST = 1e10  # seconds by any clock; microseconds are lost in larger numbers
 # Times in files are rounded to microseconds at best.
 _ROUNDING = 1e-6
 
@@ -40,6 +43,30 @@ def place(times: Sequence[float], time: float, fps: float) -> tuple[int, int, fl
     if len(near) == 2 and times[after] - times[before] <= MAX_GAP + _ROUNDING:
         return before, after, (time - times[before]) / (times[after] - times[before])
     return (nearest, nearest, 0.0) if distance <= 0.5 / fps + _ROUNDING else None
+
+
+def check_time(time_s: float, last: float) -> None:
+    """Refuses a time at which no picture can follow.
+
+    Args:
+        time_s: time of the picture, seconds by any clock.
+        last: time of the previous picture, -inf for the first.
+
+    Raises:
+        WSignError: it is not a number of seconds, is not after the last, or is over an hour after it.
+    """
+    if not isinstance(time_s, numbers.Real) or not abs(time_s) <= _LATEST:
+        raise WSignError(
+            f"a picture's time is {shown(time_s)}; give seconds, a number up to {_LATEST:.0e}"
+        )
+    time_s = float(time_s)
+    before = f"a picture's time is {time_s:.6f} s, and the one's before was {last:.6f} s"
+    if time_s <= last:
+        raise WSignError(f"{before}; times must increase")
+    if last > -math.inf and time_s - last > _LONGEST_PAUSE:
+        raise WSignError(
+            f"{before}, more than an hour; give seconds by one clock, or cut there and begin another"
+        )
 
 
 def frame_count(seconds: float, fps: float) -> int:

@@ -20,14 +20,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
-from wsign_jax.keypoints.resample import LONGEST, MAX_GAP, OneEuroFilter, frame_count, place
+from wsign_jax.keypoints.resample import MAX_GAP, OneEuroFilter, check_time, frame_count, place
 
 DELAY_FRAMES = 9  # at joints.FPS: how late the output is, and how far the tracker may look ahead
 DELAY = DELAY_FRAMES / joints.FPS  # seconds
-_LARGEST_TIME = 1e10  # seconds, by any clock; microseconds are lost in larger numbers
 
 # Tracks; lengths in hand sizes, costs in nats.
 _SPREAD, _SPREAD_PER_SECOND = 0.5, 6.0  # of a hand's place around the expected place
@@ -47,27 +45,6 @@ class Frames(NamedTuple):
 
     positions: np.ndarray  # (n, 42, 3) float32, picture widths; zeros where the hand is absent
     confidence: np.ndarray  # (n, 2) float32, left and right; 0 where the hand is absent
-
-
-def check_time(time_s: float, last: float) -> None:
-    """Refuses a time at which no picture can follow.
-
-    Args:
-        time_s: time of the picture, seconds by any clock.
-        last: time of the previous picture, -inf for the first.
-
-    Raises:
-        WSignError: it is not a number of seconds, is not after the last, or is over a day after it.
-    """
-    if not abs(time_s) <= _LARGEST_TIME:
-        raise WSignError(f"a picture's time is {time_s}; give seconds")
-    before = f"a picture's time is {time_s:.6f} s, and the one's before was {last:.6f} s"
-    if time_s <= last:
-        raise WSignError(f"{before}; times must increase")
-    if last > -math.inf and time_s - last > LONGEST:
-        raise WSignError(
-            f"{before}, more than a day; give seconds by one clock, or begin another stream"
-        )
 
 
 def concatenate(parts: Sequence[Frames]) -> Frames:

@@ -1,4 +1,4 @@
-"""Reads pictures and the times at which they were taken, from a video, a folder or a camera."""
+"""Reads pictures and the times at which they were taken, from a video or a folder."""
 
 import contextlib
 import importlib
@@ -8,7 +8,6 @@ import queue
 import re
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import native_libs
-from wsign_jax.keypoints.resample import LONGEST
+from wsign_jax.keypoints.resample import LONGEST, check_time
 
 _VIDEOS = "3gp avi flv m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
 _PICTURES = "bmp jpeg jpg png tif tiff webp"
@@ -27,7 +26,6 @@ _AHEAD = 4  # decoded pictures that may wait
 _MISSING_SHARE = 0.02  # of a video's pictures that may be missing without a warning
 _MISSING_SECONDS = 0.5
 _SHORTEST_REST = 1.0  # seconds of a damaged video that are worth having
-_LONGEST_PAUSE = 600.0  # seconds between two pictures of a file; more is damage
 _MOST_PIXELS = 2**26  # of a video's picture: twice 8K
 _WIDEST_PIXEL = 16.0  # width / height of one pixel; more is damage
 _HIGHEST_FPS = 1000.0  # of a folder of pictures
@@ -73,8 +71,8 @@ def read(
             missing'. None: a warning on stderr.
 
     Raises:
-        WSignError: it cannot be read, has no pictures in that part, pauses for longer than 10 minutes,
-            or is longer than a day.
+        WSignError: it cannot be read, has no pictures in that part, pauses for longer than an hour, or
+            is longer than a day.
     """
 
     def tell(missing: str) -> None:
@@ -105,11 +103,10 @@ def _check_time(source: pathlib.Path, time_s: float, last: float) -> None:
     """Refuses times from which frames cannot be made; `last` is the previous picture's time."""
     if time_s > LONGEST:
         raise WSignError(f"{source}: has a picture at {time_s:.0f} s, over a day; cut it in pieces")
-    if last > -float("inf") and time_s - last > _LONGEST_PAUSE:
-        raise WSignError(
-            f"{source}: has no picture from {last:.1f} s to {time_s:.1f} s, over "
-            f"{_LONGEST_PAUSE / 60:.0f} minutes; cut it there"
-        )
+    try:
+        check_time(time_s, last)
+    except WSignError as error:
+        raise WSignError(f"{source}: {error}") from None
 
 
 def cut_out(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
@@ -160,32 +157,6 @@ def read_ahead(pictures: Pictures) -> Pictures:
     finally:
         stopped.set()
         thread.join()
-
-
-def camera(number: int | str) -> Pictures:
-    """Yields a camera's pictures as they come, until the reader stops or the camera ends.
-
-    Args:
-        number: the camera's number, from 0; or anything else that OpenCV's VideoCapture opens.
-
-    Raises:
-        WSignError: it cannot be opened.
-    """
-    cv2 = load_cv2()
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    capture = cv2.VideoCapture(number)
-    cv2.utils.logging.setLogLevel(level)
-    try:
-        if not capture.isOpened():
-            raise WSignError(f"camera {number} cannot be opened; is it there, and free?")
-        began = time.monotonic()
-        while True:
-            taken, image = capture.read()
-            if not taken:
-                return
-            yield Picture(time.monotonic() - began, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    finally:
-        capture.release()
 
 
 # ---------------------------------------------------------------------------------------------- folders

@@ -17,7 +17,7 @@ import numpy as np
 
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data import layout, validate
-from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
+from wsign_jax.data.buckets import MULTIPLE, BatchPlan, find_buckets, plan_epoch
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.align import check_decoder_name
@@ -367,8 +367,8 @@ def _listed(recordings: Any) -> list[Any]:
 
 
 def padded_length(frames: int) -> int:
-    """The next of the lengths that batches have: at most eight per octave, the first one 16."""
-    step = max(16, 2 ** ((frames - 1).bit_length() - 4)) if frames > 1 else 16
+    """The next of the lengths that batches have: at most eight per octave, the first one 32."""
+    step = max(MULTIPLE, 2 ** (max(frames - 1, 0).bit_length() - 4))
     return -(-frames // step) * step
 
 

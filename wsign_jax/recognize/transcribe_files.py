@@ -11,13 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from wsign_jax.common import files
-from wsign_jax.common.errors import WSignError
+from wsign_jax.common.errors import WSignError, printable
 from wsign_jax.decode.transcript import (
     SUBTITLES,
     Transcript,
     file_head,
     format_transcript,
-    on_one_line,
 )
 from wsign_jax.keypoints import extract, landmarker, native_libs, video, worker_pool
 from wsign_jax.recognize.recognizer import Recognizer, Recording
@@ -202,7 +201,7 @@ def write(
         for source, transcript, problem in outcomes:
             if transcript is None:
                 failed += 1
-                line = on_one_line(f"failed: {_named(source.path, problem)}")
+                line = printable(f"failed: {_named(source.path, problem)}")
                 print(line, file=sys.stderr, flush=True)
                 continue
             text = format_transcript(kind, str(source.path), transcript)

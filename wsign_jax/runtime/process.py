@@ -29,6 +29,20 @@ def keep_compiled_programs() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+def portable_programs() -> pathlib.Path | None:
+    """Returns the folder in which JAX keeps compiled programs, if other machines can use them.
+
+    A CPU's programs run only on the same kind of CPU. With several processes only one keeps programs,
+    and if only that one found them, it would not wait for the others while they compile theirs.
+    """
+    import jax  # noqa: PLC0415
+
+    folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if folder is None or "://" in folder or jax.process_count() > 1:
+        return None
+    return None if jax.default_backend() == "cpu" else pathlib.Path(folder)
+
+
 def _cache() -> pathlib.Path:
     """Returns the person's cache folder; raises RuntimeError if the person has no home."""
     told = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))

@@ -78,7 +78,7 @@ def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> Sourc
     if name.isdecimal() or name.startswith("/dev/") or "://" in name:
         if simulate:
             raise WSignError(f"--simulate: camera {name} has a pace of its own; leave it out")
-        pictures = video.camera(int(name) if name.isdecimal() else name)
+        pictures = camera.pictures(int(name) if name.isdecimal() else name)
         return Source(name, Newest(pictures), has_pictures=True, is_camera=True)
     path = pathlib.Path(name)
     if not path.exists():

@@ -54,7 +54,7 @@ def measure(
             settings = validation.validation_settings(trained.config, trained.alpha)._replace(
                 chunk=np.int32(chunk or FULL_ATTENTION), left_context=np.int32(left_context)
             )
-            batches = validation.validation_batches(trained.config, split)
+            batches = validation.report_batches(trained.config, split)
             offline = validation.evaluate(
                 eval_step, trained.params, split, batches, settings, trained.network.mesh
             ).hypotheses

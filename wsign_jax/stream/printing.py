@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from wsign_jax.decode.transcript import Gloss, json_line, on_one_line
+from wsign_jax.common.errors import printable
+from wsign_jax.decode.transcript import Gloss, json_line
 from wsign_jax.stream.stream import StreamResult
 
 _MARGIN = 29  # columns before a gloss
@@ -70,7 +71,7 @@ class Lines:
     def start(self, source: str, chunk: int, left_context: int) -> None:
         """Tells what is about to be recognized, and the attention window in patches."""
         self._print(
-            f"{on_one_line(source)}: {chunk} patches at a time, {left_context} before; Ctrl-C ends it"
+            f"{printable(source)}: {chunk} patches at a time, {left_context} before; Ctrl-C ends it"
         )
 
     def tell(self, time_s: float, result: StreamResult) -> None:
@@ -87,7 +88,7 @@ class Lines:
 
     def end(self, why: str, summary: Summary) -> None:
         """Tells why the stream is over, and its summary."""
-        self._print(f"{on_one_line(why)}\n{summary}")
+        self._print(f"{printable(why)}\n{summary}")
 
     def _print(self, text: str) -> None:
         self._console.print(text)

@@ -107,7 +107,7 @@ _CHECKS: dict[str, _Check] = {
     "model.wrist_place": _YES_OR_NO,
     "data.aspect": _ASPECT,
     "data.max_seq_length": _whole(1),
-    "data.max_buckets": _whole(1),
+    "data.max_buckets": _whole(0),
     "data.threads": _whole(0),
     "data.augment.speed": _BELOW_ONE,
     "data.augment.jitter": _from_to(0, 7),  # beyond that, time would run backwards

@@ -20,7 +20,8 @@ from wsign_jax.model.whisper_weights import Whisper
 from wsign_jax.runtime import multihost
 from wsign_jax.train.checkpoint import store, workdir
 from wsign_jax.train.checkpoint.checksums import checksums_of_arrays
-from wsign_jax.train.checkpoint.store import Checkpoints, DamagedCheckpoint, check_vocabulary
+from wsign_jax.train.checkpoint.run_info import check_vocabulary
+from wsign_jax.train.checkpoint.store import Checkpoints, DamagedCheckpoint
 from wsign_jax.train.checkpoint.workdir import INIT, RESTART, has_checkpoint
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def settle_positions(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
         return config
     config = config.copy_and_resolve_references()
     begins_with = resolved_init_from(config, workdir)
-    own = [workdir, *map(pathlib.Path, filter(None, [config.checkpoint.mirror]))]
-    positions = next(filter(None, map(_positions_of, own)), None)
+    own = saved_config(config, workdir)
+    positions = own and own["model"]["positions"]
     if positions is None and begins_with.startswith(WHISPER):
         positions = "sinusoidal"
         print(
@@ -75,17 +76,24 @@ def settle_positions(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
             flush=True,
         )
     elif positions is None and begins_with:
-        positions = _positions_of(pathlib.Path(begins_with))
+        first = _config_of(pathlib.Path(begins_with))
+        positions = first and first["model"]["positions"]
     config.model.positions = positions or "rotary"
     return config
 
 
-def _positions_of(run: pathlib.Path) -> str | None:
-    """The positions in a run's newest checkpoint that can be read; None if all are unreadable."""
+def saved_config(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any] | None:
+    """The config in the newest checkpoint of the workdir, otherwise of the mirror; None without one."""
+    own = [workdir, *map(pathlib.Path, filter(None, [config.checkpoint.mirror]))]
+    return next(filter(None, map(_config_of, own)), None)
+
+
+def _config_of(run: pathlib.Path) -> dict[str, Any] | None:
+    """The config in a run's newest checkpoint that can be read; None if all are unreadable."""
     checkpoints = Checkpoints(run)
     for step in reversed(checkpoints.steps):
         with contextlib.suppress(DamagedCheckpoint):
-            return checkpoints.info(step).config["model"]["positions"]
+            return checkpoints.info(step).config
     return None
 
 

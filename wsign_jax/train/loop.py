@@ -14,12 +14,13 @@ from ml_collections import ConfigDict
 from wsign_jax.common.errors import DivergedError, one_line
 from wsign_jax.common.progress import Progress
 from wsign_jax.data import pipeline
-from wsign_jax.runtime import multihost
+from wsign_jax.runtime import multihost, process
 from wsign_jax.train import initial_weights, resume, sharding, stages
 from wsign_jax.train import state as train_state
 from wsign_jax.train import step as step_lib
 from wsign_jax.train.checkpoint.mirror import Mirror
-from wsign_jax.train.checkpoint.store import Checkpoints, RunInfo, SaveTimedOut
+from wsign_jax.train.checkpoint.run_info import RunInfo
+from wsign_jax.train.checkpoint.store import Checkpoints
 from wsign_jax.train.checkpoint.workdir import claimed
 from wsign_jax.train.compile_ahead import Ahead, Task
 from wsign_jax.train.losses import Metrics
@@ -36,13 +37,7 @@ from wsign_jax.train.run import (
 from wsign_jax.train.save_policy import READER_GONE, Due, Schedule, Signals, outliving_its_reader
 from wsign_jax.train.state import TrainState
 from wsign_jax.train.tensorboard_pictures import Board
-from wsign_jax.train.validation import (
-    Evaluation,
-    evaluate_split,
-    make_eval_step,
-    validation_plans,
-    validation_settings,
-)
+from wsign_jax.train.validation import Evaluation, evaluate, make_eval_step, validation_settings
 
 _NO_KEYPOINT = 1e4  # normalized keypoints of a hand stay below this
 
@@ -69,8 +64,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
         )
         mirror = None
         if config.checkpoint.mirror and multihost.is_first():
-            mirror = Mirror(pathlib.Path(config.checkpoint.mirror), workdir, print)
+            programs = process.portable_programs()
+            mirror = Mirror(pathlib.Path(config.checkpoint.mirror), workdir, print, programs)
             stack.enter_context(contextlib.closing(mirror))
+            mirror.bring_programs()
         signals = stack.enter_context(Signals())
         stack.enter_context(outliving_its_reader(signals))
         schedule = Schedule(config.checkpoint, run.network.mesh, signals)
@@ -106,9 +103,8 @@ class Trainer:
         self.ahead = ahead
         self.eval_step = make_eval_step(run.network, run.config)
         self.train_steps: dict[Any, step_lib.TrainStep] = {}
-        self._unconfirmed = False  # whether a checkpoint is being written
-        self._timed_out = False  # whether the last save was given up
-        self._info: RunInfo | None = None  # of the last save
+        # A copy of the best state of the stage, and what belongs to it, until the next save.
+        self._best: tuple[TrainState, RunInfo] | None = None
 
     def run_stages(self) -> bool:
         """Runs what is left of the stages; returns False if a signal came in between."""
@@ -147,7 +143,8 @@ class Trainer:
                 if not finished:
                     break
                 params, step, resumed = state.params, int(state.step), None
-            self._await_save(state)
+            self.checkpoints.wait(state)
+            self._confirm_save()
         finally:
             self.writer.close()
         return finished and not self.schedule.stopping
@@ -162,9 +159,7 @@ class Trainer:
         """
         step, done, total, best = int(state.step), 0, len(stage.plans), math.inf
         train_step = self._train_step(stage)
-        batches = iter(
-            pipeline.training_dataset(stage.loader, stage.plans, self.config.data.threads)
-        )
+        batches = iter(pipeline.load_ahead(stage.loader, stage.plans, self.config.data.threads))
         if info is not None:
             done, best = info.next_batch, math.inf if info.best_wer is None else info.best_wer
             batches.set_state(info.iterator)
@@ -185,7 +180,7 @@ class Trainer:
                 pending = self._log_later(stage, step, batch, settings, metrics, pace, progress)
                 for message in self.ahead.messages():
                     progress.note(message)
-                self._confirm_save(progress.note)
+                self._confirm_save()
                 due = self.schedule(step)
                 validate = done in stage.epoch_ends
                 if not (validate or due):
@@ -198,9 +193,11 @@ class Trainer:
                 if validate:
                     result = self._validate(stage, state, step, progress)
                     best = min(best, result.edits.wer)
-                if best < before or due or done == total:
-                    info = self._about(stage, done, result, best, batches.get_state())
-                    self._save(state, info, progress.note)
+                info = self._about(stage, done, result, best, batches.get_state())
+                if due or done == total:
+                    self._save(state, info)
+                elif best < before:
+                    self._best = train_state.copied(state), info
                 if result is not None and self.board is not None:
                     show = functools.partial(self.board.show, best=before, last=done == total)
                     _draw(progress.note, show, stage, step, state.evaluated, result)
@@ -217,8 +214,7 @@ class Trainer:
             done: how many of its batches are done.
         """
         mesh, window = self.run.network.mesh, validation_settings(self.config, alpha=0.0)
-        plans = validation_plans(self.config, self.run.val)
-        validation = dict.fromkeys(plan.bucket for plan in plans)
+        validation = {plan.bucket: len(plan.rows) for plan in self.run.val_plans}
         for stage in self.run.stages[first:]:
             state, step = stage_shapes(self.run, stage), self._train_step(stage)
             # One program for every length: all batches have the stage's number of rows.
@@ -226,8 +222,7 @@ class Trainer:
                 rows = stage.config.batch_size
                 batch = train_state.batch_shapes(rows, frames, self.run.train.max_labels, mesh)
                 yield Task(stage.name, step, (state, batch, stages.StepSettings()))
-            for frames in validation:
-                rows = self.config.eval.batch_size
+            for frames, rows in validation.items():
                 batch = train_state.batch_shapes(rows, frames, self.run.val.max_labels, mesh)
                 yield Task("validation", self.eval_step, (state.evaluated, batch, window))
             done = 0
@@ -271,6 +266,8 @@ class Trainer:
         self, stage: Stage, step: int, batch: pipeline.Batch, loss: float
     ) -> DivergedError:
         ids = [self.run.train.ids[example] for example in batch.example if example >= 0]
+        if self._best is not None:
+            self._save(*self._best, print)
         self.checkpoints.wait()
         saved = self.checkpoints.latest_step
         left = "none" if saved is None else str(self.checkpoints.path(saved))
@@ -288,27 +285,18 @@ class Trainer:
         self, stage: Stage, state: TrainState, step: int, progress: Progress
     ) -> Evaluation:
         """Evaluates the validation split, logs its figures, and shows its first sentence."""
-        result = evaluate_split(
-            self.config,
-            self.run.val,
+        run = self.run
+        result = evaluate(
             functools.partial(self.ahead.run, self.eval_step),
             state.evaluated,
-            stage.config.alpha,
-            self.run.network,
+            run.val,
+            pipeline.load_ahead(run.val_loader, run.val_plans, self.config.data.threads),
+            validation_settings(self.config, stage.config.alpha),
+            run.network.mesh,
         )
-        scalars = {
-            "val/loss": result.loss,
-            "val/wer": result.edits.wer,
-            "val/blank_rate": result.blank_rate,
-            "val/token_accuracy": result.token_accuracy,
-        }
-        self.writer.write(stage.name, step, scalars)
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in scalars.items())
-        progress.note(f"{stage.name} step {step}  {figures}")
-        id, glosses = self.run.val.ids[0], self.run.vocabulary.glosses
-        found = " ".join(glosses(result.hypotheses[0])) or "(nothing)"
-        progress.note(f"{id}  reference   {' '.join(glosses(self.run.val.labels[0]))}")
-        progress.note(f"{'':{len(id)}}  hypothesis  {found}")
+        self.writer.write(stage.name, step, result.scalars)
+        progress.note(f"{stage.name} step {step}  {result}")
+        progress.note("\n".join(result.sentence(run.val, run.vocabulary)))
         return result
 
     def _about(
@@ -331,58 +319,33 @@ class Trainer:
             iterator=iterator,
         )
 
-    def _save(self, state: TrainState, info: RunInfo, say: Callable[[str], None]) -> None:
-        """Starts to save, once everything logged so far is on the disk."""
+    def _save(self, state: TrainState, info: RunInfo) -> None:
+        """Starts to save, once everything logged so far is on the disk, and the best state before.
+
+        So the best state up to a checkpoint is always among the checkpoints, and yet no state is
+        written outside of the schedule.
+        """
+        best = None if info.val_wer == info.best_wer else self._best  # otherwise it is this one
+        self._best = None
+        if best is not None:
+            self._save(*best)
         self.writer.flush()
-        try:
-            stalled = self.checkpoints.save(state, info)
-        except SaveTimedOut as error:  # the save before this one
-            self._give_up_save(error, say)
-            stalled = self.checkpoints.save(state, info)
+        stalled = self.checkpoints.save(state, info)
         self.schedule.saved()
         stage = self.config.stages[info.stage]
         self.writer.write(stage, int(state.step), {"checkpoint/stall_seconds": stalled})
-        self._unconfirmed, self._info = True, info
 
-    def _confirm_save(self, say: Callable[[str], None]) -> None:
+    def _confirm_save(self) -> None:
         """Mirrors a checkpoint once it is known to be whole.
-
-        The first save that takes too long is made once more, of the state that the run has reached.
 
         Raises:
             WSignError: it could not be written.
         """
-        try:
-            if not self._unconfirmed or self.checkpoints.saving:
-                return
-        except SaveTimedOut as error:
-            self._give_up_save(error, say)
+        whole = self.checkpoints.poll()
+        if whole is False:
             self.schedule.save_soon()
-            return
-        self._unconfirmed = self._timed_out = False
-        if self.mirror is not None:
+        elif whole and self.mirror is not None:
             self.mirror.update()
-
-    def _give_up_save(self, error: SaveTimedOut, say: Callable[[str], None]) -> None:
-        """Warns that a save was given up and is tried again; raises its error if that cannot help.
-
-        It cannot if the save before was given up, too, or if other processes take part.
-        """
-        if self._timed_out or jax.process_count() > 1:
-            raise error
-        self._timed_out, self._unconfirmed = True, False
-        say(f"warning: {error}; trying once more")
-
-    def _await_save(self, state: TrainState | None) -> None:
-        """Waits until the run's last state is on disk, and starts to mirror it."""
-        try:
-            self.checkpoints.wait()
-        except SaveTimedOut as error:
-            assert state is not None and self._info is not None, "it has been saved"
-            self._give_up_save(error, print)
-            self._save(state, self._info, print)
-            self.checkpoints.wait()
-        self._confirm_save(print)
 
 
 def _draw(say: Callable[[str], None], draw: Callable[..., None], *arguments: Any) -> None:

@@ -13,7 +13,7 @@ from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.layers import DropoutKeys
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import optimizer, stages
+from wsign_jax.train import ctc, optimizer, stages
 
 Metrics = dict[str, jax.Array]
 Loss = Callable[[Params, Batch, stages.StepSettings, jax.Array], tuple[jax.Array, Metrics]]
@@ -40,14 +40,28 @@ def ctc_loss(
         (B,) float32; about 1e5 if the labels cannot be emitted (the loader makes sure that they
         can), meaningless in a masked row.
     """
-    total = optax.ctc_loss(
+    # By the platform that the program is for, wherever it is compiled: `ctc` is slower on a CPU.
+    total = jax.lax.platform_dependent(
         logits.astype(jnp.float32),
+        patches,
+        labels,
+        label_lengths,
+        cpu=_optax_ctc,
+        default=ctc.negative_log_likelihood,
+    )
+    return total / jnp.maximum(label_lengths, 1).astype(jnp.float32)
+
+
+def _optax_ctc(
+    logits: jax.Array, patches: jax.Array, labels: jax.Array, label_lengths: jax.Array
+) -> jax.Array:
+    return optax.ctc_loss(
+        logits,
         beyond(patches, logits.shape[1]),
         labels,
         beyond(label_lengths, labels.shape[1]),
         blank_id=BLANK_ID,
     )
-    return total / jnp.maximum(label_lengths, 1).astype(jnp.float32)
 
 
 def decoder_inputs(labels: jax.Array) -> jax.Array:
@@ -121,17 +135,17 @@ def batch_loss(
     )
     real = batch.frames > 0
     logits = model.ctc_logits(encoded, dropout_keys=dropout_keys)
-    ctc = ctc_loss(logits, patches, batch.labels, batch.label_lengths)
-    ctc = mean_over_rows(ctc, real)
+    of_ctc = ctc_loss(logits, patches, batch.labels, batch.label_lengths)
+    of_ctc = mean_over_rows(of_ctc, real)
     if not hybrid:
-        return ctc, {"loss": ctc, "ctc": ctc}
+        return of_ctc, {"loss": of_ctc, "ctc": of_ctc}
     logits = model.decoder(
         decoder_inputs(batch.labels), encoded, patches, dropout_keys=dropout_keys
     )
     attention, _ = attention_loss(logits, batch.labels, batch.label_lengths, smoothing)
     attention = mean_over_rows(attention, real)
-    loss = settings.alpha * ctc + (1.0 - settings.alpha) * attention
-    return loss, {"loss": loss, "ctc": ctc, "attention": attention}
+    loss = settings.alpha * of_ctc + (1.0 - settings.alpha) * attention
+    return loss, {"loss": loss, "ctc": of_ctc, "attention": attention}
 
 
 def make_loss(graph: nnx.GraphDef, labels: Params, training: ConfigDict, *, hybrid: bool) -> Loss:

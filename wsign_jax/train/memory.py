@@ -116,8 +116,9 @@ class Estimator:
         whole = _bytes(self._shapes)
         backward += whole if fixed.parameters < whole else 0
         update = 2 * fixed.gradients  # gradients and what the optimizer makes of them
-        # The old state and the new one, since not every step may donate (see `_update` in step.py).
-        return 2 * (fixed.parameters + fixed.optimizer + fixed.ema) + max(backward, update)
+        # The old state and the new one, since not every step may donate (see `_update` in step.py), and
+        # the best one, which waits to be saved.
+        return 3 * (fixed.parameters + fixed.optimizer + fixed.ema) + max(backward, update)
 
     def fits(self, frames: int, parts: int, remat: bool, budget: float) -> bool:
         """Whether batches of this length need at most `budget` bytes in every stage."""

@@ -17,7 +17,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams, scalar, text
 
 from wsign_jax.common import files
-from wsign_jax.common.errors import WSignError
+from wsign_jax.common.errors import WSignError, printable
 from wsign_jax.runtime import multihost
 from wsign_jax.train.checkpoint.workdir import METRICS, TENSORBOARD
 
@@ -49,9 +49,9 @@ class MetricsWriter:
             if path.exists():
                 _keep_until(path, step)
             self._lines = path.open("a", encoding="utf-8")
-            # tensorboardX's SummaryWriter writes on a thread, and a killed process loses what waits
-            # there. EventsWriter writes straight to the file. The time is added to its name, which
-            # would otherwise be the same for two starts in one second.
+            # tensorboardX's SummaryWriter writes on a thread. If the disk is full, that thread ends, and
+            # the run waits forever for room in its queue. EventsWriter writes straight to the file. The
+            # time is added to its name, which would otherwise be the same for two starts in one second.
             self._events = EventsWriter(str(board / "events"), f".{time.time_ns()}")
             again = SessionLog(status=SessionLog.START)
             # Entries about the whole run have step 0. They are written again only if it begins anew.
@@ -91,7 +91,7 @@ class MetricsWriter:
     ) -> None:
         """Shows the values to compare runs by and the scalars to compare; raises as `write` does."""
         kept = (bool, int, float)
-        plain = {n: v if isinstance(v, kept) else _utf8(str(v)) for n, v in values.items()}
+        plain = {n: v if isinstance(v, kept) else printable(str(v)) for n, v in values.items()}
         self._show(step, hparams(plain, dict.fromkeys(scalars, 0.0)))
 
     def _show(self, step: int, summaries: Iterable[Summary]) -> None:
@@ -181,8 +181,3 @@ class Pace:
     def leave_out(self) -> None:
         """Leaves out the time since the last step, because it went into something else."""
         self._began = time.monotonic()
-
-
-def _utf8(text: str) -> str:
-    """Escapes what is not UTF-8: a file's name may have it, and protocol buffers refuse it."""
-    return text.encode(errors="backslashreplace").decode()

@@ -14,7 +14,8 @@ from wsign_jax.runtime import multihost
 from wsign_jax.train import config_schema
 from wsign_jax.train.checkpoint import store
 from wsign_jax.train.checkpoint.mirror import Mirror
-from wsign_jax.train.checkpoint.store import Checkpoints, RunInfo, check_vocabulary
+from wsign_jax.train.checkpoint.run_info import RunInfo, check_vocabulary
+from wsign_jax.train.checkpoint.store import Checkpoints
 from wsign_jax.train.checkpoint.workdir import CHECKPOINTS, RESTART, keep_logs, make, steps_in
 from wsign_jax.train.run import Run, stage_shapes
 from wsign_jax.train.state import TrainState

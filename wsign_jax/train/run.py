@@ -31,6 +31,8 @@ from wsign_jax.train import step as step_lib
 from wsign_jax.train.stages import label_parameters, learning_rates
 from wsign_jax.train.state import TrainState
 
+ACCELERATOR_BUCKETS = 4
+
 T = TypeVar("T")
 
 
@@ -167,10 +169,24 @@ def process_rows(batch_size: int, field: str, parts: int = 1) -> slice:
     return slice(jax.process_index() * own, (jax.process_index() + 1) * own)
 
 
-def evaluation_loader(config: ConfigDict, split: layout.Split) -> pipeline.BatchLoader:
-    """Makes the loader of a split's batches for evaluation."""
-    rows = process_rows(config.eval.batch_size, "eval.batch_size")
-    return pipeline.BatchLoader(split, config.data, split.max_labels, rows=rows)
+def max_buckets(config: ConfigDict) -> int:
+    """Returns `data.max_buckets`; if that is 0, the number that suits the devices.
+
+    An accelerator takes longer to compile a bucket's programs than it saves by less padding.
+    """
+    return config.data.max_buckets or (8 if jax.default_backend() == "cpu" else ACCELERATOR_BUCKETS)
+
+
+def settle_buckets(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
+    """Returns the config with a number of buckets that is not 0: the run's own if it goes on.
+
+    So a run can go on with devices of another kind, and has the same batches there.
+    """
+    config = config.copy_and_resolve_references()
+    if not config.data.max_buckets and (saved := initial_weights.saved_config(config, workdir)):
+        config.data.max_buckets = saved["data"]["max_buckets"]
+    config.data.max_buckets = max_buckets(config)
+    return config
 
 
 def data_fingerprint(split: layout.Split) -> str:
@@ -208,6 +224,8 @@ class Run:
     val_segments: tuple[np.ndarray | None, ...]  # of its examples
     network: Network
     stages: list[Stage]
+    val_plans: list[BatchPlan]  # in the buckets of training
+    val_loader: pipeline.BatchLoader
 
     @functools.cached_property
     def config_json(self) -> dict[str, Any]:
@@ -229,7 +247,12 @@ def plan_training(config: ConfigDict, split: layout.Split) -> pipeline.TrainPlan
     """Plans the lengths of all stages' epochs together, and the buckets that serve them."""
     epochs = sum(config[name].epochs for name in config.stages)
     return pipeline.plan_training(
-        split, config.data, config.model.frontend.patch_size, config.training.seed, epochs
+        split,
+        config.data,
+        config.model.frontend.patch_size,
+        config.training.seed,
+        epochs,
+        max_buckets(config),
     )
 
 
@@ -240,7 +263,7 @@ def prepare_run(config: ConfigDict, workdir: pathlib.Path) -> Run:
         WSignError: a config value out of range, bad data, or rules that do not fit the model.
     """
     config_schema.check(config)
-    config = initial_weights.settle_positions(config, workdir)
+    config = settle_buckets(initial_weights.settle_positions(config, workdir), workdir)
     root = data_root(config, workdir)
     vocabulary = read_vocabulary(root, config.model.vocab_size)
     network = make_network(config, len(vocabulary))
@@ -251,7 +274,11 @@ def prepare_run(config: ConfigDict, workdir: pathlib.Path) -> Run:
     for number, name in enumerate(config.stages):
         stages.append(_plan_stage(config, number, epoch, splits["train"], plan, network))
         epoch += config[name].epochs
-    process_rows(config.eval.batch_size, "eval.batch_size")
+    check_rows(config.eval.batch_size, "eval.batch_size", jax.device_count())  # for the report
+    # Rows that fit into memory: a training step works through at least as many at once.
+    rows = max(config[name].batch_size for name in config.stages) // config.training.accumulate
+    val = splits["val"]
+    own = process_rows(rows, "training.accumulate")
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
     skipped = sum(split.skipped for split in splits.values())
     print(
@@ -267,10 +294,12 @@ def prepare_run(config: ConfigDict, workdir: pathlib.Path) -> Run:
         workdir=workdir,
         vocabulary=vocabulary,
         train=splits["train"],
-        val=splits["val"],
+        val=val,
         val_segments=annotations["val"].segments,
         network=network,
         stages=stages,
+        val_plans=pipeline.plan_evaluation(val, plan.buckets, rows),
+        val_loader=pipeline.BatchLoader(val, config.data, val.max_labels, rows=own),
     )
 
 

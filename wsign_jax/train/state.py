@@ -87,6 +87,12 @@ def create_placed(make: Create, params: Params, shapes: Params) -> TrainState:
     return jax.jit(make, out_shardings=shardings)(params)
 
 
+@jax.jit
+def copied(state: TrainState) -> TrainState:
+    """Copies a state; the next step may take over the arrays of the original."""
+    return jax.tree.map(jnp.copy, state)
+
+
 def abstract(make: Create, shapes: Params) -> TrainState:
     """The shapes, dtypes and places of such a state, which a checkpoint is loaded to."""
     state = jax.eval_shape(make, shapes)

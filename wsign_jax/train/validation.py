@@ -1,8 +1,8 @@
 """The core of evaluation: weights and batches in, counts out. The loop and the report both call it."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,11 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from wsign_jax.data.buckets import BatchPlan
+from wsign_jax.data import pipeline
+from wsign_jax.data.buckets import find_buckets
 from wsign_jax.data.layout import Split
-from wsign_jax.data.pipeline import Batch, plan_evaluation
+from wsign_jax.data.pipeline import Batch
+from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.greedy import blanks, ctc_greedy
 from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.model import whisper_sign
@@ -20,12 +22,14 @@ from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.report.metrics import EditCounts, edit_counts
 from wsign_jax.train import losses, sharding
-from wsign_jax.train.run import Network, evaluation_loader
+from wsign_jax.train.run import Network, max_buckets, process_rows
 from wsign_jax.train.stages import StepSettings
+
+T = TypeVar("T")
 
 
 class EvalOutputs(NamedTuple):
-    """The results of one batch, per row."""
+    """The results of one batch, per row; every process has every row."""
 
     ctc: jax.Array  # (B,) loss
     attention: jax.Array  # (B,) loss of the attention decoder, teacher-forced
@@ -61,18 +65,41 @@ class Evaluation:
     token_accuracy: float  # of the attention decoder, fed with the true glosses
     hypotheses: dict[int, list[int]]  # by index into the split
 
+    @property
+    def scalars(self) -> dict[str, float]:
+        """The figures by the names under which they are logged."""
+        return {
+            "val/loss": self.loss,
+            "val/wer": self.edits.wer,
+            "val/blank_rate": self.blank_rate,
+            "val/token_accuracy": self.token_accuracy,
+        }
+
+    def __str__(self) -> str:
+        return "  ".join(f"{name} {value:.4f}" for name, value in self.scalars.items())
+
+    def sentence(self, split: Split, vocabulary: Vocabulary) -> list[str]:
+        """Returns lines that show the first sentence of the split and its hypothesis."""
+        id, signed = split.ids[0], " ".join(vocabulary.glosses(split.labels[0]))
+        found = " ".join(vocabulary.glosses(self.hypotheses[0])) or "(nothing)"
+        return [f"{id}  reference   {signed}", f"{'':{len(id)}}  hypothesis  {found}"]
+
 
 def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
-    """Makes the loop's step: losses and greedy decoding, compiled once per batch shape."""
+    """Makes the loop's step: losses and greedy decoding, compiled once per batch shape.
+
+    Each device decodes its own rows. The devices exchange only what is found there: a few numbers and
+    the ids of a hypothesis for each row.
+    """
     smoothing = config.training.label_smoothing
-    everywhere = sharding.replicated(network.mesh)
+    by_rows, everywhere = sharding.by_rows(network.mesh), sharding.replicated(network.mesh)
 
     def eval_step(params: Params, batch: Batch, settings: StepSettings) -> EvalOutputs:
         _, logits, attention_logits, patches = _forward(network, params, batch, settings)
         attention, hits = losses.attention_loss(
             attention_logits, batch.labels, batch.label_lengths, smoothing
         )
-        return EvalOutputs(
+        found = EvalOutputs(
             losses.ctc_loss(logits, patches, batch.labels, batch.label_lengths),
             attention,
             hits,
@@ -81,6 +108,8 @@ def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
             ctc_greedy(logits, patches),
             jnp.copy(batch.example),
         )
+        # Otherwise XLA might gather the posteriors and have every device decode all rows.
+        return jax.lax.with_sharding_constraint(found, by_rows)
 
     return jax.jit(eval_step, out_shardings=everywhere)
 
@@ -125,7 +154,7 @@ def evaluate(
     settings: StepSettings,
     mesh: Mesh,
 ) -> Evaluation:
-    """Runs a model over a split.
+    """Runs a model over a split: the devices work on a batch while the host reads the one before.
 
     Args:
         eval_step: from `make_eval_step`.
@@ -138,10 +167,10 @@ def evaluate(
     edits = EditCounts()
     hypotheses: dict[int, list[int]] = {}
     loss = hits = silent = patches = 0.0
-    for batch in batches:
-        out = jax.device_get(eval_step(params, sharding.put_batch(batch, mesh), settings))
+    alpha = float(settings.alpha)
+    computing = (eval_step(params, sharding.put_batch(batch, mesh), settings) for batch in batches)
+    for out in map(jax.device_get, _one_ahead(computing)):
         real = out.example >= 0
-        alpha = float(settings.alpha)
         loss += float(np.sum((alpha * out.ctc + (1 - alpha) * out.attention)[real], dtype=float))
         hits += int(out.hits[real].sum())
         silent += int(out.blanks[real].sum())
@@ -162,28 +191,14 @@ def evaluate(
     )
 
 
-def evaluate_split(
-    config: ConfigDict,
-    split: Split,
-    eval_step: EvalStep,
-    params: Params,
-    alpha: float,
-    network: Network,
-) -> Evaluation:
-    """Evaluates weights on a whole split under the attention window of `config.eval`.
-
-    Args:
-        config: the run's config.
-        split: the split to evaluate on.
-        eval_step: from `make_eval_step`.
-        params: the weights.
-        alpha: the share of CTC in the loss that is reported.
-        network: its mesh is what the batches are spread over.
-    """
-    settings = validation_settings(config, alpha)
-    return evaluate(
-        eval_step, params, split, validation_batches(config, split), settings, network.mesh
-    )
+def _one_ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yields the items in their order, each once the one after it has been asked for."""
+    waiting = iter(items)
+    before = next(waiting)
+    for item in waiting:
+        yield before
+        before = item
+    yield before
 
 
 def validation_settings(config: ConfigDict, alpha: float) -> StepSettings:
@@ -195,11 +210,10 @@ def validation_settings(config: ConfigDict, alpha: float) -> StepSettings:
     )
 
 
-def validation_batches(config: ConfigDict, split: Split) -> Iterable[Batch]:
-    """A split's batches for evaluation: each example once, and only the rows of this process."""
-    return map(evaluation_loader(config, split), validation_plans(config, split))
-
-
-def validation_plans(config: ConfigDict, split: Split) -> list[BatchPlan]:
-    """The plans of the batches of `validation_batches`."""
-    return plan_evaluation(split, config.eval.batch_size, config.data.max_buckets)
+def report_batches(config: ConfigDict, split: Split) -> Iterable[Batch]:
+    """A split's batches for a report: each example once, only the rows of this process, read ahead."""
+    rows = process_rows(config.eval.batch_size, "eval.batch_size")
+    buckets = find_buckets(split.frames, max_buckets(config))
+    plans = pipeline.plan_evaluation(split, buckets, config.eval.batch_size)
+    loader = pipeline.BatchLoader(split, config.data, split.max_labels, rows=rows)
+    return pipeline.load_ahead(loader, plans, config.data.threads)

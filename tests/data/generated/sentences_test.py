@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data.generated.sentences import Grammar, Mixture, NGrams, Uniform
+from wsign_jax.data.generated.sentences import Mixture, NGrams, Uniform, Written
 
 GLOSSES = ["coffee", "fs-a", "fs-b", "large", "no", "please", "small", "tea", "#BANK", "?"]
 
 
-def grammar(tmp_path, text: str) -> Grammar:
-    path = tmp_path / "g.txt"
+def written(tmp_path, text: str) -> Written:
+    path = tmp_path / "g.py"
     path.write_text(text, encoding="utf-8")
-    return Grammar.read(path, GLOSSES)
+    return Written(path, GLOSSES)
 
 
 def draws(sentences, count: int = 400, available=GLOSSES) -> list[list[str] | None]:
@@ -22,58 +22,37 @@ def draws(sentences, count: int = 400, available=GLOSSES) -> list[list[str] | No
     return [sentences.draw(rng, available) for _ in range(count)]
 
 
-def test_rules_alternatives_repeats_weights_and_patterns(tmp_path):
-    rules = grammar(
+def test_a_function_draws_what_a_signer_has_clips_of(tmp_path):
+    sentences = written(
         tmp_path,
-        "# orders\n\nsentence 3 = no{2} <size> <drink> please\nsentence = <letter>{1,3}\n"
-        "size = small | large\ndrink = coffee\ndrink = tea | #BANK\nletter = fs-*\n",
+        "def sentence(rng, glosses):\n"
+        "    drawn = [['no', 'tea'], [], [g for g in glosses if g.startswith('fs-')]]\n"
+        "    return drawn[rng.integers(3)]\n",
     )
-    seen = Counter(" ".join(glosses) for glosses in draws(rules))
-    orders = {text: n for text, n in seen.items() if text.startswith("no no ")}
-    assert len(orders) == 6 and 260 < sum(orders.values()) < 340
-    assert all(re.fullmatch("no no (small|large) (coffee|tea|#BANK) please", o) for o in orders)
-    words = {text for text in seen if text not in orders}
-    assert all(re.fullmatch("fs-[ab]( fs-[ab]){0,2}", word) for word in words) and len(words) == 14
-
-
-def test_a_sentence_with_a_gloss_that_nobody_has_is_given_up(tmp_path):
-    rules = grammar(tmp_path, "sentence = no tea | <l>\nl = fs-*")
-    drawn = draws(rules, available=["no", "fs-b"])
+    drawn = draws(sentences, available=["no", "fs-b"])
     assert {tuple(glosses or ()) for glosses in drawn} == {(), ("fs-b",)}
+    assert drawn == draws(sentences, available=["no", "fs-b"])
 
 
-BROKEN = {
-    "coffee tea": "1: 'coffee tea' is no rule; write NAME = GLOSS <RULE> ...",
-    "drink = tea": ": no rule 'sentence = ...'; sentences begin there",
-    "\nsentence = <drink>": "2: no rule 'drink'; it has sentence",
-    "sentence = tea\nsentence = tee": "2: gloss 'tee' is not in the vocabulary",
-    "sentence = zs-*": "1: gloss 'zs-*' is not in the vocabulary",
-    "sentence = no | | tea": "1: an empty alternative of 'sentence'",
-    "sentence =": "1: an empty alternative of 'sentence'",
-    "sentence 0 = no": "1: weight 0 of 'sentence'; write a number over 0",
-    "sentence 1.2.3 = no": "1: weight 1.2.3 of 'sentence'",
-    "sentence = no{5,2}": "1: repeats in 'no{5,2}'; write 1 to 100, fewest first",
-    "sentence = no{0}": "1: repeats in 'no{0}'",
-    "sentence = <no": "1: '<no'; write a gloss, <RULE>, or either with {3,8} behind",
-    "sentence = no <a>\na = tea <b>\nb = <a>": "3: <a> leads back to itself",
-    "sentence 1" + 400 * "0" + " = no": "1: weight 1000",
-    "sentence = no{" + 5000 * "9" + "}": "1: 'no{999",
-    "sentence = " + " ".join(11 * ["no{100}"]): "1: 'sentence' makes up to 1100 glosses, and the m",
-    "sentence = <a0>\n"
-    + "".join(f"a{n} = <a{n + 1}> <a{n + 1}>\n" for n in range(32))
-    + "a32 = no": "24: 'a22' makes up to 1024 glosses, and the most is 1000; repeat less",
-    "sentence = <a0>\n"
-    + "".join(f"a{n} = <a{n + 1}>\n" for n in range(5000))
-    + "a5000 = no": "101: more than 100 rules within each other; write some of them out",
-}
+DEF = "def sentence(rng, glosses): "
 
 
-@pytest.mark.parametrize("text", BROKEN, ids=lambda text: text[:40])
-def test_what_is_wrong_is_named_with_file_and_line(tmp_path, text):
-    with pytest.raises(
-        WSignError, match=re.escape("g.txt") + ":?" + re.escape(BROKEN[text])
-    ) as error:
-        grammar(tmp_path, text)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sentence = <drink>", "SyntaxError: invalid syntax (g.py, line 1)"),
+        ("def drink(): return []", "has no function sentence(rng, glosses); write one"),
+        ("import nothing_like_it", "ModuleNotFoundError: No module named 'nothing_like_it'"),
+        ("def sentence(): return []", "sentence: TypeError: sentence() takes 0 positional"),
+        (DEF + "return 1 / 0", "sentence: ZeroDivisionError: division by zero"),
+        (DEF + "return 'no tea'", "sentence returns 'no tea'; return a list of glosses"),
+        (DEF + "return ['no', 3]", "sentence returns ['no', 3]; return a list of glosses"),
+        (DEF + "return ['no', 'tee']", "gloss 'tee' is not in the vocabulary"),
+    ],
+)
+def test_what_is_wrong_with_a_function_is_named(tmp_path, text, message):
+    with pytest.raises(WSignError, match=re.escape(f"g.py: {message}")) as error:
+        draws(written(tmp_path, text))
     assert "\n" not in str(error.value)
 
 
@@ -95,7 +74,7 @@ def test_uniform_draws_every_gloss_and_repeats_some():
 
 
 def test_a_mixture_draws_the_second_kind_as_often_as_told(tmp_path):
-    mixed = Mixture(grammar(tmp_path, "sentence = no no no no no"), Uniform(1, 4), 0.25)
+    mixed = Mixture(written(tmp_path, DEF + "return ['no'] * 5"), Uniform(1, 4), 0.25)
     assert 0.18 < np.mean([len(glosses) < 5 for glosses in draws(mixed)]) < 0.32
     with pytest.raises(WSignError, match=r"--uniform=-0.1: give 0 to 1"):
         Mixture(Uniform(), Uniform(), -0.1)

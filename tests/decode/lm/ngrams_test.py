@@ -1,28 +1,52 @@
-import numpy as np
+import math
+
 import pytest
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.decode.lm import ngrams
 
 
-def test_a_bigram_by_hand():
-    # Bigrams: <s> 1 twice, 1 2, 2 </s> and 1 </s> once, so D = 3 / (3 + 2). Before 1 and 2 stands one
-    # label, before </s> two, so D = 2 / (2 + 2) for order 1.
-    single, double = ngrams.estimate([[1, 2], [1]], 2, 3)
-    np.testing.assert_allclose(np.exp(single.log_probs), [0.5, 0.25, 0.25])
-    np.testing.assert_allclose(np.exp(single.backoffs), [0.6 / 2, 0.6 * 2 / 2, 0.6])
-    assert ngrams.sequences((single, double), 2).tolist() == [[0, 1], [1, 0], [1, 2], [2, 0]]
-    np.testing.assert_allclose(
-        np.exp(double.log_probs),
-        [1.4 / 2 + 0.3 * 0.25, 0.4 / 2 + 0.6 * 0.5, 0.4 / 2 + 0.6 * 0.25, 0.4 / 1 + 0.6 * 0.5],
-    )
+def exp(values):
+    return {gram: pytest.approx(math.exp(value)) for gram, value in values.items()}
+
+
+# Bigrams: <s> 1 twice, 1 2, 2 </s> and 1 </s> once, so D = 3 / (3 + 2). Before 1 and 2 stands one
+# label, before </s> two, so D = 2 / (2 + 2) for order 1.
+SINGLE = {(0,): 0.5, (1,): 0.25, (2,): 0.25}
+DOUBLE = {
+    (0, 1): 1.4 / 2 + 0.3 * 0.25,
+    (1, 0): 0.4 / 2 + 0.6 * 0.5,
+    (1, 2): 0.4 / 2 + 0.6 * 0.25,
+    (2, 0): 0.4 / 1 + 0.6 * 0.5,
+}
+WEIGHTS = {(0,): 0.6 / 2, (1,): 0.6 * 2 / 2, (2,): 0.6}
+
+
+def test_bigrams_and_trigrams_by_hand():
+    model = ngrams.estimate([[1, 2], [1]], 2, 3)
+    assert (exp(model.log_probs), exp(model.backoffs)) == (SINGLE | DOUBLE, WEIGHTS)
+    # One label stands before each bigram that does not begin a sentence, so order 2 is as above. Every
+    # trigram is there once, and none twice, so D = 0.5.
+    model = ngrams.estimate([[1, 2], [1]], 3, 3)
+    triple = {
+        (0, 1, 0): 0.5 / 2 + 0.5 * DOUBLE[1, 0],
+        (0, 1, 2): 0.5 / 2 + 0.5 * DOUBLE[1, 2],
+        (1, 2, 0): 0.5 / 1 + 0.5 * DOUBLE[2, 0],
+    }
+    assert exp(model.log_probs) == SINGLE | DOUBLE | triple
+    assert exp(model.backoffs) == WEIGHTS | {(0, 1): 0.5 * 2 / 2, (1, 2): 0.5}
+    assert math.exp(model.log_prob((0, 1), 1)) == pytest.approx(0.5 * 0.6 * 0.25)
+    assert (model.order, model.vocab_size) == (3, 3)
+
+
+def test_single_glosses_are_counted_and_never_seen_ones_have_mass():
+    model = ngrams.estimate([[1, 1], [1]], 1, 3)  # 1 three times, the end twice, D = 0.5
+    probs = {(0,): 1.5 / 5 + 0.2 / 3, (1,): 2.5 / 5 + 0.2 / 3, (2,): 0.2 / 3}
+    assert (exp(model.log_probs), model.backoffs) == (probs, {})
 
 
 def test_orders_beyond_the_longest_sentence_are_empty():
-    levels = ngrams.estimate([[3], [1]], 5, 4)
-    assert [len(level.labels) for level in levels] == [4, 4, 2, 0, 0]
-    assert ngrams.sequences(levels, 3).tolist() == [[0, 1, 0], [0, 3, 0]]
-    assert ngrams.sequences(levels, 4).shape == (0, 4)
+    assert ngrams.estimate([[3], [1]], 5, 4).order == 3
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import os
 import pathlib
 import shutil
+import time
 
 import pytest
 
@@ -242,3 +243,43 @@ def test_a_log_at_home_without_checkpoints_is_kept_when_others_come(places, warn
     mirror.know([1, 2])
     mirror.bring_home()
     assert (other / "metrics.1.jsonl").read_text() == "of another run" and steps(other) == [1, 2]
+
+
+def make_programs(folder, age=60.0, **sizes):
+    """Compiled programs as JAX keeps them, written `age` seconds ago."""
+    folder.mkdir(exist_ok=True)
+    for name, size in sizes.items():
+        (folder / f"{name}-cache").write_bytes(name[:1].encode() * size)
+        os.utime(folder / f"{name}-cache", times=(time.time() - age,) * 2)
+
+
+def programs_in(folder):
+    return {path.name.removesuffix("-cache"): path.stat().st_size for path in folder.iterdir()}
+
+
+def test_the_programs_of_a_run_outlive_its_machine(places, tmp_path, warnings):
+    home, root = places
+    here, there = tmp_path / "cache", tmp_path / "new" / "cache"
+    make_programs(here, of_another_run=5)
+    mirror = mirror_lib.Mirror(root, home, warnings.append, here)
+    mirror.bring_programs()
+    make_programs(here, step=7, update=9)
+    make_programs(here, age=0, half_written=1)
+    mirror.update()
+    mirror.close()
+    assert programs_in(root / "compilation_cache") == {"step": 7, "update": 9}
+    assert not unfinished(root) and steps(root) == [1, 2]
+    mirror = mirror_lib.Mirror(root, home, warnings.append, there)
+    mirror.bring_programs()
+    assert programs_in(there) == {"step": 7, "update": 9} and not warnings
+    assert (there / "step-cache").read_bytes() == b"s" * 7
+
+
+def test_a_mirror_holds_so_many_programs_and_no_more(places, tmp_path, warnings, monkeypatch):
+    home, root = places
+    monkeypatch.setattr(mirror_lib, "_PROGRAMS_BYTES", 10)
+    mirror = mirror_lib.Mirror(root, home, warnings.append, tmp_path / "cache")
+    make_programs(tmp_path / "cache", a=6, b=6, c=4)
+    mirror.update()
+    mirror.close()
+    assert programs_in(root / "compilation_cache") == {"a": 6, "c": 4} and not warnings

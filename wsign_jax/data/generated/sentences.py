@@ -1,39 +1,17 @@
-"""Draws the glosses of sentences: uniformly, from a grammar, or like the sentences of a text.
-
-A grammar file has one rule per line; a sentence begins at the rule `sentence`:
-
-    # sizes before drinks
-    sentence = hello i can get a <size> <drink> please | no no <drink>
-    sentence 0.5 = <letter>{3,8}
-    size = small | medium | large
-    drink = coffee | tea | water
-    letter = fs-*
-
-`|` separates alternatives; several rules with the same name are alternatives too. Alternatives are drawn
-equally often, unless a number after the name gives the weight of each alternative of the line. `<name>`
-is replaced by a draw of that rule. `{3,8}` repeats the item before it 3 to 8 times, drawn anew each
-time. A `*` within a gloss stands for any text: one of the glosses that match is drawn. Lines that begin
-with # are comments.
-"""
+"""Draws the glosses of sentences: uniformly, by a function, or like the sentences of a text."""
 
 import dataclasses
-import fnmatch
-import math
 import pathlib
-import re
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+import runpy
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from wsign_jax.common import tables
-from wsign_jax.common.errors import WSignError
+from wsign_jax.common.errors import WSignError, one_line, shown
 
-_START = "sentence"
-_MOST_REPEATS = 100
 _MOST_GLOSSES = 1000  # per sentence
-_DEEPEST = 100  # rules within rules
-_LARGEST_WEIGHT = 1e6
 
 
 class Sentences(Protocol):
@@ -87,178 +65,51 @@ class Mixture:
         return kind.draw(rng, available)
 
 
-# ----------------------------------------------------------------------------------------- grammar
+class Written:
+    """Draws sentences by the function `sentence` of a Python file, such as `tools/asl_sentences.py`.
 
+    It gets a `np.random.Generator` and the glosses that a signer has clips of, and returns a list of
+    glosses. If that is empty, or the signer lacks one of them, it is called again.
+    """
 
-@dataclasses.dataclass(frozen=True)
-class _Item:
-    text: str  # a gloss, a pattern, or a rule's name
-    is_rule: bool
-    fewest: int = 1
-    most: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class _Alternative:
-    items: tuple[_Item, ...]
-    weight: float
-    where: str
-
-
-class Grammar:
-    """Draws sentences from a grammar file."""
-
-    def __init__(self, rules: Mapping[str, Sequence[_Alternative]]):
-        self._rules = rules
-
-    @classmethod
-    def read(cls, path: pathlib.Path, glosses: Sequence[str]) -> "Grammar":
-        """Reads and checks a grammar.
+    def __init__(self, path: pathlib.Path, glosses: Sequence[str]):
+        """Runs the file.
 
         Args:
             path: the file.
             glosses: the vocabulary.
 
         Raises:
-            WSignError: a line is not a rule, a name is unknown, a gloss is outside the vocabulary, a
-                rule leads back to itself, or sentences may get too long. The message names the file
-                and, if there is one, the line.
+            WSignError: it cannot be run, or has no such function.
         """
-        rules: dict[str, list[_Alternative]] = {}
-        for number, line in enumerate(tables.read_text(path).splitlines(), start=1):
-            if line.strip() and not line.lstrip().startswith("#"):
-                name, alternatives = _parse_line(line, f"{path}:{number}")
-                rules.setdefault(name, []).extend(alternatives)
-        if _START not in rules:
-            raise WSignError(f"{path}: no rule '{_START} = ...'; sentences begin there")
-        for alternatives in rules.values():
-            for alternative in alternatives:
-                _check_names(alternative, rules, glosses)
-        sizes: dict[str, tuple[int, int]] = {}
-        for name in rules:
-            _measure(name, rules, (), sizes)
-        return cls(rules)
+        self._path, self._glosses = path, set(glosses)
+        try:
+            sentence = runpy.run_path(str(path)).get("sentence")
+        except OSError:
+            raise
+        except Exception as error:
+            raise WSignError(f"{path}: {one_line(error)}") from error
+        if not callable(sentence):
+            raise WSignError(f"{path}: has no function sentence(rng, glosses); write one")
+        self._sentence: Callable[..., Any] = sentence
 
     def draw(self, rng: np.random.Generator, available: Sequence[str]) -> list[str] | None:
-        """See `Sentences`."""
-        glosses = self._expand(_START, rng, available)
-        return None if None in glosses else [gloss for gloss in glosses if gloss is not None]
+        """See `Sentences`.
 
-    def _expand(
-        self, name: str, rng: np.random.Generator, available: Sequence[str]
-    ) -> list[str | None]:
-        alternatives = self._rules[name]
-        weights = np.array([alternative.weight for alternative in alternatives])
-        chosen = alternatives[int(rng.choice(len(alternatives), p=weights / weights.sum()))]
-        glosses: list[str | None] = []
-        for item in chosen.items:
-            for _ in range(int(rng.integers(item.fewest, item.most + 1))):
-                if item.is_rule:
-                    glosses += self._expand(item.text, rng, available)
-                    continue
-                matching = _matching(item.text, available)
-                glosses.append(matching[rng.integers(len(matching))] if matching else None)
-        return glosses
-
-
-def _parse_line(line: str, where: str) -> tuple[str, list[_Alternative]]:
-    rule = re.fullmatch(r"\s*([\w-]+)(?:\s+([\d.]+))?\s*=(.*)", line)
-    if rule is None:
-        raise WSignError(f"{where}: {line.strip()!r} is no rule; write NAME = GLOSS <RULE> ...")
-    name, number, text = rule.groups()
-    try:
-        weight = float(number or 1)
-    except ValueError:
-        weight = math.nan
-    if not 1 / _LARGEST_WEIGHT <= weight <= _LARGEST_WEIGHT:
-        raise WSignError(
-            f"{where}: weight {number} of {name!r}; write a number over 0, up to {_LARGEST_WEIGHT:.0f}"
-        )
-    alternatives = []
-    for part in text.split("|"):
-        items = tuple(_parse_item(word, where) for word in part.split())
-        if not items:
-            raise WSignError(f"{where}: an empty alternative of {name!r}; write glosses or <RULE>s")
-        alternatives.append(_Alternative(items, weight, where))
-    return name, alternatives
-
-
-def _parse_item(word: str, where: str) -> _Item:
-    item = re.fullmatch(r"(?:<([\w-]+)>|([^<>{}]+))(?:\{(\d{1,9})(?:,(\d{1,9}))?\})?", word)
-    if item is None:
-        raise WSignError(f"{where}: {word!r}; write a gloss, <RULE>, or either with {{3,8}} behind")
-    rule, gloss, fewest, most = item.groups()
-    low = int(fewest or 1)
-    high = int(most or low)
-    if not 1 <= low <= high <= _MOST_REPEATS:
-        raise WSignError(f"{where}: repeats in {word!r}; write 1 to {_MOST_REPEATS}, fewest first")
-    return _Item(rule or gloss, rule is not None, low, high)
-
-
-def _check_names(
-    alternative: _Alternative, rules: Mapping[str, object], glosses: Sequence[str]
-) -> None:
-    for item in alternative.items:
-        if item.is_rule and item.text not in rules:
+        Raises:
+            WSignError: the function fails, or returns something else than glosses of the vocabulary.
+        """
+        try:
+            drawn = self._sentence(rng, available)
+        except Exception as error:
+            raise WSignError(f"{self._path}: sentence: {one_line(error)}") from error
+        if not isinstance(drawn, list) or not all(isinstance(gloss, str) for gloss in drawn):
             raise WSignError(
-                f"{alternative.where}: no rule {item.text!r}; it has {', '.join(rules)}"
+                f"{self._path}: sentence returns {shown(drawn)}; return a list of glosses"
             )
-        if not item.is_rule and not _matching(item.text, glosses):
-            raise WSignError(f"{alternative.where}: gloss {item.text!r} is not in the vocabulary")
-
-
-def _measure(
-    name: str,
-    rules: Mapping[str, Sequence[_Alternative]],
-    path: tuple[str, ...],
-    sizes: dict[str, tuple[int, int]],
-) -> tuple[int, int]:
-    """Returns the most glosses that a rule can make, and how many rules lie within each other in it.
-
-    Args:
-        name: the rule's name.
-        rules: all rules.
-        path: the rules that led to this one.
-        sizes: the results for rules that were measured before; this rule's is added.
-
-    Raises:
-        WSignError: a rule leads back to itself, is nested too deep, or makes too many glosses.
-    """
-    if name in sizes:
-        return sizes[name]
-    most, deepest = 0, 0
-    for alternative in rules[name]:
-        glosses = 0
-        for item in alternative.items:
-            length, depth = 1, 0
-            if item.is_rule:
-                if item.text in (*path, name):
-                    raise WSignError(f"{alternative.where}: <{item.text}> leads back to itself")
-                if len(path) < _DEEPEST:
-                    length, depth = _measure(item.text, rules, (*path, name), sizes)
-                if len(path) + depth >= _DEEPEST:
-                    raise WSignError(
-                        f"{alternative.where}: more than {_DEEPEST} rules within each other; write some "
-                        "of them out"
-                    )
-            glosses += item.most * length
-            deepest = max(deepest, depth + 1)
-        if glosses > _MOST_GLOSSES:
-            raise WSignError(
-                f"{alternative.where}: {name!r} makes up to {glosses} glosses, and the most is "
-                f"{_MOST_GLOSSES}; repeat less"
-            )
-        most = max(most, glosses)
-    sizes[name] = most, deepest
-    return sizes[name]
-
-
-def _matching(text: str, glosses: Sequence[str]) -> list[str]:
-    """Returns the glosses that an item's text stands for; only * is special."""
-    if "*" not in text:
-        return [text] if text in glosses else []
-    pattern = re.sub(r"([\[?])", r"[\1]", text)
-    return [gloss for gloss in glosses if fnmatch.fnmatchcase(gloss, pattern)]
+        if outside := sorted(set(drawn) - self._glosses):
+            raise WSignError(f"{self._path}: gloss {outside[0]!r} is not in the vocabulary")
+        return drawn if set(drawn) <= set(available) else None
 
 
 # ----------------------------------------------------------------------------------------- n-grams

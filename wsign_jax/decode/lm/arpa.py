@@ -23,19 +23,17 @@ one word; white space in its name is `_` in the file.
 import math
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NoReturn
-
-import numpy as np
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.decode.lm import ngrams
+from wsign_jax.decode.lm.ngrams import Gram, NGrams
 
 _START, _END = "<s>", "</s>"
 _UNKNOWN = ("<unk>", "<UNK>")
-_UNKNOWN_ID = -1
+_LOG_10 = math.log(10)
 _NEVER = -99.0  # log10 that toolkits write for probability 0
 _LARGEST_WEIGHT = 99.0  # log10
 _NAMED = 5  # glosses that a message lists
@@ -63,54 +61,44 @@ def words_of(vocabulary: Vocabulary) -> list[str]:
 # ------------------------------------------------------------------------------------------ writing
 
 
-def write(
-    path: pathlib.Path, levels: ngrams.Levels, vocabulary: Vocabulary, replace: bool = False
-) -> None:
+def write(path: pathlib.Path, ngrams: NGrams, vocabulary: Vocabulary) -> None:
     """Writes a model, for example from `ngrams.estimate`, through a temporary name.
 
     Raises:
-        WSignError: the file exists and `replace` is not set, or it is another vocabulary, or one with
-            names that do not fit.
+        WSignError: it is another vocabulary, or one with names that do not fit.
     """
-    if path.exists() and not replace:
-        raise WSignError(f"{path}: exists; remove it, or give another name")
-    if len(vocabulary) != len(levels[0].labels):
+    if len(vocabulary) != ngrams.vocab_size:
         raise WSignError(
-            f"{path}: the language model has {len(levels[0].labels)} labels and the vocabulary "
+            f"{path}: the language model has {ngrams.vocab_size} labels and the vocabulary "
             f"{len(vocabulary)}; take the label_map.json that it was made with"
         )
     words = words_of(vocabulary)
-    sections = [_lines_of(levels, order, words) for order in range(1, len(levels) + 1)]
+    sections: list[list[str]] = [[] for _ in range(ngrams.order)]
+    for gram, prob in sorted(ngrams.log_probs.items()):
+        names = [words[label] for label in gram]
+        if len(gram) > 1 and gram[0] == 0:
+            names[0] = _START
+        columns = [f"{prob / _LOG_10:.7f}", " ".join(names)]
+        # Nothing follows the end or the longest n-grams, so they have no weight.
+        if gram[-1] and len(gram) < ngrams.order:
+            columns.append(_weight(ngrams, gram))
+        sections[len(gram) - 1].append("\t".join(columns))
+    start = [f"{_NEVER:g}", _START, *[_weight(ngrams, (0,))][: ngrams.order - 1]]
+    sections[0].insert(0, "\t".join(start))
     lines = ["\\data\\", *(f"ngram {n}={len(lines)}" for n, lines in enumerate(sections, 1))]
     for order, section in enumerate(sections, 1):
         lines += ["", f"\\{order}-grams:", *section]
     files.write(path, "\n".join([*lines, "", "\\end\\", ""]).encode())
 
 
-def _lines_of(levels: ngrams.Levels, order: int, words: list[str]) -> list[str]:
-    level = levels[order - 1]
-    probs, weights = (_log10(x) for x in (level.log_probs, level.backoffs))
-    weighted = order < len(levels)
-    # Row 0 of order 1 is the end; its weight belongs to the start, which gets a line of its own.
-    lines = ["\t".join([f"{_NEVER:g}", _START, *weights[:weighted]])] if order == 1 else []
-    for row, labels in enumerate(ngrams.sequences(levels, order).tolist()):
-        gram = [words[label] for label in labels]
-        if order > 1 and labels[0] == 0:
-            gram[0] = _START
-        # Nothing follows the end, so it has no weight.
-        weight = [weights[row]] if weighted and labels[-1] else []
-        lines.append("\t".join([probs[row], " ".join(gram), *weight]))
-    return lines
-
-
-def _log10(values: np.ndarray) -> list[str]:
-    return [f"{value:.7f}" for value in (values / math.log(10)).tolist()]
+def _weight(ngrams: NGrams, context: Gram) -> str:
+    return f"{ngrams.backoffs.get(context, 0.0) / _LOG_10:.7f}"
 
 
 # ------------------------------------------------------------------------------------------ reading
 
 
-def read(path: pathlib.Path, vocabulary: Vocabulary) -> ngrams.Levels:
+def read(path: pathlib.Path, vocabulary: Vocabulary) -> NGrams:
     """Reads a model over the glosses of a vocabulary.
 
     Glosses of the vocabulary that the file lacks get the probability of its `<unk>` or, without one, of
@@ -123,19 +111,68 @@ def read(path: pathlib.Path, vocabulary: Vocabulary) -> ngrams.Levels:
     """
     lines = _Lines(path)
     counts = _header(lines)
-    level, ids = _first_level(lines, counts, vocabulary)
-    levels = [level]
-    rows: dict[tuple[int, ...], int] = {(id,): id for id in range(len(vocabulary))}
-    for order in range(2, len(counts) + 1):
-        level, rows = _next_level(lines, order, counts, ids, rows)
-        levels.append(level)
+    ids = {word: id for id, word in enumerate(words_of(vocabulary))} | {_START: 0}
+    log_probs: dict[Gram, float] = {}
+    backoffs: dict[Gram, float] = {}
+    unknown = None
+    outside: dict[str, int] = {}
+    seen: set[tuple[str, ...]] = set()
+    for order in range(1, len(counts) + 1):
+        for words, prob, weight in _section(lines, order, counts, seen):
+            if words[0] in _UNKNOWN and order == 1:
+                unknown = prob
+            elif words == (_START,):
+                backoffs[0,] = weight
+            elif words[0] not in ids and order == 1:
+                outside[words[0]] = lines.number
+            elif not any(word in _UNKNOWN for word in words):
+                gram = tuple(ids[word] for word in words)
+                log_probs[gram] = prob
+                if gram[-1] != 0:  # nothing follows the end, whatever weight the file gives it
+                    backoffs[gram] = weight
+        if outside:
+            lines.fail(
+                f"{len(outside)} of {counts[0]} words are not in the vocabulary ({_some(outside)}); "
+                "take the label_map.json that belongs to the language model, or make the language "
+                "model from this vocabulary",
+                min(outside.values()),
+            )
+        if (0,) not in log_probs:
+            lines.fail(f"no {_END} among the 1-grams; make the file again with sentence ends")
     if lines.current != "\\end\\":
         lines.fail(
             f"{lines.current!r} where \\end\\ belongs; correct the header or remove the rest"
         )
     if lines.advance(may_end=True):
         lines.fail("there is more after \\end\\; keep one model in a file")
-    return tuple(levels)
+    _add_missing(path, log_probs, unknown, vocabulary)
+    return NGrams(log_probs, backoffs)
+
+
+def _add_missing(
+    path: pathlib.Path,
+    log_probs: dict[Gram, float],
+    unknown: float | None,
+    vocabulary: Vocabulary,
+) -> None:
+    """Gives the glosses that a file lacks a probability."""
+    missing = [id for id in range(len(vocabulary)) if (id,) not in log_probs]
+    if not missing:
+        return
+    print(
+        f"warning: {path}: {len(missing)} of {len(vocabulary) - 1} glosses are not in it "
+        f"({_some(vocabulary.glosses(missing))}); they get the probability of "
+        + ("its least likely word" if unknown is None else "<unk>"),
+        flush=True,
+    )
+    if unknown is None:
+        unknown = min(prob for gram, prob in log_probs.items() if len(gram) == 1)
+    log_probs |= {(id,): unknown for id in missing}
+
+
+def _some(names: Iterable[str]) -> str:
+    first = list(names)
+    return ", ".join([*first[:_NAMED], *["..."][: len(first) > _NAMED]])
 
 
 class _Lines:
@@ -188,13 +225,13 @@ def _header(lines: _Lines) -> list[int]:
 
 
 def _section(
-    lines: _Lines, order: int, counts: list[int]
+    lines: _Lines, order: int, counts: list[int], seen: set[tuple[str, ...]]
 ) -> Iterator[tuple[tuple[str, ...], float, float]]:
-    """Yields the words, log probability and log weight of every n-gram of an order."""
+    """Yields words, log probability and log weight of an order's n-grams, and adds them to `seen`."""
     if lines.current != f"\\{order}-grams:":
         lines.fail(f"{lines.current!r} where \\{order}-grams: belongs; copy or make the file again")
     weighted = order < len(counts)
-    seen = set()
+    before = len(seen)
     while not lines.advance().startswith("\\"):
         columns = lines.current.split()
         if not order + 1 <= len(columns) <= order + 1 + weighted:
@@ -205,14 +242,28 @@ def _section(
         words = tuple(columns[1 : order + 1])
         if words in seen:
             lines.fail(f"{' '.join(words)!r} is in the file twice; keep one")
+        if order > 1:
+            _check_parts(lines, words, seen)
         seen.add(words)
         weight = columns[order + 1] if len(columns) > order + 1 else "0"
         yield words, _natural(lines, columns[0], 0.0), _natural(lines, weight, _LARGEST_WEIGHT)
-    if len(seen) != counts[order - 1]:
+    if len(seen) - before != counts[order - 1]:
         lines.fail(
-            f"{len(seen)} {order}-grams before it, and the header says {counts[order - 1]}; "
+            f"{len(seen) - before} {order}-grams before it, and the header says {counts[order - 1]}; "
             "copy or make the file again"
         )
+
+
+def _check_parts(lines: _Lines, words: tuple[str, ...], seen: set[tuple[str, ...]]) -> None:
+    """Checks that an n-gram is made of those that came before it."""
+    for word in words:
+        if (word,) not in seen:
+            lines.fail(f"{word!r} is not among the 1-grams; make the file again")
+    if _START in words[1:] or _END in words[:-1]:
+        lines.fail(f"{_START} only begins, {_END} only ends an n-gram; make the file again")
+    if words[:-1] not in seen:
+        prefix, order = " ".join(words[:-1]), len(words) - 1
+        lines.fail(f"{prefix!r} is not among the {order}-grams; make the file again")
 
 
 def _natural(lines: _Lines, text: str, largest: float) -> float:
@@ -223,96 +274,4 @@ def _natural(lines: _Lines, text: str, largest: float) -> float:
         lines.fail(f"{text!r} is not a number; correct it")
     if not value <= largest:
         lines.fail(f"{text!r} is not a log10 up to {largest:g}; correct it")
-    return max(value, _NEVER) * math.log(10)
-
-
-def _first_level(
-    lines: _Lines, counts: list[int], vocabulary: Vocabulary
-) -> tuple[ngrams.Level, dict[str, int]]:
-    """Returns the level of order 1, and the ids of the words that the file has."""
-    known = {word: id for id, word in enumerate(words_of(vocabulary))}
-    probs = np.full(len(vocabulary), -np.inf)
-    weights = np.zeros(len(vocabulary))
-    ids: dict[str, int] = {}
-    unknown = None
-    outside: list[tuple[str, int]] = []
-    for (word,), prob, weight in _section(lines, 1, counts):
-        if word in _UNKNOWN:
-            ids[word], unknown = _UNKNOWN_ID, prob
-        elif word == _START:
-            ids[word], weights[0] = 0, weight
-        elif word == _END:
-            ids[word], probs[0] = 0, prob
-        elif word in known:
-            ids[word] = known[word]
-            probs[known[word]], weights[known[word]] = prob, weight
-        else:
-            outside.append((word, lines.number))
-    if outside:
-        lines.fail(
-            f"{len(outside)} of {counts[0]} words are not in the vocabulary "
-            f"({_some([word for word, _ in outside])}); take the label_map.json that belongs to the "
-            "language model, or make the language model from this vocabulary",
-            outside[0][1],
-        )
-    if _END not in ids:
-        lines.fail(f"no {_END} among the 1-grams; make the file again with sentence ends")
-    missing = np.flatnonzero(np.isinf(probs))
-    if len(missing):
-        print(
-            f"warning: {lines.path}: {len(missing)} of {len(vocabulary) - 1} glosses are not in it "
-            f"({_some(vocabulary.glosses(missing))}); they get the probability of "
-            + ("its least likely word" if unknown is None else "<unk>"),
-            flush=True,
-        )
-        probs[missing] = np.min(probs[np.isfinite(probs)]) if unknown is None else unknown
-    labels = np.arange(len(vocabulary))
-    return ngrams.Level(np.zeros_like(labels), labels, probs, weights), ids
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join([*names[:_NAMED], *["..."][: len(names) > _NAMED]])
-
-
-def _next_level(
-    lines: _Lines,
-    order: int,
-    counts: list[int],
-    ids: Mapping[str, int],
-    before: Mapping[tuple[int, ...], int],
-) -> tuple[ngrams.Level, dict[tuple[int, ...], int]]:
-    """Returns the level of an order above 1, and the rows of its n-grams.
-
-    Args:
-        lines: the file.
-        order: of the n-grams.
-        counts: from the header.
-        ids: of the words that the file has.
-        before: rows of the n-grams in the level before.
-    """
-    grams: list[tuple[int, ...]] = []
-    columns: list[tuple[int, int, float, float]] = []
-    for words, prob, weight in _section(lines, order, counts):
-        strange = [word for word in words if word not in ids]
-        if strange:
-            lines.fail(f"{strange[0]!r} is not among the 1-grams; make the file again")
-        if _START in words[1:] or _END in words[:-1]:
-            lines.fail(f"{_START} only begins, {_END} only ends an n-gram; make the file again")
-        gram = tuple(ids[word] for word in words)
-        if _UNKNOWN_ID in gram:
-            continue
-        if gram[:-1] not in before:
-            prefix = " ".join(words[:-1])
-            lines.fail(f"{prefix!r} is not among the {order - 1}-grams; make the file again")
-        grams.append(gram)
-        # Nothing follows the end, whatever weight the file gives it.
-        columns.append((before[gram[:-1]], gram[-1], prob, weight if gram[-1] else 0.0))
-    prefixes, labels, probs, weights = np.array(columns, np.float64).reshape(-1, 4).T
-    sorted_rows = np.lexsort((labels, prefixes))
-    level = ngrams.Level(
-        prefixes[sorted_rows].astype(np.int64),
-        labels[sorted_rows].astype(np.int64),
-        probs[sorted_rows],
-        weights[sorted_rows],
-    )
-    return level, {grams[row]: new for new, row in enumerate(sorted_rows.tolist())}
+    return max(value, _NEVER) * _LOG_10

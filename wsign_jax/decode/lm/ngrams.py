@@ -1,61 +1,52 @@
-"""Gloss n-grams with their probabilities: a back-off model in numpy, and its Kneser-Ney estimate.
+"""Gloss n-grams with their probabilities: a back-off model, and its Kneser-Ney estimate.
 
 P(w | h) is given by the n-gram h w if that is known. Otherwise it is the back-off weight of h (1 if h is
 not known either) times P(w | h'), in which h' is h without its first gloss.
 
-Id 0 is the start of a sentence if it comes first, and the end if it comes last.
+Label 0 is the start of a sentence if a label follows it, and the end if it comes last.
 """
 
 import dataclasses
-from collections.abc import Sequence
-
-import numpy as np
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from wsign_jax.common.errors import WSignError
+
+Gram = tuple[int, ...]  # labels
 
 # Ney's discount if the counts are too few to estimate one.
 _DEFAULT_DISCOUNT = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Level:
-    """The n-grams of one order as one level of a trie, sorted by prefix and label.
+class NGrams:
+    """The n-grams of all orders. Those of order 1 are the end and every gloss, labels 0..V-1."""
 
-    The first level has every label 0..V-1, in this order. Its row 0 has the probability of the end and
-    the back-off weight of the start.
-    """
+    log_probs: dict[Gram, float]  # natural log P(last label | the labels before it)
+    backoffs: dict[
+        Gram, float
+    ]  # natural log of a context's weight, 0 if left out; (0,) is the start
 
-    prefixes: np.ndarray  # (K,) int64 row in the level before; 0 in the first level
-    labels: np.ndarray  # (K,) int64 last label
-    log_probs: np.ndarray  # (K,) float64 natural log P(label | prefix)
-    backoffs: np.ndarray  # (K,) float64 natural log of the back-off weight; 0 in the last level
+    @property
+    def order(self) -> int:
+        """The length of the longest n-gram."""
+        return max(map(len, self.log_probs))
 
+    @property
+    def vocab_size(self) -> int:
+        """V, glosses and the blank."""
+        return sum(len(gram) == 1 for gram in self.log_probs)
 
-Levels = tuple[Level, ...]  # orders 1, 2, ...
-
-
-def sequences(levels: Levels, order: int) -> np.ndarray:
-    """Returns the n-grams of an order as labels: (K, order) int64."""
-    columns = []
-    rows = np.arange(len(levels[order - 1].labels))
-    for level in reversed(levels[:order]):
-        columns.append(level.labels[rows])
-        rows = level.prefixes[rows]
-    return np.stack(columns[::-1], axis=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Counts:
-    """The counts of the n-grams of one order in a text."""
-
-    prefixes: np.ndarray  # (K,) row in the order before
-    labels: np.ndarray  # (K,)
-    suffixes: np.ndarray  # (K,) row of the n-gram without its first label, in the order before
-    starts: np.ndarray  # (K,) bool, whether it begins with the start of a sentence
-    counts: np.ndarray  # (K,)
+    def log_prob(self, context: Gram, label: int) -> float:
+        """Returns the natural log P(label | context)."""
+        if (*context, label) in self.log_probs:
+            return self.log_probs[*context, label]
+        return self.backoffs.get(context, 0.0) + self.log_prob(context[1:], label)
 
 
-def estimate(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) -> Levels:
+def estimate(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) -> NGrams:
     """Estimates a model by interpolated Kneser-Ney smoothing, with one discount per order.
 
     Chen & Goodman 1998, "An empirical study of smoothing techniques for language modeling", TR-10-98,
@@ -78,66 +69,56 @@ def estimate(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) ->
     """
     if order < 1:
         raise WSignError(f"the order of a language model is {order}; make it 1 or more")
-    if not any(len(sentence) for sentence in sentences):
+    if not any(sentences):
         raise WSignError("a language model learns from training labels, and there are none")
-    counted = _count(sentences, order, vocab_size)
-    levels: list[Level] = []
-    below = np.full(vocab_size, 1 / vocab_size)  # P of every n-gram's suffix
-    for number, grams in enumerate(counted):
-        counts = grams.counts
-        if number + 1 < order:
-            longer = counted[number + 1]
-            kinds = np.bincount(longer.suffixes, minlength=len(counts))
-            keeps = grams.starts if number else np.zeros(vocab_size, bool)
-            counts = np.where(keeps, counts, kinds)
-        discount = _discount(counts)
-        contexts = len(levels[-1].labels) if levels else 1
-        totals = np.bincount(grams.prefixes, counts, minlength=contexts)
-        followers = np.bincount(grams.prefixes, counts > 0, minlength=contexts)
-        # The weight is 1 if no label follows, as after the end.
-        weights = np.where(totals > 0, discount * followers / np.maximum(totals, 1), 1.0)
-        if levels:
-            levels[-1] = dataclasses.replace(levels[-1], backoffs=np.log(weights))
-        explicit = np.maximum(counts - discount, 0) / np.maximum(totals, 1)[grams.prefixes]
-        probs = explicit + weights[grams.prefixes] * (below[grams.suffixes] if number else below)
-        levels.append(Level(grams.prefixes, grams.labels, np.log(probs), np.zeros(len(probs))))
-        below = probs
-    return tuple(levels)
+    probs: dict[Gram, float] = {}
+    weights: dict[Gram, float] = {}
+    for counts in _count(sentences, order, vocab_size):
+        discount = _discount(counts.values())
+        totals: Counter[Gram] = Counter()
+        followers: Counter[Gram] = Counter()
+        for gram, count in counts.items():
+            totals[gram[:-1]] += count
+            followers[gram[:-1]] += count > 0
+        weights |= {context: discount * followers[context] / totals[context] for context in totals}
+        for gram, count in counts.items():
+            lower = probs[gram[1:]] if gram[1:] else 1 / vocab_size
+            explicit = max(count - discount, 0) / totals[gram[:-1]]
+            probs[gram] = explicit + weights[gram[:-1]] * lower
+    del weights[()]  # nothing is shorter than the empty context
+    log_probs, backoffs = (
+        {gram: math.log(value) for gram, value in values.items()} for values in (probs, weights)
+    )
+    return NGrams(log_probs, backoffs)
 
 
-def _discount(counts: np.ndarray) -> float:
-    once, twice = int(np.sum(counts == 1)), int(np.sum(counts == 2))
+def _discount(counts: Iterable[int]) -> float:
+    found = Counter(counts)
+    once, twice = found[1], found[2]
     return once / (once + 2 * twice) if once and twice else _DEFAULT_DISCOUNT
 
 
-def _count(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) -> list[_Counts]:
-    """Counts the n-grams of every order up to `order`; order 1 has every label."""
-    labels = [np.asarray(sentence, np.int64).reshape(-1) for sentence in sentences]
-    flat = np.concatenate(labels)
-    outside = flat[(flat < 1) | (flat >= vocab_size)]
-    if len(outside):
+def _count(
+    sentences: Sequence[Sequence[int]], order: int, vocab_size: int
+) -> list[dict[Gram, int]]:
+    """Counts the n-grams of every order up to `order`, as `estimate` says; order 1 has every label."""
+    outside = [id for id in itertools.chain(*sentences) if not 1 <= id < vocab_size]
+    if outside:
         raise WSignError(
             f"gloss id {outside[0]} is not in the vocabulary (1 to {vocab_size - 1}); "
             "take the label_map.json that belongs to the labels"
         )
-    text = np.concatenate([np.pad(sentence, 1) for sentence in labels])
-    place = np.concatenate([np.arange(len(sentence) + 2) for sentence in labels])
-    every = np.arange(vocab_size)
-    zeros = np.zeros(vocab_size, np.int64)
-    seen = np.bincount(text[place > 0], minlength=vocab_size)
-    counted = [_Counts(zeros, every, zeros, every == 0, seen)]
-    rows = text  # of the n-gram that ends at each place, in its order
-    for n in range(2, order + 1):
-        ends = np.flatnonzero(place >= n - 1)
-        keys, first, inverse, counts = np.unique(
-            rows[ends - 1] * vocab_size + text[ends],
-            return_index=True,
-            return_inverse=True,
-            return_counts=True,
-        )
-        prefixes, last = np.divmod(keys, vocab_size)
-        suffixes = rows[ends[first]]
-        counted.append(_Counts(prefixes, last, suffixes, counted[-1].starts[prefixes], counts))
-        rows = np.zeros_like(text)
-        rows[ends] = inverse
+    counted: list[dict[Gram, int]] = [{(id,): 0 for id in range(vocab_size)}]
+    counted += [{} for _ in range(1, order)]
+    for sentence in sentences:
+        text = (0, *sentence, 0)
+        for n, counts in enumerate(counted, 1):
+            for place in range(n == 1, len(text) - n + 1):  # the start alone is no n-gram
+                gram = text[place : place + n]
+                counts[gram] = counts.get(gram, 0) + 1
+    for shorter, longer in itertools.pairwise(counted):
+        before = Counter(gram[1:] for gram in longer)
+        for gram in shorter:
+            if len(gram) == 1 or gram[0] != 0:
+                shorter[gram] = before[gram]
     return counted

@@ -1,4 +1,4 @@
-"""A copy of a run's checkpoints and logs, for example in a Drive folder that outlives the machine.
+"""A copy of a run's checkpoints, logs and compiled programs, for example in a Drive folder.
 
 `<mirror>` has the layout of a workdir, so that it can be restored from, evaluated and named in
 `init_from` like one. Everything arrives in `<mirror>/.wsign_mirror` and is then renamed. That folder
@@ -7,9 +7,11 @@ marks a mirror. Outside it, only checkpoints of the run are ever removed. "Home"
 
 import concurrent.futures
 import contextlib
+import math
 import os
 import pathlib
 import shutil
+import time
 from collections.abc import Callable, Iterable
 
 from wsign_jax.common import files
@@ -18,12 +20,21 @@ from wsign_jax.train.checkpoint import workdir
 from wsign_jax.train.checkpoint.workdir import INIT, METRICS, TENSORBOARD
 
 _OWN = ".wsign_mirror"  # the folder for what is not yet whole, or not any more
+PROGRAMS = "compilation_cache"
+_PROGRAMS_BYTES = 2**30  # the most that this folder may hold
+_WRITING = 5.0  # seconds after which JAX has surely written a program
 
 
 class Mirror:
     """Makes the mirror like home, in the background of a run that goes on."""
 
-    def __init__(self, root: pathlib.Path, workdir: pathlib.Path, warn: Callable[[str], None]):
+    def __init__(
+        self,
+        root: pathlib.Path,
+        workdir: pathlib.Path,
+        warn: Callable[[str], None],
+        programs: pathlib.Path | None = None,
+    ):
         """Checks the mirror's folder, but copies nothing yet.
 
         Args:
@@ -31,6 +42,8 @@ class Mirror:
                 otherwise be replaced by a folder on this machine.
             workdir: the run's folder.
             warn: prints a line; the mirror's troubles never end a run.
+            programs: JAX's folder of compiled programs; the programs that this run adds to it are
+                mirrored too.
 
         Raises:
             WSignError: it is the workdir itself, or has something in it and is not a mirror.
@@ -45,6 +58,8 @@ class Mirror:
         self._ours: set[int] = set()  # steps in the mirror that are this run's
         self._strange: set[int] = set()  # steps in the mirror that cannot be read
         self._claimed = False
+        self._programs = programs
+        self._foreign = set() if programs is None else _programs_in(programs)  # of earlier runs
         self._worker = concurrent.futures.ThreadPoolExecutor(1, "mirror")
 
     @property
@@ -83,6 +98,17 @@ class Mirror:
             _copy_logs(self.root, self._workdir, own)
         own.rmdir()
 
+    def bring_programs(self) -> None:
+        """Copies the mirror's compiled programs to JAX's folder; trouble is only a warning."""
+        try:
+            if self._programs is not None:
+                self._programs.mkdir(parents=True, exist_ok=True)
+                names = _programs_in(self.root / PROGRAMS)
+                arriving = self._programs / f".arriving_{os.getpid()}"
+                _copy_programs(self.root / PROGRAMS, self._programs, arriving, names)
+        except OSError as error:
+            self._trouble(error)
+
     def update(self) -> None:
         """Starts to copy what the mirror lacks, at once or when the last copy is done."""
         self._worker.submit(self._update)
@@ -107,6 +133,10 @@ class Mirror:
             _copy_missing_checkpoints(self._workdir, self.root, own, at_home)
             _copy_logs(self._workdir, self.root, own)
             _prune(self.root, own, self._ours - self._strange - {*at_home})
+            if self._programs is not None:
+                # JAX writes a program in place, so that a new one may be there in part.
+                names = _programs_in(self._programs, time.time() - _WRITING) - self._foreign
+                _copy_programs(self._programs, self.root / PROGRAMS, own / "program", names)
         except Exception as error:  # an error here must not end a run
             self._trouble(error)
 
@@ -198,6 +228,27 @@ def _copy_logs(source: pathlib.Path, target: pathlib.Path, own: pathlib.Path) ->
         arriving = own / "log"
         shutil.copyfile(source / name, arriving)
         os.replace(arriving, target / name)
+
+
+def _programs_in(folder: pathlib.Path, until: float = math.inf) -> set[str]:
+    """The names of the programs in a folder of JAX's that were written until a certain time."""
+    found = (path for path in folder.glob("*-cache") if path.is_file())
+    return {path.name for path in found if path.stat().st_mtime <= until}
+
+
+def _copy_programs(
+    source: pathlib.Path, target: pathlib.Path, arriving: pathlib.Path, names: set[str]
+) -> None:
+    """Copies programs that `target` lacks, by way of the file `arriving`, as long as it has room."""
+    there = _programs_in(target)
+    room = _PROGRAMS_BYTES - sum((target / name).stat().st_size for name in there)
+    for name in sorted(names - there):
+        size = (source / name).stat().st_size
+        if size <= room:
+            target.mkdir(exist_ok=True)
+            shutil.copyfile(source / name, arriving)
+            os.replace(arriving, target / name)
+            room -= size
 
 
 def _prune(mirror: pathlib.Path, own: pathlib.Path, steps: Iterable[int]) -> None:

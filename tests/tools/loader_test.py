@@ -1,7 +1,7 @@
-from tools.benchmark import input as input_benchmark
+from tools.benchmark import loader
 
 
 def test_little_is_padded_in_sentences_as_long_as_phoenix():
-    found = input_benchmark.padding()
+    found = loader.padding()
     assert found["padding_efficiency"] > 0.91, "the eight best lengths reach 0.917 on the corpus"
     assert found["shapes"] <= 8

@@ -1,17 +1,12 @@
-"""python tools/benchmark.py [--only=NAME,...] [--out=FILE.json] [--against=FILE.json]
+"""python -m tools.benchmark [--only=NAME,...] [--out=FILE.json] [--against=FILE.json]
     [--markdown=FILE.json] [--PART.FLAG=VALUE ...]
 
 Runs the parts of the benchmark (tools/benchmark/README.md says what each measures), one after the other,
 each in a process of its own, and prints their figures as a table in Markdown. This takes about 45
 minutes on two cores; nothing else should run meanwhile.
 
-    --only       some of the parts: input, step, epoch, cold_start, peer, decode, stream, extract,
-                 recognize, checkpoint
-    --out        a new file for the figures, with the machine and the versions; written after each part
-    --against    an earlier --out, to compare with
-    --PART.FLAG  a flag of one part, for example --extract.video=FILE or --peer.torch_python=PYTHON;
-                 `python tools/benchmark/PART.py --help` lists them
-    --markdown   measures nothing: prints the table of an earlier --out
+--PART.FLAG is a flag of one part, for example --extract.video=FILE or --peer.torch_python=PYTHON;
+`python -m tools.benchmark.PART --help` lists them.
 
 Targets are for two cores and for parts without flags. If a part fails, for example because PyTorch or a
 video is missing, it is named with the reason, and the others go on; the exit status is then 1. Ctrl-C
@@ -23,13 +18,11 @@ import pathlib
 import signal
 import sys
 
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-
 from tools.benchmark import figures, parts
 from tools.benchmark.table import Record, differences, flags_of, place, table
 from wsign_jax.common import files
-from wsign_jax.common.errors import WSignError, exit_on_user_error, known_flags
+from wsign_jax.common.command_line import Parser
+from wsign_jax.common.errors import WSignError, exit_on_user_error
 
 _QUIET = 0.7  # the highest load of a machine that does nothing else
 _INTERRUPTED = "interrupted"
@@ -47,12 +40,13 @@ def chosen(text: str) -> list[str]:
 
 def parse() -> tuple[argparse.Namespace, dict[str, list[str]]]:
     """Parses the flags, and those of each part that will run."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--only", type=chosen, default=list(parts.PARTS))
-    parser.add_argument("--out", type=figures.new_file)
-    for name in ("against", "markdown"):
-        parser.add_argument(f"--{name}", type=pathlib.Path)
-    own, rest = known_flags(parser)
+    parser = Parser(__doc__)
+    add, path = parser.add_argument, pathlib.Path
+    add("--only", type=chosen, default=list(parts.PARTS), help=f"some of {', '.join(parts.PARTS)}")
+    add("--out", type=figures.new_file, help="a new file of figures, written after each part")
+    add("--against", type=path, help="an earlier --out, to compare with")
+    add("--markdown", type=path, help="measure nothing, print the table of an earlier --out")
+    own, rest = parser.parse_known_args()
     passed: dict[str, list[str]] = {name: [] for name in own.only}
     for flag in rest:
         part, dot, remainder = flag.removeprefix("--").partition(".")
@@ -72,7 +66,7 @@ def read(path: pathlib.Path) -> Record:
     try:
         place(record), table(record), [part["status"] for part in record["parts"].values()]
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise WSignError(f"{path}: not written by tools/benchmark.py --out") from None
+        raise WSignError(f"{path}: not written by tools.benchmark --out") from None
     return record
 
 
@@ -132,9 +126,6 @@ def report(record: Record, earlier: Record | None) -> None:
 
 def main() -> int:
     """Runs the command; the exit status is 1 if a part failed."""
-    if "--help" in sys.argv:
-        print(__doc__)
-        return 0
     with exit_on_user_error():
         flags, passed = parse()
         earlier = None if flags.against is None else read(flags.against)

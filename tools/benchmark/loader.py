@@ -1,4 +1,4 @@
-"""python tools/benchmark/input.py [--sentences=320 --rounds=5 --steps=8] [--json=FILE]
+"""python -m tools.benchmark.loader [--sentences=320 --rounds=5 --steps=8] [--json=FILE]
 
 Measures the input of training at base size, on sentences as long as PHOENIX-2014's:
 
@@ -16,7 +16,6 @@ The ratio is the loader's rate from files over training's.
 
 import pathlib
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,9 +24,6 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-
-# A script's own folder is on the path, and the packages beside it are not installed.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import base
 from tools.benchmark import figures, phoenix
@@ -80,7 +76,7 @@ def rate(loader: pipeline.BatchLoader, plans: Sequence[BatchPlan], threads: int)
     began = time.perf_counter()
     read = sum(
         np.count_nonzero(batch.example >= 0)
-        for batch in pipeline.training_dataset(loader, plans, threads)
+        for batch in pipeline.load_ahead(loader, plans, threads)
     )
     return float(read / (time.perf_counter() - began))
 
@@ -111,7 +107,7 @@ def train(run: Run, steps: int) -> dict[str, float]:
     plans = [plan for plan in stage.plans if plan.bucket == bucket][: steps + 2]
     state = begin_stage(run, stage, initial_weights.fresh_params(run), step=0)
     train_step = stage_step(run, stage)
-    batches = iter(pipeline.training_dataset(stage.loader, plans, config.data.threads))
+    batches = iter(pipeline.load_ahead(stage.loader, plans, config.data.threads))
     waited, taken, pending = [], [], None
     for step in range(len(plans)):
         began = time.perf_counter()

@@ -1,0 +1,78 @@
+"""Every program as it is lowered for an accelerator: that takes no accelerator, and not its compiler."""
+
+import functools
+import math
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from tests.helpers.small import get_config as small_config
+from wsign_jax.decode.decoders import Search
+from wsign_jax.decode.joint import Weights
+from wsign_jax.evaluate.trained_run import untrained
+from wsign_jax.recognize import run_backend
+from wsign_jax.stream import chunks
+from wsign_jax.train import optimizer, stages, state, step, validation
+
+V = 37  # like no other dimension
+ROWS, FRAMES, PATCHES, CHUNK = 2, 48, 12, 2
+ITEM = {"f32": 4, "i32": 4, "ui32": 4, "bf16": 2, "i1": 1}  # bytes
+
+
+def shape(*sizes, dtype=np.int32):
+    return jax.ShapeDtypeStruct(sizes, dtype)
+
+
+@functools.cache
+def programs():
+    """{name: (function, arguments, loops)} of what runs on accelerators, in bfloat16."""
+    config = small_config()
+    config.training.precision, config.training.ema = "bfloat16", 0.999
+    trained = untrained(config, V)
+    graph, settings = trained.network.graph, stages.StepSettings()
+    labels = stages.label_parameters(trained.params, config.stage2.rules, "stage2")
+    tx = optimizer.make_optimizer(labels, settings, 1.0)
+    create = functools.partial(state.create, tx=tx, step=0, ema=True, loss_scale=None)
+    whole = jax.eval_shape(create, trained.params)
+    params, batch = whole.params, state.batch_shapes(ROWS, FRAMES, 3)
+    train = step.make_train_step(graph, labels, config.training, hybrid=True)
+    grads, norm = optimizer.trained_leaves(params, labels), shape(dtype=np.float32)
+    recognize = jax.jit(run_backend.make_recognize(graph, Search()))
+    silence, weights = shape(ROWS, PATCHES, dtype=bool), jax.tree.map(np.float32, Weights())
+    window = np.int32(0), np.int32(0)
+    stream = chunks.init_stream(trained, _NoDecoder(), CHUNK, 4)
+    chunk = chunks.next_chunk(config.model, stream, CHUNK)
+    return {
+        "gradients": (train._gradients, (params, whole.step, None, batch, settings), 1),
+        "update": (train._update, (whole, grads, norm, settings), 0),
+        "validation": (
+            validation.make_eval_step(trained.network, config),
+            (params, batch, settings),
+            1,
+        ),
+        "recognizer": (recognize, (params, *batch[:2], silence, window, weights), 2),
+        "stream": (chunks.make_step(graph), (params, stream.cache, chunk), 0),
+    }
+
+
+class _NoDecoder:
+    def start(self):
+        return None
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("name", ["gradients", "update", "validation", "recognizer", "stream"])
+def test_what_an_accelerator_runs(name, platform):
+    function, arguments, loops = programs()[name]
+    text = function.trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
+    assert text.count("stablehlo.while") <= loops, "each turn of a loop starts kernels"
+    assert "callback" not in text, "a device would wait for Python"
+    for operands in re.findall(r"stablehlo\.dot_general.* : \((.*?)\) ->", text):
+        # In 16 bits, but for those that end in the vocabulary's logits.
+        sizes, dtypes = re.findall(r"\d+(?=x)", operands), re.findall(r"x(\w+)>", operands)
+        assert "f32" not in dtypes or str(V) in sizes, operands
+    for sizes, dtype in re.findall(r'dense<["[].*> : tensor<((?:\d+x)*)(\w+)>', text):
+        assert math.prod(map(int, sizes.split("x")[:-1])) * ITEM[dtype] < 2**20
