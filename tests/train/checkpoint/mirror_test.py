@@ -261,7 +261,7 @@ def test_the_programs_of_a_run_outlive_its_machine(places, tmp_path, warnings):
     home, root = places
     here, there = tmp_path / "cache", tmp_path / "new" / "cache"
     make_programs(here, of_another_run=5)
-    mirror = mirror_lib.Mirror(root, home, warnings.append, here)
+    mirror = Mirror(root, home, warnings.append, here)
     mirror.bring_programs()
     make_programs(here, step=7, update=9)
     make_programs(here, age=0, half_written=1)
@@ -269,7 +269,7 @@ def test_the_programs_of_a_run_outlive_its_machine(places, tmp_path, warnings):
     mirror.close()
     assert programs_in(root / "compilation_cache") == {"step": 7, "update": 9}
     assert not unfinished(root) and steps(root) == [1, 2]
-    mirror = mirror_lib.Mirror(root, home, warnings.append, there)
+    mirror = Mirror(root, home, warnings.append, there)
     mirror.bring_programs()
     assert programs_in(there) == {"step": 7, "update": 9} and not warnings
     assert (there / "step-cache").read_bytes() == b"s" * 7
@@ -277,8 +277,8 @@ def test_the_programs_of_a_run_outlive_its_machine(places, tmp_path, warnings):
 
 def test_a_mirror_holds_so_many_programs_and_no_more(places, tmp_path, warnings, monkeypatch):
     home, root = places
-    monkeypatch.setattr(mirror_lib, "_PROGRAMS_BYTES", 10)
-    mirror = mirror_lib.Mirror(root, home, warnings.append, tmp_path / "cache")
+    monkeypatch.setattr("wsign_jax.train.checkpoint.mirror._PROGRAMS_BYTES", 10)
+    mirror = Mirror(root, home, warnings.append, tmp_path / "cache")
     make_programs(tmp_path / "cache", a=6, b=6, c=4)
     mirror.update()
     mirror.close()
