@@ -12,7 +12,7 @@ from wsign_jax.common.errors import DivergedError, WSignError
 from wsign_jax.data import layout
 from wsign_jax.train import initial_weights, loop, resume, save_policy
 from wsign_jax.train.checkpoint import store
-from wsign_jax.train.compile_ahead import Ahead
+from wsign_jax.train.compile_ahead import BackgroundCompiler
 from wsign_jax.train.run import make_network, prepare_run
 from wsign_jax.train.validation import validation_plans
 
@@ -46,8 +46,8 @@ def finished(tmp_path_factory):
         run = prepare_run(config, workdir)
         checkpoints = store.Checkpoints(workdir, 2)
         due = save_policy.Schedule(config.checkpoint, run.network.mesh, save_policy.Signals())
-        with Ahead() as ahead:
-            trainer = loop.Trainer(run, checkpoints, due, ahead)
+        with BackgroundCompiler() as compiler:
+            trainer = loop.Trainer(run, checkpoints, due, compiler)
             assert trainer.run_stages()
         checkpoints.close()
     return root, workdir, trainer
@@ -76,12 +76,12 @@ def test_every_step_is_logged_once_under_its_names(finished):
 
 def test_one_compilation_per_bucket_shape_and_all_of_them_ahead(finished):
     _, _, trainer = finished
-    compiled = [step.cache_size() for step in trainer.train_steps.values()]
+    compiled = [step._cache_size() for step in trainer.train_steps.values()]
     compiled.append(trainer.eval_step._cache_size())
     assert not any(compiled), "nothing was compiled when it was met"
     shapes = sum(len({plan.bucket for plan in stage.plans}) for stage in trainer.run.stages)
     validation = validation_plans(trainer.config, trainer.run.val)
-    assert trainer.ahead.compiled == shapes + len({plan.bucket for plan in validation})
+    assert len(trainer.compiler._programs) == shapes + len({plan.bucket for plan in validation})
 
 
 def test_the_last_checkpoint_is_the_end_of_the_run(finished):
@@ -158,8 +158,8 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning_after_the_save(
             saved.append(step in [info["step"] for info in lines(tmp_path) if STALL in info])
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(loop.Board, "begin", fail)
-    monkeypatch.setattr(loop.Board, "show", fail)
+    monkeypatch.setattr(loop.TensorBoardPictures, "draw_start", fail)
+    monkeypatch.setattr(loop.TensorBoardPictures, "draw_validation", fail)
     loop.train(two_stages(root), tmp_path)
     out = capsys.readouterr().out
     warning = "warning: a picture was not drawn (RuntimeError: no ink)\n"

@@ -17,8 +17,7 @@ from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.model.positions import POSITIONS
 from wsign_jax.model.whisper_sign import SIZES
 from wsign_jax.model.whisper_weights import CHOICES
-
-PRECISIONS = ("float32", "bfloat16", "float16")
+from wsign_jax.train.precision import PRECISIONS
 
 _Check = tuple[Callable[[Any], bool], str]
 
@@ -182,6 +181,7 @@ _FREE_TO_CHANGE = (
     "data.on_bad",
     "data.synthetic",
     "training.accumulate",
+    "training.precision",
     "training.remat",
     "training.sharding",
     "checkpoint",

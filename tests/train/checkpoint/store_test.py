@@ -16,9 +16,10 @@ from tests.conftest import small_config
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import config_schema, optimizer, stages, state
+from wsign_jax.train import config_schema, optimizer, stages
 from wsign_jax.train.checkpoint import checksums, store
 from wsign_jax.train.run import make_network
+from wsign_jax.train.state import create_state
 
 VOCABULARY = Vocabulary(("<blank>", "A", "B"))
 CONFIG = small_config()
@@ -74,7 +75,7 @@ def make_state(step, ema=False, seed=0):
     labels = stages.label_parameters(params, RULES, "stage1")
     settings = stages.StepSettings()
     tx = optimizer.make_optimizer(labels, settings, 1.0)
-    return state.create(params, tx, step, ema=ema, loss_scale=2.0**15 if ema else None)
+    return create_state(params, tx, step, ema=ema, loss_scale=2.0**15 if ema else None)
 
 
 def steps_on_disk(workdir):
