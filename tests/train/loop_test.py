@@ -220,6 +220,25 @@ def test_another_config_in_the_workdir_is_refused_by_name(finished, tmp_path):
     assert sorted(path.name for path in workdir.rglob("*")) == before
 
 
+@pytest.mark.parametrize(("before", "now"), [("float16", "auto"), ("auto", "float16")])
+def test_another_device_goes_on_in_its_own_precision(finished, tmp_path, capsys, before, now):
+    """Parameters are float32 in any case; a loss scale is for float16 alone."""
+    root, _, _ = finished
+    config = two_stages(root)
+    config.stages, config.training.max_steps = ("stage1",), 1
+    config.training.precision = before
+    loop.train(config, tmp_path)
+    config.training.precision = now
+    run = prepare_run(config, tmp_path)
+    capsys.readouterr()
+    state = resume.resume(run, store.Checkpoints(tmp_path), None).state
+    was, is_ = ("float32" if name == "auto" else name for name in (before, now))
+    expected = f"config.training.precision: was {was}, is {is_} from here on\n"
+    assert capsys.readouterr().out == expected
+    assert (state.loss_scale is not None) == (now == "float16")
+    assert state.loss_scale is None or float(state.loss_scale.scale) == config.training.loss_scale
+
+
 def test_changed_training_data_is_refused(finished, tmp_path):
     root, workdir, _ = finished
     changed = tmp_path / "processed"

@@ -290,6 +290,26 @@ def test_a_loss_scale_too_high_to_begin_with_comes_down_until_steps_count():
     )
 
 
+@pytest.mark.usefixtures("standard_promotion")
+def test_what_is_gathered_in_low_precision_is_what_the_network_would_cast():
+    """So a sharded parameter may be cast before it travels."""
+    graph = whisper_sign.build(small_config().model, V, jnp.dtype("bfloat16"))[0]
+    params = whisper_sign.init(SHAPES, seed=0)
+    cast = jax.tree_util.tree_map_with_path(
+        lambda path, x: (
+            x
+            if whisper_sign.computes_in_float32("/".join(key.key for key in path))
+            else x.astype(jnp.bfloat16)
+        ),
+        params,
+    )
+    whole, early = (
+        losses.batch_loss(whisper_sign.bind(graph, p), make_batch(), settings(), 0.1, hybrid=True)
+        for p in (params, cast)
+    )
+    assert whole[1]["ctc"] == early[1]["ctc"] and whole[0] == early[0]
+
+
 def test_without_keys_there_is_no_dropout():
     _, shapes = whisper_sign.build(small_config().model, V)
     model = whisper_sign.bind(GRAPH, whisper_sign.init(shapes, seed=0))

@@ -151,7 +151,10 @@ def _gather_parameters(params: Params, shardings: Params, dtype: jnp.dtype) -> P
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _gather(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
-    return jax.lax.with_sharding_constraint(leaf, replicated(sharding.mesh))
+    part = jax.lax.with_sharding_constraint(
+        leaf, sharding
+    )  # otherwise it is cast after its journey
+    return jax.lax.with_sharding_constraint(part, replicated(sharding.mesh))
 
 
 def _gather_forward(leaf: jax.Array, sharding: NamedSharding) -> tuple[jax.Array, None]:
