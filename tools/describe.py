@@ -87,9 +87,9 @@ def describe_memory(config: ConfigDict, vocab_size: int, frames: int, glosses: i
             "output": planned.output_size_in_bytes,
             "of it in the arguments' place": planned.alias_size_in_bytes,
         }
-        figures = ", ".join(f"{part} {size / 1e9:.2f}" for part, size in sizes.items())
+        figures = ", ".join(f"{part} {size / 1e6:.1f}" for part, size in sizes.items())
         device = jax.devices()[0].device_kind
-        print(f"{name}: {rows} x {frames} frames, GB on each {device}: {figures}", flush=True)
+        print(f"{name}: {rows} x {frames} frames, MB on each {device}: {figures}", flush=True)
 
 
 def main() -> None:

@@ -295,14 +295,11 @@ def test_what_is_gathered_in_low_precision_is_what_the_network_would_cast():
     """So a sharded parameter may be cast before it travels."""
     graph = whisper_sign.build(small_config().model, V, jnp.dtype("bfloat16"))[0]
     params = whisper_sign.init(SHAPES, seed=0)
-    cast = jax.tree_util.tree_map_with_path(
-        lambda path, x: (
-            x
-            if whisper_sign.computes_in_float32("/".join(key.key for key in path))
-            else x.astype(jnp.bfloat16)
-        ),
-        params,
-    )
+    cast = [
+        leaf if whisper_sign.computes_in_float32(path) else leaf.astype(jnp.bfloat16)
+        for path, leaf in whisper_sign.parameter_paths(params).items()
+    ]
+    cast = jax.tree.unflatten(jax.tree.structure(params), cast)
     whole, early = (
         losses.batch_loss(whisper_sign.bind(graph, p), make_batch(), settings(), 0.1, hybrid=True)
         for p in (params, cast)

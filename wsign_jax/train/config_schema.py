@@ -170,7 +170,8 @@ _STAGE_CHECKS: dict[str, _Check] = {
 }
 
 # These fields may change when a run goes on; all others decide its numbers. The fields that save memory
-# are among them, because a run may find only at its longest batch that it needs them.
+# are among them, because a run may find only at its longest batch that it needs them, and the precision,
+# which is that of the device.
 _FREE_TO_CHANGE = (
     "mode",
     "restart",
