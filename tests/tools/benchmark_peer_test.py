@@ -14,9 +14,10 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, pipeline, validate
 from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import losses, stages, state
-from wsign_jax.train import step as step_lib
+from wsign_jax.train import losses, stages
 from wsign_jax.train.optimizer import make_optimizer
+from wsign_jax.train.state import create_state
+from wsign_jax.train.step import make_train_step
 
 VOCAB = 7
 
@@ -97,8 +98,8 @@ def test_steps_move_weights_as_ours_do(torch_peer, without_dropout):
         *map(np.float32, (config.stage2.lr, config.stage2.weight_decay, config.stage2.alpha))
     )
     tx = make_optimizer(labels, settings, config.training.grad_clip)
-    ours = state.create(params, tx, 0, ema=False, loss_scale=None)
-    train_step = step_lib.make_train_step(graph, labels, config.training, hybrid=True)
+    ours = create_state(params, tx, 0, ema=False, loss_scale=None)
+    train_step = make_train_step(graph, labels, config.training, hybrid=True)
     optimizer = torch_peer.make_optimizer(theirs)
     for seed in range(3):
         ours, _ = train_step(ours, random_batch(seed), settings)

@@ -8,7 +8,7 @@ and all processes agree on every shape.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import grain
 import numpy as np
@@ -21,11 +21,12 @@ from wsign_jax.keypoints import joints
 _SHUFFLE = 2  # the stream of random numbers that orders batches; lengths.py uses 0, augment.py 1
 
 
-# A numpy array when loaded, a jax array once on devices; this package knows only numpy.
-Array = Any
+Array = TypeVar(
+    "Array"
+)  # numpy's when loaded, JAX's once on devices, of which this room knows nothing
 
 
-class Batch(NamedTuple):
+class Batch(NamedTuple, Generic[Array]):
     """One padded batch; a masked row has 0 frames, no labels and example -1."""
 
     features: Array  # (B, T, 42, 7) float32, normalized, zeros beyond `frames`

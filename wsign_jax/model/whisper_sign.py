@@ -114,8 +114,8 @@ class WhisperSign(nnx.Module):
         features: jax.Array,
         frames: jax.Array,
         *,
-        chunk: jax.Array | int = attention.FULL_ATTENTION,
-        left_context: jax.Array | int = 0,
+        chunk: jax.Array | np.int32 | int = attention.FULL_ATTENTION,
+        left_context: jax.Array | np.int32 | int = 0,
         dropout_keys: DropoutKeys | None = None,
         remat: bool = False,
         tables: tuple[jax.Array, ...] | None = None,
@@ -244,6 +244,11 @@ def parameter_paths(params: Params) -> dict[str, Any]:
 
 def _path(path: Any) -> str:
     return "/".join(str(key.key) for key in path)
+
+
+def computes_in_float32(path: str) -> bool:
+    """Whether the network uses a parameter in float32 whatever its precision, given its path."""
+    return re.search(r"^ctc_head/|^decoder/embed/|norm/", path) is not None
 
 
 def group_of(path: str) -> str:

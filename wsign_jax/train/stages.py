@@ -16,17 +16,19 @@ from wsign_jax.train import param_rules
 
 TRAIN, FREEZE = "train", "freeze"
 
+Float, Whole = np.float32 | jax.Array, np.int32 | jax.Array  # () numbers, on the host or traced
+
 _WINDOWS = 3  # the random stream that draws attention windows; the data uses streams 0 to 2
 
 
 class StepSettings(NamedTuple):
     """The scalars that may change from step to step without compiling again: a step traces them."""
 
-    learning_rate: Any = np.float32(0)
-    weight_decay: Any = np.float32(0)
-    alpha: Any = np.float32(1)  # share of CTC in the loss
-    chunk: Any = np.int32(FULL_ATTENTION)  # patches
-    left_context: Any = np.int32(0)  # patches
+    learning_rate: Float = np.float32(0)
+    weight_decay: Float = np.float32(0)
+    alpha: Float = np.float32(1)  # share of CTC in the loss
+    chunk: Whole = np.int32(FULL_ATTENTION)  # patches
+    left_context: Whole = np.int32(0)  # patches
 
 
 def label_parameters(params: Params, rules: Sequence[Sequence[Any]], stage: str) -> Params:

@@ -12,9 +12,10 @@ from tests.conftest import small_config
 from tests.train.checkpoint.run_info_test import RUN_INFO
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import optimizer, stages, state
+from wsign_jax.train import optimizer, stages
 from wsign_jax.train.checkpoint import checksums, store
 from wsign_jax.train.run import make_network
+from wsign_jax.train.state import create_state
 
 CONFIG = small_config()
 RULES = (("frontend/.*", "train"), (".*", "freeze"))
@@ -29,7 +30,7 @@ def make_state(step, ema=False, seed=0):
     labels = stages.label_parameters(params, RULES, "stage1")
     settings = stages.StepSettings()
     tx = optimizer.make_optimizer(labels, settings, 1.0)
-    return state.create(params, tx, step, ema=ema, loss_scale=2.0**15 if ema else None)
+    return create_state(params, tx, step, ema=ema, loss_scale=2.0**15 if ema else None)
 
 
 def steps_on_disk(workdir):
