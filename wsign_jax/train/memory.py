@@ -101,7 +101,8 @@ class Estimator:
         if remat:
             # The backward pass computes one layer's share again before it can use it.
             whole = sum(self._kept(stage, rows // parts, frames, False))
-            needed += (whole - needed) // len(self._shapes["encoder"]["blocks"])
+            layers = jax.tree.leaves(self._shapes["encoder"]["blocks"])[0].shape[0]
+            needed += (whole - needed) // layers
         # Gradients on their way back are as large as the arrays kept; two of the largest meet.
         needed += 2 * max(kept)
         # The next batch arrives while a step works on this one.
@@ -126,7 +127,8 @@ class Estimator:
     def _kept(self, stage: str, rows: int, frames: int, remat: bool) -> tuple[int, ...]:
         """The bytes of each array, parameters aside, that a forward pass keeps for the backward pass."""
         labels, hybrid = self._labels[stage], self.config[stage].alpha < 1
-        key = (tuple(jax.tree.leaves(labels)), hybrid, rows, frames, remat)
+        leaves, structure = jax.tree.flatten(labels)
+        key = (*leaves, structure, hybrid, rows, frames, remat)
         if key not in self._traced:
             training = self.config.training.copy_and_resolve_references()
             training.remat = remat

@@ -13,6 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests.conftest import small_config
+from tests.helpers.changed import changed_metadata
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.model import whisper_sign
@@ -70,7 +71,7 @@ def paths_of(content, path=()):
 
 
 def make_state(step, ema=False, seed=0):
-    params = whisper_sign.init(whisper_sign.build(CONFIG.model, 3)[1], seed)
+    params = whisper_sign.init(CONFIG.model, whisper_sign.build(CONFIG.model, 3)[1], seed)
     labels = stages.label_parameters(params, RULES, "stage1")
     settings = stages.StepSettings()
     tx = optimizer.make_optimizer(labels, settings, 1.0)
@@ -147,7 +148,9 @@ def test_another_shape_names_the_paths_that_differ(tmp_path):
     with pytest.raises(WSignError, match="of its parameters do not fit this model") as error:
         checkpoints.restore_weights(1, network.shapes)
     assert "ctc_head/bias: (3,) there, (4,) here" in str(error.value)
-    assert "encoder/blocks/1/mlp/up/kernel: missing there, (128, 512) here" in str(error.value)
+    assert "encoder/blocks/mlp/up/kernel: (1, 128, 512) there, (2, 128, 512) here" in str(
+        error.value
+    )
 
 
 @pytest.fixture(scope="module")
@@ -329,16 +332,20 @@ def test_whatever_is_in_the_metadata_is_read_or_refused():
     assert 0 < accepted < 200
 
 
-def test_a_checkpoint_of_another_version_is_no_damage(saved, tmp_path):
-    workdir = tmp_path / "work"
-    shutil.copytree(saved, workdir)
-    path = workdir / "checkpoints" / "2" / "_CHECKPOINT_METADATA"
-    about = json.loads(path.read_text())
-    about["custom_metadata"] = {"stage": 0}
-    path.write_text(json.dumps(about))
-    with pytest.raises(WSignError, match=r"another version .*'run' is missing") as error:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda about: about.pop("run"), r"another version .*'run' is missing"),
+        (lambda about: about.pop("format"), r"an older version .*read it with commit b869d58, or"),
+        (lambda about: about.update(format=3), r"a newer version .*reads format 2\); update"),
+    ],
+)
+def test_a_checkpoint_of_another_version_is_no_damage(saved, tmp_path, change, message):
+    workdir = changed_metadata(saved, tmp_path, change)
+    with pytest.raises(WSignError, match=message) as error:
         store.Checkpoints(workdir).info(2)
     assert not isinstance(error.value, store.DamagedCheckpoint)
+    assert "\n" not in str(error.value)
 
 
 def test_the_last_checkpoints_are_averaged_within_their_stage(tmp_path):

@@ -38,9 +38,11 @@ from wsign_jax.train import config_schema
 from wsign_jax.train.checkpoint import checksums, workdir
 from wsign_jax.train.state import TrainState
 
-# The format of what is saved. It goes up with every change that this version could not read. A
-# checkpoint that does not name its format has format 1.
-FORMAT = 1
+# The format of what is saved. It goes up with every change that the version before could not read, or
+# that makes what it has saved unreadable. A checkpoint that does not name its format has format 1, in
+# which every layer's parameters lie apart.
+FORMAT = 2
+_LAST_OF_FORMAT_1 = "b869d58"  # the commit
 DAMAGED = "damaged"  # the folder beside `checkpoints` that unreadable ones are moved to
 
 _UNAWAITED = "coroutine .* was never awaited"
@@ -439,13 +441,19 @@ class Checkpoints:
 
         def read() -> dict[str, Any]:
             saved = self._read_metadata(step).custom_metadata
-            if saved and saved.get("format", 1) > FORMAT:
-                raise WSignError(
-                    f"{self.path(step)}: written by a newer version of this project (format "
-                    f"{saved['format']}; this one reads up to {FORMAT}); update the project"
-                )
             if not saved:
                 raise ValueError("its metadata is gone")
+            if (found := saved.get("format", 1)) > FORMAT:
+                raise WSignError(
+                    f"{self.path(step)}: written by a newer version of this project (format {found}; "
+                    f"this one reads format {FORMAT}); update the project"
+                )
+            if found < FORMAT:
+                raise WSignError(
+                    f"{self.path(step)}: written by an older version of this project (format {found}; "
+                    f"this one reads format {FORMAT}); read it with commit {_LAST_OF_FORMAT_1}, or name "
+                    "another --workdir"
+                )
             try:
                 about = {n: files.field(saved, n, "metadata", dict) for n in ("run", "arrays")}
             except WSignError as error:
