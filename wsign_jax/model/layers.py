@@ -91,7 +91,7 @@ HASHED = define_prng_impl(
     seed=lambda seed: jnp.stack([jnp.uint32(0), seed.astype(jnp.uint32)]),
     split=lambda key, shape: _hash(key, _indices((*shape, 2))),
     random_bits=_bits,
-    fold_in=lambda key, data: _hash(key, 2 * data.astype(jnp.uint32) + _indices((2,))),
+    fold_in=lambda key, data: _hash(key, 2 * jnp.asarray(data, jnp.uint32) + _indices((2,))),
     name="hashed",
     tag="hashed",
 )

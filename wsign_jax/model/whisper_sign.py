@@ -151,6 +151,7 @@ class WhisperSign(nnx.Module):
     ) -> jax.Array:
         """Maps (B, N, D) to (B, N, V) float32 logits; id 0 is the blank."""
         x = self.ctc_dropout(encoded, dropout_keys)
+        assert self.ctc_head.bias is not None
         return logits(x, self.ctc_head.kernel[...]) + self.ctc_head.bias[...]
 
 
@@ -195,6 +196,11 @@ def _initializer(
         return jax.tree.leaves(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
 
     return jax.jit(draw, out_shardings=list(places))
+
+
+def lay_out(value: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+    """Lays an array that every process has on the devices of all processes."""
+    return jax.make_array_from_callback(value.shape, sharding, value.__getitem__)
 
 
 def bind(graph: nnx.GraphDef, params: Params) -> WhisperSign:

@@ -68,6 +68,12 @@ def _trains(label: str | tuple[str, ...]) -> bool:
     return TRAIN in (label if isinstance(label, tuple) else (label,))
 
 
+def _leaves_train(labels: Params) -> list[bool]:
+    """Whether each parameter trains, or any of its layers."""
+    leaves = jax.tree.leaves(labels, is_leaf=lambda label: isinstance(label, tuple))
+    return [*map(_trains, leaves)]
+
+
 def _for_layers(values: Any, like: jax.Array) -> jax.Array:
     """Makes one value, or a tuple of one for every layer of a stacked parameter, fit that parameter."""
     each = np.asarray(values, like.dtype)
@@ -120,16 +126,14 @@ def stop_frozen(params: Params, labels: Params) -> Params:
 
 def trained_leaves(tree: Params, labels: Params) -> list[Any]:
     """The leaves of a tree of parameters or gradients that train."""
-    leaves, structure = jax.tree.flatten(tree)
-    pairs = zip(leaves, structure.flatten_up_to(labels), strict=True)
-    return [leaf for leaf, label in pairs if _trains(label)]
+    pairs = zip(jax.tree.leaves(tree), _leaves_train(labels), strict=True)
+    return [leaf for leaf, trains in pairs if trains]
 
 
 def with_frozen(grads: Sequence[jax.Array], params: Params, labels: Params) -> Params:
     """The tree of gradients, made from those of `trained_leaves`, with zeros at what is frozen."""
     leaves, tree = jax.tree.flatten(params)
-    trains = map(_trains, tree.flatten_up_to(labels))
-    places = (index for index, trained in enumerate(trains) if trained)
+    places = (index for index, trains in enumerate(_leaves_train(labels)) if trains)
     whole = [jnp.zeros_like(leaf) for leaf in leaves]
     for place, grad in zip(places, grads, strict=True):
         whole[place] = grad

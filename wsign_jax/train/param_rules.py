@@ -93,8 +93,8 @@ def gather(params: Params, values: Mapping[str, T]) -> Params:
 
 def by_layer(params: Params, values: Params) -> dict[str, Any]:
     """Returns the value of every parameter or stacked layer by path: the reverse of `gather`."""
-    leaves = jax.tree.structure(params).flatten_up_to(values)
-    found = {}
+    found: dict[str, Any] = {}
+    leaves = jax.tree.leaves(values, is_leaf=lambda value: isinstance(value, tuple))
     for (path, leaf), value in zip(parameter_paths(params).items(), leaves, strict=True):
         paths = layer_paths(path, leaf)
         each = value if isinstance(value, tuple) else (value,) * len(paths)
