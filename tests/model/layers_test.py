@@ -16,6 +16,7 @@ from wsign_jax.model.layers import Dropout, DropoutKeys, block_of, run_blocks, s
 def test_linear_is_flaxs():
     linear = layers.Linear(5, 3, dtype=jnp.float32, rngs=nnx.Rngs(0))
     flaxs = nnx.Linear(5, 3, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    flaxs.kernel[...] = linear.kernel[...]
     x = jax.random.normal(jax.random.key(1), (2, 4, 5))
     np.testing.assert_allclose(linear(x), flaxs(x), rtol=1e-6)
     np.testing.assert_allclose(linear(x[0, 0]), linear(x)[0, 0], rtol=1e-6)
