@@ -152,7 +152,7 @@ class WhisperSign(nnx.Module):
         """Maps (B, N, D) to (B, N, V) float32 logits; id 0 is the blank."""
         x = self.ctc_dropout(encoded, dropout_keys)
         assert self.ctc_head.bias is not None
-        return logits(x, self.ctc_head.kernel[...]) + self.ctc_head.bias[...]
+        return logits(x, self.ctc_head.kernel[...]) + self.ctc_head.bias[...][None, None]
 
 
 def build(
