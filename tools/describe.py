@@ -41,7 +41,10 @@ _GLOSSES = 32  # in the longest sentence, if there is no data set to count them 
 def describe(config: ConfigDict, vocab_size: int) -> None:
     """Prints the table of parameters, and of what each stage trains."""
     _, shapes = whisper_sign.build(config.model, vocab_size)
-    sizes = {path: leaf.shape for path, leaf in whisper_sign.parameter_paths(shapes).items()}
+    sizes = {}
+    for path, leaf in whisper_sign.parameter_paths(shapes).items():
+        layers = f"/blocks/0-{leaf.shape[0] - 1}/"  # a rule names them one by one
+        sizes[path.replace("/blocks/", layers)] = leaf.shape
     print(f"{config.model.size} model, {vocab_size} ids with the blank")
     for group, members in itertools.groupby(sizes, whisper_sign.group_of):
         paths = list(members)

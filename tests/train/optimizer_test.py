@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from wsign_jax.model import whisper_sign
 from wsign_jax.train import optimizer, stages
 
 PARAMS = {
@@ -10,7 +11,7 @@ PARAMS = {
     "head": {"bias": jnp.ones(2)},
 }
 BLOCKS = {
-    "encoder": {"blocks": {n: {"bias": jnp.ones(2)} for n in range(3)}, "norm": jnp.ones(2)},
+    "encoder": {"blocks": {"bias": jnp.ones((3, 2))}, "norm": jnp.ones(2)},
     "head": jnp.ones((2, 2)),
 }
 
@@ -99,7 +100,34 @@ def test_a_share_of_the_learning_rate_is_that_share_of_the_whole_update():
     assert jax.tree.structure(before) == jax.tree.structure(after), "checkpoints would not fit"
     full, before = plain.update(grads, before, BLOCKS)
     shared, after = scaled.update(grads, after, BLOCKS)
-    jax.tree.map(
-        lambda f, s, rate: np.testing.assert_allclose(s, f * rate, rtol=1e-6), full, shared, rates
-    )
+    for path, of_each in {"norm": 0.5, "blocks/bias": np.array([[0.005], [0.05], [0.5]])}.items():
+        f, s = (whisper_sign.parameter_paths(u)[f"encoder/{path}"] for u in (full, shared))
+        np.testing.assert_allclose(s, f * of_each, rtol=1e-6)
+    np.testing.assert_array_equal(shared["head"], full["head"])
     jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_some_layers_of_a_stack_are_frozen():
+    """They have no gradient, and move by exactly 0; biases of a stack are no matrices to decay."""
+    rules = (("encoder/blocks/[02]/.*", "freeze"), (".*", "train"))
+    labels = stages.label_parameters(BLOCKS, rules, "stage2")
+    assert labels["encoder"]["blocks"]["bias"] == ("freeze", "train", "freeze")
+
+    def total(params):
+        return sum(jnp.sum(p) for p in jax.tree.leaves(optimizer.stop_frozen(params, labels)))
+
+    grads = jax.grad(total)(BLOCKS)
+    assert grads["encoder"]["blocks"]["bias"].tolist() == [[0, 0], [1, 1], [0, 0]]
+    tx = optimizer.make_optimizer(labels, settings(lr=0.1, decay=0.5), 1e9)
+    updates, _ = tx.update(grads, tx.init(BLOCKS), BLOCKS)
+    np.testing.assert_allclose(
+        updates["encoder"]["blocks"]["bias"], [[0, 0], [-0.1, -0.1], [0, 0]], rtol=1e-5
+    )
+    assert [*map(float, updates["head"][0])] == pytest.approx([-0.15, -0.15]), "a matrix decays"
+    table = stages.training_table(BLOCKS, labels, stages.learning_rates(BLOCKS, rules, "stage2"))
+    assert [line.split()[:3] for line in table.splitlines()] == [
+        ["freeze", "encoder", "4"],
+        ["train", "encoder", "4"],
+        ["train", "head", "4"],
+    ]

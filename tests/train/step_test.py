@@ -46,7 +46,7 @@ def settings(lr=1e-2, alpha=0.3, chunk=2**30):
 
 def start(rules, precision="float32", ema=0.0, hybrid=True, loss_scale=2.0**15):
     labels = stages.label_parameters(SHAPES, rules, "stage2")
-    params = whisper_sign.init(whisper_sign.build(small_config().model, V)[1], seed=0)
+    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
     tx = optimizer.make_optimizer(labels, settings(), 1.0)
     graph = whisper_sign.build(small_config().model, V, jnp.dtype(precision))[0]
     training = small_config().training
@@ -77,7 +77,7 @@ def test_frozen_parameters_do_not_move_and_the_rest_all_do(stage):
 
 def gradients(alpha):
     """Gradient of the hybrid loss by parameter path, without dropout."""
-    params = whisper_sign.init(whisper_sign.build(small_config().model, V)[1], seed=0)
+    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
 
     def loss(params):
         model = whisper_sign.bind(GRAPH, params)
@@ -99,7 +99,7 @@ def test_both_halves_of_the_loss_reach_what_they_should():
 
 
 def test_the_losses_are_the_mean_over_real_rows():
-    params = whisper_sign.init(whisper_sign.build(small_config().model, V)[1], seed=0)
+    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
     model = whisper_sign.bind(GRAPH, params)
     whole = make_batch()
     cut = Batch(*(x[:-1] for x in whole))
@@ -139,7 +139,7 @@ def test_a_batch_in_parts_gives_the_same_losses_and_gradients(hybrid):
         config.training.accumulate = parts
         config.training.remat = parts == 4
         step = make_train_step(graph, labels, config.training, hybrid=hybrid)
-        params = whisper_sign.init(whisper_sign.build(config.model, V)[1], seed=0)
+        params = whisper_sign.init(config.model, SHAPES, seed=0)
         tx = optimizer.make_optimizer(labels, settings(), 1.0)
         begun = create_state(params, tx, 0, ema=False, loss_scale=None)
         ended, metrics = step(begun, whole, settings())
@@ -294,7 +294,7 @@ def test_a_loss_scale_too_high_to_begin_with_comes_down_until_steps_count():
 def test_what_is_gathered_in_low_precision_is_what_the_network_would_cast():
     """So a sharded parameter may be cast before it travels."""
     graph = whisper_sign.build(small_config().model, V, jnp.dtype("bfloat16"))[0]
-    params = whisper_sign.init(SHAPES, seed=0)
+    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
     cast = [
         leaf if whisper_sign.computes_in_float32(path) else leaf.astype(jnp.bfloat16)
         for path, leaf in whisper_sign.parameter_paths(params).items()
@@ -308,8 +308,7 @@ def test_what_is_gathered_in_low_precision_is_what_the_network_would_cast():
 
 
 def test_without_keys_there_is_no_dropout():
-    _, shapes = whisper_sign.build(small_config().model, V)
-    model = whisper_sign.bind(GRAPH, whisper_sign.init(shapes, seed=0))
+    model = whisper_sign.bind(GRAPH, whisper_sign.init(small_config().model, SHAPES, seed=0))
     first, again = (
         float(losses.batch_loss(model, make_batch(), settings(), 0.1, hybrid=True)[0])
         for _ in range(2)

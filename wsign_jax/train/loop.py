@@ -229,7 +229,8 @@ class Trainer:
 
     def _train_step(self, stage: Stage) -> jax.stages.Wrapped:
         """The stage's step; stages share it if they train the same parameters with the same loss."""
-        key = (*jax.tree.leaves((stage.labels, stage.rates)), stage.config.alpha < 1)
+        leaves, structure = jax.tree.flatten((stage.labels, stage.rates))
+        key = (*leaves, structure, stage.config.alpha < 1)
         if key not in self.train_steps:
             self.train_steps[key] = stage_step(self.run, stage)
         return self.train_steps[key]
