@@ -27,15 +27,15 @@ def test_programs_are_compiled_once_in_order_and_give_what_the_step_gives():
 
     @jax.jit
     def step(state, batch, settings):
-        traced.append((batch.features.shape[1], threading.current_thread()))
-        return state * settings + jnp.sum(batch.features)
+        traced.append((batch.length, threading.current_thread()))
+        return state * settings + jnp.sum(batch.positions)
 
     with BackgroundCompiler() as compiler:
         prepare(compiler, step, 16, 32, 16, 48)
         assert [frames for frames, _ in traced] == [16], "the others start after the first step"
         for frames in (16, 48, 32, 16):
             result = compiler.run(step, STATE, batch_of(frames), SETTINGS)
-            assert float(result) == 6 + 2 * frames * 42 * 7
+            assert float(result) == 6 + 2 * frames * 42 * 3
     assert [frames for frames, _ in traced] == [16, 32, 48], "in the order of need, each once"
     assert traced[0][1] is threading.current_thread() and traced[1][1] is not traced[0][1]
     assert step._cache_size() == 0, "nothing was compiled when it was met"
@@ -59,7 +59,7 @@ def test_what_goes_wrong_on_the_thread_is_raised_where_the_program_is_needed(fir
 
     @jax.jit
     def step(state, batch, settings):
-        if batch.features.shape[1] == 32:
+        if batch.length == 32:
             raise ValueError("not a length for this step")
         return state
 
@@ -75,8 +75,8 @@ def test_leaving_gives_up_what_has_not_begun():
 
     @jax.jit
     def step(state, batch, settings):
-        traced.append(batch.features.shape[1])
-        if batch.features.shape[1] == 32:
+        traced.append(batch.length)
+        if batch.length == 32:
             begun.set()
             assert go_on.wait(60)
         return state

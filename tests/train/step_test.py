@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pathlib
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from configs import base
 from tests.conftest import random_features, small_config
 from wsign_jax.data.pipeline import Batch
+from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.layers import DropoutKeys
 from wsign_jax.train import losses, optimizer, stages
@@ -19,22 +21,37 @@ from wsign_jax.train.step import _next_scale, _over_parts, make_gradients, make_
 
 ROOT = pathlib.Path(__file__).parents[2]
 V = 7
+AUGMENTATION = small_config().data.augment
 GRAPH, SHAPES = whisper_sign.build(small_config().model, V)
 
 
 def make_batch(rows=3, frames=40):
     """A batch whose last row is masked."""
     rng = np.random.default_rng(0)
-    features = np.stack([random_features(rng, frames) for _ in range(rows)])
-    features[-1] = 0
+    raw = [joints.raw(random_features(rng, frames)) for _ in range(rows)]
+    positions, confidence = map(np.stack, zip(*raw, strict=True))
+    confidence[-1] = 0
     labels = rng.integers(1, V, size=(rows, 3)).astype(np.int32)
     labels[-1] = 0
+    counts = np.array([frames] * (rows - 1) + [0], np.int32)
     return Batch(
-        features,
-        np.array([frames] * (rows - 1) + [0], np.int32),
+        positions,
+        confidence,
+        counts,
+        counts,
         labels,
-        np.array([3] * (rows - 1) + [0], np.int32),
+        np.minimum(counts, 3),
         np.array([*range(rows - 1), -1], np.int32),
+        np.zeros(rows, np.int32),
+        frames,
+    )
+
+
+def loss_of(model, batch, given=None, **options):
+    """A batch's loss, without augmentation."""
+    features = model.features(*map(jnp.asarray, (batch.positions, batch.confidence, batch.frames)))
+    return losses.batch_loss(
+        model, features, batch, given or settings(), 0.1, hybrid=True, **options
     )
 
 
@@ -51,7 +68,7 @@ def start(rules, precision="float32", ema=0.0, hybrid=True, loss_scale=2.0**15):
     graph = whisper_sign.build(small_config().model, V, jnp.dtype(precision))[0]
     training = small_config().training
     training.ema = ema
-    step = make_train_step(graph, labels, training, hybrid=hybrid)
+    step = make_train_step(graph, labels, training, AUGMENTATION, hybrid=hybrid)
     scale = loss_scale if precision == "float16" else None
     return step, create_state(params, tx, 0, ema=ema > 0, loss_scale=scale), labels
 
@@ -81,7 +98,7 @@ def gradients(alpha):
 
     def loss(params):
         model = whisper_sign.bind(GRAPH, params)
-        return losses.batch_loss(model, make_batch(), settings(alpha=alpha), 0.1, hybrid=True)[0]
+        return loss_of(model, make_batch(), settings(alpha=alpha))[0]
 
     return whisper_sign.parameter_paths(jax.jit(jax.grad(loss))(params))
 
@@ -102,9 +119,9 @@ def test_the_losses_are_the_mean_over_real_rows():
     params = whisper_sign.init(small_config().model, SHAPES, seed=0)
     model = whisper_sign.bind(GRAPH, params)
     whole = make_batch()
-    cut = Batch(*(x[:-1] for x in whole))
+    cut = jax.tree.map(lambda x: x[:-1], whole)
     for batch in (whole, cut):
-        loss, parts = losses.batch_loss(model, batch, settings(), 0.1, hybrid=True)
+        loss, parts = loss_of(model, batch)
         assert float(loss) == pytest.approx(float(0.3 * parts["ctc"] + 0.7 * parts["attention"]))
         if batch is whole:
             expected = float(loss)
@@ -138,7 +155,7 @@ def test_a_batch_in_parts_gives_the_same_losses_and_gradients(hybrid):
     for parts in (1, 2, 4):
         config.training.accumulate = parts
         config.training.remat = parts == 4
-        step = make_train_step(graph, labels, config.training, hybrid=hybrid)
+        step = make_train_step(graph, labels, config.training, AUGMENTATION, hybrid=hybrid)
         params = whisper_sign.init(config.model, SHAPES, seed=0)
         tx = optimizer.make_optimizer(labels, settings(), 1.0)
         begun = create_state(params, tx, 0, ema=False, loss_scale=None)
@@ -160,7 +177,7 @@ def test_every_part_of_a_batch_has_its_own_rows_and_dropout():
         rows = jnp.isin(jnp.arange(12, dtype=jnp.int32), part.example)
         return {}, {"draw": jnp.where(rows, jax.random.uniform(key), 0.0), "shares": share}
 
-    batch = make_batch(rows=12)._replace(example=np.arange(12, dtype=np.int32))
+    batch = dataclasses.replace(make_batch(rows=12), example=np.arange(12, dtype=np.int32))
     batch = jax.tree.map(jnp.asarray, batch)
     _, sums = _over_parts(gradients, batch, jax.random.key(0), 3)
     assert (sums["draw"] > 0).all(), "a row was left out"
@@ -176,7 +193,7 @@ def test_rows_that_are_spread_over_devices_stay_where_they_are():
         from wsign_jax.train.step import _over_parts
 
         def gradients(part, key, share):
-            return {"sum": part.features.sum() * share}, {}
+            return {"sum": part.positions.sum() * share}, {}
 
         batch = sharding.put_batch(make_batch(rows=8), sharding.make_mesh())
         run = jax.jit(lambda batch, key: _over_parts(gradients, batch, key, 2))
@@ -237,7 +254,9 @@ def test_the_next_loss_scale_by_hand(before, finite, after):
 @pytest.mark.usefixtures("standard_promotion")
 def test_a_loss_scale_leaves_the_gradients_alone_and_excuses_what_is_not_finite():
     _, begun, labels = start(((".*", "train"),), hybrid=False)
-    gradients = jax.jit(make_gradients(GRAPH, labels, small_config().training, hybrid=False))
+    gradients = jax.jit(
+        make_gradients(GRAPH, labels, small_config().training, AUGMENTATION, hybrid=False)
+    )
     norms = []
     for scale, excused in ((1.0, False), (1024.0, True)):
         given = begun.replace(loss_scale=LossScale.at(scale))
@@ -245,7 +264,7 @@ def test_a_loss_scale_leaves_the_gradients_alone_and_excuses_what_is_not_finite(
         norms.append(float(metrics["grad_norm"]))
         assert norms[-1] == pytest.approx(np.sqrt(sum(np.sum(np.square(g)) for g in grads)))
         assert bool(metrics["finite"]) and int(metrics["frames"]) == 80
-        broken = make_batch()._replace(features=make_batch().features * np.nan)
+        broken = dataclasses.replace(make_batch(), positions=make_batch().positions * np.nan)
         _, metrics = gradients(given, broken, settings())
         assert bool(metrics["finite"]) == excused
     assert norms[1] == pytest.approx(norms[0], rel=1e-5)
@@ -256,7 +275,7 @@ def test_float16_halves_its_scale_on_overflow_skips_the_step_and_counts_it():
     step, state, _ = start(((".*", "train"),), precision="float16", ema=0.9)
     state, metrics = step(state, make_batch(), settings())
     assert int(metrics["skipped_steps"]) == 0 and float(metrics["loss_scale"]) == 2.0**15
-    broken = make_batch()._replace(features=make_batch().features * 1e6)
+    broken = dataclasses.replace(make_batch(), positions=make_batch().positions * np.float32(1e6))
     before = jax.device_get(state)
     for skipped in (1, 2):
         state, metrics = step(state, broken, settings())
@@ -300,28 +319,15 @@ def test_what_is_gathered_in_low_precision_is_what_the_network_would_cast():
         for path, leaf in whisper_sign.parameter_paths(params).items()
     ]
     cast = jax.tree.unflatten(jax.tree.structure(params), cast)
-    whole, early = (
-        losses.batch_loss(whisper_sign.bind(graph, p), make_batch(), settings(), 0.1, hybrid=True)
-        for p in (params, cast)
-    )
+    whole, early = (loss_of(whisper_sign.bind(graph, p), make_batch()) for p in (params, cast))
     assert whole[1]["ctc"] == early[1]["ctc"] and whole[0] == early[0]
 
 
 def test_without_keys_there_is_no_dropout():
     model = whisper_sign.bind(GRAPH, whisper_sign.init(small_config().model, SHAPES, seed=0))
-    first, again = (
-        float(losses.batch_loss(model, make_batch(), settings(), 0.1, hybrid=True)[0])
-        for _ in range(2)
-    )
+    first, again = (float(loss_of(model, make_batch())[0]) for _ in range(2))
     assert first == again
-    noisy, _ = losses.batch_loss(
-        model,
-        make_batch(),
-        settings(),
-        0.1,
-        hybrid=True,
-        dropout_keys=DropoutKeys.of(jax.random.key(0)),
-    )
+    noisy, _ = loss_of(model, make_batch(), dropout_keys=DropoutKeys.of(jax.random.key(0)))
     assert float(noisy) != first
 
 

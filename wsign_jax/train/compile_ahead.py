@@ -22,10 +22,10 @@ class CompileTask(NamedTuple):
     step: Any  # a jitted function of a state or parameters, a batch and settings
     arguments: tuple[Any, Batch[jax.ShapeDtypeStruct], Any]  # shapes with their sharding
 
-    @property
-    def key(self) -> tuple[Any, tuple[int, ...]]:
-        """The step and the shape (B, T), which one program belongs to."""
-        return self.step, self.arguments[1].features.shape[:2]
+
+def program_key(step: Any, batch: Batch[Any]) -> tuple[Any, int, int]:
+    """Returns the step and the shape B, T that one program belongs to."""
+    return step, batch.frames.shape[0], batch.length
 
 
 class BackgroundCompiler:
@@ -59,7 +59,7 @@ class BackgroundCompiler:
         """
         unique: dict[Any, CompileTask] = {}
         for task in tasks:
-            unique.setdefault(task.key, task)
+            unique.setdefault(program_key(task.step, task.arguments[1]), task)
         first, *self._later = unique.values()
         began = time.monotonic()
         self._submit(first, first.step.lower(*first.arguments), began)
@@ -70,7 +70,7 @@ class BackgroundCompiler:
         Raises:
             Exception: whatever went wrong when it was compiled.
         """
-        key = step, batch.features.shape[:2]
+        key = program_key(step, batch)
         if key not in self._programs:
             self._submit_later()
         if key not in self._programs:
@@ -98,11 +98,13 @@ class BackgroundCompiler:
         self._later = []
 
     def _submit(self, task: CompileTask, lowered: Any = None, began: float | None = None) -> None:
+        key = program_key(task.step, task.arguments[1])
+
         def compile_program() -> tuple[Any, str]:
             begin = time.monotonic() if began is None else began
             program = (lowered or task.step.lower(*task.arguments)).compile()
-            rows, frames = task.key[1]
+            _, rows, frames = key
             seconds = time.monotonic() - begin
             return program, f"compiled {task.name} for {rows} x {frames} frames in {seconds:.1f} s"
 
-        self._programs[task.key] = self._pool.submit(compile_program)
+        self._programs[key] = self._pool.submit(compile_program)

@@ -37,7 +37,7 @@ from wsign_jax.train.state import TrainState, batch_shapes, copy_state
 from wsign_jax.train.tensorboard_pictures import TensorBoardPictures
 from wsign_jax.train.validation import Evaluation, evaluate, make_eval_step, validation_settings
 
-_NO_KEYPOINT = 1e4  # normalized keypoints of a hand stay below this
+_NO_KEYPOINT = 100.0  # picture widths; no tracker finds a hand farther away
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
@@ -220,7 +220,9 @@ class Trainer:
             # One program for every length: all batches have the stage's number of rows.
             for frames in dict.fromkeys(plan.bucket for plan in stage.plans[done:]):
                 rows = stage.config.batch_size
-                batch = batch_shapes(rows, frames, self.run.train.max_labels, mesh)
+                batch = batch_shapes(
+                    rows, frames, self.run.train.max_labels, mesh, self.config.data.augment.speed
+                )
                 yield CompileTask(stage.name, step, (state, batch, stages.StepSettings()))
             for frames, rows in validation.items():
                 batch = batch_shapes(rows, frames, self.run.val.max_labels, mesh)
@@ -252,7 +254,7 @@ class Trainer:
             if not values.pop("finite"):
                 raise self._diverged(stage, step, batch, values["loss"])
             frames = values.pop("frames")
-            computed = batch.features.shape[0] * batch.features.shape[1] * jax.process_count()
+            computed = len(batch.frames) * batch.length * jax.process_count()
             scalars = {f"train/{name}": value for name, value in values.items()} | {
                 "train/lr": float(settings.learning_rate),
                 "train/frames_per_second": pace.step(frames),
@@ -268,12 +270,12 @@ class Trainer:
     ) -> DivergedError:
         ids = [self.run.train.ids[example] for example in batch.example if example >= 0]
         if self._best is not None:
-            self._save(*self._best, print)
+            self._save(*self._best)
         self.checkpoints.wait()
         saved = self.checkpoints.latest_step
         left = "none" if saved is None else str(self.checkpoints.path(saved))
         advice = f"lower config.{stage.name}.lr, or look at these files"
-        largest = float(np.abs(batch.features).max())
+        largest = float(np.abs(batch.positions).max())
         if not largest < _NO_KEYPOINT:
             advice = f"its keypoints reach {largest:g}: look at these files, and at 'aspect'"
         return DivergedError(

@@ -385,6 +385,7 @@ def stage_step(run: Run, stage: Stage) -> jax.stages.Wrapped:
         run.network.graph,
         stage.labels,
         run.config.training,
+        run.config.data.augment,
         hybrid=stage.config.alpha < 1,
         rates=stage.rates,
         shardings=jax.tree.map(lambda x: x.sharding, shapes),

@@ -9,6 +9,7 @@ import optax
 from flax import struct
 from jax.sharding import Mesh, NamedSharding
 
+from wsign_jax.data.lengths import source_length
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.keypoints import joints
 from wsign_jax.model.whisper_sign import Params
@@ -124,7 +125,7 @@ def state_shardings(state: TrainState, shapes: Params) -> TrainState:
 
 
 def batch_shapes(
-    rows: int, frames: int, glosses: int, mesh: Mesh | None = None
+    rows: int, frames: int, glosses: int, mesh: Mesh | None = None, speed: float = 0.0
 ) -> Batch[jax.ShapeDtypeStruct]:
     """The shapes of a global batch.
 
@@ -133,16 +134,22 @@ def batch_shapes(
         frames: T.
         glosses: U, the length of the longest label.
         mesh: the mesh that `put_batch` spreads the batch over; None leaves the sharding open.
+        speed: `data.augment.speed` in a batch of training.
     """
     sharding = None if mesh is None else by_rows(mesh)
 
     def shape(*sizes: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(sizes, dtype, sharding=sharding)
 
+    source = source_length(frames, speed)
     return Batch(
-        features=shape(rows, frames, joints.NUM_JOINTS, joints.NUM_FEATURES, dtype=jnp.float32),
+        positions=shape(rows, source, joints.NUM_JOINTS, 3, dtype=jnp.float32),
+        confidence=shape(rows, source, len(joints.HANDS), dtype=jnp.float32),
+        source_frames=shape(rows),
         frames=shape(rows),
         labels=shape(rows, glosses),
         label_lengths=shape(rows),
         example=shape(rows),
+        epoch=shape(rows),
+        length=frames,
     )

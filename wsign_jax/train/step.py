@@ -30,6 +30,7 @@ def make_train_step(
     graph: nnx.GraphDef,
     labels: Params,
     training: ConfigDict,
+    augmentation: ConfigDict,
     *,
     hybrid: bool,
     rates: Params | None = None,
@@ -46,11 +47,14 @@ def make_train_step(
         graph: from `whisper_sign.build`.
         labels: 'train' or 'freeze' for every parameter.
         training: `config.training`; dropout is keyed by its seed and the step.
+        augmentation: `config.data.augment`, keyed by the seed, an example and its epoch.
         hybrid: whether the attention decoder takes part.
         rates: each parameter's share of the learning rate; None: the full rate for all.
         shardings: where the state stays from step to step; None leaves it to the compiler.
     """
-    gradients = make_gradients(graph, labels, training, hybrid=hybrid, shardings=shardings)
+    gradients = make_gradients(
+        graph, labels, training, augmentation, hybrid=hybrid, shardings=shardings
+    )
     # Plain values, so that a later change of the config cannot change what is traced.
     ema, grad_clip = training.ema, training.grad_clip
 
@@ -88,12 +92,13 @@ def make_gradients(
     graph: nnx.GraphDef,
     labels: Params,
     training: ConfigDict,
+    augmentation: ConfigDict,
     *,
     hybrid: bool,
     shardings: TrainState | None = None,
 ) -> Callable[[TrainState, Batch[jax.Array], StepSettings], tuple[Grads, Metrics]]:
     """Makes the function that computes a step's gradients and metrics; see `make_train_step`."""
-    loss = losses.make_loss(graph, labels, training, hybrid=hybrid)
+    loss = losses.make_loss(graph, labels, training, augmentation, hybrid=hybrid)
     seed, parts = training.seed, training.accumulate
     dtype = jnp.dtype(resolve_precision(training.precision))
 

@@ -46,8 +46,9 @@ def make_outputs_step(network: Network) -> Callable[[Params, Batch, StepSettings
     def compute_outputs(params: Params, batch: Batch, settings: StepSettings) -> SentenceOutputs:
         whole = jax.lax.with_sharding_constraint(params, everywhere)
         model = whisper_sign.bind(network.graph, whole)
+        features = model.features(batch.positions, batch.confidence, batch.frames)
         states, patches = model.encode(
-            batch.features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
+            features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
         )
         log_probs = jax.nn.log_softmax(model.ctc_logits(states))
         tokens = losses.decoder_inputs(batch.labels)
