@@ -15,7 +15,9 @@ from wsign_jax.train import param_rules
 
 TRAIN, FREEZE = "train", "freeze"
 
-Float, Whole = np.float32 | jax.Array, np.int32 | jax.Array  # () numbers, on the host or traced
+# () numbers, on the host or traced.
+Float = np.float32 | jax.Array
+Whole = np.int32 | jax.Array
 
 _WINDOWS = 3  # the random stream that draws attention windows; the data uses streams 0 to 2
 
