@@ -15,8 +15,8 @@ from wsign_jax.recognize import exported_program, file_backend
 from wsign_jax.recognize.backend import RecognizerSettings
 
 SETTINGS = RecognizerSettings(
-    patch_size=4, look_ahead=0, wrist_place=True, aspect=0.0, positions="sinusoidal", width=8,
-    head_width=4, chunk=0, left_context=0,
+    patch_size=4, look_ahead=0, aspect=0.0, positions="sinusoidal", width=8, head_width=4,
+    chunk=0, left_context=0,
 )  # fmt: skip
 VOCABULARY = Vocabulary(("<blank>", "A", "B"))
 PARAMETERS = {"a/b": np.arange(3, dtype=np.float32)}
@@ -27,11 +27,15 @@ RESULTS = file_backend.results(len(VOCABULARY))
 
 
 def silent(
-    parameters: dict[str, jax.Array], features: jax.Array, frames: jax.Array, *others: Any
+    parameters: dict[str, jax.Array],
+    keypoints: jax.Array,
+    hands: jax.Array,
+    frames: jax.Array,
+    *others: Any,
 ) -> tuple[jax.Array, ...]:
     """A program that never finds a gloss."""
-    del others
-    rows, length = features.shape[0], features.shape[1] // SETTINGS.patch_size
+    del hands, others
+    rows, length = keypoints.shape[0], keypoints.shape[1] // SETTINGS.patch_size
     logits = jnp.zeros((rows, length, 1), jnp.float32) + parameters["a/b"][None, None]
     numbers = jnp.zeros((rows, length), jnp.int32)
     return (

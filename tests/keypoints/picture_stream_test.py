@@ -4,7 +4,7 @@ import pytest
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 from wsign_jax.keypoints.picture_stream import PictureStream
-from wsign_jax.keypoints.track import FeatureStream, Tracker
+from wsign_jax.keypoints.track import Tracker, concatenate
 
 SHAPE = np.random.default_rng(0).normal(0, 0.03, size=(21, 3))
 
@@ -21,34 +21,36 @@ def hands(time):
 def streamed(pictures):
     stream = PictureStream()
     parts = [part for time, found in pictures for part in stream.push(time, found)]
-    return np.concatenate([*parts, stream.finish()]), max(map(len, parts))
+    return concatenate([*parts, stream.finish()]), max(len(part.confidence) for part in parts)
 
 
-def extracted(pictures):
-    """As extraction does it."""
-    tracker, features = Tracker(), FeatureStream()
-    parts = [features.push(tracker.push(time, found)) for time, found in pictures]
-    return np.concatenate([*parts, features.push(tracker.finish()), features.finish()])
+def assert_as_extracted(frames, pictures):
+    """Frames are what extraction's tracker makes of the pictures."""
+    tracker = Tracker()
+    parts = [tracker.push(time, found) for time, found in pictures]
+    expected = concatenate([*parts, tracker.finish()])
+    np.testing.assert_array_equal(frames.positions, expected.positions)
+    np.testing.assert_array_equal(frames.confidence, expected.confidence)
 
 
 @pytest.mark.parametrize("fps", [5, 12.5, 24, 30, 59.94, 120])
 def test_every_frame_rate_gives_what_extraction_gives(fps):
     times = 1e4 + np.arange(int(3 * fps)) / fps
     pictures = [(float(time), hands(time)) for time in times]
-    features, _ = streamed(pictures)
-    np.testing.assert_array_equal(features, extracted(pictures))
-    assert len(features) == round((times[-1] - times[0]) * 60) + 1
+    frames, _ = streamed(pictures)
+    assert_as_extracted(frames, pictures)
+    assert len(frames.confidence) == round((times[-1] - times[0]) * 60) + 1
     # Below 1 / MAX_GAP = 6.7 pictures a second nothing is made up between them.
-    seen = (features[:, :, 6] > 0).mean()
+    seen = (frames.confidence > 0).mean()
     assert seen == 1.0 if fps > 7 else 0.05 < seen < 0.2
 
 
 def test_a_pause_of_minutes_is_worked_through_in_parts():
     times = [*np.arange(20) / 30, *(200 + np.arange(20) / 30)]
     pictures = [(float(time), hands(time)) for time in times]
-    features, largest = streamed(pictures)
-    np.testing.assert_array_equal(features, extracted(pictures))
-    assert largest <= 1300 and len(features) > 12_000
+    frames, largest = streamed(pictures)
+    assert_as_extracted(frames, pictures)
+    assert largest <= 1300 and len(frames.confidence) > 12_000
 
 
 def test_a_time_that_is_refused_changes_nothing():
@@ -58,7 +60,7 @@ def test_a_time_that_is_refused_changes_nothing():
         with pytest.raises(WSignError, match="a picture's time is"):
             stream.push(time, hands(0.0))
     list(stream.push(1.6, ()))
-    assert len(stream.finish()) == 7
+    assert len(stream.finish().confidence) == 7
 
 
 @pytest.mark.parametrize(
@@ -104,8 +106,8 @@ def test_a_hand_with_nan_is_left_out_and_counted():
         else:
             parts += stream.push(time, found)
     assert stream.nan_pictures == 10
-    np.testing.assert_array_equal(np.concatenate([*parts, stream.finish()]), extracted(clean))
+    assert_as_extracted(concatenate([*parts, stream.finish()]), clean)
 
 
 def test_nothing_pushed_is_nothing():
-    assert PictureStream().finish().shape == (0, 42, 7)
+    assert PictureStream().finish().positions.shape == (0, 42, 3)

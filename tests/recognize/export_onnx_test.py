@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import random_features
 from wsign_jax import Recognizer
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import normalize
+from wsign_jax.keypoints import joints
 from wsign_jax.recognize import export_onnx, run_backend
 
 FRAMES = 90
@@ -24,13 +24,13 @@ def test_onnxruntime_gives_the_logits_of_the_recognizer(talkative_run, tmp_path)
     session = onnxruntime.InferenceSession(path)
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["label_map"]) == dict(run.vocabulary.ids)
-    wrist_place = json.loads(about["settings"])["wrist_place"]
     rng = np.random.default_rng(0)
     for frames in (2, 37, FRAMES):
         keypoints = random_features(rng, frames)
-        features = np.full((1, 92, 42, 7), 7.0, np.float32)
-        features[0, :frames], _ = normalize.normalize(keypoints, wrist_place=wrist_place)
-        inputs = {"features": features, "frames": np.array([frames], np.int32)}
+        padded = np.full((92, 42, 7), np.nan, np.float32)
+        padded[:frames] = keypoints
+        arrays = [*(array[None] for array in joints.raw(padded)), np.array([frames], np.int32)]
+        inputs = dict(zip(export_onnx.INPUTS, arrays, strict=True))
         logits, patches = session.run(list(export_onnx.OUTPUTS), inputs)
         [expected] = Recognizer(run).logits(keypoints[None], [frames])
         assert patches.tolist() == [len(expected)]

@@ -49,7 +49,7 @@ def with_random_bits(*arrays):
         (with_random_bits, "operation 'stablehlo.rng_bit_generator', which decoding does not need"),
         (lambda *a: silent(*a)[1:], "returns 8 arrays; 9 of certain names are right"),
         (lambda *a: (silent(*a)[0][:, :, :2], *silent(*a)[1:]), r"returns float32\[b, n, 2\] where"),
-        (lambda *a: (*silent(*a)[:8], jnp.int32(a[2])), r"int32\[b\] where \[8\] is float32\[b\]"),
+        (lambda *a: (*silent(*a)[:8], jnp.int32(a[3])), r"int32\[b\] where \[8\] is float32\[b\]"),
     ],
 )  # fmt: skip
 def test_one_that_does_more_or_returns_other_things_is_refused(function, message):
@@ -62,12 +62,12 @@ def test_one_that_does_more_or_returns_other_things_is_refused(function, message
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fun_name": "a\nb"}, "its name is none"),
-        ({"nr_devices": 2}, "its number of devices is none"),
-        ({"platforms": ("cpu", "moon")}, "its platforms is none"),
-        ({"disabled_safety_checks": _UNCHECKED}, "a safety check that it turns off is none"),
-        ({"calling_convention_version": 5}, "its calling convention is none"),
-        ({"uses_global_constants": False}, "its shapes that are not refined is none"),
+        ({"fun_name": "a\nb"}, "its name is not one"),
+        ({"nr_devices": 2}, "its number of devices is not one"),
+        ({"platforms": ("cpu", "moon")}, "its platforms is not one"),
+        ({"disabled_safety_checks": _UNCHECKED}, "a safety check that it turns off is not one"),
+        ({"calling_convention_version": 5}, "its calling convention is not one"),
+        ({"uses_global_constants": False}, "its shapes that are not refined is not one"),
         ({"mlir_module_serialized": b"no module"}, "its operations cannot be read"),
     ],
 )
@@ -79,9 +79,9 @@ def test_terms_other_than_ours_are_refused(changes, message):
 def test_it_takes_the_parameters_that_lie_beside_it():
     content = bytes(exported_of(silent).serialize())
     for shapes, message in (
-        ({}, "it takes 7 arrays; 6 of certain names"),
+        ({}, "it takes 8 arrays; 7 of certain names"),
         ({"a/b": (4,)}, r"takes float32\[3\] where \[0\]\[0\]\['a/b'\] is float32\[4\]"),
-        ({"a/c": (3,)}, "7 of certain names are right"),
+        ({"a/c": (3,)}, "8 of certain names are right"),
     ):
         named = {k: jax.ShapeDtypeStruct(shape, np.float32) for k, shape in shapes.items()}
         with pytest.raises(WSignError, match=message):

@@ -18,7 +18,6 @@ from tests.helpers.processes import ROOT
 from wsign_jax import Recognizer
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import normalize
 from wsign_jax.decode import confidence
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.keypoints import joints
@@ -189,12 +188,13 @@ def test_the_readmes_few_lines_run(data, talkative_run, capsys):
 
 def test_plain_orbax_calls_restore_it_as_the_readme_says(data, talkative_run, recognizer):
     features = np.load(paths_of(data)[0])
-    normalized, _ = normalize.normalize(features)
     [checkpoint] = (talkative_run / "checkpoints").iterdir()
     block = readme("wsign_jax/recognize/README.md").replace(
         "/home/me/runs/asl/checkpoints/7500", str(checkpoint)
     )
-    found = {"features": normalized[None], "frames": np.array([len(features)], np.int32)}
+    positions, confidence = (array[None] for array in joints.raw(features))
+    found = {"positions": positions, "confidence": confidence}
+    found["frames"] = np.array([len(features)], np.int32)
     exec(block, found)
     [expected] = recognizer.logits(features[None], [len(features)])
     np.testing.assert_allclose(found["logits"][0], expected, atol=1e-4)

@@ -118,8 +118,8 @@ def test_pictures_give_what_a_stream_gives(model, landmarker, capsys):
     assert last["seconds"] == pytest.approx(59 / 30, abs=1e-3)
     parts = ["capture", "landmarks", "tracker", "chunk", "model", "decoding"]
     assert list(last["delays"]) == parts
-    assert last["delays"]["tracker"] == [166.6667, 166.6667]  # 9 frames, and 1 for the velocity
-    assert last["delays"]["chunk"] == [125.0, 237.5]  # of 0 to 15 frames
+    assert last["delays"]["tracker"] == [150.0, 150.0]  # 9 frames
+    assert last["delays"]["chunk"] == [141.6667, 254.1667]  # of 1 to 16 frames
 
 
 def test_keypoints_in_a_file_at_any_pace(model, tmp_path, capsys):

@@ -7,6 +7,7 @@ import pytest
 
 from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.evaluate import make_search
+from wsign_jax.keypoints.track import no_frames
 from wsign_jax.stream import sentence_end
 from wsign_jax.train.validation import Encoded
 
@@ -23,11 +24,11 @@ def ended(opened):
 
 
 def frames(count, speed):
-    """(n, 42, 7) of a right hand that moves so fast."""
-    features = np.zeros((count, 42, 7), np.float32)
-    features[:, 21:, 6] = 0.9
-    features[:, 21:, 3] = speed
-    return features
+    """A right hand that moves so fast, and arrives at 0 in the last of n frames."""
+    found = no_frames(count)
+    found.confidence[:, 1] = 0.9
+    found.positions[:, 21:, 0] = speed / 60 * np.arange(1 - count, 1)[:, None]
+    return found
 
 
 def patches(*ids):
@@ -39,22 +40,22 @@ def patches(*ids):
 
 
 def test_movement_is_a_hand_that_is_seen_and_fast():
-    absent = frames(2, 0.5)
-    absent[..., 6] = 0.0
-    assert sentence_end.moving(frames(2, 0.051)).all()
-    assert not sentence_end.moving(frames(2, 0.049)).any()
-    assert not sentence_end.moving(absent).any()
-    fingers = frames(2, 0.0)
+    assert sentence_end.moving(frames(4, 0.051)).tolist() == [True, True]
+    assert not sentence_end.moving(frames(4, 0.049)).any()
+    leaving = frames(5, 0.5)
+    leaving.confidence[3:] = 0.0
+    assert sentence_end.moving(leaving).tolist() == [True, False, False]
+    fingers = frames(4, 0.0)
     # Of 21 joints three move by 1 width a second, then one: 0.143 and 0.048 on average.
-    fingers[0, 21 + 5 : 21 + 8, 3:5] = [0.6, 0.8]
-    fingers[1, 21 + 5, 3:5] = [0.6, 0.8]
+    fingers.positions[2, 21 + 5 : 21 + 8, :2] = np.array([0.6, 0.8]) / 30
+    fingers.positions[3, 21 + 5, :2] = np.array([0.6, 0.8]) / 30
     assert sentence_end.moving(fingers).tolist() == [True, False]
 
 
 def test_rest_ends_a_sentence_once(ended):
     ended.see(frames(32, 0.5))
     assert ended.add(0, *patches(0, 1, 1, 0, 2, 0, 0, 0)) == []
-    ended.see(frames(29, 0.0))
+    ended.see(frames(30, 0.0))  # the last of them is judged by the next
     assert ended.add(8, *patches(0, 0, 0, 0)) == []  # not long enough yet
     ended.see(frames(1, 0.0))
     [sentence] = ended.add(12, *patches(0, 0))

@@ -23,7 +23,7 @@ _COMPUTING = """add and broadcast_in_dim case clamp compare composite concatenat
 custom_call divide dot_general dynamic_broadcast_in_dim dynamic_gather dynamic_iota dynamic_reshape
 dynamic_slice dynamic_update_slice exponential gather get_dimension_size iota log maximum minimum
 multiply negate not or pad real_dynamic_slice reduce remainder reshape return rsqrt select sign slice
-sort subtract transpose while"""
+sort sqrt subtract transpose while"""
 _OPERATIONS = {f"stablehlo.{name}" for name in _COMPUTING.split()} | {
     *("builtin.module", "func.call", "func.func", "func.return")
 }

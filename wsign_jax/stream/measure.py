@@ -84,22 +84,20 @@ def _stream_all(
 def _stream(
     stream: Stream, trained: Trained, split: layout.Split, example: int, late: float
 ) -> Reported:
-    """Pushes a recording patch by patch, so that each gloss comes as early as it can."""
+    """Pushes a recording by patches and the frame after, so that each gloss comes as early as it can."""
     features, step = split.features(example), trained.patch_size
     ids: list[int] = []
     times: list[float] = []
     computing = [0.0]  # the last is of the chunk that is being filled
-    for end in range(step, len(features) + step, step):
+    for part in (*np.split(features, range(step + 1, len(features), step)), None):
         chunks, began = stream.spent.chunks, time.perf_counter()
-        glosses = stream.push(features[end - step : end]).stable
-        if end >= len(features):
-            glosses = [*glosses, *stream.finish().stable]
+        glosses = (stream.finish() if part is None else stream.push(part)).stable
         computing[-1] += time.perf_counter() - began
         if stream.spent.chunks > chunks:
             computing.append(0.0)
         ids += [trained.vocabulary.ids[gloss.label] for gloss in glosses]
         # The end of a recording is known when it comes, and the tracker has nothing to wait for then.
-        gone_by = min(end / joints.FPS + late, len(features) / joints.FPS)
+        gone_by = min(stream.state.total / joints.FPS + late, len(features) / joints.FPS)
         times += [gone_by] * len(glosses)
     return Reported(example, ids, np.array(times), computing[:-1])
 
