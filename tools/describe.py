@@ -74,6 +74,7 @@ def describe_memory(config: ConfigDict, vocab_size: int, frames: int, glosses: i
     """Compiles the stages' steps, and prints the memory that the compiler plans for each."""
     config = settle_precision(config)
     network, training = make_network(config, vocab_size), config.training
+    augment = config.data.augment
     for name in config.stages:
         stage = config[name]
         rows, hybrid = stage.batch_size, stage.alpha < 1
@@ -81,8 +82,10 @@ def describe_memory(config: ConfigDict, vocab_size: int, frames: int, glosses: i
         labels = stages.label_parameters(network.shapes, stage.rules, name)
         state = stage_shapes(network, training, labels)
         shardings = jax.tree.map(lambda x: x.sharding, state)
-        step = make_train_step(network.graph, labels, training, hybrid=hybrid, shardings=shardings)
-        batch = batch_shapes(rows, frames, glosses, network.mesh)
+        step = make_train_step(
+            network.graph, labels, training, augment, hybrid=hybrid, shardings=shardings
+        )
+        batch = batch_shapes(rows, frames, glosses, network.mesh, augment.speed)
         planned = step.lower(state, batch, stages.StepSettings()).compile().memory_analysis()
         sizes = {
             "arguments": planned.argument_size_in_bytes,

@@ -1,5 +1,6 @@
 """The PyTorch peer is the same network, and what compares with it runs; the former needs torch here."""
 
+import dataclasses
 import functools
 import stat
 import sys
@@ -8,12 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from tools.benchmark import batches, peer, phoenix
+from tests.helpers.recorded import switches
+from tools.benchmark import batches, peer, peer_keypoints, phoenix, training
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import layout, pipeline, validate
+from wsign_jax.data import layout, validate
 from wsign_jax.data.buckets import BatchPlan
-from wsign_jax.model import whisper_sign
+from wsign_jax.keypoints import joints
+from wsign_jax.model import features, whisper_sign
 from wsign_jax.train import losses, stages
 from wsign_jax.train.optimizer import make_optimizer
 from wsign_jax.train.state import create_state
@@ -40,14 +43,13 @@ def without_dropout(config):
 
 
 def random_batch(seed):
-    """Three rows, one of which ends within a patch."""
+    """Three rows, two of which end within a patch."""
     rng = np.random.default_rng(seed)
-    frames, label_lengths = np.array([38, 21, 32], np.int32), np.array([4, 2, 3], np.int32)
-    features = rng.normal(size=(3, 38, 42, 7)).astype(np.float32)
+    label_lengths = np.array([4, 2, 3], np.int32)
     labels = rng.integers(1, VOCAB, (3, 4)).astype(np.int32)
-    features[np.arange(38)[None] >= frames[:, None]] = 0
     labels[np.arange(4)[None] >= label_lengths[:, None]] = 0
-    return pipeline.Batch(features, frames, labels, label_lengths, np.arange(3, dtype=np.int32))
+    batch = training.signing_batch(3, 38)
+    return dataclasses.replace(batch, labels=labels, label_lengths=label_lengths)
 
 
 def both(torch_peer, config):
@@ -66,6 +68,7 @@ def distance(ours, theirs):
 
 def test_losses_and_gradients_are_ours(torch_peer, without_dropout):
     config, batch = without_dropout, random_batch(0)
+    inputs = peer.peer_batch(batch)
     graph, params, theirs = both(torch_peer, config)
     settings = stages.StepSettings(alpha=np.float32(config.stage2.alpha))
 
@@ -73,11 +76,16 @@ def test_losses_and_gradients_are_ours(torch_peer, without_dropout):
     def gradients(params):
         model = whisper_sign.bind(graph, params)
         return losses.batch_loss(
-            model, batch, settings, config.training.label_smoothing, hybrid=True
+            model,
+            inputs["features"],
+            batch,
+            settings,
+            config.training.label_smoothing,
+            hybrid=True,
         )
 
     grads, metrics = jax.jit(gradients)(params)
-    found = theirs(torch_peer.to_tensors(*batch[:4]))
+    found = theirs(torch_peer.to_tensors(*inputs.values()))
     found.total.backward()
     for name, loss in zip(("loss", "ctc", "attention"), found, strict=True):
         assert float(metrics[name]) == pytest.approx(loss.item(), rel=1e-4), name
@@ -99,11 +107,13 @@ def test_steps_move_weights_as_ours_do(torch_peer, without_dropout):
     )
     tx = make_optimizer(labels, settings, config.training.grad_clip)
     ours = create_state(params, tx, 0, ema=False, loss_scale=None)
-    train_step = make_train_step(graph, labels, config.training, hybrid=True)
+    train_step = make_train_step(graph, labels, config.training, switches(), hybrid=True)
     optimizer = torch_peer.make_optimizer(theirs)
     for seed in range(3):
-        ours, _ = train_step(ours, random_batch(seed), settings)
-        torch_peer.train_step(theirs, optimizer, torch_peer.to_tensors(*random_batch(seed)[:4]))
+        batch = random_batch(seed)
+        ours, _ = train_step(ours, batch, settings)
+        inputs = torch_peer.to_tensors(*peer.peer_batch(batch).values())
+        torch_peer.train_step(theirs, optimizer, inputs)
     parameters = dict(theirs.named_parameters())
     for path, after in whisper_sign.unstacked(jax.device_get(ours.params)).items():
         moved = torch_peer.layout(path, after - before[path])
@@ -119,6 +129,27 @@ def test_it_is_measured(torch_peer, capsys):
     assert {"peer_step_ratio", "peer_epoch_ratio"} <= set(figures)
     assert all(value > 0 for value in figures.values())
     assert "of a matrix product's" in capsys.readouterr().out, "each side's share of its peak"
+
+
+def test_its_normalization_is_ours():
+    batch = random_batch(0)
+    ours = features.features_of_sequences(
+        batch.positions, batch.confidence, batch.frames, wrist_place=True
+    )
+    theirs = peer.peer_batch(batch)["features"]
+    np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-4)
+
+
+def test_its_augmentation_changes_what_is_switched_on():
+    signing, rng = phoenix.signing(40), np.random.default_rng(0)
+    same, hidden = peer_keypoints.augment(signing, 40, switches(), rng)
+    np.testing.assert_allclose(same, signing, atol=1e-3)
+    assert not hidden.any()
+    on = {"rotation": 20.0, "tilt": 20.0, "mirror": 1.0, "jitter": 2.0, "joint_mask": 0.5}
+    config = switches(**on, scale=0.3, shift=0.1, noise=0.01, temporal_mask=0.9)
+    changed, hidden = peer_keypoints.augment(signing, 50, config, rng)
+    assert changed.shape == (50, 42, 7) and 0 < hidden.sum() < 42
+    assert 0 < joints.seen_hands(changed).mean() < 1
 
 
 def test_without_torch_it_says_how_to_install_it(tmp_path):

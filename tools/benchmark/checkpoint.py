@@ -61,7 +61,7 @@ class Loop:
         self.saved = Checkpoints(folder, config.checkpoint.keep)
         self._info = run.info
         self._state, self._step = setup.state(run.params), setup.step()
-        batch = training.random_batch(rows, frames)
+        batch = training.signing_batch(rows, frames)
         self._inputs = (sharding.put_batch(batch, run.network.mesh), setup.settings)
 
     def step(self) -> float:

@@ -109,15 +109,14 @@ def compile_for(name: str, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     return lowered.compile(compiler_options=options)
 
 
-def lower_step(config: ConfigDict, rows: int, frames: int, device: Any) -> list[jax.stages.Lowered]:
-    """Lowers the programs of a training step for a device that need not be there."""
+def lower_step(config: ConfigDict, rows: int, frames: int, device: Any) -> jax.stages.Lowered:
+    """Lowers a training step for a device that need not be there."""
     network = make_network(config, training.VOCAB_SIZE)
     mesh = Mesh(np.array([device]), ("data",))
     shapes = sharding.place_params(network.shapes, config.training.sharding, mesh)
     asked = training.Training(config, Network(network.graph, shapes, mesh))
-    batch = state.batch_shapes(rows, frames, training.MAX_GLOSSES, mesh)
-    lowered = asked.step().lower(asked.shapes(), batch, asked.settings)
-    return [lowered.gradients, lowered.update]
+    batch = state.batch_shapes(rows, frames, training.MAX_GLOSSES, mesh, config.data.augment.speed)
+    return asked.step().lower(asked.shapes(), batch, asked.settings)
 
 
 def measure(devices: list[str], size: str, rows: int, frames: int) -> figures.Figures:

@@ -1,7 +1,7 @@
 """python -m tools.benchmark.epoch [--size=base --batch=16] [--json=FILE]
 
-Measures training end to end on sentences as long as PHOENIX-2014's: they are read, augmented,
-normalized, padded and trained on. Our eight buckets are compared to the same model and loader with
+Measures training end to end on sentences as long as PHOENIX-2014's: they are read, padded,
+augmented, normalized and trained on. Our eight buckets are compared to the same model and loader with
 
     random    random batches, each padded to its longest, rounded up to a multiple of 32 frames
     pad1500   random batches, every sentence padded to 1500 frames

@@ -4,9 +4,9 @@ Measures the input of training at base size, on sentences as long as PHOENIX-201
 
     padding     real frames among those computed, and shapes that are compiled, for an epoch of as many
                 sentences as the corpus has for training; the epoch is only planned
-    loader      sentences per second in batches of 16, from files, from packed shards, and from files
-                without augmentation; these take turns, and the figures are medians over the rounds.
-                The files were just written, so that the system still has them in memory
+    loader      sentences per second in batches of 16, and milliseconds of a core for each, from files
+                and from packed shards, which take turns; the figures are medians over the rounds. The
+                files were just written, so that the system still has them in memory
     training    sentences per second of steps of stage 2, in the manner of the training loop, and the
                 share of their time in which the loop waits for a batch. All batches have the length
                 that most batches have, so that there is one shape to compile
@@ -71,33 +71,36 @@ def training_config(root: pathlib.Path, epochs: int) -> ConfigDict:
     return config
 
 
-def rate(loader: pipeline.BatchLoader, plans: Sequence[BatchPlan], threads: int) -> float:
-    """Sentences per second that come out of the loader."""
-    began = time.perf_counter()
+def rate(
+    loader: pipeline.BatchLoader, plans: Sequence[BatchPlan], threads: int
+) -> tuple[float, float]:
+    """Sentences per second that come out of the loader, and milliseconds of a core for each."""
+    began, core = time.perf_counter(), time.process_time()
     read = sum(
         np.count_nonzero(batch.example >= 0)
         for batch in pipeline.load_ahead(loader, plans, threads)
     )
-    return float(read / (time.perf_counter() - began))
+    core = time.process_time() - core
+    return float(read / (time.perf_counter() - began)), float(1000 * core / read)
 
 
 def rates(files: Run, shards: Run, rounds: int) -> dict[str, float]:
-    """The medians of the loaders' rates over an epoch."""
+    """The medians of both loaders' rates over an epoch."""
     config, stage = files.config, files.stages[0]
-    plain = pipeline.BatchLoader(files.train, config.data, files.train.max_labels)
-    loaders = {
-        "input_examples_per_second": stage.loader,
-        "input_packed_examples_per_second": shards.stages[0].loader,
-        "input_plain_examples_per_second": plain,
-    }
+    loaders = {"input": stage.loader, "input_packed": shards.stages[0].loader}
     plans = stage.plans[: len(stage.plans) // config.stage2.epochs]
-    found: dict[str, list[float]] = {name: [] for name in loaders}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders}
     for number in range(rounds + 1):
         for name, loader in loaders.items():
             value = rate(loader, plans, config.data.threads)
             if number:  # the first one warms up
                 found[name].append(value)
-    return {name: statistics.median(values) for name, values in found.items()}
+    figures = {}
+    for name, values in found.items():
+        speeds, cores = zip(*values, strict=True)
+        figures[f"{name}_examples_per_second"] = statistics.median(speeds)
+        figures[f"{name}_core_ms"] = statistics.median(cores)
+    return figures
 
 
 def train(run: Run, steps: int) -> dict[str, float]:

@@ -77,14 +77,17 @@ class Ours:
         return float(program.cost_analysis()["flops"])
 
     def losses(self, batch: pipeline.Batch) -> tuple[float, ...]:
-        """The loss without dropout, its CTC part and its attention part."""
+        """The loss without augmentation and dropout, its CTC part and its attention part."""
         training, graph = self.run.config.training, self.run.network.graph
 
         @jax.jit
         def evaluate(params: Any, batch: pipeline.Batch) -> losses.Metrics:
             model = whisper_sign.bind(graph, params)
+            features = model.features(batch.positions, batch.confidence, batch.frames)
             smoothing = training.label_smoothing
-            return losses.batch_loss(model, batch, self.settings, smoothing, hybrid=True)[1]
+            return losses.batch_loss(model, features, batch, self.settings, smoothing, hybrid=True)[
+                1
+            ]
 
         metrics = evaluate(self.state.params, batch)
         return tuple(float(metrics[name]) for name in ("loss", "ctc", "attention"))
@@ -96,7 +99,7 @@ class Ours:
         self.wait()
 
     def end_to_end(self, sample: batches.Sample) -> float:
-        """Seconds per batch of an epoch: read, augmented, normalized, padded and trained on."""
+        """Seconds per batch of an epoch: read, padded and trained on."""
         loader, threads = self.stage.loader, self.run.config.data.threads
         loaded = pipeline.load_ahead(loader, batches.going_on(sample.plans), threads)
         # Each step returns when the one before is done; before the first comes a step on the last batch.

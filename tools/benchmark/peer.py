@@ -9,11 +9,12 @@ The two run in processes of their own with the same weights, threads and batches
 loss of a batch without dropout, which must be the same. Then they take turns, so that other load on the
 machine affects both. Ratios are of medians, ours over theirs:
 
-    peer_step_ratio   a step on one batch of made-up sentences
+    peer_step_ratio   a step on one batch of made-up sentences. Ours augments and normalizes them first;
+                      theirs gets them normalized
     peer_epoch_ratio  an epoch of sentences as long as PHOENIX-2014's, end to end: read, augmented,
                       normalized, padded and trained on. Ours has eight buckets; theirs is a DataLoader
-                      over random batches, each padded to its longest. Each has two workers that read
-                      ahead.
+                      that augments and normalizes, over random batches, each padded to its longest.
+                      Each has two workers that read ahead.
 
 A sample of each side's batches stands for its epoch, evenly spaced in the order of their padded lengths.
 Compiling (by jax, once per shape) is not counted. Each side's speed in a step is also printed as a share
@@ -38,10 +39,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import wsign_jax
-from tools.benchmark import batches, figures, phoenix
+from tools.benchmark import batches, figures, peer_keypoints, phoenix, training
 from tools.benchmark.ours import Ours, product_speed
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import pipeline
+from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.runtime import process
 
@@ -139,6 +141,20 @@ def peer_spec(config: ConfigDict, vocab_size: int) -> dict[str, Any]:
     }
 
 
+def peer_batch(batch: pipeline.Batch[np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the fields of a `torch_peer.Batch`, normalized, if none is faster or slower."""
+    features = np.zeros((*batch.positions.shape[:3], joints.NUM_FEATURES), np.float32)
+    for row, frames in enumerate(batch.frames.tolist()):
+        raw = batch.positions[row, :frames], batch.confidence[row, :frames]
+        features[row, :frames] = peer_keypoints.normalize(joints.features_from_positions(*raw))
+    return {
+        "features": features,
+        "frames": batch.frames,
+        "labels": batch.labels,
+        "label_lengths": batch.label_lengths,
+    }
+
+
 def compare_losses(ours: Ours, peer: Peer, batch: pipeline.Batch, path: pathlib.Path) -> None:
     """Prints both sides' losses of a batch, which the peer reads from a file.
 
@@ -156,9 +172,9 @@ def measure_steps(
     ours: Ours, peer: Peer, folder: pathlib.Path, rows: int, frames: int, rounds: int
 ) -> dict[str, float]:
     """Measures step times on one batch, and each side's share of its own peak."""
-    fields, path = batches.signing_batch(rows, frames), folder / "batch.npz"
-    np.savez(path, **fields)
-    batch = ours.put(pipeline.Batch(**fields, example=np.arange(rows, dtype=np.int32)))
+    made, path = training.signing_batch(rows, frames), folder / "batch.npz"
+    np.savez(path, **peer_batch(made))
+    batch = ours.put(made)
     compare_losses(ours, peer, batch, path)
     flops = ours.flops(batch)
     sides = {

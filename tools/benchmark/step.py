@@ -31,7 +31,7 @@ import jax
 from configs import base
 from tools.benchmark import figures, phoenix
 from tools.benchmark.ours import product_speed
-from tools.benchmark.training import Training, random_batch
+from tools.benchmark.training import Training, signing_batch
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data import pipeline
 from wsign_jax.data.buckets import BatchPlan
@@ -142,7 +142,7 @@ def measure_memory(remat: bool) -> None:
     config.model.positions, config.training.remat = "rotary", remat
     training = Training(config, make_network(config, phoenix.GLOSSES + 1))
     state = training.state(whisper_sign.init(config.model, training.network.shapes, 0))
-    batch = sharding.put_batch(random_batch(*_MEMORY_SHAPE), training.network.mesh)
+    batch = sharding.put_batch(signing_batch(*_MEMORY_SHAPE), training.network.mesh)
     program = training.step().lower(state, batch, training.settings).compile()
     seconds = []
     figures.forget_peak_memory()

@@ -50,7 +50,7 @@ class Spec:
 
 
 class Batch(NamedTuple):
-    """A batch like `wsign_jax.data.pipeline.Batch`, without masked rows."""
+    """A batch of features, without masked rows."""
 
     features: Tensor  # (B, T, 42, 7) float32, normalized, zeros beyond `frames`
     frames: Tensor  # (B,) int64

@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from tools.benchmark import batches, torch_peer
-from wsign_jax.data import augment, layout, normalize, validate
+from tools.benchmark import batches, peer_keypoints, torch_peer
+from wsign_jax.data import layout, validate
 
 
 class Sentences(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -35,11 +35,10 @@ class Sentences(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, example: int) -> tuple[torch.Tensor, torch.Tensor]:
         frames = int(self.split.frames[example])
-        features, hidden = augment.augment(
-            self.split.features(example), frames, self.augmentation, (0, 0, example)
-        )
-        normalized, _ = normalize.normalize(features)
-        augment.hide_joints(normalized, hidden)
+        features, rng = self.split.features(example), np.random.default_rng(example)
+        augmented, hidden = peer_keypoints.augment(features, frames, self.augmentation, rng)
+        normalized = peer_keypoints.normalize(augmented)
+        normalized[:, hidden] = 0.0
         return torch.from_numpy(normalized), torch.from_numpy(
             self.split.labels[example].astype(int)
         )

@@ -10,7 +10,7 @@ from wsign_jax.keypoints import joints
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import stages
 from wsign_jax.train.run import Network, stage_shapes, stage_state
-from wsign_jax.train.state import TrainState, create_placed_state
+from wsign_jax.train.state import TrainState, batch_shapes, create_placed_state
 from wsign_jax.train.step import make_train_step
 
 STAGE = "stage2"
@@ -47,22 +47,29 @@ class Training:
             self.network.graph,
             self._labels,
             self.config.training,
+            self.config.data.augment,
             hybrid=True,
             shardings=jax.tree.map(lambda x: x.sharding, self.shapes()),
         )
 
 
-def random_batch(rows: int, frames: int) -> Batch:
-    """Makes a batch (B, T) without masked frames; a step's time depends on its shape alone."""
-    rng = np.random.default_rng(0)
-    shape = (rows, frames, joints.NUM_JOINTS, joints.NUM_FEATURES)
-    glosses = phoenix.glosses_in(frames)
-    labels = np.zeros((rows, MAX_GLOSSES), np.int32)
-    labels[:, :glosses] = rng.integers(1, VOCAB_SIZE, (rows, glosses))
-    return Batch(
-        features=rng.normal(size=shape).astype(np.float32),
-        frames=np.full(rows, frames, np.int32),
-        labels=labels,
-        label_lengths=np.full(rows, glosses, np.int32),
-        example=np.arange(rows, dtype=np.int32),
-    )
+def signing_batch(rows: int, frames: int, speed: float = 0.0) -> Batch[np.ndarray]:
+    """Makes a batch of sentences; the shortest has four fifths of the longest's frames.
+
+    Args:
+        rows: B.
+        frames: T.
+        speed: `data.augment.speed`, for which there is room.
+    """
+    lengths = np.linspace(frames, frames * 4 // 5, rows).astype(np.int32)
+    shapes = batch_shapes(rows, frames, MAX_GLOSSES, speed=speed)
+    batch = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    batch.source_frames[:] = batch.frames[:] = lengths
+    batch.example[:] = np.arange(rows)
+    for row, length in enumerate(lengths.tolist()):
+        raw = joints.raw(phoenix.signing(length, row))
+        batch.positions[row, :length], batch.confidence[row, :length] = raw
+        glosses = batch.label_lengths[row] = min(phoenix.glosses_in(length), MAX_GLOSSES)
+        rng = np.random.default_rng(row)
+        batch.labels[row, :glosses] = rng.integers(1, VOCAB_SIZE, glosses)
+    return batch
