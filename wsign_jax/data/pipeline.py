@@ -118,7 +118,9 @@ class BatchLoader:
                 continue
             features, labels = self.split.features(example), self.split.labels[example]
             frames = len(features)
-            batch.positions[row, :frames], batch.confidence[row, :frames] = joints.raw(features)
+            positions, batch.confidence[row, :frames] = joints.raw(features)
+            for axis in range(3):  # numpy is slow if it takes three numbers at a time
+                batch.positions[row, :frames, :, axis] = positions[..., axis]
             batch.source_frames[row] = batch.frames[row] = frames
             if self.train_plan is not None:
                 batch.frames[row] = self.train_plan.frames[plan.epoch, example]

@@ -202,7 +202,7 @@ class Packed:
         _, records, row = self._places[id]
         try:
             record = records[row * len(_RECORDS) + _RECORDS.index(kind)]
-            return validate.read(io.BytesIO(record))
+            return validate.read(record)
         except Exception as error:  # a damaged file can raise almost anything
             raise WSignError(f"{self.place(id, kind)}: {validate.unreadable(error)}") from None
 

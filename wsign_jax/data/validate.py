@@ -1,6 +1,7 @@
 """Checks one example: its arrays, and whether CTC can emit its labels."""
 
 import dataclasses
+import functools
 import io
 import math
 import pathlib
@@ -40,8 +41,7 @@ def load(path: pathlib.Path) -> np.ndarray:
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
             raise ValueError("not a file")
-        with path.open("rb") as file:
-            return read(file)
+        return read(path.read_bytes())
     except FileNotFoundError:
         raise WSignError(f"{path}: missing") from None
     except Exception as error:  # a damaged header can raise almost anything
@@ -57,30 +57,38 @@ def unreadable(error: Exception) -> str:
 # together (seen with Python 3.11). Without the lock, a good file among thousands sometimes fails with
 # "AST constructor recursion depth mismatch".
 _ONE_HEADER_AT_A_TIME = threading.Lock()
+_SIZE_BYTES = {(1, 0): 2, (2, 0): 4}  # of a header's size, by the version of .npy
 
 
-def read(file: io.BufferedIOBase) -> np.ndarray:
-    """Reads the array of a .npy from the current position of a file.
+def read(data: bytes) -> np.ndarray:
+    """Returns the array of a .npy file's bytes, which it shares: it cannot be written to.
 
     Raises:
-        Exception: of any kind, if the file is damaged or not a .npy.
+        Exception: of any kind, if the bytes are damaged or not a .npy.
     """
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
+    version = np.lib.format.read_magic(io.BytesIO(data[: np.lib.format.MAGIC_LEN]))
+    if version not in _SIZE_BYTES:
         raise ValueError(f".npy of version {version}; save it again with numpy.save")
+    after_size = np.lib.format.MAGIC_LEN + _SIZE_BYTES[version]
+    size = int.from_bytes(data[np.lib.format.MAGIC_LEN : after_size], "little")
+    start = after_size + size
     with _ONE_HEADER_AT_A_TIME:
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        else:
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+        shape, fortran, dtype = _read_header(version, data[np.lib.format.MAGIC_LEN : start])
     if dtype.hasobject:
         raise ValueError("holds Python objects, not numbers")
-    count = math.prod(shape)
-    array = np.empty(count, dtype)
-    got = file.readinto(array.view(np.uint8).data) // dtype.itemsize
-    if got < count:
+    count, got = math.prod(shape), (len(data) - start) // dtype.itemsize
+    if not 0 <= count <= got:
         raise ValueError(f"cut off: {got} of {count} numbers")
+    array = np.frombuffer(data, dtype, count, start)
     return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
+
+
+@functools.lru_cache(maxsize=4096)  # parsing costs as much as copying the array of a sentence
+def _read_header(version: tuple[int, int], header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Parses a header that begins with its size: shape, whether in Fortran's order, and dtype."""
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(io.BytesIO(header))
+    return np.lib.format.read_array_header_2_0(io.BytesIO(header))
 
 
 def check_features(features: np.ndarray, place: str) -> None:
@@ -94,8 +102,9 @@ def check_features(features: np.ndarray, place: str) -> None:
         raise WSignError(f"{place}: dtype {features.dtype} is not float32")
     if len(features) == 0:
         raise WSignError(f"{place}: has no frames")
-    # The extremes are NaN if any number is.
-    if joints.plausible(np.array([features.min(), features.max()])).all():
+    # A sum of squares takes one pass. If it is small, all numbers are plausible; NaN is not small.
+    numbers = features.ravel(order="K")
+    if np.einsum("i,i", numbers, numbers) < joints.LARGEST or joints.plausible(features).all():
         return
     frame, joint, feature = np.argwhere(~joints.plausible(features))[0]
     value = features[frame, joint, feature]

@@ -26,7 +26,7 @@ RIGHT = slice(JOINTS_PER_HAND, NUM_JOINTS)
 HANDS = (LEFT, RIGHT)
 
 # No tracker gives larger numbers, not even one that counts in pixels.
-_LARGEST = np.float32(1e6)  # so that float16 is compared as float32
+LARGEST = np.float32(1e6)  # so that float16 is compared as float32
 MOST_CONFIDENCE = 1.001  # 1, with room for rounding
 
 # The least and the most width / height of pictures: far beyond any camera's.
@@ -42,7 +42,7 @@ WRISTS = (LEFT.start + WRIST, RIGHT.start + WRIST)
 
 def plausible(numbers: np.ndarray) -> np.ndarray:
     """Tells which numbers may be a keypoint's in any unit: not NaN, infinity or garbage like 1e30."""
-    return np.abs(numbers) <= _LARGEST
+    return np.abs(numbers) <= LARGEST
 
 
 def plausible_hands(numbers: np.ndarray) -> np.ndarray:
@@ -86,12 +86,17 @@ def as_features(value: Any, name: str) -> np.ndarray:
 
 def seen_hands(features: np.ndarray) -> np.ndarray:
     """Tells which hand was seen in which frame: (T, 42, 7) -> (T, 2) bool, left then right."""
-    return features[:, WRISTS, CONFIDENCE] > 0
+    return _sure(features) > 0
 
 
 def raw(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the positions (T, 42, 3) and the hands' confidence (T, 2) of features (T, 42, 7)."""
-    return features[..., POSITION], features[:, WRISTS, CONFIDENCE]
+    return features[..., POSITION], _sure(features)
+
+
+def _sure(features: np.ndarray) -> np.ndarray:
+    """The hands' confidence (T, 2); all joints of a hand have the same."""
+    return features[:, ::JOINTS_PER_HAND, CONFIDENCE]
 
 
 def in_widths(features: np.ndarray, aspect: float) -> np.ndarray:
@@ -104,7 +109,7 @@ def in_widths(features: np.ndarray, aspect: float) -> np.ndarray:
     if aspect == 1.0:
         return features
     features = features.copy()
-    features[..., [POSITION.start + 1, VELOCITY.start + 1]] /= aspect
+    features[..., POSITION.start + 1 : VELOCITY.stop : 3] /= aspect
     return features
 
 
