@@ -9,6 +9,9 @@ CPU, and counts in the programs that their compilers make:
     arguments, temporary  memory in megabytes, as planned
     megacycles         of a TPU, as its compiler estimates them
     seconds            of the processor to compile, without trying out kernels
+    bound_ms           that a step takes at least: the largest of its operations at the device's
+                       peak, its memory at the device's bandwidth, each byte once, and, of a GPU,
+                       3 microseconds for each launch; all three are printed
 
 A T4 computes in float16, the others in bfloat16. For each maker a plugin of JAX is needed (a gigabyte);
 if it is missing, a line says how to install it.
@@ -28,7 +31,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from tools.benchmark import figures, training
-from tools.benchmark.launches import Counts, count
+from tools.benchmark.launches import count
 from wsign_jax.common.errors import WSignError
 from wsign_jax.train import config_schema, sharding, state
 from wsign_jax.train.run import Network, make_network
@@ -79,6 +82,9 @@ _GPUS = {
 }
 # fmt: on
 DEVICES = (*_GPUS, "v5e")
+# Operations a second in 16 bits and bytes a second, as the makers say.
+_PEAKS = {"T4": (65e12, 320e9), "A100": (312e12, 1555e9), "v5e": (197e12, 819e9)}
+_LAUNCH = 3e-6  # seconds
 PRECISION = {"T4": "float16", "A100": "bfloat16", "v5e": "bfloat16"}
 
 
@@ -138,10 +144,10 @@ def measure(devices: list[str], size: str, rows: int, frames: int) -> figures.Fi
         config_schema.check(config)
         lowered = lower_step(config, rows, frames, device)
         began = time.process_time()
-        programs = [compile_for(name, each) for each in lowered]
-        seconds = time.process_time() - began
-        found |= {f"compile_{name}_{what}": value for what, value in _described(programs).items()}
-        found[f"compile_{name}_seconds"] = seconds
+        program = compile_for(name, lowered)
+        described = _described(program) | {"seconds": time.process_time() - began}
+        described["bound_ms"] = _bound(name, lowered, program, described["launches"])
+        found |= {f"compile_{name}_{what}": value for what, value in described.items()}
     if not found:
         raise WSignError("; ".join(missing))
     for line in missing:
@@ -149,18 +155,36 @@ def measure(devices: list[str], size: str, rows: int, frames: int) -> figures.Fi
     return found
 
 
-def _described(programs: list[jax.stages.Compiled]) -> figures.Figures:
-    """The figures of a step of several programs, by their names without the device."""
-    counts = sum((count(program.as_text()) for program in programs), Counts())
-    memory = [program.memory_analysis() for program in programs]
+def _described(program: jax.stages.Compiled) -> figures.Figures:
+    """The figures of a step, by their names without the device."""
+    counts, memory = count(program.as_text()), program.memory_analysis()
     found = {
         "launches": counts.launches.total(),
         "products": counts.products.total(),
         "float32_products": counts.products["f32"],
-        "arguments_mb": max(each.argument_size_in_bytes for each in memory) / 1e6,
-        "temporary_mb": max(each.temp_size_in_bytes for each in memory) / 1e6,
+        "arguments_mb": memory.argument_size_in_bytes / 1e6,
+        "temporary_mb": memory.temp_size_in_bytes / 1e6,
     }
     return found | ({"megacycles": counts.cycles / 1e6} if counts.cycles else {})
+
+
+def _bound(
+    name: str, lowered: jax.stages.Lowered, program: jax.stages.Compiled, launches: float
+) -> float:
+    """Prints and returns the milliseconds that a step takes at least: arithmetic, not a measurement."""
+    peak, bandwidth = _PEAKS[name]
+    # A GPU's compiler counts no operations without the GPU, so those before it optimizes count.
+    counted, memory = lowered.cost_analysis() or {}, program.memory_analysis()
+    sizes = memory.argument_size_in_bytes, memory.temp_size_in_bytes, memory.output_size_in_bytes
+    parts = {
+        "operations": counted.get("flops", 0.0) / peak,
+        "bytes": sum(sizes) / bandwidth,
+        "launches": launches * _LAUNCH if name in _GPUS else 0.0,
+    }
+    said = ", ".join(f"{part} {1000 * seconds:.2f} ms" for part, seconds in parts.items())
+    bound = 1000 * max(parts.values())
+    print(f"{name}: {said}: a step takes at least {bound:.2f} ms", flush=True)
+    return bound
 
 
 def _devices(text: str) -> list[str]:
