@@ -11,6 +11,8 @@ from jax.extend.random import define_prng_impl
 
 Block = TypeVar("Block", bound=nnx.Module)
 
+_UNROLLED = 2  # the most blocks that become copies
+
 
 class Linear(nnx.Linear):
     """`nnx.Linear` that takes (..., D) as one matrix of rows, and begins with uniform weights.
@@ -169,9 +171,9 @@ def scan_blocks(
 ) -> tuple[Any, Any]:
     """Calls a function with one block of a stack after the other, like `jax.lax.scan`.
 
-    The function is traced and differentiated once, however many blocks there are. An accelerator
-    compiles it once too. A CPU gets a copy for every block: a loop would keep the compiler from joining
-    what blocks do, and is no sooner compiled.
+    The function is traced, differentiated and compiled once, however many blocks there are. On a CPU a
+    few blocks become copies: a tiny model's step takes a sixth less time than with a loop. A base-size
+    step would not, and with copies takes half as long again to compile.
 
     Args:
         step: takes a block, what is carried, and the block's part of `each`; returns what is carried on
@@ -185,7 +187,7 @@ def scan_blocks(
         What the last block carries on, and the outputs with an axis of L.
     """
     graph, params = nnx.split(blocks)
-    unrolled = jax.default_backend() == "cpu"
+    unrolled = jax.default_backend() == "cpu" and depth(blocks) <= _UNROLLED
 
     def run(carried: Any, layer: tuple[Any, Any]) -> tuple[Any, Any]:
         params, own = layer
