@@ -54,7 +54,8 @@ class Exported:
 
     Its program takes the parameters by their paths, (B, T, 42, 3) float32 positions as on disk with T a
     multiple of the patch size, (B, T, 2) float32 confidences of the hands, (B,) int32 frames, (B, N)
-    bool no_hands, the window as two () int32, and the tables of positions; it returns the leaves of a `Recognized` (see `arguments`).
+    bool no_hands, the window as two () int32, and the tables of positions; it returns the leaves of a
+    `Recognized` (see `arguments`).
     """
 
     settings: RecognizerSettings
