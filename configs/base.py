@@ -117,7 +117,9 @@ def get_config() -> ConfigDict:
     training.grad_clip = 1.0
     training.label_smoothing = 0.1
     training.max_steps = 0  # of each stage; 0: as its epochs say
-    training.precision = "float32"  # bfloat16 (TPU, A100), float16 with loss scaling (T4)
+    # Of the computation; parameters stay float32. 'auto' takes what the device is fastest in: 'bfloat16'
+    # (TPU, A100 and newer), 'float16' with loss scaling (T4, V100), 'float32' (CPU).
+    training.precision = "auto"
     training.loss_scale = 2.0**15  # for float16, at the start; halved at every overflow
     # These two save memory (see tools/describe.py --memory) and change neither batch nor loss.
     training.accumulate = 1  # parts of a batch, worked through one after the other in one step

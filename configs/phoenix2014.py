@@ -1,4 +1,4 @@
-"""RWTH-PHOENIX-2014 at base size, three stages, for one GPU or TPU with bfloat16.
+"""RWTH-PHOENIX-2014 at base size, three stages, for one GPU or TPU.
 
     python tools/prepare_corpus.py phoenix2014 --root=phoenix-2014-multisigner --out=data/processed
     python -m wsign_jax.main --config=configs/phoenix2014.py
@@ -7,8 +7,7 @@
 WER after a clean-up (`wsign_jax.data.corpora.phoenix2014.normalize_glosses`), so the validation WER of a
 run does not compare with them. The run goes to `runs/phoenix2014`.
 
-Not measured: neither the corpus nor an accelerator was at hand, so neither time nor WER is known. On a
-GPU without bfloat16 (Colab's T4), add --config.training.precision=float16.
+Not measured: neither the corpus nor an accelerator was at hand, so neither time nor WER is known.
 """
 
 from ml_collections import ConfigDict
@@ -28,5 +27,4 @@ def get_config() -> ConfigDict:
     augment.tilt = 10.0
     augment.scale = 0.15
     augment.shift = 0.05
-    config.training.precision = "bfloat16"
     return config

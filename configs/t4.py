@@ -1,4 +1,4 @@
-"""All three stages at base size on one NVIDIA T4 (16 GB, Colab's free GPU), in float16.
+"""All three stages at base size on one NVIDIA T4 (16 GB, Colab's free GPU).
 
     python -m wsign_jax.main --config=configs/t4.py
 
@@ -7,10 +7,10 @@ goes to `runs/t4`. If a Colab session ends early, the same command goes on in th
 mirror checkpoints to a place that outlives the session:
 --config.checkpoint.mirror=/content/drive/MyDrive/wsign_t4 with a mounted Drive.
 
-Not measured: no accelerator was at hand, so neither speed, nor memory, nor WER on a T4 is known.
-Estimated (python tools/describe.py --config=configs/t4.py --memory --config.model.vocab_size=1296): at
-most 7.6 GB, for stage 1's 32 x 1504 frames, of the 12 GB that JAX takes on a T4. Measured on CPU: ten
-signs of the built-in signing are learned in float16 as well as in float32 (tests/learning_test.py).
+Not measured: no accelerator was at hand, so neither speed, nor memory, nor WER on a T4 is known. What
+XLA plans there: python tools/describe.py --config=configs/t4.py --memory
+--config.model.vocab_size=1296. Measured on CPU: ten signs of the built-in signing are learned in
+float16, which is chosen on a T4, as well as in float32 (tests/learning_test.py).
 """
 
 from ml_collections import ConfigDict
@@ -21,9 +21,6 @@ from configs import base
 def get_config() -> ConfigDict:
     """Returns the config."""
     config = base.get_config()
-    # A T4 multiplies float16 on its tensor cores. It has no bfloat16, and float32 does not use them.
-    config.training.precision = "float16"
-    # Half of the memory stays free, so training.accumulate and training.remat would only cost time.
     # base.py's two data.threads are as many as the CPU cores that Colab gives a T4.
 
     # Smooths out the noise of a batch of 16 and of low precision; takes 0.2 GB.

@@ -1,4 +1,4 @@
-"""All three stages at base size on a TPU of eight devices (v2-8, v3-8, v5e-8), in bfloat16.
+"""All three stages at base size on a TPU of eight devices (v2-8, v3-8, v5e-8).
 
     python -m wsign_jax.main --config=configs/tpu.py
 
@@ -6,10 +6,9 @@ For a data set in `data/processed`; stages, epochs, learning rates and batches a
 32 and 16 give each of eight devices 4 and 2 rows. One, two or four devices also work. The run goes to
 `runs/tpu`.
 
-Not measured: no accelerator was at hand, so neither speed, nor memory, nor WER on a TPU is known.
-Estimated (python tools/describe.py --config=configs/tpu.py --memory --devices=8 --gigabytes=8
---config.model.vocab_size=1296): at most 3.0 GB on each device, so neither accumulation nor
-rematerialization is needed.
+Not measured: no accelerator was at hand, so neither speed, nor memory, nor WER on a TPU is known. What
+XLA plans there: python tools/describe.py --config=configs/tpu.py --memory
+--config.model.vocab_size=1296.
 """
 
 from ml_collections import ConfigDict
@@ -20,8 +19,6 @@ from configs import base
 def get_config() -> ConfigDict:
     """Returns the config."""
     config = base.get_config()
-    # A TPU multiplies in bfloat16. It has the range of float32, so nothing overflows or needs scaling.
-    config.training.precision = "bfloat16"
     # Eight devices ask for batches faster than one, and a TPU's host has dozens of cores.
     config.data.threads = 8
     # Smooths out the noise of a batch of 16 and of low precision.

@@ -20,8 +20,9 @@ from wsign_jax.evaluate import decoder_settings
 from wsign_jax.evaluate.trained_run import Trained, open_run
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import config_schema, loop, state
+from wsign_jax.train import config_schema, loop
 from wsign_jax.train.checkpoint import store
+from wsign_jax.train.state import create_state
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -152,7 +153,7 @@ def talkative_run(
     kernel = np.random.default_rng(0).normal(0, 0.3, head["kernel"].shape).astype(np.float32)
     params = {**run.params, "ctc_head": {**head, "kernel": jnp.asarray(kernel)}}
     saved = store.Checkpoints(tmp_path_factory.mktemp("talkative"), keep=1)
-    saved.save(state.create(params, optax.sgd(0.0), 1, ema=False, loss_scale=None), run.info)
+    saved.save(create_state(params, optax.sgd(0.0), 1, ema=False, loss_scale=None), run.info)
     saved.close()
     return saved.workdir
 

@@ -129,7 +129,7 @@ def test_run_again_the_project_is_looked_for_where_it_was(
 
 def test_paths_with_blanks_reach_the_commands_whole(notebook):
     commands = []
-    names = {"PYTHON": "python", "PRECISION": "float32", "SMALL": False, "DATA": "my drive/data"}
+    names = {"PYTHON": "python", "SMALL": False, "DATA": "my drive/data"}
     names |= {"RUNS": "my runs", "MIRROR": "my drive/kept"}
     names |= {"quote": shlex.quote, "run": commands.append}
     (cell,) = (cell for cell in notebook.cells if "def train" in cell.source)

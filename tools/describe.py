@@ -3,24 +3,12 @@
 Prints every parameter group of a config's model with shapes and counts, and what each stage trains.
 If `model.vocab_size` is 0, the size of the vocabulary comes from the data set's label_map.json.
 
---memory instead prints the memory that training needs on each device, bucket by bucket, and what to
-change if that is too much. The buckets are the data set's own; without one, lengths up to
-data.max_seq_length.
-
-The estimate is for a training step; validation needs less. The only reference available was the memory
-that XLA plans for a step on CPU: gradients and temporary buffers by `memory_analysis`, jax 0.10.2 (jax
-0.7.2 plans differently). The same parts of the estimate, divided by XLA's figure, which does not include
-batches:
-
-    tiny, 16 x 1504 frames, float32 / bfloat16                         1.06 / 0.90
-    base, 16 x 768, float32 / bfloat16 / float16                       1.37 / 1.20 / 0.92
-
-In low precision, XLA on CPU keeps float32 copies for its matrix products; an accelerator need not. On
-CPU, XLA also undoes rematerialization, which then saves no memory. tools/benchmark/step.py leaves out
-the passes that undo it, and shows how much it saves then.
+--memory instead compiles each stage's step for this machine's devices and its longest bucket, and prints
+the memory that the compiler plans for it on each device. That is what the data set's own buckets need;
+without a data set, what data.max_seq_length needs. If it is too much, --config.training.accumulate=N and
+--config.training.remat=True need less. (On a CPU, XLA undoes the latter.)
 """
 
-import argparse
 import itertools
 import math
 import pathlib
@@ -30,13 +18,22 @@ import jax
 from ml_collections import ConfigDict
 
 from wsign_jax.common.command_line import Parser
-from wsign_jax.common.errors import WSignError, exit_on_user_error
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data.buckets import MULTIPLE
 from wsign_jax.data.vocab import read_vocabulary
 from wsign_jax.main import parse
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import config_schema, memory, stages
-from wsign_jax.train.run import max_buckets, plan_training, read_checked_split
+from wsign_jax.train import config_schema, stages
+from wsign_jax.train.precision import settle_precision
+from wsign_jax.train.run import (
+    check_rows,
+    make_network,
+    plan_training,
+    read_checked_split,
+    stage_shapes,
+)
+from wsign_jax.train.state import batch_shapes
+from wsign_jax.train.step import make_train_step
 
 _GLOSSES = 32  # in the longest sentence, if there is no data set to count them in
 
@@ -44,7 +41,10 @@ _GLOSSES = 32  # in the longest sentence, if there is no data set to count them 
 def describe(config: ConfigDict, vocab_size: int) -> None:
     """Prints the table of parameters, and of what each stage trains."""
     _, shapes = whisper_sign.build(config.model, vocab_size)
-    sizes = {path: leaf.shape for path, leaf in whisper_sign.parameter_paths(shapes).items()}
+    sizes = {}
+    for path, leaf in whisper_sign.parameter_paths(shapes).items():
+        layers = f"/blocks/0-{leaf.shape[0] - 1}/"  # a rule names them one by one
+        sizes[path.replace("/blocks/", layers)] = leaf.shape
     print(f"{config.model.size} model, {vocab_size} ids with the blank")
     for group, members in itertools.groupby(sizes, whisper_sign.group_of):
         paths = list(members)
@@ -60,33 +60,47 @@ def describe(config: ConfigDict, vocab_size: int) -> None:
         print(f"{name}\n{stages.training_table(shapes, labels, rates)}")
 
 
-def buckets(config: ConfigDict, root: pathlib.Path, vocab_size: int) -> tuple[list[int], int]:
-    """Returns the padded lengths of training, and the number of glosses of its longest sentence."""
+def longest_batch(config: ConfigDict, root: pathlib.Path, vocab_size: int) -> tuple[int, int]:
+    """Returns the frames and the glosses that the longest batches of training are padded to."""
     if root.is_dir():
         split = read_checked_split(config, root, "train", vocab_size)
-        return list(plan_training(config, split).buckets), split.max_labels
-    print(f"no data set in {root}: lengths and {_GLOSSES} glosses a sentence are assumed")
-    longest = -(-config.data.max_seq_length // MULTIPLE)
-    count = min(max_buckets(config), longest)
-    return [-(-longest * (n + 1) // count) * MULTIPLE for n in range(count)], _GLOSSES
+        return plan_training(config, split).buckets[-1], split.max_labels
+    longest = -(-config.data.max_seq_length // MULTIPLE) * MULTIPLE
+    print(f"no data set in {root}: {longest} frames and {_GLOSSES} glosses a sentence are assumed")
+    return longest, _GLOSSES
 
 
-def own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Parses the flags of this tool; returns them and the rest."""
-    parser = Parser(__doc__)
-    parser.add_argument("--memory", action="store_true", help="what training needs, by bucket")
-    parser.add_argument("--gigabytes", type=float, default=16.0, help="of a device (16)")
-    parser.add_argument("--devices", type=int, default=jax.device_count(), help="(those here)")
-    own, rest = parser.parse_known_args(argv)
-    if not own.gigabytes > 0 or own.devices < 1:
-        raise WSignError("in the command line: --gigabytes must be over 0, --devices at least 1")
-    return own, rest
+def describe_memory(config: ConfigDict, vocab_size: int, frames: int, glosses: int) -> None:
+    """Compiles the stages' steps, and prints the memory that the compiler plans for each."""
+    config = settle_precision(config)
+    network, training = make_network(config, vocab_size), config.training
+    for name in config.stages:
+        stage = config[name]
+        rows, hybrid = stage.batch_size, stage.alpha < 1
+        check_rows(rows, f"{name}.batch_size", jax.device_count(), training.accumulate)
+        labels = stages.label_parameters(network.shapes, stage.rules, name)
+        state = stage_shapes(network, training, labels)
+        shardings = jax.tree.map(lambda x: x.sharding, state)
+        step = make_train_step(network.graph, labels, training, hybrid=hybrid, shardings=shardings)
+        batch = batch_shapes(rows, frames, glosses, network.mesh)
+        planned = step.lower(state, batch, stages.StepSettings()).compile().memory_analysis()
+        sizes = {
+            "arguments": planned.argument_size_in_bytes,
+            "temporaries": planned.temp_size_in_bytes,
+            "output": planned.output_size_in_bytes,
+            "of it in the arguments' place": planned.alias_size_in_bytes,
+        }
+        figures = ", ".join(f"{part} {size / 1e6:.1f}" for part, size in sizes.items())
+        device = jax.devices()[0].device_kind
+        print(f"{name}: {rows} x {frames} frames, MB on each {device}: {figures}", flush=True)
 
 
 def main() -> None:
     """Parses the flags, and prints the tables or the memory."""
     with exit_on_user_error():
-        own, rest = own_flags(sys.argv)
+        parser = Parser(__doc__)
+        parser.add_argument("--memory", action="store_true", help="what the longest batches need")
+        own, rest = parser.parse_known_args(sys.argv)
         config, workdir = parse(rest)
         config_schema.check(config)
         root = pathlib.Path(config.data.dir) if config.data.dir else workdir / "data"
@@ -95,9 +109,8 @@ def main() -> None:
             vocab_size = len(read_vocabulary(root))
         vocab_size = vocab_size or config.data.synthetic.glosses + 1
         if own.memory:
-            lengths, glosses = buckets(config, root, vocab_size)
-            estimator = memory.Estimator(config, vocab_size, glosses, own.devices)
-            print(memory.report(estimator, lengths, own.gigabytes))
+            frames, glosses = longest_batch(config, root, vocab_size)
+            describe_memory(config, vocab_size, frames, glosses)
         else:
             describe(config, vocab_size)
 

@@ -1,4 +1,4 @@
-"""python tools/smoke_test.py [--precision=float32]
+"""python tools/smoke_test.py [--precision=auto]
 
 Tries every part of the project on this machine: data, model, a step of each stage, saving, restoring,
 decoding, evaluation. Takes less than a minute on two CPU cores. Prints a line for each part, then
@@ -29,11 +29,10 @@ from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.main import parse
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import initial_weights, sharding, stages
-from wsign_jax.train import step as step_lib
 from wsign_jax.train.checkpoint import store
 from wsign_jax.train.checkpoint.run_info import RunInfo
-from wsign_jax.train.config_schema import PRECISIONS
-from wsign_jax.train.run import Run, begin_stage, prepare_run
+from wsign_jax.train.precision import PRECISIONS
+from wsign_jax.train.run import Run, begin_stage, prepare_run, stage_step
 from wsign_jax.train.state import TrainState
 
 CONFIG = pathlib.Path(__file__).absolute().parents[1] / "configs" / "demo.py"
@@ -86,7 +85,7 @@ def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
     with part("model") as found:
         params = initial_weights.fresh_params(run)
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
-        found.append(f"{config.model.size}, {count:,} parameters, {config.training.precision}")
+        found.append(f"{config.model.size}, {count:,} parameters, {run.config.training.precision}")
     state = train_stages(run, params)
     with part("save") as found:
         info = RunInfo(
@@ -124,15 +123,13 @@ def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
 def train_stages(run: Run, params: Params) -> TrainState:
     """Trains one step of each stage; returns the state after the last."""
     training = run.config.training
-    steps: dict[bool, step_lib.TrainStep] = {}  # stages with the same loss share a compiled one
+    steps: dict[bool, jax.stages.Wrapped] = {}  # stages with the same loss share a compiled one
     for stage in run.stages:
         with part(stage.name) as found:
             hybrid = stage.config.alpha < 1
             state = begin_stage(run, stage, params, stage.number)
             if hybrid not in steps:
-                steps[hybrid] = step_lib.make_train_step(
-                    run.network.graph, stage.labels, training, hybrid=hybrid
-                )
+                steps[hybrid] = stage_step(run, stage)
             batch = sharding.put_batch(stage.loader(stage.plans[0]), run.network.mesh)
             settings = stages.step_settings(stage.config, training, stage.number, stage.number, 1)
             state, metrics = steps[hybrid](state, batch, settings)
@@ -147,7 +144,7 @@ def train_stages(run: Run, params: Params) -> TrainState:
 def main() -> None:
     """Parses the flags and runs the parts."""
     parser = Parser(__doc__)
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="(float32)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="(auto)")
     with exit_on_user_error():
         flags = parser.parse_args()
     with exit_on_user_error(), tempfile.TemporaryDirectory(prefix="wsign_smoke_") as folder:

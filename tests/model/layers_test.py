@@ -10,12 +10,13 @@ from flax import nnx
 from scipy import special
 
 from wsign_jax.model import layers
-from wsign_jax.model.layers import Dropout, DropoutKeys, run_blocks
+from wsign_jax.model.layers import Dropout, DropoutKeys, block_of, run_blocks, stack
 
 
 def test_linear_is_flaxs():
     linear = layers.Linear(5, 3, dtype=jnp.float32, rngs=nnx.Rngs(0))
     flaxs = nnx.Linear(5, 3, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    flaxs.kernel[...] = linear.kernel[...]
     x = jax.random.normal(jax.random.key(1), (2, 4, 5))
     np.testing.assert_allclose(linear(x), flaxs(x), rtol=1e-6)
     np.testing.assert_allclose(linear(x[0, 0]), linear(x)[0, 0], rtol=1e-6)
@@ -133,8 +134,8 @@ class Block(nnx.Module):
 
     traced = 0
 
-    def __init__(self, seed):
-        self.mix = nnx.Linear(WIDTH, WIDTH, rngs=nnx.Rngs(seed))
+    def __init__(self, rngs):
+        self.mix = nnx.Linear(WIDTH, WIDTH, rngs=rngs)
         self.dropout = Dropout(0.5)
 
     def __call__(self, x, context, *, dropout_keys=None):
@@ -142,31 +143,33 @@ class Block(nnx.Module):
         return x + self.dropout(jnp.tanh(self.mix(x) + context), dropout_keys)
 
 
-class Stack(nnx.Module):
-    """Four blocks."""
-
-    def __init__(self):
-        self.blocks = nnx.data([Block(seed) for seed in range(4)])
-
-
+BLOCKS = stack(Block, 4, nnx.Rngs(0))
 X, CONTEXT = jax.random.normal(jax.random.key(0), (2, 3, 5, WIDTH))
 
 
 def one_by_one(blocks, x, context, dropout_keys):
-    for block in blocks:
-        keys = None if dropout_keys is None else DropoutKeys(dropout_keys.next())
-        x = block(x, context, dropout_keys=keys)
+    keys = dropout_keys and jax.random.split(dropout_keys.next(), 4)
+    for number in range(4):
+        own = dropout_keys and DropoutKeys(keys[number])
+        x = block_of(blocks, number)(x, context, dropout_keys=own)
     return x
 
 
+@pytest.fixture(params=["cpu", "tpu"])
+def backend(request, monkeypatch):
+    """Copies of a block, and a loop over blocks."""
+    monkeypatch.setattr(jax, "default_backend", lambda: request.param)
+
+
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("remat", [False, True])
 @pytest.mark.parametrize("dropout", [False, True])
 def test_blocks_compute_what_they_do_one_by_one_and_so_do_gradients(dropout, remat):
-    graph, params = nnx.split(Stack())
+    graph, params = nnx.split(BLOCKS)
 
     def total(go, params, context):
         keys = DropoutKeys.of(jax.random.key(1)) if dropout else None
-        out = go(nnx.merge(graph, params).blocks, X, context, dropout_keys=keys)
+        out = go(nnx.merge(graph, params), X, context, dropout_keys=keys)
         return jnp.sum(jnp.sin(out)), out
 
     results = [
@@ -179,20 +182,19 @@ def test_blocks_compute_what_they_do_one_by_one_and_so_do_gradients(dropout, rem
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_blocks_are_traced_once_for_all_and_for_all_calls():
+def test_a_block_is_traced_once_for_all():
     Block.traced = 0
-    for seed in (1, 2):
-        run_blocks(
-            Stack().blocks, X[:1], CONTEXT[:1], dropout_keys=DropoutKeys.of(jax.random.key(seed))
-        )
+    run_blocks(BLOCKS, X[:1], CONTEXT[:1], dropout_keys=DropoutKeys.of(jax.random.key(1)))
     assert Block.traced == 1
 
 
-def test_each_block_drops_others():
-    same = [Block(0)] * 2
-    keys = DropoutKeys.of(jax.random.key(1))
-    zeros = jnp.zeros_like(X)
-    first = run_blocks(same[:1], zeros, CONTEXT, dropout_keys=keys)
-    both = run_blocks(same, zeros, CONTEXT, dropout_keys=DropoutKeys.of(jax.random.key(1)))
+def test_each_block_begins_with_other_weights_and_drops_others():
+    kernels = np.asarray(BLOCKS.mix.kernel[...])
+    assert kernels.shape == (4, WIDTH, WIDTH) and len({kernel.tobytes() for kernel in kernels}) == 4
+    same = stack(lambda rngs: Block(nnx.Rngs(0)), 2, nnx.Rngs(0))
+    keys, zeros = DropoutKeys.of(jax.random.key(1)), jnp.zeros_like(X)
+    each = jax.random.split(DropoutKeys.of(jax.random.key(1)).next(), 2)
+    first = block_of(same, 0)(zeros, CONTEXT, dropout_keys=DropoutKeys(each[0]))
+    both = run_blocks(same, zeros, CONTEXT, dropout_keys=keys)
     dropped = [np.asarray(x == 0) for x in (first, both - first)]
     assert 0.3 < dropped[0].mean() < 0.7 and not np.array_equal(*dropped)

@@ -11,6 +11,7 @@ from tests.conftest import small_config
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.layers import DropoutKeys
+from wsign_jax.train import sharding
 
 V = 7
 TOKENS = jnp.array([[0, 3, 3, 1]], jnp.int32)
@@ -22,7 +23,7 @@ def make(positions="rotary", look_ahead=0, **sizes):
     config.frontend.look_ahead = look_ahead
     config.update(sizes)
     graph, shapes = whisper_sign.build(config, V)
-    return graph, whisper_sign.init(shapes, seed=1)
+    return graph, whisper_sign.init(config, shapes, seed=1)
 
 
 def logits(graph, params, features, frames, chunk=2**30, left_context=0):
@@ -131,7 +132,7 @@ def test_rematerialization_changes_no_number_and_keeps_less():
     config = small_config().model
     config.encoder.num_layers = 2
     graph, shapes = whisper_sign.build(config, V)
-    params = whisper_sign.init(shapes, seed=1)
+    params = whisper_sign.init(config, shapes, seed=1)
     values, kept = [], []
     for remat in (False, True):
         loss = functools.partial(encoded_sum, graph=graph, remat=remat)
@@ -152,13 +153,9 @@ def test_sizes_are_those_of_the_design(size):
     _, shapes = whisper_sign.build(config, 1296)
     paths = whisper_sign.parameter_paths(shapes)
     expected = whisper_sign.SIZES[size]
-    assert paths["encoder/blocks/0/mlp/up/kernel"].shape == (expected.width, expected.hidden)
-    for part, layers in (
-        ("encoder", expected.encoder_layers),
-        ("decoder", expected.decoder_layers),
-    ):
-        numbers = {path.split("/")[2] for path in paths if path.startswith(f"{part}/blocks/")}
-        assert len(numbers) == layers
+    matrix = expected.width, expected.hidden
+    assert paths["encoder/blocks/mlp/up/kernel"].shape == (expected.encoder_layers, *matrix)
+    assert paths["decoder/blocks/mlp/up/kernel"].shape == (expected.decoder_layers, *matrix)
     assert paths["ctc_head/kernel"].shape == (expected.width, 1296)
 
 
@@ -166,7 +163,7 @@ def test_sizes_are_those_of_the_design(size):
 def test_parameters_and_logits_are_float32_whatever_computes():
     config = small_config().model
     graph, shapes = whisper_sign.build(config, V, jnp.bfloat16)
-    params = whisper_sign.init(shapes, seed=1)
+    params = whisper_sign.init(config, shapes, seed=1)
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype(jnp.float32)}
     features = jnp.ones((1, 40, 42, 7), jnp.float32)
     outputs = run(graph, params, features, jnp.array([40], jnp.int32))
@@ -176,11 +173,48 @@ def test_parameters_and_logits_are_float32_whatever_computes():
         assert 0 < np.abs(low - full).max() < 0.2
 
 
-def test_the_same_seed_gives_the_same_weights():
-    _, shapes = whisper_sign.build(small_config().model, V)
-    first, same, other = (whisper_sign.init(shapes, seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first["ctc_head"]["kernel"], same["ctc_head"]["kernel"])
-    assert (first["ctc_head"]["kernel"] != other["ctc_head"]["kernel"]).any()
+@pytest.mark.parametrize(
+    ("path", "mean", "std"),
+    [
+        ("encoder/blocks/mlp/up/kernel", 0.0, 128**-0.5),
+        ("encoder/blocks/mlp/down/kernel", 0.0, 512**-0.5),
+        ("frontend/embed/kernel", 0.0, 1176**-0.5),
+        ("frontend/conv/kernel", 0.0, 7**-0.5),
+        ("decoder/embed/embedding", 0.0, 128**-0.5),
+        ("encoder/norm/scale", 1.0, 0.0),
+        ("decoder/blocks/mlp/up/bias", 0.0, 0.0),
+    ],
+)
+def test_fresh_weights_have_the_spread_of_their_kind(path, mean, std):
+    config = small_config().model
+    config.encoder.num_layers = 2
+    params = whisper_sign.init(config, whisper_sign.build(config, 400)[1], seed=3)
+    values = np.asarray(whisper_sign.parameter_paths(params)[path])
+    allowed = (
+        4 * std / np.sqrt(values.size)
+    )  # of a mean, whose standard deviation is a quarter of it
+    assert values.dtype == np.float32
+    assert values.mean() == pytest.approx(mean, abs=allowed)
+    assert values.std() == pytest.approx(std, abs=allowed)
+
+
+def test_fresh_weights_are_the_seeds_on_any_devices_and_all_others():
+    config = small_config().model
+    config.encoder.num_layers = 2
+    _, shapes = whisper_sign.build(config, V)
+    placed = sharding.place_params(shapes, ((".*", "shard"),), sharding.make_mesh())
+    drawn, spread, other = (
+        whisper_sign.unstacked(whisper_sign.init(config, where, seed))
+        for where, seed in ((shapes, 1), (placed, 1), (shapes, 2))
+    )
+    first = {}
+    for path, value in drawn.items():
+        np.testing.assert_array_equal(spread[path], value)
+        if np.std(value) > 0:
+            assert (np.asarray(other[path]) != value).any()
+            first[np.ravel(value)[:8].tobytes()] = path
+    random = [path for path in drawn if path.endswith(("kernel", "embedding"))]
+    assert sorted(first.values()) == sorted(random), "two parameters have the same numbers"
 
 
 def test_sinusoidal_positions_end_at_1500_patches():

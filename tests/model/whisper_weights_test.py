@@ -15,6 +15,7 @@ from tests.conftest import small_config
 from tests.helpers import whispers
 from tests.helpers.whispers import FIXTURE
 from wsign_jax.model import whisper_sign, whisper_weights
+from wsign_jax.model.layers import block_of
 
 ROOT = pathlib.Path(whisper_weights.__file__).parents[2]
 REAL = ROOT / "../shared/data/whisper-base"
@@ -31,7 +32,7 @@ def build(size, layers=0):
 
 def imported(folder, size, layers=0, choice="first"):
     """What is read for such a model, by path; and the names of its tensors."""
-    shapes = whisper_sign.parameter_paths(build(size, layers)[1])
+    shapes = jax.eval_shape(whisper_sign.unstacked, build(size, layers)[1])
     whisper = whisper_weights.open_whisper(folder)
     named = whisper_weights.sources(whisper, size, shapes, choice)
     return dict(whisper_weights.load(whisper, named)), named
@@ -43,8 +44,11 @@ def with_weights(folder, size):
     weights, _ = imported(folder, size)
     tokens = load_file(folder / "model.safetensors")["decoder.embed_tokens.weight"]
     weights["decoder/embed/embedding"] = tokens / np.sqrt(np.float32(tokens.shape[1]))
-    flat = whisper_sign.parameter_paths(shapes)
-    leaves = [jnp.asarray(weights.get(p, np.zeros(x.shape, x.dtype))) for p, x in flat.items()]
+    leaves = []
+    for path, shape in whisper_sign.parameter_paths(shapes).items():
+        found = [weights[p] for p in whisper_sign.layer_paths(path, shape) if p in weights]
+        value = np.stack(found).reshape(shape.shape) if found else np.zeros(shape.shape)
+        leaves.append(jnp.asarray(value, shape.dtype))
     return whisper_sign.bind(graph, jax.tree.unflatten(jax.tree.structure(shapes), leaves))
 
 
@@ -58,12 +62,12 @@ def largest_differences(folder, size):
     patches = heard.shape[1]
     everything = jnp.ones((1, 1, patches, patches), bool)
     ours = {"encoder.out": model.encoder(there["encoder.in"], everything)}
-    for n, block in enumerate(model.encoder.blocks):
+    for n in range(2):
         x = there[f"encoder.{n}.in"]
-        ours[f"encoder.{n}.out"] = block(x, everything, None)
+        ours[f"encoder.{n}.out"] = block_of(model.encoder.blocks, n)(x, everything, None)
     states = there["decoder.0.in"]
-    for n, block in enumerate(model.decoder.blocks):
-        x = there[f"decoder.{n}.in"]
+    for n in range(2):
+        x, block = there[f"decoder.{n}.in"], block_of(model.decoder.blocks, n)
         ours[f"decoder.{n}.out"] = block(x, heard, everything[:, :, :1])
         states = block(states, heard, everything[:, :, :1])
     ours["decoder.out"] = model.decoder.norm(states)

@@ -14,9 +14,10 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, pipeline, validate
 from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.model import whisper_sign
-from wsign_jax.train import losses, stages, state
-from wsign_jax.train import step as step_lib
+from wsign_jax.train import losses, stages
 from wsign_jax.train.optimizer import make_optimizer
+from wsign_jax.train.state import create_state
+from wsign_jax.train.step import make_train_step
 
 VOCAB = 7
 
@@ -51,10 +52,10 @@ def random_batch(seed):
 
 def both(torch_peer, config):
     """Our graph and parameters, and the same network of the peer."""
-    graph, _ = whisper_sign.build(config.model, VOCAB)
-    params = whisper_sign.init(whisper_sign.build(config.model, VOCAB)[1], seed=0)
+    graph, shapes = whisper_sign.build(config.model, VOCAB)
+    params = whisper_sign.init(config.model, shapes, seed=0)
     theirs = torch_peer.WhisperSign(torch_peer.Spec(**peer.peer_spec(config, VOCAB)))
-    torch_peer.load(theirs, jax.device_get(whisper_sign.parameter_paths(params)))
+    torch_peer.load(theirs, jax.device_get(whisper_sign.unstacked(params)))
     return graph, params, theirs
 
 
@@ -81,7 +82,7 @@ def test_losses_and_gradients_are_ours(torch_peer, without_dropout):
     for name, loss in zip(("loss", "ctc", "attention"), found, strict=True):
         assert float(metrics[name]) == pytest.approx(loss.item(), rel=1e-4), name
     parameters = dict(theirs.named_parameters())
-    for path, ours in whisper_sign.parameter_paths(jax.device_get(grads)).items():
+    for path, ours in whisper_sign.unstacked(jax.device_get(grads)).items():
         found = parameters.pop(torch_peer.name(path)).grad.numpy()
         assert distance(torch_peer.layout(path, ours), found) < 1e-4, path
     assert not parameters, "parameters that we do not have"
@@ -91,20 +92,20 @@ def test_losses_and_gradients_are_ours(torch_peer, without_dropout):
 def test_steps_move_weights_as_ours_do(torch_peer, without_dropout):
     config = without_dropout
     graph, params, theirs = both(torch_peer, config)
-    before = jax.device_get(whisper_sign.parameter_paths(params))
+    before = jax.device_get(whisper_sign.unstacked(params))
     labels = stages.label_parameters(params, config.stage2.rules, "stage2")
     settings = stages.StepSettings(
         *map(np.float32, (config.stage2.lr, config.stage2.weight_decay, config.stage2.alpha))
     )
     tx = make_optimizer(labels, settings, config.training.grad_clip)
-    ours = state.create(params, tx, 0, ema=False, loss_scale=None)
-    train_step = step_lib.make_train_step(graph, labels, config.training, hybrid=True)
+    ours = create_state(params, tx, 0, ema=False, loss_scale=None)
+    train_step = make_train_step(graph, labels, config.training, hybrid=True)
     optimizer = torch_peer.make_optimizer(theirs)
     for seed in range(3):
         ours, _ = train_step(ours, random_batch(seed), settings)
         torch_peer.train_step(theirs, optimizer, torch_peer.to_tensors(*random_batch(seed)[:4]))
     parameters = dict(theirs.named_parameters())
-    for path, after in whisper_sign.parameter_paths(jax.device_get(ours.params)).items():
+    for path, after in whisper_sign.unstacked(jax.device_get(ours.params)).items():
         moved = torch_peer.layout(path, after - before[path])
         found = parameters[torch_peer.name(path)].detach().numpy()
         # Adam's first steps have the size of their gradients' signs: rounding turns a few over.

@@ -1,6 +1,5 @@
 import argparse
 import json
-import math
 import mmap
 import os
 import re
@@ -9,13 +8,11 @@ import subprocess
 import sys
 import threading
 
-import jax
 import pytest
 
 from tests.helpers.processes import ROOT
-from tools.benchmark import checkpoint, figures, paper, parts, stream, table, training
+from tools.benchmark import checkpoint, figures, parts, stream, table
 from wsign_jax.common.errors import WSignError
-from wsign_jax.model import whisper_sign
 
 # Parts that measure nothing, to run in the place of the real ones.
 GOOD = """
@@ -289,25 +286,6 @@ def test_a_checkpoint_costs_the_stall_and_what_steps_meanwhile_are_slower():
     assert save.cost == 2.75
     assert checkpoint.share([save], every_seconds=98.0, every_steps=1000) == pytest.approx(0.0275)
     assert checkpoint.share([save], every_seconds=98.0, every_steps=48) == pytest.approx(0.055)
-
-
-def test_on_paper_an_epoch_has_every_sentence_and_longer_batches_are_more_work(standard_promotion):
-    config = paper.config("tiny", rows=2)
-    steps = paper.steps_an_epoch(config)
-    assert sum(steps.values()) == -(-5672 // 2) and len(steps) == 4
-    model = paper.Paper(config)
-    short, long = model.step(16), model.step(64)
-    assert long.bytes > short.bytes
-    # Forwards and twice as much backwards, two operations for each of the encoder's weights and patches.
-    _, shapes = whisper_sign.build(config.model, training.VOCAB_SIZE)
-    weights = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["encoder"]))
-    more = 6 * weights * 2 * (64 - 16) // 4
-    assert more < long.flops - short.flops < 2 * more
-
-
-def test_the_times_on_paper_are_a_row_an_accelerator(command, standard_promotion):
-    status, printed = command("benchmark/paper.py", "--size=tiny", "--rows=2", "--frames=16")
-    assert status == 0 and [*rows(printed)] == ["T4", "A100 40 GB", "TPU v5e"], printed
 
 
 def test_the_readme_names_every_part_and_every_figure_with_a_target():

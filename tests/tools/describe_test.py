@@ -38,34 +38,15 @@ def test_a_mistake_is_one_line():
     assert done.stderr.startswith("error: nowhere/label_map.json") and done.stderr.count("\n") == 1
 
 
-def test_memory_is_that_of_the_data_sets_own_buckets(dataset):
-    flags = (
-        f"--config.data.dir={dataset}",
-        "--config.model.size=tiny",
-        "--config.data.max_buckets=2",
-    )
-    done = describe("--config=configs/stage2.py", "--memory", *flags)
-    assert done.returncode == 0, done.stderr
-    split = layout.read_split(dataset, "train", validate.Rules(6, 4, 1500))
-    own = find_buckets(split.frames, 2)
-    assert [int(n) for n in re.findall(r"16 x (\d+) +frames", done.stdout)] == list(own)
-    assert "all of it fits" in done.stdout
-
-
-def test_memory_without_a_data_set_assumes_lengths_and_says_so():
-    flags = ("--config=configs/demo.py", "--workdir=nowhere", "--memory", "--gigabytes=0.01")
-    done = describe(*flags, "--config.stages=('stage1',)")
-    assert done.returncode == 0, done.stderr
-    assert (
-        "no data set in nowhere/data: lengths and 32 glosses a sentence are assumed" in done.stdout
-    )
-    assert re.findall(r"8 x (\d+) +frames", done.stdout) == ["512", "1008", "1504"]
-    assert "nothing makes it fit" in done.stdout
-
-
-def test_a_mistake_in_memorys_flags_is_one_line():
-    for flag in ("--gigabytes=much", "--gigabytes=0", "--devices=0"):
-        done = describe("--config=configs/demo.py", "--memory", flag)
-        assert done.returncode == 2
-        assert done.stderr.startswith("error: in the command line: "), done.stderr
-        assert flag.partition("=")[0] in done.stderr and done.stderr.count("\n") == 1
+def test_memory_is_what_the_compiler_plans_for_the_longest_bucket(dataset):
+    flags = ("--config=tests/helpers/small.py", "--memory", "--config.data.max_seq_length=100")
+    planned = []
+    for data, length in ((dataset, None), ("nowhere", 112)):
+        done = describe(*flags, f"--config.data.dir={data}", "--config.model.vocab_size=6")
+        assert done.returncode == 0, done.stderr
+        assert ("no data set in nowhere: 112 frames" in done.stdout) == (data == "nowhere")
+        (found,) = re.findall(r"stage2: 4 x (\d+) frames.* temporaries (\S+),", done.stdout)
+        split = layout.read_split(dataset, "train", validate.Rules(6, 4, 100))
+        assert int(found[0]) == (length or find_buckets(split.frames, 2)[-1])
+        planned.append(float(found[1]))
+    assert 0 < planned[0] < planned[1]

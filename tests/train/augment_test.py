@@ -78,7 +78,7 @@ EXAMPLES = jnp.array([7, 3, 5])
 @functools.partial(jax.jit, static_argnames="length")
 def augmented(positions, confidence, source_frames, frames, example, epoch, length):
     """Everything on."""
-    keys = augment.example_keys(42, epoch, example)
+    keys = augment.example_keys(42, jnp.full_like(example, epoch), example)
     config = switches(**EVERYTHING)
     args = positions, confidence, source_frames, frames, keys, config, length
     return augment.augment(*args)
@@ -102,7 +102,7 @@ def test_draws_differ_by_seed_epoch_and_example_and_are_spread_evenly():
     config = switches(**EVERYTHING)
     draw = jax.jit(lambda keys: augment.draw(keys, 60, 60, config))
     drawn = [
-        draw(augment.example_keys(seed, epoch, jnp.arange(40)))
+        draw(augment.example_keys(seed, jnp.full(40, epoch), jnp.arange(40)))
         for seed, epoch in ((0, 0), (0, 1), (1, 0))
     ]
     for field in augment.Draws._fields:

@@ -98,7 +98,7 @@ def test_the_numbers_of_the_three_stages():
         ("init_layers", "last", "config.init_layers is 'last'; it must be one of first, spread"),
         ("data.aspect", float("inf"), "config.data.aspect is inf; it must be 0, or width / h"),
         ("data.aspect", 0.01, "aspect is 0.01; it must be 0, or width / height from 0.1 to 10"),
-        ("training.precision", "float8", "one of float32, bfloat16, float16"),
+        ("training.precision", "float8", "one of auto, float32, bfloat16, float16"),
         ("training.loss_scale", 0.5, "config.training.loss_scale is 0.5; it must be from 1 to"),
         (
             "training.accumulate",

@@ -14,7 +14,7 @@ from wsign_jax.data import layout
 from wsign_jax.report.metrics import EditCounts
 from wsign_jax.train import initial_weights, loop, resume, save_policy
 from wsign_jax.train.checkpoint import store
-from wsign_jax.train.compile_ahead import Ahead
+from wsign_jax.train.compile_ahead import BackgroundCompiler
 from wsign_jax.train.run import make_network, prepare_run
 
 STALL = "checkpoint/stall_seconds"
@@ -47,8 +47,8 @@ def finished(tmp_path_factory):
         run = prepare_run(config, workdir)
         checkpoints = store.Checkpoints(workdir, 2)
         due = save_policy.Schedule(config.checkpoint, run.network.mesh, save_policy.Signals())
-        with Ahead() as ahead:
-            trainer = loop.Trainer(run, checkpoints, due, ahead)
+        with BackgroundCompiler() as compiler:
+            trainer = loop.Trainer(run, checkpoints, due, compiler)
             assert trainer.run_stages()
         checkpoints.close()
     return root, workdir, trainer
@@ -77,12 +77,12 @@ def test_every_step_is_logged_once_under_its_names(finished):
 
 def test_one_compilation_per_bucket_shape_and_all_of_them_ahead(finished):
     _, _, trainer = finished
-    compiled = [step.cache_size() for step in trainer.train_steps.values()]
+    compiled = [step._cache_size() for step in trainer.train_steps.values()]
     compiled.append(trainer.eval_step._cache_size())
     assert not any(compiled), "nothing was compiled when it was met"
     shapes = sum(len({plan.bucket for plan in stage.plans}) for stage in trainer.run.stages)
     validation = {plan.bucket for plan in trainer.run.val_plans}
-    assert trainer.ahead.compiled == shapes + len(validation)
+    assert len(trainer.compiler._programs) == shapes + len(validation)
 
 
 def test_the_last_checkpoint_is_the_end_of_the_run(finished):
@@ -183,8 +183,8 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning_after_the_save(
             saved.append(step in [info["step"] for info in lines(tmp_path) if STALL in info])
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(loop.Board, "begin", fail)
-    monkeypatch.setattr(loop.Board, "show", fail)
+    monkeypatch.setattr(loop.TensorBoardPictures, "draw_start", fail)
+    monkeypatch.setattr(loop.TensorBoardPictures, "draw_validation", fail)
     loop.train(two_stages(root), tmp_path)
     out = capsys.readouterr().out
     warning = "warning: a picture was not drawn (RuntimeError: no ink)\n"
@@ -245,8 +245,29 @@ def test_another_config_in_the_workdir_is_refused_by_name(finished, tmp_path):
     with pytest.raises(WSignError, match="belongs to a run with other settings") as error:
         loop.train(config, workdir)
     assert "config.training.seed: was 42, is 7" in str(error.value)
-    assert "encoder/blocks/1/mlp/up/kernel: missing there" in str(error.value)
+    assert "encoder/blocks/mlp/up/kernel: (1, 128, 512) there, (2, 128, 512) here" in str(
+        error.value
+    )
     assert sorted(path.name for path in workdir.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("before", "now"), [("float16", "auto"), ("auto", "float16")])
+def test_another_device_goes_on_in_its_own_precision(finished, tmp_path, capsys, before, now):
+    """Parameters are float32 in any case; a loss scale is for float16 alone."""
+    root, _, _ = finished
+    config = two_stages(root)
+    config.stages, config.training.max_steps = ("stage1",), 1
+    config.training.precision = before
+    loop.train(config, tmp_path)
+    config.training.precision = now
+    run = prepare_run(config, tmp_path)
+    capsys.readouterr()
+    state = resume.resume(run, store.Checkpoints(tmp_path), None).state
+    was, is_ = ("float32" if name == "auto" else name for name in (before, now))
+    expected = f"config.training.precision: was {was}, is {is_} from here on\n"
+    assert capsys.readouterr().out == expected
+    assert (state.loss_scale is not None) == (now == "float16")
+    assert state.loss_scale is None or float(state.loss_scale.scale) == config.training.loss_scale
 
 
 def test_changed_training_data_is_refused(finished, tmp_path):
@@ -334,7 +355,7 @@ def test_init_from_nothing_or_another_shape_is_refused(finished, tmp_path):
         initial_params(config, tmp_path / "a")
     config.init_from = str(workdir)
     config.model.decoder.num_layers = 2
-    with pytest.raises(WSignError, match=r"decoder/blocks/1/.*: missing there"):
+    with pytest.raises(WSignError, match=r"decoder/blocks/.*: \(1, 128\) there, \(2, 128\) here"):
         initial_params(config, tmp_path / "b")
 
 

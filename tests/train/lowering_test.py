@@ -14,7 +14,10 @@ from wsign_jax.decode.joint import Weights
 from wsign_jax.evaluate.trained_run import untrained
 from wsign_jax.recognize import run_backend
 from wsign_jax.stream import chunks
-from wsign_jax.train import optimizer, stages, state, step, validation
+from wsign_jax.train import stages, validation
+from wsign_jax.train.run import stage_shapes
+from wsign_jax.train.state import batch_shapes
+from wsign_jax.train.step import make_train_step
 
 V = 37  # like no other dimension
 ROWS, FRAMES, PATCHES, CHUNK = 2, 48, 12, 2
@@ -33,27 +36,31 @@ def programs():
     trained = untrained(config, V)
     graph, settings = trained.network.graph, stages.StepSettings()
     labels = stages.label_parameters(trained.params, config.stage2.rules, "stage2")
-    tx = optimizer.make_optimizer(labels, settings, 1.0)
-    create = functools.partial(state.create, tx=tx, step=0, ema=True, loss_scale=None)
-    whole = jax.eval_shape(create, trained.params)
-    params, batch = whole.params, state.batch_shapes(ROWS, FRAMES, 3)
-    train = step.make_train_step(graph, labels, config.training, hybrid=True)
-    grads, norm = optimizer.trained_leaves(params, labels), shape(dtype=np.float32)
+    whole = stage_shapes(trained.network, config.training, labels)
+    batch = batch_shapes(ROWS, FRAMES, 3, trained.network.mesh)
+    train = make_train_step(graph, labels, config.training, config.data.augment, hybrid=True)
+    keypoints = (
+        shape(ROWS, FRAMES, 42, 3, dtype=np.float32),
+        shape(ROWS, FRAMES, 2, dtype=np.float32),
+    )
     recognize = jax.jit(run_backend.make_recognize(graph, Search()))
-    silence, weights = shape(ROWS, PATCHES, dtype=bool), jax.tree.map(np.float32, Weights())
+    no_hands, weights = shape(ROWS, PATCHES, dtype=bool), jax.tree.map(np.float32, Weights())
     window = np.int32(0), np.int32(0)
     stream = chunks.init_stream(trained, _NoDecoder(), CHUNK, 4)
     chunk = chunks.next_chunk(config.model, stream, CHUNK)
     return {
-        "gradients": (train._gradients, (params, whole.step, None, batch, settings), 1),
-        "update": (train._update, (whole, grads, norm, settings), 0),
+        "training": (train, (whole, batch, settings), 1),
         "validation": (
             validation.make_eval_step(trained.network, config),
-            (params, batch, settings),
+            (whole.params, batch, settings),
             1,
         ),
-        "recognizer": (recognize, (params, *batch[:2], silence, window, weights), 2),
-        "stream": (chunks.make_step(graph), (params, stream.cache, chunk), 0),
+        "recognizer": (
+            recognize,
+            (whole.params, *keypoints, shape(ROWS), no_hands, window, weights),
+            2,
+        ),
+        "stream": (chunks.make_step(graph), (whole.params, stream.cache, chunk), 0),
     }
 
 
@@ -64,7 +71,7 @@ class _NoDecoder:
 
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
-@pytest.mark.parametrize("name", ["gradients", "update", "validation", "recognizer", "stream"])
+@pytest.mark.parametrize("name", ["training", "validation", "recognizer", "stream"])
 def test_what_an_accelerator_runs(name, platform):
     function, arguments, loops = programs()[name]
     text = function.trace(*arguments).lower(lowering_platforms=(platform,)).as_text()

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pathlib
 import subprocess
@@ -11,29 +12,46 @@ import pytest
 from configs import base
 from tests.conftest import random_features, small_config
 from wsign_jax.data.pipeline import Batch
+from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.layers import DropoutKeys
-from wsign_jax.train import losses, optimizer, stages, state
-from wsign_jax.train import step as step_lib
+from wsign_jax.train import losses, optimizer, stages
+from wsign_jax.train.state import LossScale, create_state
+from wsign_jax.train.step import _next_scale, _over_parts, make_gradients, make_train_step
 
 ROOT = pathlib.Path(__file__).parents[2]
 V = 7
+AUGMENTATION = small_config().data.augment
 GRAPH, SHAPES = whisper_sign.build(small_config().model, V)
 
 
 def make_batch(rows=3, frames=40):
     """A batch whose last row is masked."""
     rng = np.random.default_rng(0)
-    features = np.stack([random_features(rng, frames) for _ in range(rows)])
-    features[-1] = 0
+    raw = [joints.raw(random_features(rng, frames)) for _ in range(rows)]
+    positions, confidence = map(np.stack, zip(*raw, strict=True))
+    confidence[-1] = 0
     labels = rng.integers(1, V, size=(rows, 3)).astype(np.int32)
     labels[-1] = 0
+    counts = np.array([frames] * (rows - 1) + [0], np.int32)
     return Batch(
-        features,
-        np.array([frames] * (rows - 1) + [0], np.int32),
+        positions,
+        confidence,
+        counts,
+        counts,
         labels,
-        np.array([3] * (rows - 1) + [0], np.int32),
+        np.minimum(counts, 3),
         np.array([*range(rows - 1), -1], np.int32),
+        np.zeros(rows, np.int32),
+        frames,
+    )
+
+
+def loss_of(model, batch, given=None, **options):
+    """A batch's loss, without augmentation."""
+    features = model.features(*map(jnp.asarray, (batch.positions, batch.confidence, batch.frames)))
+    return losses.batch_loss(
+        model, features, batch, given or settings(), 0.1, hybrid=True, **options
     )
 
 
@@ -45,42 +63,42 @@ def settings(lr=1e-2, alpha=0.3, chunk=2**30):
 
 def start(rules, precision="float32", ema=0.0, hybrid=True, loss_scale=2.0**15):
     labels = stages.label_parameters(SHAPES, rules, "stage2")
-    params = whisper_sign.init(whisper_sign.build(small_config().model, V)[1], seed=0)
+    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
     tx = optimizer.make_optimizer(labels, settings(), 1.0)
     graph = whisper_sign.build(small_config().model, V, jnp.dtype(precision))[0]
     training = small_config().training
     training.ema = ema
-    step = step_lib.make_train_step(graph, labels, training, hybrid=hybrid)
+    step = make_train_step(graph, labels, training, AUGMENTATION, hybrid=hybrid)
     scale = loss_scale if precision == "float16" else None
-    return step, state.create(params, tx, 0, ema=ema > 0, loss_scale=scale), labels
+    return step, create_state(params, tx, 0, ema=ema > 0, loss_scale=scale), labels
 
 
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_frozen_parameters_do_not_move_and_the_rest_all_do(stage):
-    step, train_state, labels = start(base.get_config()[stage].rules, hybrid=stage == "stage2")
-    before = jax.device_get(train_state.params)
+    step, state, labels = start(base.get_config()[stage].rules, hybrid=stage == "stage2")
+    before = jax.device_get(state.params)
     for _ in range(2):
-        train_state, metrics = step(train_state, make_batch(), settings())
-    after = whisper_sign.parameter_paths(jax.device_get(train_state.params))
+        state, metrics = step(state, make_batch(), settings())
+    after = whisper_sign.parameter_paths(jax.device_get(state.params))
     labels = whisper_sign.parameter_paths(labels)
     for path, old in whisper_sign.parameter_paths(before).items():
         if labels[path] == "freeze":
             np.testing.assert_array_equal(after[path], old, path)
         else:
             assert (after[path] != old).any(), f"{path} did not move"
-    assert int(train_state.step) == 2
+    assert int(state.step) == 2
     assert {"loss", "ctc", "grad_norm", "frames"} <= metrics.keys()
     assert ("attention" in metrics) == (stage == "stage2")
 
 
 def gradients(alpha):
     """Gradient of the hybrid loss by parameter path, without dropout."""
-    params = whisper_sign.init(whisper_sign.build(small_config().model, V)[1], seed=0)
+    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
 
     def loss(params):
         model = whisper_sign.bind(GRAPH, params)
-        return losses.batch_loss(model, make_batch(), settings(alpha=alpha), 0.1, hybrid=True)[0]
+        return loss_of(model, make_batch(), settings(alpha=alpha))[0]
 
     return whisper_sign.parameter_paths(jax.jit(jax.grad(loss))(params))
 
@@ -98,12 +116,12 @@ def test_both_halves_of_the_loss_reach_what_they_should():
 
 
 def test_the_losses_are_the_mean_over_real_rows():
-    params = whisper_sign.init(whisper_sign.build(small_config().model, V)[1], seed=0)
+    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
     model = whisper_sign.bind(GRAPH, params)
     whole = make_batch()
-    cut = Batch(*(x[:-1] for x in whole))
+    cut = jax.tree.map(lambda x: x[:-1], whole)
     for batch in (whole, cut):
-        loss, parts = losses.batch_loss(model, batch, settings(), 0.1, hybrid=True)
+        loss, parts = loss_of(model, batch)
         assert float(loss) == pytest.approx(float(0.3 * parts["ctc"] + 0.7 * parts["attention"]))
         if batch is whole:
             expected = float(loss)
@@ -114,9 +132,9 @@ def test_the_losses_are_the_mean_over_real_rows():
 def test_dropout_is_keyed_by_seed_and_step():
     found = []
     for at in (0, 0, 1):
-        step, train_state, _ = start(((".*", "train"),))
-        train_state = train_state.replace(step=jnp.asarray(at, jnp.int32))
-        found.append(float(step(train_state, make_batch(), settings())[1]["loss"]))
+        step, state, _ = start(((".*", "train"),))
+        state = state.replace(step=jnp.asarray(at, jnp.int32))
+        found.append(float(step(state, make_batch(), settings())[1]["loss"]))
     assert found[0] == found[1] != found[2]
 
 
@@ -137,10 +155,10 @@ def test_a_batch_in_parts_gives_the_same_losses_and_gradients(hybrid):
     for parts in (1, 2, 4):
         config.training.accumulate = parts
         config.training.remat = parts == 4
-        step = step_lib.make_train_step(graph, labels, config.training, hybrid=hybrid)
-        params = whisper_sign.init(whisper_sign.build(config.model, V)[1], seed=0)
+        step = make_train_step(graph, labels, config.training, AUGMENTATION, hybrid=hybrid)
+        params = whisper_sign.init(config.model, SHAPES, seed=0)
         tx = optimizer.make_optimizer(labels, settings(), 1.0)
-        begun = state.create(params, tx, 0, ema=False, loss_scale=None)
+        begun = create_state(params, tx, 0, ema=False, loss_scale=None)
         ended, metrics = step(begun, whole, settings())
         # The optimizer's state holds the clipped gradients and their squares.
         results.append((jax.device_get(metrics), jax.device_get(ended.opt_state)))
@@ -159,9 +177,9 @@ def test_every_part_of_a_batch_has_its_own_rows_and_dropout():
         rows = jnp.isin(jnp.arange(12, dtype=jnp.int32), part.example)
         return {}, {"draw": jnp.where(rows, jax.random.uniform(key), 0.0), "shares": share}
 
-    batch = make_batch(rows=12)._replace(example=np.arange(12, dtype=np.int32))
+    batch = dataclasses.replace(make_batch(rows=12), example=np.arange(12, dtype=np.int32))
     batch = jax.tree.map(jnp.asarray, batch)
-    _, sums = step_lib._over_parts(gradients, batch, jax.random.key(0), 3)
+    _, sums = _over_parts(gradients, batch, jax.random.key(0), 3)
     assert (sums["draw"] > 0).all(), "a row was left out"
     assert len(set(sums["draw"].tolist())) == 3
     assert float(sums["shares"]) == pytest.approx(1.0)
@@ -170,14 +188,15 @@ def test_every_part_of_a_batch_has_its_own_rows_and_dropout():
 def test_rows_that_are_spread_over_devices_stay_where_they_are():
     code = """if True:
         import jax, re
-        from tests.train.step_test import make_batch, step_lib
+        from tests.train.step_test import make_batch
         from wsign_jax.train import sharding
+        from wsign_jax.train.step import _over_parts
 
         def gradients(part, key, share):
-            return {"sum": part.features.sum() * share}, {}
+            return {"sum": part.positions.sum() * share}, {}
 
         batch = sharding.put_batch(make_batch(rows=8), sharding.make_mesh())
-        run = jax.jit(lambda batch, key: step_lib._over_parts(gradients, batch, key, 2))
+        run = jax.jit(lambda batch, key: _over_parts(gradients, batch, key, 2))
         compiled = run.lower(batch, jax.random.key(0)).compile().as_text()
         print(sorted(set(re.findall(r"\\b(all-[a-z]+|collective-[a-z]+)\\(", compiled))))
     """
@@ -195,53 +214,21 @@ def test_rows_that_are_spread_over_devices_stay_where_they_are():
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_settings_do_not_compile_again():
-    step, train_state, _ = start(((".*", "train"),))
+    step, state, _ = start(((".*", "train"),))
     for lr, alpha, chunk in ((1e-3, 0.3, 2**30), (1e-4, 0.5, 2), (0.0, 0.3, 8)):
-        train_state, _ = step(train_state, make_batch(), settings(lr, alpha, chunk))
-    assert step.cache_size() == 2, "one for the gradients, one for the update"
-
-
-@pytest.mark.usefixtures("standard_promotion")
-def test_compiled_ahead_it_does_the_same_and_all_shapes_share_an_update():
-    rules = (("encoder/.*", "freeze"), (".*", "train"))
-    step, called, _ = start(rules, ema=0.9)
-    _, ran, _ = start(rules, ema=0.9)
-    lowered = [step.lower(ran, make_batch(frames=frames), settings()) for frames in (40, 48)]
-    programs = [some.compile() for some in lowered]
-    assert programs[0].update is programs[1].update
-    assert all(program.flops > 0 for program in (*lowered, *programs))
-    for program, frames in zip(programs, (40, 48), strict=True):
-        ran, metrics = program(ran, make_batch(frames=frames), settings())
-        called, expected = step(called, make_batch(frames=frames), settings())
-        assert metrics.keys() == expected.keys()
-    for got, by_call in zip(
-        jax.tree.leaves((ran, metrics)), jax.tree.leaves((called, expected)), strict=True
-    ):
-        np.testing.assert_array_equal(got, by_call)
-
-
-@pytest.mark.usefixtures("standard_promotion")
-def test_an_update_that_cannot_be_compiled_says_so_where_the_step_is(monkeypatch):
-    step, train_state, _ = start(((".*", "train"),))
-
-    class Broken:
-        def compile(self):
-            raise RuntimeError("no such instruction")
-
-    monkeypatch.setattr(step._update, "lower", lambda *_: Broken())
-    with pytest.raises(RuntimeError, match="no such instruction"):
-        step.lower(train_state, make_batch(), settings()).compile()
+        state, _ = step(state, make_batch(), settings(lr, alpha, chunk))
+    assert step._cache_size() == 1
 
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_the_moving_average_trails_the_weights():
-    step, train_state, _ = start(((".*", "train"),), ema=0.9)
-    before = jax.device_get(train_state.params["ctc_head"]["kernel"])
-    train_state, _ = step(train_state, make_batch(), settings())
-    after = train_state.params["ctc_head"]["kernel"]
+    step, state, _ = start(((".*", "train"),), ema=0.9)
+    before = jax.device_get(state.params["ctc_head"]["kernel"])
+    state, _ = step(state, make_batch(), settings())
+    after = state.params["ctc_head"]["kernel"]
     expected = 0.9 * before + 0.1 * after
-    np.testing.assert_allclose(train_state.ema["ctc_head"]["kernel"], expected, atol=1e-6)
-    assert train_state.evaluated is train_state.ema
+    np.testing.assert_allclose(state.ema["ctc_head"]["kernel"], expected, atol=1e-6)
+    assert state.evaluated is state.ema
 
 
 @pytest.mark.parametrize(
@@ -259,61 +246,62 @@ def test_the_moving_average_trails_the_weights():
 )
 def test_the_next_loss_scale_by_hand(before, finite, after):
     scale, good_steps, skipped = before
-    given = state.LossScale(jnp.float32(scale), jnp.int32(good_steps), jnp.int32(skipped))
-    found = step_lib._next_scale(given, jnp.asarray(finite))
+    given = LossScale(jnp.float32(scale), jnp.int32(good_steps), jnp.int32(skipped))
+    found = _next_scale(given, jnp.asarray(finite))
     assert (float(found.scale), int(found.good_steps), int(found.skipped)) == after
 
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_a_loss_scale_leaves_the_gradients_alone_and_excuses_what_is_not_finite():
-    step, train_state, _ = start(((".*", "train"),), hybrid=False)
+    _, begun, labels = start(((".*", "train"),), hybrid=False)
+    gradients = jax.jit(
+        make_gradients(GRAPH, labels, small_config().training, AUGMENTATION, hybrid=False)
+    )
     norms = []
     for scale, excused in ((1.0, False), (1024.0, True)):
-        given = (train_state.params, train_state.step, state.LossScale.at(scale))
-        grads, metrics = step._gradients(*given, make_batch(), settings())
+        given = begun.replace(loss_scale=LossScale.at(scale))
+        grads, metrics = gradients(given, make_batch(), settings())
         norms.append(float(metrics["grad_norm"]))
         assert norms[-1] == pytest.approx(np.sqrt(sum(np.sum(np.square(g)) for g in grads)))
         assert bool(metrics["finite"]) and int(metrics["frames"]) == 80
-        broken = make_batch()._replace(features=make_batch().features * np.nan)
-        _, metrics = step._gradients(*given, broken, settings())
+        broken = dataclasses.replace(make_batch(), positions=make_batch().positions * np.nan)
+        _, metrics = gradients(given, broken, settings())
         assert bool(metrics["finite"]) == excused
     assert norms[1] == pytest.approx(norms[0], rel=1e-5)
 
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_float16_halves_its_scale_on_overflow_skips_the_step_and_counts_it():
-    step, train_state, _ = start(((".*", "train"),), precision="float16", ema=0.9)
-    train_state, metrics = step(train_state, make_batch(), settings())
+    step, state, _ = start(((".*", "train"),), precision="float16", ema=0.9)
+    state, metrics = step(state, make_batch(), settings())
     assert int(metrics["skipped_steps"]) == 0 and float(metrics["loss_scale"]) == 2.0**15
-    broken = make_batch()._replace(features=make_batch().features * 1e6)
-    before = jax.device_get(train_state)
+    broken = dataclasses.replace(make_batch(), positions=make_batch().positions * np.float32(1e6))
+    before = jax.device_get(state)
     for skipped in (1, 2):
-        train_state, metrics = step(train_state, broken, settings())
-        assert int(metrics["skipped_steps"]) == int(train_state.loss_scale.skipped) == skipped
+        state, metrics = step(state, broken, settings())
+        assert int(metrics["skipped_steps"]) == int(state.loss_scale.skipped) == skipped
         assert float(metrics["loss_scale"]) == 2.0 ** (15 - skipped)
         assert bool(metrics["finite"]), "a skipped step is no divergence"
-    assert int(train_state.step) == 3
-    kept = jax.device_get(train_state)
+    assert int(state.step) == 3
+    kept = jax.device_get(state)
     for old, new in zip(
         jax.tree.leaves((before.params, before.opt_state, before.ema)),
         jax.tree.leaves((kept.params, kept.opt_state, kept.ema)),
         strict=True,
     ):
         np.testing.assert_array_equal(old, new)
-    train_state, metrics = step(train_state, make_batch(), settings())
+    state, metrics = step(state, make_batch(), settings())
     assert int(metrics["skipped_steps"]) == 2 and float(metrics["loss_scale"]) == 2.0**13
-    moved = train_state.params["ctc_head"]["kernel"] != kept.params["ctc_head"]["kernel"]
+    moved = state.params["ctc_head"]["kernel"] != kept.params["ctc_head"]["kernel"]
     assert moved.any(), "the step after goes on"
 
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_a_loss_scale_too_high_to_begin_with_comes_down_until_steps_count():
-    step, train_state, _ = start(
-        ((".*", "train"),), precision="float16", ema=0.9, loss_scale=2.0**24
-    )
+    step, state, _ = start(((".*", "train"),), precision="float16", ema=0.9, loss_scale=2.0**24)
     skipped = []
     for _ in range(14):
-        train_state, metrics = step(train_state, make_batch(), settings())
+        state, metrics = step(state, make_batch(), settings())
         skipped.append(int(metrics["skipped_steps"]))
         assert float(metrics["loss_scale"]) == 2.0 ** (24 - skipped[-1])
     assert skipped[0] == 1 and skipped[-1] < 10, (
@@ -321,22 +309,25 @@ def test_a_loss_scale_too_high_to_begin_with_comes_down_until_steps_count():
     )
 
 
+@pytest.mark.usefixtures("standard_promotion")
+def test_what_is_gathered_in_low_precision_is_what_the_network_would_cast():
+    """So a sharded parameter may be cast before it travels."""
+    graph = whisper_sign.build(small_config().model, V, jnp.dtype("bfloat16"))[0]
+    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
+    cast = [
+        leaf if whisper_sign.computes_in_float32(path) else leaf.astype(jnp.bfloat16)
+        for path, leaf in whisper_sign.parameter_paths(params).items()
+    ]
+    cast = jax.tree.unflatten(jax.tree.structure(params), cast)
+    whole, early = (loss_of(whisper_sign.bind(graph, p), make_batch()) for p in (params, cast))
+    assert whole[1]["ctc"] == early[1]["ctc"] and whole[0] == early[0]
+
+
 def test_without_keys_there_is_no_dropout():
-    _, shapes = whisper_sign.build(small_config().model, V)
-    model = whisper_sign.bind(GRAPH, whisper_sign.init(shapes, seed=0))
-    first, again = (
-        float(losses.batch_loss(model, make_batch(), settings(), 0.1, hybrid=True)[0])
-        for _ in range(2)
-    )
+    model = whisper_sign.bind(GRAPH, whisper_sign.init(small_config().model, SHAPES, seed=0))
+    first, again = (float(loss_of(model, make_batch())[0]) for _ in range(2))
     assert first == again
-    noisy, _ = losses.batch_loss(
-        model,
-        make_batch(),
-        settings(),
-        0.1,
-        hybrid=True,
-        dropout_keys=DropoutKeys.of(jax.random.key(0)),
-    )
+    noisy, _ = loss_of(model, make_batch(), dropout_keys=DropoutKeys.of(jax.random.key(0)))
     assert float(noisy) != first
 
 
@@ -345,15 +336,15 @@ def test_steps_do_not_depend_on_who_else_holds_the_state():
     """A donated state must not be written to before it is read; one that is held cannot be donated."""
     results = []
     for held in (False, True):
-        step, train_state, _ = start(base.get_config().stage2.rules)
+        step, state, _ = start(base.get_config().stage2.rules)
         found = []
         for _ in range(4):
-            views = [np.asarray(leaf) for leaf in jax.tree.leaves(train_state) if held]
-            train_state, metrics = step(train_state, make_batch(), settings())
+            views = [np.asarray(leaf) for leaf in jax.tree.leaves(state) if held]
+            state, metrics = step(state, make_batch(), settings())
             found.append(
                 metrics["loss"]
             )  # read at the end: the next step begins before this one ends
             del views
-        results.append(jax.device_get((found, train_state.params)))
+        results.append(jax.device_get((found, state.params)))
     assert results[0][0] == results[1][0]
     jax.tree.map(np.testing.assert_array_equal, *results)

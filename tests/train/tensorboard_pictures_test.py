@@ -68,7 +68,7 @@ def test_drawn_are_the_rungs_of_wer_and_the_end_of_a_stage(trained_run, tmp_path
     run = prepare_run(config_of(root), tmp_path)
     writer = Recorder()
     pictures, stage, params = (
-        tensorboard_pictures.Board(run, writer),
+        tensorboard_pictures.TensorBoardPictures(run, writer),
         run.stages[0],
         initial_weights.fresh_params(run),
     )
@@ -77,7 +77,7 @@ def test_drawn_are_the_rungs_of_wer_and_the_end_of_a_stage(trained_run, tmp_path
         writer.tags.clear()
         found = {n: [1 + n % 5] for n in range(len(run.val))}
         result = Evaluation(1.0, EditCounts(errors, 0, 0, 100), len(found), 0.5, 0.5, found)
-        pictures.show(stage, 1, params, result, best=best, last=last)
+        pictures.draw_validation(stage, 1, params, result, best=best, last=last)
         return set(writer.tags)
 
     assert drawn(100, math.inf) >= SENTENCE, "the first of a stage"
@@ -96,15 +96,15 @@ def test_the_attention_decoder_is_not_shown_where_it_does_not_train(trained_run,
     writer = Recorder()
     found = {n: [] for n in range(len(run.val))}
     result = Evaluation(1.0, EditCounts(0, 9, 0, 9), len(found), 1.0, 0.0, found)
-    pictures = tensorboard_pictures.Board(run, writer)
+    pictures = tensorboard_pictures.TensorBoardPictures(run, writer)
     params = initial_weights.fresh_params(run)
-    pictures.show(run.stages[0], 1, params, result, best=math.inf, last=True)
+    pictures.draw_validation(run.stages[0], 1, params, result, best=math.inf, last=True)
     assert writer.tags == ["val/ctc", "val/skeleton"], "nor confusions where there are none"
 
 
 def test_alignment_is_a_share_of_every_valid_patch(config):
     graph, shapes = whisper_sign.build(config.model, 7)
-    decoder = whisper_sign.bind(graph, whisper_sign.init(shapes, seed=0)).decoder
+    decoder = whisper_sign.bind(graph, whisper_sign.init(config.model, shapes, seed=0)).decoder
     encoded = jax.random.normal(jax.random.key(0), (2, 6, 128))
     tokens, patches = jnp.array([[0, 3, 1], [0, 2, 2]]), jnp.array([6, 4])
     weights = np.asarray(decoder.alignment(tokens, encoded, patches))

@@ -60,7 +60,7 @@ class Ours:
         jax.device_get(before)
 
     def wait(self) -> None:
-        """Waits until the last step is done, with its state, which comes after its metrics."""
+        """Waits until the last step is done."""
         jax.block_until_ready((self.state, self._metrics))
 
     def steps(self, batch: pipeline.Batch, count: int) -> float:
@@ -72,8 +72,9 @@ class Ours:
         return (time.perf_counter() - began) / count
 
     def flops(self, batch: pipeline.Batch) -> float:
-        """Floating-point operations of a step, as XLA counts them in the compiled programs."""
-        return self._train_step.lower(self.state, batch, self.settings).compile().flops
+        """Floating-point operations of a step, as XLA counts them in what it compiled."""
+        program = self._train_step.lower(self.state, batch, self.settings).compile()
+        return float(program.cost_analysis()["flops"])
 
     def losses(self, batch: pipeline.Batch) -> tuple[float, ...]:
         """The loss without dropout, its CTC part and its attention part."""

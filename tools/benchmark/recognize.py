@@ -35,15 +35,16 @@ def make_run(workdir: pathlib.Path, size: str) -> None:
 
     from configs import base  # noqa: PLC0415
     from wsign_jax.evaluate import trained_run  # noqa: PLC0415
-    from wsign_jax.train import config_schema, state  # noqa: PLC0415
+    from wsign_jax.train import config_schema  # noqa: PLC0415
     from wsign_jax.train.checkpoint import store  # noqa: PLC0415
+    from wsign_jax.train.state import create_state  # noqa: PLC0415
 
     config = base.get_config()
     config.model.size = size
     config_schema.check(config)
     run = trained_run.untrained(config, vocab_size=42)
     saved = store.Checkpoints(workdir, keep=1)
-    saved.save(state.create(run.params, optax.sgd(0.0), 1, ema=False, loss_scale=None), run.info)
+    saved.save(create_state(run.params, optax.sgd(0.0), 1, ema=False, loss_scale=None), run.info)
     saved.close()
 
 

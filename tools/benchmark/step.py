@@ -38,9 +38,8 @@ from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.model import whisper_sign
 from wsign_jax.runtime import process
 from wsign_jax.train import initial_weights, sharding, stages
-from wsign_jax.train import state as train_state
 from wsign_jax.train.run import Run, begin_stage, make_network, prepare_run, stage_step
-from wsign_jax.train.step import TrainStep
+from wsign_jax.train.state import TrainState
 
 _SIDE = 2048  # of the matrix product
 _MEMORY_SHAPE = (16, 720)
@@ -49,11 +48,11 @@ _KEEP_REMAT = "--xla_disable_hlo_passes=cse,optimization-barrier-expander,cse_ba
 
 def time_bucket(
     run: Run,
-    step: TrainStep,
-    state: train_state.TrainState,
+    step: jax.stages.Wrapped,
+    state: TrainState,
     plan: BatchPlan,
     steps: int,
-) -> tuple[dict[str, float], train_state.TrainState]:
+) -> tuple[dict[str, float], TrainState]:
     """Times the steps of one bucket.
 
     Args:
@@ -87,7 +86,8 @@ def time_bucket(
         speeds.append(product_speed(_SIDE))
     wait, dispatch, device = (statistics.median(part) for part in zip(*taken, strict=True))
     row = {"wait": wait, "dispatch": dispatch, "device": device}
-    return row | {"flops": program.flops, "product": statistics.median(speeds)}, state
+    flops = float(program.cost_analysis()["flops"])
+    return row | {"flops": flops, "product": statistics.median(speeds)}, state
 
 
 def time_buckets(
@@ -141,7 +141,7 @@ def measure_memory(remat: bool) -> None:
     config = base.get_config()
     config.model.positions, config.training.remat = "rotary", remat
     training = Training(config, make_network(config, phoenix.GLOSSES + 1))
-    state = training.state(whisper_sign.init(training.network.shapes, 0))
+    state = training.state(whisper_sign.init(config.model, training.network.shapes, 0))
     batch = sharding.put_batch(random_batch(*_MEMORY_SHAPE), training.network.mesh)
     program = training.step().lower(state, batch, training.settings).compile()
     seconds = []
@@ -151,9 +151,7 @@ def measure_memory(remat: bool) -> None:
         state, metrics = program(state, batch, training.settings)
         jax.block_until_ready((state, metrics))
         seconds.append(time.perf_counter() - began)
-    of_gradients, of_update = (half.memory_analysis() for half in program)
-    temporary = max(half.temp_size_in_bytes for half in (of_gradients, of_update))
-    planned = temporary + of_gradients.output_size_in_bytes  # the gradients, which both need
+    planned = program.memory_analysis().temp_size_in_bytes  # with the gradients
     found = {"seconds": min(seconds), "peak": figures.peak_memory(), "planned": planned}
     print(json.dumps(found))
 

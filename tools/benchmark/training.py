@@ -1,7 +1,5 @@
 """A training step of stage 2, in which everything trains, with PHOENIX-2014's vocabulary."""
 
-import functools
-
 import jax
 import numpy as np
 from ml_collections import ConfigDict
@@ -10,8 +8,10 @@ from tools.benchmark import phoenix
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.keypoints import joints
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import optimizer, stages, state, step
-from wsign_jax.train.run import Network
+from wsign_jax.train import stages
+from wsign_jax.train.run import Network, stage_shapes, stage_state
+from wsign_jax.train.state import TrainState, create_placed_state
+from wsign_jax.train.step import make_train_step
 
 STAGE = "stage2"
 VOCAB_SIZE = phoenix.GLOSSES + 1
@@ -31,29 +31,19 @@ class Training:
         self.config, self.network = config, network
         self.settings = stages.step_settings(stage, config.training, 0, 0, 1)
         self._labels = stages.label_parameters(network.shapes, stage.rules, STAGE)
-        self._create = functools.partial(
-            state.create,
-            tx=optimizer.make_optimizer(
-                self._labels, stages.StepSettings(), config.training.grad_clip
-            ),
-            step=0,
-            ema=config.training.ema > 0,
-            loss_scale=config.training.loss_scale
-            if config.training.precision == "float16"
-            else None,
-        )
 
-    def shapes(self) -> state.TrainState:
+    def shapes(self) -> TrainState:
         """The shapes of the state, with its sharding."""
-        return state.abstract(self._create, self.network.shapes)
+        return stage_shapes(self.network, self.config.training, self._labels)
 
-    def state(self, params: Params) -> state.TrainState:
+    def state(self, params: Params) -> TrainState:
         """A stage's first state, on the devices."""
-        return state.create_placed(self._create, params, self.network.shapes)
+        create = stage_state(self.config.training, self._labels, step=0)
+        return create_placed_state(create, params, self.network.shapes)
 
-    def step(self) -> step.TrainStep:
+    def step(self) -> jax.stages.Wrapped:
         """The step, as training compiles it."""
-        return step.make_train_step(
+        return make_train_step(
             self.network.graph,
             self._labels,
             self.config.training,

@@ -8,31 +8,36 @@ and all processes agree on every shape.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Generic, TypeVar
 
 import grain
 import numpy as np
 from ml_collections import ConfigDict
 
-from wsign_jax.data import augment, layout, lengths, normalize, validate
+from wsign_jax.data import layout, lengths, validate
 from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
 from wsign_jax.keypoints import joints
 
-_SHUFFLE = 2  # the stream of random numbers that orders batches; lengths.py uses 0, augment.py 1
+_SHUFFLE = 2  # the stream of random numbers that orders batches; lengths.py uses 0
 
 
-# A numpy array when loaded, a jax array once on devices; this package knows only numpy.
-Array = Any
+# NumPy's when loaded, JAX's once on devices, of which this room knows nothing.
+Array = TypeVar("Array")
 
 
-class Batch(NamedTuple):
-    """One padded batch; a masked row has 0 frames, no labels and example -1."""
+@dataclasses.dataclass(frozen=True)
+class Batch(Generic[Array]):
+    """One padded batch of raw keypoints; a masked row has 0 frames, no labels and example -1."""
 
-    features: Array  # (B, T, 42, 7) float32, normalized, zeros beyond `frames`
-    frames: Array  # (B,) int32
+    positions: Array  # (B, S, 42, 3) float32 as on disk; S is T, or more if training changes speeds
+    confidence: Array  # (B, S, 2) float32 of the left and the right hand
+    source_frames: Array  # (B,) int32 valid frames of these
+    frames: Array  # (B,) int32 valid frames of the (B, T, ...) features that are made of them
     labels: Array  # (B, U) int32 gloss ids, 0 beyond `label_lengths`
     label_lengths: Array  # (B,) int32
     example: Array  # (B,) int32 index into the split
+    epoch: Array  # (B,) int32
+    length: int  # T
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,12 +86,12 @@ def plan_training(
 
 @dataclasses.dataclass(frozen=True)
 class BatchLoader:
-    """Loads planned batches of one split: read, augment, normalize, pad."""
+    """Loads planned batches of one split: reads and pads, and computes nothing."""
 
     split: layout.Split
     config: ConfigDict  # config.data
     max_labels: int  # U
-    train_plan: TrainPlan | None = None  # None: no augmentation
+    train_plan: TrainPlan | None = None  # None: true lengths
     rows: slice = dataclasses.field(
         default_factory=lambda: slice(None)
     )  # the rows of every batch that this process reads
@@ -94,39 +99,32 @@ class BatchLoader:
     def __call__(self, plan: BatchPlan) -> Batch:
         """Loads one batch."""
         examples = plan.rows[self.rows]
-        shape = (len(examples), plan.bucket, joints.NUM_JOINTS, joints.NUM_FEATURES)
+        count, length = len(examples), plan.bucket
+        if self.train_plan is not None:
+            length = lengths.source_length(length, self.config.augment.speed)
         batch = Batch(
-            features=np.zeros(shape, np.float32),
-            frames=np.zeros(len(examples), np.int32),
-            labels=np.zeros((len(examples), self.max_labels), np.int32),
-            label_lengths=np.zeros(len(examples), np.int32),
+            positions=np.zeros((count, length, joints.NUM_JOINTS, 3), np.float32),
+            confidence=np.zeros((count, length, len(joints.HANDS)), np.float32),
+            source_frames=np.zeros(count, np.int32),
+            frames=np.zeros(count, np.int32),
+            labels=np.zeros((count, self.max_labels), np.int32),
+            label_lengths=np.zeros(count, np.int32),
             example=examples.astype(np.int32),
+            epoch=np.full(count, plan.epoch, np.int32),
+            length=plan.bucket,
         )
         for row, example in enumerate(examples):
             if example < 0:
                 continue
-            features = self._features(int(example), plan.epoch)
-            labels = self.split.labels[example]
-            batch.features[row, : len(features)] = features
-            batch.frames[row] = len(features)
+            features, labels = self.split.features(example), self.split.labels[example]
+            frames = len(features)
+            batch.positions[row, :frames], batch.confidence[row, :frames] = joints.raw(features)
+            batch.source_frames[row] = batch.frames[row] = frames
+            if self.train_plan is not None:
+                batch.frames[row] = self.train_plan.frames[plan.epoch, example]
             batch.labels[row, : len(labels)] = labels
             batch.label_lengths[row] = len(labels)
         return batch
-
-    def _features(self, example: int, epoch: int) -> np.ndarray:
-        """Loads the (T, 42, 7) normalized features of one example, augmented in training."""
-        features = self.split.features(example)
-        if self.train_plan is None:
-            return normalize.normalize(features, wrist_place=self.config.wrist_place)[0]
-        features, hidden = augment.augment(
-            features,
-            int(self.train_plan.frames[epoch, example]),
-            self.config.augment,
-            (self.train_plan.seed, epoch, example),
-        )
-        normalized, _ = normalize.normalize(features, wrist_place=self.config.wrist_place)
-        augment.hide_joints(normalized, hidden)
-        return normalized
 
 
 def load_ahead(

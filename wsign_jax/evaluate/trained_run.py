@@ -140,7 +140,7 @@ def untrained(config: ConfigDict, vocab_size: int) -> Trained:
         iterator={},
     )
     network = make_network(config, vocab_size)
-    params = whisper_sign.init(network.shapes, config.training.seed)
+    params = whisper_sign.init(config.model, network.shapes, config.training.seed)
     return Trained(pathlib.Path("untrained"), (), info, config, network, params)
 
 

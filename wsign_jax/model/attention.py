@@ -16,7 +16,10 @@ _MASKED = -1e30  # finite, so that a row without any key (a masked row of a batc
 
 
 def attention_mask(
-    patches: jax.Array, length: int, chunk: jax.Array | int, left_context: jax.Array | int
+    patches: jax.Array,
+    length: int,
+    chunk: jax.Array | np.int32 | int,
+    left_context: jax.Array | np.int32 | int,
 ) -> jax.Array:
     """Returns which patch sees which: a query in chunk c sees the valid keys in [cC - L, (c + 1)C).
 

@@ -12,22 +12,31 @@ from flax import nnx
 
 from wsign_jax.model import attention
 from wsign_jax.model.attention import KeysValues
-from wsign_jax.model.layers import Dropout, DropoutKeys, layer_norm, run_blocks
+from wsign_jax.model.layers import (
+    Dropout,
+    DropoutKeys,
+    block_of,
+    layer_norm,
+    logits,
+    run_blocks,
+    scan_blocks,
+    stack,
+)
 from wsign_jax.model.positions import sinusoids
 
 
 class DecoderCache(NamedTuple):
-    """The state that `Decoder.step` keeps between glosses; one pair of keys and values per block."""
+    """The state that `Decoder.step` keeps between glosses: keys and values of all L blocks."""
 
-    labels: tuple[KeysValues, ...]  # (B, Q, U, H, K) of the tokens so far, zeros beyond
-    encoded: tuple[KeysValues, ...]  # (B, N, H, K) of the encoder's output, for all hypotheses
+    labels: KeysValues  # (L, B, Q, U, H, K) of the tokens so far, zeros beyond
+    encoded: KeysValues  # (L, B, N, H, K) of the encoder's output, for all hypotheses
     patches: jax.Array  # (B,) valid patches in it
     position: jax.Array  # () int32 tokens so far
 
     def select(self, parents: jax.Array) -> "DecoderCache":
         """Returns the cache for hypotheses that continue the (B, Q) parents."""
-        index = parents[:, :, None, None, None]
-        labels = jax.tree.map(lambda x: jnp.take_along_axis(x, index, axis=1), self.labels)
+        index = parents[None, :, :, None, None, None]
+        labels = jax.tree.map(lambda x: jnp.take_along_axis(x, index, axis=2), self.labels)
         return self._replace(labels=labels)
 
 
@@ -123,11 +132,10 @@ class Decoder(nnx.Module):
     ):
         self.width = width
         self.embed = nnx.Embed(vocab_size, width, dtype=dtype, rngs=rngs)
-        self.blocks = nnx.data(
-            [
-                DecoderBlock(width, heads, hidden, dropout, dtype=dtype, rngs=rngs)
-                for _ in range(layers)
-            ]
+        self.blocks = stack(
+            lambda rngs: DecoderBlock(width, heads, hidden, dropout, dtype=dtype, rngs=rngs),
+            layers,
+            rngs,
         )
         self.norm = layer_norm(width, dtype=dtype, rngs=rngs)
         self.dropout = Dropout(dropout)
@@ -160,43 +168,43 @@ class Decoder(nnx.Module):
         """The last block's attention for every next gloss, (B, U, N) shares; arguments as in a call."""
         positions = jnp.asarray(sinusoids(tokens.shape[1], self.width))[None]
         x, mask = self._embed(tokens, positions), _cross_mask(patches, encoded.shape[1])
-        *before, last = self.blocks
-        for block in before:
-            x = block(x, encoded, mask)
-        return last.cross_weights(x, encoded, mask)
+        _, taken = scan_blocks(lambda block, x, _: (block(x, encoded, mask), x), self.blocks, x)
+        return block_of(self.blocks, -1).cross_weights(taken[-1], encoded, mask)
 
     def start(
         self, encoded: jax.Array, patches: jax.Array, hypotheses: int, tokens: int
     ) -> DecoderCache:
         """Returns an empty cache for (B, N, D) encoded patches and Q hypotheses of up to U tokens."""
-        crossed = tuple(block.cross_attention.keys_values(encoded) for block in self.blocks)
-        rows, _, heads, head_width = crossed[0][0].shape
-        empty = jnp.zeros((rows, hypotheses, tokens, heads, head_width), crossed[0][0].dtype)
-        own = tuple((empty, empty) for _ in self.blocks)
-        return DecoderCache(own, crossed, patches, jnp.int32(0))
+        _, crossed = scan_blocks(
+            lambda block, x, _: (x, block.cross_attention.keys_values(encoded)), self.blocks, None
+        )
+        layers, rows, _, *heads = crossed[0].shape
+        empty = jnp.zeros((layers, rows, hypotheses, tokens, *heads), crossed[0].dtype)
+        return DecoderCache((empty, empty), crossed, patches, jnp.int32(0))
 
     def step(self, tokens: jax.Array, cache: DecoderCache) -> tuple[jax.Array, DecoderCache]:
         """Takes the (B, Q) next tokens, 0 first; returns (B, Q, V) float32 logits and the cache."""
-        encoded_length, room = cache.encoded[0][0].shape[1], cache.labels[0][0].shape[2]
+        encoded_length, room = cache.encoded[0].shape[2], cache.labels[0].shape[3]
         table = jnp.asarray(sinusoids(room, self.width))
         x = self._embed(tokens, table[cache.position][None, None])
         mask = _cross_mask(cache.patches, encoded_length)
-        labels = []
-        for block, own, crossed in zip(self.blocks, cache.labels, cache.encoded, strict=True):
-            x, kept = block.step(x, own, crossed, mask, cache.position)
-            labels.append(kept)
-        cache = cache._replace(labels=tuple(labels), position=cache.position + 1)
-        return self._logits(x), cache
+
+        def step(
+            block: DecoderBlock, x: jax.Array, kept: tuple[KeysValues, KeysValues]
+        ) -> tuple[jax.Array, KeysValues]:
+            return block.step(x, *kept, mask, cache.position)
+
+        x, labels = scan_blocks(step, self.blocks, x, (cache.labels, cache.encoded))
+        return self._logits(x), cache._replace(labels=labels, position=cache.position + 1)
 
     def _embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
         # Tied embeddings have the scale of logits; the square root scales them like the positions.
-        x = self.embed(tokens) * self.width**0.5
+        # Looked up in float32, in which the gradient of a gloss that comes often is summed too.
+        x = self.embed.embedding[...][tokens].astype(self.embed.dtype) * self.width**0.5
         return x + positions.astype(x.dtype)
 
     def _logits(self, x: jax.Array) -> jax.Array:
-        # Float32 from here on, whatever the blocks compute in.
-        states = self.norm(x).astype(jnp.float32)
-        return states @ self.embed.embedding[...].astype(jnp.float32).T
+        return logits(self.norm(x), self.embed.embedding[...].T)
 
 
 def _cross_mask(patches: jax.Array, length: int) -> jax.Array:

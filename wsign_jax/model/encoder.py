@@ -6,7 +6,15 @@ from flax import nnx
 
 from wsign_jax.model import attention, positions
 from wsign_jax.model.attention import KeysValues
-from wsign_jax.model.layers import Dropout, DropoutKeys, layer_norm, run_blocks
+from wsign_jax.model.layers import (
+    Dropout,
+    DropoutKeys,
+    depth,
+    layer_norm,
+    run_blocks,
+    scan_blocks,
+    stack,
+)
 
 
 class EncoderBlock(nnx.Module):
@@ -90,11 +98,10 @@ class Encoder(nnx.Module):
     ):
         self.head_width = width // heads
         self.positions = positions
-        self.blocks = nnx.data(
-            [
-                EncoderBlock(width, heads, hidden, dropout, dtype=dtype, rngs=rngs)
-                for _ in range(layers)
-            ]
+        self.blocks = stack(
+            lambda rngs: EncoderBlock(width, heads, hidden, dropout, dtype=dtype, rngs=rngs),
+            layers,
+            rngs,
         )
         self.norm = layer_norm(width, dtype=dtype, rngs=rngs)
 
@@ -125,12 +132,11 @@ class Encoder(nnx.Module):
         x = run_blocks(self.blocks, x, mask, angles, dropout_keys=dropout_keys, remat=remat)
         return self.norm(x)
 
-    def start(self, rows: int, room: int) -> tuple[KeysValues, ...]:
-        """Returns empty rings of keys and values, (B, R, H, K) each, one pair per block."""
-        heads = self.blocks[0].attention.heads
-        dtype = self.blocks[0].attention.key.dtype
-        empty = jnp.zeros((rows, room, heads, self.head_width), dtype)
-        return tuple((empty, empty) for _ in self.blocks)
+    def start(self, rows: int, room: int) -> KeysValues:
+        """Returns the blocks' empty rings of keys and values, (L, B, R, H, K) each."""
+        own = self.blocks.attention
+        shape = (depth(self.blocks), rows, room, own.heads, self.head_width)
+        return jnp.zeros(shape, own.key.dtype), jnp.zeros(shape, own.key.dtype)
 
     def step(
         self,
@@ -138,8 +144,8 @@ class Encoder(nnx.Module):
         first: jax.Array,
         patches: jax.Array,
         angles: tuple[jax.Array, jax.Array] | None,
-        rings: tuple[KeysValues, ...],
-    ) -> tuple[jax.Array, tuple[KeysValues, ...]]:
+        rings: KeysValues,
+    ) -> tuple[jax.Array, KeysValues]:
         """Encodes a stream's next chunk, as a call with the whole stream under `attention_mask` does.
 
         Args:
@@ -154,7 +160,7 @@ class Encoder(nnx.Module):
             (B, C, D) encoded patches, and the rings.
         """
         chunk, width = x.shape[1:]
-        room = rings[0][0].shape[1]
+        room = rings[0].shape[2]
         if self.positions == positions.SINUSOIDAL:
             longest = positions.MAX_SINUSOIDAL_PATCHES + chunk
             table = jnp.asarray(positions.sinusoids(longest, width), x.dtype)
@@ -162,8 +168,11 @@ class Encoder(nnx.Module):
         held = attention.ring_positions(first, chunk, room)
         mask = ((held >= 0) & (held < patches))[None, None, None]
         slots = (first + jnp.arange(chunk, dtype=jnp.int32)) % room
-        after = []
-        for block, ring in zip(self.blocks, rings, strict=True):
-            x, kept = block.step(x, ring, slots, mask, angles)
-            after.append(kept)
-        return self.norm(x), tuple(after)
+
+        def step(
+            block: EncoderBlock, x: jax.Array, ring: KeysValues
+        ) -> tuple[jax.Array, KeysValues]:
+            return block.step(x, ring, slots, mask, angles)
+
+        x, rings = scan_blocks(step, self.blocks, x, rings)
+        return self.norm(x), rings

@@ -1,17 +1,19 @@
 """WhisperSign: frontend, encoder, CTC head and attention decoder; its parameters as a plain dict."""
 
 import dataclasses
+import functools
 import re
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.model import attention, decoder, encoder, fresh, frontend
+from wsign_jax.model import attention, decoder, encoder, frontend
 from wsign_jax.model.attention import KeysValues
 from wsign_jax.model.features import (
     FeatureState,
@@ -19,7 +21,7 @@ from wsign_jax.model.features import (
     features_of_sequences,
     initial_state,
 )
-from wsign_jax.model.layers import Dropout, DropoutKeys, Linear
+from wsign_jax.model.layers import HASHED, Dropout, DropoutKeys, Linear, logits
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, rotary_angles
 
 Params = dict[str, Any]
@@ -52,7 +54,7 @@ class StreamCache(NamedTuple):
 
     features: FeatureState
     tail: jax.Array  # (B, taps - 1, D) embedded patches that the frontend's convolution still needs
-    rings: tuple[KeysValues, ...]  # (B, L + C, H, K) keys and values, one pair per block
+    rings: KeysValues  # keys and values of all blocks, (blocks, B, L + C, H, K) each
 
 
 class Chunk(NamedTuple):
@@ -80,7 +82,7 @@ class WhisperSign(nnx.Module):
             config: `config.model`.
             vocab_size: V, glosses and the blank.
             dtype: of the computation; parameters and logits are float32.
-            rngs: for Flax's layers; the parameters that count come from `init`.
+            rngs: for fresh parameters.
         """
         self.wrist_place = config.wrist_place
         size = SIZES[config.size]
@@ -95,7 +97,7 @@ class WhisperSign(nnx.Module):
             rngs=rngs,
         )
         self.ctc_dropout = Dropout(config.ctc_dropout)
-        self.ctc_head = Linear(size.width, vocab_size, dtype=jnp.float32, rngs=rngs)
+        self.ctc_head = Linear(size.width, vocab_size, dtype=dtype, rngs=rngs)
         self.decoder = decoder.Decoder(
             *shape,
             config.decoder.num_layers or size.decoder_layers,
@@ -114,8 +116,8 @@ class WhisperSign(nnx.Module):
         features: jax.Array,
         frames: jax.Array,
         *,
-        chunk: jax.Array | int = attention.FULL_ATTENTION,
-        left_context: jax.Array | int = 0,
+        chunk: jax.Array | np.int32 | int = attention.FULL_ATTENTION,
+        left_context: jax.Array | np.int32 | int = 0,
         dropout_keys: DropoutKeys | None = None,
         remat: bool = False,
         tables: tuple[jax.Array, ...] | None = None,
@@ -171,8 +173,9 @@ class WhisperSign(nnx.Module):
         self, encoded: jax.Array, *, dropout_keys: DropoutKeys | None = None
     ) -> jax.Array:
         """Maps (B, N, D) to (B, N, V) float32 logits; id 0 is the blank."""
-        x = self.ctc_dropout(encoded.astype(jnp.float32), dropout_keys)
-        return self.ctc_head(x)
+        x = self.ctc_dropout(encoded, dropout_keys)
+        assert self.ctc_head.bias is not None
+        return logits(x, self.ctc_head.kernel[...]) + self.ctc_head.bias[...][None, None]
 
 
 def build(
@@ -183,42 +186,44 @@ def build(
     Returns:
         The graph definition for `bind`, and parameters as `jax.ShapeDtypeStruct`s.
     """
-    model = nnx.eval_shape(
-        lambda: WhisperSign(config, vocab_size, dtype=dtype, rngs=cast(nnx.Rngs, _NoRngs()))
-    )
+    model = nnx.eval_shape(lambda: WhisperSign(config, vocab_size, dtype=dtype, rngs=nnx.Rngs(0)))
     graph, params = nnx.split(model, nnx.Param)
     return graph, nnx.to_pure_dict(params)
 
 
-def init(shapes: Params, seed: int) -> Params:
+def init(config: ConfigDict, shapes: Params, seed: int) -> Params:
     """Returns fresh float32 parameters, on the devices that their shapes name.
 
+    The numbers depend on the config and the seed, not on the devices.
+
     Args:
-        shapes: from `build`, with or without shardings; or some of them, in a dict by their paths.
+        config: `config.model`.
+        shapes: from `build`, with or without shardings.
         seed: the same for all parameters.
     """
+    leaves, structure = jax.tree.flatten(shapes)
+    vocab_size = shapes["ctc_head"]["bias"].shape[0]
+    places = tuple(leaf.sharding for leaf in leaves)
+    draw = _initializer(FrozenConfigDict(config), vocab_size, places)
+    return jax.tree.unflatten(structure, draw(jax.random.key(seed, impl=HASHED)))
 
-    def draw(path: Any, shape: jax.ShapeDtypeStruct) -> jax.Array:
-        value = fresh.draw(_path(path), shape.shape, seed)
-        return jnp.asarray(value) if shape.sharding is None else lay_out(value, shape.sharding)
 
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+@functools.lru_cache(maxsize=8)
+def _initializer(
+    config: FrozenConfigDict, vocab_size: int, places: tuple[Any, ...]
+) -> Callable[[jax.Array], list[jax.Array]]:
+    """Makes the program that draws all parameters; it is compiled once."""
+
+    def draw(key: jax.Array) -> list[jax.Array]:
+        model = WhisperSign(config, vocab_size, rngs=nnx.Rngs(key))
+        return jax.tree.leaves(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+
+    return jax.jit(draw, out_shardings=list(places))
 
 
 def lay_out(value: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
     """Lays an array that every process has on the devices of all processes."""
     return jax.make_array_from_callback(value.shape, sharding, value.__getitem__)
-
-
-class _NoRngs:
-    """Stands for an `nnx.Rngs` if only shapes are wanted; tracing takes a third of the time."""
-
-    def __init__(self) -> None:
-        self._key = jax.random.key(0)
-
-    def params(self) -> jax.Array:
-        """Returns the key that Flax's layers ask for."""
-        return self._key
 
 
 def bind(graph: nnx.GraphDef, params: Params) -> WhisperSign:
@@ -237,18 +242,38 @@ def stream_angles(
 
 
 def parameter_paths(params: Params) -> dict[str, Any]:
-    """Returns parameters by their path, for example 'encoder/blocks/0/mlp/up/kernel'."""
+    """Returns parameters by their path, for example 'encoder/blocks/mlp/up/kernel'."""
     flat, _ = jax.tree_util.tree_flatten_with_path(params)
-    return {_path(path): leaf for path, leaf in flat}
+    return {"/".join(str(key.key) for key in path): leaf for path, leaf in flat}
 
 
-def _path(path: Any) -> str:
-    return "/".join(str(key.key) for key in path)
+def layer_paths(path: str, leaf: Any) -> list[str]:
+    """Returns the path of every layer of a stacked parameter; any other parameter's own path.
+
+    For example, 'encoder/blocks/mlp/up/kernel' of (2, D, M) gives 'encoder/blocks/0/mlp/up/kernel' and
+    'encoder/blocks/1/mlp/up/kernel'.
+    """
+    stack, blocks, rest = path.partition("/blocks/")
+    return [f"{stack}/blocks/{n}/{rest}" for n in range(leaf.shape[0])] if blocks else [path]
+
+
+def unstacked(params: Params) -> dict[str, jax.Array]:
+    """Returns parameters by path; those that lie stacked one by one, by their `layer_paths`."""
+    return {
+        layer: leaf if layer == path else leaf[n]
+        for path, leaf in parameter_paths(params).items()
+        for n, layer in enumerate(layer_paths(path, leaf))
+    }
+
+
+def computes_in_float32(path: str) -> bool:
+    """Whether the network uses a parameter in float32 whatever its precision, given its path."""
+    return re.search(r"^ctc_head/|^decoder/embed/|norm/", path) is not None
 
 
 def group_of(path: str) -> str:
-    """The group that a parameter is listed in: 'frontend', 'encoder/blocks/0', 'encoder/norm', ..."""
-    match = re.match(r"(encoder|decoder)/(blocks/\d+|[^/]+)|[^/]+", path)
+    """The group that a path is listed in: 'frontend', 'encoder/blocks/0', 'encoder/norm', ..."""
+    match = re.match(r"(encoder|decoder)/(blocks/[\d-]+|[^/]+)|[^/]+", path)
     assert match is not None
     return match[0]
 

@@ -185,7 +185,7 @@ def sources(whisper: Whisper, size: str, shapes: dict[str, Any], choice: str) ->
     Args:
         whisper: the checkpoint.
         size: `config.model.size`.
-        shapes: the model's parameters, arrays or shapes, by path.
+        shapes: of the model's parameters, a path for every layer (`whisper_sign.unstacked`).
         choice: 'first' for the checkpoint's first blocks; 'spread' for blocks spread evenly over it,
             the first and the last among them.
 
@@ -278,7 +278,7 @@ def _check_tensors(
 
 
 def load(whisper: Whisper, named: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the parameters one by one, so that at most one is in memory twice.
+    """Yields the parameters one by one.
 
     Args:
         whisper: the checkpoint.

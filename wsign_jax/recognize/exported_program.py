@@ -21,9 +21,9 @@ _LARGEST = 64 * 2**20  # bytes; ours have about 80,000
 # All operations that jax 0.7.2 to 0.10.2 make of greedy decoding, for all platforms.
 _COMPUTING = """add and broadcast_in_dim case clamp compare composite concatenate constant convert
 custom_call divide dot_general dynamic_broadcast_in_dim dynamic_gather dynamic_iota dynamic_reshape
-dynamic_update_slice exponential gather get_dimension_size iota log maximum minimum multiply negate not
-or pad real_dynamic_slice reduce remainder reshape return rsqrt select sign slice sort sqrt subtract
-transpose while"""
+dynamic_slice dynamic_update_slice exponential gather get_dimension_size iota log maximum minimum
+multiply negate not or pad real_dynamic_slice reduce remainder reshape return rsqrt select sign slice
+sort sqrt subtract transpose while"""
 _OPERATIONS = {f"stablehlo.{name}" for name in _COMPUTING.split()} | {
     *("builtin.module", "func.call", "func.func", "func.return")
 }

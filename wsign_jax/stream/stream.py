@@ -327,7 +327,7 @@ class Stream:
             or not (self._endpointer is None or self._endpointer.is_empty)
         ):
             return False
-        taps, layers = self.state.cache.tail.shape[1] + 1, len(self.state.cache.rings)
+        taps, layers = self.state.cache.tail.shape[1] + 1, len(self.state.cache.rings[0])
         reach = layers * (self.left_context + self.chunk) + taps + self.chunk
         return self.state.quiet >= reach
 

@@ -18,8 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from wsign_jax.data.pipeline import Batch
 from wsign_jax.keypoints import joints
 from wsign_jax.model.features import of_joints, wrist_of_joints
+from wsign_jax.model.whisper_sign import WhisperSign
 
 # Frames between the knots of the random time warp: slower than a hand, faster than a sign.
 _JITTER_KNOTS = 15
@@ -45,10 +47,34 @@ class Draws(NamedTuple):
     noise: jax.Array | None  # (B, T, J, 3) of mean 0 and variance 1
 
 
-def example_keys(seed: int, epoch: jax.Array | int, example: jax.Array) -> jax.Array:
-    """Returns the (B,) random keys of the (B,) examples in an epoch."""
-    key = jax.random.fold_in(jax.random.key(seed), epoch)
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, example)
+def augmented_features(
+    model: WhisperSign, batch: Batch[jax.Array], seed: int, config: ConfigDict
+) -> jax.Array:
+    """Returns the (B, T, J, F) normalized features of a training batch, augmented.
+
+    Args:
+        model: normalizes.
+        batch: the batch.
+        seed: of the run.
+        config: `data.augment`.
+    """
+    keys = example_keys(seed, batch.epoch, batch.example)
+    positions, confidence, hidden = augment(
+        batch.positions,
+        batch.confidence,
+        batch.source_frames,
+        batch.frames,
+        keys,
+        config,
+        batch.length,
+    )
+    return hide_joints(model.features(positions, confidence, batch.frames), hidden)
+
+
+def example_keys(seed: int, epoch: jax.Array, example: jax.Array) -> jax.Array:
+    """Returns the (B,) random keys of the (B,) examples in their (B,) epochs."""
+    fold_in = jax.vmap(jax.random.fold_in)
+    return fold_in(fold_in(jnp.broadcast_to(jax.random.key(seed), example.shape), epoch), example)
 
 
 def augment(

@@ -17,8 +17,7 @@ from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.model.positions import POSITIONS
 from wsign_jax.model.whisper_sign import SIZES
 from wsign_jax.model.whisper_weights import CHOICES
-
-PRECISIONS = ("float32", "bfloat16", "float16")
+from wsign_jax.train.precision import PRECISIONS
 
 _Check = tuple[Callable[[Any], bool], str]
 
@@ -171,7 +170,8 @@ _STAGE_CHECKS: dict[str, _Check] = {
 }
 
 # These fields may change when a run goes on; all others decide its numbers. The fields that save memory
-# are among them, because a run may find only at its longest batch that it needs them.
+# are among them, because a run may find only at its longest batch that it needs them, and the precision,
+# which is that of the device.
 _FREE_TO_CHANGE = (
     "mode",
     "restart",
@@ -182,6 +182,7 @@ _FREE_TO_CHANGE = (
     "data.on_bad",
     "data.synthetic",
     "training.accumulate",
+    "training.precision",
     "training.remat",
     "training.sharding",
     "checkpoint",

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign, whisper_weights
-from wsign_jax.model.whisper_sign import Params, group_of, parameter_paths
+from wsign_jax.model.whisper_sign import Params, group_of, layer_paths, parameter_paths, unstacked
 from wsign_jax.model.whisper_weights import Whisper
 from wsign_jax.runtime import multihost
 from wsign_jax.train.checkpoint import store, workdir
@@ -146,7 +147,11 @@ def initial_params(run: "Run") -> Callable[[], Params]:
 def fresh_params(run: "Run") -> Params:
     """Makes weights from the seed, on the devices, and says so."""
     print("starting from fresh weights", flush=True)
-    return whisper_sign.init(run.network.shapes, run.config.training.seed)
+    return _drawn(run)
+
+
+def _drawn(run: "Run") -> Params:
+    return whisper_sign.init(run.config.model, run.network.shapes, run.config.training.seed)
 
 
 # The files to take of a repository on the Hugging Face Hub; it may hold other frameworks' weights too.
@@ -178,7 +183,7 @@ def find_whisper(run: "Run", name: str) -> tuple[Whisper, dict[str, str]]:
         WSignError: it is missing, damaged, or does not fit.
     """
     whisper = whisper_weights.open_whisper(whisper_folder(name))
-    shapes = parameter_paths(run.network.shapes)
+    shapes = jax.eval_shape(unstacked, run.network.shapes)
     config = run.config
     return whisper, whisper_weights.sources(whisper, config.model.size, shapes, config.init_layers)
 
@@ -196,16 +201,16 @@ def whisper_params(run: "Run", whisper: Whisper, named: dict[str, str]) -> Param
     Raises:
         WSignError: a file is damaged, or a tensor has NaN or infinity.
     """
-    shapes = parameter_paths(run.network.shapes)
-    params: dict[str, jax.Array] = {
-        path: whisper_sign.lay_out(value, shapes[path].sharding)
-        for path, value in whisper_weights.load(whisper, named)
-    }
-    new = {path: shape for path, shape in shapes.items() if path not in named}
-    params |= whisper_sign.init(new, run.config.training.seed)
+    params = parameter_paths(_drawn(run))
+    loaded = dict(whisper_weights.load(whisper, named))
+    for path, shape in parameter_paths(run.network.shapes).items():
+        layers = layer_paths(path, shape)
+        if layers[0] in named:
+            value = np.stack([loaded.pop(layer) for layer in layers]).reshape(shape.shape)
+            params[path] = whisper_sign.lay_out(value, shape.sharding)
     params[_EMBEDDINGS] = _scaled(params[_EMBEDDINGS], params[_NORM])
-    params = {path: params[path] for path in shapes}
-    groups = _groups(params, named)
+    whole = jax.tree.unflatten(jax.tree.structure(run.network.shapes), list(params.values()))
+    groups = _groups(unstacked(whole), named)
     width = max(map(len, groups))
     print(f"starting from the weights of Whisper in {whisper.root}")
     for name, group in groups.items():
@@ -214,8 +219,7 @@ def whisper_params(run: "Run", whisper: Whisper, named: dict[str, str]) -> Param
     print(f"  not taken: {', '.join(sorted(unused))}", flush=True)
     if multihost.is_first():
         files.write_json(run.workdir / INIT, {"init_from": f"{whisper.root}", "groups": groups})
-    structure = jax.tree.structure(run.network.shapes)
-    return jax.tree.unflatten(structure, list(params.values()))
+    return whole
 
 
 def _scaled(embeddings: jax.Array, norm: jax.Array) -> jax.Array:

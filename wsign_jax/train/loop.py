@@ -16,13 +16,11 @@ from wsign_jax.common.progress import Progress
 from wsign_jax.data import pipeline
 from wsign_jax.runtime import multihost, process
 from wsign_jax.train import initial_weights, resume, sharding, stages
-from wsign_jax.train import state as train_state
-from wsign_jax.train import step as step_lib
 from wsign_jax.train.checkpoint.mirror import Mirror
 from wsign_jax.train.checkpoint.run_info import RunInfo
 from wsign_jax.train.checkpoint.store import Checkpoints
 from wsign_jax.train.checkpoint.workdir import claimed
-from wsign_jax.train.compile_ahead import Ahead, Task
+from wsign_jax.train.compile_ahead import BackgroundCompiler, CompileTask
 from wsign_jax.train.losses import Metrics
 from wsign_jax.train.metrics_log import MetricsWriter, Pace
 from wsign_jax.train.run import (
@@ -35,11 +33,11 @@ from wsign_jax.train.run import (
     stage_step,
 )
 from wsign_jax.train.save_policy import READER_GONE, Due, Schedule, Signals, outliving_its_reader
-from wsign_jax.train.state import TrainState
-from wsign_jax.train.tensorboard_pictures import Board
+from wsign_jax.train.state import TrainState, batch_shapes, copy_state
+from wsign_jax.train.tensorboard_pictures import TensorBoardPictures
 from wsign_jax.train.validation import Evaluation, evaluate, make_eval_step, validation_settings
 
-_NO_KEYPOINT = 1e4  # normalized keypoints of a hand stay below this
+_NO_KEYPOINT = 100.0  # picture widths; no tracker finds a hand farther away
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
@@ -71,8 +69,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
         signals = stack.enter_context(Signals())
         stack.enter_context(outliving_its_reader(signals))
         schedule = Schedule(config.checkpoint, run.network.mesh, signals)
-        ahead = stack.enter_context(Ahead())
-        finished = Trainer(run, saved, schedule, ahead, mirror).run_stages()
+        compiler = stack.enter_context(BackgroundCompiler())
+        finished = Trainer(run, saved, schedule, compiler, mirror).run_stages()
     if not finished:
         left = "nothing to save yet" if saved.latest_step is None else saved.path(saved.latest_step)
         print(f"stopped by {signals.caught}: {left}", flush=True)
@@ -85,14 +83,14 @@ class Trainer:
     """A run in progress: everything but the TrainState, which passes from step to step."""
 
     writer: MetricsWriter
-    board: Board | None = None  # None if config.eval.pictures is off
+    pictures: TensorBoardPictures | None = None  # None if config.eval.pictures is off
 
     def __init__(
         self,
         run: Run,
         checkpoints: Checkpoints,
         schedule: Schedule,
-        ahead: Ahead,
+        compiler: BackgroundCompiler,
         mirror: Mirror | None = None,
     ):
         self.run = run
@@ -100,9 +98,9 @@ class Trainer:
         self.checkpoints = checkpoints
         self.schedule = schedule
         self.mirror = mirror
-        self.ahead = ahead
+        self.compiler = compiler
         self.eval_step = make_eval_step(run.network, run.config)
-        self.train_steps: dict[Any, step_lib.TrainStep] = {}
+        self.train_steps: dict[Any, jax.stages.Wrapped] = {}
         # A copy of the best state of the stage, and what belongs to it, until the next save.
         self._best: tuple[TrainState, RunInfo] | None = None
 
@@ -113,21 +111,21 @@ class Trainer:
             self.mirror.update()  # a killed run may not have done so; and trouble is reported now
         if resumed is None:
             load = initial_weights.initial_params(self.run)  # raises at once if something is wrong
-            self.ahead.prepare(self._programs(0, 0))
+            self.compiler.prepare(self._programs(0, 0))
             params, step, first = load(), 0, 0
         elif (resumed.info.stage, resumed.info.next_batch) == self.run.end:
             print(f"finished before, at step {resumed.step}: nothing to train", flush=True)
             return True
         else:
             params, step, first = resumed.state.params, resumed.step, resumed.info.stage
-            self.ahead.prepare(self._programs(first, resumed.info.next_batch))
+            self.compiler.prepare(self._programs(first, resumed.info.next_batch))
         self.writer = MetricsWriter(self.run.workdir, step)
         finished, state = True, None
         try:
             if self.config.eval.pictures:
-                self.board = Board(self.run, self.writer)
+                self.pictures = TensorBoardPictures(self.run, self.writer)
                 if resumed is None:
-                    _draw(print, self.board.begin)
+                    _draw(print, self.pictures.draw_start)
             for stage in self.run.stages[first:]:
                 if self.schedule.stopping:
                     break
@@ -172,13 +170,13 @@ class Trainer:
                 )
                 batch = next(batches)
                 on_devices = sharding.put_batch(batch, self.run.network.mesh)
-                state, metrics = self.ahead.run(train_step, state, on_devices, settings)
+                state, metrics = self.compiler.run(train_step, state, on_devices, settings)
                 step, done = step + 1, done + 1
                 # The devices work on this step while the host reads the metrics of the one before.
                 if pending is not None:
                     pending()
                 pending = self._log_later(stage, step, batch, settings, metrics, pace, progress)
-                for message in self.ahead.messages():
+                for message in self.compiler.messages():
                     progress.note(message)
                 self._confirm_save()
                 due = self.schedule(step)
@@ -188,7 +186,6 @@ class Trainer:
                 # A state is saved only once its loss is known to be a number.
                 pending()
                 pending = None
-                jax.block_until_ready(state)  # it comes after its metrics
                 result, before = None, best
                 if validate:
                     result = self._validate(stage, state, step, progress)
@@ -197,16 +194,18 @@ class Trainer:
                 if due or done == total:
                     self._save(state, info)
                 elif best < before:
-                    self._best = train_state.copied(state), info
-                if result is not None and self.board is not None:
-                    show = functools.partial(self.board.show, best=before, last=done == total)
+                    self._best = copy_state(state), info
+                if result is not None and self.pictures is not None:
+                    show = functools.partial(
+                        self.pictures.draw_validation, best=before, last=done == total
+                    )
                     _draw(progress.note, show, stage, step, state.evaluated, result)
                 if due is Due.STOP:
                     break
                 pace.leave_out()
         return state, due is not Due.STOP
 
-    def _programs(self, first: int, done: int) -> Iterator[Task]:
+    def _programs(self, first: int, done: int) -> Iterator[CompileTask]:
         """Yields the programs that the rest of the run needs, about in the order of their use.
 
         Args:
@@ -216,20 +215,24 @@ class Trainer:
         mesh, window = self.run.network.mesh, validation_settings(self.config, alpha=0.0)
         validation = {plan.bucket: len(plan.rows) for plan in self.run.val_plans}
         for stage in self.run.stages[first:]:
-            state, step = stage_shapes(self.run, stage), self._train_step(stage)
+            state = stage_shapes(self.run.network, self.config.training, stage.labels)
+            step = self._train_step(stage)
             # One program for every length: all batches have the stage's number of rows.
             for frames in dict.fromkeys(plan.bucket for plan in stage.plans[done:]):
                 rows = stage.config.batch_size
-                batch = train_state.batch_shapes(rows, frames, self.run.train.max_labels, mesh)
-                yield Task(stage.name, step, (state, batch, stages.StepSettings()))
+                batch = batch_shapes(
+                    rows, frames, self.run.train.max_labels, mesh, self.config.data.augment.speed
+                )
+                yield CompileTask(stage.name, step, (state, batch, stages.StepSettings()))
             for frames, rows in validation.items():
-                batch = train_state.batch_shapes(rows, frames, self.run.val.max_labels, mesh)
-                yield Task("validation", self.eval_step, (state.evaluated, batch, window))
+                batch = batch_shapes(rows, frames, self.run.val.max_labels, mesh)
+                yield CompileTask("validation", self.eval_step, (state.evaluated, batch, window))
             done = 0
 
-    def _train_step(self, stage: Stage) -> step_lib.TrainStep:
+    def _train_step(self, stage: Stage) -> jax.stages.Wrapped:
         """The stage's step; stages share it if they train the same parameters with the same loss."""
-        key = (*jax.tree.leaves((stage.labels, stage.rates)), stage.config.alpha < 1)
+        leaves, structure = jax.tree.flatten((stage.labels, stage.rates))
+        key = (*leaves, structure, stage.config.alpha < 1)
         if key not in self.train_steps:
             self.train_steps[key] = stage_step(self.run, stage)
         return self.train_steps[key]
@@ -251,7 +254,7 @@ class Trainer:
             if not values.pop("finite"):
                 raise self._diverged(stage, step, batch, values["loss"])
             frames = values.pop("frames")
-            computed = batch.features.shape[0] * batch.features.shape[1] * jax.process_count()
+            computed = len(batch.frames) * batch.length * jax.process_count()
             scalars = {f"train/{name}": value for name, value in values.items()} | {
                 "train/lr": float(settings.learning_rate),
                 "train/frames_per_second": pace.step(frames),
@@ -267,12 +270,12 @@ class Trainer:
     ) -> DivergedError:
         ids = [self.run.train.ids[example] for example in batch.example if example >= 0]
         if self._best is not None:
-            self._save(*self._best, print)
+            self._save(*self._best)
         self.checkpoints.wait()
         saved = self.checkpoints.latest_step
         left = "none" if saved is None else str(self.checkpoints.path(saved))
         advice = f"lower config.{stage.name}.lr, or look at these files"
-        largest = float(np.abs(batch.features).max())
+        largest = float(np.abs(batch.positions).max())
         if not largest < _NO_KEYPOINT:
             advice = f"its keypoints reach {largest:g}: look at these files, and at 'aspect'"
         return DivergedError(
@@ -287,7 +290,7 @@ class Trainer:
         """Evaluates the validation split, logs its figures, and shows its first sentence."""
         run = self.run
         result = evaluate(
-            functools.partial(self.ahead.run, self.eval_step),
+            functools.partial(self.compiler.run, self.eval_step),
             state.evaluated,
             run.val,
             pipeline.load_ahead(run.val_loader, run.val_plans, self.config.data.threads),

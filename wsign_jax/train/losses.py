@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.layers import DropoutKeys
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.train import ctc, optimizer, stages
+from wsign_jax.train import augment, ctc, optimizer, stages
 
 Metrics = dict[str, jax.Array]
 Loss = Callable[[Params, Batch, stages.StepSettings, jax.Array], tuple[jax.Array, Metrics]]
@@ -103,6 +103,7 @@ def mean_over_rows(values: jax.Array, real: jax.Array) -> jax.Array:
 
 def batch_loss(
     model: whisper_sign.WhisperSign,
+    features: jax.Array,
     batch: Batch,
     settings: stages.StepSettings,
     smoothing: float,
@@ -115,6 +116,7 @@ def batch_loss(
 
     Args:
         model: the network.
+        features: (B, T, J, F) normalized, of the batch.
         batch: masked rows do not count.
         settings: alpha and the attention window.
         smoothing: label smoothing of the cross-entropy.
@@ -126,7 +128,7 @@ def batch_loss(
         The scalar loss, and its parts under their log names without 'train/'.
     """
     encoded, patches = model.encode(
-        batch.features,
+        features,
         batch.frames,
         chunk=settings.chunk,
         left_context=settings.left_context,
@@ -148,7 +150,14 @@ def batch_loss(
     return loss, {"loss": loss, "ctc": of_ctc, "attention": attention}
 
 
-def make_loss(graph: nnx.GraphDef, labels: Params, training: ConfigDict, *, hybrid: bool) -> Loss:
+def make_loss(
+    graph: nnx.GraphDef,
+    labels: Params,
+    training: ConfigDict,
+    augmentation: ConfigDict,
+    *,
+    hybrid: bool,
+) -> Loss:
     """Makes the loss that a step differentiates.
 
     It takes parameters, a batch, its settings and a dropout key.
@@ -157,18 +166,28 @@ def make_loss(graph: nnx.GraphDef, labels: Params, training: ConfigDict, *, hybr
         graph: from `whisper_sign.build`.
         labels: 'train' or 'freeze' for every parameter.
         training: `config.training`.
+        augmentation: `config.data.augment`.
         hybrid: whether the attention decoder takes part.
     """
     # Plain values, so that a later change of the config cannot change what is traced.
-    smoothing, remat = training.label_smoothing, training.remat
+    smoothing, remat, seed = training.label_smoothing, training.remat, training.seed
+    augmentation = FrozenConfigDict(augmentation)
 
     def loss(
         params: Params, batch: Batch, settings: stages.StepSettings, key: jax.Array
     ) -> tuple[jax.Array, Metrics]:
         model = whisper_sign.bind(graph, optimizer.stop_frozen(params, labels))
+        features = augment.augmented_features(model, batch, seed, augmentation)
         keys = DropoutKeys.of(key)
         return batch_loss(
-            model, batch, settings, smoothing, hybrid=hybrid, dropout_keys=keys, remat=remat
+            model,
+            features,
+            batch,
+            settings,
+            smoothing,
+            hybrid=hybrid,
+            dropout_keys=keys,
+            remat=remat,
         )
 
     return loss

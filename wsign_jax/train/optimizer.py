@@ -1,10 +1,11 @@
 """The optimizer: AdamW for what trains, nothing for what is frozen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from wsign_jax.model.whisper_sign import Params
@@ -24,8 +25,11 @@ def make_optimizer(
     norms are left alone. The state does not depend on `settings` or `rates`, so that a step may build
     the optimizer from traced settings.
 
+    If only some layers of a stacked parameter train, its state has room for all of them. Gradients of
+    the others must be 0, as `stop_frozen` makes them.
+
     Args:
-        labels: 'train' or 'freeze' for every parameter.
+        labels: from `stages.label_parameters`.
         settings: learning rate and weight decay.
         grad_clip: the largest norm of all gradients together.
         rates: from `learning_rates`; None: the full rate for all.
@@ -33,7 +37,13 @@ def make_optimizer(
     """
 
     def decayed(params: Params) -> Params:
-        return jax.tree.map(lambda p: p.ndim > 1, params)
+        def is_matrix(path: Any, leaf: jax.Array) -> bool:
+            return leaf.ndim - ("['blocks']" in jax.tree_util.keystr(path)) > 1
+
+        return jax.tree_util.tree_map_with_path(is_matrix, params)
+
+    def trained(params: Params) -> Params:
+        return jax.tree.map(lambda _, label: TRAIN if _trains(label) else FREEZE, params, labels)
 
     adamw = optax.chain(
         _clip(grad_clip, grad_norm),
@@ -41,16 +51,47 @@ def make_optimizer(
             settings.learning_rate, b2=0.98, weight_decay=settings.weight_decay, mask=decayed
         ),
     )
-    tx = optax.partition({TRAIN: adamw, FREEZE: optax.set_to_zero()}, labels)
-    if rates is None:
-        return tx
+    tx = optax.partition({TRAIN: adamw, FREEZE: optax.set_to_zero()}, trained)
 
     def update(grads: Params, opt_state: Any, params: Params | None = None) -> tuple[Params, Any]:
         updates, opt_state = tx.update(grads, opt_state, params)
-        # AdamW's whole update is proportional to its rate, weight decay included.
-        return jax.tree.map(lambda u, rate: u * u.dtype.type(rate), updates, rates), opt_state
+        if rates is not None:
+            # AdamW's whole update is proportional to its rate, weight decay included.
+            updates = jax.tree.map(lambda u, rate: u * _for_layers(rate, u), updates, rates)
+        return _only_trained(updates, labels, jnp.zeros_like), opt_state
 
     return optax.GradientTransformation(tx.init, update)
+
+
+def _trains(label: str | tuple[str, ...]) -> bool:
+    """Whether a parameter trains, or any of its layers."""
+    return TRAIN in (label if isinstance(label, tuple) else (label,))
+
+
+def _leaves_train(labels: Params) -> list[bool]:
+    """Whether each parameter trains, or any of its layers."""
+    leaves = jax.tree.leaves(labels, is_leaf=lambda label: isinstance(label, tuple))
+    return [*map(_trains, leaves)]
+
+
+def _for_layers(values: Any, like: jax.Array) -> jax.Array:
+    """Makes one value, or a tuple of one for every layer of a stacked parameter, fit that parameter."""
+    each = np.asarray(values, like.dtype)
+    return jnp.asarray(each.reshape(-1, *(1,) * (like.ndim - 1)) if each.ndim else each)
+
+
+def _only_trained(
+    tree: Params, labels: Params, otherwise: Callable[[jax.Array], jax.Array]
+) -> Params:
+    """Replaces what belongs to frozen layers of parameters of which others train."""
+
+    def replace(leaf: jax.Array, label: str | tuple[str, ...]) -> jax.Array:
+        if isinstance(label, str):
+            return leaf
+        trains = _for_layers([each == TRAIN for each in label], leaf) > 0
+        return jnp.where(trains, leaf, otherwise(leaf))
+
+    return jax.tree.map(replace, tree, labels)
 
 
 def global_norm(grads: Any) -> jax.Array:
@@ -76,23 +117,23 @@ def _clip(largest: float, norm: jax.Array | None) -> optax.GradientTransformatio
 def stop_frozen(params: Params, labels: Params) -> Params:
     """Stops gradients at frozen parameters, so that the forward pass keeps nothing for them."""
 
-    def stop(leaf: jax.Array, label: str) -> jax.Array:
-        return leaf if label == TRAIN else jax.lax.stop_gradient(leaf)
+    def stop(leaf: jax.Array, label: str | tuple[str, ...]) -> jax.Array:
+        return leaf if _trains(label) else jax.lax.stop_gradient(leaf)
 
-    return jax.tree.map(stop, params, labels)
+    stopped = jax.tree.map(stop, params, labels)
+    return _only_trained(stopped, labels, jax.lax.stop_gradient)
 
 
 def trained_leaves(tree: Params, labels: Params) -> list[Any]:
     """The leaves of a tree of parameters or gradients that train."""
-    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(labels), strict=True)
-    return [leaf for leaf, label in pairs if label == TRAIN]
+    pairs = zip(jax.tree.leaves(tree), _leaves_train(labels), strict=True)
+    return [leaf for leaf, trains in pairs if trains]
 
 
 def with_frozen(grads: Sequence[jax.Array], params: Params, labels: Params) -> Params:
     """The tree of gradients, made from those of `trained_leaves`, with zeros at what is frozen."""
     leaves, tree = jax.tree.flatten(params)
-    trains = [label == TRAIN for label in jax.tree.leaves(labels)]
-    places = (index for index, trained in enumerate(trains) if trained)
+    places = (index for index, trains in enumerate(_leaves_train(labels)) if trains)
     whole = [jnp.zeros_like(leaf) for leaf in leaves]
     for place, grad in zip(places, grads, strict=True):
         whole[place] = grad

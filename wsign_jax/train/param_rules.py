@@ -1,20 +1,26 @@
-"""Rules of a config that say what happens to each parameter, by its path."""
+"""Rules of a config that say what happens to each parameter, by its path.
+
+Layers that lie stacked in one parameter have a path each (`whisper_sign.layer_paths`). Whatever is said
+of such a parameter is one value if all layers have the same, otherwise a tuple of each layer's value.
+"""
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import jax
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.model.whisper_sign import Params, parameter_paths
+from wsign_jax.model.whisper_sign import Params, layer_paths, parameter_paths
+
+T = TypeVar("T")
 
 
 def match(params: Params, rules: Sequence[Sequence[Any]], field: str) -> dict[str, Sequence[Any]]:
-    """Finds, for every parameter, the first rule whose pattern matches its path.
+    """Finds the first rule whose pattern matches the path of each parameter or stacked layer.
 
     Args:
-        params: nested dict; only its structure matters.
+        params: nested dict of arrays or shapes.
         rules: (regular expression for the whole path, ...).
         field: the field of the config, for messages.
 
@@ -33,7 +39,7 @@ def match(params: Params, rules: Sequence[Sequence[Any]], field: str) -> dict[st
             raise WSignError(
                 f"config.{field}: {rule[0]!r} is not a regular expression ({error})"
             ) from None
-    paths = parameter_paths(params)
+    paths = [path for leaf in parameter_paths(params).items() for path in layer_paths(*leaf)]
     matched = {}
     for path in paths:
         first = next((rule for regex, rule in compiled if regex.fullmatch(path)), None)
@@ -57,13 +63,13 @@ def apply(
     """Marks every parameter by the action of the first rule that matches.
 
     Args:
-        params: nested dict; only its structure matters.
+        params: nested dict of arrays or shapes.
         rules: (regular expression for the whole path, action, ...).
         actions: the allowed actions.
         field: the field of the config, for messages.
 
     Returns:
-        The same structure with an action for every parameter.
+        The same structure with an action for every parameter, or its layers' actions.
 
     Raises:
         WSignError: an unknown action, or the rules do not fit the parameters (see `match`).
@@ -72,5 +78,25 @@ def apply(
         if len(rule) < 2 or rule[1] not in actions:
             allowed = " | ".join(map(repr, actions))
             raise WSignError(f"config.{field}: {tuple(rule)} is not (path pattern, {allowed})")
-    marks = [rule[1] for rule in match(params, rules, field).values()]
-    return jax.tree.unflatten(jax.tree.structure(params), marks)
+    marks = {path: rule[1] for path, rule in match(params, rules, field).items()}
+    return gather(params, marks)
+
+
+def gather(params: Params, values: Mapping[str, T]) -> Params:
+    """Arranges values by path as their parameters are: one for each, or a tuple of its layers'."""
+    leaves = []
+    for path, leaf in parameter_paths(params).items():
+        each = tuple(values[layer] for layer in layer_paths(path, leaf))
+        leaves.append(each[0] if len({*each}) == 1 else each)
+    return jax.tree.unflatten(jax.tree.structure(params), leaves)
+
+
+def by_layer(params: Params, values: Params) -> dict[str, Any]:
+    """Returns the value of every parameter or stacked layer by path: the reverse of `gather`."""
+    found: dict[str, Any] = {}
+    leaves = jax.tree.leaves(values, is_leaf=lambda value: isinstance(value, tuple))
+    for (path, leaf), value in zip(parameter_paths(params).items(), leaves, strict=True):
+        paths = layer_paths(path, leaf)
+        each = value if isinstance(value, tuple) else (value,) * len(paths)
+        found |= dict(zip(paths, each, strict=True))
+    return found

@@ -18,7 +18,8 @@ from wsign_jax.train.checkpoint.run_info import RunInfo, check_vocabulary
 from wsign_jax.train.checkpoint.store import Checkpoints
 from wsign_jax.train.checkpoint.workdir import CHECKPOINTS, RESTART, keep_logs, make, steps_in
 from wsign_jax.train.run import Run, stage_shapes
-from wsign_jax.train.state import TrainState
+from wsign_jax.train.sharding import replicated
+from wsign_jax.train.state import LossScale, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,10 +105,23 @@ def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed
 def _load(run: Run, checkpoints: Checkpoints, step: int) -> Resumed | store.DamagedCheckpoint:
     try:
         info = resumable(run, checkpoints, step)
-        state = checkpoints.restore(step, stage_shapes(run, run.stages[info.stage]))
+        saved = run.config.training.copy_and_resolve_references()
+        saved.precision = info.config["training"]["precision"]
+        like = stage_shapes(run.network, saved, run.stages[info.stage].labels)
+        state = checkpoints.restore(step, like)
     except store.DamagedCheckpoint as error:
         return error
-    return Resumed(step, info, state)
+    return Resumed(step, info, _change_precision(run, state, saved.precision))
+
+
+def _change_precision(run: Run, state: TrainState, before: str) -> TrainState:
+    """Returns a state for the run's precision, which another device may have chosen otherwise."""
+    now = run.config.training.precision
+    if now == before:
+        return state
+    print(f"config.training.precision: was {before}, is {now} from here on", flush=True)
+    scale = LossScale.at(run.config.training.loss_scale) if now == "float16" else None
+    return state.replace(loss_scale=jax.device_put(scale, replicated(run.network.mesh)))
 
 
 def resumable(run: Run, checkpoints: Checkpoints, step: int) -> RunInfo:

@@ -26,10 +26,16 @@ from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.runtime import multihost
 from wsign_jax.train import config_schema, initial_weights, optimizer, sharding, stages
-from wsign_jax.train import state as train_state
-from wsign_jax.train import step as step_lib
+from wsign_jax.train.precision import resolve_precision, settle_precision
 from wsign_jax.train.stages import label_parameters, learning_rates
-from wsign_jax.train.state import TrainState
+from wsign_jax.train.state import (
+    CreateState,
+    TrainState,
+    abstract_state,
+    create_placed_state,
+    create_state,
+)
+from wsign_jax.train.step import make_train_step
 
 ACCELERATOR_BUCKETS = 4
 
@@ -48,7 +54,7 @@ class Network:
 def make_network(config: ConfigDict, vocab_size: int) -> Network:
     """Builds the structure for `config.model` in the precision of `config.training`."""
     whisper_sign.check_length(config.model, config.data.max_seq_length)
-    dtype = jnp.dtype(config.training.precision)
+    dtype = jnp.dtype(resolve_precision(config.training.precision))
     graph, shapes = whisper_sign.build(config.model, vocab_size, dtype)
     mesh = sharding.make_mesh()
     return Network(graph, sharding.place_params(shapes, config.training.sharding, mesh), mesh)
@@ -263,7 +269,9 @@ def prepare_run(config: ConfigDict, workdir: pathlib.Path) -> Run:
         WSignError: a config value out of range, bad data, or rules that do not fit the model.
     """
     config_schema.check(config)
-    config = settle_buckets(initial_weights.settle_positions(config, workdir), workdir)
+    config = settle_precision(
+        settle_buckets(initial_weights.settle_positions(config, workdir), workdir)
+    )
     root = data_root(config, workdir)
     vocabulary = read_vocabulary(root, config.model.vocab_size)
     network = make_network(config, len(vocabulary))
@@ -361,32 +369,36 @@ def _plan_stage(
 
 def begin_stage(run: Run, stage: Stage, params: Params, step: int) -> TrainState:
     """Makes the state with which a stage begins: its optimizer and moving average are fresh."""
-    return train_state.create_placed(_create_state(run, stage, step), params, run.network.shapes)
+    create = stage_state(run.config.training, stage.labels, step)
+    return create_placed_state(create, params, run.network.shapes)
 
 
-def stage_shapes(run: Run, stage: Stage) -> TrainState:
-    """The shapes, dtypes and places of a stage's states."""
-    return train_state.abstract(_create_state(run, stage, step=0), run.network.shapes)
+def stage_shapes(network: Network, training: ConfigDict, labels: Params) -> TrainState:
+    """The shapes, dtypes and places of the states of a stage with these labels."""
+    return abstract_state(stage_state(training, labels, step=0), network.shapes)
 
 
-def stage_step(run: Run, stage: Stage) -> step_lib.TrainStep:
+def stage_step(run: Run, stage: Stage) -> jax.stages.Wrapped:
     """Makes the stage's step, which leaves a state on the devices where `begin_stage` has put it."""
-    return step_lib.make_train_step(
+    shapes = stage_shapes(run.network, run.config.training, stage.labels)
+    return make_train_step(
         run.network.graph,
         stage.labels,
         run.config.training,
+        run.config.data.augment,
         hybrid=stage.config.alpha < 1,
         rates=stage.rates,
-        shardings=jax.tree.map(lambda x: x.sharding, stage_shapes(run, stage)),
+        shardings=jax.tree.map(lambda x: x.sharding, shapes),
     )
 
 
-def _create_state(run: Run, stage: Stage, step: int) -> train_state.Create:
-    training = run.config.training
+def stage_state(training: ConfigDict, labels: Params, step: int) -> CreateState:
+    """Makes the function that creates the state of a stage from its weights."""
+    scaled = resolve_precision(training.precision) == "float16"
     return functools.partial(
-        train_state.create,
-        tx=optimizer.make_optimizer(stage.labels, stages.StepSettings(), training.grad_clip),
+        create_state,
+        tx=optimizer.make_optimizer(labels, stages.StepSettings(), training.grad_clip),
         step=step,
         ema=training.ema > 0,
-        loss_scale=training.loss_scale if training.precision == "float16" else None,
+        loss_scale=training.loss_scale if scaled else None,
     )

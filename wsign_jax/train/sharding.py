@@ -1,5 +1,6 @@
 """The mesh of devices, and where parameters and batches lie on it."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,8 +8,16 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
+from wsign_jax.data.pipeline import Batch
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import param_rules
+
+# The data room does not know JAX, so a batch becomes a tree of arrays here, where it comes to devices.
+jax.tree_util.register_dataclass(
+    Batch,
+    data_fields=[field.name for field in dataclasses.fields(Batch) if field.name != "length"],
+    meta_fields=["length"],
+)
 
 REPLICATE, SHARD = "replicate", "shard"
 

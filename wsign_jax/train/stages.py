@@ -1,7 +1,6 @@
 """The settings of a stage: what trains in it, its learning rates and its attention windows."""
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,10 +10,14 @@ from ml_collections import ConfigDict
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model.attention import FULL_ATTENTION
-from wsign_jax.model.whisper_sign import Params, group_of, parameter_paths
+from wsign_jax.model.whisper_sign import Params, group_of, layer_paths, parameter_paths
 from wsign_jax.train import param_rules
 
 TRAIN, FREEZE = "train", "freeze"
+
+# () numbers, on the host or traced.
+Float = np.float32 | jax.Array
+Whole = np.int32 | jax.Array
 
 _WINDOWS = 3  # the random stream that draws attention windows; the data uses streams 0 to 2
 
@@ -22,18 +25,18 @@ _WINDOWS = 3  # the random stream that draws attention windows; the data uses st
 class StepSettings(NamedTuple):
     """The scalars that may change from step to step without compiling again: a step traces them."""
 
-    learning_rate: Any = np.float32(0)
-    weight_decay: Any = np.float32(0)
-    alpha: Any = np.float32(1)  # share of CTC in the loss
-    chunk: Any = np.int32(FULL_ATTENTION)  # patches
-    left_context: Any = np.int32(0)  # patches
+    learning_rate: Float = np.float32(0)
+    weight_decay: Float = np.float32(0)
+    alpha: Float = np.float32(1)  # share of CTC in the loss
+    chunk: Whole = np.int32(FULL_ATTENTION)  # patches
+    left_context: Whole = np.int32(0)  # patches
 
 
 def label_parameters(params: Params, rules: Sequence[Sequence[Any]], stage: str) -> Params:
-    """Marks every parameter 'train' or 'freeze'.
+    """Marks every parameter 'train' or 'freeze'; one whose layers differ gets a tuple of marks.
 
     Args:
-        params: nested dict; only its structure matters.
+        params: nested dict of arrays or shapes.
         rules: see `param_rules.apply`.
         stage: the name of the stage whose rules they are.
 
@@ -54,21 +57,20 @@ def learning_rates(params: Params, rules: Sequence[Sequence[Any]], stage: str) -
     layer-wise decay: a factor for each block above the parameter's own in its stack.
 
     Args:
-        params: nested dict; only its structure matters.
+        params: nested dict of arrays or shapes.
         rules: (path pattern, action[, share[, decay]]).
         stage: the name of the stage whose rules they are.
+
+    Returns:
+        The same structure with a share for every parameter, or a tuple of its layers' shares.
     """
-    places = {path: re.match(r"(.+)/blocks/(\d+)/", path) for path in parameter_paths(params)}
-    top: dict[str, int] = {}
-    for place in filter(None, places.values()):
-        top[place[1]] = max(top.get(place[1], 0), int(place[2]))
-    shares = []
-    for path, rule in param_rules.match(params, rules, f"{stage}.rules").items():
-        share, decay = (*rule[2:], 1.0, 1.0)[:2]
-        block = places[path]
-        above = top[block[1]] - int(block[2]) if block else 0
-        shares.append(float(share * decay**above))
-    return jax.tree.unflatten(jax.tree.structure(params), shares)
+    matched = param_rules.match(params, rules, f"{stage}.rules")
+    shares = {}
+    for leaf in parameter_paths(params).items():
+        for above, path in enumerate(reversed(layer_paths(*leaf))):
+            share, decay = (*matched[path][2:], 1.0, 1.0)[:2]
+            shares[path] = float(share * decay**above)
+    return param_rules.gather(params, shares)
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:
@@ -116,12 +118,18 @@ def training_table(params: Params, labels: Params, rates: Params) -> str:
     Parameters are grouped by the first part of their paths, and more finely if their learning rate is
     not the stage's own.
     """
+    label_of, rate_of = (param_rules.by_layer(params, values) for values in (labels, rates))
+    counted = [
+        (path, math.prod(leaf.shape) // len(paths))
+        for name, leaf in parameter_paths(params).items()
+        for paths in [layer_paths(name, leaf)]
+        for path in paths
+    ]
     groups: dict[tuple[str, str, float], int] = {}
-    marks = zip(jax.tree.leaves(labels), jax.tree.leaves(rates), strict=True)
-    for (path, leaf), (label, rate) in zip(parameter_paths(params).items(), marks, strict=True):
-        group = path.split("/")[0] if rate == 1.0 else group_of(path)
-        key = (group, label, rate)
-        groups[key] = groups.get(key, 0) + math.prod(leaf.shape)
+    for path, count in counted:
+        rate = rate_of[path]
+        key = (path.split("/")[0] if rate == 1.0 else group_of(path), label_of[path], rate)
+        groups[key] = groups.get(key, 0) + count
     width = max(10, *(len(group) for group, _, _ in groups))
     return "\n".join(
         f"  {label:<6} {group:<{width}} {count:>12,} parameters"

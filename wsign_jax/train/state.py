@@ -9,6 +9,7 @@ import optax
 from flax import struct
 from jax.sharding import Mesh, NamedSharding
 
+from wsign_jax.data.lengths import source_length
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.keypoints import joints
 from wsign_jax.model.whisper_sign import Params
@@ -45,7 +46,7 @@ class TrainState(struct.PyTreeNode):
         return self.params if self.ema is None else self.ema
 
 
-def create(
+def create_state(
     params: Params,
     tx: optax.GradientTransformation,
     step: int,
@@ -72,10 +73,10 @@ def create(
     )
 
 
-Create = Callable[[Params], TrainState]  # for example `create` with all but `params` given
+CreateState = Callable[[Params], TrainState]  # `create_state` with all but `params` given
 
 
-def create_placed(make: Create, params: Params, shapes: Params) -> TrainState:
+def create_placed_state(make: CreateState, params: Params, shapes: Params) -> TrainState:
     """Creates a state on the devices of a mesh: moments and averages lie where their parameter does.
 
     Args:
@@ -83,27 +84,27 @@ def create_placed(make: Create, params: Params, shapes: Params) -> TrainState:
         params: the weights.
         shapes: from `place_params`.
     """
-    shardings = jax.tree.map(lambda x: x.sharding, abstract(make, shapes))
+    shardings = jax.tree.map(lambda x: x.sharding, abstract_state(make, shapes))
     return jax.jit(make, out_shardings=shardings)(params)
 
 
 @jax.jit
-def copied(state: TrainState) -> TrainState:
+def copy_state(state: TrainState) -> TrainState:
     """Copies a state; the next step may take over the arrays of the original."""
     return jax.tree.map(jnp.copy, state)
 
 
-def abstract(make: Create, shapes: Params) -> TrainState:
+def abstract_state(make: CreateState, shapes: Params) -> TrainState:
     """The shapes, dtypes and places of such a state, which a checkpoint is loaded to."""
     state = jax.eval_shape(make, shapes)
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         state,
-        follow(state, shapes),
+        state_shardings(state, shapes),
     )
 
 
-def follow(state: TrainState, shapes: Params) -> TrainState:
+def state_shardings(state: TrainState, shapes: Params) -> TrainState:
     """The sharding of every array of a state: its parameter's, or replicated if it belongs to none.
 
     Args:
@@ -123,7 +124,9 @@ def follow(state: TrainState, shapes: Params) -> TrainState:
     return jax.tree_util.tree_map_with_path(sharding, state)
 
 
-def batch_shapes(rows: int, frames: int, glosses: int, mesh: Mesh | None = None) -> Batch:
+def batch_shapes(
+    rows: int, frames: int, glosses: int, mesh: Mesh | None = None, speed: float = 0.0
+) -> Batch[jax.ShapeDtypeStruct]:
     """The shapes of a global batch.
 
     Args:
@@ -131,16 +134,22 @@ def batch_shapes(rows: int, frames: int, glosses: int, mesh: Mesh | None = None)
         frames: T.
         glosses: U, the length of the longest label.
         mesh: the mesh that `put_batch` spreads the batch over; None leaves the sharding open.
+        speed: `data.augment.speed` in a batch of training.
     """
     sharding = None if mesh is None else by_rows(mesh)
 
     def shape(*sizes: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(sizes, dtype, sharding=sharding)
 
+    source = source_length(frames, speed)
     return Batch(
-        features=shape(rows, frames, joints.NUM_JOINTS, joints.NUM_FEATURES, dtype=jnp.float32),
+        positions=shape(rows, source, joints.NUM_JOINTS, 3, dtype=jnp.float32),
+        confidence=shape(rows, source, len(joints.HANDS), dtype=jnp.float32),
+        source_frames=shape(rows),
         frames=shape(rows),
         labels=shape(rows, glosses),
         label_lengths=shape(rows),
         example=shape(rows),
+        epoch=shape(rows),
+        length=frames,
     )

@@ -29,34 +29,35 @@ from wsign_jax.train.validation import Evaluation
 _STEP = 0.75  # factor from one rung of WER to the next; a stage draws each rung once
 
 
-class Thoughts(NamedTuple):
+class SentenceOutputs(NamedTuple):
     """A model's outputs for a batch, on the devices or on the host."""
 
     log_probs: Any  # (B, N, V) of CTC
     weights: Any  # (B, U + 1, N) where the attention decoder looks, fed with the true glosses
 
 
-def make_think(network: Network) -> Callable[[Params, Batch, StepSettings], Thoughts]:
-    """Makes the step that computes `Thoughts`, compiled once per batch shape.
+def make_outputs_step(network: Network) -> Callable[[Params, Batch, StepSettings], SentenceOutputs]:
+    """Makes the step that computes `SentenceOutputs`, compiled once per batch shape.
 
     Every process gets every row.
     """
     everywhere = sharding.replicated(network.mesh)
 
-    def think(params: Params, batch: Batch, settings: StepSettings) -> Thoughts:
+    def compute_outputs(params: Params, batch: Batch, settings: StepSettings) -> SentenceOutputs:
         whole = jax.lax.with_sharding_constraint(params, everywhere)
         model = whisper_sign.bind(network.graph, whole)
+        features = model.features(batch.positions, batch.confidence, batch.frames)
         states, patches = model.encode(
-            batch.features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
+            features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
         )
         log_probs = jax.nn.log_softmax(model.ctc_logits(states))
         tokens = losses.decoder_inputs(batch.labels)
-        return Thoughts(log_probs, model.decoder.alignment(tokens, states, patches))
+        return SentenceOutputs(log_probs, model.decoder.alignment(tokens, states, patches))
 
-    return jax.jit(think, out_shardings=everywhere)
+    return jax.jit(compute_outputs, out_shardings=everywhere)
 
 
-class Board:
+class TensorBoardPictures:
     """Decides when to draw, and draws; nothing here changes what is trained.
 
     It remembers nothing, so that a resumed run draws what it would have drawn without the break.
@@ -72,9 +73,9 @@ class Board:
         self._run = run
         self._writer = writer
         self._example = int(np.argsort(run.val.frames, kind="stable")[len(run.val) // 2])
-        self._think = make_think(run.network)
+        self._outputs_step = make_outputs_step(run.network)
 
-    def begin(self) -> None:
+    def draw_start(self) -> None:
         """Draws what is known before the first step."""
         if not multihost.is_first():
             return
@@ -90,7 +91,7 @@ class Board:
         picture = snapshots.lengths(self._run.train.frames, loader.train_plan.buckets, efficiency)
         self._writer.picture(0, "data/lengths", picture)
 
-    def show(
+    def draw_validation(
         self,
         stage: Stage,
         step: int,
@@ -115,9 +116,9 @@ class Board:
         with multihost.all_or_none():  # before the devices of all of them compute with it
             batch = self._batch()
         settings = validation.validation_settings(self._run.config, alpha=1.0)
-        thoughts = Thoughts(*jax.device_get(self._think(params, batch, settings)))
+        outputs = SentenceOutputs(*jax.device_get(self._outputs_step(params, batch, settings)))
         if multihost.is_first():
-            for tag, picture in self._pictures(stage, thoughts, result):
+            for tag, picture in self._pictures(stage, outputs, result):
                 self._writer.picture(step, tag, picture)
 
     def _batch(self) -> Batch:
@@ -131,7 +132,7 @@ class Board:
         return sharding.put_batch(loader(BatchPlan(0, bucket, rows)), self._run.network.mesh)
 
     def _pictures(
-        self, stage: Stage, thoughts: Thoughts, result: Evaluation
+        self, stage: Stage, outputs: SentenceOutputs, result: Evaluation
     ) -> Iterator[tuple[str, bytes]]:
         """Yields tags and PNGs."""
         val, vocabulary, example = self._run.val, self._run.vocabulary, self._example
@@ -145,7 +146,7 @@ class Board:
         yield (
             "val/ctc",
             snapshots.posteriors(
-                np.exp(thoughts.log_probs[0, :patches, ids]).T,
+                np.exp(outputs.log_probs[0, :patches, ids]).T,
                 vocabulary.glosses(ids),
                 [ids.index(id) for id in reference],
                 self._run.val_segments[example],
@@ -155,7 +156,7 @@ class Board:
         )
         if stage.config.alpha < 1:  # otherwise the attention decoder does not train here
             names = [*vocabulary.glosses(reference), "(end)"]
-            weights = thoughts.weights[0, :, :patches]
+            weights = outputs.weights[0, :, :patches]
             yield "val/attention", snapshots.alignment(weights, names, seconds, title)
         yield "val/skeleton", snapshots.skeleton_strip(val.features(example), title)
         alignments = [

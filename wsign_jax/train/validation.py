@@ -138,8 +138,9 @@ def _forward(
     """
     whole = jax.lax.with_sharding_constraint(params, sharding.replicated(network.mesh))
     model = whisper_sign.bind(network.graph, whole)
+    features = model.features(batch.positions, batch.confidence, batch.frames)
     states, patches = model.encode(
-        batch.features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
+        features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
     )
     tokens = losses.decoder_inputs(batch.labels)
     attention_logits = model.decoder(tokens, states, patches)

@@ -11,9 +11,11 @@ from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.train import config_schema
 from wsign_jax.train.checkpoint import checksums
 
-# The format of what is saved. It goes up with every change that this version could not read. A
-# checkpoint that does not name its format has format 1.
-FORMAT = 1
+# The format of what is saved. It goes up with every change that the version before could not read, or
+# that makes what it has saved unreadable. A checkpoint that does not name its format has format 1, in
+# which every layer's parameters lie apart.
+FORMAT = 2
+_LAST_OF_FORMAT_1 = "b869d58"  # the commit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +99,13 @@ def read_metadata(saved: dict[str, Any] | None) -> dict[str, Any]:
     """
     if not saved:
         raise ValueError("its metadata is gone")
-    if saved.get("format", 1) > FORMAT:
+    if (found := saved.get("format", 1)) != FORMAT:
+        age, fix = "an older", f"read it with commit {_LAST_OF_FORMAT_1}, or name another --workdir"
+        if found > FORMAT:
+            age, fix = "a newer", "update the project"
         raise WSignError(
-            f"written by a newer version of this project (format {saved['format']}; this one reads up "
-            f"to {FORMAT}); update the project"
+            f"written by {age} version of this project (format {found}; this one reads format "
+            f"{FORMAT}); {fix}"
         )
     try:
         about = {name: files.field(saved, name, "metadata", dict) for name in ("run", "arrays")}
