@@ -8,8 +8,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from tools.benchmark import phoenix
-from wsign_jax.data import buckets, normalize
+from wsign_jax.data import buckets
 from wsign_jax.data.buckets import BatchPlan
+from wsign_jax.keypoints import joints
 
 AnyBatch = TypeVar("AnyBatch")
 
@@ -18,14 +19,17 @@ def signing_batch(rows: int, frames: int) -> dict[str, np.ndarray]:
     """Makes the fields of a batch of sentences; the shortest has four fifths of the longest's frames."""
     lengths = np.linspace(frames, frames * 4 // 5, rows).astype(np.int32)
     label_lengths = np.array([phoenix.glosses_in(int(length)) for length in lengths], np.int32)
-    features = np.zeros((rows, *phoenix.signing(frames).shape), np.float32)
+    positions = np.zeros((rows, frames, joints.NUM_JOINTS, 3), np.float32)
+    confidence = np.zeros((rows, frames, len(joints.HANDS)), np.float32)
     labels = np.zeros((rows, label_lengths.max()), np.int32)
     for row, (length, glosses) in enumerate(zip(lengths, label_lengths, strict=True)):
-        features[row, :length], _ = normalize.normalize(phoenix.signing(int(length), row))
+        signed = joints.raw(phoenix.signing(int(length), row))
+        positions[row, :length], confidence[row, :length] = signed
         rng = np.random.default_rng(row)
         labels[row, :glosses] = rng.integers(1, phoenix.GLOSSES + 1, glosses)
     return {
-        "features": features,
+        "positions": positions,
+        "confidence": confidence,
         "frames": lengths,
         "labels": labels,
         "label_lengths": label_lengths,

@@ -4,8 +4,8 @@ Measures the recognizer in a fresh process, on keypoints of --frames frames. Wit
 takes a run of fresh weights of --size:
 
     first     seconds from the process's first line, imports included, to the first transcript
-    second    seconds of a further call, against the bare model: the same keypoints, normalized and not
-              padded, through encoder and CTC head in one compiled program
+    second    seconds of a further call, against the bare model: the same keypoints, not padded, through
+              features, encoder and CTC head in one compiled program
 
 The ratio is the median of rounds in which the two take turns, so that other load on the machine affects
 both.
@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 from tools.benchmark import figures, phoenix  # noqa: E402
 from tools.benchmark.figures import Figures  # noqa: E402
 from wsign_jax.common.errors import exit_on_user_error  # noqa: E402
-from wsign_jax.data import normalize  # noqa: E402
+from wsign_jax.keypoints import joints  # noqa: E402
 
 
 def make_run(workdir: pathlib.Path, size: str) -> None:
@@ -64,18 +64,21 @@ def measure(checkpoint: pathlib.Path, frames: int, rounds: int) -> Figures:
     from wsign_jax.recognize import run_backend  # noqa: PLC0415
 
     run = run_backend.Running(checkpoint).trained
-    normalized, _ = normalize.normalize(recording, wrist_place=run.config.data.wrist_place)
-    features, lengths = normalized[None], np.array([frames], np.int32)
+    positions, hands = (array[None] for array in joints.raw(recording))
+    lengths = np.array([frames], np.int32)
 
     @jax.jit
-    def bare(params: whisper_sign.Params, features: jax.Array, lengths: jax.Array) -> jax.Array:
+    def bare(
+        params: whisper_sign.Params, positions: jax.Array, hands: jax.Array, lengths: jax.Array
+    ) -> jax.Array:
         model = whisper_sign.bind(run.network.graph, params)
+        features = model.features(positions, hands, lengths)
         return model.ctc_logits(model.encode(features, lengths)[0])
 
     sides: list[tuple[float, float]] = []
     for _ in range(rounds + 1):
         begin = time.perf_counter()
-        jax.block_until_ready(bare(run.params, features, lengths))
+        jax.block_until_ready(bare(run.params, positions, hands, lengths))
         middle = time.perf_counter()
         recognizer.transcribe(recording)
         sides.append((middle - begin, time.perf_counter() - middle))
