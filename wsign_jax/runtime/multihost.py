@@ -116,8 +116,8 @@ def _connect(cluster: Cluster) -> None:
     watch = _exit_in(
         cluster.patience,
         2,
-        f"error: the {cluster.num_processes} processes did not meet at {cluster.coordinator} within "
-        f"{cluster.patience} s; start one command for every --process_id, or give --patience=SECONDS\n",
+        f"error: the other processes did not come within {cluster.patience} s; start one command for "
+        "every --process_id, all with the same --coordinator, or give --patience=SECONDS\n",
     )
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
