@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.helpers.small import get_config as small_config
+from tests.conftest import small_config
 from wsign_jax.decode.decoders import Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.evaluate.trained_run import untrained
