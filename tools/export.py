@@ -1,12 +1,12 @@
 """python tools/export.py --checkpoint=RUN --out=FILE [--license=TEXT] [--replace]
 
 Writes a trained run as one file that recognizes without the network's code. It holds parameters,
-vocabulary, normalization, and a program for CPU, CUDA and TPU that takes any number and length of
+vocabulary, and a program for CPU, CUDA and TPU that takes the keypoints of any number and length of
 recordings and decodes greedily. Load it with `wsign_jax.Recognizer.load(FILE)`, or give it to
 tools/predict.py.
 
-A FILE that ends in .onnx is written as ONNX: from keypoints to CTC logits, for recordings of
-up to --frames. `wsign_jax/recognize/export_onnx.py` says how to call it. ONNX needs
+A FILE that ends in .onnx is written as ONNX: from keypoints to CTC logits, for recordings of up to
+--frames. `wsign_jax/recognize/export_onnx.py` says how to call it. ONNX needs
 pip install -e ".[onnx]".
 
 FILE.md, written beside it, is a model card.

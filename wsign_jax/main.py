@@ -8,7 +8,6 @@ the config or the data, or a full disk. Exit status 1 is a loss that is not a nu
 lost. Exit status 141 is output that nobody reads any more, once all is saved.
 """
 
-import gc
 import pathlib
 import re
 import shlex
@@ -106,8 +105,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if "--help" in argv:
         return print(__doc__)
     process.keep_freed_memory()
-    # Tracing makes millions of objects that stay; looking for garbage took a fifth of its time.
-    gc.set_threshold(200_000)
     with exit_on_user_error():
         typed = list(argv[1:])
         cluster, argv = multihost.parse(argv)

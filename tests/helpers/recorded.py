@@ -3,9 +3,9 @@
 Commit b869d58 wrote `FILE` with the numpy code that it had. `features` (12, 42, 7) is the input of all.
 For each name in `SWITCHES` `<name>/features` and `<name>/hidden` are what `augment` returned,
 `<name>/drawn/<n>` the random numbers in the order in which they were drawn: jitter's knots if it is on;
-whether to mirror; roll, pitch and yaw; scale; shift; of the stretches of frames which lose some, how
-many and from where; noise if it is on; which joints are hidden. `normalized`,
-`normalized/no_wrist_place`, `size` and `seen` are from `normalize`.
+whether to mirror; roll, pitch and yaw; scale; shift; which stretches lose frames, how many and from
+where; noise if it is on; which joints are hidden. `normalized`, `normalized/no_wrist_place`,
+`size` and `seen` are from `normalize`.
 """
 
 import pathlib

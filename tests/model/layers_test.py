@@ -155,13 +155,13 @@ def one_by_one(blocks, x, context, dropout_keys):
     return x
 
 
-@pytest.fixture(params=["cpu", "tpu"])
-def backend(request, monkeypatch):
-    """Copies of a block, and a loop over blocks."""
-    monkeypatch.setattr(jax, "default_backend", lambda: request.param)
+@pytest.fixture(params=["copies", "loop"])
+def kind(request, monkeypatch):
+    """Both ways of going through a stack."""
+    monkeypatch.setattr(layers, "_UNROLLED", 4 if request.param == "copies" else 0)
 
 
-@pytest.mark.usefixtures("backend")
+@pytest.mark.usefixtures("kind")
 @pytest.mark.parametrize("remat", [False, True])
 @pytest.mark.parametrize("dropout", [False, True])
 def test_blocks_compute_what_they_do_one_by_one_and_so_do_gradients(dropout, remat):

@@ -230,7 +230,7 @@ def test_an_archive_that_is_larger_inside_than_outside_is_refused(small, tmp_pat
     }
     bombs = {
         "compressed": ("compressed or encrypted", content, zipfile.ZIP_DEFLATED),
-        "stranger": ("'../a', which is no part", content | {"../a": b""}, zipfile.ZIP_STORED),
+        "stranger": ("'../a', which is not part", content | {"../a": b""}, zipfile.ZIP_STORED),
     }
     for name, (message, members, kind) in bombs.items():
         with zipfile.ZipFile(tmp_path / name, "w", kind) as archive:

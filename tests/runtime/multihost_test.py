@@ -1,8 +1,8 @@
 """Several devices and processes: all agree with one, and all end when one does."""
 
 import json
+import re
 import shutil
-import socket
 
 import jax
 import numpy as np
@@ -46,12 +46,9 @@ def test_jax_may_find_the_cluster():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--num_processes=2", "--process_id=0"], r"missing --coordinator \(or JAX_COORDINATOR_"),
-        (["--coordinator=a:1"], "missing --num_processes .* and --process_id"),
-        (["--coordinator=a", "--num_processes=2", "--process_id=0"], "it must be HOST:PORT"),
-        (["--coordinator=:1", "--num_processes=2", "--process_id=0"], "it must be HOST:PORT"),
-        (["--coordinator=a:1", "--num_processes=2", "--process_id=2"], "below --num_processes=2"),
-        (["--coordinator=a:1", "--num_processes=two", "--process_id=0"], "num_processes=two"),
+        (["--coordinator=a"], "it must be HOST:PORT"),
+        (["--coordinator=:1"], "it must be HOST:PORT"),
+        (["--num_processes=two"], "num_processes=two"),
         (["--patience=3000000000"], r"--patience=3000000000: .* in the range \[1, 1000000\]"),
     ],
 )
@@ -62,23 +59,24 @@ def test_flags_that_do_not_fit_are_named(flags, message):
 
 
 @pytest.mark.parametrize(
-    ("number", "message"),
-    [(1, "no coordinator answered at localhost:"), (0, "not all of the 2 processes came")],
+    ("flags", "message"),
+    [
+        (processes.cluster_flags(2)[0], "the other processes did not come within 3 s"),
+        (processes.cluster_flags(2)[1], "the other processes did not come within 3 s"),
+        (
+            ["--coordinator=a:1", "--num_processes=2"],
+            "cannot join .* process id .* must be defined",
+        ),
+        (
+            ["--coordinator=a:1", "--num_processes=2", "--process_id=2"],
+            "process_id < num_processes",
+        ),
+    ],
 )
-def test_a_process_that_stays_alone_says_so(tmp_path, number, message):
-    flags = processes.cluster_flags(2)[number]
+def test_a_process_that_cannot_join_says_so(tmp_path, flags, message):
     ((code, _, err),) = processes.finish(processes.start(tmp_path, *flags, "--patience=3"))
     assert code == 2
-    assert err.startswith(f"error: {message}") and err.count("\n") == 1
-
-
-def test_a_port_that_is_taken_is_named(tmp_path):
-    with socket.create_server(("", 0)) as taken:
-        port = taken.getsockname()[1]
-        flags = [f"--coordinator=localhost:{port}", "--num_processes=2", "--process_id=0"]
-        ((code, _, err),) = processes.finish(processes.start(tmp_path, *flags))
-    assert code == 2
-    assert err.startswith(f"error: --coordinator: port {port}: Address already in use")
+    assert re.match(f"error: .*{message}", err) and err.count("\n") == 1
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,6 @@ from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import RIGHT_HAND, Detection
 from wsign_jax.keypoints.track import Tracker, concatenate
 from wsign_jax.model import whisper_sign
-from wsign_jax.stream import stream as stream_lib
 from wsign_jax.stream.chunks import fill, make_step, next_chunk
 from wsign_jax.stream.stream import Stream
 
@@ -244,7 +243,9 @@ def test_after_a_long_silence_nothing_is_computed_and_nothing_has_changed(
     name, pushed, monkeypatch
 ):
     filled = []
-    monkeypatch.setattr(stream_lib, "fill", lambda *args: filled.append(0) or fill(*args))
+    monkeypatch.setattr(
+        "wsign_jax.stream.stream.fill", lambda *args: filled.append(0) or fill(*args)
+    )
     rng = np.random.default_rng(3)
     before, after = random_features(rng, 101), random_features(rng, 150)
     # In a chunk of 12 frames the hand comes back, and the recording ends, at each of its frames.

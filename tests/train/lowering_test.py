@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.helpers.small import get_config as small_config
+from tests.conftest import small_config
 from wsign_jax.decode.decoders import Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.evaluate.trained_run import untrained
@@ -30,7 +30,10 @@ def shape(*sizes, dtype=np.int32):
 
 @functools.cache
 def programs():
-    """{name: (function, arguments, loops)} of what runs on accelerators, in bfloat16."""
+    """{name: (function, arguments, loops)} of what runs on accelerators, in bfloat16.
+
+    Loops are those of CTC and greedy decoding, and one over each stack of layers, and one back.
+    """
     config = small_config()
     config.training.precision, config.training.ema = "bfloat16", 0.999
     trained = untrained(config, V)
@@ -49,18 +52,18 @@ def programs():
     stream = chunks.init_stream(trained, _NoDecoder(), CHUNK, 4)
     chunk = chunks.next_chunk(config.model, stream, CHUNK)
     return {
-        "training": (train, (whole, batch, settings), 1),
+        "training": (train, (whole, batch, settings), 5),
         "validation": (
             validation.make_eval_step(trained.network, config),
             (whole.params, batch, settings),
-            1,
+            3,
         ),
         "recognizer": (
             recognize,
             (whole.params, *keypoints, shape(ROWS), no_hands, window, weights),
-            2,
+            3,
         ),
-        "stream": (chunks.make_step(graph), (whole.params, stream.cache, chunk), 0),
+        "stream": (chunks.make_step(graph), (whole.params, stream.cache, chunk), 1),
     }
 
 

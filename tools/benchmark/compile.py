@@ -9,8 +9,8 @@ CPU, and counts in the programs that their compilers make:
     arguments, temporary  memory in megabytes, as planned
     megacycles         of a TPU, as its compiler estimates them
     seconds            of the processor to compile, without trying out kernels
-    bound_ms           that a step takes at least: the largest of its operations at the device's
-                       peak, its memory at the device's bandwidth, each byte once, and, of a GPU,
+    bound_ms           that a step takes at least: the largest of its matrix products at the
+                       device's peak, its memory at the device's bandwidth, each byte once, and, of a GPU,
                        3 microseconds for each launch; all three are printed
 
 A T4 computes in float16, the others in bfloat16. For each maker a plugin of JAX is needed (a gigabyte);
@@ -115,14 +115,14 @@ def compile_for(name: str, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     return lowered.compile(compiler_options=options)
 
 
-def lower_step(config: ConfigDict, rows: int, frames: int, device: Any) -> jax.stages.Lowered:
-    """Lowers a training step for a device that need not be there."""
+def trace_step(config: ConfigDict, rows: int, frames: int, device: Any) -> jax.stages.Traced:
+    """Traces a training step for a device that need not be there."""
     network = make_network(config, training.VOCAB_SIZE)
     mesh = Mesh(np.array([device]), ("data",))
     shapes = sharding.place_params(network.shapes, config.training.sharding, mesh)
     asked = training.Training(config, Network(network.graph, shapes, mesh))
     batch = state.batch_shapes(rows, frames, training.MAX_GLOSSES, mesh, config.data.augment.speed)
-    return asked.step().lower(asked.shapes(), batch, asked.settings)
+    return asked.step().trace(asked.shapes(), batch, asked.settings)
 
 
 def measure(devices: list[str], size: str, rows: int, frames: int) -> figures.Figures:
@@ -142,11 +142,14 @@ def measure(devices: list[str], size: str, rows: int, frames: int) -> figures.Fi
         config.model.size, config.training.ema = size, 0.999
         config.training.precision = PRECISION[name]
         config_schema.check(config)
-        lowered = lower_step(config, rows, frames, device)
+        traced = trace_step(config, rows, frames, device)
+        lowered = traced.lower()
         began = time.process_time()
         program = compile_for(name, lowered)
         described = _described(program) | {"seconds": time.process_time() - began}
-        described["bound_ms"] = _bound(name, lowered, program, described["launches"])
+        described["bound_ms"] = _bound(
+            name, training.operations(traced.jaxpr), program, described["launches"]
+        )
         found |= {f"compile_{name}_{what}": value for what, value in described.items()}
     if not found:
         raise WSignError("; ".join(missing))
@@ -168,16 +171,13 @@ def _described(program: jax.stages.Compiled) -> figures.Figures:
     return found | ({"megacycles": counts.cycles / 1e6} if counts.cycles else {})
 
 
-def _bound(
-    name: str, lowered: jax.stages.Lowered, program: jax.stages.Compiled, launches: float
-) -> float:
+def _bound(name: str, operations: float, program: jax.stages.Compiled, launches: float) -> float:
     """Prints and returns the milliseconds that a step takes at least: arithmetic, not a measurement."""
     peak, bandwidth = _PEAKS[name]
-    # A GPU's compiler counts no operations without the GPU, so those before it optimizes count.
-    counted, memory = lowered.cost_analysis() or {}, program.memory_analysis()
+    memory = program.memory_analysis()
     sizes = memory.argument_size_in_bytes, memory.temp_size_in_bytes, memory.output_size_in_bytes
     parts = {
-        "operations": counted.get("flops", 0.0) / peak,
+        "operations": operations / peak,
         "bytes": sum(sizes) / bandwidth,
         "launches": launches * _LAUNCH if name in _GPUS else 0.0,
     }

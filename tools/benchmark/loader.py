@@ -62,10 +62,10 @@ def padding() -> dict[str, float]:
     }
 
 
-def training_config(root: pathlib.Path, epochs: int) -> ConfigDict:
+def training_config(root: pathlib.Path, epochs: int, size: str) -> ConfigDict:
     """Stage 2 of base.py on a data set."""
     config = base.get_config()
-    config.data.dir = str(root)
+    config.data.dir, config.model.size = str(root), size
     config.stages = ("stage2",)
     config.stage2.epochs = epochs
     return config
@@ -132,13 +132,16 @@ def train(run: Run, steps: int) -> dict[str, float]:
     }
 
 
-def measure(sentences: int = 320, rounds: int = 5, steps: int = 8) -> dict[str, float]:
+def measure(
+    sentences: int = 320, rounds: int = 5, steps: int = 8, size: str = "base"
+) -> dict[str, float]:
     """Measures all figures, by name.
 
     Args:
         sentences: of the data set that is made.
         rounds: of the loader.
         steps: of training.
+        size: of the model.
     """
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
@@ -146,7 +149,7 @@ def measure(sentences: int = 320, rounds: int = 5, steps: int = 8) -> dict[str, 
         pack.pack(root / "files", root / "shards", _SHARD)
         # Every epoch has at least one full batch of the length that most batches have.
         files, shards = (
-            prepare_run(training_config(root / name, steps + 2), root / "run")
+            prepare_run(training_config(root / name, steps + 2, size), root / "run")
             for name in ("files", "shards")
         )
         found = padding() | rates(files, shards, rounds) | train(files, steps)

@@ -19,7 +19,7 @@ machine affects both. Ratios are of medians, ours over theirs:
 A sample of each side's batches stands for its epoch, evenly spaced in the order of their padded lengths.
 Compiling (by jax, once per shape) is not counted. Each side's speed in a step is also printed as a share
 of what it reaches in a product of two matrices, measured after each of its steps. The operations of a
-step are as XLA counts them in our program.
+step are those of our matrix products.
 
 With --compile the peer's steps, not its epoch, run under `torch.compile`. On two cores it took minutes
 to compile and was not faster.

@@ -4,8 +4,8 @@ Measures the recognizer in a fresh process, on keypoints of --frames frames. Wit
 takes a run of fresh weights of --size:
 
     first     seconds from the process's first line, imports included, to the first transcript
-    second    seconds of a further call, against the bare model: the same keypoints, not padded,
-              through normalization, encoder and CTC head in one compiled program
+    second    seconds of a further call, against the bare model: the same keypoints, not padded, through
+              features, encoder and CTC head in one compiled program
 
 The ratio is the median of rounds in which the two take turns, so that other load on the machine affects
 both.
@@ -40,7 +40,7 @@ def make_run(workdir: pathlib.Path, size: str) -> None:
     from wsign_jax.train.state import create_state  # noqa: PLC0415
 
     config = base.get_config()
-    config.model.size = size
+    config.model.size, config.model.positions = size, "rotary"
     config_schema.check(config)
     run = trained_run.untrained(config, vocab_size=42)
     saved = store.Checkpoints(workdir, keep=1)
@@ -64,18 +64,21 @@ def measure(checkpoint: pathlib.Path, frames: int, rounds: int) -> Figures:
     from wsign_jax.recognize import run_backend  # noqa: PLC0415
 
     run = run_backend.Running(checkpoint).trained
-    positions, confidence = (array[None] for array in joints.raw(recording))
-    inputs = positions, confidence, np.array([frames], np.int32)
+    positions, hands = (array[None] for array in joints.raw(recording))
+    lengths = np.array([frames], np.int32)
 
     @jax.jit
-    def bare(params: whisper_sign.Params, *inputs: jax.Array) -> jax.Array:
+    def bare(
+        params: whisper_sign.Params, positions: jax.Array, hands: jax.Array, lengths: jax.Array
+    ) -> jax.Array:
         model = whisper_sign.bind(run.network.graph, params)
-        return model.ctc_logits(model.encode(model.features(*inputs), inputs[2])[0])
+        features = model.features(positions, hands, lengths)
+        return model.ctc_logits(model.encode(features, lengths)[0])
 
     sides: list[tuple[float, float]] = []
     for _ in range(rounds + 1):
         begin = time.perf_counter()
-        jax.block_until_ready(bare(run.params, *inputs))
+        jax.block_until_ready(bare(run.params, positions, hands, lengths))
         middle = time.perf_counter()
         recognizer.transcribe(recording)
         sides.append((middle - begin, time.perf_counter() - middle))

@@ -6,7 +6,7 @@ the manner of the training loop, as medians:
     wait        for the batch, which the loader reads ahead
     dispatch    until the call of the step returns
     device      from there until the step's loss and the state after it are known
-    GFLOP       of the step, as XLA counts them
+    GFLOP       of the step's matrix products
     product     GFLOP a second of one matrix product of XLA's (2048 x 2048 x 2048), measured after each
                 step, so that other load on the machine affects both
     share       the step's speed as a share of that of the product
@@ -31,7 +31,7 @@ import jax
 from configs import base
 from tools.benchmark import figures, phoenix
 from tools.benchmark.ours import product_speed
-from tools.benchmark.training import Training, signing_batch
+from tools.benchmark.training import Training, operations, signing_batch
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data import pipeline
 from wsign_jax.data.buckets import BatchPlan
@@ -70,7 +70,8 @@ def time_bucket(
     settings = stages.step_settings(stage.config, config.training, 0, 0, 1)
     batches = iter(pipeline.load_ahead(stage.loader, [plan] * (steps + 1), config.data.threads))
     batch = sharding.put_batch(next(batches), run.network.mesh)
-    program = step.lower(state, batch, settings).compile()
+    traced = step.trace(state, batch, settings)
+    program = traced.lower().compile()
     state, metrics = program(state, batch, settings)  # the first one is slower
     jax.block_until_ready((state, metrics))
     taken, speeds = [], []
@@ -86,8 +87,7 @@ def time_bucket(
         speeds.append(product_speed(_SIDE))
     wait, dispatch, device = (statistics.median(part) for part in zip(*taken, strict=True))
     row = {"wait": wait, "dispatch": dispatch, "device": device}
-    flops = float(program.cost_analysis()["flops"])
-    return row | {"flops": flops, "product": statistics.median(speeds)}, state
+    return row | {"flops": operations(traced.jaxpr), "product": statistics.median(speeds)}, state
 
 
 def time_buckets(

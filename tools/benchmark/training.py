@@ -1,5 +1,8 @@
 """A training step of stage 2, in which everything trains, with PHOENIX-2014's vocabulary."""
 
+import math
+from typing import Any
+
 import jax
 import numpy as np
 from ml_collections import ConfigDict
@@ -51,6 +54,31 @@ class Training:
             hybrid=True,
             shardings=jax.tree.map(lambda x: x.sharding, self.shapes()),
         )
+
+
+def operations(jaxpr: Any) -> float:
+    """Counts floating-point operations of matrix products, as often as a loop computes them.
+
+    XLA's own count takes a loop for a single turn of it. `jaxpr` is that of `jax.stages.Traced`.
+    """
+    total = 0.0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            ((contracted, _), _), left = (
+                equation.params["dimension_numbers"],
+                equation.invars[0].aval,
+            )
+            inner = math.prod(left.shape[axis] for axis in contracted)
+            total += 2.0 * inner * math.prod(equation.outvars[0].aval.shape)
+        parameters = jax.tree.leaves(
+            [*equation.params.values()], is_leaf=lambda x: hasattr(x, "eqns")
+        )
+        within = [operations(inner) for inner in parameters if hasattr(inner, "eqns")]
+        turns = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        total += turns * (
+            max(within, default=0.0) if "branches" in equation.params else sum(within)
+        )
+    return total
 
 
 def signing_batch(rows: int, frames: int, speed: float = 0.0) -> Batch[np.ndarray]:

@@ -6,21 +6,23 @@ and a new worker replaces it. If the parent dies, however it does, its workers d
 
 import collections
 import contextlib
-import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import traceback
+import types
 from collections.abc import Callable, Generator, Sequence
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import native_libs
+
+_SPAWN = multiprocessing.get_context("spawn")
 
 
 class Outcome(NamedTuple):
@@ -47,41 +49,38 @@ def run(
         workers: number of processes.
     """
     waiting = collections.deque(enumerate(tasks))
-    running: dict[multiprocessing.connection.Connection, _Worker] = {}
-    named = (function.__module__, function.__qualname__)
+    running: dict[Any, _Worker] = {}
 
-    def give(worker: _Worker) -> None:
+    def give(worker: _Worker | None) -> None:
         if waiting:
-            worker.task, arguments = waiting.popleft()
+            worker = worker or _Worker()
             running[worker.pipe] = worker
+            worker.task, arguments = waiting.popleft()
             # A worker that died in the meantime is noticed when its answer is awaited.
             with contextlib.suppress(BrokenPipeError):
-                worker.pipe.send((*named, arguments))
-        else:
-            worker.close()
+                worker.pipe.send((function, arguments))
+        elif worker:
+            worker.end()
 
     try:
-        for _ in range(min(workers, len(tasks))):
-            give(_Worker())
+        for _ in range(workers):
+            give(None)
         while running:
             for pipe in multiprocessing.connection.wait(list(running)):
-                worker = running.pop(pipe)  # type: ignore[call-overload]
+                worker = running.pop(pipe)
+                task = worker.task
+                # Give the next task first, so that the worker need not wait until this result is used.
                 try:
                     value, problem = worker.pipe.recv()
+                    give(worker)
                 except (EOFError, ConnectionResetError):
-                    yield Outcome(worker.task, None, worker.cause_of_death())
-                    worker.close()
-                    if waiting:
-                        give(_Worker())
-                    continue
-                # Give the next task first, so that the worker need not wait until this result is used.
-                task = worker.task
-                give(worker)
+                    value, problem = None, worker.end()
+                    give(None)
                 yield Outcome(task, value, problem)
     finally:
         for worker in running.values():
             worker.process.terminate()
-            worker.close()
+            worker.end()
 
 
 class _Worker:
@@ -90,58 +89,47 @@ class _Worker:
     task = -1
 
     def __init__(self) -> None:
-        self.pipe, theirs = multiprocessing.Pipe()
+        self.pipe, theirs = _SPAWN.Pipe()
         # The output of native code is read only when it matters: when the process is gone.
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
-            stdin=subprocess.PIPE,  # never written to; it ends when the parent ends
-            stdout=self._log,
-            stderr=self._log,
-            pass_fds=[theirs.fileno()],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
-        )
+        descriptor, log = tempfile.mkstemp()
+        self._log = open(descriptor, "rb")  # noqa: SIM115
+        self.process = _SPAWN.Process(target=_work, args=(theirs, log), daemon=True)
+        # The worker would import the script that runs here, which may need no guard and much time.
+        script, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
+        try:
+            self.process.start()
+        finally:
+            sys.modules["__main__"] = script
         theirs.close()
 
-    def cause_of_death(self) -> str:
-        """Says in one line why the process died."""
-        status = self.process.wait()
-        with contextlib.suppress(ValueError):
-            if status < 0:
-                return f"its process was ended by {signal.Signals(-status).name}{self._last()}"
-        return f"its process ended with status {status}{self._last()}"
-
-    def _last(self) -> str:
-        lines = self._complaints()
-        return f" ({lines[-1]})" if lines else ""
-
-    def _complaints(self) -> list[str]:
-        self._log.seek(0)
-        return native_libs.complaints(self._log.read())
-
-    def close(self) -> None:
-        """Lets the process end, and prints its complaints."""
+    def end(self) -> str:
+        """Lets the process end, prints its complaints, and says in one line how it ended."""
         self.pipe.close()
-        self.process.wait()
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        for line in dict.fromkeys(self._complaints()):
+        self.process.join()
+        with self._log as log:
+            complaints = native_libs.complaints(log.read())
+        for line in dict.fromkeys(complaints):
             print(line, file=sys.stderr, flush=True)
-        self._log.close()
+        status = self.process.exitcode or 0
+        how = f"by a signal: {signal.strsignal(-status)}" if status < 0 else f"with status {status}"
+        return f"its process ended {how}" + "".join(f" ({line})" for line in complaints[-1:])
 
 
-def main() -> None:
-    """Runs a worker: takes tasks from the pipe with the given descriptor until it is closed."""
+def _work(pipe: Connection, log: str) -> None:
+    """Does the tasks from a pipe until it is closed."""
+    with open(log, "ab") as file:
+        os.unlink(log)
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
     # Ctrl-C reaches the whole group; the parent ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    pipe = multiprocessing.connection.Connection(int(sys.argv[1]))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            module, name, arguments = pipe.recv()
+            function, arguments = pipe.recv()
             answer: tuple[Any, str | None]
             try:
-                answer = getattr(importlib.import_module(module), name)(*arguments), None
+                answer = function(*arguments), None
             except WSignError as error:
                 answer = None, " ".join(str(error).split())
             except Exception as error:
@@ -150,10 +138,8 @@ def main() -> None:
             pipe.send(answer)
 
 
-def _die_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -127,11 +127,8 @@ def features_of_chunk(
     before = jnp.where(has_before[..., None], before, place)
     after = jnp.where(has_after[..., None], after, place)
 
-    x, y, z = (
-        jnp.stack([place[:, :, knuckle, axis] for knuckle in _KNUCKLES], axis=2)
-        for axis in range(3)
-    )
-    lengths = jnp.sqrt(x**2 + y**2 + z**2)
+    knuckles = jnp.concatenate([place[:, :, slice(k, k + 1)] for k in _KNUCKLES], axis=2)
+    lengths = jnp.sqrt(jnp.sum(knuckles**2, axis=-1))
     sizes, counts = _running_sizes(lengths, now, state.size, state.seen)
     unit = of_joints(1.0 / jnp.maximum(sizes, SMALLEST_HAND))
     unit = jnp.where(is_wrist, float(wrist_place), unit)

@@ -11,6 +11,8 @@ from jax.extend.random import define_prng_impl
 
 Block = TypeVar("Block", bound=nnx.Module)
 
+_UNROLLED = 2  # the most blocks that become copies
+
 
 class Linear(nnx.Linear):
     """`nnx.Linear` that takes (..., D) as one matrix of rows, and begins with uniform weights.
@@ -84,8 +86,9 @@ def _bits(key: jax.Array, width: int, shape: Sequence[int]) -> jax.Array:
 
 
 # A generator for `jax.random` that hashes a value's index. JAX's own is a program apart for every array
-# drawn, on a CPU with a loop: a training step with it takes longer, and far longer to compile. A hash
-# is ordinary arithmetic, which the compiler fuses with what is done with the values.
+# drawn, on a CPU with a loop. A hash is ordinary arithmetic, which the compiler fuses with what is done
+# with the values: base-size weights are drawn in a ninth of the time, by a program that takes 2 s of a
+# processor to compile instead of 7. A tiny model's step takes about 5 % less time.
 HASHED = define_prng_impl(
     key_shape=(2,),
     seed=lambda seed: jnp.stack([jnp.uint32(0), seed.astype(jnp.uint32)]),
@@ -169,9 +172,9 @@ def scan_blocks(
 ) -> tuple[Any, Any]:
     """Calls a function with one block of a stack after the other, like `jax.lax.scan`.
 
-    The function is traced and differentiated once, however many blocks there are. An accelerator
-    compiles it once too. A CPU gets a copy for every block: a loop would keep the compiler from joining
-    what blocks do, and is no sooner compiled.
+    The function is traced, differentiated and compiled once, however many blocks there are. On a CPU a
+    few blocks become copies: a tiny model's step takes a seventh less time than with a loop. A base-size
+    step showed no such gain, and with copies takes half as long again to compile.
 
     Args:
         step: takes a block, what is carried, and the block's part of `each`; returns what is carried on
@@ -185,7 +188,7 @@ def scan_blocks(
         What the last block carries on, and the outputs with an axis of L.
     """
     graph, params = nnx.split(blocks)
-    unrolled = jax.default_backend() == "cpu"
+    unrolled = jax.default_backend() == "cpu" and depth(blocks) <= _UNROLLED
 
     def run(carried: Any, layer: tuple[Any, Any]) -> tuple[Any, Any]:
         params, own = layer

@@ -82,7 +82,7 @@ def _use(fields: CardFields) -> str:
         f"Model: {fields.model}; stages {', '.join(fields.stages)}; checkpoint {fields.checkpoint}."
     )
     if fields.name.endswith(".onnx"):
-        return f"From keypoints to CTC's logits, with any ONNX runtime.\n\n{model}"
+        return f"From keypoints, not normalized, to CTC's logits, with any ONNX runtime.\n\n{model}"
     trust = (
         "Load only files from people whom you trust. A program that calls anything outside of itself is "
         "refused, but a hostile one can still crash, run for ever or fill the memory."

@@ -8,8 +8,8 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import re
 import signal
-import socket
 import sys
 import threading
 import traceback
@@ -21,12 +21,6 @@ from absl import flags
 from wsign_jax.common.errors import WSignError, exit_on_user_error
 
 _LEAVE_SECONDS = 5.0  # for which a failing process waits for the others to leave with it
-
-_VARIABLES = {
-    "coordinator": "JAX_COORDINATOR_ADDRESS",
-    "num_processes": "JAX_NUM_PROCESSES",
-    "process_id": "JAX_PROCESS_ID",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,45 +40,29 @@ def parse(argv: Sequence[str]) -> tuple[Cluster | None, list[str]]:
         The cluster, or None if there is only this process, and the rest of the command line.
 
     Raises:
-        WSignError: one of the flags that belong together is missing, or a flag is not a number or out
-            of range.
+        WSignError: a flag is not a number, out of range, or not an address.
     """
-    values = flags.FlagValues()
+    values, environment = flags.FlagValues(), os.environ.get
     values.set_gnu_getopt(True)
-    coordinator = flags.DEFINE_string("coordinator", None, "", flag_values=values)
-    count = flags.DEFINE_integer("num_processes", None, "", lower_bound=1, flag_values=values)
-    number = flags.DEFINE_integer("process_id", None, "", lower_bound=0, flag_values=values)
-    detect = flags.DEFINE_bool("distributed", False, "", flag_values=values)
-    # JAX stores it as milliseconds in 32 bits.
-    patience = flags.DEFINE_integer("patience", 120, "", 1, 1_000_000, flag_values=values)
-    given = {flag: name for flag, name in _VARIABLES.items() if os.environ.get(name)}
-    from_environment = [f"--{flag}={os.environ[name]}" for flag, name in given.items()]
     try:
-        rest = values([argv[0], *from_environment, *argv[1:]], known_only=True)
+        for define, flag, default in (
+            (flags.DEFINE_string, "coordinator", environment("JAX_COORDINATOR_ADDRESS")),
+            (flags.DEFINE_integer, "num_processes", environment("JAX_NUM_PROCESSES")),
+            (flags.DEFINE_integer, "process_id", environment("JAX_PROCESS_ID")),
+        ):
+            define(flag, default or None, "", flag_values=values)
+        detect = flags.DEFINE_bool("distributed", False, "", flag_values=values)
+        # JAX stores it as milliseconds in 32 bits.
+        patience = flags.DEFINE_integer("patience", 120, "", 1, 1_000_000, flag_values=values)
+        rest = values(argv, known_only=True)
     except flags.Error as error:
         raise WSignError(f"in the command line: {error}") from None
-    cluster = Cluster(coordinator.value, count.value, number.value, patience.value)
-    absent = [flag for flag in _VARIABLES if values[flag].value is None]
-    if not detect.value:
-        if len(absent) == len(_VARIABLES):
-            return None, rest
-        if absent:
-            raise WSignError(
-                "several processes: missing "
-                + " and ".join(f"--{flag} (or {_VARIABLES[flag]})" for flag in absent)
-                + "; give all three, or --distributed to have JAX find the cluster"
-            )
-    _check(cluster)
-    return cluster, rest
-
-
-def _check(cluster: Cluster) -> None:
-    host, _, port = (cluster.coordinator or "host:1").rpartition(":")
-    if not (host and port.isdecimal() and 0 < int(port) < 2**16):
-        raise WSignError(f"--coordinator is {cluster.coordinator!r}; it must be HOST:PORT")
-    number, count = cluster.process_id, cluster.num_processes
-    if number is not None and count is not None and number >= count:
-        raise WSignError(f"--process_id is {number}; it must be below --num_processes={count}")
+    given = values.coordinator, values.num_processes, values.process_id
+    if not re.fullmatch(r".+:\d+", values.coordinator or "host:1"):
+        raise WSignError(f"--coordinator is {values.coordinator!r}; it must be HOST:PORT")
+    if not detect.value and given == (None, None, None):
+        return None, rest
+    return Cluster(*given, patience.value), rest
 
 
 @contextlib.contextmanager
@@ -112,57 +90,35 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
             )
             with exit_on_user_error():
                 yield
-    except jax.errors.JaxRuntimeError as error:
-        print(
-            f"error: process {jax.process_index()} cannot go on ({str(error).splitlines()[0][:200]}); "
-            "if another process was lost, the same commands go on from the last checkpoint",
-            file=sys.stderr,
-        )
-        _leave(1)
-    except SystemExit as stop:
-        if stop.code:
-            _leave(stop.code if isinstance(stop.code, int) else 1)
-        raise
-    except BaseException:
-        traceback.print_exc()
-        _leave(1)
+    except BaseException as error:
+        status = error.code if isinstance(error, SystemExit) else 1
+        if not status:
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        _exit_in(_LEAVE_SECONDS, int(status))
+        with contextlib.suppress(Exception):
+            jax.distributed.shutdown()  # waits for the others, which may be about to fail as well
+        os._exit(int(status))
 
 
 def _connect(cluster: Cluster) -> None:
     """Connects to the other processes.
 
     Raises:
-        WSignError: JAX finds no cluster, or cannot listen at the coordinator's address.
+        WSignError: something is missing that JAX does not find out.
     """
     import jax  # noqa: PLC0415
 
-    def give_up() -> None:
-        what = (
-            f"not all of the {cluster.num_processes} processes came"
-            if cluster.process_id == 0
-            else f"no coordinator answered at {cluster.coordinator}"
-        )
-        print(
-            f"error: {what} within {cluster.patience} s; start one command for every --process_id, or "
-            "wait longer with --patience=SECONDS",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(2)
-
-    if cluster.coordinator and cluster.process_id == 0:
-        port = cluster.coordinator.rpartition(":")[2]
-        try:
-            # JAX crashes if it cannot have the port.
-            socket.create_server(("", int(port))).close()
-        except OSError as error:
-            raise WSignError(
-                f"--coordinator: port {port}: {error.strerror}; name another"
-            ) from None
     # Otherwise JAX would abort the process with a page of C++ addresses.
-    watch = threading.Timer(cluster.patience, give_up)
-    watch.daemon = True
-    watch.start()
+    watch = _exit_in(
+        cluster.patience,
+        2,
+        f"error: the other processes did not come within {cluster.patience} s; start one command for "
+        "every --process_id, all with the same --coordinator, or give --patience=SECONDS\n",
+    )
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         jax.distributed.initialize(
@@ -173,9 +129,9 @@ def _connect(cluster: Cluster) -> None:
             heartbeat_timeout_seconds=cluster.patience,
         )
     except (ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].rstrip(".")
         raise WSignError(
-            f"cannot join the other processes: {reason} Give --coordinator, --num_processes and "
+            f"cannot join the other processes: {reason}; give --coordinator, --num_processes and "
             "--process_id"
         ) from None
     finally:
@@ -184,18 +140,17 @@ def _connect(cluster: Cluster) -> None:
     signal.signal(signal.SIGTERM, on_sigterm)
 
 
-def _leave(status: int) -> None:
-    """Ends this process, together with the others if they end as well, and soon in any case."""
-    import jax  # noqa: PLC0415
+def _exit_in(seconds: float, status: int, message: str = "") -> threading.Timer:
+    """Ends this process after a time, even if JAX's C++ holds it."""
 
-    sys.stdout.flush()
-    sys.stderr.flush()
-    deadline = threading.Timer(_LEAVE_SECONDS, os._exit, [status])
-    deadline.daemon = True
-    deadline.start()
-    with contextlib.suppress(Exception):
-        jax.distributed.shutdown()
-    os._exit(status)
+    def leave() -> None:
+        print(message, end="", file=sys.stderr, flush=True)
+        os._exit(status)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def is_first() -> bool:

@@ -7,8 +7,6 @@ once.
 """
 
 import dataclasses
-import math
-import numbers
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -20,18 +18,17 @@ import numpy as np
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import align, confidence
-from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
-from wsign_jax.decode.streaming import Decoder, Greedy, PrefixBeamDecoder, Run
+from wsign_jax.decode.streaming import Run
 from wsign_jax.decode.transcript import Gloss, Transcript
-from wsign_jax.evaluate.decoder_settings import DecoderSettings, choose_settings
-from wsign_jax.evaluate.trained_run import Trained, language_model
+from wsign_jax.evaluate.decoder_settings import choose_settings
+from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.picture_stream import PictureStream
 from wsign_jax.keypoints.track import Frames, frames_between
-from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, as_patches
+from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
 from wsign_jax.model.whisper_sign import StreamCache
 from wsign_jax.stream.chunks import (
     GOES_ON,
@@ -44,13 +41,8 @@ from wsign_jax.stream.chunks import (
     next_chunk,
     without_nan,
 )
+from wsign_jax.stream.options import check_options, make_decoder, stream_window
 from wsign_jax.stream.sentence_end import Endpointer
-
-_DECODERS = (GREEDY, "prefix_beam")
-# Patches: 0.53 s and 2.1 s. Before a chunk of 8, a left context of 32 had a lower validation WER on
-# composed ASL than 64 and 128.
-DEFAULT_CHUNK, DEFAULT_LEFT_CONTEXT = 8, 32
-_LONGEST_WINDOW = 6000  # patches, 400 s
 
 
 class StreamResult(NamedTuple):
@@ -113,11 +105,11 @@ class Stream:
                 the run's, or an argument is not a number or is out of range.
         """
         self._trained = trained
-        self.chunk, self.left_context = _window(trained, chunk, left_context)
-        _check(trained, decoder, endpoint_seconds, look_ahead)
+        self.chunk, self.left_context = stream_window(trained, chunk, left_context)
+        check_options(trained, decoder, endpoint_seconds, look_ahead)
         settings = choose_settings(trained, decoder)
         self._temperature = settings.temperature
-        self._decoder = _decoder(trained, settings, self.chunk)
+        self._decoder = make_decoder(trained, settings, self.chunk)
         self._step = make_step(trained.network.graph)
         # One device, whatever mesh the run was opened for.
         self._params = jax.device_put(trained.params, jax.local_devices()[0])
@@ -353,83 +345,6 @@ class Stream:
         raw = min(np.exp(run.log_prob), 1.0)
         sure = float(confidence.calibrated(np.array(raw), self._temperature))
         return Gloss(self._trained.vocabulary.names[run.id], start, end, sure)
-
-
-def _window(trained: Trained, chunk: int | None, left_context: int | None) -> tuple[int, int]:
-    """Returns the attention window to use; warns if the run was not trained with it.
-
-    Raises:
-        WSignError: a stream cannot have this window.
-    """
-    stages = trained.info.config["stages"]
-    stage = trained.info.config[stages[trained.info.stage]]
-    chunks = sorted({size for size in stage["chunks"] if size})
-    contexts = sorted(set(stage["left_contexts"])) if chunks else []
-    if chunk is None:
-        chunk = _nearest(chunks, DEFAULT_CHUNK)
-    if left_context is None:
-        left_context = _nearest(contexts, DEFAULT_LEFT_CONTEXT)
-    chunk, left_context = as_patches("chunk", chunk), as_patches("left_context", left_context)
-    if chunk < 1:
-        raise WSignError(
-            f"chunk is {chunk}; 0 would be full attention, which needs the whole recording: give 1 "
-            "patch or more, or transcribe the recording"
-        )
-    if chunk + left_context > _LONGEST_WINDOW:
-        raise WSignError(
-            f"chunk {chunk} and left_context {left_context} are over {_LONGEST_WINDOW} patches "
-            "together, which a stream has no memory for; give less"
-        )
-    for name, value, known in (("chunk", chunk, chunks), ("left_context", left_context, contexts)):
-        if value not in known:
-            trained_with = ", ".join(map(str, known)) or "full attention alone"
-            print(
-                f"warning: {trained.workdir} was not trained with a {name} of {value} patches but "
-                f"with {trained_with}; expect more errors",
-                file=sys.stderr,
-                flush=True,
-            )
-    return chunk, left_context
-
-
-def _nearest(known: Sequence[int], wanted: int) -> int:
-    return min(known, key=lambda value: (abs(value - wanted), value), default=wanted)
-
-
-def _check(trained: Trained, decoder: str, endpoint_seconds: float, look_ahead: int | None) -> None:
-    """Raises a `WSignError` for what a stream of this run cannot do."""
-    check_decoder_name(decoder)
-    if decoder not in _DECODERS:
-        raise WSignError(
-            f"decoder {decoder!r} cannot stream; take {' or '.join(map(repr, _DECODERS))}, and "
-            "endpoint_seconds for sentences decoded anew"
-        )
-    if not isinstance(endpoint_seconds, numbers.Real) or not 0 <= endpoint_seconds < math.inf:
-        raise WSignError(
-            f"endpoint_seconds is {shown(endpoint_seconds)}; give seconds, 0 for never"
-        )
-    own = trained.config.model.frontend.look_ahead
-    if look_ahead is not None and as_patches("look_ahead", look_ahead) != own:
-        raise WSignError(
-            f"{trained.workdir}: its frontend looks {own} patches ahead "
-            f"(model.frontend.look_ahead), and cannot look {look_ahead}; leave look_ahead out, or "
-            "train another"
-        )
-    if trained.config.model.positions == SINUSOIDAL:
-        print(
-            f"note: sinusoidal positions: one utterance a stream, {MAX_SINUSOIDAL_PATCHES} patches at "
-            "most",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-def _decoder(trained: Trained, settings: DecoderSettings, chunk: int) -> Decoder:
-    if settings.decoder == GREEDY:
-        return Greedy()
-    lm = language_model(trained, settings.lm, trained.workdir)
-    size = len(trained.vocabulary)
-    return PrefixBeamDecoder(chunk, size, settings.beam_size, settings.weights, lm)
 
 
 def _joined(sentences: Sequence[Transcript]) -> Transcript | None:

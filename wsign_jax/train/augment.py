@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.keypoints import joints
 from wsign_jax.model.features import of_joints, wrist_of_joints
+from wsign_jax.model.layers import HASHED
 from wsign_jax.model.whisper_sign import WhisperSign
 
 # Frames between the knots of the random time warp: slower than a hand, faster than a sign.
@@ -28,7 +28,7 @@ _JITTER_KNOTS = 15
 _CENTER = 0.5, 0.5, 0.0  # of the picture
 
 _VIEW = 7  # numbers for the view: mirror, turn, scale, shift
-_UNIFORM, _NOISE = 0, 1  # streams of random numbers of an example
+_NOISE = 1  # a stream of its own among an example's random numbers
 
 
 class Draws(NamedTuple):
@@ -73,8 +73,9 @@ def augmented_features(
 
 def example_keys(seed: int, epoch: jax.Array, example: jax.Array) -> jax.Array:
     """Returns the (B,) random keys of the (B,) examples in their (B,) epochs."""
+    keys = jnp.broadcast_to(jax.random.key(seed, impl=HASHED), example.shape)
     fold_in = jax.vmap(jax.random.fold_in)
-    return fold_in(fold_in(jnp.broadcast_to(jax.random.key(seed), example.shape), epoch), example)
+    return fold_in(fold_in(keys, epoch), example)
 
 
 def augment(
@@ -113,17 +114,17 @@ def hide_joints(features: jax.Array, hidden: jax.Array) -> jax.Array:
 def draw(keys: jax.Array, source_length: int, length: int, config: ConfigDict) -> Draws:
     """Draws the random numbers of examples; `source_length` is S, the rest as in `augment`.
 
-    The n-th number of an array depends on the key and n alone. So a longer array, of longer padding,
-    begins with the same numbers.
+    With `HASHED`, the n-th number of an array depends on the key and n alone. So a longer array, of
+    longer padding, begins with the same numbers.
     """
     knots = math.ceil(source_length / _JITTER_KNOTS) + 1
     stretches = math.ceil(length / config.temporal_mask_frames)
-    bits = _random_bits(keys, _UNIFORM, max(_VIEW + joints.NUM_JOINTS, knots, stretches), 5)
-    uniform = (bits >> 8).astype(jnp.float32) * 2.0**-24
+    count = max(_VIEW + joints.NUM_JOINTS, knots, stretches)
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, (count, 5)))(keys)
     view = uniform[..., 0]
     noise = None
     if config.noise:
-        noise = _nearly_normal(_random_bits(keys, _NOISE, length, joints.NUM_JOINTS, 3))
+        noise = jax.vmap(_nearly_normal, (0, None))(keys, (length, joints.NUM_JOINTS, 3))
     return Draws(
         mirror=view[:, 0],
         turn=view[:, 1:4],
@@ -136,28 +137,13 @@ def draw(keys: jax.Array, source_length: int, length: int, config: ConfigDict) -
     )
 
 
-def _random_bits(keys: jax.Array, stream: int, *shape: int) -> jax.Array:
-    """Draws (B, *shape) uint32 from (B,) keys: a hash of each number's place, mixed with the key.
+def _nearly_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Draws numbers of mean 0 and variance 1: sums of four random bytes.
 
-    The hash is Wellons' lowbias32. Threefry, whose numbers withstand attacks, took 25 times as long for
-    noise on a CPU, and seconds to compile.
+    A byte has variance (256^2 - 1) / 12. No number is beyond 3.5 standard deviations. On a CPU they take
+    a fraction of the time of normal ones.
     """
-    key = jax.random.key_data(keys).astype(jnp.uint32)
-    first, second = (key[:, word].reshape(-1, *(1 for _ in shape)) for word in (0, 1))
-    place = jnp.zeros(shape, jnp.uint32)
-    for axis, size in enumerate(shape):
-        place = place * np.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
-    x = place[None] * np.uint32(0x9E3779B9) + (first + np.uint32(stream * 0x85EBCA6B % 2**32))
-    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15) ^ second) * np.uint32(0x846CA68B)
-    return x ^ (x >> 16)
-
-
-def _nearly_normal(bits: jax.Array) -> jax.Array:
-    """Makes numbers of mean 0 and variance 1 out of uint32: the sums of their four bytes.
-
-    A byte has variance (256^2 - 1) / 12. No number is beyond 3.5 standard deviations.
-    """
+    bits = jax.random.bits(jax.random.fold_in(key, _NOISE), shape)
     total = sum((bits >> shift) & 255 for shift in (8, 16, 24)) + (bits & 255)
     return (total.astype(jnp.float32) - 510.0) / math.sqrt((256**2 - 1) / 3)
 
@@ -175,7 +161,7 @@ def change(
     number = jnp.arange(length, dtype=jnp.int32)[None]
     if config.speed or config.jitter:
         times = _sample_times(number, source_frames, frames, draws.jitter, config)
-        positions, confidence = _sample(positions, confidence, times)
+        positions, confidence = _sample(positions, confidence, source_frames, times)
     else:
         positions, confidence = positions[:, :length], confidence[:, :length]
     if config.mirror:
@@ -213,7 +199,7 @@ def _sample_times(
 
 
 def _sample(
-    positions: jax.Array, confidence: jax.Array, times: jax.Array
+    positions: jax.Array, confidence: jax.Array, source_frames: jax.Array, times: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Interpolates positions (B, S, J, 3) and confidence (B, S, 2) at fractional times (B, T).
 
@@ -221,7 +207,7 @@ def _sample(
     never blended with the zeros of its absence.
     """
     before = times.astype(jnp.int32)
-    after = jnp.minimum(before + 1, positions.shape[1] - 1)
+    after = jnp.minimum(before + 1, jnp.maximum(source_frames - 1, 0)[:, None])
     weight = (times - before.astype(jnp.float32))[..., None]
     sure, next_sure = _frames_at(confidence, before), _frames_at(confidence, after)
     weight = jnp.where((sure > 0) & (next_sure > 0), weight, jnp.round(weight))
