@@ -330,7 +330,7 @@ def test_a_folder_that_is_no_run(tmp_path):
 def test_a_checkpoint_from_a_newer_version(talkative_run, tmp_path):
     copy = changed_metadata(talkative_run, tmp_path, lambda saved: saved.update(format=99))
     with pytest.raises(
-        WSignError, match=r"newer version .*format 99; this one reads up to 1"
+        WSignError, match=r"newer version .*format 99; this one reads format 2"
     ) as error:
         Recognizer.load(copy)
     assert "\n" not in str(error.value)
