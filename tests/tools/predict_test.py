@@ -93,7 +93,7 @@ def test_subtitles_of_a_real_video_with_a_broken_one_beside_it(talkative_run, co
         (["--checkpoint={run}", "{inputs}/empty"], "empty: no videos in it"),
         (["--checkpoint={inputs}", "{inputs}/a.npy"], "no checkpoint"),
         (["--checkpoint={inputs}/a.npy", "{inputs}/a.npy"], "not a file that tools/export.py wrote"),
-        (["--checkpoint={run}", "--decoder=best", "{inputs}"], "decoder 'best' is none of"),
+        (["--checkpoint={run}", "--decoder=best", "{inputs}"], "decoder 'best' is not one of"),
         (["--checkpoint={run}", "--chunk=-1", "{inputs}"], "chunk is -1"),
         (["--checkpoint={run}", "--out={inputs}", "{inputs}"], "is a folder; name a file"),
         ([*SRT, "--out={inputs}/a.npy", "{inputs}"], "is a file; name"),
