@@ -10,8 +10,8 @@ CPU, and counts in the programs that their compilers make:
     megacycles         of a TPU, as its compiler estimates them
     seconds            of the processor to compile, without trying out kernels
     bound_ms           that a step takes at least: the largest of its matrix products at the
-                       device's peak, its memory at the device's bandwidth, each byte once, and, of a GPU,
-                       3 microseconds for each launch; all three are printed
+                       device's peak, its memory at the device's bandwidth, each byte once, and, of a
+                       GPU, 3 microseconds for each launch; all three are printed
 
 A T4 computes in float16, the others in bfloat16. For each maker a plugin of JAX is needed (a gigabyte);
 if it is missing, a line says how to install it.
