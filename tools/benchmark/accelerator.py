@@ -280,7 +280,7 @@ def recognition(sizes: Sizes) -> Found:
         run = Recognizer.load(folder / "run")
         stream = run.stream(chunk=8, left_context=32)
         streamed = stream.push(recording).stable + stream.finish().stable
-        whole = run.transcribe(recording, chunk=8, left_context=32)
+        (whole,) = run.transcribe([recording], chunk=8, left_context=32)
         export.export(trained_run.open_run(folder / "run"), folder / "model.wsign")
         exported = Recognizer.load(folder / "model.wsign")
         inputs = recording[None], np.array([len(recording)])
