@@ -22,6 +22,7 @@ line with its error. Steps are of stage 2 with the augmentation of configs/phoen
 Attention is XLA's: the model has no other. --quick takes a tiny model and small shapes, for a CPU.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -279,7 +280,7 @@ def recognition(sizes: Sizes) -> Found:
         run = Recognizer.load(folder / "run")
         stream = run.stream(chunk=8, left_context=32)
         streamed = stream.push(recording).stable + stream.finish().stable
-        whole = run.transcribe(recording, chunk=8, left_context=32)
+        (whole,) = run.transcribe([recording], chunk=8, left_context=32)
         export.export(trained_run.open_run(folder / "run"), folder / "model.wsign")
         exported = Recognizer.load(folder / "model.wsign")
         inputs = recording[None], np.array([len(recording)])
@@ -314,9 +315,10 @@ def measure(sizes: Sizes, items: Sequence[str], out: pathlib.Path | None = None)
         found = ITEMS[item](sizes)
         while True:
             try:
-                line = next(found, None)
+                with contextlib.redirect_stdout(sys.stderr):  # what else an item prints
+                    line = next(found, None)
             except Exception as error:
-                line = {"error": f"{type(error).__name__}: {one_line(error)}"}
+                line = {"error": one_line(error)}
             if line is None:
                 break
             line = {"item": item} | line | {"took_seconds": time.perf_counter() - began}
