@@ -67,7 +67,7 @@ def paths_of(content, path=()):
         ("config.stages", "stage2", "config.stages is 'stage2'; it must be a tuple"),
         ("config.stage2.alpha", "1", "config.stage2.alpha is '1'; it must be from 0 to 1"),
         ("config.eval", DELETED, "config.eval.decoder is missing; it must be one of greedy"),
-        ("config.model", DELETED, "config.model.size is missing"),
+        ("config.model", DELETED, r"config\.model\.\w+ is missing"),
         ("config.model.size", "vast", "config.model.size is 'vast'; it must be one of"),
         ("config.model.positions", "zzz", "config.model.positions is 'zzz'"),
         ("config.model.frontend.patch_size", -4, "patch_size is -4; it must be a whole number"),
