@@ -60,7 +60,7 @@ def test_a_report_is_replaced_where_that_is_asked_for(tmp_path):
 
 def test_half_a_report_has_no_report_json(tmp_path, monkeypatch):
     write_report(tmp_path, sentences())
-    monkeypatch.setattr(write.files_lib, "write", lambda path, content: 1 / 0)
+    monkeypatch.setattr("wsign_jax.common.files.write", lambda path, content: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(tmp_path, sentences(), replace=True)
     assert not (tmp_path / "report.json").exists()
