@@ -41,10 +41,10 @@ def test_a_mistake_is_one_line():
 def test_memory_is_what_the_compiler_plans_for_the_longest_bucket(dataset):
     flags = ("--config=tests/helpers/small.py", "--memory", "--config.data.max_seq_length=100")
     planned = []
-    for data, length in ((dataset, None), ("nowhere", 112)):
+    for data, length in ((dataset, None), ("nowhere", 128)):
         done = describe(*flags, f"--config.data.dir={data}", "--config.model.vocab_size=6")
         assert done.returncode == 0, done.stderr
-        assert ("no data set in nowhere: 112 frames" in done.stdout) == (data == "nowhere")
+        assert ("no data set in nowhere: 128 frames" in done.stdout) == (data == "nowhere")
         (found,) = re.findall(r"stage2: 4 x (\d+) frames.* temporaries (\S+),", done.stdout)
         split = layout.read_split(dataset, "train", validate.Rules(6, 4, 100))
         assert int(found[0]) == (length or find_buckets(split.frames, 2)[-1])
