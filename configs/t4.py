@@ -10,7 +10,7 @@ mirror checkpoints to a place that outlives the session:
 Not measured: no accelerator was at hand, so neither speed, nor memory, nor WER on a T4 is known. What
 XLA plans there: python tools/describe.py --config=configs/t4.py --memory
 --config.model.vocab_size=1296. Measured on CPU: ten signs of the built-in signing are learned in
-float16, which is chosen on a T4, as well as in float32 (tests/learning_test.py).
+float16, which is chosen on a T4 (tests/learning_test.py).
 """
 
 from ml_collections import ConfigDict
