@@ -145,7 +145,7 @@ def test_from_the_first_cell_to_the_exported_model(notebook, tmp_path):
     drive = tmp_path / "my drive"  # folders of a Drive have blanks in their names
     settings = {name: str(drive / name.lower()) for name in ("DATA", "RUNS", "MIRROR")}
     shown = execute(with_settings(notebook, SMALL=True, **settings))
-    assert "(cpu), training in float32" in shown["Set-up and device check"]
+    assert " x cpu (cpu)" in shown["Set-up and device check"]
     smoke = re.findall(r"^ *[\d.]+ s   (\w+) ", shown["Smoke test"], re.MULTILINE)
     parts = "data model stage1 stage2 stage3 save restore decode evaluate"
     assert smoke == parts.split()
