@@ -35,9 +35,8 @@ def main() -> None:
     flag("--videos", metavar="DIR", type=folder, required=True, help="searched with sub-folders")
     parser.add_out("a folder; gets <id>.npy", required=True)
     flag("--fps", type=float, default=usual.fps, help="of the keypoints; training needs 60")
-    flag("--workers", metavar="N", type=int, default=0, help="processes; 0: one a core")
+    parser.add_video_options()
     flag("--shard", metavar="i/n", type=shard, default=(1, 1), help="the i-th of n parts only")
-    flag("--model", metavar="FILE", type=folder, help=f"a copy of {extract.landmarker.MODEL_NAME}")
     flag(
         "--resume", action=argparse.BooleanOptionalAction, default=True, help="go on where it ended"
     )

@@ -32,14 +32,7 @@ def main() -> None:
     flag("--decoder", default="greedy", help="greedy, prefix_beam, attention, rescore, joint")
     flag("--chunk", type=int, help="attention's chunk in patches, 0: full (the run's eval.chunk)")
     flag("--left_context", type=int, help="patches seen before the chunk")
-    flag(
-        "--workers",
-        metavar="N",
-        type=int,
-        default=0,
-        help="processes that read videos; 0: one a core",
-    )
-    flag("--model", metavar="FILE", type=path, help="a copy of MediaPipe's hand_landmarker.task")
+    parser.add_video_options()
     with exit_on_user_error():
         flags = parser.parse_args()
         sources = transcribe_files.find(flags.inputs)

@@ -63,14 +63,7 @@ def parse() -> argparse.Namespace:
     add("--on_bad", default="error", help="skip leaves out what cannot be used (error)")
     add("--label_map", metavar="FILE", type=path, help="the vocabulary (the sorted glosses)")
     add("--seed", metavar="N", type=int, default=0, help="draws splits if the corpus has none (0)")
-    add(
-        "--workers",
-        metavar="N",
-        type=int,
-        default=0,
-        help="processes that read videos; 0: one a core",
-    )
-    add("--model", metavar="FILE", type=path, help="a copy of MediaPipe's hand_landmarker.task")
+    parser.add_video_options()
     for name, how in OPTIONS.items():
         add(f"--{name}", default=None, **how)
     return parser.parse_args()

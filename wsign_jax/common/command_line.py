@@ -35,3 +35,10 @@ class Parser(argparse.ArgumentParser):
     def add_out(self, kind: str, required: bool = False) -> None:
         """Adds `--out`."""
         self.add_argument("--out", metavar="PATH", type=pathlib.Path, required=required, help=kind)
+
+    def add_video_options(self) -> None:
+        """Adds `--workers` and `--model`, which tools that find hands in videos have."""
+        how_many = "processes that read videos; 0: one a core"
+        self.add_argument("--workers", metavar="N", type=int, default=0, help=how_many)
+        own = "a copy of MediaPipe's hand_landmarker.task"
+        self.add_argument("--model", metavar="FILE", type=pathlib.Path, help=own)

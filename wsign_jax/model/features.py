@@ -32,9 +32,8 @@ _KNUCKLES = [hand.start + joints.MIDDLE_KNUCKLE for hand in joints.HANDS]
 class FeatureState(NamedTuple):
     """The state that a stream carries from chunk to chunk; hands are left, then right."""
 
-    size: (
-        jax.Array
-    )  # (B, 2) float32 running mean of the wrist-to-middle-knuckle length, image widths
+    # (B, 2) float32 running mean of the wrist-to-middle-knuckle length, image widths
+    size: jax.Array
     seen: jax.Array  # (B, 2) int32 frames in which the hand was seen; counted up to MEMORY_FRAMES
     # The frame before the chunk.
     positions: jax.Array  # (B, J, 3) float32

@@ -156,9 +156,8 @@ def _gather_parameters(params: Params, shardings: Params, dtype: jnp.dtype) -> P
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _gather(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
-    part = jax.lax.with_sharding_constraint(
-        leaf, sharding
-    )  # otherwise it is cast after its journey
+    # Otherwise it is cast after its journey.
+    part = jax.lax.with_sharding_constraint(leaf, sharding)
     return jax.lax.with_sharding_constraint(part, replicated(sharding.mesh))
 
 
