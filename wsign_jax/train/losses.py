@@ -4,12 +4,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from wsign_jax.data.pipeline import Batch
-from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.layers import DropoutKeys
 from wsign_jax.model.whisper_sign import Params
@@ -40,28 +38,10 @@ def ctc_loss(
         (B,) float32; about 1e5 if the labels cannot be emitted (the loader makes sure that they
         can), meaningless in a masked row.
     """
-    # By the platform that the program is for, wherever it is compiled: `ctc` is slower on a CPU.
-    total = jax.lax.platform_dependent(
-        logits.astype(jnp.float32),
-        patches,
-        labels,
-        label_lengths,
-        cpu=_optax_ctc,
-        default=ctc.negative_log_likelihood,
+    total = ctc.negative_log_likelihood(
+        logits.astype(jnp.float32), patches, labels, label_lengths
     )
     return total / jnp.maximum(label_lengths, 1).astype(jnp.float32)
-
-
-def _optax_ctc(
-    logits: jax.Array, patches: jax.Array, labels: jax.Array, label_lengths: jax.Array
-) -> jax.Array:
-    return optax.ctc_loss(
-        logits,
-        beyond(patches, logits.shape[1]),
-        labels,
-        beyond(label_lengths, labels.shape[1]),
-        blank_id=BLANK_ID,
-    )
 
 
 def decoder_inputs(labels: jax.Array) -> jax.Array:
