@@ -11,7 +11,7 @@ from jax.extend.random import define_prng_impl
 
 Block = TypeVar("Block", bound=nnx.Module)
 
-_UNROLLED = 2  # the most blocks that become copies
+_UNROLLED = 2  # the most blocks that become copies on a CPU
 
 
 class Linear(nnx.Linear):
@@ -188,7 +188,8 @@ def scan_blocks(
         What the last block carries on, and the outputs with an axis of L.
     """
     graph, params = nnx.split(blocks)
-    unrolled = jax.default_backend() == "cpu" and depth(blocks) <= _UNROLLED
+    backend = jax.default_backend()
+    unrolled = backend == "gpu" or (backend == "cpu" and depth(blocks) <= _UNROLLED)
 
     def run(carried: Any, layer: tuple[Any, Any]) -> tuple[Any, Any]:
         params, own = layer

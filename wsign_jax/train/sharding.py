@@ -66,6 +66,8 @@ def place_params(
 def put_batch(batch: Any, mesh: Mesh) -> Any:
     """Puts a process's rows of a batch on the devices: the arrays' rows are spread over the mesh."""
     sharding = by_rows(mesh)
+    if jax.process_count() == 1:  # all arrays in one call, which takes half the time
+        return jax.device_put(batch, sharding)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
