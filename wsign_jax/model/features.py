@@ -166,28 +166,30 @@ def _running_sizes(
 ) -> tuple[jax.Array, jax.Array]:
     """Computes the running mean of (B, T, 2) lengths over the frames in which the hand is seen.
 
-    size[t] = size[t - 1] + weight[t] (length[t] - size[t - 1]) is linear in the size before. Two such
-    steps make one, so log2(T) rounds make all.
+    size[t] = size[t - 1] + weight[t] (length[t] - size[t - 1]) is linear in the size before. Four such
+    steps make one, so log4(T) rounds make all.
 
     Returns:
         (B, T, 2) means, and the numbers of frames seen so far, counted up to `MEMORY_FRAMES`.
     """
     frames = lengths.shape[1]
     most = frames if isinstance(frames, int) else _MOST_FRAMES
-    rounds = [2**power for power in range((most - 1).bit_length())]
+    rounds = [4**power for power in range(-(-(most - 1).bit_length() // 2))]
     counts = seen.astype(jnp.int32)
     for step in rounds:
-        counts = counts + _later(counts, step)
+        counts = sum(_steps_ago(counts, step))
     counts = jnp.minimum(counts + count[:, None], MEMORY_FRAMES)
     weights = jnp.where(seen, 1.0 / jnp.maximum(counts, 1).astype(jnp.float32), 0.0)
     kept, added = 1.0 - weights, weights * lengths
     for step in rounds:
-        added = added + kept * _later(added, step)
-        kept = kept * _later(kept, step, 1.0)
+        k, k1, k2, k3 = _steps_ago(kept, step, 1.0)
+        a, a1, a2, a3 = _steps_ago(added, step)
+        kept, added = k * k1 * k2 * k3, a + k * (a1 + k1 * (a2 + k2 * a3))
     return added + kept * size[:, None], counts
 
 
-def _later(x: jax.Array, by: int, before: float = 0) -> jax.Array:
-    """Moves (B, T, 2) by some frames, which T need not reach; `before` comes in from the beginning."""
-    padding = ((0, 0), (by, 0), (0, 0))
-    return jnp.pad(x, padding, constant_values=before)[:, : x.shape[1]]
+def _steps_ago(x: jax.Array, step: int, before: float = 0) -> list[jax.Array]:
+    """Returns (B, T, 2) now, and 1, 2 and 3 steps of some frames ago; `before` is what preceded it."""
+    padding = ((0, 0), (3 * step, 0), (0, 0))
+    padded = jnp.pad(x, padding, constant_values=before)
+    return [x, *(padded[:, end * step : (end - 3) * step] for end in (2, 1, 0))]
