@@ -261,10 +261,11 @@ def _rotations(angles: jax.Array) -> jax.Array:
     """
     cross = np.zeros((3, 3, 3), np.float32)
     for number, axis in enumerate((2, 0, 1)):
-        one, other = (axis + 1) % 3, (axis + 2) % 3
-        cross[number, other, one], cross[number, one, other] = 1.0, -1.0
+        first, second = (axis + 1) % 3, (axis + 2) % 3
+        cross[number, second, first], cross[number, first, second] = 1.0, -1.0
     sin, cos = (f(angles)[..., None, None] for f in (jnp.sin, jnp.cos))
-    return np.eye(3, dtype=np.float32)[None, None] + sin * cross[None] + (1.0 - cos) * (cross @ cross)[None]
+    one = np.eye(3, dtype=np.float32)[None, None]
+    return one + sin * cross[None] + (1.0 - cos) * (cross @ cross)[None]
 
 
 def _product(matrices: jax.Array, points: jax.Array) -> jax.Array:
