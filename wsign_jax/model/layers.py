@@ -174,9 +174,8 @@ def scan_blocks(
 
     The function is traced and differentiated once, and on a TPU compiled once, however many blocks there
     are. On a GPU blocks become copies: a base-size step starts half as many kernels as with a loop, and
-    takes less than half the memory. On a CPU only a few do: a tiny model's step takes a seventh less time
-    than with a loop. A base-size step showed no such gain, and with copies takes half as long again to
-    compile.
+    takes less than half the memory. On a CPU only a few do: so a tiny model's step takes a seventh less
+    time. A base-size step showed no such gain, and with copies takes half as long again to compile.
 
     Args:
         step: takes a block, what is carried, and the block's part of `each`; returns what is carried on
