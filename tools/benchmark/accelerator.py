@@ -131,7 +131,7 @@ def step(sizes: Sizes) -> Found:
     shapes = [(rows, sizes.frames[1]) for rows in sizes.rows]
     shapes += [(sizes.rows[0], frames) for frames in sizes.frames]
     for precision in fast_precisions(jax.devices()[0]):
-        for rows, frames in shapes:
+        for rows, frames in dict.fromkeys(shapes):
             about = {"precision": precision, "rows": rows, "frames": frames}
             try:
                 yield about | clocked(Steps(sizes, rows, frames, precision), sizes.steps)

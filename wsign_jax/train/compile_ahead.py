@@ -96,5 +96,7 @@ class BackgroundCompiler:
         program = (lowered or task.step.lower(*task.arguments)).compile()
         _, rows, frames = program_key(task.step, task.arguments[1])
         seconds = time.monotonic() - began
-        self._messages.append(f"compiled {task.name} for {rows} x {frames} frames in {seconds:.1f} s")
+        self._messages.append(
+            f"compiled {task.name} for {rows} x {frames} frames in {seconds:.1f} s"
+        )
         return program

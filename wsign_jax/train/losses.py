@@ -38,9 +38,7 @@ def ctc_loss(
         (B,) float32; about 1e5 if the labels cannot be emitted (the loader makes sure that they
         can), meaningless in a masked row.
     """
-    total = ctc.negative_log_likelihood(
-        logits.astype(jnp.float32), patches, labels, label_lengths
-    )
+    total = ctc.negative_log_likelihood(logits.astype(jnp.float32), patches, labels, label_lengths)
     return total / jnp.maximum(label_lengths, 1).astype(jnp.float32)
 
 
