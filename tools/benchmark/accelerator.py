@@ -231,7 +231,10 @@ def commands(sizes: Sizes) -> Found:
     command = [sys.executable, "-m", "tools.benchmark.accelerator", "--only=alone"]
     command.append("--quick" if sizes == QUICK else f"--size={sizes.model}")
     for name, flags in (("on", ""), ("off", "--xla_gpu_enable_command_buffer=")):
-        environment = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"}
+        # XLA takes what begins with a space for the name of a file.
+        environment = os.environ | {
+            "XLA_FLAGS": f"{flags} {os.environ.get('XLA_FLAGS', '')}".strip()
+        }
         line = subprocess.check_output(command, cwd=_ROOT, env=environment, text=True)
         yield {"command_buffers": name} | json.loads(line)
 
