@@ -177,7 +177,8 @@ def _running_sizes(
     rounds = [4**power for power in range(-(-(most - 1).bit_length() // 2))]
     counts = seen.astype(jnp.int32)
     for step in rounds:
-        counts = sum(_steps_ago(counts, step))
+        n, n1, n2, n3 = _steps_ago(counts, step)
+        counts = n + n1 + n2 + n3
     counts = jnp.minimum(counts + count[:, None], MEMORY_FRAMES)
     weights = jnp.where(seen, 1.0 / jnp.maximum(counts, 1).astype(jnp.float32), 0.0)
     kept, added = 1.0 - weights, weights * lengths

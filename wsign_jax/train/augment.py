@@ -264,7 +264,7 @@ def _rotations(angles: jax.Array) -> jax.Array:
         first, second = (axis + 1) % 3, (axis + 2) % 3
         cross[number, second, first], cross[number, first, second] = 1.0, -1.0
     sin, cos = (f(angles)[..., None, None] for f in (jnp.sin, jnp.cos))
-    one = np.eye(3, dtype=np.float32)[None, None]
+    one = jnp.eye(3)[None, None]
     return one + sin * cross[None] + (1.0 - cos) * (cross @ cross)[None]
 
 
