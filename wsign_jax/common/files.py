@@ -178,9 +178,7 @@ def named(path: pathlib.Path) -> Iterator[None]:
 def locked(path: pathlib.Path, taken: str) -> Iterator[None]:
     """A context in which no other process holds the same lock.
 
-    Args:
-        path: the lock: a folder, which may be renamed meanwhile, or a file, which is made if missing.
-        taken: what to say if another process holds it.
+    The lock is a folder, which may be renamed meanwhile, or a file, which is made if missing.
 
     Raises:
         WSignError: another process holds it.
@@ -305,11 +303,9 @@ def _name_of(kind: type | tuple[type, ...]) -> str:
 
 
 def check_line(name: str, what: str) -> str:
-    """Checks a gloss, or other text that must stay within one line of a text file and a terminal.
+    """Checks a gloss, or other text that must stay within one line, and returns it.
 
-    Args:
-        name: the text, which is returned.
-        what: what it is and where it comes from, for the message: 'label_map.json: gloss'.
+    `what` says what it is and where it comes from, for the message: 'label_map.json: gloss'.
 
     Raises:
         WSignError: it is empty, or has a line break, a control character or half a character in it.

@@ -18,14 +18,10 @@ def pack(
     on_bad: str = "error",
     progress: Callable[[str], None] = print,
 ) -> None:
-    """Packs the examples of each split; everything else is copied.
+    """Packs the examples of each split into a new or an empty folder; everything else is copied.
 
-    Args:
-        source: a data set.
-        out: a new or an empty folder.
-        examples_per_shard: a reader keeps each shard open, so there should be few shards.
-        on_bad: as in `layout.read_split`.
-        progress: is called with a line for every split that is done.
+    A reader keeps each shard open, so there should be few shards. `on_bad` is as in `layout.read_split`.
+    `progress` is called with a line for every split that is done.
 
     Raises:
         WSignError: there is not a data set at `source`, some of its examples are bad for every model,

@@ -35,11 +35,7 @@ class Examples(Protocol):
         """The name of an array for messages."""
 
     def read(self, id: str, kind: Kind) -> np.ndarray:
-        """Reads the array.
-
-        Raises:
-            WSignError: it is missing or damaged.
-        """
+        """Reads the array; raises a `WSignError` if it is missing or damaged."""
 
 
 def find(folder: pathlib.Path) -> Examples:
@@ -140,15 +136,7 @@ class Packed:
     """Examples in shards."""
 
     def __init__(self, folder: pathlib.Path, shards: Sequence[_Shard]):
-        """Reads the ids.
-
-        Args:
-            folder: the split's folder.
-            shards: the shards in their order.
-
-        Raises:
-            WSignError: two examples have the same id.
-        """
+        """Reads the ids; raises a `WSignError` if two examples have the same."""
         self.lost: list[str] = []
         self._folder = folder
         self._places: dict[str, _Place] = {}
@@ -240,11 +228,7 @@ def _shards(folder: pathlib.Path) -> list[_Shard]:
 
 
 def _open(shard: _Shard) -> Any:
-    """Opens the records of a shard.
-
-    Raises:
-        WSignError: it is damaged.
-    """
+    """Opens the records of a shard; raises a `WSignError` if it is damaged."""
     # Imported here: it is not needed for files, and not available on Windows.
     from array_record.python.array_record_data_source import ArrayRecordDataSource  # noqa: PLC0415
 
@@ -267,13 +251,7 @@ def write_shards(
     count: int,
     examples_per_shard: int,
 ) -> None:
-    """Packs a split.
-
-    Args:
-        folder: the split's folder.
-        examples: ids, (U,) labels and (T, 42, 7) features, sorted by id.
-        count: the number of examples.
-        examples_per_shard: the size of each shard; the last one may be smaller.
+    """Packs a split of `count` examples: ids, (U,) labels and (T, 42, 7) features, sorted by id.
 
     Raises:
         WSignError: a shard cannot be written.

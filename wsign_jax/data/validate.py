@@ -33,11 +33,7 @@ def patches_of(frames: int, patch_size: int) -> int:
 
 
 def load(path: pathlib.Path) -> np.ndarray:
-    """Loads the array in a .npy.
-
-    Raises:
-        WSignError: the file is missing or damaged.
-    """
+    """Loads the array in a .npy; raises a `WSignError` if the file is missing or damaged."""
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
             raise ValueError("not a file")

@@ -58,23 +58,20 @@ def decode(
         encoded: (B, N, D) from the encoder.
         log_probs: (B, N, V) from the CTC head.
         patches: (B,) valid patches.
-        weights: of the parts of a score; `Search.weights_read` says which are read.
-        lm: a language model over gloss ids, or None.
+        weights: those of a score's parts; `Search.weights_read` says which are read.
+        lm: a language model over gloss ids.
     """
     if search.decoder == GREEDY:
         return ctc_greedy(log_probs, patches)
     room = min(search.max_labels, log_probs.shape[1])
     # By a row's own patches, so that padding does not change its result.
     limits = jnp.minimum(room, patches)
-    if search.decoder == "attention":
-        if search.beam_size == 1:
-            return attention_greedy(model.decoder, encoded, patches, room, limits)
+    if search.decoder == "attention" and search.beam_size == 1:
+        return attention_greedy(model.decoder, encoded, patches, room, limits)
+    if search.decoder in ("attention", "joint"):
+        ctc = log_probs if search.decoder == "joint" else None
         return joint_beam_search(
-            model.decoder, encoded, None, patches, search.beam_size, room, weights, lm, limits
-        )
-    if search.decoder == "joint":
-        return joint_beam_search(
-            model.decoder, encoded, log_probs, patches, search.beam_size, room, weights, lm, limits
+            model.decoder, encoded, ctc, patches, search.beam_size, room, weights, lm, limits
         )
     beams = ctc_prefix_beam_search(
         log_probs, patches, search.beam_size, room, lm, weights.lm_weight, weights.label_bonus

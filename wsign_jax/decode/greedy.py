@@ -11,9 +11,7 @@ from wsign_jax.model.decoder import Decoder, DecoderCache
 def ctc_greedy(log_probs: jax.Array, lengths: jax.Array) -> Beams:
     """Returns the best path of each row, with repeats collapsed and blanks removed.
 
-    Args:
-        log_probs: (B, N, V) log posteriors.
-        lengths: (B,) valid patches.
+    The log posteriors are (B, N, V), the numbers of valid patches (B,).
 
     Returns:
         Beams of one hypothesis with U = N; the score is that of the path.

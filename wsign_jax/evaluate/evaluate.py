@@ -66,12 +66,6 @@ def run(
 ) -> tuple[list[Sentence], dict[str, Any]]:
     """Decodes a split and summarizes the result.
 
-    Args:
-        trained: the run.
-        root: the data set's folder.
-        split: the split of that data set.
-        settings: the decoder with its settings.
-
     Returns:
         The sentences in the order of the split, and the content of `report.json`.
     """
@@ -80,12 +74,8 @@ def run(
     search = Timed(make_search(trained, settings))
     decoded = search_all(trained, encode_split(trained, split, encode), search, settings, lm)
     raw = to_sentences(trained, split, decoded)
-    sentences = [
-        dataclasses.replace(
-            s, confidences=confidence.calibrated(s.confidences, settings.temperature)
-        )
-        for s in raw
-    ]
+    shares = [confidence.calibrated(s.confidences, settings.temperature) for s in raw]
+    sentences = [dataclasses.replace(s, confidences=c) for s, c in zip(raw, shares, strict=True)]
     report = summary.summarize(
         sentences,
         trained.vocabulary,
@@ -141,10 +131,7 @@ class Timed:
 def encode_split(trained: Trained, split: layout.Split, encode: Timed) -> Iterator[Encoded]:
     """Encodes a split batch by batch, one compilation per bucket; the results stay on the devices.
 
-    Args:
-        trained: the run; `eval.chunk` and `eval.left_context` of its config are the attention window.
-        split: what to encode.
-        encode: `validation.make_encode_step` of the run's network, timed.
+    `encode` is from `validation.make_encode_step`. The attention window is that of the run's config.
     """
     settings = validation.validation_settings(trained.config, trained.alpha)
     for batch in validation.report_batches(trained.config, split):
@@ -282,10 +269,7 @@ def _shown_settings(
 
 
 def _timing(encode: Timed, search: Timed, split: layout.Split) -> dict[str, Any]:
-    """The times in seconds, with compiling apart.
-
-    The real-time factor is seconds of encoding and decoding for each second of signing.
-    """
+    """The times in seconds, with compiling apart; the real-time factor is per second of signing."""
     recorded = float(np.sum(split.frames, dtype=np.float64)) / joints.FPS
     return {
         "recorded_seconds": recorded,

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -61,6 +61,11 @@ class Trained:
         """Whether some stage has trained the attention decoder."""
         stages = self.info.config["stages"][: self.info.stage + 1]
         return any(self.info.config[stage]["alpha"] < 1 for stage in stages)
+
+    @property
+    def checkpoint_steps(self) -> str:
+        """The steps of its checkpoints, for example '7500' or '7000, 7250, 7500'."""
+        return ", ".join(path.name for path in self.checkpoints)
 
     def check_decoder(self, decoder: str) -> None:
         """Raises a `WSignError` if there is no such decoder, or this run has not trained it."""
@@ -167,13 +172,10 @@ def read_split(trained: Trained, root: pathlib.Path, name: str) -> layout.Split:
 
 
 def language_model(trained: Trained, lm: str, root: pathlib.Path) -> LanguageModel | None:
-    """Returns a language model; None for 'none'.
+    """Returns a language model for a run; None for 'none'.
 
-    Args:
-        trained: the run.
-        lm: 'none', the order of one fitted to the training labels, or an ARPA file. If the run's
-            decoders were tuned with one of this order, it is taken instead of a fresh one.
-        root: the data set with the training labels.
+    `lm` is 'none', the order of one to fit to the training labels at `root`, or an ARPA file. The one of
+    this order that the run's decoders were tuned with is taken instead of a fresh one.
 
     Raises:
         WSignError: the file is missing, is bad, has glosses outside the vocabulary, or was replaced
@@ -235,8 +237,3 @@ def tuned_lm(trained: Trained, order: str) -> str:
             "move it away"
         )
     return digest if order in known else ""
-
-
-def names(checkpoints: Sequence[pathlib.Path]) -> str:
-    """The steps of checkpoints in one line, for example '7500' or '7000, 7250, 7500'."""
-    return ", ".join(path.name for path in checkpoints)

@@ -34,18 +34,10 @@ def tune(
     language_models: dict[str, LanguageModel | None],
     report: Callable[[DecoderSettings, str], None],
 ) -> list[DecoderSettings]:
-    """Tunes decoders on a split.
+    """Tunes decoders on a validation split; returns their weights, temperatures and error rates.
 
-    Args:
-        trained: the run.
-        split: the validation split; it is encoded once for all decoders.
-        starts: each a decoder with its language model, its beam and the weights to begin with. The ones
-            without a language model come first.
-        language_models: by `DecoderSettings.lm`.
-        report: called with every result and a remark on it.
-
-    Returns:
-        The settings with their weights, temperatures and error rates.
+    Each of `starts` is a decoder with the weights to begin with; the ones without a language model come
+    first. Language models are by `DecoderSettings.lm`. `report` gets every result and a remark.
     """
     encode = Timed(validation.make_encode_step(trained.network))
     encoded = list(evaluate.encode_split(trained, split, encode))
@@ -91,15 +83,13 @@ class _Attempts:
 
     def temperature(self, settings: DecoderSettings) -> float:
         """The temperature that calibrates the confidences of what is decoded."""
-        return confidence.fit_temperature(
-            *evaluate.confidences_and_truth(self._sentences(settings))
-        )
+        found = evaluate.confidences_and_truth(self._sentences(settings))
+        return confidence.fit_temperature(*found)
 
     def _sentences(self, settings: DecoderSettings) -> list[evaluate.Sentence]:
-        decoded = evaluate.search_all(
-            self._trained, self._encoded, self._search, settings, self._lm
-        )
-        return evaluate.to_sentences(self._trained, self._split, decoded)
+        run = self._trained
+        decoded = evaluate.search_all(run, self._encoded, self._search, settings, self._lm)
+        return evaluate.to_sentences(run, self._split, decoded)
 
 
 def _begins(start: DecoderSettings, tuned: Sequence[DecoderSettings]) -> list[DecoderSettings]:
@@ -110,10 +100,7 @@ def _begins(start: DecoderSettings, tuned: Sequence[DecoderSettings]) -> list[De
     """
     ends = [
         dataclasses.replace(
-            start,
-            ctc_weight=other.ctc_weight,
-            lm_weight=0.0,
-            label_bonus=other.label_bonus,
+            start, ctc_weight=other.ctc_weight, lm_weight=0.0, label_bonus=other.label_bonus
         )
         for other in tuned
         if other.lm == NO_LM and other.search == start.search and "lm_weight" in start.weights_read

@@ -40,8 +40,7 @@ def paced(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
 def pictures(number: int | str) -> video.Pictures:
     """Yields a camera's pictures as they come, until the reader stops or the camera ends.
 
-    Args:
-        number: the camera's number, from 0; or anything else that OpenCV's VideoCapture opens.
+    `number` is the camera's number, from 0, or anything else that OpenCV's VideoCapture opens.
 
     Raises:
         WSignError: it cannot be opened.
@@ -101,12 +100,7 @@ class Newest(Generic[Item]):
     """
 
     def __init__(self, items: Generator[Item, None, None], stalled: float = _STALLED):
-        """Reads nothing yet.
-
-        Args:
-            items: the source.
-            stalled: seconds without an item after which the source counts as ended; infinity: never.
-        """
+        """Reads nothing yet; after `stalled` seconds without an item the source counts as ended."""
         self.dropped = 0  # items that nobody took in time
         self.ended = False  # whether the source is at its end and all that came was taken
         self._items = items

@@ -23,12 +23,9 @@ _TICKS = 1000  # per second, in the times of written videos
 
 
 def strokes(frame: np.ndarray) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
-    """Yields the lines to draw for every hand that was seen in one frame.
+    """Yields the lines to draw for every hand that was seen in one frame of features, (42, 7).
 
     A hand with NaN or garbage in it is left out.
-
-    Args:
-        frame: (42, 7) features.
 
     Yields:
         The color of the hand (RGB), and (n, 2) x, y of the joints along a line.
@@ -41,11 +38,9 @@ def strokes(frame: np.ndarray) -> Iterator[tuple[tuple[int, int, int], np.ndarra
 
 
 def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """Returns a copy of a picture with the hands of one frame drawn on it.
+    """Returns a copy of a (height, width, 3) uint8 RGB picture with the hands of one frame drawn on it.
 
-    Args:
-        image: (height, width, 3) uint8 RGB.
-        frame: (42, 7) features in picture widths.
+    The frame has (42, 7) features in picture widths.
     """
     cv2 = load_cv2()
 
@@ -87,12 +82,7 @@ def on_black(features: np.ndarray, fps: float = joints.FPS) -> Iterator[Picture]
 def on_pictures(
     features: np.ndarray, pictures: Iterable[Picture], fps: float = joints.FPS
 ) -> Iterator[Picture]:
-    """Yields the pictures of a video, each with the frame nearest to it drawn on it.
-
-    Args:
-        features: (T, 42, 7), extracted from the whole of that video.
-        pictures: the video's pictures.
-        fps: frames per second of the features.
+    """Yields the pictures of a video, each with the frame of (T, 42, 7) nearest to it drawn on it.
 
     Raises:
         WSignError: the video is longer or shorter than the features.

@@ -86,12 +86,7 @@ def clip_of(path: pathlib.Path, picture_fps: float = PICTURE_FPS) -> Clip:
 def extract_clip(
     clip: Clip, settings: ExtractionSettings, model: pathlib.Path
 ) -> tuple[np.ndarray, ClipReport]:
-    """Extracts one clip in this process.
-
-    Args:
-        clip: what to extract.
-        settings: how to extract it.
-        model: what `landmarker.find_model` returned.
+    """Extracts one clip in this process, with the `model` of `landmarker.find_model`.
 
     Returns:
         (T, 42, 7) float32 and its report. If a part of a damaged video is missing, stderr says so too.
@@ -114,10 +109,9 @@ def _extract(
     write: Callable[[np.ndarray], object],
     missing: list[str],
 ) -> ClipReport:
-    """Passes the features to `write` as they become final, and returns the report.
+    """Passes the features to `write` as they become final, so that a long clip takes no more memory.
 
-    A long clip thus takes no more memory than a short one. `missing` gets what could not be read of the
-    clip.
+    `missing` gets what could not be read of the clip. Returns the report.
     """
     tracker = track.Tracker(settings.fps, settings.smooth)
     stream = track.FeatureStream(settings.fps)
@@ -241,16 +235,11 @@ def extract_from_dataset(
     target_fps: float = joints.FPS,
     **options: Any,
 ) -> list[ClipReport]:
-    """Extracts every video under a folder; a video's id is its file name without the suffix.
+    """Extracts every video under a folder and its sub-folders; returns a report for each.
 
-    Args:
-        video_dir: searched with its sub-folders; a folder of pictures counts as one video.
-        output_dir: gets `<id>.npy` and nothing else; the reports go beside it.
-        target_fps: frames per second of the features; training needs 60.
-        **options: others of `ExtractionSettings` and `extract_clips`, and `picture_fps`.
-
-    Returns:
-        A report for each video.
+    A video's id is its file name without the suffix; a folder of pictures counts as one video. Features
+    have `target_fps` frames per second; training needs 60. Options are those of `ExtractionSettings` and
+    `extract_clips`, and `picture_fps`.
 
     Raises:
         WSignError: as `extract_clips` does, and if there is no video.
@@ -270,15 +259,8 @@ def find_clips(video_dir: pathlib.Path, picture_fps: float = PICTURE_FPS) -> lis
     """
     if not video_dir.is_dir():
         raise WSignError(f"{video_dir}: is not a folder; name the one that holds the videos")
-    clips = []
-    for path in sorted(video_dir.rglob("*")):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            if video.pictures_in(path):
-                clips.append(clip_of(path, picture_fps))
-        elif path.suffix.lower() in video.VIDEO_SUFFIXES:
-            clips.append(clip_of(path))
+    found = filter(video.is_recording, sorted(video_dir.rglob("*")))
+    clips = [clip_of(path, picture_fps) for path in found]
     if not clips:
         kinds = " ".join(sorted(video.VIDEO_SUFFIXES))
         raise WSignError(f"{video_dir}: no videos in it ({kinds}), and no folders of pictures")
@@ -327,11 +309,8 @@ def _other_than_keypoints(path: pathlib.Path) -> str:
         good = good and features.dtype.kind == "f"
     except Exception:  # a damaged header can raise almost anything
         good = False
-    return (
-        ""
-        if good
-        else f"{path}: does not hold keypoints; delete it, and give the same command again"
-    )
+    fix = "delete it, and give the same command again"
+    return "" if good else f"{path}: does not hold keypoints; {fix}"
 
 
 def _remove_partials(output_dir: pathlib.Path, ids: set[str]) -> None:

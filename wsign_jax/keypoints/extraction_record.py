@@ -89,7 +89,8 @@ def hold_settings(output_dir: pathlib.Path, settings: dict[str, Any], begun: boo
     """
     path = output_dir.parent / DATASET
     content = files.read_json(path) if path.exists() else {}
-    versions = landmarker.versions() | video.versions()
+    versions = {"mediapipe": landmarker.load_mediapipe()[0].__version__}
+    versions["av"] = video.load_av().__version__
     recorded = content.get("extraction")
     if recorded is None:
         if begun:

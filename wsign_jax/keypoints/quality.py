@@ -58,14 +58,9 @@ def report(
 ) -> ClipReport:
     """Returns the report of a clip that was extracted.
 
-    Args:
-        id: the clip's id.
-        source: what it was read from.
-        confidence: (T, 2) of the left and the right hand in its frames.
-        fps: frames per second.
-        times: times of the source's pictures, in seconds.
-        flips: detections that were given to the other hand.
-        missing: what could not be read of the source, in words.
+    `confidence` (T, 2) is that of the left and the right hand in frames at `fps`. The source's pictures
+    were taken at `times`, in seconds. `flips` counts detections that were given to the other hand.
+    `missing` says what could not be read.
     """
     seen = confidence > 0
     scores = confidence[seen]

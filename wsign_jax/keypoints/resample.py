@@ -24,12 +24,7 @@ def place(times: Sequence[float], time: float, fps: float) -> tuple[int, int, fl
 
     Between two samples no more than `MAX_GAP` apart, the frame is interpolated. Outside, up to half a
     frame from a sample, it is that sample, so that every sample is in some frame. Otherwise the hand is
-    absent, and the result is None.
-
-    Args:
-        times: (n,) seconds, increasing.
-        time: seconds.
-        fps: rate of the frames.
+    absent, and the result is None. Times are increasing seconds.
     """
     after = bisect.bisect_left(times, time)
     before = after - 1
@@ -46,11 +41,7 @@ def place(times: Sequence[float], time: float, fps: float) -> tuple[int, int, fl
 
 
 def check_time(time_s: float, last: float) -> None:
-    """Refuses a time at which no picture can follow.
-
-    Args:
-        time_s: time of the picture, seconds by any clock.
-        last: time of the previous picture, -inf for the first.
+    """Refuses a picture's time, in seconds by any clock, if it cannot follow `last`, or -inf.
 
     Raises:
         WSignError: it is not a number of seconds, is not after the last, or is over an hour after it.

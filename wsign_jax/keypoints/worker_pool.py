@@ -43,10 +43,7 @@ def run(
 ) -> Generator[Outcome, None, None]:
     """Calls `function(*task)` in worker processes for every task, and yields outcomes when ready.
 
-    Args:
-        function: must be at a module's top level.
-        tasks: arguments; they and the results travel as pickles.
-        workers: number of processes.
+    The function must be at a module's top level; arguments and results travel as pickles.
     """
     waiting = collections.deque(enumerate(tasks))
     running: dict[Any, _Worker] = {}

@@ -76,14 +76,7 @@ class WhisperSign(nnx.Module):
     def __init__(
         self, config: ConfigDict, vocab_size: int, *, dtype: Any = jnp.float32, rngs: nnx.Rngs
     ):
-        """Builds the network.
-
-        Args:
-            config: `config.model`.
-            vocab_size: V, glosses and the blank.
-            dtype: of the computation; parameters and logits are float32.
-            rngs: for fresh parameters.
-        """
+        """Builds the network of `config.model`; parameters and logits are float32 in any `dtype`."""
         self.wrist_place = config.wrist_place
         size = SIZES[config.size]
         shape = (size.width, size.heads, size.hidden)
@@ -192,14 +185,9 @@ def build(
 
 
 def init(config: ConfigDict, shapes: Params, seed: int) -> Params:
-    """Returns fresh float32 parameters, on the devices that their shapes name.
+    """Returns fresh float32 parameters, on the devices that the shapes of `build` name.
 
     The numbers depend on the config and the seed, not on the devices.
-
-    Args:
-        config: `config.model`.
-        shapes: from `build`, with or without shardings.
-        seed: the same for all parameters.
     """
     leaves, structure = jax.tree.flatten(shapes)
     vocab_size = shapes["ctc_head"]["bias"].shape[0]
@@ -219,11 +207,6 @@ def _initializer(
         return jax.tree.leaves(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
 
     return jax.jit(draw, out_shardings=list(places))
-
-
-def lay_out(value: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
-    """Lays an array that every process has on the devices of all processes."""
-    return jax.make_array_from_callback(value.shape, sharding, value.__getitem__)
 
 
 def bind(graph: nnx.GraphDef, params: Params) -> WhisperSign:

@@ -154,11 +154,7 @@ def _read_config(path: pathlib.Path) -> tuple[dict[str, int], dict[str, int]]:
 
 @contextlib.contextmanager
 def _opened(file: pathlib.Path) -> Iterator[Any]:
-    """Opens a safetensors file.
-
-    Raises:
-        WSignError: it is truncated or damaged.
-    """
+    """Opens a safetensors file; raises a `WSignError` if it is damaged."""
     try:
         with safetensors.safe_open(file, framework="numpy") as opened:
             yield opened
@@ -278,14 +274,7 @@ def _check_tensors(
 
 
 def load(whisper: Whisper, named: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the parameters one by one.
-
-    Args:
-        whisper: the checkpoint.
-        named: from `sources`.
-
-    Yields:
-        A path and a float32 array.
+    """Yields each parameter's path and float32 array; `named` is from `sources`.
 
     Raises:
         WSignError: a file is damaged, or a tensor has NaN or infinity.

@@ -34,10 +34,6 @@ class RecognizerSettings:
     def from_json(cls, content: Mapping[str, Any], where: str) -> "RecognizerSettings":
         """Reads settings from a JSON object.
 
-        Args:
-            content: the object; a field that is not a setting is an error.
-            where: where the object comes from, for the message.
-
         Raises:
             WSignError: a field is missing, unknown, of another type or out of range.
         """
@@ -53,22 +49,11 @@ class RecognizerSettings:
         for name, (low, high) in ranges.items():
             holds, allowed = range(low, high + 1).__contains__, f"a whole number, {low} to {high}"
             found[name] = files.field(content, name, where, int, holds, allowed)
-        found["aspect"] = files.field(
-            content,
-            "aspect",
-            where,
-            (int, float),
-            lambda x: x == 0 or ASPECTS[0] <= x <= ASPECTS[1],
-            f"0, or from {ASPECTS[0]:g} to {ASPECTS[1]:g}",
-        )
-        found["positions"] = files.field(
-            content,
-            "positions",
-            where,
-            str,
-            POSITIONS.__contains__,
-            f"one of {', '.join(POSITIONS)}",
-        )
+        low, high = ASPECTS
+        is_aspect, allowed = lambda x: x == 0 or low <= x <= high, f"0, or from {low:g} to {high:g}"
+        found["aspect"] = files.field(content, "aspect", where, (int, float), is_aspect, allowed)
+        holds, allowed = POSITIONS.__contains__, f"one of {', '.join(POSITIONS)}"
+        found["positions"] = files.field(content, "positions", where, str, holds, allowed)
         for name in content:
             if name not in found:
                 raise WSignError(f"{where}: {name!r} is not one of its fields; leave it out")

@@ -16,7 +16,7 @@ from wsign_jax.data import layout
 from wsign_jax.decode.decoders import GREEDY, Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.evaluate.decoder_settings import choose_settings
-from wsign_jax.evaluate.trained_run import Trained, names
+from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.model import whisper_sign
 from wsign_jax.recognize import exported_program, file_backend, run_backend
 from wsign_jax.recognize.backend import RecognizerSettings
@@ -27,16 +27,11 @@ _CARD = ".md"
 
 
 def check_free(path: pathlib.Path, replace: bool = False) -> None:
-    """Refuses to overwrite; call it before anything is computed.
-
-    Args:
-        path: where the file is to be written.
-        replace: whether it and its card may be there already.
+    """Refuses to overwrite a file or its card, unless `replace`; call it before anything is computed.
 
     Raises:
         IsADirectoryError: a folder has the name of the card.
-        WSignError: the file or the card beside it exists already or cannot be written, or `path` is a
-            folder.
+        WSignError: the file or its card is there already or cannot be written, or `path` is a folder.
     """
     if path.is_dir():
         raise WSignError(f"{path}: is a folder; name a file, for example {path / 'model.wsign'}")
@@ -58,12 +53,7 @@ def card_of(path: pathlib.Path) -> pathlib.Path:
 
 
 def export(trained: Trained, path: pathlib.Path) -> None:
-    """Writes a run as one file; replaces what is there.
-
-    Args:
-        trained: the run, in float32.
-        path: of the file.
-    """
+    """Writes a run, in float32, as one file; replaces what is there."""
     settings = run_backend.settings(trained)
     parameters = {
         name: np.asarray(value)
@@ -77,7 +67,7 @@ def export(trained: Trained, path: pathlib.Path) -> None:
         choose_settings(trained, GREEDY).temperature,
         parameters,
         program(trained, settings),
-        {"checkpoint": names(trained.checkpoints), "versions": versions()},
+        {"checkpoint": trained.checkpoint_steps, "versions": versions()},
     )
 
 
@@ -136,11 +126,6 @@ def versions() -> dict[str, str]:
 def card_fields(trained: Trained, name: str, license: str) -> card.CardFields:
     """Collects what is known of a run, for its card.
 
-    Args:
-        trained: the run.
-        name: of the exported file.
-        license: of the weights.
-
     Raises:
         WSignError: a report in the run's folder is broken.
     """
@@ -153,7 +138,7 @@ def card_fields(trained: Trained, name: str, license: str) -> card.CardFields:
     signers = {split: layout.read_signers(root, split) for split in layout.SPLITS}
     return card.CardFields(
         name=name,
-        checkpoint=names(trained.checkpoints),
+        checkpoint=trained.checkpoint_steps,
         model=f"{trained.config.model.size}, {count:,} parameters",
         stages=stages,
         glosses=trained.vocabulary.names[1:],
@@ -176,10 +161,9 @@ def _reports(trained: Trained) -> dict[str, card.Measured]:
             report = files.read_json(path)
             try:
                 # Runs are moved; their checkpoints' numbers stay.
-                of = [
-                    pathlib.Path(one).name for one in report["settings"]["checkpoint"].split(", ")
-                ]
-                if of == [one.name for one in trained.checkpoints]:
+                measured = report["settings"]["checkpoint"].split(", ")
+                steps = ", ".join(pathlib.Path(path).name for path in measured)
+                if steps == trained.checkpoint_steps:
                     found[split] = card.Measured.from_report(report)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                 raise WSignError(

@@ -35,10 +35,8 @@ INPUTS, OUTPUTS = ("positions", "hands", "frames"), ("logits", "patches")
 def export(trained: Trained, path: pathlib.Path, frames: int) -> None:
     """Writes a run as ONNX; replaces what is there.
 
-    Args:
-        trained: the run, in float32.
-        path: of the file.
-        frames: of the longest recording; T is the next multiple of the patch size.
+    The run is in float32. Recordings may have up to `frames` frames; T is the next multiple of the patch
+    size.
 
     Raises:
         WSignError: jax2onnx is not installed, or `frames` is below 1.

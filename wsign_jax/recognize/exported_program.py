@@ -46,12 +46,7 @@ _NAMED = {
 def read(
     content: bytes, arguments: Sequence[Any], results: Sequence[jax.ShapeDtypeStruct]
 ) -> jax.export.Exported:
-    """Reads a program and checks it.
-
-    Args:
-        content: the program, serialized by `jax.export`.
-        arguments: what it must take, as shapes.
-        results: what it must return.
+    """Reads a program that `jax.export` serialized, and checks its arguments and results by shape.
 
     Raises:
         WSignError: jax cannot read it, or it takes, returns or does something else.
@@ -154,12 +149,9 @@ def _check_operation(operation: ir.Operation) -> None:
         if name not in allowed:
             raise WSignError(f"it calls {name[:100]!r}, which is native code outside of it")
     attributes = _attributes(operation.attributes)
-    for name in attributes.keys() & {
-        "arg_attrs",
-        "res_attrs",
-    }:  # for example of a function's arguments
-        for of_one in ir.ArrayAttr(attributes[name]):
-            _attributes(ir.DictAttr(of_one))
+    for name in attributes.keys() & {"arg_attrs", "res_attrs"}:
+        for inner in ir.ArrayAttr(attributes[name]):
+            _attributes(ir.DictAttr(inner))
     values: list[ir.Value] = [*operation.results]
     values += [
         value for region in operation.regions for block in region for value in block.arguments

@@ -105,17 +105,7 @@ def write(
     program: bytes,
     about: Mapping[str, Any],
 ) -> None:
-    """Writes an exported file, through a temporary name.
-
-    Args:
-        path: of the file; an existing one is replaced.
-        settings: of the model.
-        vocabulary: of the model.
-        temperature: of the confidences.
-        parameters: by their paths.
-        program: serialized.
-        about: other fields of about.json.
-    """
+    """Writes an exported file, through a temporary name."""
     members = {_LABEL_MAP: json.dumps(dict(vocabulary.ids), indent=1, ensure_ascii=False).encode()}
     for name, array in parameters.items():
         memory = io.BytesIO()
@@ -143,10 +133,6 @@ def arguments(
     """The arguments of a program, as shapes; see `Exported`.
 
     The symbols b and n stand for B and for the number of patches.
-
-    Args:
-        settings: of the model.
-        shapes: of its parameters, by their paths.
     """
     batch, patches = jax.export.symbolic_shape("b, n")
     tables = positions.tables(settings.positions, 1, settings.width, settings.head_width)

@@ -56,12 +56,7 @@ class Recognizer:
     """A trained model in use."""
 
     def __init__(self, backend: Backend, hand_landmarker: pathlib.Path | None = None):
-        """Wraps a model; `load` makes one from a path.
-
-        Args:
-            backend: the model.
-            hand_landmarker: MediaPipe's model for videos; None takes the cached one, or downloads it.
-        """
+        """Wraps a model; `load` makes a recognizer from a path."""
         self._backend = backend
         self._hand_landmarker = hand_landmarker
 
@@ -136,34 +131,19 @@ class Recognizer:
         program = self._program(decoder, chunk, left_context)
         listed = enumerate(_listed(recordings))
         keypoints = [self.keypoints(x, f"recording {number}") for number, x in listed]
-        return [
-            Transcript(
-                [
-                    Gloss(label, float(start), float(end), float(sure))
-                    for label, (start, end), sure in zip(
-                        self.vocabulary.glosses(found.ids),
-                        found.spans,
-                        found.confidences,
-                        strict=True,
-                    )
-                ],
-                found.score,
-            )
-            for found in self._recognize(keypoints, program)
-        ]
+        transcripts = []
+        for ids, spans, confidences, score in self._recognize(keypoints, program):
+            columns = zip(self.vocabulary.glosses(ids), spans, confidences, strict=True)
+            glosses = [
+                Gloss(label, float(a), float(b), float(sure)) for label, (a, b), sure in columns
+            ]
+            transcripts.append(Transcript(glosses, score))
+        return transcripts
 
     def decode(
         self, features: np.ndarray, lengths: np.ndarray, decoder: str = "greedy"
     ) -> list[list[int]]:
-        """Returns the gloss ids of a padded batch; users of the original know this call.
-
-        Args:
-            features: (B, T, 42, 7) as on disk.
-            lengths: (B,) valid frames.
-            decoder: as in `transcribe`.
-
-        Returns:
-            The ids of each row.
+        """Returns each row's gloss ids of a padded batch (B, T, 42, 7), a call of the original's.
 
         Raises:
             WSignError: the shapes are wrong, or as for `transcribe`.
@@ -218,10 +198,6 @@ class Recognizer:
     def keypoints(self, recording: Recording, name: str = "keypoints") -> np.ndarray:
         """Returns a recording as (T, 42, 7) float32, not normalized, y in picture widths.
 
-        Args:
-            recording: as in `transcribe`.
-            name: what to call keypoints in messages.
-
         Raises:
             WSignError: it cannot be read, or is not a recording.
         """
@@ -229,9 +205,8 @@ class Recognizer:
             path = pathlib.Path(recording)
             name = str(path)
             try:
-                features = (
-                    self._load(path) if path.suffix.lower() == ".npy" else self._extract(path)
-                )
+                read = self._load if path.suffix.lower() == ".npy" else self._extract
+                features = read(path)
             except OSError as error:
                 what = error.strerror or shown(error)
                 raise WSignError(f"{error.filename or name}: cannot be read ({what})") from None
@@ -313,9 +288,7 @@ class Recognizer:
         """Returns the best hypothesis of each recording, in their order."""
         found: dict[int, _Found] = {}
         for examples, batch in self._batches(recordings, program):
-            patches, beams, alignment = jax.device_get(
-                (batch.patches, batch.beams, batch.alignment)
-            )
+            _, patches, beams, alignment = jax.device_get(batch._replace(logits=batch.patches))
             for row in np.flatnonzero(examples >= 0).tolist():
                 length = int(beams.label_lengths[row, 0])
                 spans, confidences = align.timed(
@@ -344,9 +317,8 @@ class Recognizer:
             for row in np.flatnonzero(plan.rows >= 0):
                 recording = recordings[plan.rows[row]]
                 frames[row] = len(recording)
-                positions[row, : len(recording)], hands[row, : len(recording)] = joints.raw(
-                    recording
-                )
+                real = row, slice(len(recording))
+                positions[real], hands[real] = joints.raw(recording)
                 seen = np.any(joints.seen_hands(recording), axis=1)
                 chunk = program.chunk or len(recording)
                 absent = patches_without_hands(

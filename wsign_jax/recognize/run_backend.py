@@ -20,33 +20,23 @@ from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import SIZES, Params, WhisperSign
 from wsign_jax.recognize.backend import Program, Recognized, RecognizerSettings
 
-AttentionWindow = tuple[
-    jax.Array, jax.Array
-]  # chunk and left context, () int32 patches; chunk 0: full
+# Chunk and left context, () int32 patches; chunk 0 is full attention.
+AttentionWindow = tuple[jax.Array, jax.Array]
 
 
 class Running:
     """A run's best checkpoint, or a certain one, in float32 whatever it was trained in."""
 
     def __init__(self, path: pathlib.Path, data: str | None = None):
-        """Opens the run; see `open_run`.
+        """Opens the run or checkpoint in a folder; see `open_run`.
 
-        Args:
-            path: the run's folder, or the folder of one of its checkpoints.
-            data: its data set's folder, if that has moved; only language models and cards need it.
+        `data` is its data set's folder, if that has moved; only language models and cards need it.
 
         Raises:
             WSignError: there is no such run or checkpoint, or it is damaged.
         """
-        everywhere = ((".*", "replicate"),)
-        self.trained = open_run(
-            path,
-            overrides={
-                "training.precision": "float32",
-                "training.sharding": everywhere,
-                **overrides(data, None, None),
-            },
-        )
+        fields = {"training.precision": "float32", "training.sharding": ((".*", "replicate"),)}
+        self.trained = open_run(path, overrides={**fields, **overrides(data, None, None)})
         self.settings = settings(self.trained)
         self.vocabulary = self.trained.vocabulary
         self._programs: dict[tuple[str, int, int], Program] = {}
@@ -57,12 +47,14 @@ class Running:
         """Returns the program for a decoder and a window; see `Backend`."""
         key = decoder, chunk, left_context
         if key not in self._programs:
-            self._programs[key] = self._make(windowed(self.trained, chunk, left_context), decoder)
+            self._programs[key] = self._make(decoder, chunk, left_context)
         return self._programs[key]
 
-    def _make(self, trained: Trained, decoder: str) -> Program:
+    def _make(self, decoder: str, chunk: int, left_context: int) -> Program:
+        config = self.trained.config.copy_and_resolve_references()
+        config.eval.chunk, config.eval.left_context = chunk, left_context
+        trained = dataclasses.replace(self.trained, config=config)
         settings = choose_settings(trained, decoder)
-        config = trained.config
         root = pathlib.Path(config.data.dir or trained.workdir / "data")
         lm = language_model(trained, settings.lm, root)
         weights = jax.tree.map(np.float32, settings.weights)
@@ -93,13 +85,6 @@ def settings(trained: Trained) -> RecognizerSettings:
         chunk=config.eval.chunk,
         left_context=config.eval.left_context,
     )
-
-
-def windowed(trained: Trained, chunk: int, left_context: int) -> Trained:
-    """A run with another attention window."""
-    config = trained.config.copy_and_resolve_references()
-    config.eval.chunk, config.eval.left_context = chunk, left_context
-    return dataclasses.replace(trained, config=config)
 
 
 def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recognized]:
@@ -134,15 +119,9 @@ def encode(
     window: AttentionWindow,
     tables: tuple[jax.Array, ...] | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Encodes keypoints under a window.
+    """Encodes keypoints (B, T, J, 3) as on disk, with the confidence (B, T, 2) of their hands.
 
-    Args:
-        model: the network.
-        keypoints: (B, T, J, 3) positions as on disk.
-        hands: (B, T, 2) their confidence.
-        frames: (B,) valid frames.
-        window: chunk and left context.
-        tables: as in `WhisperSign.encode`.
+    `frames` (B,) are valid; `tables` are as in `WhisperSign.encode`.
 
     Returns:
         States (B, N, D), CTC logits (B, N, V) and valid patches (B,).

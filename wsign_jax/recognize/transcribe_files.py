@@ -12,12 +12,7 @@ import numpy as np
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError, printable
-from wsign_jax.decode.transcript import (
-    SUBTITLES,
-    Transcript,
-    file_head,
-    format_transcript,
-)
+from wsign_jax.decode.transcript import SUBTITLES, Transcript, file_head, format_transcript
 from wsign_jax.keypoints import extract, landmarker, native_libs, video, worker_pool
 from wsign_jax.recognize.recognizer import Recognizer, Recording
 
@@ -73,11 +68,8 @@ def find(inputs: Sequence[pathlib.Path]) -> list[Source]:
 
 
 def _is_one(path: pathlib.Path) -> bool:
-    if path.name.startswith("."):
-        return False
-    if path.is_dir():
-        return bool(video.pictures_in(path))
-    return path.suffix.lower() in video.VIDEO_SUFFIXES | {KEYPOINTS}
+    is_keypoints = path.suffix.lower() == KEYPOINTS and not path.name.startswith(".")
+    return video.is_recording(path) or (is_keypoints and path.is_file())
 
 
 def transcribe(
@@ -89,12 +81,8 @@ def transcribe(
 ) -> Iterator[Outcome]:
     """Transcribes recordings in their order, one by one on demand; first checks that it can.
 
-    Args:
-        recognizer: the model.
-        sources: from `find`.
-        options: how to decode.
-        model: a copy of MediaPipe's model; None takes the cached one, or downloads it.
-        processes: how many read videos; 0: one per core.
+    `model` is a copy of MediaPipe's model; None takes the cached one, or downloads it. As many as
+    `processes` read videos, 0 for one per core.
 
     Raises:
         WSignError: videos cannot be read here at all, the model has no such decoder, or `processes` is
@@ -179,17 +167,10 @@ def _is_video(source: Source) -> bool:
 def write(
     outcomes: Iterable[Outcome], kind: str, place: pathlib.Path | None, replace: bool = False
 ) -> int:
-    """Writes transcripts as they come, and names recordings without one on stderr.
+    """Writes transcripts as they come; returns how many recordings have none, which stderr names.
 
-    Args:
-        outcomes: of the recordings.
-        kind: one of `transcript.FORMATS`.
-        place: a file, or a folder for subtitles; None: stdout.
-        replace: whether files may be replaced. A file is replaced once the new one is whole; it stays if
-            no recording has a transcript.
-
-    Returns:
-        How many recordings have no transcript.
+    `kind` is one of `transcript.FORMATS`; `place` is a file, or a folder for subtitles; None is stdout.
+    A file is replaced once the new one is whole, and stays if no recording has a transcript.
     """
     failed = 0
     with contextlib.ExitStack() as stack:
@@ -223,13 +204,6 @@ def check_free(
     read: Sequence[pathlib.Path] = (),
 ) -> None:
     """Refuses to overwrite, or subtitles without a place; call it before anything is computed.
-
-    Args:
-        sources: from `find`.
-        kind: as in `write`.
-        place: as in `write`.
-        replace: as in `write`.
-        read: the files that are read besides the sources.
 
     Raises:
         OSError: a folder has the name of a file to write.

@@ -146,12 +146,10 @@ def _error_rate(fields: CardFields) -> str:
 
 
 def _limits(fields: CardFields) -> str:
-    return "\n".join(
-        [
-            f"- It knows {len(fields.glosses)} glosses; any other sign is missed or taken for one.",
-            "- It sees hands alone: no face, mouth or body, which carry grammar in every sign language.",
-            "- Glosses are not a translation: they leave out grammar and order of the spoken language.",
-            "- The error rate holds for data like that above; other signers, cameras and pace raise it.",
-            "- Not for decisions about people, nor where a mistake can do harm.",
-        ]
+    return (
+        f"- It knows {len(fields.glosses)} glosses; any other sign is missed or taken for one.\n"
+        "- It sees hands alone: no face, mouth or body, which carry grammar in every sign language.\n"
+        "- Glosses are not a translation: they leave out grammar and order of the spoken language.\n"
+        "- The error rate holds for data like that above; other signers, cameras and pace raise it.\n"
+        "- Not for decisions about people, nor where a mistake can do harm."
     )

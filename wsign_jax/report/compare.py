@@ -32,12 +32,6 @@ def compare(
 ) -> dict[str, Any]:
     """Returns the difference in WER, with its 95 % interval over resampled sentences.
 
-    Args:
-        sentences: of the new report.
-        vocabulary: names of the glosses.
-        earlier: from `read_report`.
-        folder: of the earlier report, to be named.
-
     Returns:
         folder, wer, relative, and the fields of `metrics.Comparison`; below 0 the new report is better.
 

@@ -53,11 +53,7 @@ def hypotheses_jsonl(sentences: Iterable[Sentence], vocabulary: Vocabulary) -> s
 
 
 def trn(sequences: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """Returns the content of a trn file.
-
-    Args:
-        sequences: (id, gloss names) of every sentence.
-    """
+    """Returns the content of a trn file, of an id and gloss names for every sentence."""
     return "".join(
         " ".join([*map(escape, glosses), f"({escape(id)})"]) + "\n" for id, glosses in sequences
     )

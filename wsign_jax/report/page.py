@@ -24,13 +24,7 @@ _LEGEND = (
 
 
 def page(sentences: Sequence[Sentence], vocabulary: Vocabulary, summary: Mapping[str, Any]) -> str:
-    """Returns the whole page.
-
-    Args:
-        sentences: the decoded sentences.
-        vocabulary: names of the glosses.
-        summary: from `summary.summarize` of these sentences.
-    """
+    """Returns the whole page."""
     worst_first = sorted(sentences, key=lambda s: (-s.counts.wer, -s.counts.errors, s.id))
     split = summary["settings"].get("split")
     title = "Sign recognition" + (f": {shown(str(split))}" if split else "")
@@ -62,24 +56,20 @@ def _section(title: str, content: str) -> str:
 
 
 def _warnings(texts: Iterable[str]) -> str:
-    return "".join(
-        f"<p class=warning role=alert><b>⚠ Warning</b> {shown(text)}</p>\n" for text in texts
-    )
+    start = "<p class=warning role=alert><b>⚠ Warning</b>"
+    return "".join(f"{start} {shown(text)}</p>\n" for text in texts)
 
 
 def _headline(summary: Mapping[str, Any]) -> str:
     low, high = summary["wer_interval"]
     glosses = summary["ref_glosses"]
+    sentences = f"{summary['sentences']} sentences, {glosses} glosses"
     cards = [
         ("word error rate", f"{summary['wer']:.3f}", f"95 % interval {low:.3f} to {high:.3f}"),
         ("substituted", summary["substitutions"], _share(summary["substitutions"], glosses)),
         ("deleted", summary["deletions"], _share(summary["deletions"], glosses)),
         ("inserted", summary["insertions"], _share(summary["insertions"], glosses)),
-        (
-            "sentences all right",
-            f"{summary['sentence_accuracy']:.3f}",
-            f"of {summary['sentences']} sentences, {glosses} glosses",
-        ),
+        ("sentences all right", f"{summary['sentence_accuracy']:.3f}", f"of {sentences}"),
         (
             "blank rate",
             f"{summary['blank_rate']:.3f}",
@@ -241,16 +231,13 @@ def _all(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> str:
         "each gloss in every patch; below it the true signs, where they are known, and the found "
         "ones.</p>"
     )
-    return (
-        _LEGEND
-        + legend
-        + "\n".join(
-            f"<details><summary>{shown(sentence.id)} <small>{_errors(sentence)}</small></summary>"
-            f"<div id=s{number}>{edits_html(sentence, vocabulary)}"
-            f"{timeline_html(sentence, vocabulary)}</div></details>"
-            for number, sentence in enumerate(sentences)
-        )
+    shown_whole = (
+        f"<details><summary>{shown(sentence.id)} <small>{_errors(sentence)}</small></summary>"
+        f"<div id=s{number}>{edits_html(sentence, vocabulary)}"
+        f"{timeline_html(sentence, vocabulary)}</div></details>"
+        for number, sentence in enumerate(sentences)
     )
+    return _LEGEND + legend + "\n".join(shown_whole)
 
 
 def _errors(sentence: Sentence) -> str:

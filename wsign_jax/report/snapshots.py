@@ -26,15 +26,10 @@ def posteriors(
     seconds: float,
     title: str,
 ) -> bytes:
-    """Returns a heat map of the CTC head's posteriors, with the true signs outlined.
+    """Returns a heat map of the CTC head's posteriors (patches, rows), with the true signs outlined.
 
-    Args:
-        values: (patches, rows) probabilities.
-        names: of the rows.
-        reference: the row of every gloss of the reference.
-        segments: (ref, 2) their true start, end in seconds, if known.
-        seconds: length of the recording.
-        title: above the picture.
+    Rows have names. `reference` is the row of every gloss of the reference, and `segments` (ref, 2) has
+    their true starts and ends in seconds, if known. The recording is `seconds` long.
     """
     figure, axes = _heat_map(values.T, names, seconds, title)
     if segments is not None:
@@ -45,14 +40,7 @@ def posteriors(
 
 
 def alignment(weights: np.ndarray, names: Sequence[str], seconds: float, title: str) -> bytes:
-    """Returns a heat map of the attention decoder's weights for every gloss.
-
-    Args:
-        weights: (glosses, patches) shares; every row is shown relative to its largest.
-        names: of the glosses.
-        seconds: length of the recording.
-        title: above the picture.
-    """
+    """Returns a heat map of the attention decoder's weights (glosses, patches); each row is scaled."""
     relative = weights / np.maximum(weights.max(axis=1, keepdims=True), 1e-9)
     figure, _ = _heat_map(relative, names, seconds, title)
     return png(figure)
@@ -73,12 +61,7 @@ def _heat_map(
 
 
 def skeleton_strip(features: np.ndarray, title: str) -> bytes:
-    """Returns a picture of moments of a recording, evenly spread over it, side by side.
-
-    Args:
-        features: (T, 42, 7), not normalized.
-        title: above the picture.
-    """
+    """Returns a picture of moments of (T, 42, 7) raw features, evenly spread, side by side."""
     count = min(_MOMENTS, len(features))
     moments = ((np.arange(count) + 0.5) * len(features) / count).astype(int)
     shown = features[moments]
@@ -105,13 +88,7 @@ def skeleton_strip(features: np.ndarray, title: str) -> bytes:
 
 
 def lengths(frames: np.ndarray, buckets: Sequence[int], efficiency: float) -> bytes:
-    """Returns a histogram of sequence lengths, with the buckets that they are padded to.
-
-    Args:
-        frames: (n,) lengths in frames.
-        buckets: padded lengths in frames, increasing.
-        efficiency: share of real frames among all that are computed.
-    """
+    """Returns a histogram of sequence lengths (n,), with the buckets that they are padded to."""
     figure = Figure(figsize=(_ACROSS, 3.5), layout="constrained")
     axes = figure.add_subplot()
     axes.hist(frames, bins=_BINS, range=(0, buckets[-1]))

@@ -1,7 +1,6 @@
 """A table, a picture and a file of the measurements of streaming."""
 
 import dataclasses
-import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
+from wsign_jax.report.pictures import png
 
 FULL = 0  # the chunk is the whole recording, so that results come after its end
 SUMMARY = "streaming.json"
@@ -97,9 +97,7 @@ def picture(rows: Sequence[Row]) -> bytes:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
-    memory = io.BytesIO()
-    figure.savefig(memory, format="png", dpi=150, metadata={"Software": None})
-    return memory.getvalue()
+    return png(figure)
 
 
 def check_folder(folder: pathlib.Path) -> None:
@@ -117,11 +115,6 @@ def check_folder(folder: pathlib.Path) -> None:
 
 def write(folder: pathlib.Path, rows: Sequence[Row], settings: Mapping[str, Any]) -> None:
     """Writes `NAMES` into a folder, which is made if it is missing; the JSON comes last.
-
-    Args:
-        folder: where to write.
-        rows: the measurements.
-        settings: what was measured, for the JSON.
 
     Raises:
         WSignError: the folder has such a report already, or is not a folder.

@@ -5,7 +5,6 @@ text keeps its size.
 """
 
 import html
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from wsign_jax.data.vocab import Vocabulary
@@ -20,8 +19,7 @@ _CHARACTER = 1.3  # percent of the axis that a character takes when the axis is 
 
 def shown(text: str) -> str:
     """Returns text from the data as HTML without markup and without control characters."""
-    plain = "".join("�" if unicodedata.category(char) in {"Cc", "Cs"} else char for char in text)
-    return html.escape(plain)
+    return html.escape(pictures.without_control(text))
 
 
 def edits_html(sentence: Sentence, vocabulary: Vocabulary) -> str:

@@ -18,10 +18,6 @@ NAMES = (SUMMARY, "report.html", "hypotheses.jsonl", "ref.trn", "hyp.trn", "hyp.
 def check_folder(folder: pathlib.Path, replace: bool = False) -> None:
     """Refuses a folder that a report cannot be written to; called before decoding starts.
 
-    Args:
-        folder: where to write.
-        replace: whether the folder may have a report already.
-
     Raises:
         IsADirectoryError: one of `NAMES` is a folder.
         WSignError: it has a file with one of `NAMES`, is not a folder, or cannot be written to.
@@ -49,13 +45,6 @@ def write(
 
     Every file is whole or missing. `report.json` is written last, and an old one is deleted first. So if
     it exists, all other files belong to it.
-
-    Args:
-        folder: where to write.
-        sentences: the decoded sentences.
-        vocabulary: names of the glosses.
-        summary: from `summary.summarize` of these sentences.
-        replace: whether an earlier report may be replaced.
 
     Raises:
         WSignError: the folder has a report and `replace` is not set, or `check_folder` refuses it.

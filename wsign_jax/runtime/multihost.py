@@ -105,11 +105,7 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
 
 
 def _connect(cluster: Cluster) -> None:
-    """Connects to the other processes.
-
-    Raises:
-        WSignError: something is missing that JAX does not find out.
-    """
+    """Connects to the other processes; raises a `WSignError` if JAX lacks something for it."""
     import jax  # noqa: PLC0415
 
     # Otherwise JAX would abort the process with a page of C++ addresses.

@@ -91,13 +91,9 @@ def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: in
 
 
 def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int = GOES_ON) -> Chunk:
-    """Makes the step's input from a state.
+    """Makes the step's input from a state, whose frames are filled except at the end of the stream.
 
-    Args:
-        model: `config.model`.
-        state: the state; its frames are filled, except at the end of the stream.
-        chunk: C.
-        patches: how many the stream has, without the skipped ones, if it has ended.
+    A stream that has ended has so many `patches`, without the skipped ones.
     """
     return Chunk(
         positions=state.frames.positions[None],

@@ -66,11 +66,9 @@ class End(enum.Enum):
 def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> Source:
     """Opens a camera, a .npy of keypoints, or otherwise a video.
 
-    Args:
-        name: a camera's number, device or address (as OpenCV's VideoCapture takes them), or a file.
-        simulate: give a video as a camera would, at the pace of its recording and without waiting for
-            a slow reader; give keypoints at their pace.
-        aspect: of keypoints, as in `layout.aspect_of`.
+    A camera has a number, a device or an address, as OpenCV's VideoCapture takes them. `simulate` gives
+    a video as a camera would, at the pace of its recording and without waiting for a slow reader, and
+    keypoints at their pace. `aspect` is that of keypoints, as in `layout.aspect_of`.
 
     Raises:
         WSignError: the file is missing or bad, or `simulate` is given for a camera.
@@ -108,13 +106,6 @@ def run(
     show: bool = False,
 ) -> End:
     """Recognizes a source until it ends or the user stops it, and prints the results.
-
-    Args:
-        stream: a fresh stream.
-        source: what to recognize.
-        model: MediaPipe's, as `landmarker.find_model` takes it.
-        json: print events for programs.
-        show: open a window too.
 
     Raises:
         WSignError: the source is bad, or the screen or MediaPipe is missing. If the source was good for

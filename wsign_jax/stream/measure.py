@@ -38,12 +38,8 @@ def measure(
 ) -> Iterator[Row]:
     """Recognizes a split with every chunk size and left context, as a stream and as a whole.
 
-    Args:
-        trained: the run.
-        split: what to recognize.
-        chunks: in patches; `FULL` for full attention, which has no left context and no stream.
-        left_contexts: in patches.
-        tracker: count that a camera's keypoints come later than here, by `PictureStream.delay`.
+    Sizes are in patches; the chunk `FULL` is full attention, which has no left context and no stream.
+    `tracker` counts that a camera's keypoints come later than here, by `PictureStream.delay`.
 
     Raises:
         WSignError: a stream cannot have one of the windows.

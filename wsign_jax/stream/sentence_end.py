@@ -59,10 +59,8 @@ class Endpointer:
     def __init__(self, trained: Trained, seconds: float, chunk: int = 1):
         """Compiles the search: rescoring with an attention decoder, otherwise prefix beam search.
 
-        Args:
-            trained: the run; the search has the settings that it was tuned to.
-            seconds: without movement, after which a sentence is over.
-            chunk: the most patches that are added at a time.
+        The search has the settings that the run was tuned to. A sentence is over after `seconds` without
+        movement; `chunk` is the most patches that are added at a time.
         """
         self._trained = trained
         self._rest = round(seconds * joints.FPS)
@@ -99,10 +97,8 @@ class Endpointer:
     def add(self, first: int, states: np.ndarray, log_probs: np.ndarray) -> list[Transcript]:
         """Takes the next patches.
 
-        Args:
-            first: number of the first of them; if some before it are left out, a new sentence begins.
-            states: (n, D).
-            log_probs: (n, V).
+        They are (n, D) states and (n, V) log posteriors. If patches before the `first` are left out, a
+        new sentence begins.
 
         Returns:
             The sentences that are over, decoded again.
@@ -118,10 +114,7 @@ class Endpointer:
         return closed + (self.close() if self._still >= self._rest else [])
 
     def close(self, at_end: bool = False) -> list[Transcript]:
-        """Ends the current sentence.
-
-        Args:
-            at_end: whether the stream ends: then the sentence has all patches, even if a gloss goes on.
+        """Ends the current sentence; at the stream's end it has all patches, even if a gloss goes on.
 
         Returns:
             The sentence, decoded again; an empty list if it has no gloss.

@@ -62,12 +62,6 @@ class Spent:
     model_seconds: float = 0.0
     decoding_seconds: float = 0.0
 
-    def add(self, model_seconds: float, decoding_seconds: float) -> None:
-        """Counts a chunk and its seconds."""
-        self.chunks += 1
-        self.model_seconds += model_seconds
-        self.decoding_seconds += decoding_seconds
-
 
 class Stream:
     """One stream from its first frame to its last.
@@ -170,9 +164,7 @@ class Stream:
         self._finished = True
         if self._pictures is not None:
             self._take(frames_between(self._pictures.finish(), 0, self._frames_left))
-        patch_size = self._trained.patch_size
-        state = self.state
-        patches = -(-state.total // patch_size) - state.skipped
+        patches = -(-self.state.total // self._trained.patch_size) - self.state.skipped
         while self.state.first < patches:
             self._run_chunk(patches)
         self._new += self._decoder.finish(self.state.decoding)
@@ -276,12 +268,7 @@ class Stream:
         return self.state.last_seen < number * self._trained.patch_size - NO_HANDS_FRAMES
 
     def _run_chunk(self, patches: int) -> None:
-        """Encodes and decodes the chunk, as far as it is filled.
-
-        Args:
-            patches: how many the stream has, without the skipped ones, if it has ended; otherwise
-                `GOES_ON`.
-        """
+        """Encodes and decodes the chunk, as far as it is filled; `patches` is as in `next_chunk`."""
         state, number = self.state, self.state.first + self.state.skipped
         is_silent = self._is_silent
         if is_silent and patches == GOES_ON and self._may_sleep():
@@ -309,7 +296,9 @@ class Stream:
             first=state.first + self.chunk,
             quiet=0 if has_hand or state.first < 0 else state.quiet + self.chunk,
         )
-        self.spent.add(encoded - begin, time.perf_counter() - encoded)
+        self.spent.chunks += 1
+        self.spent.model_seconds += encoded - begin
+        self.spent.decoding_seconds += time.perf_counter() - encoded
 
     def _may_sleep(self) -> bool:
         """Whether the next chunk sees no hands through all layers, and no gloss is open."""

@@ -116,12 +116,12 @@ def batch_loss(
 
     Args:
         model: the network.
-        features: (B, T, J, F) normalized, of the batch.
+        features: (B, T, J, F) normalized.
         batch: masked rows do not count.
         settings: alpha and the attention window.
         smoothing: label smoothing of the cross-entropy.
         hybrid: whether the attention decoder runs at all.
-        dropout_keys: None evaluates, without dropout.
+        dropout_keys: None evaluates without dropout.
         remat: see `WhisperSign.encode`.
 
     Returns:
@@ -158,9 +158,7 @@ def make_loss(
     *,
     hybrid: bool,
 ) -> Loss:
-    """Makes the loss that a step differentiates.
-
-    It takes parameters, a batch, its settings and a dropout key.
+    """Makes the loss that a step differentiates, of parameters, a batch, settings and a dropout key.
 
     Args:
         graph: from `whisper_sign.build`.

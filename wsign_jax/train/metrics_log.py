@@ -19,9 +19,8 @@ from tensorboardX.summary import hparams, scalar, text
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError, printable
 from wsign_jax.runtime import multihost
-from wsign_jax.train.checkpoint.workdir import METRICS, TENSORBOARD
+from wsign_jax.train.checkpoint.workdir import DROPPED, METRICS, TENSORBOARD
 
-_DROPPED = "metrics.dropped.jsonl"
 _RGBA = 4  # channels of a PNG from matplotlib
 
 
@@ -153,7 +152,7 @@ def _keep_until(path: pathlib.Path, step: int) -> None:
                 print(f"warning: {path}: line {number} is damaged; kept as {damaged}", flush=True)
                 shutil.copyfile(path, damaged)
     if dropped:  # written first: a kill in between repeats lines, but loses none
-        with path.with_name(_DROPPED).open("a", encoding="utf-8") as file:
+        with path.with_name(DROPPED).open("a", encoding="utf-8") as file:
             file.writelines(dropped)
     files.write(path, "".join(kept).encode())
 

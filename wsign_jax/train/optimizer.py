@@ -32,8 +32,8 @@ def make_optimizer(
         labels: from `stages.label_parameters`.
         settings: learning rate and weight decay.
         grad_clip: the largest norm of all gradients together.
-        rates: from `learning_rates`; None: the full rate for all.
-        grad_norm: the norm of all gradients together, if it is known; None computes it.
+        rates: from `stages.learning_rates`; None: the full rate for all.
+        grad_norm: the norm of all gradients together; None computes it.
     """
 
     def decayed(params: Params) -> Params:

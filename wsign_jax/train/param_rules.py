@@ -17,12 +17,7 @@ T = TypeVar("T")
 
 
 def match(params: Params, rules: Sequence[Sequence[Any]], field: str) -> dict[str, Sequence[Any]]:
-    """Finds the first rule whose pattern matches the path of each parameter or stacked layer.
-
-    Args:
-        params: nested dict of arrays or shapes.
-        rules: (regular expression for the whole path, ...).
-        field: the field of the config, for messages.
+    """Finds the first rule whose pattern matches the whole path of each parameter or stacked layer.
 
     Returns:
         Rules by path, in the order of the leaves.
@@ -60,16 +55,9 @@ def match(params: Params, rules: Sequence[Sequence[Any]], field: str) -> dict[st
 def apply(
     params: Params, rules: Sequence[Sequence[Any]], actions: tuple[str, str], field: str
 ) -> Params:
-    """Marks every parameter by the action of the first rule that matches.
+    """Marks every parameter, or its layers, by the action of the first rule that matches.
 
-    Args:
-        params: nested dict of arrays or shapes.
-        rules: (regular expression for the whole path, action, ...).
-        actions: the allowed actions.
-        field: the field of the config, for messages.
-
-    Returns:
-        The same structure with an action for every parameter, or its layers' actions.
+    A rule is (path pattern, action, ...).
 
     Raises:
         WSignError: an unknown action, or the rules do not fit the parameters (see `match`).

@@ -40,11 +40,7 @@ class Signals:
     """
 
     def __init__(self, doing: str = "saving after this step"):
-        """Catches signals only once the context is entered.
-
-        Args:
-            doing: what the user is told happens after a signal.
-        """
+        """Catches nothing yet; `doing` tells the user what happens after a signal."""
         self.caught: str | None = None  # the first signal's name
         self._doing = doing
         self._before: dict[int, object] = {}
@@ -134,13 +130,7 @@ class Schedule:
     """
 
     def __init__(self, config: ConfigDict, mesh: Mesh, signals: Signals):
-        """Starts to count the minutes until a save.
-
-        Args:
-            config: `config.checkpoint`.
-            mesh: over the devices of all processes.
-            signals: the signals that ask to stop.
-        """
+        """Starts to count the minutes until a save; `config` is `config.checkpoint`."""
         self._config = config
         self._signals = signals
         self._rows = NamedSharding(mesh, PartitionSpec("data"))

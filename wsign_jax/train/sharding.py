@@ -38,12 +38,7 @@ def place_params(
     """Adds its sharding to each parameter's shape: replicated, or a part on each device (FSDP).
 
     A sharded parameter is cut along the largest axis that the number of devices divides. A parameter
-    without such an axis is replicated.
-
-    Args:
-        shapes: nested dict of `jax.ShapeDtypeStruct`s.
-        rules: `config.training.sharding`.
-        mesh: the mesh whose data axis they are cut over.
+    without such an axis is replicated. `rules` is `config.training.sharding`.
 
     Raises:
         WSignError: the rules do not fit the parameters.

@@ -33,12 +33,7 @@ class StepSettings(NamedTuple):
 
 
 def label_parameters(params: Params, rules: Sequence[Sequence[Any]], stage: str) -> Params:
-    """Marks every parameter 'train' or 'freeze'; one whose layers differ gets a tuple of marks.
-
-    Args:
-        params: nested dict of arrays or shapes.
-        rules: see `param_rules.apply`.
-        stage: the name of the stage whose rules they are.
+    """Marks every parameter 'train' or 'freeze', as `param_rules.apply` does.
 
     Raises:
         WSignError: the rules do not fit the parameters, or leave nothing to train.
@@ -51,18 +46,10 @@ def label_parameters(params: Params, rules: Sequence[Sequence[Any]], stage: str)
 
 
 def learning_rates(params: Params, rules: Sequence[Sequence[Any]], stage: str) -> Params:
-    """The share of the stage's learning rate that every parameter learns with.
+    """The share of the stage's learning rate for every parameter, or a tuple of its layers' shares.
 
-    The share is the third element of the parameter's rule, 1 if it is missing. The fourth element is
-    layer-wise decay: a factor for each block above the parameter's own in its stack.
-
-    Args:
-        params: nested dict of arrays or shapes.
-        rules: (path pattern, action[, share[, decay]]).
-        stage: the name of the stage whose rules they are.
-
-    Returns:
-        The same structure with a share for every parameter, or a tuple of its layers' shares.
+    A rule is (path pattern, action[, share[, decay]]). The share is 1 if it is missing. The decay is
+    layer-wise: a factor for each block above the parameter's own in its stack.
     """
     matched = param_rules.match(params, rules, f"{stage}.rules")
     shares = {}
@@ -74,13 +61,9 @@ def learning_rates(params: Params, rules: Sequence[Sequence[Any]], stage: str) -
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:
-    """The learning rate of a step: a linear warm-up, then a cosine to zero.
+    """The learning rate of a stage's `step`, counted from 0: a linear warm-up, then a cosine to zero.
 
-    Args:
-        peak: the highest rate.
-        step: within the stage, from 0.
-        steps: how many the stage has.
-        warmup: steps of warm-up; at most a fifth of the stage, so that a short run gets past it.
+    The warm-up takes at most a fifth of the stage, so that a short run gets past it.
     """
     warmup = min(warmup, steps // 5)
     if step < warmup:
@@ -98,7 +81,7 @@ def step_settings(
         training: `config.training`; its seed and the step draw the attention window.
         step: global, from 0.
         first_step: the global step with which the stage began.
-        steps: how many the stage has.
+        steps: the number of steps of the stage.
     """
     rng = np.random.default_rng([training.seed, step, _WINDOWS])
     chunk = int(rng.choice(stage.chunks)) or FULL_ATTENTION

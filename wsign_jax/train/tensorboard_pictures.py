@@ -37,22 +37,15 @@ class SentenceOutputs(NamedTuple):
 
 
 def make_outputs_step(network: Network) -> Callable[[Params, Batch, StepSettings], SentenceOutputs]:
-    """Makes the step that computes `SentenceOutputs`, compiled once per batch shape.
-
-    Every process gets every row.
-    """
+    """Makes the step that computes `SentenceOutputs`; every process gets every row."""
     everywhere = sharding.replicated(network.mesh)
 
     def compute_outputs(params: Params, batch: Batch, settings: StepSettings) -> SentenceOutputs:
+        states, logits, _, patches = validation.run_network(network, params, batch, settings)
         whole = jax.lax.with_sharding_constraint(params, everywhere)
-        model = whisper_sign.bind(network.graph, whole)
-        features = model.features(batch.positions, batch.confidence, batch.frames)
-        states, patches = model.encode(
-            features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
-        )
-        log_probs = jax.nn.log_softmax(model.ctc_logits(states))
-        tokens = losses.decoder_inputs(batch.labels)
-        return SentenceOutputs(log_probs, model.decoder.alignment(tokens, states, patches))
+        decoder = whisper_sign.bind(network.graph, whole).decoder
+        weights = decoder.alignment(losses.decoder_inputs(batch.labels), states, patches)
+        return SentenceOutputs(jax.nn.log_softmax(logits), weights)
 
     return jax.jit(compute_outputs, out_shardings=everywhere)
 
@@ -64,12 +57,7 @@ class TensorBoardPictures:
     """
 
     def __init__(self, run: Run, writer: MetricsWriter):
-        """Chooses the sentence to show; draws nothing yet.
-
-        Args:
-            run: the run; shows a sentence of median length from its validation split.
-            writer: takes the pictures.
-        """
+        """Chooses the sentence to show: one of median length from the validation split."""
         self._run = run
         self._writer = writer
         self._example = int(np.argsort(run.val.frames, kind="stable")[len(run.val) // 2])
@@ -101,16 +89,7 @@ class TensorBoardPictures:
         best: float,
         last: bool,
     ) -> None:
-        """Draws after a validation, if the stage ends or WER has come down a rung.
-
-        Args:
-            stage: the stage.
-            step: the global step.
-            params: the weights that were validated.
-            result: the result of the validation.
-            best: the lowest WER of the stage before this validation; infinity if this is the first.
-            last: whether the stage ends here.
-        """
+        """Draws after a validation, if the stage ends or WER is a rung below its `best` before."""
         if not last and _rung(result.edits.wer) <= _rung(best):
             return
         with multihost.all_or_none():  # before the devices of all of them compute with it
@@ -137,8 +116,8 @@ class TensorBoardPictures:
         """Yields tags and PNGs."""
         val, vocabulary, example = self._run.val, self._run.vocabulary, self._example
         reference, hypothesis = val.labels[example].tolist(), result.hypotheses[example]
-        signed, found = (" ".join(vocabulary.glosses(ids)) for ids in (reference, hypothesis))
-        title = f"{val.ids[example]}\nreference: {signed}\nhypothesis: {found}"
+        signed, read = (" ".join(vocabulary.glosses(ids)) for ids in (reference, hypothesis))
+        title = f"{val.ids[example]}\nreference: {signed}\nhypothesis: {read}"
         frames = int(val.frames[example])
         patches = -(-frames // self._run.config.model.frontend.patch_size)
         seconds = frames / joints.FPS
@@ -159,12 +138,10 @@ class TensorBoardPictures:
             weights = outputs.weights[0, :, :patches]
             yield "val/attention", snapshots.alignment(weights, names, seconds, title)
         yield "val/skeleton", snapshots.skeleton_strip(val.features(example), title)
-        alignments = [
-            aligned(labels, found, metrics.align(labels, found))
-            for labels, found in (
-                (val.labels[index].tolist(), found) for index, found in result.hypotheses.items()
-            )
-        ]
+        alignments = []
+        for index, found in result.hypotheses.items():
+            labels = val.labels[index].tolist()
+            alignments.append(aligned(labels, found, metrics.align(labels, found)))
         confusions = pictures.confusion_figure(by_gloss(alignments, vocabulary))
         if confusions is not None:
             yield "val/confusions", pictures.png(confusions)

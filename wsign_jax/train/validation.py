@@ -95,7 +95,7 @@ def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
     by_rows, everywhere = sharding.by_rows(network.mesh), sharding.replicated(network.mesh)
 
     def eval_step(params: Params, batch: Batch, settings: StepSettings) -> EvalOutputs:
-        _, logits, attention_logits, patches = _forward(network, params, batch, settings)
+        _, logits, attention_logits, patches = run_network(network, params, batch, settings)
         attention, hits = losses.attention_loss(
             attention_logits, batch.labels, batch.label_lengths, smoothing
         )
@@ -119,7 +119,7 @@ def make_encode_step(network: Network) -> EncodeStep:
     everywhere = sharding.replicated(network.mesh)
 
     def encode_step(params: Params, batch: Batch, settings: StepSettings) -> Encoded:
-        states, logits, attention_logits, patches = _forward(network, params, batch, settings)
+        states, logits, attention_logits, patches = run_network(network, params, batch, settings)
         _, hits = losses.attention_loss(attention_logits, batch.labels, batch.label_lengths, 0.0)
         log_probs = jax.nn.log_softmax(logits)
         return Encoded(states, log_probs, patches, hits, jnp.copy(batch.example))
@@ -127,7 +127,7 @@ def make_encode_step(network: Network) -> EncodeStep:
     return jax.jit(encode_step, out_shardings=everywhere)
 
 
-def _forward(
+def run_network(
     network: Network, params: Params, batch: Batch, settings: StepSettings
 ) -> tuple[jax.Array, ...]:
     """Runs the network on a batch.
@@ -157,13 +157,8 @@ def evaluate(
 ) -> Evaluation:
     """Runs a model over a split: the devices work on a batch while the host reads the one before.
 
-    Args:
-        eval_step: from `make_eval_step`.
-        params: the weights.
-        split: holds the references.
-        batches: its examples, each once; only the rows of this process.
-        settings: the attention window, and the alpha that weighs the two losses.
-        mesh: the mesh to spread the batches over.
+    `batches` have every example once, and only the rows of this process. `settings` have the attention
+    window, and the alpha that weighs the two losses.
     """
     edits = EditCounts()
     hypotheses: dict[int, list[int]] = {}

@@ -73,11 +73,7 @@ class Written:
     """
 
     def __init__(self, path: pathlib.Path, glosses: Sequence[str]):
-        """Runs the file.
-
-        Args:
-            path: the file.
-            glosses: the vocabulary.
+        """Runs the file with the glosses of the vocabulary.
 
         Raises:
             WSignError: it cannot be run, or has no such function.
@@ -136,10 +132,7 @@ class NGrams:
     def read(cls, path: pathlib.Path, glosses: Sequence[str], order: int) -> "NGrams":
         """Reads a text: one sentence per line, glosses separated by spaces.
 
-        Args:
-            path: the file.
-            glosses: the vocabulary.
-            order: 1 or more; with 2, a gloss depends on the one before it.
+        With `order` 2, a gloss depends on the one before it.
 
         Raises:
             WSignError: the file has no sentences, or a gloss is outside the vocabulary; then the

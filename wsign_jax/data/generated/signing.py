@@ -185,8 +185,11 @@ def signer(seed: int, split: str, number: int) -> Signer:
 # ---------------------------------------------------------------------------------------- movements
 
 
-def _ease(u: np.ndarray) -> np.ndarray:
-    """Eases `u`, from 0 to 1, with the least jerk."""
+def ease(u: np.ndarray) -> np.ndarray:
+    """Eases `u`, from 0 to 1, with the least jerk.
+
+    Flash and Hogan 1985, "The coordination of arm movements".
+    """
     return u**3 * (10 - 15 * u + 6 * u**2)
 
 
@@ -206,9 +209,9 @@ def _act(sign: Gloss, signer: Signer, frames: int) -> np.ndarray:
         _pose(signer, _PLACES[sign.place], orientation, handshape)
         for orientation, handshape in zip(sign.orientations, sign.handshapes, strict=True)
     )
-    poses = start + _ease(u)[:, None] * (end - start)
+    poses = start + ease(u)[:, None] * (end - start)
     path, heading = sign.movement
-    along, across = _PATHS[path]((u + _ease(u)) / 2)
+    along, across = _PATHS[path]((u + ease(u)) / 2)
     cos, sin = math.cos(math.radians(heading)), math.sin(math.radians(heading))
     poses[:, 0] += signer.reach * (cos * along - sin * across)
     poses[:, 1] += signer.reach * (sin * along + cos * across)
@@ -226,7 +229,7 @@ def _blend(before: np.ndarray, after: np.ndarray, frames: int) -> np.ndarray:
     # If the hand need not move, for example before a repetition of the sign, it relaxes for a moment.
     idle = max(0.0, 1 - math.dist(before[_WRIST], after[_WRIST]))
     release = 0.15 * idle * (_REST - (before + after) / 2)
-    return before + _ease(u) * (after - before) + np.sin(np.pi * u) ** 2 * release
+    return before + ease(u) * (after - before) + np.sin(np.pi * u) ** 2 * release
 
 
 def _connect(
@@ -234,13 +237,8 @@ def _connect(
 ) -> np.ndarray:
     """Fills in a hand's poses between its signs: it moves on, lingers, or drops into the lap.
 
-    Args:
-        rng: decides between lingering and dropping.
-        pieces: (first frame, (n, 17) poses), in order and from frame 0 on.
-        travel: frames that the hand needs between a sign and the lap.
-
-    Returns:
-        (T, 17) poses, up to the end of the last piece.
+    Pieces are (first frame, (n, 17) poses), in order and from frame 0 on. The hand needs `travel` frames
+    between a sign and the lap. Returns (T, 17) poses, up to the end of the last piece.
     """
     track = [pieces[0][1]]
     for (start, poses), (next_start, next_poses) in itertools.pairwise(pieces):
@@ -371,7 +369,7 @@ def _jitter(rng: np.random.Generator, speed: np.ndarray) -> np.ndarray:
     white = rng.standard_normal((frames, *shape), np.float32)
     knots = rng.standard_normal((frames // 12 + 2, *shape), np.float32)
     knot, between = np.divmod(np.arange(frames), 12)
-    drift = knots[knot] + _ease(between / 12)[:, None, None, None] * (knots[knot + 1] - knots[knot])
+    drift = knots[knot] + ease(between / 12)[:, None, None, None] * (knots[knot + 1] - knots[knot])
     jitter = 0.004 * (1 + speed[..., None, None] / 10) * white + 0.01 * drift
     jitter[..., 2] *= 1.5  # depth is more of a guess,
     jitter[..., joints.WRIST, 2] = 0  # and is relative to the wrist

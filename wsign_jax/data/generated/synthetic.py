@@ -101,11 +101,8 @@ def write_dataset(
 ) -> None:
     """Writes a whole data set; a killed run leaves a hidden folder beside `root`, never half of it.
 
-    Args:
-        root: a new or an empty folder.
-        settings: the settings of the data set.
-        random: uses `make_noise` instead of `make_sentence`.
-        progress: is called with a line for every split that is done.
+    `root` is a new or an empty folder. `random` uses `make_noise` instead of `make_sentence`. `progress`
+    is called with a line for every split that is done.
 
     Raises:
         WSignError: `root` already holds something.

@@ -37,11 +37,7 @@ class LanguageModel(struct.PyTreeNode):
     vocab_size: int = struct.field(pytree_node=False)
 
     def log_prob(self, states: jax.Array, labels: jax.Array) -> jax.Array:
-        """Returns the natural log P(label | state).
-
-        Args:
-            states: (...) int32.
-            labels: (...) int32, 0 for the end; the two shapes are broadcast.
+        """Returns log P(label | state), of two int32 arrays that are broadcast; label 0 is the end.
 
         Returns:
             (...) float32.

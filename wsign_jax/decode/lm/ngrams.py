@@ -25,9 +25,7 @@ class NGrams:
     """The n-grams of all orders. Those of order 1 are the end and every gloss, labels 0..V-1."""
 
     log_probs: dict[Gram, float]  # natural log P(last label | the labels before it)
-    backoffs: dict[
-        Gram, float
-    ]  # natural log of a context's weight, 0 if left out; (0,) is the start
+    backoffs: dict[Gram, float]  # natural log of a context's weight, 0 if left out; (0,): start
 
     @property
     def order(self) -> int:
@@ -57,12 +55,8 @@ def estimate(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) ->
     N(h .) is how many different w follow h; n1 and n2 are how many n-grams of the order have the counts
     1 and 2. D is 0.5 if n1 or n2 is 0. The highest order counts occurrences. A lower order counts the
     different labels that an n-gram follows, or occurrences if it begins a sentence. Order 0 is uniform
-    over the glosses and the end, so that n-grams that were never seen have mass too.
-
-    Args:
-        sentences: label sequences, ids 1..V-1.
-        order: the longest n-gram.
-        vocab_size: V, glosses and the blank, whose id stands for start and end.
+    over the glosses and the end, so that n-grams that were never seen have mass too. Sentences have ids
+    1..V-1; the blank's stands for start and end.
 
     Raises:
         WSignError: labels are missing, an id is out of range, or the order is below 1.

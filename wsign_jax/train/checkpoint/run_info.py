@@ -80,12 +80,7 @@ class RunInfo:
 
 
 def metadata(info: RunInfo, arrays: dict[str, int]) -> dict[str, Any]:
-    """Returns what is saved beside the arrays.
-
-    Args:
-        info: about the run.
-        arrays: the checksum of every item, as `checksums.checksums_of_arrays` returns them.
-    """
+    """Returns what is saved beside the arrays: the run, and the checksum of every item."""
     about = {"run": info.to_json(), "arrays": arrays}
     return about | {"digest": checksums.checksum_of_json(about), "format": FORMAT}
 

@@ -10,12 +10,15 @@ from wsign_jax.common import files
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.runtime import multihost
 
-CHECKPOINTS = "checkpoints"
-# Files of a run that describe its checkpoints or belong to them.
-_OF_A_RUN = (
-    "metrics.jsonl",
-    "metrics.dropped.jsonl",
-    "init.json",
+# Names in a run's folder.
+CHECKPOINTS, RESTART, TENSORBOARD = "checkpoints", "restart_", "tensorboard"
+METRICS, DROPPED = "metrics.jsonl", "metrics.dropped.jsonl"
+INIT = "init.json"  # where its weights were imported from
+# Files that describe a run's checkpoints or belong to them.
+_RUN_FILES = (
+    METRICS,
+    DROPPED,
+    INIT,
     *(f"report_{split}.json" for split in SPLITS),
     "decoder.json",
     "lm_[1-9].arpa",
@@ -65,7 +68,7 @@ def keep_logs(folder: pathlib.Path) -> str:
     """
     found = sorted(
         path
-        for pattern in _OF_A_RUN
+        for pattern in _RUN_FILES
         for path in folder.glob(pattern)
         if path.is_file() and path.stat().st_size  # empty: stopped before its first step
     )
@@ -95,12 +98,3 @@ def steps_in(folder: pathlib.Path) -> list[int]:
         return []
     names = [child.name for child in folder.iterdir() if child.is_dir()]
     return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
-
-
-RESTART = "restart_"
-
-
-INIT = "init.json"  # in a run's folder: what its weights were imported from
-
-
-METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"  # in a run's folder
