@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import exhaustive
-from wsign_jax.decode.greedy import attention_greedy, blanks, ctc_greedy
+from wsign_jax.decode.greedy import attention_greedy, count_blanks, ctc_greedy
 
 
 def by_the_book(ids):
@@ -27,7 +27,7 @@ def test_collapses_repeats_then_drops_blanks():
         assert labels == by_the_book(ids[row, :count])
         assert not decoded.labels[row, 0, len(labels) :].any()
         np.testing.assert_allclose(score, np.max(log_probs[row, :count], axis=-1).sum(), rtol=1e-5)
-    assert blanks(log_probs, jnp.asarray(patches, jnp.int32)).tolist() == [3, 2, 8, 0]
+    assert count_blanks(log_probs, jnp.asarray(patches, jnp.int32)).tolist() == [3, 2, 8, 0]
 
 
 def test_random_ids_as_by_the_book():

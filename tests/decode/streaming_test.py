@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import exhaustive
-from wsign_jax.decode.align import align
+from wsign_jax.decode.align import align_labels
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.prefix_beam import ctc_prefix_beam_search
 from wsign_jax.decode.streaming import Greedy, PrefixBeamDecoder, Run, extend_run
@@ -17,7 +17,7 @@ from wsign_jax.report.metrics import edit_counts
 V, C, LONGEST = 5, 4, 40
 NO_LM = Weights(lm_weight=0.0)
 search = jax.jit(ctc_prefix_beam_search, static_argnums=(2, 3))
-aligned = jax.jit(align)
+aligned = jax.jit(align_labels)
 
 
 def streamed(decoder, log_probs):

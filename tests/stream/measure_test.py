@@ -89,8 +89,8 @@ def test_without_true_times_there_are_no_delays(split):
     run, test = split
     (row,) = measure.measure(run, test, [4], [8])
     assert row.delay_median is None and row.delay_95 is None
-    assert streaming.table([row]).splitlines()[-1].split(" | ")[4:6] == ["-", "-"]
-    assert streaming.picture([row]).startswith(b"\x89PNG")
+    assert streaming.streaming_table([row]).splitlines()[-1].split(" | ")[4:6] == ["-", "-"]
+    assert streaming.streaming_picture([row]).startswith(b"\x89PNG")
 
 
 def test_a_window_that_is_none_is_named(split):

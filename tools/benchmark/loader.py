@@ -146,7 +146,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         phoenix.write_dataset(root / "files", sentences)
-        pack.pack(root / "files", root / "shards", _SHARD)
+        pack.pack_dataset(root / "files", root / "shards", _SHARD)
         # Every epoch has at least one full batch of the length that most batches have.
         files, shards = (
             prepare_run(training_config(root / name, steps + 2, size), root / "run")

@@ -11,7 +11,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, storage, validate, vocab
 
 
-def pack(
+def pack_dataset(
     source: pathlib.Path,
     out: pathlib.Path,
     examples_per_shard: int,

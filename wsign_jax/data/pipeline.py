@@ -110,7 +110,7 @@ class BatchLoader:
                 continue
             features, labels = self.split.features(example), self.split.labels[example]
             frames = len(features)
-            positions, batch.confidence[row, :frames] = joints.raw(features)
+            positions, batch.confidence[row, :frames] = joints.positions_and_confidence(features)
             for axis in range(3):  # numpy is slow if it takes three numbers at a time
                 batch.positions[row, :frames, :, axis] = positions[..., axis]
             batch.source_frames[row] = batch.frames[row] = frames

@@ -38,7 +38,7 @@ class Examples(Protocol):
         """Reads the array; raises a `WSignError` if it is missing or damaged."""
 
 
-def find(folder: pathlib.Path) -> Examples:
+def find_examples(folder: pathlib.Path) -> Examples:
     """Finds the examples of the split in a folder; an empty folder gives `Files`.
 
     Raises:
@@ -98,7 +98,7 @@ class Files:
         path = self._path(id, kind)
         if kind == "features" and not path.exists():
             raise WSignError(f"{path}: missing, but {path.name} has labels")
-        return validate.load(path)
+        return validate.load_npy(path)
 
     def _path(self, id: str, kind: Kind) -> pathlib.Path:
         return self._folder / kind / f"{id}.npy"
@@ -169,7 +169,7 @@ class Packed:
                 continue
             except Exception as error:
                 self.lost.append(
-                    f"{shard.path}: example {row + 1} of it: {validate.unreadable(error)}"
+                    f"{shard.path}: example {row + 1} of it: {validate.unreadable_reason(error)}"
                 )
                 continue
             if id in self._places:
@@ -190,9 +190,11 @@ class Packed:
         _, records, row = self._places[id]
         try:
             record = records[row * len(_RECORDS) + _RECORDS.index(kind)]
-            return validate.read(record)
+            return validate.read_npy(record)
         except Exception as error:  # a damaged file can raise almost anything
-            raise WSignError(f"{self.place(id, kind)}: {validate.unreadable(error)}") from None
+            raise WSignError(
+                f"{self.place(id, kind)}: {validate.unreadable_reason(error)}"
+            ) from None
 
 
 def is_shard(name: str) -> bool:
@@ -239,7 +241,7 @@ def _open(shard: _Shard) -> Any:
             raise ValueError(f"cut off or damaged: {len(records)} of {wanted} records")
         return records
     except Exception as error:
-        problem = validate.unreadable(error)
+        problem = validate.unreadable_reason(error)
         raise WSignError(
             f"{shard.path}: {problem}; restore it, or pack the data set again"
         ) from None
@@ -268,14 +270,14 @@ def write_shards(
             for _ in range(first, last + 1):
                 id, labels, features = next(remaining)
                 writer.write(id.encode())
-                writer.write(npy(labels))
-                writer.write(npy(features))
+                writer.write(npy_bytes(labels))
+                writer.write(npy_bytes(features))
             writer.close()
         except RuntimeError as error:  # a full disk raises this, too
             raise WSignError(f"{path}: cannot be written ({error})") from None
 
 
-def npy(array: np.ndarray) -> bytes:
+def npy_bytes(array: np.ndarray) -> bytes:
     """The bytes of an array's .npy file."""
     memory = io.BytesIO()
     np.save(memory, array, allow_pickle=False)

@@ -20,7 +20,7 @@ class Alignment(NamedTuple):
     scores: jax.Array  # (B,) float32 log probability of the path; -inf if there is no path
 
 
-def align(
+def align_labels(
     log_probs: jax.Array, lengths: jax.Array, labels: jax.Array, label_lengths: jax.Array
 ) -> Alignment:
     """Finds the likeliest path that collapses to the labels.
@@ -106,18 +106,16 @@ def _spans(
     return starts, ends, jnp.minimum(confidences, 1.0)
 
 
-def seconds(
-    starts: np.ndarray, ends: np.ndarray, patch_size: int, frame_rate: float = joints.FPS
-) -> np.ndarray:
+def spans_in_seconds(starts: np.ndarray, ends: np.ndarray, patch_size: int) -> np.ndarray:
     """Converts spans from patches to seconds: (U,) first patches, and (U,) patches after the last.
 
     Returns:
         (U, 2) float64 seconds from the first frame; the last patch may reach beyond the last frame.
     """
-    return np.stack([starts, ends], axis=-1) * (patch_size / frame_rate)
+    return np.stack([starts, ends], axis=-1) * (patch_size / joints.FPS)
 
 
-def timed(
+def times_and_confidences(
     alignment: Alignment, row: int, length: int, patches: int, patch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the times and confidences of a row's `length` glosses.
@@ -133,7 +131,7 @@ def timed(
         # The attention decoder may find glosses that CTC has no patches for: all share the time evenly.
         edges = np.linspace(0, patches, length + 1)
         starts, ends, confidences = edges[:-1], edges[1:], np.zeros(length)
-    return seconds(starts, ends, patch_size), confidences
+    return spans_in_seconds(starts, ends, patch_size), confidences
 
 
 def check_decoder_name(decoder: Any) -> None:

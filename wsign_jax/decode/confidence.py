@@ -28,7 +28,7 @@ def fit_temperature(confidences: np.ndarray, correct: np.ndarray) -> float:
     logits = np.log(clipped) - np.log1p(-clipped)
 
     def slope(inverse: float) -> float:
-        return float(np.sum(logits * (calibrated(clipped, 1 / inverse) - correct)))
+        return float(np.sum(logits * (calibrate(clipped, 1 / inverse) - correct)))
 
     low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE
     for _ in range(60):  # halves the interval to the precision of float64
@@ -37,7 +37,7 @@ def fit_temperature(confidences: np.ndarray, correct: np.ndarray) -> float:
     return float(np.clip(2 / (low + high), MIN_TEMPERATURE, MAX_TEMPERATURE))
 
 
-def calibrated(confidences: np.ndarray, temperature: float) -> np.ndarray:
+def calibrate(confidences: np.ndarray, temperature: float) -> np.ndarray:
     """Returns sigmoid(logit(confidence) / temperature) of any shape in float64; 0, 0.5 and 1 stay.
 
     Raises:

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from wsign_jax.decode.align import Alignment, align
+from wsign_jax.decode.align import Alignment, align_labels
 from wsign_jax.decode.greedy import attention_greedy, ctc_greedy
 from wsign_jax.decode.joint import Weights, joint_beam_search, rescore
 from wsign_jax.decode.lm.lookup import LanguageModel
@@ -92,4 +92,4 @@ def decode_and_align(
 ) -> tuple[Beams, Alignment]:
     """Returns each row's best hypothesis and its alignment to the patches; arguments as in `decode`."""
     best = decode(search, model, encoded, log_probs, patches, weights, lm).best
-    return best, align(log_probs, patches, best.labels[:, 0], best.label_lengths[:, 0])
+    return best, align_labels(log_probs, patches, best.labels[:, 0], best.label_lengths[:, 0])

@@ -27,7 +27,7 @@ def ctc_greedy(log_probs: jax.Array, lengths: jax.Array) -> Beams:
     return Beams(labels[:, None], jnp.sum(kept, axis=-1, dtype=jnp.int32)[:, None], score[:, None])
 
 
-def blanks(log_probs: jax.Array, lengths: jax.Array) -> jax.Array:
+def count_blanks(log_probs: jax.Array, lengths: jax.Array) -> jax.Array:
     """Returns how many valid patches of each row have the blank as best id: (B,)."""
     valid = jnp.arange(log_probs.shape[1], dtype=jnp.int32)[None] < lengths[:, None]
     blank = jnp.argmax(log_probs, axis=-1) == BLANK_ID

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from wsign_jax.decode.lm.lookup import LanguageModel
-from wsign_jax.decode.prefix_beam import CANDIDATES, IMPOSSIBLE, Beams, ctc_log_prob, possible
+from wsign_jax.decode.prefix_beam import CANDIDATES, IMPOSSIBLE, Beams, ctc_log_prob, is_possible
 from wsign_jax.decode.prefix_scores import Prefixes, PrefixScorer
 from wsign_jax.model.decoder import Decoder, DecoderCache
 
@@ -151,7 +151,7 @@ class _Scorers(NamedTuple):
         """The best ended hypotheses, with those that end here with `attention` and `language`."""
         whole = jnp.zeros(()) if search.prefixes is None else search.prefixes.whole
         score = self.weights.score(whole, attention, language, search.length)
-        return _merge(search, jnp.where(possible(search.scores), score, IMPOSSIBLE))
+        return _merge(search, jnp.where(is_possible(search.scores), score, IMPOSSIBLE))
 
     def _grown(self, search: _Search, attention: jax.Array, language: jax.Array) -> _Grown:
         """The likeliest next glosses by (B, K, V) log probabilities of attention and language.
@@ -167,7 +167,7 @@ class _Scorers(NamedTuple):
             begins = self.ctc.begins_with(search.prefixes, search.last, ids)
         attention, language = (jnp.take_along_axis(x, ids, axis=2) for x in (attention, language))
         score = self.weights.score(begins, attention, language, length)
-        grows = possible(search.scores) & (search.length < self.longest)[:, None]
+        grows = is_possible(search.scores) & (search.length < self.longest)[:, None]
         return _Grown(ids, jnp.where(grows[..., None], score, IMPOSSIBLE), attention, language)
 
     def _kept(self, search: _Search, grown: _Grown, cache: DecoderCache, ended: Beams) -> _Search:
@@ -220,7 +220,7 @@ def rescore(
         _sentence_log_prob(lm, beams),
         beams.label_lengths,
     )
-    score = jnp.where(possible(beams.scores), score, IMPOSSIBLE)
+    score = jnp.where(is_possible(beams.scores), score, IMPOSSIBLE)
     return _best_first(beams._replace(scores=score), score.shape[1])
 
 

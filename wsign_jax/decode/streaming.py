@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsign_jax.data.vocab import BLANK_ID
-from wsign_jax.decode.align import align
+from wsign_jax.decode.align import align_labels
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.decode.prefix_beam import IMPOSSIBLE, PrefixBeam, extend_beam, start_beam
@@ -23,7 +23,7 @@ class Run(NamedTuple):
     """Neighboring patches with the same best id: a gloss of greedy decoding, unless it is the blank.
 
     The greedy path is the likeliest path of its glosses, so its spans and confidences are equal to
-    those of `align`.
+    those of `align_labels`.
     """
 
     id: int = BLANK_ID
@@ -182,15 +182,15 @@ class PrefixBeamDecoder:
         count = length - state.cut + known
         lengths = np.array([[state.end - begin], [count]], np.int32)
         found = jax.device_get(_align(rows[None], lengths[0], wanted, lengths[1]))
-        columns = (wanted, begin + found.starts, begin + found.ends)
+        starts, ends = begin + found.starts[0], begin + found.ends[0]
         log_probs = np.log(np.maximum(found.confidences[0], 1e-30))
         return [
-            Run(*(int(column[0, u]) for column in columns), float(log_probs[u]))
+            Run(int(wanted[0, u]), int(starts[u]), int(ends[u]), float(log_probs[u]))
             for u in range(known, count)
         ]
 
 
-_align = jax.jit(align)
+_align = jax.jit(align_labels)
 
 
 @jax.jit

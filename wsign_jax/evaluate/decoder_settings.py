@@ -25,7 +25,7 @@ from wsign_jax.decode.decoders import DECODERS, GREEDY, LARGEST_BEAM, Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm import arpa
 from wsign_jax.decode.lm.ngrams import NGrams
-from wsign_jax.evaluate.trained_run import NO_LM, TUNED, Trained, lm_path, tuned_lm
+from wsign_jax.evaluate.trained_run import NO_LM, TUNED, Trained, lm_path, tuned_lm_digest
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "ctc_weight": (0, 1),
@@ -193,7 +193,7 @@ def write_tuned(
     digests = dict(before)
     for name, model in (fitted or {}).items():
         place = lm_path(trained, name)
-        arpa.write(place, model, trained.vocabulary)
+        arpa.write_arpa(place, model, trained.vocabulary)
         digests[name] = hashlib.sha256(place.read_bytes()).hexdigest()
     stale = [row for row in kept if row.lm in before and before[row.lm] != digests[row.lm]]
     for row in stale:
@@ -219,7 +219,7 @@ def write_tuned(
 def _digest_before(trained: Trained, lm: str) -> str:
     """The digest of a kept language model; '' if it is gone or was replaced."""
     try:
-        return tuned_lm(trained, lm)
+        return tuned_lm_digest(trained, lm)
     except WSignError:
         return ""
 

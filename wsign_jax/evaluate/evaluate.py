@@ -44,7 +44,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
         WSignError: there is no run in `workdir`, the vocabularies differ, the data is bad, or the report
             cannot be written.
     """
-    config_schema.check(config)
+    config_schema.check_config(config)
     trained = open_run(workdir, config, config.eval.average)
     path = workdir / f"report_{config.eval.split}.json"
     with multihost.all_or_none():
@@ -53,7 +53,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     root = data_root(trained.config, workdir, make=False)
     split = read_split(trained, root, config.eval.split)
     settings = choose_settings(trained, config.eval.decoder, config.eval.lm, config.eval.beam_size)
-    sentences, report = run(trained, root, split, settings)
+    sentences, report = evaluate_split(trained, root, split, settings)
     print_examples(sentences, trained.vocabulary)
     print_summary(report)
     if multihost.is_first():
@@ -61,7 +61,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     print(path, flush=True)
 
 
-def run(
+def evaluate_split(
     trained: Trained, root: pathlib.Path, split: layout.Split, settings: DecoderSettings
 ) -> tuple[list[Sentence], dict[str, Any]]:
     """Decodes a split and summarizes the result.
@@ -74,7 +74,7 @@ def run(
     search = Timed(make_search(trained, settings))
     decoded = search_all(trained, encode_split(trained, split, encode), search, settings, lm)
     raw = to_sentences(trained, split, decoded)
-    shares = [confidence.calibrated(s.confidences, settings.temperature) for s in raw]
+    shares = [confidence.calibrate(s.confidences, settings.temperature) for s in raw]
     sentences = [dataclasses.replace(s, confidences=c) for s, c in zip(raw, shares, strict=True)]
     report = summary.summarize(
         sentences,
@@ -148,7 +148,7 @@ def make_search(
         params: Params, encoded: Encoded, weights: Weights, lm: LanguageModel | None
     ) -> tuple[Beams, align.Alignment]:
         whole = jax.lax.with_sharding_constraint(params, everywhere)
-        model = whisper_sign.bind(trained.network.graph, whole)
+        model = whisper_sign.bind_params(trained.network.graph, whole)
         states, log_probs, patches = encoded.states, encoded.log_probs, encoded.patches
         return decode_and_align(settings.search, model, states, log_probs, patches, weights, lm)
 
@@ -215,7 +215,9 @@ def timed_glosses(
     """Returns a row's hypothesis, its spans (U, 2) in seconds, and raw confidences (U,)."""
     length, patches = int(batch.beams.label_lengths[row, 0]), int(batch.encoded.patches[row])
     hypothesis = tuple(batch.beams.labels[row, 0, :length].tolist())
-    spans, confidences = align.timed(batch.alignment, row, length, patches, patch_size)
+    spans, confidences = align.times_and_confidences(
+        batch.alignment, row, length, patches, patch_size
+    )
     return hypothesis, spans, confidences
 
 

@@ -25,7 +25,7 @@ class _Timed(Protocol):
 Item = TypeVar("Item", bound=_Timed)
 
 
-def paced(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
+def at_recorded_pace(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
     """Yields the same items at the pace at which they were recorded, none too early."""
     began = None
     with contextlib.closing(items):
@@ -37,7 +37,7 @@ def paced(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
             yield item
 
 
-def pictures(number: int | str) -> video.Pictures:
+def camera_pictures(number: int | str) -> video.Pictures:
     """Yields a camera's pictures as they come, until the reader stops or the camera ends.
 
     `number` is the camera's number, from 0, or anything else that OpenCV's VideoCapture opens.
@@ -69,7 +69,7 @@ class Taken(NamedTuple, Generic[Item]):
     at: float  # by time.monotonic()
 
 
-class Every(Generic[Item]):
+class EveryItem(Generic[Item]):
     """A source that waits for its reader, so that the reader misses nothing."""
 
     dropped = 0
@@ -79,7 +79,7 @@ class Every(Generic[Item]):
         self.ended = False
         self._items = items
 
-    def __enter__(self) -> "Every[Item]":
+    def __enter__(self) -> "EveryItem[Item]":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -93,7 +93,7 @@ class Every(Generic[Item]):
         return None if item is None else Taken(item, time.monotonic())
 
 
-class Newest(Generic[Item]):
+class NewestItem(Generic[Item]):
     """A source that is read on its own thread; a reader that is too slow misses the older pictures.
 
     A context manager: entering it starts the thread, leaving it stops the thread.
@@ -112,7 +112,7 @@ class Newest(Generic[Item]):
         self._last = 0.0  # when the source last gave an item, by time.monotonic()
         self._thread = threading.Thread(target=self._read, name="capture", daemon=True)
 
-    def __enter__(self) -> "Newest[Item]":
+    def __enter__(self) -> "NewestItem[Item]":
         self._last = time.monotonic()
         self._thread.start()
         return self

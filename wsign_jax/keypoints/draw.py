@@ -37,7 +37,7 @@ def strokes(frame: np.ndarray) -> Iterator[tuple[tuple[int, int, int], np.ndarra
                 yield color, hand[list(line), :2]
 
 
-def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
+def draw_skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
     """Returns a copy of a (height, width, 3) uint8 RGB picture with the hands of one frame drawn on it.
 
     The frame has (42, 7) features in picture widths.
@@ -56,7 +56,7 @@ def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
     return image
 
 
-def frame_of(detections: Sequence[Detection]) -> np.ndarray:
+def frame_of_detections(detections: Sequence[Detection]) -> np.ndarray:
     """Returns (42, 7) features of the hands seen in one picture, left and right as MediaPipe says."""
     frame = np.zeros((joints.NUM_JOINTS, joints.NUM_FEATURES), np.float32)
     for seen in detections:
@@ -72,14 +72,14 @@ def black_picture(features: np.ndarray) -> np.ndarray:
     return np.zeros((round(_BLACK_WIDTH * min(lowest + 0.05, 2.0)), _BLACK_WIDTH, 3), np.uint8)
 
 
-def on_black(features: np.ndarray, fps: float = joints.FPS) -> Iterator[Picture]:
+def draw_on_black(features: np.ndarray, fps: float = joints.FPS) -> Iterator[Picture]:
     """Yields every frame of (T, 42, 7) drawn on black; the picture is as high as the hands go."""
     black = black_picture(features)
     for number, frame in enumerate(features):
-        yield Picture(number / fps, skeleton(black, frame))
+        yield Picture(number / fps, draw_skeleton(black, frame))
 
 
-def on_pictures(
+def draw_on_pictures(
     features: np.ndarray, pictures: Iterable[Picture], fps: float = joints.FPS
 ) -> Iterator[Picture]:
     """Yields the pictures of a video, each with the frame of (T, 42, 7) nearest to it drawn on it.
@@ -94,7 +94,7 @@ def on_pictures(
         nearest = round((picture.time_s - first) * fps)
         if nearest >= len(features):
             break
-        yield Picture(picture.time_s - first, skeleton(picture.image, features[nearest]))
+        yield Picture(picture.time_s - first, draw_skeleton(picture.image, features[nearest]))
     if abs(nearest - (len(features) - 1)) > 1:
         raise WSignError(
             f"the keypoints end after {len(features) / fps:.2f} s, the video does not; they are of "

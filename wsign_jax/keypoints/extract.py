@@ -123,7 +123,7 @@ def _extract(
         write(features)
 
     part = (clip.fps, clip.start_s, clip.end_s, clip.box)
-    pictures = video.read_ahead(video.read(clip.source, *part, on_missing=missing.append))
+    pictures = video.read_ahead(video.read_pictures(clip.source, *part, on_missing=missing.append))
     with (
         contextlib.closing(pictures),
         landmarker.Landmarker(model, settings.min_confidence) as hands,
@@ -140,7 +140,7 @@ def _extract(
             f"{clip.source}: no hand in any of its {len(times)} pictures; leave it out"
         )
     source, flips = str(clip.source), tracker.renamed
-    return quality.report(clip.id, source, scores, settings.fps, times, flips, missing)
+    return quality.report_clip(clip.id, source, scores, settings.fps, times, flips, missing)
 
 
 def _extract_to_file(
@@ -214,7 +214,7 @@ def extract_clips(
             "on with --resume"
         )
     model = landmarker.find_model(settings.model)
-    with native_libs.quiet(), landmarker.Landmarker(model):
+    with native_libs.hide_native_log(), landmarker.Landmarker(model):
         pass  # a missing library is reported once, not for every clip
     extraction_record.hold_settings(output_dir, settings.record(), bool(done))
     name = QUALITY if shard[1] == 1 else f"quality-{shard[0]}of{shard[1]}.csv"
@@ -279,7 +279,9 @@ def _extract_all(
     output_dir.mkdir(parents=True, exist_ok=True)
     _remove_partials(output_dir, {clip.id for clip in todo})
     tasks = [(clip, settings, model, output_dir) for clip in todo]
-    outcomes = worker_pool.run(_extract_to_file, tasks, count or worker_pool.cores())
+    outcomes = worker_pool.run_in_workers(
+        _extract_to_file, tasks, count or worker_pool.count_cores()
+    )
     pictures = 0
     with contextlib.closing(outcomes):
         for outcome in outcomes:

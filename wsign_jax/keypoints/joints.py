@@ -87,7 +87,7 @@ def seen_hands(features: np.ndarray) -> np.ndarray:
     return _sure(features) > 0
 
 
-def raw(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def positions_and_confidence(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the positions (T, 42, 3) and the hands' confidence (T, 2) of features (T, 42, 7)."""
     return features[..., POSITION], _sure(features)
 

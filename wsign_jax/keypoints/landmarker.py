@@ -155,7 +155,7 @@ class Landmarker:
         )
         self._mp = mp
         self._milliseconds = -1
-        with native_libs.named():
+        with native_libs.explain_missing_library():
             self._native = vision.HandLandmarker.create_from_options(options)
 
     def __enter__(self) -> "Landmarker":
@@ -188,7 +188,7 @@ class Landmarker:
 
 def load_mediapipe() -> tuple[Any, Any]:
     """Loads MediaPipe and its `vision`; raises a `WSignError` if it is not installed."""
-    with native_libs.named():
+    with native_libs.explain_missing_library():
         import mediapipe as mp  # noqa: PLC0415
         from mediapipe.tasks.python import vision  # noqa: PLC0415
     return mp, vision

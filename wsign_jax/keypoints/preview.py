@@ -79,7 +79,7 @@ def annotate(image: np.ndarray, hands: np.ndarray, lines: Sequence[str]) -> np.n
     cv2 = load_cv2()
     factor = max(1, -(-_HEIGHT // image.shape[0]))
     image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
-    image = draw.skeleton(image, hands)
+    image = draw.draw_skeleton(image, hands)
     height, width = image.shape[:2]
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, height / 700
     thickness, step = max(1, round(2 * scale)), round(34 * scale)

@@ -19,7 +19,7 @@ _LATEST = 1e10  # seconds by any clock; microseconds are lost in larger numbers
 _ROUNDING = 1e-6
 
 
-def place(times: Sequence[float], time: float, fps: float) -> tuple[int, int, float] | None:
+def find_samples(times: Sequence[float], time: float, fps: float) -> tuple[int, int, float] | None:
     """Finds the samples that make a hand's frame at `time`: (i, j, w) for (1 - w) * s[i] + w * s[j].
 
     Between two samples no more than `MAX_GAP` apart, the frame is interpolated. Outside, up to half a
@@ -94,7 +94,7 @@ def resample(
         (samples,) = np.nonzero(present[:, hand])
         sample_times = times[samples].tolist()
         for frame in range(count):
-            found = place(sample_times, float(times[0]) + frame / fps, fps)
+            found = find_samples(sample_times, float(times[0]) + frame / fps, fps)
             if found is None:
                 continue
             before, after = positions[samples[found[0]], rows], positions[samples[found[1]], rows]

@@ -22,7 +22,13 @@ import numpy as np
 
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
-from wsign_jax.keypoints.resample import MAX_GAP, OneEuroFilter, check_time, frame_count, place
+from wsign_jax.keypoints.resample import (
+    MAX_GAP,
+    OneEuroFilter,
+    check_time,
+    find_samples,
+    frame_count,
+)
 
 DELAY_FRAMES = 9  # at joints.FPS: how late the output is, and how far the tracker may look ahead
 DELAY = DELAY_FRAMES / joints.FPS  # seconds
@@ -216,7 +222,7 @@ class Tracker:
         for track in self._tracks:
             # A picture later than the stated look-ahead must not count, even if it is known.
             known = bisect.bisect_right(track.times, time + DELAY)
-            samples = place(track.times[:known], time, self._fps)
+            samples = find_samples(track.times[:known], time, self._fps)
             if samples is not None:
                 away = min(abs(track.times[index] - time) for index in samples[:2])
                 inside = samples[0] != samples[1]

@@ -41,7 +41,7 @@ class Picture(NamedTuple):
 Pictures: TypeAlias = Generator[Picture, None, None]
 
 
-def read(
+def read_pictures(
     source: pathlib.Path,
     fps: float | None = None,
     start_s: float | None = None,
@@ -397,5 +397,5 @@ def load_cv2() -> Any:
 
 
 def _load(name: str) -> Any:
-    with native_libs.named():
+    with native_libs.explain_missing_library():
         return importlib.import_module(name)

@@ -12,7 +12,7 @@ POSITIONS = (ROTARY, SINUSOIDAL)
 MAX_SINUSOIDAL_PATCHES = 1500
 
 
-def tables(kind: str, length: int, width: int, head_width: int) -> tuple[np.ndarray, ...]:
+def position_tables(kind: str, length: int, width: int, head_width: int) -> tuple[np.ndarray, ...]:
     """Returns the tables that an encoder needs for patches 0 to N - 1.
 
     `kind` is one of `POSITIONS`, or 'auto', which is rotary if no weights have settled it.
@@ -50,7 +50,7 @@ def sinusoids(length: int, width: int) -> np.ndarray:
 MOST_PATCHES = 2**30 - 1  # the sum of chunk and left context must fit int32
 
 
-def checked_window(chunk: Any, left_context: Any) -> tuple[int | None, int | None]:
+def check_window(chunk: Any, left_context: Any) -> tuple[int | None, int | None]:
     """Returns an attention window in patches as Python integers, of any integer types; None stays.
 
     Raises:

@@ -49,9 +49,11 @@ class RecognizerSettings:
         for name, (low, high) in ranges.items():
             holds, allowed = range(low, high + 1).__contains__, f"a whole number, {low} to {high}"
             found[name] = files.field(content, name, where, int, holds, allowed)
-        low, high = ASPECTS
-        is_aspect, allowed = lambda x: x == 0 or low <= x <= high, f"0, or from {low:g} to {high:g}"
-        found["aspect"] = files.field(content, "aspect", where, (int, float), is_aspect, allowed)
+        least, most = ASPECTS
+        allowed = f"0, or from {least:g} to {most:g}"
+        found["aspect"] = files.field(
+            content, "aspect", where, (int, float), lambda x: x == 0 or least <= x <= most, allowed
+        )
         holds, allowed = POSITIONS.__contains__, f"one of {', '.join(POSITIONS)}"
         found["positions"] = files.field(content, "positions", where, str, holds, allowed)
         for name in content:
@@ -65,7 +67,7 @@ class RecognizerSettings:
         Raises:
             WSignError: one is not a whole number, or is below 0.
         """
-        chunk, left_context = positions.checked_window(chunk, left_context)
+        chunk, left_context = positions.check_window(chunk, left_context)
         return (
             self.chunk if chunk is None else chunk,
             self.left_context if left_context is None else left_context,

@@ -35,47 +35,47 @@ def check_free(path: pathlib.Path, replace: bool = False) -> None:
     """
     if path.is_dir():
         raise WSignError(f"{path}: is a folder; name a file, for example {path / 'model.wsign'}")
-    for place in (path, card_of(path)):
+    for place in (path, card_path(path)):
         files.check_writable(place)
         if place.exists() and not replace:
             raise WSignError(f"{place}: is there already; name another --out, or give --replace")
 
 
-def read_of(trained: Trained) -> list[pathlib.Path]:
+def files_of_run(trained: Trained) -> list[pathlib.Path]:
     """The files of a run, which an export must not replace."""
     inside = (path for folder in trained.checkpoints for path in folder.rglob("*"))
     return [path for path in (*trained.workdir.glob("*"), *inside) if path.is_file()]
 
 
-def card_of(path: pathlib.Path) -> pathlib.Path:
+def card_path(path: pathlib.Path) -> pathlib.Path:
     """The path of an exported file's model card."""
     return path.with_name(path.name + _CARD)
 
 
-def export(trained: Trained, path: pathlib.Path) -> None:
+def export_run(trained: Trained, path: pathlib.Path) -> None:
     """Writes a run, in float32, as one file; replaces what is there."""
-    settings = run_backend.settings(trained)
+    settings = run_backend.recognizer_settings(trained)
     parameters = {
         name: np.asarray(value)
         for name, value in whisper_sign.parameter_paths(trained.params).items()
         if not name.startswith(_UNREAD)
     }
-    file_backend.write(
+    file_backend.write_exported(
         path,
         settings,
         trained.vocabulary,
         choose_settings(trained, GREEDY).temperature,
         parameters,
-        program(trained, settings),
-        {"checkpoint": trained.checkpoint_steps, "versions": versions()},
+        serialize_program(trained, settings),
+        {"checkpoint": trained.checkpoint_steps, "versions": package_versions()},
     )
 
 
-def program(trained: Trained, settings: RecognizerSettings) -> bytes:
+def serialize_program(trained: Trained, settings: RecognizerSettings) -> bytes:
     """Serializes the run's greedy decoding for every platform, batch size and number of patches.
 
     Raises:
-        WSignError: this jax makes a program of it that `file_backend.read` would refuse.
+        WSignError: this jax makes a program of it that `file_backend.read_exported` would refuse.
     """
     recognize = run_backend.make_recognize(trained.network.graph, Search(GREEDY))
     shapes = whisper_sign.parameter_paths(trained.network.shapes)
@@ -106,14 +106,16 @@ def program(trained: Trained, settings: RecognizerSettings) -> bytes:
         )
         return file_backend.flatten(found)
 
-    taken = file_backend.arguments(settings, read)
+    taken = file_backend.program_arguments(settings, read)
     exporting = jax.export.export(jax.jit(step), platforms=exported_program.PLATFORMS)
     content = bytes(exporting(*taken).serialize())
-    exported_program.read(content, taken, file_backend.results(len(trained.vocabulary)))
+    exported_program.read_program(
+        content, taken, file_backend.program_results(len(trained.vocabulary))
+    )
     return content
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """The versions of Python and the packages that make a file."""
     found = {}
     for name in ("wsign-jax", "jax", "flax", "numpy"):
@@ -148,7 +150,7 @@ def card_fields(trained: Trained, name: str, license: str) -> card.CardFields:
         signers={split: sorted(set(of.values())) for split, of in signers.items() if of},
         reports=_reports(trained),
         license=license,
-        versions=versions(),
+        versions=package_versions(),
     )
 
 

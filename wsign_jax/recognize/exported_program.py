@@ -43,7 +43,7 @@ _NAMED = {
 }
 
 
-def read(
+def read_program(
     content: bytes, arguments: Sequence[Any], results: Sequence[jax.ShapeDtypeStruct]
 ) -> jax.export.Exported:
     """Reads a program that `jax.export` serialized, and checks its arguments and results by shape.
@@ -56,7 +56,7 @@ def read(
     try:
         program = jax.export.deserialize(bytearray(content))
     except Exception as error:  # jax has no common exception for it
-        raise WSignError(f"jax {jax.__version__} cannot read it: {short(error)}") from None
+        raise WSignError(f"jax {jax.__version__} cannot read it: {short_reason(error)}") from None
     _check_terms(program)
     _check_shapes("takes", (tuple(arguments), {}), program.in_tree, program.in_avals)
     _check_shapes("returns", tuple(results), program.out_tree, program.out_avals)
@@ -64,7 +64,7 @@ def read(
     return program
 
 
-def short(error: Exception) -> str:
+def short_reason(error: Exception) -> str:
     """Describes an error of jax in one printable line, whatever a file has put into it."""
     first = (str(error).splitlines() or [""])[0][:200]
     return "".join(c if c.isprintable() else "?" for c in f"{type(error).__name__}: {first}")
@@ -123,7 +123,7 @@ def _check_operations(content: bytes) -> None:
     except WSignError:
         raise
     except Exception as error:  # MLIR has several, and jaxlib's version decides
-        raise WSignError(f"its operations cannot be read: {short(error)}") from None
+        raise WSignError(f"its operations cannot be read: {short_reason(error)}") from None
 
 
 def _operations(operation: ir.Operation) -> Iterator[ir.Operation]:

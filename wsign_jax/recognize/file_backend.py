@@ -55,7 +55,7 @@ class Exported:
     Its program takes the parameters by their paths, (B, T, 42, 3) float32 positions as on disk with T a
     multiple of the patch size, (B, T, 2) float32 confidences of the hands, (B,) int32 frames, (B, N)
     bool no_hands, the window as two () int32, and the tables of positions; it returns the leaves of a
-    `Recognized` (see `arguments`).
+    `Recognized` (see `program_arguments`).
     """
 
     settings: RecognizerSettings
@@ -78,7 +78,7 @@ class Exported:
         ) -> Recognized:
             s = self.settings
             patches = keypoints.shape[1] // s.patch_size
-            tables = positions.tables(s.positions, patches, s.width, s.head_width)
+            tables = positions.position_tables(s.positions, patches, s.width, s.head_width)
             return self.call(self.parameters, keypoints, hands, frames, no_hands, window, tables)
 
         return Program(run, chunk, self.temperature)
@@ -96,7 +96,7 @@ def unflatten(arrays: tuple[jax.Array, ...]) -> Recognized:
     return Recognized(logits, patches, Beams(*rest[:of_beams]), Alignment(*rest[of_beams:]))
 
 
-def write(
+def write_exported(
     path: pathlib.Path,
     settings: RecognizerSettings,
     vocabulary: Vocabulary,
@@ -127,7 +127,7 @@ def write(
     files.write(path, whole.getvalue())
 
 
-def arguments(
+def program_arguments(
     settings: RecognizerSettings, shapes: Mapping[str, jax.ShapeDtypeStruct]
 ) -> tuple[Any, ...]:
     """The arguments of a program, as shapes; see `Exported`.
@@ -135,7 +135,7 @@ def arguments(
     The symbols b and n stand for B and for the number of patches.
     """
     batch, patches = jax.export.symbolic_shape("b, n")
-    tables = positions.tables(settings.positions, 1, settings.width, settings.head_width)
+    tables = positions.position_tables(settings.positions, 1, settings.width, settings.head_width)
     shape, whole_number = jax.ShapeDtypeStruct, jax.ShapeDtypeStruct((), np.int32)
     return (
         dict(shapes),
@@ -148,8 +148,8 @@ def arguments(
     )
 
 
-def results(vocab_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """The results of a program, as shapes; see `flatten` and `arguments`."""
+def program_results(vocab_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """The results of a program, as shapes; see `flatten` and `program_arguments`."""
     batch, patches = jax.export.symbolic_shape("b, n")
 
     def shape(kind: type, *axes: Any) -> jax.ShapeDtypeStruct:
@@ -164,7 +164,7 @@ def results(vocab_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
     )
 
 
-def read(path: pathlib.Path) -> Exported:
+def read_exported(path: pathlib.Path) -> Exported:
     """Reads an exported file, and checks all of it before any of it runs.
 
     Its program may be anybody's: `exported_program.py` says what it can do and what it cannot.
@@ -204,7 +204,7 @@ def _refused(path: pathlib.Path) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:  # zipfile and numpy raise almost anything at a damaged file
-        reason = error if isinstance(error, WSignError) else exported_program.short(error)
+        reason = error if isinstance(error, WSignError) else exported_program.short_reason(error)
         raise WSignError(
             f"{path}: not a file that tools/export.py wrote, or damaged ({reason}); export it again"
         ) from None
@@ -294,8 +294,8 @@ def _callable(
     """Returns the program as a function, checked against the rest of the file."""
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in parameters.items()}
     try:
-        program = exported_program.read(
-            content, arguments(settings, shapes), results(len(vocabulary))
+        program = exported_program.read_program(
+            content, program_arguments(settings, shapes), program_results(len(vocabulary))
         )
     except WSignError as error:
         raise WSignError(
@@ -316,9 +316,9 @@ def _callable(
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" in str(error):
                 raise
-            reason = exported_program.short(error)
+            reason = exported_program.short_reason(error)
         except Exception as error:  # jax may raise anything at a program that another has written
-            reason = exported_program.short(error)
+            reason = exported_program.short_reason(error)
         raise WSignError(f"{path}: its program does not run here ({reason}); export it again")
 
     return call

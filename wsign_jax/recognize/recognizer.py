@@ -24,7 +24,7 @@ from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.no_hands import patches_without_hands
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.keypoints import extract, joints, landmarker, native_libs
-from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, checked_window
+from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, check_window
 from wsign_jax.recognize import file_backend
 from wsign_jax.recognize.backend import Backend, Program, Recognized
 
@@ -85,10 +85,10 @@ class Recognizer:
         path = pathlib.Path(path)
         model = None if hand_landmarker is None else pathlib.Path(hand_landmarker)
         if path.is_file():
-            return cls(file_backend.read(path), model)
+            return cls(file_backend.read_exported(path), model)
         from wsign_jax.recognize import run_backend  # noqa: PLC0415  an exported file does without
 
-        return cls(run_backend.Running(path), model)
+        return cls(run_backend.RunBackend(path), model)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -182,10 +182,10 @@ class Recognizer:
         Raises:
             WSignError: this is an exported file, which does not stream, or as for `Stream`.
         """
-        from wsign_jax.recognize.run_backend import Running  # noqa: PLC0415  an exported file does without
+        from wsign_jax.recognize.run_backend import RunBackend  # noqa: PLC0415  an exported file does without
         from wsign_jax.stream.stream import Stream  # noqa: PLC0415
 
-        if not isinstance(self._backend, Running):
+        if not isinstance(self._backend, RunBackend):
             raise WSignError("an exported file does not stream; load the run itself")
         return Stream(
             self._backend.trained,
@@ -221,13 +221,13 @@ class Recognizer:
         if not path.exists():
             raise WSignError(f"{path}: no such file")
         clip = extract.clip_of(path)
-        with native_libs.quiet():
+        with native_libs.hide_native_log():
             model = landmarker.find_model(self._hand_landmarker)
             return extract.extract_clip(clip, extract.ExtractionSettings(), model)[0]
 
     def _load(self, path: pathlib.Path) -> np.ndarray:
         """Loads the keypoints of a file; if it lies in a data set, that gives the pictures' aspect."""
-        features = joints.as_features(validate.load(path), str(path))
+        features = joints.as_features(validate.load_npy(path), str(path))
         validate.check_features(features, str(path))
         return joints.in_widths(features, layout.aspect_of(path, self._backend.settings.aspect))
 
@@ -281,7 +281,7 @@ class Recognizer:
     def _program(self, decoder: str, chunk: int | None, left_context: int | None) -> Program:
         check_decoder_name(decoder)
         # The same program for every integer type.
-        chunk, left_context = checked_window(chunk, left_context)
+        chunk, left_context = check_window(chunk, left_context)
         return self._backend.program(decoder, *self._backend.settings.window(chunk, left_context))
 
     def _recognize(self, recordings: Sequence[np.ndarray], program: Program) -> list[_Found]:
@@ -291,13 +291,13 @@ class Recognizer:
             _, patches, beams, alignment = jax.device_get(batch._replace(logits=batch.patches))
             for row in np.flatnonzero(examples >= 0).tolist():
                 length = int(beams.label_lengths[row, 0])
-                spans, confidences = align.timed(
+                spans, confidences = align.times_and_confidences(
                     alignment, row, length, int(patches[row]), self._backend.settings.patch_size
                 )
                 found[int(examples[row])] = _Found(
                     tuple(beams.labels[row, 0, :length].tolist()),
                     spans,
-                    confidence.calibrated(confidences, program.temperature),
+                    confidence.calibrate(confidences, program.temperature),
                     float(beams.scores[row, 0]),
                 )
         return [found[number] for number in range(len(recordings))]
@@ -318,7 +318,7 @@ class Recognizer:
                 recording = recordings[plan.rows[row]]
                 frames[row] = len(recording)
                 real = row, slice(len(recording))
-                positions[real], hands[real] = joints.raw(recording)
+                positions[real], hands[real] = joints.positions_and_confidence(recording)
                 seen = np.any(joints.seen_hands(recording), axis=1)
                 chunk = program.chunk or len(recording)
                 absent = patches_without_hands(

@@ -14,7 +14,7 @@ from wsign_jax.decode.decoders import Search, decode_and_align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.evaluate.decoder_settings import choose_settings
-from wsign_jax.evaluate.trained_run import Trained, language_model, open_run, overrides
+from wsign_jax.evaluate.trained_run import Trained, config_overrides, language_model, open_run
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import SIZES, Params, WhisperSign
@@ -24,7 +24,7 @@ from wsign_jax.recognize.backend import Program, Recognized, RecognizerSettings
 AttentionWindow = tuple[jax.Array, jax.Array]
 
 
-class Running:
+class RunBackend:
     """A run's best checkpoint, or a certain one, in float32 whatever it was trained in."""
 
     def __init__(self, path: pathlib.Path, data: str | None = None):
@@ -36,8 +36,8 @@ class Running:
             WSignError: there is no such run or checkpoint, or it is damaged.
         """
         fields = {"training.precision": "float32", "training.sharding": ((".*", "replicate"),)}
-        self.trained = open_run(path, overrides={**fields, **overrides(data, None, None)})
-        self.settings = settings(self.trained)
+        self.trained = open_run(path, overrides={**fields, **config_overrides(data, None, None)})
+        self.settings = recognizer_settings(self.trained)
         self.vocabulary = self.trained.vocabulary
         self._programs: dict[tuple[str, int, int], Program] = {}
         # Each compiles once per batch shape, whatever the window.
@@ -72,7 +72,7 @@ class Running:
         return Program(run, config.eval.chunk, settings.temperature)
 
 
-def settings(trained: Trained) -> RecognizerSettings:
+def recognizer_settings(trained: Trained) -> RecognizerSettings:
     """The settings of a run."""
     config, size = trained.config, SIZES[trained.config.model.size]
     return RecognizerSettings(
@@ -101,8 +101,8 @@ def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recogni
         lm: LanguageModel | None = None,
         tables: tuple[jax.Array, ...] | None = None,
     ) -> Recognized:
-        model = whisper_sign.bind(graph, params)
-        states, logits, patches = encode(model, keypoints, hands, frames, window, tables)
+        model = whisper_sign.bind_params(graph, params)
+        states, logits, patches = encode_keypoints(model, keypoints, hands, frames, window, tables)
         blank = jnp.where(jnp.arange(logits.shape[2], dtype=jnp.int32) == BLANK_ID, 0.0, -jnp.inf)
         log_probs = jnp.where(no_hands[..., None], blank[None, None], jax.nn.log_softmax(logits))
         beams, alignment = decode_and_align(search, model, states, log_probs, patches, weights, lm)
@@ -111,7 +111,7 @@ def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recogni
     return recognize
 
 
-def encode(
+def encode_keypoints(
     model: WhisperSign,
     keypoints: jax.Array,
     hands: jax.Array,

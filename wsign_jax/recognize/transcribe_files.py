@@ -43,7 +43,7 @@ class DecodingOptions(NamedTuple):
     left_context: int | None = None
 
 
-def find(inputs: Sequence[pathlib.Path]) -> list[Source]:
+def find_recordings(inputs: Sequence[pathlib.Path]) -> list[Source]:
     """Finds what to transcribe: files as they are, and recordings in folders and sub-folders.
 
     Raises:
@@ -72,7 +72,7 @@ def _is_one(path: pathlib.Path) -> bool:
     return video.is_recording(path) or (is_keypoints and path.is_file())
 
 
-def transcribe(
+def transcribe_files(
     recognizer: Recognizer,
     sources: Sequence[Source],
     options: DecodingOptions,
@@ -93,7 +93,7 @@ def transcribe(
     recognizer.prepare(*options)
     if any(_is_video(source) for source in sources):
         model = landmarker.find_model(model)
-        with native_libs.quiet(), landmarker.Landmarker(model):
+        with native_libs.hide_native_log(), landmarker.Landmarker(model):
             pass  # so that what the system lacks is said once, not for every video
     return _transcribe(recognizer, sources, options, _read(recognizer, sources, model, processes))
 
@@ -147,7 +147,9 @@ def _read(
     tasks = [
         (extract.clip_of(sources[n].path), extract.ExtractionSettings(), model) for n in videos
     ]
-    outcomes = worker_pool.run(extract.extract_clip, tasks, processes or worker_pool.cores())
+    outcomes = worker_pool.run_in_workers(
+        extract.extract_clip, tasks, processes or worker_pool.count_cores()
+    )
     with contextlib.closing(outcomes):
         for outcome in outcomes:
             number = videos[outcome.task]
@@ -164,7 +166,7 @@ def _is_video(source: Source) -> bool:
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def write(
+def write_transcripts(
     outcomes: Iterable[Outcome], kind: str, place: pathlib.Path | None, replace: bool = False
 ) -> int:
     """Writes transcripts as they come; returns how many recordings have none, which stderr names.
@@ -177,8 +179,8 @@ def write(
         together, head = sys.stdout, file_head(kind)
         named: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         if place is not None and kind not in SUBTITLES:
-            together = stack.enter_context(files.text(place, replace))
-            named = functools.partial(files.named, place)
+            together = stack.enter_context(files.open_text(place, replace))
+            named = functools.partial(files.name_in_errors, place)
         for source, transcript, problem in outcomes:
             if transcript is None:
                 failed += 1

@@ -27,7 +27,7 @@ def read_report(folder: pathlib.Path) -> Pairs:
     return {id: (references[id], hypotheses[id]) for id in references}
 
 
-def compare(
+def compare_reports(
     sentences: Sequence[Sentence], vocabulary: Vocabulary, earlier: Pairs, folder: pathlib.Path
 ) -> dict[str, Any]:
     """Returns the difference in WER, with its 95 % interval over resampled sentences.

@@ -53,7 +53,7 @@ class Edit(NamedTuple):
     hypothesis: int | None  # position in the hypothesis; None for a deletion
 
 
-def align(reference: Sequence[int], hypothesis: Sequence[int]) -> list[Edit]:
+def align_edits(reference: Sequence[int], hypothesis: Sequence[int]) -> list[Edit]:
     """Returns a cheapest alignment of gloss ids; every error costs 1 (Levenshtein distance).
 
     If several are cheapest, it pairs glosses from the end as long as that is cheapest. So it prefers
@@ -95,8 +95,8 @@ def _costs(reference: np.ndarray, hypothesis: np.ndarray) -> tuple[list, list]:
 
 
 def edit_counts(reference: Sequence[int], hypothesis: Sequence[int]) -> EditCounts:
-    """Counts the errors of `align` by kind."""
-    return count_edits(align(reference, hypothesis))
+    """Counts the errors of `align_edits` by kind."""
+    return count_edits(align_edits(reference, hypothesis))
 
 
 def count_edits(edits: Iterable[Edit]) -> EditCounts:
@@ -142,15 +142,13 @@ def paired_bootstrap(
     errors_a: Sequence[int] | np.ndarray,
     errors_b: Sequence[int] | np.ndarray,
     lengths: Sequence[int] | np.ndarray,
-    samples: int = 1000,
-    seed: int = 0,
 ) -> Comparison:
     """Compares systems a and b on the same sentences and resamples, which are as in `bootstrap_wer`.
 
     Raises:
         ValueError: there are no sentences, a reference is empty, or the numbers of sentences differ.
     """
-    sums = _resampled_sums(errors_a, errors_b, lengths, samples=samples, seed=seed)
+    sums = _resampled_sums(errors_a, errors_b, lengths)
     differences = (sums[0] - sums[1]) / sums[2]
     low, high = np.quantile(differences, _TAILS)
     difference = (np.sum(errors_a) - np.sum(errors_b)) / np.sum(lengths)
@@ -163,7 +161,7 @@ _TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
 
 
 def _resampled_sums(
-    *columns: Sequence[int] | np.ndarray, samples: int, seed: int
+    *columns: Sequence[int] | np.ndarray, samples: int = 1000, seed: int = 0
 ) -> tuple[np.ndarray, ...]:
     """Returns the sums (samples,) of every column (n,) over the same resamples; lengths come last."""
     if len({len(column) for column in columns}) != 1:

@@ -112,12 +112,12 @@ def heat_map(posteriors: np.ndarray) -> str:
     memory = io.BytesIO()
     # A reader cannot tell more than 32 shades apart, and more would double the file.
     pixels = np.asarray(posteriors, np.float32)
-    image.imsave(memory, pixels, format="png", cmap=shades(), vmin=0, vmax=1)
+    image.imsave(memory, pixels, format="png", cmap=shade_colors(), vmin=0, vmax=1)
     return _uri("image/png", memory.getvalue())
 
 
 @functools.cache
-def shades() -> matplotlib.colors.Colormap:
+def shade_colors() -> matplotlib.colors.Colormap:
     """Returns the colors of probabilities, from dark (0) to bright (1)."""
     return matplotlib.colormaps["viridis"].resampled(32)
 
@@ -142,7 +142,7 @@ def _svg(figure: Figure) -> str:
     return _uri("image/svg+xml", (text[:start] + _INK_STYLE + text[start:]).encode())
 
 
-def png(figure: Figure) -> bytes:
+def figure_png(figure: Figure) -> bytes:
     """Returns a figure as PNG on white, with 100 pixels per inch."""
     memory = io.BytesIO()
     with _any_glyph():

@@ -12,10 +12,10 @@ from wsign_jax.report import metrics
 AlignedEdit = tuple[str, int | None, int | None]
 
 
-def aligned(
+def with_gloss_ids(
     reference: Sequence[int], hypothesis: Sequence[int], edits: Sequence[metrics.Edit]
 ) -> tuple[AlignedEdit, ...]:
-    """Returns the edits, from `metrics.align` of the two, with their gloss ids."""
+    """Returns the edits, from `metrics.align_edits` of the two, with their gloss ids."""
     return tuple(
         (
             edit.kind,
@@ -46,7 +46,7 @@ class Sentence:
     @functools.cached_property
     def edits(self) -> tuple[metrics.Edit, ...]:
         """The alignment of reference and hypothesis."""
-        return tuple(metrics.align(self.reference, self.hypothesis))
+        return tuple(metrics.align_edits(self.reference, self.hypothesis))
 
     @functools.cached_property
     def counts(self) -> metrics.EditCounts:
@@ -56,4 +56,4 @@ class Sentence:
     @functools.cached_property
     def aligned(self) -> tuple[AlignedEdit, ...]:
         """The edits with their gloss ids."""
-        return aligned(self.reference, self.hypothesis, self.edits)
+        return with_gloss_ids(self.reference, self.hypothesis, self.edits)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from wsign_jax.keypoints import draw, joints
-from wsign_jax.report.pictures import png, shades, short_name
+from wsign_jax.report.pictures import figure_png, shade_colors, short_name
 
 _TRUE = "#ff9d5c"  # outlines, bright on the dark of the heat map
 _ACROSS = 10.0  # inches
@@ -18,7 +18,7 @@ _MOMENTS = 8  # per strip
 _BINS = 40  # per histogram
 
 
-def posteriors(
+def draw_posteriors(
     values: np.ndarray,
     names: Sequence[str],
     reference: Sequence[int],
@@ -36,14 +36,14 @@ def posteriors(
         for row, (start, end) in zip(reference, segments, strict=True):
             place = Rectangle((start, row - 0.5), end - start, 1.0, fill=False, edgecolor=_TRUE)
             axes.add_patch(place)
-    return png(figure)
+    return figure_png(figure)
 
 
-def alignment(weights: np.ndarray, names: Sequence[str], seconds: float, title: str) -> bytes:
+def draw_alignment(weights: np.ndarray, names: Sequence[str], seconds: float, title: str) -> bytes:
     """Returns a heat map of the attention decoder's weights (glosses, patches); each row is scaled."""
     relative = weights / np.maximum(weights.max(axis=1, keepdims=True), 1e-9)
     figure, _ = _heat_map(relative, names, seconds, title)
-    return png(figure)
+    return figure_png(figure)
 
 
 def _heat_map(
@@ -53,14 +53,14 @@ def _heat_map(
     figure = Figure(figsize=(_ACROSS, 1.2 + _ROW * len(values)), layout="constrained")
     axes = figure.add_subplot()
     extent = (0.0, seconds, len(values) - 0.5, -0.5)
-    axes.imshow(values, shades(), aspect="auto", vmin=0, vmax=1, extent=extent)
+    axes.imshow(values, shade_colors(), aspect="auto", vmin=0, vmax=1, extent=extent)
     axes.set_yticks(range(len(names)), [short_name(name) for name in names], parse_math=False)
     axes.set_xlabel("seconds")
     axes.set_title(title, fontsize=10, loc="left", parse_math=False, wrap=True)
     return figure, axes
 
 
-def skeleton_strip(features: np.ndarray, title: str) -> bytes:
+def draw_skeleton_strip(features: np.ndarray, title: str) -> bytes:
     """Returns a picture of moments of (T, 42, 7) raw features, evenly spread, side by side."""
     count = min(_MOMENTS, len(features))
     moments = ((np.arange(count) + 0.5) * len(features) / count).astype(int)
@@ -84,10 +84,10 @@ def skeleton_strip(features: np.ndarray, title: str) -> bytes:
     axes.set_xticks(middles, [f"{moment / joints.FPS:.2f} s" for moment in moments])
     axes.set_yticks([])
     axes.set_title(title, fontsize=10, loc="left", parse_math=False, wrap=True)
-    return png(figure)
+    return figure_png(figure)
 
 
-def lengths(frames: np.ndarray, buckets: Sequence[int], efficiency: float) -> bytes:
+def draw_lengths(frames: np.ndarray, buckets: Sequence[int], efficiency: float) -> bytes:
     """Returns a histogram of sequence lengths (n,), with the buckets that they are padded to."""
     figure = Figure(figsize=(_ACROSS, 3.5), layout="constrained")
     axes = figure.add_subplot()
@@ -102,4 +102,4 @@ def lengths(frames: np.ndarray, buckets: Sequence[int], efficiency: float) -> by
         fontsize=10,
         loc="left",
     )
-    return png(figure)
+    return figure_png(figure)

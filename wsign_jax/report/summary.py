@@ -15,8 +15,6 @@ from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.report import metrics
 from wsign_jax.report.sentences import AlignedEdit, Sentence
 
-BOOTSTRAP_SAMPLES = 1000
-BOOTSTRAP_SEED = 0
 LENGTH_BINS = (1, 2, 4, 7, 11, 16, 21)  # first reference length of every bin
 CONFUSIONS = 30  # pairs listed
 
@@ -52,18 +50,16 @@ def summarize(
     interval = metrics.bootstrap_wer(
         [sentence.counts.errors for sentence in sentences],
         [sentence.counts.ref_glosses for sentence in sentences],
-        BOOTSTRAP_SAMPLES,
-        BOOTSTRAP_SEED,
     )
     return {
         **_scores(sentences),
         "wer_interval": list(interval),
         "hyp_glosses": sum(len(sentence.hypothesis) for sentence in sentences),
         "blank_rate": _blank_rate(sentences),
-        "warnings": warnings(sentences),
+        "warnings": find_warnings(sentences),
         "by_signer": _by_signer(sentences),
         "by_length": _by_length(sentences),
-        "by_gloss": by_gloss([sentence.aligned for sentence in sentences], vocabulary),
+        "by_gloss": count_by_gloss([sentence.aligned for sentence in sentences], vocabulary),
         "confusions": _confusions(sentences, vocabulary),
         "segments": _segments(sentences),
         "calibration": _plain(calibration),
@@ -95,7 +91,7 @@ def _blank_rate(sentences: Sequence[Sentence]) -> float:
 # ----------------------------------------------------------------------------------------- warnings
 
 
-def warnings(sentences: Sequence[Sentence]) -> list[str]:
+def find_warnings(sentences: Sequence[Sentence]) -> list[str]:
     """Returns warnings that a reader must know before believing any figure; [] if all is well.
 
     A high blank rate alone is well: a healthy CTC head may use one patch in fifteen for a sign. It has
@@ -175,7 +171,7 @@ def _bin_name(number: int) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-def by_gloss(
+def count_by_gloss(
     alignments: Sequence[Sequence[AlignedEdit]], vocabulary: Vocabulary
 ) -> list[dict[str, Any]]:
     """Counts the edits of every gloss in the alignments of all sentences; the most errors come first."""

@@ -33,7 +33,7 @@ class Cluster:
     patience: int  # seconds to wait for a process that does not answer
 
 
-def parse(argv: Sequence[str]) -> tuple[Cluster | None, list[str]]:
+def parse_cluster(argv: Sequence[str]) -> tuple[Cluster | None, list[str]]:
     """Takes the flags of this module out of a command line.
 
     Returns:
@@ -66,7 +66,7 @@ def parse(argv: Sequence[str]) -> tuple[Cluster | None, list[str]]:
 
 
 @contextlib.contextmanager
-def joined(cluster: Cluster | None) -> Iterator[None]:
+def join_cluster(cluster: Cluster | None) -> Iterator[None]:
     """A context that joins the cluster, if there is one, for all that a command does.
 
     Only process 0 has a standard output. The output of the others is discarded, but not their errors.

@@ -54,7 +54,7 @@ def make_step(graph: nnx.GraphDef) -> Step:
     """Makes the jitted step for a chunk; it compiles once for every chunk size and left context."""
 
     def step(params: Params, cache: StreamCache, chunk: Chunk) -> tuple[Outputs, StreamCache]:
-        model = whisper_sign.bind(graph, params)
+        model = whisper_sign.bind_params(graph, params)
         states, cache = model.stream_step(chunk, cache)
         logits = model.ctc_logits(states)
         return Outputs(states[0], logits[0], jax.nn.log_softmax(logits)[0]), cache
@@ -70,7 +70,7 @@ def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: in
     rounded up to whole chunks, before the stream; the frames before the stream are empty.
     """
     frontend = trained.config.model.frontend
-    model = whisper_sign.bind(trained.network.graph, trained.params)
+    model = whisper_sign.bind_params(trained.network.graph, trained.params)
     first = -(-frontend.look_ahead // chunk) * chunk
     lead = (first - frontend.look_ahead) * frontend.patch_size
     length = chunk * frontend.patch_size
@@ -106,7 +106,7 @@ def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int =
     )
 
 
-def fill(state: StreamState, frames: Frames) -> StreamState:
+def fill_chunk(state: StreamState, frames: Frames) -> StreamState:
     """Puts the next n frames into the chunk, which must have room for them."""
     count = len(frames.confidence)
     end = state.filled + count
@@ -123,7 +123,7 @@ def fill(state: StreamState, frames: Frames) -> StreamState:
     )
 
 
-def advance(state: StreamState) -> StreamState:
+def begin_next_chunk(state: StreamState) -> StreamState:
     """Begins the next chunk with the frame after the last one, if that has come."""
     frames = no_frames(len(state.frames.confidence))  # new ones: the step may still read the old
     rest = int(state.filled == len(frames.confidence))
@@ -138,7 +138,7 @@ def advance(state: StreamState) -> StreamState:
     )
 
 
-def without_nan(features: np.ndarray) -> tuple[Frames, int]:
+def drop_nan_hands(features: np.ndarray) -> tuple[Frames, int]:
     """Takes hands of (t, 42, 7) features as absent if they have NaN or other garbage.
 
     Returns:
@@ -147,4 +147,4 @@ def without_nan(features: np.ndarray) -> tuple[Frames, int]:
     good = joints.plausible_hands(features)
     if not good.all():
         features = np.where(np.repeat(good, joints.JOINTS_PER_HAND, 1)[..., None], features, 0.0)
-    return Frames(*joints.raw(features)), int((~good).any(axis=1).sum())
+    return Frames(*joints.positions_and_confidence(features)), int((~good).any(axis=1).sum())

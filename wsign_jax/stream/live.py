@@ -17,7 +17,7 @@ import numpy as np
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.keypoints import camera, draw, joints, landmarker, native_libs, video
-from wsign_jax.keypoints.camera import Every, Newest
+from wsign_jax.keypoints.camera import EveryItem, NewestItem
 from wsign_jax.keypoints.extract import PICTURE_FPS
 from wsign_jax.keypoints.landmarker import Detection, Landmarker
 from wsign_jax.keypoints.picture_stream import PictureStream
@@ -42,7 +42,7 @@ class Piece(NamedTuple):
     features: np.ndarray  # (t, 42, 7)
 
 
-Items: TypeAlias = Every[Picture] | Newest[Picture] | Every[Piece]
+Items: TypeAlias = EveryItem[Picture] | NewestItem[Picture] | EveryItem[Piece]
 Events: TypeAlias = Lines | JsonLines
 
 
@@ -76,18 +76,20 @@ def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> Sourc
     if name.isdecimal() or name.startswith("/dev/") or "://" in name:
         if simulate:
             raise WSignError(f"--simulate: camera {name} has a pace of its own; leave it out")
-        pictures = camera.pictures(int(name) if name.isdecimal() else name)
-        return Source(name, Newest(pictures), has_pictures=True, is_camera=True)
+        pictures = camera.camera_pictures(int(name) if name.isdecimal() else name)
+        return Source(name, NewestItem(pictures), has_pictures=True, is_camera=True)
     path = pathlib.Path(name)
     if not path.exists():
         raise WSignError(f"{path}: no such file; give a camera's number, a video or a .npy")
     if path.suffix.lower() == ".npy":
         frames = _frames(layout.read_features(path, aspect))
-        items = Every(camera.paced(frames) if simulate else frames)
+        items = EveryItem(camera.at_recorded_pace(frames) if simulate else frames)
         return Source(name, items, has_pictures=False, is_camera=False)
-    pictures = video.read_ahead(video.read(path, PICTURE_FPS))
+    pictures = video.read_ahead(video.read_pictures(path, PICTURE_FPS))
     # However long the video pauses, a file is never gone.
-    opened = Newest(camera.paced(pictures), math.inf) if simulate else Every(pictures)
+    opened = (
+        NewestItem(camera.at_recorded_pace(pictures), math.inf) if simulate else EveryItem(pictures)
+    )
     return Source(name, opened, has_pictures=True, is_camera=False)
 
 
@@ -97,7 +99,7 @@ def _frames(features: np.ndarray) -> Generator[Piece, None, None]:
         yield Piece((begin + len(piece) - 1) / joints.FPS, piece)
 
 
-def run(
+def recognize_live(
     stream: Stream,
     source: Source,
     *,
@@ -135,13 +137,13 @@ def run(
 def _landmarker(model: pathlib.Path | None) -> Iterator[Landmarker]:
     path = landmarker.find_model(model)
     # The first picture takes long and logs messages; here that is over before the source begins.
-    with native_libs.quiet():
+    with native_libs.hide_native_log():
         hands = Landmarker(path)
         hands.detect(np.zeros((240, 320, 3), np.uint8), 0.0)
     try:
         yield hands
     finally:
-        with native_libs.quiet(), hands:
+        with native_libs.hide_native_log(), hands:
             pass
 
 
@@ -221,7 +223,7 @@ class _Session:
         assert self._hands is not None  # since there are pictures
         begin = time.monotonic()
         # At the first hand MediaPipe sets up one more network, and logs that.
-        with contextlib.nullcontext() if self._has_found else native_libs.quiet():
+        with contextlib.nullcontext() if self._has_found else native_libs.hide_native_log():
             detections = self._hands.detect(picture.image, picture.time_s)
         self._has_found |= bool(detections)
         self._waited.append(begin - came)
@@ -229,7 +231,7 @@ class _Session:
         self._count += 1
         result = self._push(detections, picture.time_s)
         if self._window:
-            self._show(picture.image, draw.frame_of(detections), result)
+            self._show(picture.image, draw.frame_of_detections(detections), result)
 
     def _read(self, frames: Piece) -> None:
         self._count += len(frames.features)

@@ -107,7 +107,7 @@ def _row(
     counts = EditCounts()
     timed = []
     for sentence in reported:
-        edits = metrics.align(split.labels[sentence.example].tolist(), sentence.ids)
+        edits = metrics.align_edits(split.labels[sentence.example].tolist(), sentence.ids)
         counts += metrics.count_edits(edits)
         segments = layout.read_segments(split, sentence.example)
         if segments is not None:

@@ -61,9 +61,7 @@ def _nearest(known: Sequence[int], wanted: int) -> int:
     return min(known, key=lambda value: (abs(value - wanted), value), default=wanted)
 
 
-def check_options(
-    trained: Trained, decoder: str, endpoint_seconds: float, look_ahead: int | None
-) -> None:
+def check_options(trained: Trained, decoder: str, endpoint_seconds: float) -> None:
     """Raises a `WSignError` for what a stream of this run cannot do."""
     check_decoder_name(decoder)
     if decoder not in _DECODERS:
@@ -74,13 +72,6 @@ def check_options(
     if not isinstance(endpoint_seconds, numbers.Real) or not 0 <= endpoint_seconds < math.inf:
         raise WSignError(
             f"endpoint_seconds is {shown(endpoint_seconds)}; give seconds, 0 for never"
-        )
-    own = trained.config.model.frontend.look_ahead
-    if look_ahead is not None and as_patches("look_ahead", look_ahead) != own:
-        raise WSignError(
-            f"{trained.workdir}: its frontend looks {own} patches ahead "
-            f"(model.frontend.look_ahead), and cannot look {look_ahead}; leave look_ahead out, or "
-            "train another"
         )
     if trained.config.model.positions == SINUSOIDAL:
         print(

@@ -22,7 +22,7 @@ from wsign_jax.train.validation import Encoded
 REST_SPEED = 0.05
 
 
-def moving(frames: Frames) -> np.ndarray:
+def find_movement(frames: Frames) -> np.ndarray:
     """Tells which of n frames, the first and the last left out, show a hand that moves: (n - 2,) bool.
 
     The speed is a central difference; a hand must be seen in all three frames.
@@ -89,7 +89,7 @@ class Endpointer:
     def see(self, frames: Frames) -> None:
         """Takes the next n frames."""
         known = concatenate([self._last, frames])
-        (moved,) = np.nonzero(moving(known))
+        (moved,) = np.nonzero(find_movement(known))
         count = len(frames.confidence)
         self._still = count - 1 - int(moved[-1]) if len(moved) else self._still + count
         self._last = frames_between(known, -2, None)
@@ -139,7 +139,7 @@ class Endpointer:
         decoded = Decoded(*jax.device_get((encoded, *found)))
         ids, spans, confidences = timed_glosses(decoded, 0, self._trained.patch_size)
         spans += self._first * self._trained.patch_size / joints.FPS
-        confidences = confidence.calibrated(confidences, self._settings.temperature)
+        confidences = confidence.calibrate(confidences, self._settings.temperature)
         names = self._trained.vocabulary.glosses(ids)
         glosses = [
             Gloss(name, float(start), float(end), float(sure))

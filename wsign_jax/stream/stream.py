@@ -34,12 +34,12 @@ from wsign_jax.stream.chunks import (
     GOES_ON,
     Outputs,
     StreamState,
-    advance,
-    fill,
+    begin_next_chunk,
+    drop_nan_hands,
+    fill_chunk,
     init_stream,
     make_step,
     next_chunk,
-    without_nan,
 )
 from wsign_jax.stream.options import check_options, make_decoder, stream_window
 from wsign_jax.stream.sentence_end import Endpointer
@@ -78,7 +78,6 @@ class Stream:
         left_context: int | None = None,
         decoder: str = GREEDY,
         endpoint_seconds: float = 0.0,
-        look_ahead: int | None = None,
     ):
         """Begins a stream; compiles what it needs.
 
@@ -91,16 +90,14 @@ class Stream:
             decoder: 'greedy', or 'prefix_beam' with the settings that it was tuned to.
             endpoint_seconds: a sentence is over after hands were absent or at rest for so long; 0:
                 never.
-            look_ahead: patches that the frontend must look ahead; None takes any. Another number than
-                the frontend was trained with is an error.
 
         Raises:
-            WSignError: the window is full attention, the decoder cannot stream, the look-ahead is not
-                the run's, or an argument is not a number or is out of range.
+            WSignError: the window is full attention, the decoder cannot stream, or an argument is not a
+                number or is out of range.
         """
         self._trained = trained
         self.chunk, self.left_context = stream_window(trained, chunk, left_context)
-        check_options(trained, decoder, endpoint_seconds, look_ahead)
+        check_options(trained, decoder, endpoint_seconds)
         settings = choose_settings(trained, decoder)
         self._temperature = settings.temperature
         self._decoder = make_decoder(trained, settings, self.chunk)
@@ -204,7 +201,7 @@ class Stream:
 
     def _checked(self, features: np.ndarray) -> Frames:
         """Returns the frames of (t, 42, 7) features, without NaN."""
-        frames, bad = without_nan(joints.as_features(features, "keypoints"))
+        frames, bad = drop_nan_hands(joints.as_features(features, "keypoints"))
         self._nan_frames += bad
         return frames
 
@@ -227,7 +224,7 @@ class Stream:
             whole = len(self.state.frames.confidence)
             room = whole - self.state.filled
             now = frames_between(frames, 0, room)
-            self.state = fill(self.state, now)
+            self.state = fill_chunk(self.state, now)
             if self._endpointer:
                 self._endpointer.see(now)
             if self.state.filled == whole:
@@ -274,7 +271,7 @@ class Stream:
         if is_silent and patches == GOES_ON and self._may_sleep():
             # Attention reaches only frames without hands and sees only distances: encoding would give
             # the same cache again.
-            self.state = advance(state)._replace(skipped=state.skipped + self.chunk)
+            self.state = begin_next_chunk(state)._replace(skipped=state.skipped + self.chunk)
             return
         begin = time.perf_counter()
         outputs, cache = self._encode(state, patches)
@@ -290,7 +287,7 @@ class Stream:
             states = np.asarray(outputs.states)[valid]
             self._closed += self._endpointer.add(number + valid.start, states, log_probs)
         has_hand = state.last_seen >= state.total - (state.filled - state.begin)
-        self.state = advance(state)._replace(
+        self.state = begin_next_chunk(state)._replace(
             cache=cache,
             decoding=decoding,
             first=state.first + self.chunk,
@@ -330,9 +327,11 @@ class Stream:
 
     def _gloss(self, run: Run) -> Gloss:
         patch_size = self._trained.patch_size
-        start, end = align.seconds(np.array(run.start), np.array(run.end), patch_size).tolist()
+        start, end = align.spans_in_seconds(
+            np.array(run.start), np.array(run.end), patch_size
+        ).tolist()
         raw = min(np.exp(run.log_prob), 1.0)
-        sure = float(confidence.calibrated(np.array(raw), self._temperature))
+        sure = float(confidence.calibrate(np.array(raw), self._temperature))
         return Gloss(self._trained.vocabulary.names[run.id], start, end, sure)
 
 

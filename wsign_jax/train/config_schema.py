@@ -198,7 +198,7 @@ _READ_OF_A_RUN = re.compile(
 )
 
 
-def check(config: ConfigDict) -> None:
+def check_config(config: ConfigDict) -> None:
     """Raises a `WSignError` that names the first field out of its range."""
     fields = config.to_dict()
     _check_field(fields, "stages", _STAGES)
@@ -226,13 +226,13 @@ def check(config: ConfigDict) -> None:
     _check_frontend(config.model.frontend)
 
 
-def check_saved(config: Mapping[str, Any]) -> None:
+def check_saved_config(config: Mapping[str, Any]) -> None:
     """Checks the config in a checkpoint, which another version, or anybody, may have written.
 
     A field that an older version did not have may be missing, unless using the run reads it.
 
     Raises:
-        WSignError: names the first field that is missing, or that `check` would refuse.
+        WSignError: names the first field that is missing, or that `check_config` would refuse.
     """
     _check_field(config, "stages", _STAGES)
     checks = dict(_CHECKS)
@@ -282,14 +282,14 @@ def _check_storable(field: str, value: Any) -> None:
         ) from None
 
 
-def as_json(config: ConfigDict) -> dict[str, Any]:
+def config_as_json(config: ConfigDict) -> dict[str, Any]:
     """The config as it comes back from a JSON file (tuples as lists)."""
     return json.loads(json.dumps(config.to_dict()))
 
 
-def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def config_differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The fields that must match to go on with a run, but do not, as 'config.a.b: was 1, is 2'."""
-    before, after = flat(saved), flat(now)
+    before, after = flat_fields(saved), flat_fields(now)
     return [
         f"config.{field}: was {before.get(field)!r}, is {after.get(field)!r}"
         for field in sorted(before.keys() | after.keys())
@@ -298,7 +298,7 @@ def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def flat(config: dict[str, Any]) -> dict[str, Any]:
+def flat_fields(config: dict[str, Any]) -> dict[str, Any]:
     """A config's fields by their dotted names, without the stages that it does not run."""
     used = {
         name: block

@@ -16,7 +16,13 @@ from ml_collections import ConfigDict
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign, whisper_weights
-from wsign_jax.model.whisper_sign import Params, group_of, layer_paths, parameter_paths, unstacked
+from wsign_jax.model.whisper_sign import (
+    Params,
+    group_of,
+    layer_paths,
+    parameter_paths,
+    unstack_params,
+)
 from wsign_jax.model.whisper_weights import Whisper
 from wsign_jax.runtime import multihost
 from wsign_jax.train.checkpoint.checksums import checksums_of_arrays
@@ -146,7 +152,7 @@ def initial_params(run: "Run") -> Callable[[], Params]:
 def fresh_params(run: "Run") -> Params:
     """Makes weights from the seed, on the devices, and says so."""
     print("starting from fresh weights", flush=True)
-    return whisper_sign.init(run.config.model, run.network.shapes, run.config.training.seed)
+    return whisper_sign.init_params(run.config.model, run.network.shapes, run.config.training.seed)
 
 
 # The files to take of a repository on the Hugging Face Hub; it may hold other frameworks' weights too.
@@ -165,15 +171,17 @@ def find_whisper(run: "Run", name: str) -> tuple[Whisper, dict[str, str]]:
     `name` is a folder, or a repository on the Hugging Face Hub, which is downloaded once.
 
     Returns:
-        The checkpoint, and which of its tensors each parameter comes from (`whisper_weights.sources`).
+        The checkpoint, and the tensor of each parameter; see `whisper_weights.find_tensors`.
 
     Raises:
         WSignError: it is missing, damaged, or does not fit.
     """
     whisper = whisper_weights.open_whisper(whisper_folder(name))
-    shapes = jax.eval_shape(unstacked, run.network.shapes)
+    shapes = jax.eval_shape(unstack_params, run.network.shapes)
     config = run.config
-    return whisper, whisper_weights.sources(whisper, config.model.size, shapes, config.init_layers)
+    return whisper, whisper_weights.find_tensors(
+        whisper, config.model.size, shapes, config.init_layers
+    )
 
 
 def whisper_params(run: "Run", whisper: Whisper, named: dict[str, str]) -> Params:
@@ -184,9 +192,9 @@ def whisper_params(run: "Run", whisper: Whisper, named: dict[str, str]) -> Param
     Raises:
         WSignError: a file is damaged, or a tensor has NaN or infinity.
     """
-    fresh = whisper_sign.init(run.config.model, run.network.shapes, run.config.training.seed)
+    fresh = whisper_sign.init_params(run.config.model, run.network.shapes, run.config.training.seed)
     params = parameter_paths(fresh)
-    loaded = dict(whisper_weights.load(whisper, named))
+    loaded = dict(whisper_weights.load_tensors(whisper, named))
     for path, shape in parameter_paths(run.network.shapes).items():
         layers = layer_paths(path, shape)
         if layers[0] in named:
@@ -197,7 +205,7 @@ def whisper_params(run: "Run", whisper: Whisper, named: dict[str, str]) -> Param
             )
     params[_EMBEDDINGS] = _scaled(params[_EMBEDDINGS], params[_NORM])
     whole = jax.tree.unflatten(jax.tree.structure(run.network.shapes), list(params.values()))
-    groups = _groups(unstacked(whole), named)
+    groups = _groups(unstack_params(whole), named)
     width = max(map(len, groups))
     print(f"starting from the weights of Whisper in {whisper.root}")
     for name, group in groups.items():

@@ -83,7 +83,7 @@ def _for_layers(values: Any, like: jax.Array) -> jax.Array:
 def _only_trained(
     tree: Params, labels: Params, otherwise: Callable[[jax.Array], jax.Array]
 ) -> Params:
-    """Replaces what belongs to frozen layers of parameters of which others train."""
+    """Replaces the frozen layers of parameters that train only in part."""
 
     def replace(leaf: jax.Array, label: str | tuple[str, ...]) -> jax.Array:
         if isinstance(label, str):

@@ -16,7 +16,9 @@ from wsign_jax.model.whisper_sign import Params, layer_paths, parameter_paths
 T = TypeVar("T")
 
 
-def match(params: Params, rules: Sequence[Sequence[Any]], field: str) -> dict[str, Sequence[Any]]:
+def match_rules(
+    params: Params, rules: Sequence[Sequence[Any]], field: str
+) -> dict[str, Sequence[Any]]:
     """Finds the first rule whose pattern matches the whole path of each parameter or stacked layer.
 
     Returns:
@@ -52,7 +54,7 @@ def match(params: Params, rules: Sequence[Sequence[Any]], field: str) -> dict[st
     return matched
 
 
-def apply(
+def apply_rules(
     params: Params, rules: Sequence[Sequence[Any]], actions: tuple[str, str], field: str
 ) -> Params:
     """Marks every parameter, or its layers, by the action of the first rule that matches.
@@ -60,17 +62,17 @@ def apply(
     A rule is (path pattern, action, ...).
 
     Raises:
-        WSignError: an unknown action, or the rules do not fit the parameters (see `match`).
+        WSignError: an unknown action, or the rules do not fit the parameters (see `match_rules`).
     """
     for rule in rules:
         if len(rule) < 2 or rule[1] not in actions:
             allowed = " | ".join(map(repr, actions))
             raise WSignError(f"config.{field}: {tuple(rule)} is not (path pattern, {allowed})")
-    marks = {path: rule[1] for path, rule in match(params, rules, field).items()}
-    return gather(params, marks)
+    marks = {path: rule[1] for path, rule in match_rules(params, rules, field).items()}
+    return gather_layers(params, marks)
 
 
-def gather(params: Params, values: Mapping[str, T]) -> Params:
+def gather_layers(params: Params, values: Mapping[str, T]) -> Params:
     """Arranges values by path as their parameters are: one for each, or a tuple of its layers'."""
     leaves = []
     for path, leaf in parameter_paths(params).items():
@@ -79,8 +81,8 @@ def gather(params: Params, values: Mapping[str, T]) -> Params:
     return jax.tree.unflatten(jax.tree.structure(params), leaves)
 
 
-def by_layer(params: Params, values: Params) -> dict[str, Any]:
-    """Returns the value of every parameter or stacked layer by path: the reverse of `gather`."""
+def values_by_layer(params: Params, values: Params) -> dict[str, Any]:
+    """Returns the value of every parameter or stacked layer by path: the reverse of `gather_layers`."""
     found: dict[str, Any] = {}
     leaves = jax.tree.leaves(values, is_leaf=lambda value: isinstance(value, tuple))
     for (path, leaf), value in zip(parameter_paths(params).items(), leaves, strict=True):

@@ -55,7 +55,7 @@ def make_network(config: ConfigDict, vocab_size: int) -> Network:
     """Builds the structure for `config.model` in the precision of `config.training`."""
     whisper_sign.check_length(config.model, config.data.max_seq_length)
     dtype = jnp.dtype(resolve_precision(config.training.precision))
-    graph, shapes = whisper_sign.build(config.model, vocab_size, dtype)
+    graph, shapes = whisper_sign.build_network(config.model, vocab_size, dtype)
     mesh = sharding.make_mesh()
     return Network(graph, sharding.place_params(shapes, config.training.sharding, mesh), mesh)
 
@@ -224,7 +224,7 @@ class Run:
     @functools.cached_property
     def config_json(self) -> dict[str, Any]:
         """The config as a checkpoint holds it."""
-        return config_schema.as_json(self.config)
+        return config_schema.config_as_json(self.config)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -256,7 +256,7 @@ def prepare_run(config: ConfigDict, workdir: pathlib.Path) -> Run:
     Raises:
         WSignError: a config value out of range, bad data, or rules that do not fit the model.
     """
-    config_schema.check(config)
+    config_schema.check_config(config)
     config = settle_precision(
         settle_buckets(initial_weights.settle_positions(config, workdir), workdir)
     )
@@ -318,7 +318,7 @@ def _read_all(
 
 def check_same_run(run: Run) -> None:
     """Raises a `WSignError` in all processes if their configs or data sets differ."""
-    settings = config_schema.as_json(run.config)
+    settings = config_schema.config_as_json(run.config)
     del settings["data"]["dir"]  # each process may have a copy of its own
     multihost.check_same(json.dumps(settings), "the configs")
     multihost.check_same(run.fingerprint + data_fingerprint(run.val), "the data sets")

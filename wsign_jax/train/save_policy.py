@@ -77,7 +77,7 @@ class Signals:
 
 
 @contextlib.contextmanager
-def outliving_its_reader(signals: Signals) -> Iterator[None]:
+def outlive_reader(signals: Signals) -> Iterator[None]:
     """A context in which prints that nobody reads any more ask to stop instead of raising.
 
     They ask as `READER_GONE`; after that, prints go nowhere.

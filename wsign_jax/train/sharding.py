@@ -54,7 +54,9 @@ def place_params(
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
     return jax.tree.map(
-        placed, shapes, param_rules.apply(shapes, rules, (REPLICATE, SHARD), "training.sharding")
+        placed,
+        shapes,
+        param_rules.apply_rules(shapes, rules, (REPLICATE, SHARD), "training.sharding"),
     )
 
 

@@ -33,13 +33,13 @@ class StepSettings(NamedTuple):
 
 
 def label_parameters(params: Params, rules: Sequence[Sequence[Any]], stage: str) -> Params:
-    """Marks every parameter 'train' or 'freeze', as `param_rules.apply` does.
+    """Marks every parameter 'train' or 'freeze', as `param_rules.apply_rules` does.
 
     Raises:
         WSignError: the rules do not fit the parameters, or leave nothing to train.
     """
     field = f"{stage}.rules"
-    labels = param_rules.apply(params, rules, (TRAIN, FREEZE), field)
+    labels = param_rules.apply_rules(params, rules, (TRAIN, FREEZE), field)
     if TRAIN not in jax.tree.leaves(labels):
         raise WSignError(f"config.{field}: nothing is left to train")
     return labels
@@ -51,13 +51,13 @@ def learning_rates(params: Params, rules: Sequence[Sequence[Any]], stage: str) -
     A rule is (path pattern, action[, share[, decay]]). The share is 1 if it is missing. The decay is
     layer-wise: a factor for each block above the parameter's own in its stack.
     """
-    matched = param_rules.match(params, rules, f"{stage}.rules")
+    matched = param_rules.match_rules(params, rules, f"{stage}.rules")
     shares = {}
     for leaf in parameter_paths(params).items():
         for above, path in enumerate(reversed(layer_paths(*leaf))):
             share, decay = (*matched[path][2:], 1.0, 1.0)[:2]
             shares[path] = float(share * decay**above)
-    return param_rules.gather(params, shares)
+    return param_rules.gather_layers(params, shares)
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:
@@ -101,7 +101,7 @@ def training_table(params: Params, labels: Params, rates: Params) -> str:
     Parameters are grouped by the first part of their paths, and more finely if their learning rate is
     not the stage's own.
     """
-    label_of, rate_of = (param_rules.by_layer(params, values) for values in (labels, rates))
+    label_of, rate_of = (param_rules.values_by_layer(params, values) for values in (labels, rates))
     counted = [
         (path, math.prod(leaf.shape) // len(paths))
         for name, leaf in parameter_paths(params).items()

@@ -17,8 +17,8 @@ from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.report import metrics, pictures, snapshots
-from wsign_jax.report.sentences import aligned
-from wsign_jax.report.summary import by_gloss
+from wsign_jax.report.sentences import with_gloss_ids
+from wsign_jax.report.summary import count_by_gloss
 from wsign_jax.runtime import multihost
 from wsign_jax.train import config_schema, losses, sharding, validation
 from wsign_jax.train.metrics_log import MetricsWriter
@@ -43,7 +43,7 @@ def make_outputs_step(network: Network) -> Callable[[Params, Batch, StepSettings
     def compute_outputs(params: Params, batch: Batch, settings: StepSettings) -> SentenceOutputs:
         states, logits, _, patches = validation.run_network(network, params, batch, settings)
         whole = jax.lax.with_sharding_constraint(params, everywhere)
-        decoder = whisper_sign.bind(network.graph, whole).decoder
+        decoder = whisper_sign.bind_params(network.graph, whole).decoder
         weights = decoder.alignment(losses.decoder_inputs(batch.labels), states, patches)
         return SentenceOutputs(jax.nn.log_softmax(logits), weights)
 
@@ -68,7 +68,7 @@ class TensorBoardPictures:
         if not multihost.is_first():
             return
         config = self._run.config
-        fields = config_schema.flat(self._run.config_json)
+        fields = config_schema.flat_fields(self._run.config_json)
         rows = "".join(f"| {name} | `{value!r}` |\n" for name, value in fields.items())
         self._writer.text(0, "config", f"| field | value |\n| --- | --- |\n{rows}")
         self._writer.hyperparameters(0, fields, ("val/wer", "val/loss"))
@@ -76,7 +76,9 @@ class TensorBoardPictures:
         assert loader.train_plan is not None, "of training"
         epoch = loader.train_plan.epoch(0, first.batch_size)
         efficiency = padding_efficiency(epoch, loader.train_plan.frames[0])
-        picture = snapshots.lengths(self._run.train.frames, loader.train_plan.buckets, efficiency)
+        picture = snapshots.draw_lengths(
+            self._run.train.frames, loader.train_plan.buckets, efficiency
+        )
         self._writer.picture(0, "data/lengths", picture)
 
     def draw_validation(
@@ -124,7 +126,7 @@ class TensorBoardPictures:
         ids = list(dict.fromkeys([*reference, *hypothesis, BLANK_ID]))
         yield (
             "val/ctc",
-            snapshots.posteriors(
+            snapshots.draw_posteriors(
                 np.exp(outputs.log_probs[0, :patches, ids]).T,
                 vocabulary.glosses(ids),
                 [ids.index(id) for id in reference],
@@ -136,15 +138,15 @@ class TensorBoardPictures:
         if stage.config.alpha < 1:  # otherwise the attention decoder does not train here
             names = [*vocabulary.glosses(reference), "(end)"]
             weights = outputs.weights[0, :, :patches]
-            yield "val/attention", snapshots.alignment(weights, names, seconds, title)
-        yield "val/skeleton", snapshots.skeleton_strip(val.features(example), title)
+            yield "val/attention", snapshots.draw_alignment(weights, names, seconds, title)
+        yield "val/skeleton", snapshots.draw_skeleton_strip(val.features(example), title)
         alignments = []
         for index, found in result.hypotheses.items():
             labels = val.labels[index].tolist()
-            alignments.append(aligned(labels, found, metrics.align(labels, found)))
-        confusions = pictures.confusion_figure(by_gloss(alignments, vocabulary))
+            alignments.append(with_gloss_ids(labels, found, metrics.align_edits(labels, found)))
+        confusions = pictures.confusion_figure(count_by_gloss(alignments, vocabulary))
         if confusions is not None:
-            yield "val/confusions", pictures.png(confusions)
+            yield "val/confusions", pictures.figure_png(confusions)
 
 
 def _rung(wer: float) -> float:

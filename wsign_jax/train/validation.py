@@ -15,7 +15,7 @@ from wsign_jax.data.buckets import find_buckets
 from wsign_jax.data.layout import Split
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.decode.greedy import blanks, ctc_greedy
+from wsign_jax.decode.greedy import count_blanks, ctc_greedy
 from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
@@ -35,7 +35,7 @@ class EvalOutputs(NamedTuple):
     attention: jax.Array  # (B,) loss of the attention decoder, teacher-forced
     hits: jax.Array  # (B,) targets that the attention decoder's likeliest id hits
     patches: jax.Array  # (B,) valid patches
-    blanks: jax.Array  # (B,) valid patches whose best id is the blank
+    count_blanks: jax.Array  # (B,) valid patches whose best id is the blank
     greedy: Beams  # of one hypothesis
     example: jax.Array  # (B,) index into the split, -1 in a masked row
 
@@ -104,7 +104,7 @@ def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
             attention,
             hits,
             patches,
-            blanks(logits, patches),
+            count_blanks(logits, patches),
             ctc_greedy(logits, patches),
             jnp.copy(batch.example),
         )
@@ -137,7 +137,7 @@ def run_network(
         (B, U + 1, V), and valid patches (B,).
     """
     whole = jax.lax.with_sharding_constraint(params, sharding.replicated(network.mesh))
-    model = whisper_sign.bind(network.graph, whole)
+    model = whisper_sign.bind_params(network.graph, whole)
     features = model.features(batch.positions, batch.confidence, batch.frames)
     states, patches = model.encode(
         features, batch.frames, chunk=settings.chunk, left_context=settings.left_context

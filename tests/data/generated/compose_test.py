@@ -90,7 +90,9 @@ def test_signs_are_their_clips_and_hands_move_smoothly_in_between(tmp_path):
 def test_a_hand_that_one_of_two_signs_lacks_is_absent_in_between():
     both, right = np.ones((3, 2)), np.tile([0.0, 1.0], (3, 1))
     ones = np.ones((3, 42, 3))
-    positions, confidence, spans = compose.join([(ones, both), (ones, right), (ones, both)], [2, 4])
+    positions, confidence, spans = compose.join_signs(
+        [(ones, both), (ones, right), (ones, both)], [2, 4]
+    )
     np.testing.assert_array_equal(confidence[:, 0], [1, 1, 1] + [0] * 9 + [1, 1, 1])
     assert (confidence[:, 1] == 1).all()
     np.testing.assert_array_equal(spans, [[0, 3], [5, 8], [12, 15]])

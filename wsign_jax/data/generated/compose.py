@@ -220,7 +220,7 @@ class Composer:
         low, high = np.array(self._settings.transition) * joints.FPS
         pauses = np.round(rng.uniform(low, high, len(signs) - 1)).astype(int).tolist()
         _check_length(frames + sum(pauses), len(glosses))
-        positions, confidence, spans = join(signs, pauses)
+        positions, confidence, spans = join_signs(signs, pauses)
         return Sentence(
             f"{split}_{index:05d}",
             signer,
@@ -280,7 +280,7 @@ def _check_length(frames: int, glosses: int) -> None:
         )
 
 
-def join(
+def join_signs(
     signs: Sequence[tuple[np.ndarray, np.ndarray]], pauses: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Joins signs one after another, and moves the hands from each to the next.

@@ -93,7 +93,7 @@ class Written:
         """See `Sentences`.
 
         Raises:
-            WSignError: the function fails, or returns something else than glosses of the vocabulary.
+            WSignError: the function fails, or does not return glosses of the vocabulary.
         """
         try:
             drawn = self._sentence(rng, available)

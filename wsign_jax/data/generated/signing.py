@@ -92,7 +92,7 @@ class Gloss:
 
 
 @functools.lru_cache(maxsize=8)
-def lexicon(seed: int, glosses: int) -> tuple[Gloss, ...]:
+def draw_lexicon(seed: int, glosses: int) -> tuple[Gloss, ...]:
     """Draws the signs of a vocabulary, pairwise distinct; a larger one begins with the smaller one."""
     rng = np.random.default_rng([_LEXICON, seed])
     signs: dict[Gloss, None] = {}  # an ordered set
@@ -164,7 +164,7 @@ class Signer:
 
 
 @functools.lru_cache(maxsize=64)
-def signer(seed: int, split: str, number: int) -> Signer:
+def draw_signer(seed: int, split: str, number: int) -> Signer:
     """Draws signer `number` of a split."""
     stream = (seed, layout.SPLITS.index(split), number)
     rng = np.random.default_rng([_SIGNER, *stream])
@@ -256,7 +256,7 @@ def _connect(
     return np.concatenate(track)
 
 
-def perform(
+def perform_signs(
     rng: np.random.Generator, signer: Signer, signs: Sequence[Gloss], labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lets a signer sign the `labels` (U,) of a vocabulary.
@@ -323,7 +323,7 @@ def _hands(poses: np.ndarray, signer: Signer) -> np.ndarray:
     return hands
 
 
-def film(
+def film_poses(
     rng: np.random.Generator, poses: np.ndarray, signer: Signer, noise: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Films and tracks poses (T, 2, 17) of the dominant and the second hand, with a tracker's errors.

@@ -60,11 +60,11 @@ def make_sentence(settings: SigningSettings, split: str, index: int) -> Sentence
     """Makes sentence `index` of a split; it does not depend on the sentences made before."""
     rng = np.random.default_rng([_SENTENCE, settings.seed, layout.SPLITS.index(split), index])
     number = int(rng.integers(signing.SIGNERS[split]))
-    who = signing.signer(settings.seed, split, number)
+    who = signing.draw_signer(settings.seed, split, number)
     labels = _draw_labels(rng, settings.glosses)
-    signs = signing.lexicon(settings.seed, settings.glosses)
-    poses, spans = signing.perform(rng, who, signs, labels)
-    positions, confidence = signing.film(rng, poses, who, settings.noise)
+    signs = signing.draw_lexicon(settings.seed, settings.glosses)
+    poses, spans = signing.perform_signs(rng, who, signs, labels)
+    positions, confidence = signing.film_poses(rng, poses, who, settings.noise)
     return Sentence(
         id=f"{split}_{index:05d}_{split[:2]}{number:02d}",
         features=joints.features_from_positions(positions, confidence),

@@ -63,7 +63,7 @@ class LanguageModel(struct.PyTreeNode):
         return jnp.where(contexts == 0, labels, found), weights
 
 
-def prepare(ngrams: NGrams) -> LanguageModel:
+def prepare_lm(ngrams: NGrams) -> LanguageModel:
     """Numbers the contexts, links each to its suffix, and scales every context's mass to 1.
 
     A context is an n-gram that a label follows or that has a back-off weight.

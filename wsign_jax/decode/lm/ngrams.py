@@ -44,7 +44,7 @@ class NGrams:
         return self.backoffs.get(context, 0.0) + self.log_prob(context[1:], label)
 
 
-def estimate(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) -> NGrams:
+def estimate_ngrams(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) -> NGrams:
     """Estimates a model by interpolated Kneser-Ney smoothing, with one discount per order.
 
     Chen & Goodman 1998, "An empirical study of smoothing techniques for language modeling", TR-10-98,
@@ -95,7 +95,7 @@ def _discount(counts: Iterable[int]) -> float:
 def _count(
     sentences: Sequence[Sequence[int]], order: int, vocab_size: int
 ) -> list[dict[Gram, int]]:
-    """Counts the n-grams of every order up to `order`, as `estimate` says; order 1 has every label."""
+    """Counts the n-grams of all orders, as `estimate_ngrams` says; order 1 has every label."""
     outside = [id for id in itertools.chain(*sentences) if not 1 <= id < vocab_size]
     if outside:
         raise WSignError(
@@ -107,7 +107,7 @@ def _count(
     for sentence in sentences:
         text = (0, *sentence, 0)
         for n, counts in enumerate(counted, 1):
-            for place in range(n == 1, len(text) - n + 1):  # the start alone is no n-gram
+            for place in range(n == 1, len(text) - n + 1):  # the start alone does not count
                 gram = text[place : place + n]
                 counts[gram] = counts.get(gram, 0) + 1
     for shorter, longer in itertools.pairwise(counted):

@@ -71,7 +71,7 @@ class Mirror:
             self._trouble(error)
             return []
 
-    def know(self, ours: Iterable[int], strange: Iterable[int] = ()) -> None:
+    def note_steps(self, ours: Iterable[int], strange: Iterable[int] = ()) -> None:
         """Notes which checkpoints in the mirror are this run's, and which cannot be read.
 
         The mirror touches only this run's.
@@ -129,7 +129,7 @@ class Mirror:
                 )
             own = self._claim()
             at_home = workdir.steps_in(self._workdir / workdir.CHECKPOINTS)
-            self.know(at_home)
+            self.note_steps(at_home)
             _copy_missing_checkpoints(self._workdir, self.root, own, at_home)
             _copy_logs(self._workdir, self.root, own)
             _prune(self.root, own, self._ours - self._strange - {*at_home})

@@ -58,7 +58,7 @@ class _BestAndLatest:
 
 
 def _items(state: TrainState) -> dict[str, Any]:
-    """A state as the items of a checkpoint: the weights are apart, for whoever needs only them."""
+    """A state as the items of a checkpoint; the weights are apart, since inference needs only them."""
     training = {"step": state.step, "opt_state": state.opt_state, "loss_scale": state.loss_scale}
     items = {"params": state.params, "training": training}
     return items if state.ema is None else items | {"ema": state.ema}

@@ -26,10 +26,10 @@ _RUN_FILES = (
 _made: set[pathlib.Path] = set()  # folders of runs that this process has made
 
 
-def make(workdir: pathlib.Path) -> bool:
+def make_run_folder(workdir: pathlib.Path) -> bool:
     """Makes a run's folder, and returns whether it was missing.
 
-    `claimed` removes the folder again if it is still empty at the end.
+    `claim_run_folder` removes the folder again if it is still empty at the end.
 
     Raises:
         WSignError: a file or a link to nothing is in the way.
@@ -41,16 +41,16 @@ def make(workdir: pathlib.Path) -> bool:
 
 
 @contextlib.contextmanager
-def claimed(workdir: pathlib.Path) -> Iterator[None]:
+def claim_run_folder(workdir: pathlib.Path) -> Iterator[None]:
     """A context in which no other command can train in the same folder.
 
     Raises:
         WSignError: another command trains there, or the folder cannot be made.
     """
-    make(workdir)
+    make_run_folder(workdir)
     taken = f"{workdir}: another command trains in it; wait for its end, or use another --workdir"
     try:
-        with files.locked(workdir, taken) if multihost.is_first() else contextlib.nullcontext():
+        with files.hold_lock(workdir, taken) if multihost.is_first() else contextlib.nullcontext():
             yield
     finally:
         if workdir in _made:
