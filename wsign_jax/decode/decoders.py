@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from wsign_jax.decode.align import Alignment, align_labels
-from wsign_jax.decode.greedy import attention_greedy, ctc_greedy
+from wsign_jax.decode.greedy import ctc_greedy
 from wsign_jax.decode.joint import Weights, joint_beam_search, rescore
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.decode.prefix_beam import Beams, ctc_prefix_beam_search
@@ -23,13 +23,13 @@ class Search:
     """The settings of a search; they are constants in a compiled program."""
 
     decoder: str = GREEDY  # one of DECODERS
-    beam_size: int = 10  # 1 with 'attention' is its greedy decoding
+    beam_size: int = 10
     max_labels: int = 64  # the longest hypothesis of a beam
 
     @property
     def weights_read(self) -> frozenset[str]:
         """The fields of `Weights` that make a difference."""
-        if self.decoder == GREEDY or (self.decoder == "attention" and self.beam_size == 1):
+        if self.decoder == GREEDY:
             return frozenset()
         ctc = {"ctc_weight"} if self.decoder in ("rescore", "joint") else set()
         return frozenset({"lm_weight", "label_bonus", *ctc})
@@ -66,8 +66,6 @@ def decode(
     room = min(search.max_labels, log_probs.shape[1])
     # By a row's own patches, so that padding does not change its result.
     limits = jnp.minimum(room, patches)
-    if search.decoder == "attention" and search.beam_size == 1:
-        return attention_greedy(model.decoder, encoded, patches, room, limits)
     if search.decoder in ("attention", "joint"):
         ctc = log_probs if search.decoder == "joint" else None
         return joint_beam_search(

@@ -128,11 +128,7 @@ def contact_sheet(
 
 
 def write_picture(path: pathlib.Path, image: np.ndarray) -> None:
-    """Writes a PNG file.
-
-    Raises:
-        WSignError: the file is there already.
-    """
+    """Writes a PNG file; raises a `WSignError` if the file is there already."""
     cv2 = load_cv2()
 
     _, content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

@@ -25,11 +25,7 @@ class PreviewWindow:
     """
 
     def __init__(self, title: str):
-        """Opens a window.
-
-        Raises:
-            WSignError: there is no screen, or OpenCV cannot show windows.
-        """
+        """Opens a window; raises a `WSignError` if there is no screen, or OpenCV cannot show windows."""
         if sys.platform == "linux":
             if not (screen := os.environ.get("DISPLAY")):
                 raise WSignError("--show: there is no screen (DISPLAY is not set); leave it out")

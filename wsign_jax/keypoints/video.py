@@ -379,11 +379,7 @@ def _unreadable_named(path: pathlib.Path) -> Iterator[None]:
 
 
 def load_av() -> Any:
-    """Loads PyAV, which training does without.
-
-    Raises:
-        WSignError: PyAV is not installed.
-    """
+    """Loads PyAV, which training does without; raises a `WSignError` if PyAV is not installed."""
     return _load("av")
 
 
