@@ -72,7 +72,7 @@ def main() -> None:
         end = live.recognize_live(
             stream, source, model=flags.model, json=flags.json, show=flags.show
         )
-        sys.exit(1 if end is live.End.GONE else 0)
+        sys.exit(1 if end is live.SessionEnd.GONE else 0)
 
 
 if __name__ == "__main__":

@@ -337,7 +337,7 @@ def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):
     assert fields.sentences == {"train": 8, "val": 5, "test": 6}
     assert fields.signers == {"test": ["ANN", "BEN"]}
     assert (
-        fields.reports == {"test": card.Measured(0.5, (0.25, 0.75), 6, "greedy", 0, 0)}
+        fields.reports == {"test": card.SplitResult(0.5, (0.25, 0.75), 6, "greedy", 0, 0)}
         and fields.license == "MIT"
     )
     assert list(fields.glosses) == ["G1", "G2", "G3", "G4", "G5"]

@@ -7,12 +7,12 @@ import pytest
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.report import streaming
-from wsign_jax.report.streaming import FULL, Row
+from wsign_jax.report.streaming import FULL, WindowRow
 
 ROWS = [
-    Row(FULL, 0, 0.068, 7, 23, 5, 517, 2.43, 6.98, 0, None, None),
-    Row(1, 32, 0.116, 22, 30, 8, 517, -0.67, -0.22, 0, 0.04, (0.8, 7.6, 12.2)),
-    Row(8, 32, 0.085, 16, 22, 6, 517, -0.43, 0.09, 0, 0.012, (2.3, 7.1, 13.7)),
+    WindowRow(FULL, 0, 0.068, 7, 23, 5, 517, 2.43, 6.98, 0, None, None),
+    WindowRow(1, 32, 0.116, 22, 30, 8, 517, -0.67, -0.22, 0, 0.04, (0.8, 7.6, 12.2)),
+    WindowRow(8, 32, 0.085, 16, 22, 6, 517, -0.43, 0.09, 0, 0.012, (2.3, 7.1, 13.7)),
 ]
 
 
@@ -32,7 +32,7 @@ def test_the_picture_has_a_line_for_every_left_context():
 
     vermilion, blue = (213, 94, 0), (0, 114, 178)
     assert vermilion in colors(ROWS) and blue not in colors(ROWS)
-    another = Row(8, 64, 0.09, 15, 23, 9, 517, -0.42, 0.10, 0, 0.010, (2.1, 7.3, 25.7))
+    another = WindowRow(8, 64, 0.09, 15, 23, 9, 517, -0.42, 0.10, 0, 0.010, (2.1, 7.3, 25.7))
     assert {vermilion, blue} <= colors([*ROWS, another])
     assert streaming.streaming_picture(ROWS) == streaming.streaming_picture(ROWS)
 

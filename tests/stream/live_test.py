@@ -86,7 +86,7 @@ def pictures(times, image=HANDS, then=None):
 
 
 def source(*arguments, **options):
-    return live.Source("test", EveryItem(pictures(*arguments, **options)), True, False)
+    return live.LiveSource("test", EveryItem(pictures(*arguments, **options)), True, False)
 
 
 def recognize(model, given, capsys, **options):
@@ -113,7 +113,7 @@ TIMES = np.arange(60) / 30
 
 def test_pictures_give_what_a_stream_gives(model, landmarker, capsys):
     end, glosses, last = recognize(model, source(TIMES), capsys)
-    assert end is live.End.FILE and glosses == pushed(model, TIMES) and len(glosses) > 3
+    assert end is live.SessionEnd.FILE and glosses == pushed(model, TIMES) and len(glosses) > 3
     assert (last["event"], last["count"], last["dropped"]) == ("end", 60, 0)
     assert last["seconds"] == pytest.approx(59 / 30, abs=1e-3)
     parts = ["capture", "landmarks", "tracker", "chunk", "model", "decoding"]
@@ -131,7 +131,7 @@ def test_keypoints_in_a_file_at_any_pace(model, tmp_path, capsys):
     for simulate in (False, True):
         given = live.open_source(str(tmp_path / "a.npy"), simulate)
         end, glosses, last = recognize(model, given, capsys)
-        assert end is live.End.FILE and glosses == expected and len(glosses) > 3
+        assert end is live.SessionEnd.FILE and glosses == expected and len(glosses) > 3
         assert (last["kind"], last["count"], last["nan"]) == ("keypoint frames", 90, 0)
         assert list(last["delays"]) == ["chunk", "model", "decoding"]
     assert last["took"] >= 1.4  # from the first 4 of 90 frames to the last
@@ -168,7 +168,7 @@ def test_a_camera_that_disappears_finishes_the_sentence(model, landmarker, monke
     # Nothing is dropped here, so that what is recognized is known.
     given = given._replace(items=EveryItem(live.camera.camera_pictures(7)))
     end, glosses, last = recognize(model, given, capsys)
-    assert end is live.End.GONE and glosses == pushed(model, TIMES)
+    assert end is live.SessionEnd.GONE and glosses == pushed(model, TIMES)
     assert last["why"] == "7: no more pictures come from the camera"
 
 
@@ -191,7 +191,7 @@ def test_what_a_slow_machine_drops_is_counted(model, landmarker, monkeypatch, ca
         live.camera, "camera_pictures", lambda number: live.camera.at_recorded_pace(pictures(times))
     )
     end, _, last = recognize(model, live.open_source("0"), capsys)
-    assert end is live.End.GONE and last["dropped"] > 10
+    assert end is live.SessionEnd.GONE and last["dropped"] > 10
     assert last["count"] + last["dropped"] == 40
 
 
@@ -204,7 +204,7 @@ def test_the_user_stops_it_with_a_signal(model, landmarker, capsys, kind):
 
     before = signal.getsignal(kind)
     end, glosses, last = recognize(model, source(TIMES, interrupt), capsys)
-    assert end is live.End.USER and last["why"] == "test: stopped by the user"
+    assert end is live.SessionEnd.USER and last["why"] == "test: stopped by the user"
     assert last["count"] == 31 and glosses == pushed(model, TIMES[:31])
     assert signal.getsignal(kind) is before
 
@@ -251,7 +251,12 @@ def test_no_hands_and_a_pause_of_minutes_invent_nothing(model, landmarker, capsy
 
 def test_nothing_comes_at_all(model, landmarker, capsys):
     end, glosses, last = recognize(model, source([]), capsys)
-    assert end is live.End.FILE and glosses == [] and last["count"] == 0 and last["delays"] == {}
+    assert (
+        end is live.SessionEnd.FILE
+        and glosses == []
+        and last["count"] == 0
+        and last["delays"] == {}
+    )
 
 
 def test_the_window_shows_hands_and_glosses_and_closing_it_stops(
@@ -275,7 +280,7 @@ def test_the_window_shows_hands_and_glosses_and_closing_it_stops(
 
     monkeypatch.setattr(live, "PreviewWindow", FakeWindow)
     end, glosses, last = recognize(model, source(TIMES), capsys, show=True)
-    assert end is live.End.USER and last["count"] == 20 and shown.pop() == "closed"
+    assert end is live.SessionEnd.USER and last["count"] == 20 and shown.pop() == "closed"
     image, hands, _ = shown[10]
     assert image is HANDS
     np.testing.assert_allclose(hands[:21, :3], detections(TIMES[10])[0].landmarks, rtol=1e-6)

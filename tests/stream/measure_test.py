@@ -19,7 +19,7 @@ def split(trained_run):
     root, work = trained_run
     run = open_run(work, overrides={"data.dir": str(root)})
     test = read_split(run, root, "test")
-    encode = evaluate.Timed(validation.make_encode_step(run.network))
+    encode = evaluate.TimedFunction(validation.make_encode_step(run.network))
     states = [
         np.asarray(batch.states)[row, : batch.patches[row]]
         for batch in evaluate.encode_split(run, test, encode)

@@ -9,7 +9,7 @@ from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.evaluate import make_search
 from wsign_jax.keypoints.track import no_frames
 from wsign_jax.stream import sentence_end
-from wsign_jax.train.validation import Encoded
+from wsign_jax.train.validation import EncodedBatch
 
 V = 6  # of the run
 
@@ -95,7 +95,7 @@ def test_a_sentence_is_what_the_tuned_decoder_says_of_it(ended, opened):
     [sentence] = ended.add(5, states, log_probs)
     settings = choose_settings(run, "rescore")
     one = jnp.array([0], jnp.int32)
-    encoded = Encoded(*map(jnp.asarray, (states[None], log_probs[None], one + 9, one, one)))
+    encoded = EncodedBatch(*map(jnp.asarray, (states[None], log_probs[None], one + 9, one, one)))
     search = jax.jit(make_search(run, settings))
     beams, found = search(run.params, encoded, settings.weights, None)
     count = int(beams.label_lengths[0, 0])

@@ -206,7 +206,7 @@ def test_a_full_disk_is_named(inputs, monkeypatch, tmp_path):
         yield Full()
 
     monkeypatch.setattr(transcribe_files.files, "open_text", full)
-    outcome = transcribe_files.Outcome(
+    outcome = transcribe_files.TranscriptionOutcome(
         transcribe_files.find_recordings([inputs / "a.npy"])[0], Transcript([], 0.0)
     )
     with pytest.raises(OSError, match="No space left on device") as caught:

@@ -21,7 +21,7 @@ def now(monkeypatch):
 def make(signals=None, **settings):
     config = base.get_config().checkpoint
     config.update(settings)
-    return save_policy.Schedule(config, sharding.make_mesh(), signals or save_policy.Signals())
+    return save_policy.SaveSchedule(config, sharding.make_mesh(), signals or save_policy.Signals())
 
 
 def test_saves_are_due_by_steps():

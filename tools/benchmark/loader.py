@@ -47,7 +47,7 @@ def corpus() -> layout.Split:
         labels=tuple(np.arange(phoenix.glosses_in(int(n))) for n in frames),
         aspect=1.0,
         skipped=0,
-        examples=storage.Files(pathlib.Path()),
+        examples=storage.FileExamples(pathlib.Path()),
     )
 
 

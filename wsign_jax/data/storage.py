@@ -39,12 +39,12 @@ class Examples(Protocol):
 
 
 def find_examples(folder: pathlib.Path) -> Examples:
-    """Finds the examples of the split in a folder; an empty folder gives `Files`.
+    """Finds the examples of the split in a folder; an empty folder gives `FileExamples`.
 
     Raises:
         WSignError: it has both files and shards, or shards that do not belong together.
     """
-    files, shards = Files(folder), _shards(folder)
+    files, shards = FileExamples(folder), _shards(folder)
     if not shards:
         return files
     if files.ids("features") or files.ids("labels"):
@@ -52,7 +52,7 @@ def find_examples(folder: pathlib.Path) -> Examples:
             f"{folder}: has both features/*.npy or labels/*.npy and {shards[0].path.name}; remove the "
             "folders features and labels, or the *.array_record files"
         )
-    return Packed(folder, shards)
+    return PackedExamples(folder, shards)
 
 
 def check_example(examples: Examples, id: str, rules: validate.Rules) -> tuple[int, np.ndarray]:
@@ -70,7 +70,7 @@ def check_example(examples: Examples, id: str, rules: validate.Rules) -> tuple[i
     return len(features), labels.astype(np.int32)
 
 
-class Files:
+class FileExamples:
     """A file for each array: `<folder>/features/<id>.npy` and `<folder>/labels/<id>.npy`."""
 
     def __init__(self, folder: pathlib.Path):
@@ -132,7 +132,7 @@ class _Place(NamedTuple):
     row: int
 
 
-class Packed:
+class PackedExamples:
     """Examples in shards."""
 
     def __init__(self, folder: pathlib.Path, shards: Sequence[_Shard]):

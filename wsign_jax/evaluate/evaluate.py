@@ -28,7 +28,7 @@ from wsign_jax.report.sentences import Sentence
 from wsign_jax.runtime import multihost
 from wsign_jax.train import config_schema, sharding, validation
 from wsign_jax.train.run import data_root, read_annotations
-from wsign_jax.train.validation import Encoded
+from wsign_jax.train.validation import EncodedBatch
 
 _SHOWN = 5  # references printed beside their hypotheses
 
@@ -70,8 +70,8 @@ def evaluate_split(
         The sentences in the order of the split, and the content of `report.json`.
     """
     lm = language_model(trained, settings.lm, root)
-    encode = Timed(validation.make_encode_step(trained.network))
-    search = Timed(make_search(trained, settings))
+    encode = TimedFunction(validation.make_encode_step(trained.network))
+    search = TimedFunction(make_search(trained, settings))
     decoded = search_all(trained, encode_split(trained, split, encode), search, settings, lm)
     raw = to_sentences(trained, split, decoded)
     shares = [confidence.calibrate(s.confidences, settings.temperature) for s in raw]
@@ -93,15 +93,15 @@ def evaluate_split(
 # ------------------------------------------------------------------------------- batches to results
 
 
-class Decoded(NamedTuple):
+class DecodedBatch(NamedTuple):
     """One batch after the search, on the host."""
 
-    encoded: Encoded  # without the states
+    encoded: EncodedBatch  # without the states
     beams: Beams  # the best hypothesis of each row
     alignment: align.Alignment  # of that hypothesis
 
 
-class Timed:
+class TimedFunction:
     """A function that is compiled for every new shape of its arguments, with the seconds it took."""
 
     def __init__(self, step: Callable[..., Any]):
@@ -128,7 +128,9 @@ class Timed:
         return result
 
 
-def encode_split(trained: Trained, split: layout.Split, encode: Timed) -> Iterator[Encoded]:
+def encode_split(
+    trained: Trained, split: layout.Split, encode: TimedFunction
+) -> Iterator[EncodedBatch]:
     """Encodes a split batch by batch, one compilation per bucket; the results stay on the devices.
 
     `encode` is from `validation.make_encode_step`. The attention window is that of the run's config.
@@ -140,12 +142,12 @@ def encode_split(trained: Trained, split: layout.Split, encode: Timed) -> Iterat
 
 def make_search(
     trained: Trained, settings: DecoderSettings
-) -> Callable[[Params, Encoded, Weights, LanguageModel | None], tuple[Beams, align.Alignment]]:
+) -> Callable[[Params, EncodedBatch, Weights, LanguageModel | None], tuple[Beams, align.Alignment]]:
     """Makes a decoder, which finds each row's best hypothesis and its alignment to the patches."""
     everywhere = sharding.replicated(trained.network.mesh)
 
     def search(
-        params: Params, encoded: Encoded, weights: Weights, lm: LanguageModel | None
+        params: Params, encoded: EncodedBatch, weights: Weights, lm: LanguageModel | None
     ) -> tuple[Beams, align.Alignment]:
         whole = jax.lax.with_sharding_constraint(params, everywhere)
         model = whisper_sign.bind_params(trained.network.graph, whole)
@@ -157,22 +159,22 @@ def make_search(
 
 def search_all(
     trained: Trained,
-    batches: Iterable[Encoded],
-    search: Timed,
+    batches: Iterable[EncodedBatch],
+    search: TimedFunction,
     settings: DecoderSettings,
     lm: LanguageModel | None,
-) -> list[Decoded]:
+) -> list[DecodedBatch]:
     """Decodes batches with a function of `make_search`, and brings the results to the host."""
     weights, decoded = jax.tree.map(np.float32, settings.weights), []
     for encoded in batches:
         found = search(trained.params, encoded, weights, lm)
         light = encoded._replace(states=encoded.patches)  # the states are not needed any more
-        decoded.append(Decoded(*jax.device_get((light, *found))))
+        decoded.append(DecodedBatch(*jax.device_get((light, *found))))
     return decoded
 
 
 def to_sentences(
-    trained: Trained, split: layout.Split, decoded: Sequence[Decoded]
+    trained: Trained, split: layout.Split, decoded: Sequence[DecodedBatch]
 ) -> list[Sentence]:
     """Turns decoded batches into sentences in the order of the split, with raw confidences."""
     annotations = read_annotations(trained.config, split)
@@ -192,7 +194,9 @@ def to_sentences(
     return [found[example] for example in range(len(split))]
 
 
-def _found_in(batch: Decoded, row: int, reference: set[int], patch_size: int) -> dict[str, Any]:
+def _found_in(
+    batch: DecodedBatch, row: int, reference: set[int], patch_size: int
+) -> dict[str, Any]:
     """The fields of a `Sentence` that come from a row of a decoded batch."""
     hypothesis, spans, confidences = timed_glosses(batch, row, patch_size)
     patches = int(batch.encoded.patches[row])
@@ -210,7 +214,7 @@ def _found_in(batch: Decoded, row: int, reference: set[int], patch_size: int) ->
 
 
 def timed_glosses(
-    batch: Decoded, row: int, patch_size: int
+    batch: DecodedBatch, row: int, patch_size: int
 ) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
     """Returns a row's hypothesis, its spans (U, 2) in seconds, and raw confidences (U,)."""
     length, patches = int(batch.beams.label_lengths[row, 0]), int(batch.encoded.patches[row])
@@ -270,7 +274,7 @@ def _shown_settings(
     return shown | {name: getattr(settings, name) for name in sorted(settings.weights_read)}
 
 
-def _timing(encode: Timed, search: Timed, split: layout.Split) -> dict[str, Any]:
+def _timing(encode: TimedFunction, search: TimedFunction, split: layout.Split) -> dict[str, Any]:
     """The times in seconds, with compiling apart; the real-time factor is per second of signing."""
     recorded = float(np.sum(split.frames, dtype=np.float64)) / joints.FPS
     return {

@@ -11,11 +11,11 @@ from wsign_jax.decode import confidence
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.evaluate import evaluate
 from wsign_jax.evaluate.decoder_settings import DecoderSettings
-from wsign_jax.evaluate.evaluate import Timed
+from wsign_jax.evaluate.evaluate import TimedFunction
 from wsign_jax.evaluate.trained_run import NO_LM, Trained
 from wsign_jax.report.metrics import EditCounts
 from wsign_jax.train import validation
-from wsign_jax.train.validation import Encoded
+from wsign_jax.train.validation import EncodedBatch
 
 # Values tried for each weight. Language model and bonus go together, since one makes up for the other.
 GRIDS = {
@@ -39,11 +39,11 @@ def tune(
     Each of `starts` is a decoder with the weights to begin with; the ones without a language model come
     first. Language models are by `DecoderSettings.lm`. `report` gets every result and a remark.
     """
-    encode = Timed(validation.make_encode_step(trained.network))
+    encode = TimedFunction(validation.make_encode_step(trained.network))
     encoded = list(evaluate.encode_split(trained, split, encode))
     tuned: list[DecoderSettings] = []
     for start in starts:
-        search = Timed(evaluate.make_search(trained, start))
+        search = TimedFunction(evaluate.make_search(trained, start))
         attempt = _Attempts(trained, split, encoded, search, language_models[start.lm])
         found = [_climb(begin, attempt) for begin in _begins(start, tuned)]
         settings = min(found, key=attempt.wer)
@@ -60,8 +60,8 @@ class _Attempts:
         self,
         trained: Trained,
         split: layout.Split,
-        encoded: Sequence[Encoded],
-        search: Timed,
+        encoded: Sequence[EncodedBatch],
+        search: TimedFunction,
         lm: LanguageModel | None,
     ):
         self._trained, self._split, self._encoded = trained, split, encoded

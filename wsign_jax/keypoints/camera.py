@@ -62,7 +62,7 @@ def camera_pictures(number: int | str) -> video.Pictures:
         capture.release()
 
 
-class Taken(NamedTuple, Generic[Item]):
+class TakenItem(NamedTuple, Generic[Item]):
     """An item that a source gave, and when it came."""
 
     item: Item
@@ -85,12 +85,12 @@ class EveryItem(Generic[Item]):
     def __exit__(self, *exception: object) -> None:
         self._items.close()
 
-    def take(self, seconds: float) -> Taken[Item] | None:
+    def take(self, seconds: float) -> TakenItem[Item] | None:
         """Returns the next item, however long it takes, or None after the last."""
         del seconds
         item = next(self._items, None)
         self.ended = item is None
-        return None if item is None else Taken(item, time.monotonic())
+        return None if item is None else TakenItem(item, time.monotonic())
 
 
 class NewestItem(Generic[Item]):
@@ -105,7 +105,7 @@ class NewestItem(Generic[Item]):
         self.ended = False  # whether the source is at its end and all that came was taken
         self._items = items
         self._stalled = stalled
-        self._waiting: collections.deque[Taken[Item]] = collections.deque()
+        self._waiting: collections.deque[TakenItem[Item]] = collections.deque()
         self._changed = threading.Condition()
         self._stopped = self._done = False
         self._error: BaseException | None = None
@@ -121,7 +121,7 @@ class NewestItem(Generic[Item]):
         self._stopped = True
         self._thread.join(timeout=1.0)  # a camera that is gone may block forever
 
-    def take(self, seconds: float) -> Taken[Item] | None:
+    def take(self, seconds: float) -> TakenItem[Item] | None:
         """Returns the oldest item that waits, or None if no item comes within so many seconds.
 
         Raises:
@@ -143,7 +143,7 @@ class NewestItem(Generic[Item]):
             for item in self._items:
                 if self._stopped:
                     break
-                self._put(Taken(item, time.monotonic()))
+                self._put(TakenItem(item, time.monotonic()))
         except BaseException as error:
             self._error = error
         finally:
@@ -152,7 +152,7 @@ class NewestItem(Generic[Item]):
                 self._done = True
                 self._changed.notify()
 
-    def _put(self, taken: Taken[Item]) -> None:
+    def _put(self, taken: TakenItem[Item]) -> None:
         with self._changed:
             self._last = taken.at
             self._waiting.append(taken)

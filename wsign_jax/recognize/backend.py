@@ -74,7 +74,7 @@ class RecognizerSettings:
         )
 
 
-class Recognized(NamedTuple):
+class RecognizedBatch(NamedTuple):
     """The result for a batch: the best hypothesis of each row, and where it comes from."""
 
     logits: jax.Array  # (B, N, V) float32 of CTC
@@ -90,7 +90,7 @@ class Program:
     # Takes (B, T, 42, 3) float32 positions as on disk, T a multiple of the patch size, (B, T, 2) float32
     # confidences of the hands, (B,) int32 valid frames, and (B, N) bool, the patches without hands,
     # which count as blank.
-    run: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Recognized]
+    run: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], RecognizedBatch]
     chunk: int  # of its window, in patches; 0: full attention
     temperature: float  # of the confidences
 

@@ -154,7 +154,7 @@ def card_fields(trained: Trained, name: str, license: str) -> card.CardFields:
     )
 
 
-def _reports(trained: Trained) -> dict[str, card.Measured]:
+def _reports(trained: Trained) -> dict[str, card.SplitResult]:
     """The results in the run's folder that were measured with these weights, by split."""
     found = {}
     for split in layout.SPLITS:
@@ -166,7 +166,7 @@ def _reports(trained: Trained) -> dict[str, card.Measured]:
                 measured = report["settings"]["checkpoint"].split(", ")
                 steps = ", ".join(pathlib.Path(path).name for path in measured)
                 if steps == trained.checkpoint_steps:
-                    found[split] = card.Measured.from_report(report)
+                    found[split] = card.SplitResult.from_report(report)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                 raise WSignError(
                     f"{path}: is not a report; move it away, or write it again with config.mode=evaluate"

@@ -26,7 +26,7 @@ from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.keypoints import extract, joints, landmarker, native_libs
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, check_window
 from wsign_jax.recognize import file_backend
-from wsign_jax.recognize.backend import Backend, Program, Recognized
+from wsign_jax.recognize.backend import Backend, Program, RecognizedBatch
 
 if TYPE_CHECKING:
     from wsign_jax.stream.stream import Stream
@@ -304,7 +304,7 @@ class Recognizer:
 
     def _batches(
         self, recordings: Sequence[np.ndarray], program: Program
-    ) -> Iterator[tuple[np.ndarray, Recognized]]:
+    ) -> Iterator[tuple[np.ndarray, RecognizedBatch]]:
         """Yields padded batches: each row's number of its recording, -1 if masked, and the result."""
         settings = self._backend.settings
         for plan in _plan([len(x) for x in recordings]):

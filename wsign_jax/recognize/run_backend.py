@@ -18,7 +18,7 @@ from wsign_jax.evaluate.trained_run import Trained, config_overrides, language_m
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import SIZES, Params, WhisperSign
-from wsign_jax.recognize.backend import Program, Recognized, RecognizerSettings
+from wsign_jax.recognize.backend import Program, RecognizedBatch, RecognizerSettings
 
 # Chunk and left context, () int32 patches; chunk 0 is full attention.
 AttentionWindow = tuple[jax.Array, jax.Array]
@@ -41,7 +41,7 @@ class RunBackend:
         self.vocabulary = self.trained.vocabulary
         self._programs: dict[tuple[str, int, int], Program] = {}
         # Each compiles once per batch shape, whatever the window.
-        self._steps: dict[Search, Callable[..., Recognized]] = {}
+        self._steps: dict[Search, Callable[..., RecognizedBatch]] = {}
 
     def program(self, decoder: str, chunk: int, left_context: int) -> Program:
         """Returns the program for a decoder and a window; see `Backend`."""
@@ -66,7 +66,7 @@ class RunBackend:
 
         def run(
             keypoints: np.ndarray, hands: np.ndarray, frames: np.ndarray, no_hands: np.ndarray
-        ) -> Recognized:
+        ) -> RecognizedBatch:
             return step(trained.params, keypoints, hands, frames, no_hands, window, weights, lm)
 
         return Program(run, config.eval.chunk, settings.temperature)
@@ -87,7 +87,7 @@ def recognizer_settings(trained: Trained) -> RecognizerSettings:
     )
 
 
-def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recognized]:
+def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., RecognizedBatch]:
     """Makes the function from raw keypoints to glosses that is run, and exported."""
 
     def recognize(
@@ -100,13 +100,13 @@ def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recogni
         weights: Weights,
         lm: LanguageModel | None = None,
         tables: tuple[jax.Array, ...] | None = None,
-    ) -> Recognized:
+    ) -> RecognizedBatch:
         model = whisper_sign.bind_params(graph, params)
         states, logits, patches = encode_keypoints(model, keypoints, hands, frames, window, tables)
         blank = jnp.where(jnp.arange(logits.shape[2], dtype=jnp.int32) == BLANK_ID, 0.0, -jnp.inf)
         log_probs = jnp.where(no_hands[..., None], blank[None, None], jax.nn.log_softmax(logits))
         beams, alignment = decode_and_align(search, model, states, log_probs, patches, weights, lm)
-        return Recognized(logits, patches, beams, alignment)
+        return RecognizedBatch(logits, patches, beams, alignment)
 
     return recognize
 

@@ -20,17 +20,17 @@ KEYPOINTS = ".npy"
 _TOGETHER = 32  # recordings that are recognized at a time
 
 
-class Source(NamedTuple):
+class RecordingSource(NamedTuple):
     """One recording to transcribe."""
 
     path: pathlib.Path  # a video, a folder of pictures, or keypoints
     name: pathlib.PurePath  # its path below the folder that was asked for
 
 
-class Outcome(NamedTuple):
+class TranscriptionOutcome(NamedTuple):
     """The result for one recording."""
 
-    source: Source
+    source: RecordingSource
     transcript: Transcript | None
     problem: str = ""  # why there is no transcript
 
@@ -43,23 +43,25 @@ class DecodingOptions(NamedTuple):
     left_context: int | None = None
 
 
-def find_recordings(inputs: Sequence[pathlib.Path]) -> list[Source]:
+def find_recordings(inputs: Sequence[pathlib.Path]) -> list[RecordingSource]:
     """Finds what to transcribe: files as they are, and recordings in folders and sub-folders.
 
     Raises:
         WSignError: an input does not exist, or a folder has no recording in it.
     """
-    found: list[Source] = []
+    found: list[RecordingSource] = []
     for path in inputs:
         if not path.exists():
             raise WSignError(f"{path}: no such file or folder")
         if not path.is_dir():
-            found.append(Source(path, pathlib.PurePath(path.name)))
+            found.append(RecordingSource(path, pathlib.PurePath(path.name)))
             continue
         if video.pictures_in(path):
-            found.append(Source(path, pathlib.PurePath(path.resolve().name)))
+            found.append(RecordingSource(path, pathlib.PurePath(path.resolve().name)))
             continue
-        inside = [Source(p, p.relative_to(path)) for p in sorted(path.rglob("*")) if _is_one(p)]
+        inside = [
+            RecordingSource(p, p.relative_to(path)) for p in sorted(path.rglob("*")) if _is_one(p)
+        ]
         if not inside:
             kinds = " ".join(sorted(video.VIDEO_SUFFIXES))
             raise WSignError(f"{path}: no videos in it ({kinds}), no pictures and no {KEYPOINTS}")
@@ -74,11 +76,11 @@ def _is_one(path: pathlib.Path) -> bool:
 
 def transcribe_files(
     recognizer: Recognizer,
-    sources: Sequence[Source],
+    sources: Sequence[RecordingSource],
     options: DecodingOptions,
     model: pathlib.Path | None = None,
     processes: int = 0,
-) -> Iterator[Outcome]:
+) -> Iterator[TranscriptionOutcome]:
     """Transcribes recordings in their order, one by one on demand; first checks that it can.
 
     `model` is a copy of MediaPipe's model; None takes the cached one, or downloads it. As many as
@@ -100,24 +102,24 @@ def transcribe_files(
 
 def _transcribe(
     recognizer: Recognizer,
-    sources: Sequence[Source],
+    sources: Sequence[RecordingSource],
     options: DecodingOptions,
     keypoints: Generator[tuple[int, np.ndarray | None, str], None, None],
-) -> Iterator[Outcome]:
-    done: dict[int, Outcome] = {}
+) -> Iterator[TranscriptionOutcome]:
+    done: dict[int, TranscriptionOutcome] = {}
     waiting: dict[int, np.ndarray] = {}
     following = 0
 
     def recognize() -> None:
         transcripts = recognizer.transcribe(list(waiting.values()), *options)
         for number, transcript in zip(waiting, transcripts, strict=True):
-            done[number] = Outcome(sources[number], transcript)
+            done[number] = TranscriptionOutcome(sources[number], transcript)
         waiting.clear()
 
     with contextlib.closing(keypoints):
         for number, features, problem in keypoints:
             if features is None:
-                done[number] = Outcome(sources[number], None, problem)
+                done[number] = TranscriptionOutcome(sources[number], None, problem)
             else:
                 waiting[number] = features
             if len(waiting) == _TOGETHER:
@@ -130,7 +132,10 @@ def _transcribe(
 
 
 def _read(
-    recognizer: Recognizer, sources: Sequence[Source], model: pathlib.Path | None, processes: int
+    recognizer: Recognizer,
+    sources: Sequence[RecordingSource],
+    model: pathlib.Path | None,
+    processes: int,
 ) -> Generator[tuple[int, np.ndarray | None, str], None, None]:
     """Yields each source's number, its keypoints if they can be read, and the problem otherwise."""
 
@@ -159,7 +164,7 @@ def _read(
                 yield read(number, outcome.value[0])
 
 
-def _is_video(source: Source) -> bool:
+def _is_video(source: RecordingSource) -> bool:
     return source.path.suffix.lower() != KEYPOINTS
 
 
@@ -167,7 +172,10 @@ def _is_video(source: Source) -> bool:
 
 
 def write_transcripts(
-    outcomes: Iterable[Outcome], kind: str, place: pathlib.Path | None, replace: bool = False
+    outcomes: Iterable[TranscriptionOutcome],
+    kind: str,
+    place: pathlib.Path | None,
+    replace: bool = False,
 ) -> int:
     """Writes transcripts as they come; returns how many recordings have none, which stderr names.
 
@@ -199,7 +207,7 @@ def write_transcripts(
 
 
 def check_free(
-    sources: Sequence[Source],
+    sources: Sequence[RecordingSource],
     kind: str,
     place: pathlib.Path | None,
     replace: bool,
@@ -239,7 +247,7 @@ def check_free(
             files.check_writable(path)
 
 
-def subtitles_of(source: Source, kind: str, folder: pathlib.Path) -> pathlib.Path:
+def subtitles_of(source: RecordingSource, kind: str, folder: pathlib.Path) -> pathlib.Path:
     """The file of a recording's subtitles, where players look for it beside a copy of the folder."""
     return folder / source.name.with_suffix(f".{kind}")
 

@@ -24,7 +24,7 @@ _COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")  # color-blind readers ca
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class WindowRow:
     """The results of one attention window on a whole split; delays are of the found signs."""
 
     chunk: int  # patches, or `FULL`
@@ -43,14 +43,14 @@ class Row:
     chunk_ms: tuple[float, float, float] | None  # median, 95th and 99th percentile
 
 
-def streaming_table(rows: Sequence[Row]) -> str:
+def streaming_table(rows: Sequence[WindowRow]) -> str:
     """Returns the table in Markdown."""
     titles = [title for pair in _TITLES for title in pair]
     lines = [titles, ["---"] * len(titles), *map(_cells, rows)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: WindowRow) -> list[str]:
     none = "-"
     has_times = row.delay_median is not None and row.delay_95 is not None
     return [
@@ -65,7 +65,7 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def streaming_picture(rows: Sequence[Row]) -> bytes:
+def streaming_picture(rows: Sequence[WindowRow]) -> bytes:
     """Returns a PNG of WER over median delay.
 
     Each left context is a line, each chunk size a dot, and full attention a dashed line.
@@ -114,7 +114,7 @@ def check_streaming_folder(folder: pathlib.Path) -> None:
 
 
 def write_streaming_report(
-    folder: pathlib.Path, rows: Sequence[Row], settings: Mapping[str, Any]
+    folder: pathlib.Path, rows: Sequence[WindowRow], settings: Mapping[str, Any]
 ) -> None:
     """Writes `NAMES` into a folder, which is made if it is missing; the JSON comes last.
 

@@ -10,7 +10,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
-from wsign_jax.decode.streaming import Decoder
+from wsign_jax.decode.streaming import StreamDecoder
 from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.track import Frames, no_frames
@@ -38,7 +38,7 @@ class StreamState(NamedTuple):
     quiet: int  # patches encoded since then
 
 
-class Outputs(NamedTuple):
+class ChunkOutputs(NamedTuple):
     """The outputs of a step for its C patches."""
 
     states: jax.Array  # (C, D)
@@ -46,23 +46,25 @@ class Outputs(NamedTuple):
     log_probs: jax.Array  # (C, V)
 
 
-Step = Callable[[Params, StreamCache, Chunk], tuple[Outputs, StreamCache]]
+Step = Callable[[Params, StreamCache, Chunk], tuple[ChunkOutputs, StreamCache]]
 
 
 @functools.lru_cache(maxsize=8)
 def make_step(graph: nnx.GraphDef) -> Step:
     """Makes the jitted step for a chunk; it compiles once for every chunk size and left context."""
 
-    def step(params: Params, cache: StreamCache, chunk: Chunk) -> tuple[Outputs, StreamCache]:
+    def step(params: Params, cache: StreamCache, chunk: Chunk) -> tuple[ChunkOutputs, StreamCache]:
         model = whisper_sign.bind_params(graph, params)
         states, cache = model.stream_step(chunk, cache)
         logits = model.ctc_logits(states)
-        return Outputs(states[0], logits[0], jax.nn.log_softmax(logits)[0]), cache
+        return ChunkOutputs(states[0], logits[0], jax.nn.log_softmax(logits)[0]), cache
 
     return jax.jit(step)
 
 
-def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: int) -> StreamState:
+def init_stream(
+    trained: Trained, decoder: StreamDecoder, chunk: int, left_context: int
+) -> StreamState:
     """The state of a stream before its first frame.
 
     The frontend may look A patches ahead, so a chunk of C patches comes out when A more have come in.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.decoders import GREEDY
-from wsign_jax.decode.streaming import Decoder, Greedy, PrefixBeamDecoder
+from wsign_jax.decode.streaming import GreedyStreamDecoder, PrefixBeamDecoder, StreamDecoder
 from wsign_jax.evaluate.decoder_settings import DecoderSettings
 from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, as_patches
@@ -82,10 +82,10 @@ def check_options(trained: Trained, decoder: str, endpoint_seconds: float) -> No
         )
 
 
-def make_decoder(trained: Trained, settings: DecoderSettings, chunk: int) -> Decoder:
+def make_decoder(trained: Trained, settings: DecoderSettings, chunk: int) -> StreamDecoder:
     """Makes the stream's decoder, with the language model that it was tuned with."""
     if settings.decoder == GREEDY:
-        return Greedy()
+        return GreedyStreamDecoder()
     lm = language_model(trained, settings.lm, trained.workdir)
     size = len(trained.vocabulary)
     return PrefixBeamDecoder(chunk, size, settings.beam_size, settings.weights, lm)

@@ -10,11 +10,11 @@ from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import confidence
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.evaluate.decoder_settings import choose_settings
-from wsign_jax.evaluate.evaluate import Decoded, make_search, timed_glosses
+from wsign_jax.evaluate.evaluate import DecodedBatch, make_search, timed_glosses
 from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.track import Frames, concatenate, frames_between, no_frames
-from wsign_jax.train.validation import Encoded
+from wsign_jax.train.validation import EncodedBatch
 
 # Image widths per second, mean over a hand's joints; MediaPipe's noise moves a hand at rest by 0.01 to
 # 0.03. A sign that is held looks the same as rest. In composed ASL's validation sentences, most of
@@ -134,9 +134,9 @@ class Endpointer:
 
         count, nothing = np.array([len(sentence.best)], np.int32), np.zeros(1, np.int32)
         kept = padded(sentence.states), padded(sentence.log_probs), count, nothing, nothing
-        encoded = Encoded(*map(jnp.asarray, kept))
+        encoded = EncodedBatch(*map(jnp.asarray, kept))
         found = self._search(self._trained.params, encoded, self._settings.weights, self._lm)
-        decoded = Decoded(*jax.device_get((encoded, *found)))
+        decoded = DecodedBatch(*jax.device_get((encoded, *found)))
         ids, spans, confidences = timed_glosses(decoded, 0, self._trained.patch_size)
         spans += self._first * self._trained.patch_size / joints.FPS
         confidences = confidence.calibrate(confidences, self._settings.temperature)

@@ -20,7 +20,7 @@ from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
-from wsign_jax.decode.streaming import Run
+from wsign_jax.decode.streaming import PatchRun
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.trained_run import Trained
@@ -32,7 +32,7 @@ from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
 from wsign_jax.model.whisper_sign import StreamCache
 from wsign_jax.stream.chunks import (
     GOES_ON,
-    Outputs,
+    ChunkOutputs,
     StreamState,
     begin_next_chunk,
     drop_nan_hands,
@@ -55,7 +55,7 @@ class StreamResult(NamedTuple):
 
 
 @dataclasses.dataclass
-class Spent:
+class TimeSpent:
     """The time that a stream has taken so far, without compilation."""
 
     chunks: int = 0
@@ -111,8 +111,8 @@ class Stream:
         self._pictures: PictureStream | None = None
         self._finished = False
         self._nan_frames = 0
-        self.spent = Spent()
-        self._new: list[Run] = []
+        self.spent = TimeSpent()
+        self._new: list[PatchRun] = []
         self._closed: list[Transcript] = []
         jax.block_until_ready(self._encode(self.state, GOES_ON))
 
@@ -309,7 +309,7 @@ class Stream:
         reach = layers * (self.left_context + self.chunk) + taps + self.chunk
         return self.state.quiet >= reach
 
-    def _encode(self, state: StreamState, patches: int) -> tuple[Outputs, StreamCache]:
+    def _encode(self, state: StreamState, patches: int) -> tuple[ChunkOutputs, StreamCache]:
         chunk = next_chunk(self._trained.config.model, state, self.chunk, patches)
         return self._step(self._params, state.cache, chunk)
 
@@ -325,7 +325,7 @@ class Stream:
         self._new, self._closed = [], []
         return result
 
-    def _gloss(self, run: Run) -> Gloss:
+    def _gloss(self, run: PatchRun) -> Gloss:
         patch_size = self._trained.patch_size
         start, end = align.spans_in_seconds(
             np.array(run.start), np.array(run.end), patch_size

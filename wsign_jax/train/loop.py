@@ -32,7 +32,7 @@ from wsign_jax.train.run import (
     stage_shapes,
     stage_step,
 )
-from wsign_jax.train.save_policy import READER_GONE, Due, Schedule, Signals, outlive_reader
+from wsign_jax.train.save_policy import READER_GONE, Due, SaveSchedule, Signals, outlive_reader
 from wsign_jax.train.state import TrainState, batch_shapes, copy_state
 from wsign_jax.train.tensorboard_pictures import TensorBoardPictures
 from wsign_jax.train.validation import Evaluation, evaluate, make_eval_step, validation_settings
@@ -68,7 +68,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
             mirror.bring_programs()
         signals = stack.enter_context(Signals())
         stack.enter_context(outlive_reader(signals))
-        schedule = Schedule(config.checkpoint, run.network.mesh, signals)
+        schedule = SaveSchedule(config.checkpoint, run.network.mesh, signals)
         compiler = stack.enter_context(BackgroundCompiler())
         finished = Trainer(run, saved, schedule, compiler, mirror).run_stages()
     if not finished:
@@ -89,7 +89,7 @@ class Trainer:
         self,
         run: Run,
         checkpoints: Checkpoints,
-        schedule: Schedule,
+        schedule: SaveSchedule,
         compiler: BackgroundCompiler,
         mirror: Mirror | None = None,
     ):

@@ -29,7 +29,7 @@ from wsign_jax.train.state import LossScale, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
-class Resumed:
+class ResumedRun:
     """A run's own checkpoint, loaded."""
 
     step: int
@@ -67,7 +67,7 @@ def start_over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
     return flags
 
 
-def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed | None:
+def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> ResumedRun | None:
     """Loads the newest whole checkpoint of this run; returns None if it has not saved any.
 
     In that case, logs that an earlier run has left are renamed. Checkpoints that only the mirror has are
@@ -108,7 +108,7 @@ def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed
     return None
 
 
-def _load(run: Run, checkpoints: Checkpoints, step: int) -> Resumed | store.DamagedCheckpoint:
+def _load(run: Run, checkpoints: Checkpoints, step: int) -> ResumedRun | store.DamagedCheckpoint:
     try:
         info = check_resumable(run, checkpoints, step)
         saved = run.config.training.copy_and_resolve_references()
@@ -117,7 +117,7 @@ def _load(run: Run, checkpoints: Checkpoints, step: int) -> Resumed | store.Dama
         state = checkpoints.restore(step, like)
     except store.DamagedCheckpoint as error:
         return error
-    return Resumed(step, info, _change_precision(run, state, saved.precision))
+    return ResumedRun(step, info, _change_precision(run, state, saved.precision))
 
 
 def _change_precision(run: Run, state: TrainState, before: str) -> TrainState:

@@ -121,7 +121,7 @@ class _Output:
             self._gone()
 
 
-class Schedule:
+class SaveSchedule:
     """Says after every step what is due; every process of a run gets the same answer.
 
     Each process has wishes of its own, from its clock and its signals. A wish becomes due for all

@@ -40,7 +40,7 @@ class EvalOutputs(NamedTuple):
     example: jax.Array  # (B,) index into the split, -1 in a masked row
 
 
-class Encoded(NamedTuple):
+class EncodedBatch(NamedTuple):
     """The inputs that one batch gives to a decoder; every process has every row."""
 
     states: jax.Array  # (B, N, D)
@@ -51,7 +51,7 @@ class Encoded(NamedTuple):
 
 
 EvalStep = Callable[[Params, Batch, StepSettings], EvalOutputs]
-EncodeStep = Callable[[Params, Batch, StepSettings], Encoded]
+EncodeStep = Callable[[Params, Batch, StepSettings], EncodedBatch]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,11 +118,11 @@ def make_encode_step(network: Network) -> EncodeStep:
     """Makes the step for reports: all that a decoder needs, compiled once per batch shape."""
     everywhere = sharding.replicated(network.mesh)
 
-    def encode_step(params: Params, batch: Batch, settings: StepSettings) -> Encoded:
+    def encode_step(params: Params, batch: Batch, settings: StepSettings) -> EncodedBatch:
         states, logits, attention_logits, patches = run_network(network, params, batch, settings)
         _, hits = losses.attention_loss(attention_logits, batch.labels, batch.label_lengths, 0.0)
         log_probs = jax.nn.log_softmax(logits)
-        return Encoded(states, log_probs, patches, hits, jnp.copy(batch.example))
+        return EncodedBatch(states, log_probs, patches, hits, jnp.copy(batch.example))
 
     return jax.jit(encode_step, out_shardings=everywhere)
 

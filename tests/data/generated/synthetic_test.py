@@ -20,16 +20,18 @@ PERFECT = SigningSettings(noise=0.0)
 
 
 @functools.cache
-def sentences(settings: SigningSettings, split: str, count: int) -> list[synthetic.Sentence]:
+def sentences(
+    settings: SigningSettings, split: str, count: int
+) -> list[synthetic.SyntheticSentence]:
     return [make_sentence(settings, split, index) for index in range(count)]
 
 
-def same(a: synthetic.Sentence, b: synthetic.Sentence) -> bool:
+def same(a: synthetic.SyntheticSentence, b: synthetic.SyntheticSentence) -> bool:
     pairs = zip(dataclasses.astuple(a), dataclasses.astuple(b), strict=True)
     return all(np.array_equal(x, y) for x, y in pairs)
 
 
-def signer_of(sentence: synthetic.Sentence) -> str:
+def signer_of(sentence: synthetic.SyntheticSentence) -> str:
     return sentence.id.rsplit("_", 1)[1]
 
 
@@ -204,7 +206,7 @@ def test_segments_are_where_the_signs_are():
     assert np.median(true) > 0.97 and np.median(shifted) < 0.8
 
 
-def dominant_wrist(sentence: synthetic.Sentence, segment: np.ndarray) -> np.ndarray | None:
+def dominant_wrist(sentence: synthetic.SyntheticSentence, segment: np.ndarray) -> np.ndarray | None:
     """(24,) x and y of the dominant wrist at 12 moments of a segment, centered; None if absent."""
     left_handed = int(signer_of(sentence)[2:]) % 4 == 2
     wrist = joints.WRISTS[0 if left_handed else 1]
@@ -224,7 +226,7 @@ def test_glosses_are_repeated_now_and_then():
     assert set(used) == set(range(1, SETTINGS.glosses + 1))
 
 
-def template(sentence: synthetic.Sentence, segment: np.ndarray) -> np.ndarray:
+def template(sentence: synthetic.SyntheticSentence, segment: np.ndarray) -> np.ndarray:
     """What a plain classifier sees: hands around their wrists, and wrists, at 12 moments."""
     frames = np.linspace(*(segment * joints.FPS - [0, 1]), 12).round().astype(int)
     parts = []

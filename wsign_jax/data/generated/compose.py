@@ -54,7 +54,7 @@ class ComposeSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sentence:
+class ComposedSentence:
     """One composed example."""
 
     id: str
@@ -201,7 +201,7 @@ class Composer:
             if getattr(settings, split) and split not in self._clips:
                 raise WSignError(f"no clips for {split}; write --{split}=0, or --split_by=session")
 
-    def compose(self, split: str, index: int) -> Sentence:
+    def compose(self, split: str, index: int) -> ComposedSentence:
         """Composes sentence `index` of a split.
 
         Raises:
@@ -221,7 +221,7 @@ class Composer:
         pauses = np.round(rng.uniform(low, high, len(signs) - 1)).astype(int).tolist()
         _check_length(frames + sum(pauses), len(glosses))
         positions, confidence, spans = join_signs(signs, pauses)
-        return Sentence(
+        return ComposedSentence(
             f"{split}_{index:05d}",
             signer,
             tuple(glosses),

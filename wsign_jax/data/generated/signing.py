@@ -81,7 +81,7 @@ _CONTRASTS = ("handshapes", "orientations", "movement")
 
 
 @dataclasses.dataclass(frozen=True)
-class Gloss:
+class Sign:
     """A sign, described by names of the inventory."""
 
     handshapes: tuple[str, str]  # at the start and at the end
@@ -92,10 +92,10 @@ class Gloss:
 
 
 @functools.lru_cache(maxsize=8)
-def draw_lexicon(seed: int, glosses: int) -> tuple[Gloss, ...]:
+def draw_lexicon(seed: int, glosses: int) -> tuple[Sign, ...]:
     """Draws the signs of a vocabulary, pairwise distinct; a larger one begins with the smaller one."""
     rng = np.random.default_rng([_LEXICON, seed])
-    signs: dict[Gloss, None] = {}  # an ordered set
+    signs: dict[Sign, None] = {}  # an ordered set
     while len(signs) < glosses:
         sign = _draw_gloss(rng)
         if signs and rng.random() < 0.6:
@@ -106,7 +106,7 @@ def draw_lexicon(seed: int, glosses: int) -> tuple[Gloss, ...]:
     return tuple(signs)
 
 
-def _draw_gloss(rng: np.random.Generator) -> Gloss:
+def _draw_gloss(rng: np.random.Generator) -> Sign:
     def pick(options: Sequence[Any]) -> Any:
         return options[int(rng.integers(len(options)))]
 
@@ -117,7 +117,7 @@ def _draw_gloss(rng: np.random.Generator) -> Gloss:
     second = pick(("", "", "mirror", pick(_STILL_HANDSHAPES)))
     places = {"": tuple(_PLACES), "mirror": _MIRROR_PLACES}.get(second, _NEAR_STILL_PLACE)
     path = pick(tuple(_PATHS))
-    return Gloss(
+    return Sign(
         handshapes=pick_two(tuple(_HANDSHAPES)),
         orientations=pick_two(tuple(_ORIENTATIONS)),
         movement=(path, 0 if path in _AIMLESS else pick(_HEADINGS)),
@@ -202,7 +202,7 @@ def _pose(signer: Signer, place: Sequence[float], orientation: str, handshape: s
     return np.concatenate([place, _ORIENTATIONS[orientation], shape])
 
 
-def _act(sign: Gloss, signer: Signer, frames: int) -> np.ndarray:
+def _act(sign: Sign, signer: Signer, frames: int) -> np.ndarray:
     """The (frames, hands, 17) poses of a sign: the dominant hand's, and the second's if it has one."""
     u = np.linspace(0, 1, frames)
     start, end = (
@@ -257,7 +257,7 @@ def _connect(
 
 
 def perform_signs(
-    rng: np.random.Generator, signer: Signer, signs: Sequence[Gloss], labels: np.ndarray
+    rng: np.random.Generator, signer: Signer, signs: Sequence[Sign], labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lets a signer sign the `labels` (U,) of a vocabulary.
 
