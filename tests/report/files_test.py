@@ -77,7 +77,7 @@ def test_trn_as_sclite_reads_it():
         ("A B(x)\n", r"ref\.trn, line 1: must be"),
         ("A ()\n", r"ref\.trn, line 1: must be"),
         ("A (x)\n\nB (x)\n", r"ref\.trn, line 3: id 'x' was there before; keep one of them$"),
-        (b"\xdcBER (x)\n", r"ref\.trn: not UTF-8 \(.*\); convert it$"),
+        (b"\xdcBER (x)\n", r"ref\.trn: not UTF-8 text \(.*\); save it as UTF-8$"),
     ],
 )
 def test_a_broken_trn_is_named_with_its_line(tmp_path, content, message):

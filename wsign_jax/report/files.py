@@ -22,6 +22,7 @@ import re
 import urllib.parse
 from collections.abc import Iterable, Sequence
 
+from wsign_jax.common import tables
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.report.sentences import Sentence
@@ -66,12 +67,8 @@ def read_trn(path: pathlib.Path) -> dict[str, list[str]]:
     Raises:
         WSignError: it is not UTF-8, a line does not end with `(id)`, or an id is in it twice.
     """
-    try:
-        text = path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise WSignError(f"{path}: not UTF-8 ({error}); convert it") from None
     sentences: dict[str, list[str]] = {}
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(tables.read_text(path).split("\n"), 1):
         words = line.rstrip("\r").strip(" ")
         if not words:
             continue

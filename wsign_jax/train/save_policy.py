@@ -19,6 +19,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from wsign_jax.common.errors import discard_output
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 READER_GONE = signal.SIGPIPE.name  # treated like a signal: nobody reads the output any more
 _SHOW_CURSOR = b"\x1b[?25h"
@@ -115,9 +117,7 @@ class _Output:
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.EIO):
                 raise
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+            discard_output(self._stream)
             self._gone()
 
 
