@@ -1,4 +1,4 @@
-"""Packs the examples of a whole data set in shards; storage.py says what a shard is."""
+"""Packs the examples of a whole data set in shards; storage.py describes a shard."""
 
 import math
 import os

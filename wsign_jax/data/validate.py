@@ -142,7 +142,7 @@ def check_ids(labels: np.ndarray, vocab_size: int, place: str) -> None:
 
 
 def check_labels(labels: np.ndarray, frames: int, rules: Rules, place: str) -> None:
-    """Raises a `WSignError` if labels are bad, or CTC cannot emit them in so many frames."""
+    """Raises a `WSignError` if labels are bad, or CTC cannot emit them in that number of frames."""
     check_ids(labels, rules.vocab_size, place)
     patches, needed = patches_of(frames, rules.patch_size), patches_needed(labels)
     if patches < needed:

@@ -4,8 +4,8 @@ import numpy as np
 
 from wsign_jax.keypoints import joints
 
-# Frames. If a chunk and so many frames before it show no hand, nothing is recognized, whatever the
-# network says.
+# Frames. If a chunk and this number of frames before it show no hand, nothing is recognized, whatever
+# the network says.
 NO_HANDS_FRAMES = joints.FPS
 
 

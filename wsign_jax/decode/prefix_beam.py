@@ -10,8 +10,8 @@ from wsign_jax.decode.lm.lookup import LanguageModel
 
 # The logarithm of "impossible". It is finite, so that sums and differences of it are never NaN.
 IMPOSSIBLE = -1e30
-# With a language model or an attention decoder, so many of the likeliest glosses (or twice the beam size
-# if that is more) may extend a hypothesis. Without one, twice the beam size is provably enough (see
+# With a language model or an attention decoder, this many of the likeliest glosses (or twice the beam
+# size if that is more) may extend a hypothesis. Without one, twice the beam size is provably enough (see
 # `_candidates`).
 CANDIDATES = 40
 

@@ -82,7 +82,7 @@ class _Attempts:
         return self._known[key]
 
     def temperature(self, settings: DecoderSettings) -> float:
-        """The temperature that calibrates the confidences of what is decoded."""
+        """The temperature that calibrates the confidences of the decoded glosses."""
         found = evaluate.confidences_and_truth(self._sentences(settings))
         return confidence.fit_temperature(*found)
 

@@ -122,7 +122,7 @@ class NewestItem(Generic[Item]):
         self._thread.join(timeout=1.0)  # a camera that is gone may block forever
 
     def take(self, seconds: float) -> TakenItem[Item] | None:
-        """Returns the oldest item that waits, or None if no item comes within so many seconds.
+        """Returns the oldest item that waits, or None if none comes within `seconds`.
 
         Raises:
             BaseException: the source's own error, once the items before it are taken.

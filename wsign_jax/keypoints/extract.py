@@ -63,7 +63,7 @@ class ExtractionSettings:
             raise WSignError(f"min_confidence {self.min_confidence:g} must be from 0 to 1")
 
     def record(self) -> dict[str, Any]:
-        """Returns what `dataset.json` records of them."""
+        """Returns the fields that `dataset.json` records."""
         return {
             "extractor": "MediaPipe HandLandmarker",
             "model": landmarker.MODEL_VERSION,

@@ -18,7 +18,7 @@ _PART = 10.0
 
 
 class PictureStream:
-    """Does what extraction does with a video's pictures, one picture at a time."""
+    """Turns the hands of one picture after another into keypoints, as extraction does for a video."""
 
     delay = DELAY  # seconds by which keypoints are late
 

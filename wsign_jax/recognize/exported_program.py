@@ -1,4 +1,4 @@
-"""Reads a program from a file, and refuses it unless it takes, returns and does what ours do.
+"""Reads a program from a file, and refuses any that is not like those that this project exports.
 
 A program of jax's own format may call any native function that jaxlib has registered. Here it may only
 compute: every operation must be one that greedy decoding is made of. How long it runs and how much

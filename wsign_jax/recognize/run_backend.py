@@ -25,7 +25,7 @@ AttentionWindow = tuple[jax.Array, jax.Array]
 
 
 class RunBackend:
-    """A run's best checkpoint, or a certain one, in float32 whatever it was trained in."""
+    """A run's best checkpoint, or a certain one, always in float32."""
 
     def __init__(self, path: pathlib.Path, data: str | None = None):
         """Opens the run or checkpoint in a folder; see `open_run`.

@@ -25,7 +25,7 @@ _LEAVE_SECONDS = 5.0  # for which a failing process waits for the others to leav
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """How a process finds the others; JAX finds out what is None, as on a TPU pod or under SLURM."""
+    """How a process finds the others; JAX finds the fields that are None, as on a TPU pod."""
 
     coordinator: str | None  # HOST:PORT at which process 0 listens
     num_processes: int | None
@@ -150,7 +150,7 @@ def _exit_in(seconds: float, status: int, message: str = "") -> threading.Timer:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes what only one process writes."""
+    """Whether this is the first process, which alone writes files and prints."""
     import jax  # noqa: PLC0415
 
     return jax.process_index() == 0

@@ -69,13 +69,13 @@ class TextPrinter:
             self._live.stop()
 
     def start(self, source: str, chunk: int, left_context: int) -> None:
-        """Tells what is about to be recognized, and the attention window in patches."""
+        """Tells the source to recognize, and the attention window in patches."""
         self._print(
             f"{printable(source)}: {chunk} patches at a time, {left_context} before; Ctrl-C ends it"
         )
 
     def tell(self, time_s: float, result: StreamResult) -> None:
-        """Tells what a push has brought."""
+        """Tells the results of a push."""
         del time_s
         for gloss in result.stable:
             times = f"{gloss.start:.2f} - {gloss.end:.2f} s"
@@ -108,11 +108,11 @@ class JsonPrinter:
         pass
 
     def start(self, source: str, chunk: int, left_context: int) -> None:
-        """Tells what is about to be recognized, and the attention window in patches."""
+        """Tells the source to recognize, and the attention window in patches."""
         self._print("start", 0.0, source=source, chunk=chunk, left_context=left_context)
 
     def tell(self, time_s: float, result: StreamResult) -> None:
-        """Tells what a push has brought."""
+        """Tells the results of a push."""
         for gloss in result.stable:
             self._print("stable", time_s, **dataclasses.asdict(gloss))
         if result.final is not None:

@@ -53,7 +53,7 @@ class MetricsWriter:
             # time is added to its name, which would otherwise be the same for two starts in one second.
             self._events = EventsWriter(str(board / "events"), f".{time.time_ns()}")
             again = SessionLog(status=SessionLog.START)
-            # Entries about the whole run have step 0. They are written again only if it begins anew.
+            # Entries about the whole run have step 0. They are written again only if it starts over.
             after = step + 1 if step else 0
             self._events.write_event(Event(wall_time=time.time(), step=after, session_log=again))
 

@@ -19,7 +19,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.train.checkpoint import workdir
 from wsign_jax.train.checkpoint.workdir import INIT, METRICS, TENSORBOARD
 
-_OWN = ".wsign_mirror"  # the folder for what is not yet whole, or not any more
+_OWN = ".wsign_mirror"  # the folder for copies that arrive and checkpoints that leave
 PROGRAMS = "compilation_cache"
 _PROGRAMS_BYTES = 2**30  # the most that this folder may hold
 _WRITING = 5.0  # seconds after which JAX has surely written a program

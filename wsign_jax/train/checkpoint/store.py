@@ -276,7 +276,7 @@ class Checkpoints:
             self._close_checkpointer()
 
     def _close_checkpointer(self) -> None:
-        """Makes the next save begin afresh: a new checkpointer removes what an old one left."""
+        """Makes the next save start over: a new checkpointer removes what an old one left."""
         checkpointer = self.__dict__.pop("_checkpointer", None)
         if checkpointer is not None:
             with contextlib.suppress(Exception):  # reported already
