@@ -71,7 +71,7 @@ def find_recordings(inputs: Sequence[pathlib.Path]) -> list[RecordingSource]:
 
 def _is_one(path: pathlib.Path) -> bool:
     is_keypoints = path.suffix.lower() == KEYPOINTS and not path.name.startswith(".")
-    return video.is_recording(path) or (is_keypoints and path.is_file())
+    return video.is_recording(path) or (is_keypoints and not path.is_dir())
 
 
 def transcribe_files(
