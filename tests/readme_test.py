@@ -92,7 +92,7 @@ def test_the_tool_takes_the_command(command, monkeypatch, capsys):
     _, *argv = shlex.split(command)
     if argv[0] == "-m":
         assert argv[1] == "wsign_jax.main"
-        _, rest = multihost.parse(
+        _, rest = multihost.parse_cluster(
             ["main", *(flag.replace("HOST:PORT", "a:1") for flag in argv[2:])]
         )
         main.parse(rest)

@@ -338,13 +338,13 @@ def test_arrays_are_read_as_numpy_reads_them(tmp_path, order):
     for dtype in (np.float32, np.int64):
         array = np.asarray(np.arange(24).reshape(2, 3, 4), dtype, order=order)
         np.save(path, array)
-        read = validate.load(path)
+        read = validate.load_npy(path)
         assert read.dtype == dtype
         np.testing.assert_array_equal(read, array)
     np.save(path, np.array([{}], object), allow_pickle=True)
     with pytest.raises(WSignError, match="holds Python objects"):
-        validate.load(path)
+        validate.load_npy(path)
     np.save(path, np.arange(9))
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(WSignError, match="cut off: 8 of 9 numbers"):
-        validate.load(path)
+        validate.load_npy(path)

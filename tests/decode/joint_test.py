@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers import exhaustive
 from wsign_jax.decode.joint import Weights, attention_log_prob, joint_beam_search, rescore
-from wsign_jax.decode.prefix_beam import Beams, ctc_prefix_beam_search, possible
+from wsign_jax.decode.prefix_beam import Beams, ctc_prefix_beam_search, is_possible
 
 V, N, U, ROWS = 4, 4, 4, 4
 SENTENCES = [
@@ -135,7 +135,7 @@ def test_rescoring_ranks_a_beam_by_the_exact_score(attention, with_lm):
             assert score == pytest.approx(expected[labels], abs=2e-4)
         changed += [labels for labels, _ in after] != before
     assert changed
-    assert int((~possible(found.scores)).sum()) == int((~possible(beams.scores)).sum()) > 0
+    assert int((~is_possible(found.scores)).sum()) == int((~is_possible(beams.scores)).sum()) > 0
 
 
 def test_the_attention_score_of_given_sentences(attention):

@@ -133,7 +133,7 @@ def sentences_by(run, decoder, **settings):
     choice = dataclasses.replace(
         decoder_settings.default_settings(opened, decoder, "none", 4), **settings
     )
-    return evaluate.run(opened, root, split, choice)
+    return evaluate.evaluate_split(opened, root, split, choice)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -235,6 +235,6 @@ def test_no_place_for_the_report_is_said_first_and_a_full_disk_costs_no_figures(
             evaluate.evaluate(config, work)
     assert "test: WER " in capsys.readouterr().out
     (work / "report_test.json").mkdir()
-    monkeypatch.setattr(evaluate, "run", None)  # never called
+    monkeypatch.setattr(evaluate, "evaluate_split", None)  # never called
     with pytest.raises(IsADirectoryError, match=r"report_test\.json"):
         evaluate.evaluate(config, work)

@@ -34,7 +34,7 @@ def both(times):
     ],
 )
 def test_places_by_hand(times, time, expected):
-    found = resample.place(times, time, 60)
+    found = resample.find_samples(times, time, 60)
     assert found == (None if expected is None else pytest.approx(expected))
 
 

@@ -27,15 +27,15 @@ def build(size, layers=0):
     model = small_config().model
     model.size, model.positions = size, "sinusoidal"
     model.encoder.num_layers = model.decoder.num_layers = layers
-    return whisper_sign.build(model, V)
+    return whisper_sign.build_network(model, V)
 
 
 def imported(folder, size, layers=0, choice="first"):
     """What is read for such a model, by path; and the names of its tensors."""
-    shapes = jax.eval_shape(whisper_sign.unstacked, build(size, layers)[1])
+    shapes = jax.eval_shape(whisper_sign.unstack_params, build(size, layers)[1])
     whisper = whisper_weights.open_whisper(folder)
-    named = whisper_weights.sources(whisper, size, shapes, choice)
-    return dict(whisper_weights.load(whisper, named)), named
+    named = whisper_weights.find_tensors(whisper, size, shapes, choice)
+    return dict(whisper_weights.load_tensors(whisper, named)), named
 
 
 def with_weights(folder, size):
@@ -49,7 +49,7 @@ def with_weights(folder, size):
         found = [weights[p] for p in whisper_sign.layer_paths(path, shape) if p in weights]
         value = np.stack(found).reshape(shape.shape) if found else np.zeros(shape.shape)
         leaves.append(jnp.asarray(value, shape.dtype))
-    return whisper_sign.bind(graph, jax.tree.unflatten(jax.tree.structure(shapes), leaves))
+    return whisper_sign.bind_params(graph, jax.tree.unflatten(jax.tree.structure(shapes), leaves))
 
 
 def largest_differences(folder, size):

@@ -10,7 +10,7 @@ from wsign_jax.report import metrics
 from wsign_jax.report.metrics import (
     Edit,
     EditCounts,
-    align,
+    align_edits,
     bootstrap_wer,
     edit_counts,
     paired_bootstrap,
@@ -99,7 +99,7 @@ def test_a_thousand_pairs_count_as_in_jiwer():
 
 @given(glosses, glosses)
 def test_an_alignment_goes_through_both_sequences_in_order(reference, hypothesis):
-    edits = align(reference, hypothesis)
+    edits = align_edits(reference, hypothesis)
     assert [e.reference for e in edits if e.reference is not None] == list(range(len(reference)))
     assert [e.hypothesis for e in edits if e.hypothesis is not None] == list(range(len(hypothesis)))
     for kind, i, j in edits:
@@ -118,13 +118,13 @@ def test_the_other_way_round_deletions_are_insertions(reference, hypothesis):
 
 
 def test_an_alignment_in_full():
-    assert align([1, 2, 3, 4], [1, 5, 4, 6]) == [
+    assert align_edits([1, 2, 3, 4], [1, 5, 4, 6]) == [
         Edit("C", 0, 0),
         Edit("S", 1, 1),
         Edit("S", 2, 2),
         Edit("S", 3, 3),
     ]
-    assert align([1, 2, 3], [2, 3, 9]) == [
+    assert align_edits([1, 2, 3], [2, 3, 9]) == [
         Edit("D", 0, None),
         Edit("C", 1, 0),
         Edit("C", 2, 1),
@@ -137,7 +137,7 @@ def test_aligning_is_quick():
     pairs = [rng.integers(1, 40, (2, 30)).tolist() for _ in range(200)]
     start = time.process_time()
     for reference, hypothesis in pairs:
-        align(reference, hypothesis)
+        align_edits(reference, hypothesis)
     assert time.process_time() - start < 0.5  # measured: 0.025 s
 
 
@@ -219,7 +219,7 @@ def test_intersection_over_union():
 def test_times_of_signs():
     segments = np.array([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0], [3.0, 4.0]])
     spans = np.array([[0.1, 1.0], [1.0, 2.0], [2.2, 3.0], [5.0, 6.0]])
-    edits = align([1, 2, 3, 4], [1, 7, 3, 8])
+    edits = align_edits([1, 2, 3, 4], [1, 7, 3, 8])
     scores = metrics.segment_scores([(edits, segments, spans)])
     assert (scores.signs, scores.matched) == (4, 2)
     assert scores.iou == pytest.approx((0.9 + 0.8) / 2)
@@ -231,9 +231,11 @@ def test_times_of_signs():
 def test_delays_are_of_matched_signs_from_their_true_ends():
     segments = np.array([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0], [3.0, 4.0]])
     reported = np.array([1.5, 1.6, 2.0, 2.9, 4.5])
-    edits = align([1, 2, 3, 3], [1, 1, 7, 3, 3])  # one 1 too many, 7 for 2
+    edits = align_edits([1, 2, 3, 3], [1, 1, 7, 3, 3])  # one 1 too many, 7 for 2
     np.testing.assert_allclose(
-        metrics.emission_delays([(edits, segments, reported), (align([1], []), segments[:1], [])]),
+        metrics.emission_delays(
+            [(edits, segments, reported), (align_edits([1], []), segments[:1], [])]
+        ),
         [0.6, -0.1, 0.5],
     )
     assert metrics.emission_delays([]).shape == (0,)
@@ -242,13 +244,15 @@ def test_delays_are_of_matched_signs_from_their_true_ends():
 def test_an_early_and_a_late_sign_cancel_in_the_mean_alone():
     segments = np.array([[1.0, 2.0], [3.0, 4.0]])
     spans = segments + np.array([[-0.1], [0.1]])
-    scores = metrics.segment_scores([(align([1, 2], [1, 2]), segments, spans)])
+    scores = metrics.segment_scores([(align_edits([1, 2], [1, 2]), segments, spans)])
     assert scores.onset_error_ms == pytest.approx(0, abs=1e-9)
     assert scores.onset_error_ms_median == pytest.approx(100)
 
 
 def test_times_where_nothing_was_found_or_known():
-    scores = metrics.segment_scores([(align([1], []), np.array([[0.0, 1.0]]), np.empty((0, 2)))])
+    scores = metrics.segment_scores(
+        [(align_edits([1], []), np.array([[0.0, 1.0]]), np.empty((0, 2)))]
+    )
     assert (scores.signs, scores.matched, scores.iou, scores.iou_all) == (1, 0, None, 0.0)
     assert scores.onset_error_ms is None
     assert metrics.segment_scores([]) is None

@@ -3,7 +3,7 @@ import re
 
 from tests.helpers.decoded import VOCABULARY, sentence, sentences
 from wsign_jax.report import style
-from wsign_jax.report.page import page
+from wsign_jax.report.page import report_page
 from wsign_jax.report.summary import summarize
 
 BINS = [
@@ -39,7 +39,7 @@ class Outline(html.parser.HTMLParser):
 
 def page_of(decoded, calibration=None, **settings):
     summary = summarize(decoded, VOCABULARY, settings, {"decode_seconds": 2.5}, calibration)
-    return page(decoded, VOCABULARY, summary)
+    return report_page(decoded, VOCABULARY, summary)
 
 
 def test_the_page_is_whole_and_alone():
@@ -103,7 +103,9 @@ def test_many_ways_to_be_wrong_are_cut_short():
     kinds = ("reference", "correct", "substituted", "deleted", "inserted")
     row = dict.fromkeys(kinds, 0) | {"correct": 1} | wide
     others = [dict.fromkeys(kinds, 0) | {"gloss": f"G{n}", "substituted_by": {}} for n in range(20)]
-    text = Outline(page([sentence()], VOCABULARY, summary | {"by_gloss": [row, *others]})).text
+    text = Outline(
+        report_page([sentence()], VOCABULARY, summary | {"by_gloss": [row, *others]})
+    ).text
     assert "G7 23, 12 more" in text
 
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib import image
 
 from tests.helpers.decoded import VOCABULARY, sentence
-from wsign_jax.report.timeline import edits_html, shown, timeline_html
+from wsign_jax.report.timeline import as_html, edits_html, timeline_html
 
 
 def bars(html: str, track: str) -> list[tuple[str, float, float, str, str]]:
@@ -106,7 +106,7 @@ def test_seconds_are_round(seconds, ticks):
 
 
 def test_text_from_data_is_no_markup():
-    assert shown('<b a="1">&\x00\n') == "&lt;b a=&quot;1&quot;&gt;&amp;��"
+    assert as_html('<b a="1">&\x00\n') == "&lt;b a=&quot;1&quot;&gt;&amp;��"
     decoded = sentence(id="<i>", reference=(2,), hypothesis=(2,))
     for html in (edits_html(decoded, VOCABULARY), timeline_html(decoded, VOCABULARY)):
         assert "<script" not in html

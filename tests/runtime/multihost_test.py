@@ -22,7 +22,7 @@ STEPS = 6
 
 
 def parse(*flags):
-    return multihost.parse(["main", *flags])
+    return multihost.parse_cluster(["main", *flags])
 
 
 def test_without_its_flags_there_is_one_process():

@@ -54,10 +54,10 @@ def random_batch(seed):
 
 def both(torch_peer, config):
     """Our graph and parameters, and the same network of the peer."""
-    graph, shapes = whisper_sign.build(config.model, VOCAB)
-    params = whisper_sign.init(config.model, shapes, seed=0)
+    graph, shapes = whisper_sign.build_network(config.model, VOCAB)
+    params = whisper_sign.init_params(config.model, shapes, seed=0)
     theirs = torch_peer.WhisperSign(torch_peer.Spec(**peer.peer_spec(config, VOCAB)))
-    torch_peer.load(theirs, jax.device_get(whisper_sign.unstacked(params)))
+    torch_peer.load(theirs, jax.device_get(whisper_sign.unstack_params(params)))
     return graph, params, theirs
 
 
@@ -74,7 +74,7 @@ def test_losses_and_gradients_are_ours(torch_peer, without_dropout):
 
     @functools.partial(jax.grad, has_aux=True)
     def gradients(params):
-        model = whisper_sign.bind(graph, params)
+        model = whisper_sign.bind_params(graph, params)
         return losses.batch_loss(
             model,
             inputs["features"],
@@ -90,7 +90,7 @@ def test_losses_and_gradients_are_ours(torch_peer, without_dropout):
     for name, loss in zip(("loss", "ctc", "attention"), found, strict=True):
         assert float(metrics[name]) == pytest.approx(loss.item(), rel=1e-4), name
     parameters = dict(theirs.named_parameters())
-    for path, ours in whisper_sign.unstacked(jax.device_get(grads)).items():
+    for path, ours in whisper_sign.unstack_params(jax.device_get(grads)).items():
         found = parameters.pop(torch_peer.name(path)).grad.numpy()
         assert distance(torch_peer.layout(path, ours), found) < 1e-4, path
     assert not parameters, "parameters that we do not have"
@@ -100,7 +100,7 @@ def test_losses_and_gradients_are_ours(torch_peer, without_dropout):
 def test_steps_move_weights_as_ours_do(torch_peer, without_dropout):
     config = without_dropout
     graph, params, theirs = both(torch_peer, config)
-    before = jax.device_get(whisper_sign.unstacked(params))
+    before = jax.device_get(whisper_sign.unstack_params(params))
     labels = stages.label_parameters(params, config.stage2.rules, "stage2")
     settings = stages.StepSettings(
         *map(np.float32, (config.stage2.lr, config.stage2.weight_decay, config.stage2.alpha))
@@ -115,7 +115,7 @@ def test_steps_move_weights_as_ours_do(torch_peer, without_dropout):
         inputs = torch_peer.to_tensors(*peer.peer_batch(batch).values())
         torch_peer.train_step(theirs, optimizer, inputs)
     parameters = dict(theirs.named_parameters())
-    for path, after in whisper_sign.unstacked(jax.device_get(ours.params)).items():
+    for path, after in whisper_sign.unstack_params(jax.device_get(ours.params)).items():
         moved = torch_peer.layout(path, after - before[path])
         found = parameters[torch_peer.name(path)].detach().numpy()
         # Adam's first steps have the size of their gradients' signs: rounding turns a few over.

@@ -135,7 +135,7 @@ def test_an_interrupted_tuning_changes_nothing(opened, command, monkeypatch):
 
 def test_no_place_for_a_report_is_said_before_decoding(opened, command, monkeypatch, tmp_path):
     _, run = opened
-    monkeypatch.setattr(evaluate, "run", None)  # never called
+    monkeypatch.setattr(evaluate, "evaluate_split", None)  # never called
     (tmp_path / "out" / "hyp.trn").mkdir(parents=True)
     flags = ("evaluate.py", f"--checkpoint={run.workdir}", f"--out={tmp_path / 'out'}", "--replace")
     status, printed = command(*flags)

@@ -61,7 +61,7 @@ def test_a_camera_that_disappears_is_exit_status_1(trained_run, command, monkeyp
         for picture in range(8):
             yield video.Picture(picture / 30, np.zeros((120, 160, 3), np.uint8))
 
-    monkeypatch.setattr(camera, "pictures", unplugged)
+    monkeypatch.setattr(camera, "camera_pictures", unplugged)
     flags = (f"--checkpoint={trained_run[1]}", "--source=3", f"--model={videos.model()}")
     status, printed = command("live.py", *flags)
     assert status == 1 and "3: no more pictures come from the camera" in printed

@@ -49,8 +49,11 @@ def colors_in(image):
 
 def test_hands_are_drawn_where_they_are_in_their_colors(features):
     black = np.zeros((240, 320, 3), np.uint8)
-    assert colors_in(draw.skeleton(black, features[0])) == [pytest.approx(0.75, abs=0.05), None]
-    left, right = colors_in(draw.skeleton(black, features[20]))
+    assert colors_in(draw.draw_skeleton(black, features[0])) == [
+        pytest.approx(0.75, abs=0.05),
+        None,
+    ]
+    left, right = colors_in(draw.draw_skeleton(black, features[20]))
     assert (left, right) == (pytest.approx(0.75, abs=0.05), pytest.approx(0.25, abs=0.05))
     assert not black.any()  # it was a copy
 
@@ -58,7 +61,7 @@ def test_hands_are_drawn_where_they_are_in_their_colors(features):
 def test_every_picture_of_a_video_gets_its_own_frame(features, tmp_path):
     gray = [np.full((48, 64, 3), 50, np.uint8)] * 4
     times = (0.0, 0.1, 0.2, 0.5)
-    shown = draw.on_pictures(features, map(video.Picture, times, gray))
+    shown = draw.draw_on_pictures(features, map(video.Picture, times, gray))
     assert [colors_in(picture.image)[1] is not None for picture in shown] == [
         False,
         False,
@@ -69,7 +72,7 @@ def test_every_picture_of_a_video_gets_its_own_frame(features, tmp_path):
         with pytest.raises(
             WSignError, match=r"the keypoints end after 0\.52 s, the video does not"
         ):
-            list(draw.on_pictures(features, map(video.Picture, wrong, gray)))
+            list(draw.draw_on_pictures(features, map(video.Picture, wrong, gray)))
 
 
 def test_videos_and_contact_sheets_are_written(features, tmp_path, capsys):

@@ -37,7 +37,7 @@ def last_weights(workdir):
     """The newest checkpoint's parameters by path, and what it says."""
     checkpoints = store.Checkpoints(workdir)
     run = trained_run.open_run(checkpoints.path(checkpoints.latest_step))
-    return whisper_sign.unstacked(run.params), run
+    return whisper_sign.unstack_params(run.params), run
 
 
 @pytest.mark.usefixtures("standard_promotion")

@@ -46,7 +46,7 @@ def finished(tmp_path_factory):
         config = two_stages(root)
         run = prepare_run(config, workdir)
         checkpoints = store.Checkpoints(workdir, 2)
-        due = save_policy.Schedule(config.checkpoint, run.network.mesh, save_policy.Signals())
+        due = save_policy.SaveSchedule(config.checkpoint, run.network.mesh, save_policy.Signals())
         with BackgroundCompiler() as compiler:
             trainer = loop.Trainer(run, checkpoints, due, compiler)
             assert trainer.run_stages()

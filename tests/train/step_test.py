@@ -22,13 +22,13 @@ from wsign_jax.train.step import _next_scale, _over_parts, make_gradients, make_
 ROOT = pathlib.Path(__file__).parents[2]
 V = 7
 AUGMENTATION = small_config().data.augment
-GRAPH, SHAPES = whisper_sign.build(small_config().model, V)
+GRAPH, SHAPES = whisper_sign.build_network(small_config().model, V)
 
 
 def make_batch(rows=3, frames=40):
     """A batch whose last row is masked."""
     rng = np.random.default_rng(0)
-    raw = [joints.raw(random_features(rng, frames)) for _ in range(rows)]
+    raw = [joints.positions_and_confidence(random_features(rng, frames)) for _ in range(rows)]
     positions, confidence = map(np.stack, zip(*raw, strict=True))
     confidence[-1] = 0
     labels = rng.integers(1, V, size=(rows, 3)).astype(np.int32)
@@ -63,9 +63,9 @@ def settings(lr=1e-2, alpha=0.3, chunk=2**30):
 
 def start(rules, precision="float32", ema=0.0, hybrid=True, loss_scale=2.0**15):
     labels = stages.label_parameters(SHAPES, rules, "stage2")
-    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
+    params = whisper_sign.init_params(small_config().model, SHAPES, seed=0)
     tx = optimizer.make_optimizer(labels, settings(), 1.0)
-    graph = whisper_sign.build(small_config().model, V, jnp.dtype(precision))[0]
+    graph = whisper_sign.build_network(small_config().model, V, jnp.dtype(precision))[0]
     training = small_config().training
     training.ema = ema
     step = make_train_step(graph, labels, training, AUGMENTATION, hybrid=hybrid)
@@ -94,10 +94,10 @@ def test_frozen_parameters_do_not_move_and_the_rest_all_do(stage):
 
 def gradients(alpha):
     """Gradient of the hybrid loss by parameter path, without dropout."""
-    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
+    params = whisper_sign.init_params(small_config().model, SHAPES, seed=0)
 
     def loss(params):
-        model = whisper_sign.bind(GRAPH, params)
+        model = whisper_sign.bind_params(GRAPH, params)
         return loss_of(model, make_batch(), settings(alpha=alpha))[0]
 
     return whisper_sign.parameter_paths(jax.jit(jax.grad(loss))(params))
@@ -116,8 +116,8 @@ def test_both_halves_of_the_loss_reach_what_they_should():
 
 
 def test_the_losses_are_the_mean_over_real_rows():
-    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
-    model = whisper_sign.bind(GRAPH, params)
+    params = whisper_sign.init_params(small_config().model, SHAPES, seed=0)
+    model = whisper_sign.bind_params(GRAPH, params)
     whole = make_batch()
     cut = jax.tree.map(lambda x: x[:-1], whole)
     for batch in (whole, cut):
@@ -146,7 +146,7 @@ def test_a_batch_in_parts_gives_the_same_losses_and_gradients(hybrid):
     for part in dropouts:
         part.dropout = 0.0
     config.model.frontend.spatial_dropout = 0.0
-    graph, _ = whisper_sign.build(config.model, V)
+    graph, _ = whisper_sign.build_network(config.model, V)
     labels = stages.label_parameters(SHAPES, ((".*", "train"),), "stage2")
     whole = make_batch(rows=8, frames=24)
     # Of two parts one has a single real row, of four parts one has none.
@@ -156,7 +156,7 @@ def test_a_batch_in_parts_gives_the_same_losses_and_gradients(hybrid):
         config.training.accumulate = parts
         config.training.remat = parts == 4
         step = make_train_step(graph, labels, config.training, AUGMENTATION, hybrid=hybrid)
-        params = whisper_sign.init(config.model, SHAPES, seed=0)
+        params = whisper_sign.init_params(config.model, SHAPES, seed=0)
         tx = optimizer.make_optimizer(labels, settings(), 1.0)
         begun = create_state(params, tx, 0, ema=False, loss_scale=None)
         ended, metrics = step(begun, whole, settings())
@@ -312,19 +312,23 @@ def test_a_loss_scale_too_high_to_begin_with_comes_down_until_steps_count():
 @pytest.mark.usefixtures("standard_promotion")
 def test_what_is_gathered_in_low_precision_is_what_the_network_would_cast():
     """So a sharded parameter may be cast before it travels."""
-    graph = whisper_sign.build(small_config().model, V, jnp.dtype("bfloat16"))[0]
-    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
+    graph = whisper_sign.build_network(small_config().model, V, jnp.dtype("bfloat16"))[0]
+    params = whisper_sign.init_params(small_config().model, SHAPES, seed=0)
     cast = [
         leaf if whisper_sign.computes_in_float32(path) else leaf.astype(jnp.bfloat16)
         for path, leaf in whisper_sign.parameter_paths(params).items()
     ]
     cast = jax.tree.unflatten(jax.tree.structure(params), cast)
-    whole, early = (loss_of(whisper_sign.bind(graph, p), make_batch()) for p in (params, cast))
+    whole, early = (
+        loss_of(whisper_sign.bind_params(graph, p), make_batch()) for p in (params, cast)
+    )
     assert whole[1]["ctc"] == early[1]["ctc"] and whole[0] == early[0]
 
 
 def test_without_keys_there_is_no_dropout():
-    model = whisper_sign.bind(GRAPH, whisper_sign.init(small_config().model, SHAPES, seed=0))
+    model = whisper_sign.bind_params(
+        GRAPH, whisper_sign.init_params(small_config().model, SHAPES, seed=0)
+    )
     first, again = (float(loss_of(model, make_batch())[0]) for _ in range(2))
     assert first == again
     noisy, _ = loss_of(model, make_batch(), dropout_keys=DropoutKeys.of(jax.random.key(0)))

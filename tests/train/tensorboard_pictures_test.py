@@ -103,8 +103,10 @@ def test_the_attention_decoder_is_not_shown_where_it_does_not_train(trained_run,
 
 
 def test_alignment_is_a_share_of_every_valid_patch(config):
-    graph, shapes = whisper_sign.build(config.model, 7)
-    decoder = whisper_sign.bind(graph, whisper_sign.init(config.model, shapes, seed=0)).decoder
+    graph, shapes = whisper_sign.build_network(config.model, 7)
+    decoder = whisper_sign.bind_params(
+        graph, whisper_sign.init_params(config.model, shapes, seed=0)
+    ).decoder
     encoded = jax.random.normal(jax.random.key(0), (2, 6, 128))
     tokens, patches = jnp.array([[0, 3, 1], [0, 2, 2]]), jnp.array([6, 4])
     weights = np.asarray(decoder.alignment(tokens, encoded, patches))

@@ -92,7 +92,7 @@ class Steps:
         batch = signing_batch(rows, frames, config.data.augment.speed)
         batch = sharding.put_batch(batch, training.network.mesh)
         self._inputs = batch, training.settings
-        self.state = training.state(whisper_sign.init(config.model, training.network.shapes, 0))
+        self.state = training.state(whisper_sign.init_params(config.model, training.network.shapes, 0))
         began = time.perf_counter()
         lowered = training.step().lower(self.state, *self._inputs)
         self.lowered = time.perf_counter() - began
@@ -144,7 +144,10 @@ def ctc_alone(sizes: Sizes) -> Found:
 
     def by_optax(logits: jax.Array, *of_rows: jax.Array) -> jax.Array:
         patches, labels, lengths = of_rows
-        beyond = losses.beyond(patches, logits.shape[1]), losses.beyond(lengths, labels.shape[1])
+        beyond = (
+            losses.mask_beyond(patches, logits.shape[1]),
+            losses.mask_beyond(lengths, labels.shape[1]),
+        )
         return optax.ctc_loss(logits, beyond[0], labels, beyond[1])
 
     rows = sizes.rows[0]
@@ -274,7 +277,7 @@ def recognition(sizes: Sizes) -> Found:
         stream = run.stream(chunk=8, left_context=32)
         streamed = stream.push(recording).stable + stream.finish().stable
         (whole,) = run.transcribe([recording], chunk=8, left_context=32)
-        export.export(trained_run.open_run(folder / "run"), folder / "model.wsign")
+        export.export_run(trained_run.open_run(folder / "run"), folder / "model.wsign")
         exported = Recognizer.load(folder / "model.wsign")
         inputs = recording[None], np.array([len(recording)])
         logits, others = (np.asarray(each.logits(*inputs)[0]) for each in (run, exported))

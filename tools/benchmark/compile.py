@@ -144,7 +144,7 @@ def measure(devices: list[str], size: str, rows: int, frames: int) -> figures.Fi
         config = base.get_config()
         config.model.size, config.training.ema = size, 0.999
         config.training.precision = PRECISION[name]
-        config_schema.check(config)
+        config_schema.check_config(config)
         traced = trace_step(config, rows, frames, device)
         lowered = traced.lower()
         began = time.process_time()

@@ -112,11 +112,11 @@ def features_of_chunk(
     seen = sure > 0
     # A reshape from joints to hands would take longer on a CPU than all the rest.
     hands = jnp.concatenate([state.positions[:, None], positions], axis=1)
-    hands = jnp.where(of_joints(sure)[..., None] > 0, hands, 0.0)
+    hands = jnp.where(spread_over_joints(sure)[..., None] > 0, hands, 0.0)
     is_wrist = _IS_WRIST[None, None]
-    placed = hands - jnp.where(is_wrist[..., None], 0.0, wrist_of_joints(hands))
+    placed = hands - jnp.where(is_wrist[..., None], 0.0, wrists_of_joints(hands))
 
-    # A neighbor that does not exist is no absence: there the difference has one side.
+    # A neighbor that does not exist does not count as absent: there the difference has one side.
     has_before, _, has_after = _before_here_after(exists)
     was_seen, now, will_be_seen = _before_here_after(seen)
     steady = now & (was_seen | ~has_before) & (will_be_seen | ~has_after)
@@ -129,13 +129,13 @@ def features_of_chunk(
     knuckles = jnp.concatenate([place[:, :, slice(k, k + 1)] for k in _KNUCKLES], axis=2)
     lengths = jnp.sqrt(jnp.sum(knuckles**2, axis=-1))
     sizes, counts = _running_sizes(lengths, now, state.size, state.seen)
-    unit = of_joints(1.0 / jnp.maximum(sizes, SMALLEST_HAND))
+    unit = spread_over_joints(1.0 / jnp.maximum(sizes, SMALLEST_HAND))
     unit = jnp.where(is_wrist, float(wrist_place), unit)
     features = jnp.concatenate(
         [
             place * unit[..., None],
-            (after - before) * (of_joints(rate) * unit)[..., None],
-            of_joints(sure[:, 1:-1])[..., None],
+            (after - before) * (spread_over_joints(rate) * unit)[..., None],
+            spread_over_joints(sure[:, 1:-1])[..., None],
         ],
         axis=-1,
     )
@@ -144,12 +144,12 @@ def features_of_chunk(
     )
 
 
-def of_joints(hands: jax.Array) -> jax.Array:
+def spread_over_joints(hands: jax.Array) -> jax.Array:
     """Gives each joint its hand's number: (B, T, 2) -> (B, T, J)."""
     return jnp.where(_IS_LEFT[None, None], hands[..., :1], hands[..., 1:])
 
 
-def wrist_of_joints(positions: jax.Array) -> jax.Array:
+def wrists_of_joints(positions: jax.Array) -> jax.Array:
     """Gives each joint its wrist: (B, T, J, 3) -> (B, T, J, 3)."""
     left, right = joints.WRISTS
     is_left = _IS_LEFT[None, None, :, None]

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.keypoints import joints
-from wsign_jax.model.features import of_joints, wrist_of_joints
+from wsign_jax.model.features import spread_over_joints, wrists_of_joints
 from wsign_jax.model.layers import HASHED
 from wsign_jax.model.whisper_sign import WhisperSign
 
@@ -213,7 +213,7 @@ def _sample(
     sure, next_sure = _frames_at(confidence, before), _frames_at(confidence, after)
     weight = jnp.where((sure > 0) & (next_sure > 0), weight, jnp.round(weight))
     place, next_place = _frames_at(positions, before), _frames_at(positions, after)
-    place += (next_place - place) * of_joints(weight)[..., None]
+    place += (next_place - place) * spread_over_joints(weight)[..., None]
     return place, sure * (1.0 - weight) + next_sure * weight
 
 
@@ -246,7 +246,7 @@ def _move(positions: jax.Array, draws: Draws, config: ConfigDict) -> jax.Array:
     place = jnp.pad(shift, ((0, 0), (0, 1))) + center[None]
     view = jnp.einsum("bij,bjk,bkl->bil", yaw, pitch, roll, precision=jax.lax.Precision.HIGHEST)
     # wrist' = (wrist - center) roll + center + shift, joint' = (joint - wrist) view + wrist'
-    wrists = wrist_of_joints(positions)
+    wrists = wrists_of_joints(positions)
     return (
         _product(scale * view, positions - wrists)
         + _product(scale * roll, wrists - center[None, None, None])

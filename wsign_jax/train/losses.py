@@ -17,7 +17,7 @@ Metrics = dict[str, jax.Array]
 Loss = Callable[[Params, Batch, stages.StepSettings, jax.Array], tuple[jax.Array, Metrics]]
 
 
-def beyond(lengths: jax.Array, size: int) -> jax.Array:
+def mask_beyond(lengths: jax.Array, size: int) -> jax.Array:
     """Turns (B,) lengths into a (B, size) float32 mask, which is 1 beyond the length."""
     positions = jnp.arange(size, dtype=jnp.int32)
     return (positions[None] >= lengths[:, None]).astype(jnp.float32)
@@ -64,7 +64,7 @@ def attention_loss(
         The (B,) float32 loss, and the (B,) int32 number of targets that the likeliest id hits.
     """
     targets = jnp.pad(labels, ((0, 0), (0, 1)))
-    counted = 1.0 - beyond(label_lengths + 1, targets.shape[1])
+    counted = 1.0 - mask_beyond(label_lengths + 1, targets.shape[1])
     log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
     likelihood = jnp.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]
     token_loss = -(1.0 - smoothing) * likelihood - smoothing * jnp.mean(log_probs, axis=-1)
@@ -94,12 +94,12 @@ def batch_loss(
 
     Args:
         model: the network.
-        features: (B, T, J, F) normalized, of the batch.
+        features: (B, T, J, F) normalized.
         batch: masked rows do not count.
         settings: alpha and the attention window.
         smoothing: label smoothing of the cross-entropy.
         hybrid: whether the attention decoder runs at all.
-        dropout_keys: None evaluates, without dropout.
+        dropout_keys: None evaluates without dropout.
         remat: see `WhisperSign.encode`.
 
     Returns:
@@ -136,12 +136,10 @@ def make_loss(
     *,
     hybrid: bool,
 ) -> Loss:
-    """Makes the loss that a step differentiates.
-
-    It takes parameters, a batch, its settings and a dropout key.
+    """Makes the loss that a step differentiates, of parameters, a batch, settings and a dropout key.
 
     Args:
-        graph: from `whisper_sign.build`.
+        graph: from `whisper_sign.build_network`.
         labels: 'train' or 'freeze' for every parameter.
         training: `config.training`.
         augmentation: `config.data.augment`.
@@ -154,7 +152,7 @@ def make_loss(
     def loss(
         params: Params, batch: Batch, settings: stages.StepSettings, key: jax.Array
     ) -> tuple[jax.Array, Metrics]:
-        model = whisper_sign.bind(graph, optimizer.stop_frozen(params, labels))
+        model = whisper_sign.bind_params(graph, optimizer.stop_frozen(params, labels))
         features = augment.augmented_features(model, batch, seed, augmentation)
         keys = DropoutKeys.of(key)
         return batch_loss(

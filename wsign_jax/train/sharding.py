@@ -38,12 +38,7 @@ def place_params(
     """Adds its sharding to each parameter's shape: replicated, or a part on each device (FSDP).
 
     A sharded parameter is cut along the largest axis that the number of devices divides. A parameter
-    without such an axis is replicated.
-
-    Args:
-        shapes: nested dict of `jax.ShapeDtypeStruct`s.
-        rules: `config.training.sharding`.
-        mesh: the mesh whose data axis they are cut over.
+    without such an axis is replicated. `rules` is `config.training.sharding`.
 
     Raises:
         WSignError: the rules do not fit the parameters.
@@ -59,7 +54,9 @@ def place_params(
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
     return jax.tree.map(
-        placed, shapes, param_rules.apply(shapes, rules, (REPLICATE, SHARD), "training.sharding")
+        placed,
+        shapes,
+        param_rules.apply_rules(shapes, rules, (REPLICATE, SHARD), "training.sharding"),
     )
 
 

@@ -20,16 +20,18 @@ PERFECT = SigningSettings(noise=0.0)
 
 
 @functools.cache
-def sentences(settings: SigningSettings, split: str, count: int) -> list[synthetic.Sentence]:
+def sentences(
+    settings: SigningSettings, split: str, count: int
+) -> list[synthetic.SyntheticSentence]:
     return [make_sentence(settings, split, index) for index in range(count)]
 
 
-def same(a: synthetic.Sentence, b: synthetic.Sentence) -> bool:
+def same(a: synthetic.SyntheticSentence, b: synthetic.SyntheticSentence) -> bool:
     pairs = zip(dataclasses.astuple(a), dataclasses.astuple(b), strict=True)
     return all(np.array_equal(x, y) for x, y in pairs)
 
 
-def signer_of(sentence: synthetic.Sentence) -> str:
+def signer_of(sentence: synthetic.SyntheticSentence) -> str:
     return sentence.id.rsplit("_", 1)[1]
 
 
@@ -39,8 +41,8 @@ def signer_of(sentence: synthetic.Sentence) -> str:
 @pytest.mark.parametrize("make", [make_sentence, make_noise])
 def test_a_sentence_depends_on_seed_split_and_index_alone(make):
     forward = [make(SETTINGS, "val", index) for index in range(4)]
-    signing.lexicon.cache_clear()
-    signing.signer.cache_clear()
+    signing.draw_lexicon.cache_clear()
+    signing.draw_signer.cache_clear()
     for index in (2, 0, 3, 1):
         assert same(make(SETTINGS, "val", index), forward[index])
     larger = dataclasses.replace(SETTINGS, train=9, val=9, test=9)
@@ -51,15 +53,15 @@ def test_a_sentence_depends_on_seed_split_and_index_alone(make):
 
 
 def test_a_larger_vocabulary_begins_with_the_smaller():
-    small, large = signing.lexicon(0, 24), signing.lexicon(0, 400)
+    small, large = signing.draw_lexicon(0, 24), signing.draw_lexicon(0, 400)
     assert large[:24] == small
-    assert signing.lexicon(1, 24) != small
+    assert signing.draw_lexicon(1, 24) != small
 
 
 def test_the_largest_vocabulary_has_no_two_signs_alike():
-    signs = signing.lexicon(0, synthetic.MAX_GLOSSES)
+    signs = signing.draw_lexicon(0, synthetic.MAX_GLOSSES)
     assert len(set(signs)) == synthetic.MAX_GLOSSES
-    signer = signing.signer(0, "train", 0)
+    signer = signing.draw_signer(0, "train", 0)
     drawn = np.zeros((len(signs), 12, 2, 21, 3))
     for sign, track in zip(signs, drawn, strict=True):
         poses = signing._act(sign, signer, 12)
@@ -74,7 +76,7 @@ def test_the_largest_vocabulary_has_no_two_signs_alike():
 
 def test_nobody_signs_in_two_splits():
     bodies = {
-        (split, number): signing.signer(0, split, number)
+        (split, number): signing.draw_signer(0, split, number)
         for split, count in signing.SIGNERS.items()
         for number in range(count)
     }
@@ -131,7 +133,7 @@ def test_bones_are_rigid_and_hands_have_the_size_of_hands():
 
 
 def test_an_open_left_hand_has_its_thumb_where_thumbs_are():
-    signer = signing.signer(0, "train", 0)
+    signer = signing.draw_signer(0, "train", 0)
     pose = signing._pose(signer, (0, 0), "up, palm out", "5")
     hand = signing._hands(np.tile(pose, (1, 2, 1)), signer)[0, 0]
     thumb, index, middle, _, little = (hand[finger[-1]] for finger in joints.FINGERS)
@@ -189,7 +191,7 @@ def test_segments_are_where_the_signs_are():
     shapes: dict[tuple[str, int], list[np.ndarray]] = {}
     for sentence in sentences(PERFECT, "train", 150):
         for label, segment in zip(sentence.labels.tolist(), sentence.segments, strict=True):
-            gloss = signing.lexicon(0, SETTINGS.glosses)[label - 1]
+            gloss = signing.draw_lexicon(0, SETTINGS.glosses)[label - 1]
             if gloss.movement[0] not in ("line", "zigzag", "corner", "arc"):
                 continue
             tracks = [dominant_wrist(sentence, segment + shift) for shift in (0.0, 0.3)]
@@ -204,7 +206,7 @@ def test_segments_are_where_the_signs_are():
     assert np.median(true) > 0.97 and np.median(shifted) < 0.8
 
 
-def dominant_wrist(sentence: synthetic.Sentence, segment: np.ndarray) -> np.ndarray | None:
+def dominant_wrist(sentence: synthetic.SyntheticSentence, segment: np.ndarray) -> np.ndarray | None:
     """(24,) x and y of the dominant wrist at 12 moments of a segment, centered; None if absent."""
     left_handed = int(signer_of(sentence)[2:]) % 4 == 2
     wrist = joints.WRISTS[0 if left_handed else 1]
@@ -224,7 +226,7 @@ def test_glosses_are_repeated_now_and_then():
     assert set(used) == set(range(1, SETTINGS.glosses + 1))
 
 
-def template(sentence: synthetic.Sentence, segment: np.ndarray) -> np.ndarray:
+def template(sentence: synthetic.SyntheticSentence, segment: np.ndarray) -> np.ndarray:
     """What a plain classifier sees: hands around their wrists, and wrists, at 12 moments."""
     frames = np.linspace(*(segment * joints.FPS - [0, 1]), 12).round().astype(int)
     parts = []

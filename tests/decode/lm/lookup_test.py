@@ -12,7 +12,7 @@ CORPUS = [[1, 2, 3], [1, 1, 1, 2], [2], [3, 2, 3, 2], [4, 4], [1, 2, 4], [3, 1, 
 
 
 def fit(order, corpus=CORPUS, vocab_size=VOCAB):
-    return lookup.prepare(ngrams.estimate(corpus, order, vocab_size))
+    return lookup.prepare_lm(ngrams.estimate_ngrams(corpus, order, vocab_size))
 
 
 @jax.jit
@@ -39,8 +39,8 @@ def rows_of(model, sentence):
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_arrays_are_the_ngrams(order):
-    estimated = ngrams.estimate(CORPUS, order, VOCAB)
-    model = lookup.prepare(estimated)
+    estimated = ngrams.estimate_ngrams(CORPUS, order, VOCAB)
+    model = lookup.prepare_lm(estimated)
     for sentence in (*CORPUS, [5, 5, 1], [3, 3, 1, 2, 2, 4], []):
         expected = []
         for place in range(len(sentence) + 1):

@@ -26,7 +26,9 @@ def info(stage=0, wer=None):
 
 
 def make_state(step, ema=False, seed=0):
-    params = whisper_sign.init(CONFIG.model, whisper_sign.build(CONFIG.model, 3)[1], seed)
+    params = whisper_sign.init_params(
+        CONFIG.model, whisper_sign.build_network(CONFIG.model, 3)[1], seed
+    )
     labels = stages.label_parameters(params, RULES, "stage1")
     settings = stages.StepSettings()
     tx = optimizer.make_optimizer(labels, settings, 1.0)

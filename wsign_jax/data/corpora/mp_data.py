@@ -108,7 +108,7 @@ def _load_frame(path: pathlib.Path) -> np.ndarray:
         with path.open("rb") as file:
             vector = np.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # damage can raise almost anything
-        raise WSignError(f"{path}: {validate.unreadable(error)}; record it again") from None
+        raise WSignError(f"{path}: {validate.unreadable_reason(error)}; record it again") from None
     if vector.ndim != 1 or len(vector) < _VALUES or vector.dtype.kind not in "fiu":
         raise WSignError(
             f"{path}: {vector.dtype}{list(vector.shape)} is not a vector of {_VALUES} or more numbers"
