@@ -2,7 +2,6 @@ import functools
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -149,14 +148,6 @@ def test_a_path_that_fails_in_its_last_patch_leaves_no_spans():
     found = jitted(log_probs, np.array([PATCHES]), np.array([[1, 2]]), np.array([2]))
     assert found.scores[0] == -np.inf
     assert not any(np.asarray(x).any() for x in found[:3])
-
-
-def test_jitted_as_eager_in_the_right_dtypes():
-    rows, counts = as_batch([[1, 1], [2], [3, 1, 2], [1]])
-    arguments = [jnp.asarray(x) for x in (random_log_probs(6), np.full(ROWS, 6), rows, counts)]
-    for a, b in zip(jitted(*arguments), align(*arguments), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-6)
-    assert [x.dtype for x in jitted(*arguments)] == [jnp.int32, jnp.int32, jnp.float32, jnp.float32]
 
 
 def test_seconds():

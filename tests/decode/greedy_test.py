@@ -44,16 +44,16 @@ def test_the_attention_decoder_says_its_best_next_gloss_until_the_end(limited):
     rows, room = 12, 6
     limits = np.arange(rows, dtype=np.int32) % 4 if limited else np.full(rows, room)
     decoder, encoded, patches = exhaustive.random_decoder(rows, 5, vocab_size=4)
-    found = attention_greedy(
-        decoder, encoded, patches, room, jnp.asarray(limits) if limited else None
-    )
+    search = jax.jit(lambda limits: attention_greedy(decoder, encoded, patches, room, limits))
+    found = search(jnp.asarray(limits) if limited else None)
+    next_of = jax.jit(lambda tokens: decoder(tokens, encoded, patches))
     lengths = set()
     for row in range(rows):
         expected, total = [], 0.0
         while len(expected) < limits[row]:
-            tokens = jnp.asarray([[0, *expected]], jnp.int32)
-            logits = decoder(tokens, encoded[row : row + 1], patches[row : row + 1])
-            next_log_probs = exhaustive.log_softmax(logits[0, -1])
+            tokens = np.zeros((rows, room + 1), np.int32)  # it sees only what comes before
+            tokens[row, 1 : len(expected) + 1] = expected
+            next_log_probs = exhaustive.log_softmax(next_of(tokens)[row, len(expected)])
             total += next_log_probs.max()
             if next_log_probs.argmax() == 0:
                 break

@@ -53,11 +53,11 @@ def test_the_report_has_its_keys_and_adds_up(run, capsys):
 def test_evaluation_does_not_depend_on_batches_or_buckets(run):
     _, workdir, config = run
     reports = []
-    for batch_size, buckets in ((4, 1), (1, 8), (16, 2)):
+    for batch_size, buckets in ((4, 1), (1, 8)):
         config.eval.batch_size, config.data.max_buckets = batch_size, buckets
         evaluate.evaluate(config, workdir)
         reports.append(untimed(workdir))
-    assert reports[0] == reports[1] == reports[2]
+    assert reports[0] == reports[1]
 
 
 def test_the_mean_of_the_last_checkpoints_is_evaluated(run, tmp_path, capsys):
