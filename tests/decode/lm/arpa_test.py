@@ -170,17 +170,6 @@ def test_a_damaged_file_is_named_with_its_line(tmp_path, old, new, message):
     assert "\n" not in str(error.value)
 
 
-def test_many_strange_glosses_are_counted_and_some_named(tmp_path):
-    names = tuple(f"G{number}" for number in range(1, 9))
-    path = tmp_path / "other.arpa"
-    other = Vocabulary(("<blank>", *names))
-    arpa.write(path, ngrams.estimate([[1, 2], [8]], 2, len(other)), other)
-    with pytest.raises(
-        WSignError, match=r"line 8: 8 of 10 words .* \(G1, G2, G3, G4, G5, \.\.\.\)"
-    ):
-        arpa.read(path, VOCABULARY)
-
-
 def test_no_such_file_and_no_text(tmp_path):
     with pytest.raises(WSignError, match=r"none\.arpa: no such file; name an ARPA file"):
         arpa.read(tmp_path / "none.arpa", VOCABULARY)
