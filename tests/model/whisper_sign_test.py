@@ -17,11 +17,11 @@ V = 7
 TOKENS = jnp.array([[0, 3, 3, 1]], jnp.int32)
 
 
-def make(positions="rotary", look_ahead=0, **sizes):
+@functools.cache
+def model(name):
     config = small_config().model
-    config.positions = positions
-    config.frontend.look_ahead = look_ahead
-    config.update(sizes)
+    config.positions = MODELS[name].get("positions", "rotary")
+    config.frontend.look_ahead = MODELS[name].get("look_ahead", 0)
     graph, shapes = whisper_sign.build(config, V)
     return graph, whisper_sign.init(config, shapes, seed=1)
 
@@ -35,11 +35,7 @@ def logits(graph, params, features, frames, chunk=2**30, left_context=0):
 
 
 run = jax.jit(logits, static_argnums=0)
-MODELS = {
-    "rotary": make(),
-    "sinusoidal": make("sinusoidal"),
-    "look-ahead": make(look_ahead=3),
-}
+MODELS = {"rotary": {}, "sinusoidal": {"positions": "sinusoidal"}, "look-ahead": {"look_ahead": 3}}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -54,7 +50,7 @@ MODELS = {
 def test_padding_and_neighbors_never_change_a_valid_logit(
     name, frames, padding, garbage, window, seed
 ):
-    graph, params = MODELS[name]
+    graph, params = model(name)
     rng = np.random.default_rng(seed)
     sequence = rng.normal(size=(frames, 42, 7)).astype(np.float32)
     patches = -(-frames // 4)
@@ -74,7 +70,7 @@ def test_padding_and_neighbors_never_change_a_valid_logit(
 
 
 def test_nan_in_the_padding_stays_there():
-    graph, params = MODELS["rotary"]
+    graph, params = model("rotary")
     features = np.full((2, 40, 42, 7), np.nan, np.float32)
     features[0, :33] = 0.5
     ctc, attention = run(graph, params, features, jnp.array([33, 0], jnp.int32))
@@ -86,7 +82,7 @@ def test_nan_in_the_padding_stays_there():
     [("rotary", (2, 8), 6, 1e-3), ("look-ahead", (1, 0), 3, 1e-4)],
 )
 def test_nothing_is_seen_before_its_time(name, window, same, least):
-    graph, params = MODELS[name]
+    graph, params = model(name)
     rng = np.random.default_rng(0)
     features = rng.normal(size=(1, 40, 42, 7)).astype(np.float32)
     changed = features.copy()
@@ -150,7 +146,7 @@ def test_parameters_and_logits_are_float32_whatever_computes():
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype(jnp.float32)}
     features = jnp.ones((1, 40, 42, 7), jnp.float32)
     outputs = run(graph, params, features, jnp.array([40], jnp.int32))
-    exact = run(MODELS["rotary"][0], params, features, jnp.array([40], jnp.int32))
+    exact = run(model("rotary")[0], params, features, jnp.array([40], jnp.int32))
     for low, full in zip(outputs, exact, strict=True):
         assert low.dtype == jnp.float32
         assert 0 < np.abs(low - full).max() < 0.2
