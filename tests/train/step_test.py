@@ -106,7 +106,7 @@ def test_frozen_parameters_do_not_move_and_the_rest_all_do(stage):
 def loss_at(params, alpha):
     """The hybrid loss, without dropout."""
     model = whisper_sign.bind(GRAPH, params)
-    return loss_of(model, make_batch(), settings(alpha=alpha))[0]
+    return loss_of(model, make_batch(), settings()._replace(alpha=alpha))[0]
 
 
 def test_both_halves_of_the_loss_reach_what_they_should():

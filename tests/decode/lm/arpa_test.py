@@ -124,15 +124,6 @@ def test_a_file_cut_off_anywhere_is_an_error(tmp_path, order):
             arpa.read(write(tmp_path, text[:end]), VOCABULARY)
 
 
-def test_a_file_that_lacks_any_line_is_an_error(tmp_path):
-    lines = TEXT.splitlines(keepends=True)
-    for number, line in enumerate(lines):
-        if number and line.strip():
-            path = write(tmp_path, "".join(lines[:number] + lines[number + 1 :]))
-            with pytest.raises(WSignError, match=r"glosses.arpa, line \d+: "):
-                arpa.read(path, VOCABULARY)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
