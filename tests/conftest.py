@@ -61,9 +61,14 @@ _QUICK = (
 )
 
 
+# What takes minutes begins first, or one worker would do it alone at the end.
+_LONG = ("train/resume_test.py", "runtime/multihost_test.py", "train/loop_test.py", "train/step_test.py")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what is quick."""
+    """Marks what is quick, and puts what takes long first."""
+    items.sort(key=lambda item: all(item.path != _HERE / place for place in _LONG))
     for item in items:
         if any(item.path.is_relative_to(_HERE / place) for place in _QUICK):
             item.add_marker("quick")
