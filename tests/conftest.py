@@ -62,7 +62,12 @@ _QUICK = (
 
 
 # What takes minutes begins first, or one worker would do it alone at the end.
-_LONG = ("train/resume_test.py", "runtime/multihost_test.py", "train/loop_test.py", "train/step_test.py")
+_LONG = (
+    "train/resume_test.py",
+    "runtime/multihost_test.py",
+    "train/loop_test.py",
+    "train/step_test.py",
+)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -93,6 +93,8 @@ def test_an_interrupted_tuning_changes_nothing(opened, command, monkeypatch):
     (run.workdir / "tuned_before.json").unlink()
     status, printed = command(*flags[:-1], "--lm=")
     assert status == 2 and "a language model ''; give 1 to 9" in printed
+    status, printed = command(*flags[:2], "--decoder=best")
+    assert status == 2 and "no 'best'; there are greedy, prefix_beam" in printed
 
 
 def test_no_place_for_a_report_is_said_before_decoding(opened, command, monkeypatch, tmp_path):

@@ -16,7 +16,7 @@ from tests.helpers.whispers import FIXTURE
 from wsign_jax import main
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate import evaluate, trained_run
-from wsign_jax.model import whisper_sign
+from wsign_jax.model import whisper_sign, whisper_weights
 from wsign_jax.train import initial_weights, loop
 from wsign_jax.train.checkpoint import checksums, store
 from wsign_jax.train.run import prepare_run
@@ -195,6 +195,12 @@ def test_what_cannot_be_imported_is_one_line_and_leaves_nothing(
     for message in messages:
         assert message in err
     assert not (tmp_path / "work").exists(), "something was written"
+
+
+def test_a_pickled_file_named_itself_is_told_how_to_convert(tmp_path):
+    (tmp_path / "base.pt").touch()
+    with pytest.raises(WSignError, match=r"base.pt: a pickled checkpoint.*convert_openai_to_hf"):
+        whisper_weights.open_whisper(tmp_path / "base.pt")
 
 
 @pytest.mark.parametrize(
