@@ -19,7 +19,8 @@ def make():
 
 def test_gloss_by_gloss_gives_what_whole_sentences_give():
     decoder, encoded, patches, tokens = make()
-    cache, step = decoder.start(encoded, patches, Q, U), jax.jit(decoder.step)
+    start = jax.jit(lambda *given: decoder.start(*given, Q, U))
+    cache, step = start(encoded, patches), jax.jit(decoder.step)
     steps = []
     for token in np.moveaxis(tokens, 2, 0):
         logits, cache = step(jnp.asarray(token), cache)
@@ -33,9 +34,10 @@ def test_gloss_by_gloss_gives_what_whole_sentences_give():
 
 def test_a_cache_follows_the_hypotheses_that_are_chosen():
     decoder, encoded, patches, tokens = make()
+    start = jax.jit(lambda *given: decoder.start(*given, Q, U))
     parents = jnp.array([[3, 3, 0, 1], [0, 1, 2, 3], [2, 0, 2, 0]], jnp.int32)
     mixed = np.take_along_axis(tokens, np.asarray(parents)[..., None], axis=1)
-    chosen, followed = (decoder.start(encoded, patches, Q, U) for _ in range(2))
+    chosen = followed = start(encoded, patches)
     step = jax.jit(decoder.step)
     for u in range(3):
         _, chosen = step(tokens[:, :, u], chosen)
