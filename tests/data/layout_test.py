@@ -5,23 +5,11 @@ import time
 import numpy as np
 import pytest
 
-from tests.conftest import random_features
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, validate
 
 RULES = validate.Rules(vocab_size=6, patch_size=4, max_seq_length=120)
-
-
-def test_what_is_written_is_read(tmp_path):
-    features = random_features(np.random.default_rng(0), 50)
-    segments = np.array([[0.1, 0.3], [0.4, 0.8]])
-    layout.write_example(tmp_path, "train", "a b-ü", features, np.array([3, 5]), segments)
-    split = layout.read_split(tmp_path, "train", RULES)
-    assert split.ids == ("a b-ü",)
-    np.testing.assert_array_equal(split.features(0), features)
-    np.testing.assert_array_equal(split.labels[0], [3, 5])
-    np.testing.assert_allclose(layout.read_segments(split, 0), segments)
 
 
 def test_segments_must_agree_with_the_labels(tmp_path, dataset):

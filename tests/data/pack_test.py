@@ -253,11 +253,6 @@ def test_what_only_some_models_refuse_is_packed(dataset, tmp_path):
     assert error.match("short: labels: CTC cannot emit 2 glosses")
 
 
-def test_what_is_there_is_not_overwritten(both):
-    with pytest.raises(WSignError, match="already holds something; remove it, or name a new"):
-        pack.pack_dataset(*both, 5)
-
-
 def test_there_must_be_something_to_pack_and_to_pack_it_in(tmp_path):
     with pytest.raises(WSignError, match="no train, val or test in it; name a data set"):
         pack.pack_dataset(tmp_path, tmp_path / "packed", 5)

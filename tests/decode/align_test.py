@@ -2,13 +2,10 @@ import functools
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsign_jax.data import validate
 from wsign_jax.decode.align import Alignment, align_labels, spans_in_seconds, times_and_confidences
 
 PATCHES, LABELS, VOCAB, ROWS = 6, 3, 4, 4
@@ -87,25 +84,6 @@ def test_is_the_best_of_all_paths(seed, labels, lengths):
         np.testing.assert_allclose(confidences[:count], np.exp(highest), rtol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000), st.lists(st.integers(1, 3), min_size=1, max_size=12), st.data())
-def test_spans_are_ordered_disjoint_and_repeats_apart(seed, labels, data):
-    needed = validate.patches_needed(np.array(labels))
-    length = data.draw(st.integers(needed, 30))
-    padded = np.zeros((1, 12), np.int32)
-    padded[0, : len(labels)] = labels
-    log_probs = random_log_probs(seed, (1, 30, VOCAB))
-    found = jitted(log_probs, np.array([length]), padded, np.array([len(labels)]))
-    starts, ends = (np.asarray(x[0, : len(labels)]) for x in (found.starts, found.ends))
-    assert np.isfinite(found.scores).all()
-    assert starts[0] >= 0
-    assert ends[-1] <= length
-    assert (ends > starts).all()
-    repeats = np.array(labels[1:]) == np.array(labels[:-1])
-    assert (starts[1:] - ends[:-1] >= repeats).all()
-    assert ((found.confidences >= 0) & (found.confidences <= 1)).all()
-
-
 def test_padding_and_the_other_rows_change_nothing():
     labels = [[1, 1], [2], [3, 1, 2], []]
     lengths = np.array([4, 5, 6, 3], np.int32)
@@ -126,13 +104,6 @@ def test_padding_and_the_other_rows_change_nothing():
         assert alone.scores[1] == together.scores[row]
 
 
-def test_masked_rows_and_no_labels():
-    log_probs = random_log_probs(4, (3, PATCHES, VOCAB))
-    found = jitted(log_probs, np.array([0, 5, 0]), np.zeros((3, 2), np.int32), np.array([0, 0, 2]))
-    assert found.scores.tolist() == [0.0, pytest.approx(log_probs[1, :5, 0].sum()), -np.inf]
-    assert not any(np.asarray(x).any() for x in found[:3])
-
-
 def test_a_label_of_probability_zero_has_no_path():
     log_probs = random_log_probs(5, (1, PATCHES, VOCAB))
     log_probs[..., 2] = -np.inf
@@ -149,14 +120,6 @@ def test_a_path_that_fails_in_its_last_patch_leaves_no_spans():
     found = jitted(log_probs, np.array([PATCHES]), np.array([[1, 2]]), np.array([2]))
     assert found.scores[0] == -np.inf
     assert not any(np.asarray(x).any() for x in found[:3])
-
-
-def test_jitted_as_eager_in_the_right_dtypes():
-    rows, counts = as_batch([[1, 1], [2], [3, 1, 2], [1]])
-    arguments = [jnp.asarray(x) for x in (random_log_probs(6), np.full(ROWS, 6), rows, counts)]
-    for a, b in zip(jitted(*arguments), align_labels(*arguments), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-6)
-    assert [x.dtype for x in jitted(*arguments)] == [jnp.int32, jnp.int32, jnp.float32, jnp.float32]
 
 
 def test_seconds():

@@ -153,16 +153,6 @@ def test_pictures_agree_with_a_bare_landmarker(name):
     np.testing.assert_allclose(found.landmarks, expected, rtol=1e-12)
 
 
-def test_a_mirrored_view_is_the_other_hand():
-    image = picture("rock_left")
-    with native_libs.hide_native_log(), landmarker.Landmarker(videos.model()) as hands:
-        (found,) = hands.detect(image, 0.0)
-    with native_libs.hide_native_log(), landmarker.Landmarker(videos.model()) as hands:
-        (mirrored,) = hands.detect(image[:, ::-1], 0.0)
-    assert (found.hand, mirrored.hand) == (landmarker.LEFT_HAND, landmarker.RIGHT_HAND)
-    np.testing.assert_allclose(mirrored.landmarks[:, 0], 1 - found.landmarks[:, 0], atol=0.05)
-
-
 def test_no_hand_and_times_within_a_millisecond_are_no_error():
     with native_libs.hide_native_log(), landmarker.Landmarker(videos.model()) as hands:
         assert hands.detect(picture("point_missed"), 0.0) == []

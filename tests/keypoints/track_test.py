@@ -152,22 +152,6 @@ def test_between_two_pictures_by_hand():
 # ---------------------------------------------------------------------------------------- what happens
 
 
-def test_two_hands_at_30_fps_become_60_hz():
-    seen, wrists = run(signer(30))
-    assert seen.shape == (59, 2) and seen.all()
-    assert_hands_stay(seen, wrists)
-
-
-def test_two_hands_with_one_label_are_two_hands():
-    pictures = signer(40)
-    for number in range(20, 26):
-        right, left = pictures[number]
-        pictures[number] = [right, left._replace(hand=R, score=0.99)]
-    seen, wrists = run(pictures)
-    assert seen.all()
-    assert_hands_stay(seen, wrists)
-
-
 def test_the_second_hand_may_have_the_wrong_label_from_the_start():
     pictures = signer(40)
     for number, (right, left) in enumerate(pictures):
@@ -200,12 +184,6 @@ def test_a_wrong_first_label_is_fixed_by_looking_ahead():
     assert seen[:, R].all() and not seen[:, L].any()
 
 
-def test_one_hand_whose_label_flips_now_and_then_never_makes_a_second():
-    pictures = [[hand(0.4, 0.5, L if n % 7 in (3, 4) else R)] for n in range(60)]
-    seen, _ = run(pictures)
-    assert seen[:, R].all() and not seen[:, L].any()
-
-
 @pytest.mark.parametrize(("missing", "filled"), [(1, True), (3, True), (4, False), (12, False)])
 def test_short_gaps_are_filled_and_longer_ones_stay(missing, filled):
     pictures = signer(50)
@@ -226,15 +204,6 @@ def test_while_one_hand_is_lost_the_other_does_not_take_its_place():
     seen, wrists = run(pictures)
     assert seen[:, L].all()
     assert_hands_stay(seen, wrists)
-
-
-def test_a_hand_that_comes_back_elsewhere_starts_anew():
-    pictures = [[hand(0.3, 0.7, R)] for _ in range(20)]
-    pictures += [[] for _ in range(6)] + [[hand(0.75, 0.3, L)] for _ in range(20)]
-    seen, wrists = run(pictures)
-    assert seen[:39, R].all() and not seen[39:, R].any()
-    assert not seen[:52, L].any() and seen[52:, L].all()
-    np.testing.assert_allclose(wrists[52:, L], [[0.75, 0.3]] * 39, atol=1e-6)
 
 
 def test_a_hand_that_comes_back_in_the_same_place_starts_anew_too():
@@ -290,17 +259,6 @@ def test_detections_given_to_the_other_hand_are_counted():
         tracker.push(number / 30, [hand(0.4, 0.5, L if number in (7, 8, 20) else R)])
     tracker.finish()
     assert tracker.renamed == 3
-
-
-def test_hands_that_cross_keep_their_names():
-    x = np.linspace(0, 0.6, 40)
-    pictures = [[hand(0.2 + a, 0.5, R), hand(0.8 - a, 0.55, L)] for a in x]
-    for number in (18, 19, 20, 21):  # where they meet, labels are useless
-        pictures[number] = [d._replace(hand=R, score=0.6) for d in pictures[number]]
-    seen, wrists = run(pictures)
-    assert seen.all()
-    np.testing.assert_allclose(wrists[:, R, 0], np.linspace(0.2, 0.8, 79), atol=0.03)
-    np.testing.assert_allclose(wrists[:, L, 0], np.linspace(0.8, 0.2, 79), atol=0.03)
 
 
 def test_one_hand_that_is_reported_twice_is_one():

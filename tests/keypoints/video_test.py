@@ -228,13 +228,6 @@ def test_a_trimmed_video_is_whole(tmp_path, capsys, options, share, shown):
     assert capsys.readouterr().err == ""
 
 
-def test_real_videos_that_were_trimmed_are_whole(tmp_path, capsys):
-    path = tmp_path / "v.mp4"
-    path.write_bytes(videos.shared("videos/selfie.mp4").read_bytes())
-    videos.trim(path, 0.6)
-    assert len(list(video.read_pictures(path))) == 35 and capsys.readouterr().err == ""
-
-
 @pytest.mark.parametrize(
     ("times", "what"),
     [

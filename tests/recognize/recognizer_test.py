@@ -180,14 +180,6 @@ def readme(page: str) -> str:
     return block
 
 
-def test_the_readmes_few_lines_run(data, talkative_run, capsys):
-    block = readme("README.md").replace("runs/asl", str(talkative_run))
-    path = paths_of(data)[0]
-    block = block.replace("my_videos/hello.mp4", str(path)).replace("sentence.npy", str(path))
-    exec(block, {})
-    assert len(capsys.readouterr().out.splitlines()) >= 2
-
-
 def test_plain_orbax_calls_restore_it_as_the_readme_says(data, talkative_run, recognizer):
     features = np.load(paths_of(data)[0])
     [checkpoint] = (talkative_run / "checkpoints").iterdir()

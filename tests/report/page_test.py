@@ -94,21 +94,6 @@ def test_the_page_of_a_faultless_split():
     assert "No gloss was taken for another." in text
 
 
-def test_many_ways_to_be_wrong_are_cut_short():
-    glosses = tuple(range(1, 8))
-    decoded = [sentence(f"{a}{b}", (a,), (b,)) for a in glosses for b in glosses if a != b]
-    assert "more" not in Outline(page_of(decoded)).text
-    wide = {"gloss": "X", "substituted_by": {f"G{n}": 30 - n for n in range(20)}}
-    summary = summarize([sentence()], VOCABULARY, {}, {}, None)
-    kinds = ("reference", "correct", "substituted", "deleted", "inserted")
-    row = dict.fromkeys(kinds, 0) | {"correct": 1} | wide
-    others = [dict.fromkeys(kinds, 0) | {"gloss": f"G{n}", "substituted_by": {}} for n in range(20)]
-    text = Outline(
-        report_page([sentence()], VOCABULARY, summary | {"by_gloss": [row, *others]})
-    ).text
-    assert "G7 23, 12 more" in text
-
-
 def luminance(color: str) -> float:
     """Relative luminance, WCAG 2.2."""
     digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])

@@ -5,7 +5,6 @@ import itertools
 import re
 
 import numpy as np
-import pytest
 from matplotlib import image
 
 from tests.helpers.decoded import VOCABULARY, sentence
@@ -85,24 +84,6 @@ def test_what_is_not_known_is_left_out():
     assert "<span>true</span>" not in html
     assert len(bars(html, "found")) == 3
     assert bars(timeline_html(sentence(hypothesis=()), VOCABULARY), "found") == []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "ticks"),
-    [
-        (0.1, ["0", "0.01", "0.02"]),
-        (2.0, ["0", "0.2", "0.4"]),
-        (12.0, ["0", "1", "2"]),
-        (25.0, ["0", "5", "10"]),
-        (3600.0, ["0", "500", "1000"]),
-    ],
-)
-def test_seconds_are_round(seconds, ticks):
-    decoded = dataclasses.replace(sentence(), seconds=seconds)
-    axis = timeline_html(decoded, VOCABULARY).split("<div class=axis>")[1].split("</div>")[0]
-    numbers = re.findall(r">([\d.]+)</span>", axis)
-    assert numbers[:3] == ticks
-    assert len(numbers) <= 13
 
 
 def test_text_from_data_is_no_markup():

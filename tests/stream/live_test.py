@@ -230,7 +230,7 @@ def test_pictures_whose_time_does_not_increase_are_left_out_and_counted(model, l
     assert glosses == pushed(model, TIMES) and last["out_of_order"] == 3 and last["count"] == 60
 
 
-@pytest.mark.parametrize("fps", [5, 8, 24, 120])
+@pytest.mark.parametrize("fps", [5, 24])
 def test_every_rate_runs_and_one_too_low_is_warned_of(model, landmarker, capsys, fps):
     times = np.arange(4 * fps) / fps
     live.recognize_live(Stream(model, chunk=4, left_context=8), source(times))

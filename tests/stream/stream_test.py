@@ -227,14 +227,6 @@ def test_after_a_long_pause_nothing_is_computed_and_nothing_has_changed(name, pu
             assert_same(stream, stable, offline(name, features, chunk, left))
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_stream_without_hands_says_nothing(name):
-    stream = Stream(model(name), chunk=3, left_context=0)
-    for _ in range(20):
-        assert stream.push(np.zeros((37, 42, 7), np.float32)) == ([], [], None)
-    assert stream.finish() == ([], [], None)
-
-
 def test_endpointing_closes_sentences_and_leaves_the_rest_as_it_is():
     rng = np.random.default_rng(0)
     rest = np.zeros((90, 42, 7), np.float32)

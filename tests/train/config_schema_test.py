@@ -64,21 +64,6 @@ def test_every_config_is_valid_and_says_how_to_run_it(name):
     assert set(leaves(module.get_config())) == set(leaves(base.get_config()))
 
 
-def test_the_numbers_of_the_three_stages():
-    config = base.get_config()
-    rows = [
-        (s.epochs, s.lr, s.weight_decay, s.batch_size, s.alpha)
-        for s in (config.stage1, config.stage2, config.stage3)
-    ]
-    assert rows == [
-        (30, 1e-3, 1e-4, 32, 1.0),
-        (100, 5e-5, 1e-4, 16, 0.3),
-        (30, 1e-5, 1e-5, 16, 0.3),
-    ]
-    assert (config.training.warmup_steps, config.training.grad_clip) == (500, 1.0)
-    assert config.training.seed == 42 and config.data.max_seq_length == 1500
-
-
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [

@@ -63,7 +63,7 @@ def rows():
         return np.asarray(found), np.asarray(back(jnp.ones_like(found))[0])
 
     def by_optax(logits, patches, labels, lengths):
-        beyond = losses.beyond(patches, N), losses.beyond(lengths, labels.shape[1])
+        beyond = losses.mask_beyond(patches, N), losses.mask_beyond(lengths, labels.shape[1])
         return optax.ctc_loss(logits, beyond[0], labels, beyond[1])
 
     with pytest.MonkeyPatch.context() as patch:  # an accelerator's turns, of fewer patches

@@ -41,10 +41,6 @@ def test_saves_are_due_by_minutes_since_the_last(now):
     assert due(5) is Due.SAVE
 
 
-def test_the_defaults_lose_at_most_five_minutes():
-    assert base.get_config().checkpoint.every_minutes < 5
-
-
 def test_a_save_can_be_asked_for(now):
     due = make(every_minutes=5.0)
     due.save_soon()

@@ -118,12 +118,3 @@ BLOCKS = {
     "encoder": {"blocks": {"bias": jnp.ones((3, 2))}, "norm": jnp.ones(2)},
     "head": jnp.ones((2, 2)),
 }
-
-
-def test_learning_rates_are_a_rules_own_and_decay_with_depth():
-    rules = (("encoder/.*", "train", 0.5, 0.1), (".*", "train"))
-    rates = stages.learning_rates(BLOCKS, rules, "stage2")
-    assert rates["encoder"]["blocks"]["bias"] == pytest.approx((0.005, 0.05, 0.5))
-    assert (rates["encoder"]["norm"], rates["head"]) == (0.5, 1.0)
-    plain = stages.learning_rates(BLOCKS, ((".*", "train"),), "stage2")
-    assert {*jax.tree.leaves(plain)} == {1.0}

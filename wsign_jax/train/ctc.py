@@ -1,10 +1,10 @@
-"""CTC as one loop of few kernels, with the gradient in closed form.
+"""CTC for accelerators: one loop of few kernels, and the gradient in closed form.
 
 After Graves et al., Connectionist temporal classification (2006). A row's U labels with blanks around
 them are S = 2U + 1 states. Alpha sums the paths that lead to a state, beta those that go on from it. In
 reverse order of patches and states, beta obeys the recursion of alpha. So one scan computes both.
-`optax.ctc_loss` has a loop forwards and one backwards, on a GPU of 14 and 8 kernels for each patch; on a
-CPU it takes as long, and twice as long to compile.
+`optax.ctc_loss`, which CPUs run, has a loop forwards and one backwards, on a GPU of 14 and 8 kernels for
+each patch.
 """
 
 import jax
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from wsign_jax.data.vocab import BLANK_ID
 
 _LOG_ZERO = -1e5  # finite, so that labels that cannot be emitted have a gradient without NaN
-_UNROLL = 8  # patches a turn: on a GPU fewer kernels, on a CPU only more to compile
+_UNROLL = 8  # patches a turn: fewer kernels
 
 
 @jax.custom_vjp
@@ -104,8 +104,7 @@ def _log_sums(
         sums = jnp.where(valid[..., None], most + jnp.log(total) + emitted, sums)
         return sums, sums
 
-    unroll = 1 if jax.default_backend() == "cpu" else _UNROLL
-    return jax.lax.scan(step, first, (emitted, valid), unroll=unroll)
+    return jax.lax.scan(step, first, (emitted, valid), unroll=_UNROLL)
 
 
 def _later(x: jax.Array, places: int, fill: float) -> jax.Array:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from wsign_jax.data.pipeline import Batch
+from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.layers import DropoutKeys
 from wsign_jax.model.whisper_sign import Params
@@ -38,7 +40,12 @@ def ctc_loss(
         (B,) float32; about 1e5 if the labels cannot be emitted (the loader makes sure that they
         can), meaningless in a masked row.
     """
-    total = ctc.negative_log_likelihood(logits.astype(jnp.float32), patches, labels, label_lengths)
+    logits = logits.astype(jnp.float32)
+    if jax.default_backend() == "cpu":
+        masks = mask_beyond(patches, logits.shape[1]), mask_beyond(label_lengths, labels.shape[1])
+        total = optax.ctc_loss(logits, masks[0], labels, masks[1], blank_id=BLANK_ID)
+    else:
+        total = ctc.negative_log_likelihood(logits, patches, labels, label_lengths)
     return total / jnp.maximum(label_lengths, 1).astype(jnp.float32)
 
 

@@ -229,17 +229,6 @@ def test_a_prepared_data_set_of_single_signs_is_a_source(tmp_path):
         compose.read_clips(tmp_path / "signs", fps=30.0)
 
 
-def test_mp_data_is_a_source(tmp_path):
-    corpus, ids = compose.read_clips(corpora.mp_data(tmp_path), fps=10.0)
-    assert ids == {"<blank>": 0, "hello": 1, "two-words": 2}
-    clips, shared = compose.with_splits(corpus.records, "", 0)
-    assert not shared
-    made = Composer(clips, UniformSentences(), ComposeSettings(train=1, val=1, test=1)).compose(
-        "test", 0
-    )
-    assert not made.features[:, joints.LEFT].any() and made.features[:, joints.RIGHT].any()
-
-
 def test_bad_sources_are_named(tmp_path):
     with pytest.raises(WSignError, match=r"x: no such folder; name the clips' with --source=DIR"):
         compose.read_clips(tmp_path / "x")

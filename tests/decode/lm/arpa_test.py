@@ -124,15 +124,6 @@ def test_a_file_cut_off_anywhere_is_an_error(tmp_path, order):
             arpa.read_arpa(write(tmp_path, text[:end]), VOCABULARY)
 
 
-def test_a_file_that_lacks_any_line_is_an_error(tmp_path):
-    lines = TEXT.splitlines(keepends=True)
-    for number, line in enumerate(lines):
-        if number and line.strip():
-            path = write(tmp_path, "".join(lines[:number] + lines[number + 1 :]))
-            with pytest.raises(WSignError, match=r"glosses.arpa, line \d+: "):
-                arpa.read_arpa(path, VOCABULARY)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -168,17 +159,6 @@ def test_a_damaged_file_is_named_with_its_line(tmp_path, old, new, message):
         arpa.read_arpa(write(tmp_path, TEXT.replace(old, new)), VOCABULARY)
     assert str(error.value).startswith(str(tmp_path / "glosses.arpa, line "))
     assert "\n" not in str(error.value)
-
-
-def test_many_strange_glosses_are_counted_and_some_named(tmp_path):
-    names = tuple(f"G{number}" for number in range(1, 9))
-    path = tmp_path / "other.arpa"
-    other = Vocabulary(("<blank>", *names))
-    arpa.write_arpa(path, ngrams.estimate_ngrams([[1, 2], [8]], 2, len(other)), other)
-    with pytest.raises(
-        WSignError, match=r"line 8: 8 of 10 words .* \(G1, G2, G3, G4, G5, \.\.\.\)"
-    ):
-        arpa.read_arpa(path, VOCABULARY)
 
 
 def test_no_such_file_and_no_text(tmp_path):

@@ -60,28 +60,6 @@ def test_every_state_has_all_the_mass(order):
     np.testing.assert_allclose(probs.sum(axis=1), 1.0, atol=2e-6)
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_jitted_as_eager_and_compiled_once(order):
-    traces = []
-
-    @jax.jit
-    def look_up(model, states, labels):
-        traces.append(order)
-        return model.log_prob(states, labels), model.advance(states, labels)
-
-    model = fit(order)
-    states = jnp.full((2, 3, 1), model.start)
-    labels = jnp.asarray(np.random.default_rng(0).integers(0, VOCAB, size=(4, 2, 1, 5)), jnp.int32)
-    for some in labels:
-        found, after = look_up(model, states, some)
-        assert (found.shape, found.dtype) == ((2, 3, 5), jnp.float32)
-        assert (after.shape, after.dtype) == ((2, 3, 5), jnp.int32)
-        np.testing.assert_allclose(found, model.log_prob(states, some), atol=1e-6)
-        np.testing.assert_array_equal(after, model.advance(states, some))
-        states = after[..., :1]
-    assert len(traces) == 1
-
-
 def test_keys_that_do_not_fit_are_named():
     # 7000 different glosses are as many contexts, and those before and after one more each.
     corpus = [list(range(start, start + 7)) for start in range(1, 7001, 7)]
