@@ -35,7 +35,7 @@ class EvalOutputs(NamedTuple):
     attention: jax.Array  # (B,) loss of the attention decoder, teacher-forced
     hits: jax.Array  # (B,) targets that the attention decoder's likeliest id hits
     patches: jax.Array  # (B,) valid patches
-    count_blanks: jax.Array  # (B,) valid patches whose best id is the blank
+    blanks: jax.Array  # (B,) valid patches whose best id is the blank
     greedy: Beams  # of one hypothesis
     example: jax.Array  # (B,) index into the split, -1 in a masked row
 
