@@ -239,7 +239,7 @@ def commands(sizes: Sizes) -> Found:
             "XLA_FLAGS": f"{flags} {os.environ.get('XLA_FLAGS', '')}".strip()
         }
         line = subprocess.check_output(command, cwd=_ROOT, env=environment, text=True)
-        yield {"command_buffers": name} | json.loads(line)
+        yield {"command_buffers": name} | json.loads(line) | {"item": "commands"}
 
 
 def alone(sizes: Sizes) -> Found:
