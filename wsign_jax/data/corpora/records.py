@@ -1,6 +1,7 @@
 """The form that every corpus is read into: records of who signs which glosses, and in which video."""
 
 import dataclasses
+import fractions
 import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,11 @@ _SPLIT_NAMES = {
     **{name: "val" for name in ("val", "valid", "validation", "dev")},
     **{name: "test" for name in ("test", "testing")},
 }
+
+FPS = 30.0  # of keypoints without a rate
+ASPECT = 4 / 3  # width / height of pictures of which nothing is known
+GIVEN, ASSUMED = "given", "assumed"
+
 _NUMBER = re.compile(r"([0-9]+)")
 _LFS = b"version https://git-lfs"
 
@@ -66,7 +72,7 @@ class Corpus:
     problems: tuple[str, ...] = ()  # annotations that cannot be used, one line each
     notes: tuple[str, ...] = ()  # things left out on purpose, and decisions made
     glosses: tuple[str, ...] = ()  # more names of the vocabulary than the records use
-    # How it was recorded, known or assumed: 'aspect' and 'fps', with 'aspect_from' and 'fps_from'.
+    # How it was recorded, known or assumed; see `recorded_as`.
     recorded: Mapping[str, object] = dataclasses.field(default_factory=dict)
     # The arguments of the reader.
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -227,6 +233,42 @@ def seen_where_not_zero(positions: np.ndarray) -> np.ndarray:
     """
     hands = positions.reshape(len(positions), 2, -1)
     return np.logical_and(joints.plausible(hands).all(-1), hands.any(-1))
+
+
+class Known(NamedTuple):
+    """A rate or an aspect, and how it is known."""
+
+    value: float | None  # None: each clip has its own
+    why: str  # GIVEN, ASSUMED or words for what it was guessed from
+
+
+def recorded_as(fps: Known, aspects: Mapping[str, Known]) -> tuple[dict[str, object], list[str]]:
+    """Says how keypoints were recorded.
+
+    Args:
+        fps: their rate.
+        aspects: width / height of the pictures of each folder.
+
+    Returns:
+        `Corpus.recorded`, and lines that say what was guessed or assumed.
+    """
+    names_of: dict[Known, list[str]] = {}
+    for name, aspect in aspects.items():
+        names_of.setdefault(aspect, []).append(name)
+    lines = []
+    if fps.why != GIVEN:
+        lines.append(f"frames a second: {fps.value:g}, {fps.why}; --fps=N says otherwise")
+    for aspect, names in names_of.items():
+        if aspect.value is not None and aspect.why != GIVEN:
+            shape = fractions.Fraction(aspect.value).limit_denominator(20)
+            where = "" if len(names_of) == 1 else f" of {', '.join(names)}"
+            lines.append(
+                f"width / height of the pictures{where}: {shape}, {aspect.why}; --aspect=W/H says "
+                "otherwise"
+            )
+    values = {name: aspect._asdict() for name, aspect in aspects.items()}
+    aspect_of = values if len(names_of) > 1 else next(iter(values.values()))
+    return {"fps": fps._asdict(), "aspect": aspect_of}, lines
 
 
 def videos_below(root: pathlib.Path) -> list[pathlib.Path]:
