@@ -176,14 +176,14 @@ def test_an_export_is_made_used_and_never_overwritten(talkative_run, inputs, com
     assert status == 2 and "no checkpoint" in printed
 
 
-@pytest.mark.parametrize("kind", transcript.FORMATS)
+@pytest.mark.parametrize("kind", transcribe_files.FORMATS)
 def test_a_name_that_is_not_utf_8_stops_nothing(talkative_run, inputs, command, tmp_path, kind):
     shutil.copy(inputs / "a.npy", inputs / os.fsdecode(b"caf\xe9.npy"))
     out = tmp_path / "out"
     flags = (f"--checkpoint={talkative_run}", f"--format={kind}", f"--out={out}")
     status, printed = command("predict.py", *flags, inputs)
     assert status == 1 and printed.count("failed: ") == 1 and "bad.npy" in printed
-    if kind in transcript.SUBTITLES:
+    if kind in transcribe_files.ONE_EACH:
         names = {os.fsencode(path.name) for path in out.rglob("*") if path.is_file()}
         assert names == {os.fsencode(f"{n}.{kind}") for n in ("a", "b", os.fsdecode(b"caf\xe9"))}
         return
