@@ -24,8 +24,9 @@ def document(name: str, glosses: Sequence[tuple[str, float, float, float]]) -> s
 
     Args:
         name: the recording's path; the file refers to it if it is a video.
-        glosses: label, start and end in seconds, and confidence, in the order of their signing. A tier's annotations last a millisecond at least and do not
-            overlap, so one that begins too early begins where the one before ends.
+        glosses: label, start and end in seconds, and confidence, in the order of their signing. A tier's
+            annotations last a millisecond at least and do not overlap: one that begins too early begins
+            where the one before ends.
     """
     root = ElementTree.Element(
         "ANNOTATION_DOCUMENT", AUTHOR="WhisperSign-JAX", FORMAT="3.0", VERSION="3.0"

@@ -1,4 +1,4 @@
-"""The .pose files of the package pose-format: hands of MediaPipe Holistic, with a rate and a picture's size.
+"""The .pose files of the package pose-format: MediaPipe Holistic's hands, their rate, a picture's size.
 
 The format's description is docs/specs in github.com/sign-language-processing/pose. Values are pixels;
 a point of confidence 0 was not seen.
@@ -46,8 +46,7 @@ def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, float]:
     """Reads the hands of a file of one person.
 
     Returns:
-        Positions (t, 42, 3) in picture widths; present (t, 2) bool, left and right hand; and the frames a
-        second.
+        Positions (t, 42, 3) in picture widths; present (t, 2) bool, left and right hand; the rate.
 
     Raises:
         WSignError: the file is damaged, or has not one person with the hands of MediaPipe Holistic; or

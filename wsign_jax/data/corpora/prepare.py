@@ -13,13 +13,29 @@ import numpy as np
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, splits
-from wsign_jax.data.corpora import folder, lsa64, mp_data, msasl, npz, phoenix2014, phoenix2014t
+from wsign_jax.data.corpora import (
+    asl_fingerspelling,
+    asl_signs,
+    auto,
+    folder,
+    isharah,
+    lsa64,
+    mp_data,
+    msasl,
+    npz,
+    phoenix2014,
+    phoenix2014t,
+)
 from wsign_jax.data.corpora.records import Corpus, Record, sample
 from wsign_jax.data.vocab import BLANK, BLANK_ID, Vocabulary
 from wsign_jax.keypoints import joints
 
+AUTO = "auto"
 READERS: Mapping[str, Callable[..., Corpus]] = {
+    "asl_fingerspelling": asl_fingerspelling.read,
+    "asl_signs": asl_signs.read,
     "folder": folder.read,
+    "isharah": isharah.read,
     "lsa64": lsa64.read,
     "mp_data": mp_data.read,
     "msasl": msasl.read,
@@ -60,21 +76,28 @@ def read(name: str, root: pathlib.Path, **options: Any) -> Corpus:
     """Reads a corpus by its name.
 
     Args:
-        name: one of `READERS`.
+        name: one of `READERS`, or `AUTO`, which tells the corpus by the files in `root`.
         root: the folder of the corpus.
         options: arguments of that corpus's `read`.
 
     Raises:
         WSignError: the name or an option is unknown, or the corpus cannot be read.
     """
+    said: tuple[str, ...] = ()
+    if name == AUTO:
+        found = auto.find(root)
+        name, root, said = found.name, found.root, (f"{found.why}: {found.command}",)
     if name not in READERS:
-        raise WSignError(f"unknown corpus {name!r}; the known ones are {', '.join(READERS)}")
+        raise WSignError(
+            f"unknown corpus {name!r}; the known ones are {', '.join(READERS)}, {AUTO}"
+        )
     accepted = inspect.signature(READERS[name]).parameters
     for option in options:
         if option not in accepted:
             raise WSignError(f"--{option} is not an option of {name}; leave it out")
     corpus = READERS[name](root, **options)
-    return dataclasses.replace(corpus, options={"root": root, **options})
+    notes = (*said, *corpus.notes)
+    return dataclasses.replace(corpus, notes=notes, options={"root": root, **options})
 
 
 def label_map(corpus: Corpus, file: pathlib.Path | None) -> dict[str, int]:
