@@ -113,7 +113,7 @@ _ALLOWED = {
 
 
 # In Python, because the one in C takes as much memory as a hostile pickle tells it to.
-class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class _Unpickler(pickle._Unpickler):
     """Knows nothing but `_ALLOWED`."""
 
     def find_class(self, module: str, name: str) -> type:

@@ -45,7 +45,7 @@ def read(root: pathlib.Path, fps: float = 30.0, aspect: float | None = None) -> 
     there = [row for row in rows if (root / row.fields["path"]).is_file()]
     if not there:
         raise WSignError(f"{root}: none of the files that train.csv names; name another --root=DIR")
-    notes = ()
+    notes: tuple[str, ...] = ()
     if len(there) < len(rows):
         notes = (f"left out {len(rows) - len(there)} sequences whose file is not there",)
     paths = [root / row.fields["path"] for row in there]

@@ -85,8 +85,8 @@ def _published(root: pathlib.Path) -> Found | None:
                 return Found(name, root, path)
     pickles = next(root.rglob("*.pkl"), None)
     for table in isharah.TRAIN:
-        for path in root.rglob(table):
-            if pickles and set(isharah.COLUMNS) <= _header(path, "|"):
+        for found in root.rglob(table):
+            if pickles and set(isharah.COLUMNS) <= _header(found, "|"):
                 return Found("isharah", root, f"{pickles.name} and {table}")
     return None
 

@@ -41,8 +41,8 @@ class _Recording:
             fps = self.fps or clip_files.ARRAY_FPS
             load = functools.partial(clip_files.read, source, fps, self.aspect, self.swap_hands)
             return dataclasses.replace(record, keypoints=load)
-        fps = self.fps or _PICTURES_FPS if source.is_dir() else None
-        return dataclasses.replace(record, source=source, fps=fps)
+        pictures_fps = (self.fps or _PICTURES_FPS) if source.is_dir() else None
+        return dataclasses.replace(record, source=source, fps=pictures_fps)
 
 
 def read(
