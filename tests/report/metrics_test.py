@@ -53,7 +53,8 @@ def test_wer_is_jiwers(references, data):
 
 def test_empty_references():
     assert EditCounts().wer == 0.0
-    assert edit_counts([], [1]).wer == np.inf
+    assert edit_counts([], [1]).wer == 1.0
+    assert bootstrap_wer([1, 1], [0, 0]) == (2.0, 2.0)
 
 
 def deletions_of_cheapest(reference, hypothesis, most: bool) -> int:
@@ -202,10 +203,8 @@ def test_a_paired_interval_is_narrower_than_two_apart():
 
 
 def test_bootstraps_of_nothing():
-    with pytest.raises(ValueError, match="each with at least one reference gloss"):
+    with pytest.raises(ValueError, match="needs sentences"):
         bootstrap_wer([], [])
-    with pytest.raises(ValueError, match="each with at least one reference gloss"):
-        bootstrap_wer([1, 0], [1, 0])
     with pytest.raises(ValueError, match="different numbers of sentences"):
         paired_bootstrap([1, 0], [1], [1, 2])
 

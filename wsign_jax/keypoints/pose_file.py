@@ -31,7 +31,7 @@ _LIMBS = [
 _COLOR = (0, 128, 255)
 
 
-def library() -> ModuleType:
+def load_library() -> ModuleType:
     """Loads pose-format; raises a `WSignError` if it is not installed."""
     try:
         import pose_format  # noqa: PLC0415  an extra
@@ -52,7 +52,7 @@ def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, float]:
         WSignError: the file is damaged, or has not one person with the hands of MediaPipe Holistic; or
             pose-format is not installed.
     """
-    pose_format = library()
+    pose_format = load_library()
     try:
         pose = pose_format.Pose.read(path.read_bytes())
         data = np.asarray(pose.body.data.filled(0.0), np.float64)
@@ -90,7 +90,7 @@ def write(path: pathlib.Path, features: np.ndarray) -> None:
         WSignError: pose-format is not installed.
         OSError: the file cannot be written.
     """
-    pose_format = library()
+    pose_format = load_library()
     from pose_format import pose_header  # noqa: PLC0415  an extra
     from pose_format.numpy import NumPyPoseBody  # noqa: PLC0415
 

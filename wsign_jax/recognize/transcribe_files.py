@@ -248,7 +248,7 @@ def check_free(
     """
     paths = [] if place is None else [place]
     if kind == POSE:
-        pose_file.library()
+        pose_file.load_library()
     if kind in ONE_EACH:
         if place is None:
             if len(sources) > 1 or kind == POSE:

@@ -17,7 +17,7 @@ from wsign_jax.report.sentences import AlignedEdit, Sentence
 
 BOOTSTRAP_SAMPLES = 1000
 BOOTSTRAP_SEED = 0
-LENGTH_BINS = (1, 2, 4, 7, 11, 16, 21)  # first reference length of every bin
+LENGTH_BINS = (0, 1, 2, 4, 7, 11, 16, 21)  # first reference length of every bin
 CONFUSIONS = 30  # pairs listed
 
 

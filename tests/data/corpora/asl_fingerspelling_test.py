@@ -13,7 +13,7 @@ def test_phrases_are_glosses_of_characters_and_a_file_is_read_once(tmp_path, mon
         ("5414471_1816825349", "a - b", "107"),
         ("33432165_1535467051", "c o m i n g \N{OPEN BOX} u p", "251"),
     ]
-    assert not corpus.problems and corpus.recorded["aspect"] == 4 / 3
+    assert not corpus.problems and corpus.recorded["aspect"]["value"] == 4 / 3
     assert set(prepare.label_map(corpus, None)) > {"\N{OPEN BOX}", "3", "-"}
     read, inner = [], parquet.read_columns
     monkeypatch.setattr(parquet, "read_columns", lambda p, c: read.append(p) or inner(p, c))

@@ -14,8 +14,8 @@ def test_landmarks_of_hands_come_out_by_frames_in_picture_widths(tmp_path):
         ("", "28656_1002", ("TV",), "28656"),
     ]
     assert not corpus.problems
-    assert corpus.notes == ("left out 1 sequences whose file is not there",)
-    assert corpus.recorded["aspect"] == 0.75 and corpus.recorded["fps"] == 10.0
+    assert corpus.notes[1:] == ("left out 1 sequences whose file is not there",)
+    assert corpus.recorded["aspect"] == {"value": 0.75, "why": "by the height and width of faces"}
     # The published index, after the blank.
     assert prepare.label_map(corpus, None) == {"<blank>": 0, "TV": 1, "after": 2, "cat": 3}
     keypoints = corpus.records[1].keypoints()

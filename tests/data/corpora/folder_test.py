@@ -129,7 +129,7 @@ def test_folders_above_the_signs_are_people_and_splits(tmp_path):
 def test_arrays_are_hands_after_body_and_face_measured_at_the_face(tmp_path, values, face, aspect):
     array = clip(tmp_path / "tea" / "1.npy", values=values, face=face)
     corpus = folder.read(tmp_path, fps=15.0)
-    assert corpus.recorded["aspect"] == aspect and corpus.recorded["fps"] == 15.0
+    assert corpus.recorded["aspect"]["value"] == aspect
     keypoints = corpus.records[0].keypoints()
     right = array[:, -63:].reshape(6, 21, 3) / [1, aspect, 1]
     np.testing.assert_allclose(keypoints.positions[:, corpora.RIGHT], right)

@@ -168,7 +168,7 @@ def test_splits_can_be_by_signer_or_as_given():
     assert shared == {"all": ["a"]} and {clip.split for clip in cut} == set(layout.SPLITS)
     with pytest.raises(WSignError, match=r"--split_by=given: clips have no splits"):
         compose.with_splits(undecided, "given", 0)
-    with pytest.raises(WSignError, match=r"--split_by=day: write given, session or signer"):
+    with pytest.raises(WSignError, match=r"--split_by=day: write signer, session or clip"):
         compose.with_splits(clips, "day", 0)
 
 
@@ -231,7 +231,7 @@ def test_mp_data_is_a_source(tmp_path):
     corpus, ids = compose.read_clips(corpora.mp_data(tmp_path), fps=10.0)
     assert ids == {"<blank>": 0, "hello": 1, "two-words": 2}
     clips, shared = compose.with_splits(corpus.records, "", 0)
-    assert not shared
+    assert shared == {"all": ["hello", "two-words"]}
     made = Composer(clips, Uniform(), ComposeSettings(train=1, val=1, test=1)).compose("test", 0)
     assert not made.features[:, joints.LEFT].any() and made.features[:, joints.RIGHT].any()
 

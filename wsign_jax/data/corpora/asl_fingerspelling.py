@@ -25,6 +25,7 @@ from wsign_jax.keypoints import joints
 
 TABLES = ("train.csv", "supplemental_metadata.csv")
 COLUMNS = ("path", "file_id", "sequence_id", "participant_id", "phrase")
+_MEASURED = 3  # files whose faces are measured: each has a thousand phrases
 SPACE = "\N{OPEN BOX}"  # the gloss of a space, which cannot be one itself
 
 _HANDS = [
@@ -36,21 +37,22 @@ _HANDS = [
 _FACE = [f"{axis}_face_{point}" for point in aspects.FACE_ENDS for axis in "xy"]
 
 
-def read(root: pathlib.Path, fps: float = 30.0, aspect: float | None = None) -> Corpus:
+def read(root: pathlib.Path, fps: float | None = None, aspect: float | None = None) -> Corpus:
     """Reads train.csv and supplemental_metadata.csv, or one of them; the parquet files are read later.
 
     Phrases whose file is not there are left out: a part of the corpus's 160 GB does as well.
 
     Args:
         root: the folder of the tables.
-        fps: the frames' rate, which is not published.
+        fps: the frames' rate, which is not published. None: 30.
         aspect: width / height of the pictures; None measures it at faces.
 
     Raises:
         WSignError: there is no table, or one of another form; none of the files is there; or an option
             is out of range.
     """
-    records.check_positive("fps", fps)
+    parquet.load_library()
+    rate = records.rate(fps)
     named = [name for name in TABLES if (root / name).is_file()]
     if not named:
         root = records.find_root(root, TABLES[0], "asl-fingerspelling")
@@ -66,20 +68,21 @@ def read(root: pathlib.Path, fps: float = 30.0, aspect: float | None = None) -> 
         raise WSignError(
             f"{root}: none of the files that {named[0]} names; name another --root=DIR"
         )
-    notes = [f"the gloss of a space is {SPACE}"]
-    if len(there) < len(rows):
-        notes.append(f"left out {len(rows) - len(there)} phrases whose file is not there")
     files = sorted(root / path for path, exists in is_there.items() if exists)
-    aspect, source = aspects.find(files, _face_ends, aspect)
+    picture = aspects.guess(files[:_MEASURED], _face_ends, aspect)
     # A file is read once for many phrases.
     phrases = functools.lru_cache(maxsize=1)(_phrases)
     found = []
     for row in there:
         if row.fields["phrase"]:
-            found.append(_record(row, root / row.fields["path"], fps, aspect, phrases))
+            path = root / row.fields["path"]
+            found.append(_record(row, path, rate.value, picture.value, phrases))
         else:
             problems.append(f"{row.where}: no phrase")
-    recorded = {"aspect": aspect, "aspect_from": source, "fps": fps}
+    recorded, notes = records.recorded_as(rate, {"": picture})
+    notes.append(f"the gloss of a space is {SPACE}")
+    if len(there) < len(rows):
+        notes.append(f"left out {len(rows) - len(there):,} phrases whose file is not there")
     return Corpus(
         "asl_fingerspelling", tuple(found), tuple(problems), tuple(notes), recorded=recorded
     )

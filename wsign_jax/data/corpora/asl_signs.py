@@ -24,7 +24,7 @@ from wsign_jax.data.corpora.records import Corpus, Keypoints, Record
 COLUMNS = ("path", "participant_id", "sequence_id", "sign")
 
 
-def read(root: pathlib.Path, fps: float = 30.0, aspect: float | None = None) -> Corpus:
+def read(root: pathlib.Path, fps: float | None = None, aspect: float | None = None) -> Corpus:
     """Reads train.csv; the parquet files are read later, one by one.
 
     The vocabulary's ids are the published indices plus 1. Sequences whose file is not there are left
@@ -32,34 +32,34 @@ def read(root: pathlib.Path, fps: float = 30.0, aspect: float | None = None) -> 
 
     Args:
         root: the folder of train.csv.
-        fps: the frames' rate, which is not published.
+        fps: the frames' rate, which is not published. None: 30.
         aspect: width / height of the pictures; None measures it at the faces of some sequences.
 
     Raises:
         WSignError: train.csv is missing or of another form, none of its files is there, or an option is
             out of range.
     """
-    records.check_positive("fps", fps)
+    parquet.load_library()
+    rate = records.rate(fps)
     root = records.find_root(root, "train.csv", "asl-signs")
     rows, problems = tables.read_table(root / "train.csv", COLUMNS)
     there = [row for row in rows if (root / row.fields["path"]).is_file()]
     if not there:
         raise WSignError(f"{root}: none of the files that train.csv names; name another --root=DIR")
-    notes: tuple[str, ...] = ()
-    if len(there) < len(rows):
-        notes = (f"left out {len(rows) - len(there)} sequences whose file is not there",)
     paths = [root / row.fields["path"] for row in there]
-    aspect, source = aspects.find(paths, _face_ends, aspect)
+    picture = aspects.guess(paths, _face_ends, aspect)
     found = []
     for row, path in zip(there, paths, strict=True):
         if row.fields["sign"]:
-            found.append(_record(row, path, fps, aspect))
+            found.append(_record(row, path, rate.value, picture.value))
         else:
             problems.append(f"{row.where}: no sign")
+    recorded, notes = records.recorded_as(rate, {"": picture})
+    if len(there) < len(rows):
+        notes.append(f"left out {len(rows) - len(there):,} sequences whose file is not there")
     index = root / "sign_to_prediction_index_map.json"
     glosses = tuple(files.read_json(index)) if index.is_file() else ()
-    recorded = {"aspect": aspect, "aspect_from": source, "fps": fps}
-    return Corpus("asl_signs", tuple(found), tuple(problems), notes, glosses, recorded)
+    return Corpus("asl_signs", tuple(found), tuple(problems), tuple(notes), glosses, recorded)
 
 
 def _record(row: Row, path: pathlib.Path, fps: float, aspect: float) -> Record:

@@ -1,54 +1,55 @@
-"""Measures the shape of the pictures behind keypoints in shares of a picture, at the faces in them."""
+"""Guesses the shape of the pictures behind keypoints in shares of a picture, by the faces in them."""
 
-import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import records
+from wsign_jax.data.corpora.records import ASSUMED, GIVEN, Known
 
-# MediaPipe's points at the ends of a face's height, then of its width.
+# MediaPipe's points at the ends of a face's height, then of its width: forehead, chin, ear, ear.
 FACE_ENDS = (10, 152, 234, 454)
 
-_FACE_HEIGHT = 1.22  # of a face, in its widths
-_FILES = 10  # that are read to measure
-_ASSUMED = 4 / 3
-_PICTURES = ((16, 9), (4, 3), (1, 1), (3, 4), (9, 16))  # width, height
+_FACE_RATIO = 1.22  # true height / width
+_ASPECTS = (16 / 9, 4 / 3, 3 / 4, 9 / 16)
+_SAMPLE = 40  # clips whose faces are measured
+
+Clip = TypeVar("Clip")
 
 
-def find(
-    paths: Sequence[pathlib.Path],
-    faces: Callable[[pathlib.Path], np.ndarray],
-    given: float | None,
-) -> tuple[float, str]:
-    """Returns width / height of the pictures, and where that is from.
+def guess(
+    clips: Sequence[Clip], face_ends: Callable[[Clip], np.ndarray], given: float | None
+) -> Known[float]:
+    """Returns width / height of the clips' pictures: what is given, or what faces show, or 4/3.
 
     Args:
-        paths: files with faces, of which some are read.
-        faces: reads `FACE_ENDS` (t, 4, 2) of a file, in shares of the picture; NaN or 0 if absent.
-        given: `--aspect`, which is taken if it is not None.
+        clips: all that were recorded alike; a sample is read.
+        face_ends: reads `FACE_ENDS` (t, 4, 2) of a clip, in shares of the picture; NaN or 0 if absent.
+        given: `--aspect`; None if there is none.
 
     Raises:
-        WSignError: it is out of range, or none of the files can be read.
+        WSignError: what is given is out of range.
     """
     if given is not None:
         records.check_aspect(given)
-        return given, "--aspect"
-    some = paths[:: max(1, len(paths) // _FILES)][:_FILES]
-    found, problems = [np.empty((0, 4, 2))], []
-    for path in some:
-        try:
-            found.append(faces(path))
-        except WSignError as error:  # will be named when it is read
-            problems.append(error)
-    if len(problems) == len(some) > 0:
-        raise problems[0]
-    ends = np.concatenate(found)
-    height, width = np.abs(ends[:, 1, 1] - ends[:, 0, 1]), np.abs(ends[:, 3, 0] - ends[:, 2, 0])
+        return Known(given, GIVEN)
+    ends = np.concatenate([np.empty((0, 4, 2)), *_readable(clips, face_ends)])
+    height, width = (np.linalg.norm(ends[:, n + 1] - ends[:, n], axis=-1) for n in (0, 2))
     seen = (height > 0) & (width > 0)  # not NaN either
     if not seen.any():
-        return _ASSUMED, "assumed: no face to measure it at"
-    measured = np.median(height[seen] / width[seen]) / _FACE_HEIGHT
-    across, down = min(_PICTURES, key=lambda size: abs(np.log(size[0] / size[1] / measured)))
-    return across / down, f"faces, which measure {measured:.2f}"
+        return Known(records.ASPECT, ASSUMED)
+    ratio = float(np.median(height[seen] / width[seen])) / _FACE_RATIO
+    aspect = min(_ASPECTS, key=lambda known: abs(np.log(ratio / known)))
+    return Known(aspect, "by the height and width of faces")
+
+
+def _readable(
+    clips: Sequence[Clip], face_ends: Callable[[Clip], np.ndarray]
+) -> Iterator[np.ndarray]:
+    for clip in clips[:: -(-len(clips) // _SAMPLE) or 1]:
+        try:
+            yield face_ends(clip)
+        except WSignError:
+            continue  # it is named when all are read

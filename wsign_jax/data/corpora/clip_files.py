@@ -12,7 +12,6 @@ from wsign_jax.keypoints import joints, pose_file
 
 ARRAY = ".npy"
 SUFFIXES = frozenset({ARRAY, pose_file.SUFFIX})
-ARRAY_FPS = 30.0  # unless somebody knows better
 
 _HANDS = joints.NUM_JOINTS * 3
 _BODY, _FACE = 33 * 4, 468 * 3

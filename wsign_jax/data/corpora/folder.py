@@ -38,7 +38,7 @@ class _Recording:
     def record(self, source: pathlib.Path, record: Record) -> Record:
         """Returns the record with what it is to be read from."""
         if source.suffix.lower() in clip_files.SUFFIXES:
-            fps = self.fps or clip_files.ARRAY_FPS
+            fps = self.fps or records.FPS
             load = functools.partial(clip_files.read, source, fps, self.aspect, self.swap_hands)
             return dataclasses.replace(record, keypoints=load)
         pictures_fps = (self.fps or _PICTURES_FPS) if source.is_dir() else None
@@ -68,20 +68,19 @@ def read(
         WSignError: there is no clip, an option is out of range, there are several CSVs, or the CSV is
             missing or its header lacks a column.
     """
-    if fps is not None:
-        records.check_positive("fps", fps)
+    rate = records.rate(fps)
     if not root.is_dir():
         raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
     table = csv or _find_csv(root)
     clips = [] if table else clips_below(root)
     arrays = [clip for clip in clips if clip.suffix.lower() == clip_files.ARRAY]
-    aspect, source = aspects.find(arrays, clip_files.face_ends, aspect)
-    recording = _Recording(fps, aspect, swap_hands)
+    picture = aspects.guess(arrays, clip_files.face_ends, aspect)
+    recording = _Recording(fps, picture.value, swap_hands)
     corpus = _read_table(root, table, recording) if table else _read_names(root, clips, recording)
     if not any(record.keypoints for record in corpus.records):
         return corpus
-    recorded = {"aspect": aspect, "aspect_from": source, "fps": fps or clip_files.ARRAY_FPS}
-    return dataclasses.replace(corpus, recorded=recorded)
+    recorded, notes = records.recorded_as(rate, {"": picture})
+    return dataclasses.replace(corpus, notes=(*corpus.notes, *notes), recorded=recorded)
 
 
 def _find_csv(root: pathlib.Path) -> pathlib.Path | None:

@@ -20,7 +20,7 @@ from wsign_jax.common import tables
 from wsign_jax.common.errors import WSignError
 from wsign_jax.common.tables import Row
 from wsign_jax.data.corpora import array_pickle, records
-from wsign_jax.data.corpora.records import Corpus, Keypoints, Record
+from wsign_jax.data.corpora.records import Corpus, Keypoints, Known, Record
 from wsign_jax.keypoints import joints
 
 TRAIN = ("train.csv", "train.txt")
@@ -37,7 +37,9 @@ _SHOULDERS = [72, 73]
 _WIDTH_IN_SHOULDERS = 3.0
 
 
-def read(root: pathlib.Path, annotations: pathlib.Path | None = None, fps: float = 30.0) -> Corpus:
+def read(
+    root: pathlib.Path, annotations: pathlib.Path | None = None, fps: float | None = None
+) -> Corpus:
     """Reads the annotations, and the keypoints of all their clips, which stay in memory.
 
     Rows without a gloss, as in a challenge's test, are left out. Without a test that has them, every
@@ -46,13 +48,13 @@ def read(root: pathlib.Path, annotations: pathlib.Path | None = None, fps: float
     Args:
         root: a folder with the pickles, at any depth.
         annotations: the folder of train.csv; None takes the only one below `root`.
-        fps: the keypoints' rate, which is not published.
+        fps: the keypoints' rate, which is not published. None: 30.
 
     Raises:
         WSignError: annotations or pickles are missing, several could be meant, or one is damaged or of
             another form.
     """
-    records.check_positive("fps", fps)
+    rate = records.rate(fps)
     folder = annotations or _find_annotations(root)
     rows: dict[str, list[Row]] = {}
     problems: list[str] = []
@@ -65,7 +67,8 @@ def read(root: pathlib.Path, annotations: pathlib.Path | None = None, fps: float
         found, broken = ([], []) if path is None else tables.read_table(path, COLUMNS, "|")
         rows[split] = [row for row in found if row.fields["gloss"]]
         problems += broken
-    notes = [f"annotations of {folder}"]
+    recorded, notes = records.recorded_as(rate, {"": Known(1.0, records.GIVEN)})
+    notes.append(f"annotations of {folder}")
     if rows["val"] and not rows["test"]:
         rows["val"], rows["test"] = rows["val"][::2], rows["val"][1::2]
         notes.append("no glosses of a test: every second clip of dev is taken for it")
@@ -77,10 +80,10 @@ def read(root: pathlib.Path, annotations: pathlib.Path | None = None, fps: float
             if id not in points:
                 problems.append(f"{where}: no keypoints of {id} in the .pkl files")
                 continue
-            load = functools.partial(_keypoints, points[id], fps, where)
+            load = functools.partial(_keypoints, points[id], rate.value, where)
             signer = id.partition("_")[0]
             clips.append(Record(split, id, glosses, where, signer, keypoints=load))
-    return Corpus("isharah", tuple(clips), tuple(problems), tuple(notes))
+    return Corpus("isharah", tuple(clips), tuple(problems), tuple(notes), recorded=recorded)
 
 
 def _find_annotations(root: pathlib.Path) -> pathlib.Path:

@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Collection
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,17 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import validate
 
 _MOST_ROWS = 20_000_000  # far above Kaggle's files; a small file can say that it has more
+
+
+def load_library() -> ModuleType:
+    """Loads pyarrow's module for parquet; raises a `WSignError` if it is not installed."""
+    try:
+        import pyarrow.parquet  # noqa: PLC0415  an extra
+    except ModuleNotFoundError as error:
+        raise WSignError(
+            f'{error.name} is not installed; parquet files need pip install -e ".[parquet]"'
+        ) from None
+    return pyarrow.parquet
 
 
 def read_columns(path: pathlib.Path, columns: Collection[str]) -> dict[str, np.ndarray]:
@@ -22,14 +34,9 @@ def read_columns(path: pathlib.Path, columns: Collection[str]) -> dict[str, np.n
     Raises:
         WSignError: pyarrow is not installed, or the file is missing, damaged, or lacks a column.
     """
+    library = load_library()
     try:
-        import pyarrow.parquet  # noqa: PLC0415  an extra
-    except ModuleNotFoundError as error:
-        raise WSignError(
-            f'{error.name} is not installed; parquet files need pip install -e ".[parquet]"'
-        ) from None
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with library.ParquetFile(path) as file:
             lacking = [name for name in columns if name not in file.schema_arrow.names]
             if not lacking and file.metadata.num_rows <= _MOST_ROWS:
                 return {

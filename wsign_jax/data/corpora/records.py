@@ -1,10 +1,11 @@
 """The form that every corpus is read into: records of who signs which glosses, and in which video."""
 
 import dataclasses
+import fractions
 import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -24,8 +25,15 @@ _SPLIT_NAMES = {
     **{name: "val" for name in ("val", "valid", "validation", "dev")},
     **{name: "test" for name in ("test", "testing")},
 }
+
+FPS = 30.0  # of keypoints without a rate
+ASPECT = 4 / 3  # width / height of pictures of which nothing is known
+GIVEN, ASSUMED = "given", "assumed"
+
 _NUMBER = re.compile(r"([0-9]+)")
 _LFS = b"version https://git-lfs"
+
+Value = TypeVar("Value", bound=float | None)
 
 MOST_SECONDS = 3600  # for one piece of signing: a wrong rate must not fill the memory
 
@@ -66,7 +74,7 @@ class Corpus:
     problems: tuple[str, ...] = ()  # annotations that cannot be used, one line each
     notes: tuple[str, ...] = ()  # things left out on purpose, and decisions made
     glosses: tuple[str, ...] = ()  # more names of the vocabulary than the records use
-    # How it was recorded, known or assumed: 'aspect' and 'fps', with 'aspect_from' and 'fps_from'.
+    # How it was recorded, known or assumed; see `recorded_as`.
     recorded: Mapping[str, object] = dataclasses.field(default_factory=dict)
     # The arguments of the reader.
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -227,6 +235,56 @@ def seen_where_not_zero(positions: np.ndarray) -> np.ndarray:
     """
     hands = positions.reshape(len(positions), 2, -1)
     return np.logical_and(joints.plausible(hands).all(-1), hands.any(-1))
+
+
+class Known(NamedTuple, Generic[Value]):
+    """A rate or an aspect, and how it is known."""
+
+    value: Value  # None: each clip has its own
+    why: str  # GIVEN, ASSUMED or words for what it was guessed from
+
+
+def rate(fps: float | None) -> Known[float]:
+    """Returns the rate of keypoints: `--fps` if it is given, otherwise 30 frames a second.
+
+    Raises:
+        WSignError: it is not a finite number over 0.
+    """
+    if fps is None:
+        return Known(FPS, ASSUMED)
+    check_positive("fps", fps)
+    return Known(fps, GIVEN)
+
+
+def recorded_as(
+    fps: Known[Any], aspects: Mapping[str, Known[Any]]
+) -> tuple[dict[str, object], list[str]]:
+    """Says how keypoints were recorded.
+
+    Args:
+        fps: their rate.
+        aspects: width / height of the pictures of each folder.
+
+    Returns:
+        `Corpus.recorded`, and lines that say what was guessed or assumed.
+    """
+    names_of: dict[Known[Any], list[str]] = {}
+    for name, aspect in aspects.items():
+        names_of.setdefault(aspect, []).append(name)
+    lines = []
+    if fps.why != GIVEN:
+        lines.append(f"frames a second: {fps.value:g}, {fps.why}; --fps=N says otherwise")
+    for aspect, names in names_of.items():
+        if aspect.value is not None and aspect.why != GIVEN:
+            shape = fractions.Fraction(aspect.value).limit_denominator(20)
+            where = "" if len(names_of) == 1 else f" of {', '.join(names)}"
+            lines.append(
+                f"width / height of the pictures{where}: {shape}, {aspect.why}; --aspect=W/H says "
+                "otherwise"
+            )
+    values = {name: aspect._asdict() for name, aspect in aspects.items()}
+    aspect_of = values if len(names_of) > 1 else next(iter(values.values()))
+    return {"fps": fps._asdict(), "aspect": aspect_of}, lines
 
 
 def videos_below(root: pathlib.Path) -> list[pathlib.Path]:
