@@ -26,6 +26,7 @@ def landmarks(frames: int, seed: int = 0, aspect: float = 0.75) -> dict[str, np.
     """Landmarks (t, n, 3) by kind; the left hand is NaN, and so is the right in the first frame."""
     rng = np.random.default_rng(seed)
     found = {kind: rng.uniform(0.4, 0.6, (frames, n, 3)) for kind, n in _KINDS.items()}
+    found["right_hand"] = 0.5 + corpora.HAND + rng.normal(0, 0.002, (frames, 21, 3))
     ends = np.array([[0.5, 0.3], [0.5, 0.3 + 0.2 * 1.22 * aspect], [0.4, 0.4], [0.6, 0.4]])
     found["face"][:, [10, 152, 234, 454], :2] = ends
     found["left_hand"][:] = np.nan
@@ -103,6 +104,9 @@ def isharah(root: pathlib.Path, protocol: int = 4) -> pathlib.Path:
         )
         for line in lines:
             points = rng.uniform(400, 600, (8, 86, 2))
+            points[:, :42] = (
+                500 + 1000 * np.tile(corpora.HAND, (2, 1))[:, :2] + rng.normal(0, 2, (8, 42, 2))
+            )
             points[:3, 21:42] = 0.0  # the left hand is the second
             points[:, 72], points[:, 73] = (700, 900), (300, 900)
             clips[line.partition("|")[0]] = {"keypoints": points}

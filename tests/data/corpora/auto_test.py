@@ -1,9 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 
 from tests.helpers import corpora, published
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import auto, prepare
+from wsign_jax.keypoints import pose_file
 
 
 def arrays(root):
@@ -20,6 +23,17 @@ def videos(root):
 
 def pictures(root):
     corpora.touch(root / "tea" / "1" / "1.jpg")
+    return root
+
+
+def pose_files(root):
+    pytest.importorskip("pose_format")
+    for number in range(4):
+        features = np.zeros((20, 42, 7), np.float32)
+        noise = np.random.default_rng(number).normal(0, 0.002, (20, 21, 3))
+        features[:, corpora.RIGHT, :3] = 0.5 + corpora.HAND + noise
+        features[:, corpora.RIGHT, 6] = 1.0
+        pose_file.write(root / "tea" / f"{number}.pose", features)
     return root
 
 
@@ -66,6 +80,23 @@ def test_it_says_so_and_goes_on(tmp_path):
     )
     np.save(tmp_path / "my videos" / "actions.npy", np.array(["tea"]))  # no frame
     assert prepare.read("auto", tmp_path).name == "folder"
+
+
+@pytest.mark.parametrize(
+    ("make", "examples", "glosses"),
+    [
+        (published.asl_signs, 3, 3),
+        (published.asl_fingerspelling, 3, 16),
+        (published.isharah, 5, 3),
+        (pose_files, 4, 1),
+    ],
+)
+def test_landmarks_become_a_data_set(tmp_path, make, examples, glosses):
+    corpus = prepare.read("auto", make(tmp_path / "corpus"))
+    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), progress=lambda line: None)
+    about = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert sum(about["examples"].values()) == examples and about["recorded"]["aspect"]
+    assert len(json.loads((tmp_path / "out" / "label_map.json").read_text())) == glosses + 1
 
 
 def test_several_things_at_once_are_named_with_their_commands(tmp_path):

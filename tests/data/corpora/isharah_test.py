@@ -23,7 +23,8 @@ def test_hands_are_placed_by_the_shoulders(tmp_path, protocol):
     keypoints = corpus.records[0].keypoints()
     np.testing.assert_allclose(keypoints.times, np.arange(8) / 10)
     np.testing.assert_array_equal(keypoints.confidence, [[0, 1]] * 3 + [[1, 1]] * 5)
-    points = np.random.default_rng(0).uniform(400, 600, (8, 86, 2))
+    (path,) = root.glob("*.pkl")
+    points = pickle.loads(path.read_bytes())["00_0001"]["keypoints"]
     # Shoulders 400 pixels apart about (500, 900): a width of 1200 pixels.
     right = 0.5 + (points[4, :21] - [500, 900]) / 1200
     np.testing.assert_allclose(keypoints.positions[4, corpora.RIGHT, :2], right, atol=1e-6)
