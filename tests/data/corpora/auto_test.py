@@ -75,7 +75,7 @@ def test_it_says_so_and_goes_on(tmp_path):
     corpus = prepare.read("auto", videos(tmp_path / "my videos"))
     assert corpus.name == "folder" and len(corpus.records) == 2
     assert corpus.notes[0] == (
-        "2 files like tea/1.mp4: python tools/prepare_corpus.py folder "
+        "read as folder, for 2 files like tea/1.mp4: python tools/prepare_corpus.py folder "
         f"--root='{tmp_path}/my videos'"
     )
     np.save(tmp_path / "my videos" / "actions.npy", np.array(["tea"]))  # no frame
@@ -103,14 +103,16 @@ def test_several_things_at_once_are_named_with_their_commands(tmp_path):
     corpora.mp_data(tmp_path)
     videos(tmp_path / "videos")
     corpora.npz_clips(tmp_path / "others")
+    corpora.npz_clips(tmp_path / "more")
     with pytest.raises(WSignError) as caught:
         auto.find(tmp_path)
     command = "python tools/prepare_corpus.py"
     assert str(caught.value).splitlines() == [
         f"{tmp_path}: several things at once; name one of them",
         f"  96 files like MP_Data/hello/0/0.npy: {command} mp_data --root={tmp_path}/MP_Data",
-        f"  3 files like others/hello.npz: {command} npz --root={tmp_path}/others",
         f"  2 files like videos/tea/1.mp4: {command} folder --root={tmp_path}/videos",
+        f"  3 files like more/hello.npz: {command} npz --root={tmp_path}/more",
+        f"  3 files like others/hello.npz: {command} npz --root={tmp_path}/others",
     ]
 
 

@@ -127,7 +127,9 @@ def _by_files(root: pathlib.Path) -> list[Found]:
     kinds.pop("", None)
     if pictures and not kinds:
         kinds["folder"] = [path.parent for path in pictures]
-    return [_found(name, paths, root) for name, paths in kinds.items()]
+    folders = sorted({path.parent for path in kinds.pop("npz", [])})  # read one by one
+    apart = [("npz", sorted(folder.glob("*.npz"))) for folder in folders]
+    return [_found(name, paths, root) for name, paths in (*kinds.items(), *apart)]
 
 
 def _kind_of_array(path: pathlib.Path) -> str:

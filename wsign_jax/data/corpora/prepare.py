@@ -98,7 +98,7 @@ def read(name: str, *roots: pathlib.Path, leave_out: Sequence[str] = (), **optio
         if len(names := {each.name for each in found}) > 1:
             raise WSignError(f"the folders are {' and '.join(sorted(names))}; read them one by one")
         name, roots = found[0].name, tuple(each.root for each in found)
-        said = tuple(f"{each.why}: {each.command}" for each in found)
+        said = tuple(f"read as {name}, for {each.why}: {each.command}" for each in found)
     if name not in READERS:
         raise WSignError(
             f"unknown corpus {name!r}; the known ones are {', '.join(READERS)}, {AUTO}"
