@@ -1,16 +1,20 @@
 """python tools/prepare_corpus.py CORPUS --root=DIR [--out=data/processed] [--on_bad=skip] [...]
 
-Makes a data set from a corpus as its publishers ship it. CORPUS is one of
+Makes a data set from a folder of clips, or from a corpus as its publishers ship it. CORPUS is one of
 
     phoenix2014   RWTH-PHOENIX-2014, multisigner     --keep_broken
     phoenix2014t  RWTH-PHOENIX-2014T
     msasl         MS-ASL; <video id>.mp4 in --videos=DIR, --classes=100 for MS-ASL100
     lsa64         LSA64; signers 009 and 010 are held out
-    folder        videos and a CSV with the header filename,glosses[,signer][,split]
-                                                     --csv=FILE --fps=25 (of folders of pictures)
+    folder        <sign>/<n>.mp4, or a CSV with the header filename,glosses[,signer][,split];
+                  also pictures, .pose, .npy         --csv=FILE --fps=25 --aspect=W/H --swap_hands
+    asl_signs     Kaggle's ASL Signs                 --fps=30 --aspect=W/H
+    asl_fingerspelling   Kaggle's ASL Fingerspelling --fps=30 --aspect=W/H
+    isharah       Isharah of MSLR                    --annotations=DIR --fps=30
     mp_data       MP_Data/<sign>/<sequence>/<frame>.npy
                                                      --fps=30 --aspect=W/H --swap_hands --sessions=FILE
     npz           keypoints from elsewhere           --fps=30 --aspect=W/H --swap_hands
+    auto          looks at the folder, says which of these it is, and goes on
 
 The module of that name in wsign_jax/data/corpora says which files are expected where. Videos are read
 with MediaPipe. Folders of people, sessions or splits may lie above the signs, and --root may be given
@@ -43,6 +47,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "videos": {"type": pathlib.Path},
     "classes": {"type": int},
     "csv": {"type": pathlib.Path},
+    "annotations": {"type": pathlib.Path},
     "fps": {"type": float},
     "aspect": {"type": records.parse_aspect},
     "swap_hands": {"action": "store_true"},

@@ -181,7 +181,7 @@ def readme(page: str) -> str:
 def test_the_readmes_few_lines_run(data, talkative_run, capsys):
     block = readme("README.md").replace("runs/asl", str(talkative_run))
     path = paths_of(data)[0]
-    block = block.replace("my_videos/hello.mp4", str(path)).replace("sentence.npy", str(path))
+    block = block.replace("my_videos/hello/1.mp4", str(path)).replace("sentence.npy", str(path))
     exec(block, {})
     assert len(capsys.readouterr().out.splitlines()) >= 2
 

@@ -44,7 +44,7 @@ def test_keypoints_become_a_data_set_without_mediapipe(tmp_path):
     ("flags", "message"),
     [
         ((), "arguments are required: CORPUS, --root; see --help"),
-        (("how2sign", "--root=x"), "unknown corpus 'how2sign'; the known ones are folder, lsa64,"),
+        (("how2sign", "--root=x"), "unknown corpus 'how2sign'; the known ones are asl_fing"),
         (("lsa64", "--root=x", "--fps=30"), "--fps is not an option of lsa64; leave it out"),
         (("lsa64", "--root=x"), "x: no such folder; name the corpus's with --root=DIR"),
         (("npz", "--root=x", "--aspect=4/0"), "in the command line: argument --aspect: invalid"),

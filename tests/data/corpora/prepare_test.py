@@ -368,9 +368,7 @@ def test_rounds_side_by_side_are_sessions(tmp_path):
 
 
 def test_unknown_names_and_settings_are_named(tmp_path):
-    with pytest.raises(
-        WSignError, match="unknown corpus 'how2sign'; the known ones are folder, lsa"
-    ):
+    with pytest.raises(WSignError, match="unknown corpus 'how2sign'; the known ones are asl_fing"):
         prepare.read("how2sign", tmp_path)
     for option in ("aspect", "return"):
         with pytest.raises(WSignError, match=f"--{option} is not an option of lsa64; leave it out"):

@@ -9,25 +9,20 @@ of people, sessions and splits may lie above the signs; see `people`.
 
 import functools
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
 
 from wsign_jax.common import tables
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import validate
-from wsign_jax.data.corpora import people, records
-from wsign_jax.data.corpora.records import ASSUMED, GIVEN, Corpus, Keypoints, Known, Record
+from wsign_jax.data.corpora import aspects, people, records
+from wsign_jax.data.corpora.records import Corpus, Keypoints, Known, Record
 from wsign_jax.keypoints import joints
 
 _VALUES = joints.NUM_JOINTS * 3
 _LAST_FRAME = 10**9
 # Where 468 points of a face begin, by the vector's length: with a pose before them, or without.
 _FACE = {1662: 132, 1692: 132, 1530: 0, 1560: 0}
-_ACROSS, _ALONG = (234, 454), (10, 152)  # points of the face: ear to ear, forehead to chin
-_FACE_RATIO = 1.22  # true height / width
-_ASPECTS = (16 / 9, 4 / 3, 3 / 4, 9 / 16)
-_SAMPLE = 40  # sequences whose faces are measured
 # Vectors without both hands, by length.
 _OTHERS = {
     42: "one hand without z",
@@ -62,23 +57,21 @@ def read(
     Raises:
         WSignError: there are no sequences, an option is out of range, or the CSV is broken.
     """
-    records.check_positive("fps", records.FPS if fps is None else fps)
-    records.check_aspect(1.0 if aspect is None else aspect)
+    rate = records.rate(fps)
     trees = people.find(root, _is_sequence)
     if not trees:
         raise WSignError(
             f"{root}: no <sign>/<sequence>/<frame>.npy in it; name MP_Data with --root=DIR"
         )
-    rate = Known(fps, GIVEN) if fps else Known(records.FPS, ASSUMED)
     table = {} if sessions is None else _read_sessions(sessions)
     notes = [*people.describe(trees), *people.siblings(root, _is_sequence)]
     found: list[Record] = []
     problems: list[str] = []
-    aspects: dict[str, Known] = {}
+    shapes: dict[str, Known[float]] = {}
     for tree in trees:
         of_tree = _sequences(tree, problems)
-        picture = Known(aspect, GIVEN) if aspect else _guess_aspect(of_tree)
-        aspects["/".join(tree.names) or tree.folder.name] = picture
+        picture = aspects.guess(of_tree, _face_ends, aspect)
+        shapes["/".join(tree.names) or tree.folder.name] = picture
         for sequence in of_tree:
             sign = sequence.parent.name
             row = table.pop((sign, sequence.name), {})
@@ -99,7 +92,7 @@ def read(
         notes.append(
             f"warning: {sessions}: {len(table)} rows name no sequence, such as {min(table)}"
         )
-    recorded, said = records.recorded_as(rate, aspects)
+    recorded, said = records.recorded_as(rate, shapes)
     return Corpus("mp_data", tuple(found), tuple(problems), (*notes, *said), recorded=recorded)
 
 
@@ -139,26 +132,12 @@ def _number(path: pathlib.Path) -> int:
     return int(path.name) if path.name.isdecimal() else -1
 
 
-def _guess_aspect(sequences: Sequence[pathlib.Path]) -> Known:
-    """Guesses the pictures' width / height from faces."""
-    ratios = []
-    for sequence in sequences[:: -(-len(sequences) // _SAMPLE) or 1]:
-        frames = sorted(path for path in sequence.glob("*.npy") if path.stem.isdecimal())
-        try:
-            vector = _read_vector(frames[len(frames) // 2]).astype(np.float64)
-        except (IndexError, WSignError):
-            continue  # it is named when all are read
-        if (start := _FACE.get(len(vector))) is None:
-            break
-        face = vector[start : start + 468 * 3].reshape(468, 3)[:, :2]
-        height, width = (np.linalg.norm(face[a] - face[b]) for a, b in (_ALONG, _ACROSS))
-        if np.isfinite(height) and width > 0:
-            ratios.append(height / width)
-    if not ratios:
-        return Known(records.ASPECT, ASSUMED)
-    ratio = float(np.median(ratios))
-    aspect = min(_ASPECTS, key=lambda known: abs(np.log(ratio / _FACE_RATIO / known)))
-    return Known(aspect, "by the height and width of faces")
+def _face_ends(sequence: pathlib.Path) -> np.ndarray:
+    """Reads `aspects.FACE_ENDS` (t, 4, 2) of a frame; t is 0 if vectors have no face."""
+    frames = sorted(path for path in sequence.glob("*.npy") if path.stem.isdecimal())
+    vector = _read_vector(frames[len(frames) // 2]) if frames else np.empty(0)
+    start = _FACE.get(vector.size, vector.size)
+    return vector.ravel()[start : start + 468 * 3].reshape(-1, 468, 3)[:, aspects.FACE_ENDS, :2]
 
 
 def _load(sequence: pathlib.Path, fps: float, aspect: float, swap_hands: bool) -> Keypoints:

@@ -14,8 +14,12 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, validate
 from wsign_jax.data.corpora import (
+    asl_fingerspelling,
+    asl_signs,
     assign_splits,
+    auto,
     folder,
+    isharah,
     left_out,
     lsa64,
     mp_data,
@@ -31,8 +35,12 @@ from wsign_jax.data.corpora.records import Corpus, Record, glosses_of, sample
 from wsign_jax.data.vocab import BLANK, BLANK_ID, Vocabulary
 from wsign_jax.keypoints import joints
 
+AUTO = "auto"
 READERS: Mapping[str, Callable[..., Corpus]] = {
+    "asl_fingerspelling": asl_fingerspelling.read,
+    "asl_signs": asl_signs.read,
     "folder": folder.read,
+    "isharah": isharah.read,
     "lsa64": lsa64.read,
     "mp_data": mp_data.read,
     "msasl": msasl.read,
@@ -75,7 +83,7 @@ def read(name: str, *roots: pathlib.Path, leave_out: Sequence[str] = (), **optio
     """Reads a corpus by its name.
 
     Args:
-        name: one of `READERS`.
+        name: one of `READERS`, or `AUTO`, which tells the corpus by the files in the folder.
         roots: the folder of the corpus, or several that become one; their names tell people, sessions
             and splits as in `people`.
         leave_out: glosses whose clips are left out; `records.BACKGROUND` has names for background.
@@ -84,8 +92,17 @@ def read(name: str, *roots: pathlib.Path, leave_out: Sequence[str] = (), **optio
     Raises:
         WSignError: the name, an option or a gloss to leave out is unknown, or the corpus cannot be read.
     """
+    said: tuple[str, ...] = ()
+    if name == AUTO:
+        found = [auto.find(root) for root in roots]
+        if len(names := {each.name for each in found}) > 1:
+            raise WSignError(f"the folders are {' and '.join(sorted(names))}; read them one by one")
+        name, roots = found[0].name, tuple(each.root for each in found)
+        said = tuple(f"read as {name}, for {each.why}: {each.command}" for each in found)
     if name not in READERS:
-        raise WSignError(f"unknown corpus {name!r}; the known ones are {', '.join(READERS)}")
+        raise WSignError(
+            f"unknown corpus {name!r}; the known ones are {', '.join(READERS)}, {AUTO}"
+        )
     accepted = inspect.signature(READERS[name]).parameters
     for option in options:
         if option not in accepted:
@@ -95,7 +112,7 @@ def read(name: str, *roots: pathlib.Path, leave_out: Sequence[str] = (), **optio
     corpus = _without(corpus, leave_out)
     read_with = {"root": roots[0] if len(roots) == 1 else roots, **options}
     read_with |= {"leave_out": leave_out} if leave_out else {}
-    return dataclasses.replace(corpus, options=read_with)
+    return dataclasses.replace(corpus, notes=(*said, *corpus.notes), options=read_with)
 
 
 def _joined(corpora: Sequence[Corpus], places: Sequence[people.Signs]) -> Corpus:

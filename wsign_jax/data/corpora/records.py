@@ -5,7 +5,7 @@ import fractions
 import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,8 @@ GIVEN, ASSUMED = "given", "assumed"
 
 _NUMBER = re.compile(r"([0-9]+)")
 _LFS = b"version https://git-lfs"
+
+Value = TypeVar("Value", bound=float | None)
 
 MOST_SECONDS = 3600  # for one piece of signing: a wrong rate must not fill the memory
 
@@ -235,14 +237,28 @@ def seen_where_not_zero(positions: np.ndarray) -> np.ndarray:
     return np.logical_and(joints.plausible(hands).all(-1), hands.any(-1))
 
 
-class Known(NamedTuple):
+class Known(NamedTuple, Generic[Value]):
     """A rate or an aspect, and how it is known."""
 
-    value: float | None  # None: each clip has its own
+    value: Value  # None: each clip has its own
     why: str  # GIVEN, ASSUMED or words for what it was guessed from
 
 
-def recorded_as(fps: Known, aspects: Mapping[str, Known]) -> tuple[dict[str, object], list[str]]:
+def rate(fps: float | None) -> Known[float]:
+    """Returns the rate of keypoints: `--fps` if it is given, otherwise 30 frames a second.
+
+    Raises:
+        WSignError: it is not a finite number over 0.
+    """
+    if fps is None:
+        return Known(FPS, ASSUMED)
+    check_positive("fps", fps)
+    return Known(fps, GIVEN)
+
+
+def recorded_as(
+    fps: Known[Any], aspects: Mapping[str, Known[Any]]
+) -> tuple[dict[str, object], list[str]]:
     """Says how keypoints were recorded.
 
     Args:
@@ -252,7 +268,7 @@ def recorded_as(fps: Known, aspects: Mapping[str, Known]) -> tuple[dict[str, obj
     Returns:
         `Corpus.recorded`, and lines that say what was guessed or assumed.
     """
-    names_of: dict[Known, list[str]] = {}
+    names_of: dict[Known[Any], list[str]] = {}
     for name, aspect in aspects.items():
         names_of.setdefault(aspect, []).append(name)
     lines = []
