@@ -69,9 +69,9 @@ def assign(found: Sequence[Record], settings: SplitSettings) -> Assigned:
         drawn = [clip for clip in clips if clip.split == "train"]
         open_splits = ("train", *missing)
         lines.append(f"no clips for {' and '.join(missing)}: they are taken from those of train")
-    if not drawn:
-        unit, shared = "given", {}
-    else:
+    shared: dict[str, list[str]] = {}
+    unit = "given"
+    if drawn:
         unit = settings.split_by or _best_unit(drawn)
         if unit != "clip" and not any(getattr(clip, unit) for clip in drawn):
             raise WSignError(
