@@ -15,7 +15,7 @@ _SAMPLE = 40  # clips
 _LEAST = 0.7
 _BONES = np.array([pair for f in joints.FINGERS for pair in itertools.pairwise(f)])
 _PALM = (5, 13, 17)  # knuckles
-_MORE_LEFT = 1.2  # times as often as the right: most people sign with the right hand
+_MORE_LEFT = 1.5  # times as often as the right: most people sign with the right hand
 
 
 def like_hands(positions: np.ndarray) -> np.ndarray:
