@@ -27,11 +27,8 @@ _PUBLISHED = {
 }
 # Tables of corpora that give theirs the same names: the columns tell.
 _TABLES = {
-    "asl_signs": (("train.csv", "asl-signs/train.csv"), asl_signs.COLUMNS),
-    "asl_fingerspelling": (
-        (*asl_fingerspelling.TABLES, "asl-fingerspelling/train.csv"),
-        asl_fingerspelling.COLUMNS,
-    ),
+    "asl_signs": (("train.csv",), asl_signs.COLUMNS),
+    "asl_fingerspelling": (asl_fingerspelling.TABLES, asl_fingerspelling.COLUMNS),
 }
 _LSA64 = re.compile(r"\d{3}_\d{3}_\d{3}")
 
