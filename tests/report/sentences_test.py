@@ -17,7 +17,6 @@ def test_edits_of_a_sentence():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reference": ()}, "a: the reference is empty"),
         ({"seconds": 0.0}, r"a: a recording of 0\.0 seconds"),
         ({"spans": np.zeros((2, 2))}, r"a: spans have shape \(2, 2\), not \(3, 2\)"),
         ({"confidences": np.zeros(4)}, r"a: confidences have shape \(4,\), not \(3,\)"),

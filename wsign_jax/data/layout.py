@@ -309,6 +309,8 @@ def read_segments(split: Split, index: int) -> np.ndarray | None:
     path = split.root / split.name / "segments" / f"{split.ids[index]}.csv"
     if not path.exists():
         return None
+    if not len(split.labels[index]):
+        return np.empty((0, 2))
     try:
         table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2, dtype=np.float64)
     except ValueError as error:

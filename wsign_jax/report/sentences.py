@@ -38,14 +38,14 @@ class Sentence:
     """One sentence of a split, the glosses decoded from it, and the CTC head's posteriors.
 
     Raises:
-        ValueError: the reference is empty, the length is not positive and finite, shapes do not agree,
-            or the first of `posterior_ids` is not the blank.
+        ValueError: the length is not positive and finite, shapes do not agree, or the first of
+            `posterior_ids` is not the blank.
     """
 
     id: str
     signer: str  # '' if unknown
     seconds: float  # length of the recording
-    reference: tuple[int, ...]  # gloss ids
+    reference: tuple[int, ...]  # gloss ids; none in background
     hypothesis: tuple[int, ...]
     spans: np.ndarray  # (hyp, 2) start, end in seconds of every hypothesis gloss
     confidences: np.ndarray  # (hyp,) in [0, 1], calibrated
@@ -57,8 +57,6 @@ class Sentence:
 
     def __post_init__(self) -> None:
         references, hypotheses = len(self.reference), len(self.hypothesis)
-        if not references:
-            raise ValueError(f"{self.id}: the reference is empty, so there is no error rate")
         if not 0 < self.seconds < float("inf"):
             raise ValueError(f"{self.id}: a recording of {self.seconds} seconds")
         shapes = {

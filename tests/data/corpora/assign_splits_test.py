@@ -65,6 +65,9 @@ def test_people_can_be_held_out():
     splits = served(assigned, "signer")
     assert splits.pop("anna") == {"test"} and set.union(*splits.values()) == {"train", "val"}
     assert all(len(some) == 1 for some in splits.values())
+    published = clips("a", split="train") + clips("b", split="val") + clips("c", split="test")
+    assigned = assign(published, SplitSettings(test_signers=("a",)))
+    assert served(assigned, "signer") == {"a": {"test"}, "b": {"val"}, "c": {"train"}}
     with pytest.raises(
         WSignError, match="--test_signers=eve: signs no clip; the signers are: 001, 002"
     ):

@@ -42,15 +42,17 @@ def test_a_table_goes_before_the_folders(tmp_path):
         corpora.mp_tree(tmp_path / "data" / name, ("hello", "two words"), (1, 2))
     table = corpora.write(
         tmp_path / "sessions.csv",
-        "sign,sequence,session,signer,split\ntwo words,1,s7,Zoë,dev\nhello,9,,,\n",
+        "folder,sign,sequence,session,signer,split\n"
+        "anna,two words,1,s7,Zoë,dev\n,hello,1,s8,,\n,hello,9,,,\n",
     )
     corpus = mp_data.read(tmp_path / "data", sessions=table)
     known = {r.id: (r.session, r.signer, r.split) for r in corpus.records}
     assert known["anna_two-words_1"] == ("s7", "Zoë", "val")
-    assert known["ben_hello_2"] == ("", "ben", "")
+    assert known["ben_two-words_1"] == ("", "ben", "")
+    assert known["ben_hello_1"] == ("s8", "ben", "") and known["anna_hello_1"][0] == "s8"
     assert corpus.notes[:2] == (
         "took the folders anna, ben as people",
-        f"warning: {table}: 1 rows name no sequence, such as ('hello', '9')",
+        f"warning: {table}: 1 rows name no sequence, such as hello 9",
     )
     for text, message in (
         ("sign,sequence,session\nhello,1\n", r"\.csv:2: 2 fields, but the header has 3"),

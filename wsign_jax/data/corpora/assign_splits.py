@@ -103,8 +103,8 @@ def _held_out(
     open_splits = tuple(split for split in SPLITS if not given.get(split))
     clips = []
     for clip in found:
-        others = clip.split if clip.split in open_splits and not settings.split_by else ""
-        if not others and open_splits == ("train",):
+        others = "" if settings.split_by else clip.split
+        if open_splits == ("train",) or (others and others not in open_splits):
             others = "train"
         clips.append(dataclasses.replace(clip, split=split_of.get(clip.signer, others)))
     return clips, open_splits

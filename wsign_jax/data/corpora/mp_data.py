@@ -52,7 +52,7 @@ def read(
             what the faces show, or 4/3.
         swap_hands: exchanges left and right.
         sessions: a CSV `sign,sequence` with any of `session`, `signer` and `split`, which goes before
-            what the folders say.
+            what the folders say, and `folder`, if it is for one of several.
 
     Raises:
         WSignError: there are no sequences, an option is out of range, or the CSV is broken.
@@ -64,6 +64,7 @@ def read(
             f"{root}: no <sign>/<sequence>/<frame>.npy in it; name MP_Data with --root=DIR"
         )
     table = {} if sessions is None else _read_sessions(sessions)
+    used: set[tuple[str, str, str]] = set()
     notes = [*people.describe(trees), *people.siblings(root, _is_sequence)]
     found: list[Record] = []
     problems: list[str] = []
@@ -71,10 +72,13 @@ def read(
     for tree in trees:
         of_tree = _sequences(tree, problems)
         picture = aspects.guess(of_tree, _face_ends, aspect)
-        shapes["/".join(tree.names) or tree.folder.name] = picture
+        folder = "/".join(tree.names)
+        shapes[folder or tree.folder.name] = picture
         for sequence in of_tree:
             sign = sequence.parent.name
-            row = table.pop((sign, sequence.name), {})
+            keys = [(name, sign, sequence.name) for name in (folder, "")]
+            row = next((table[key] for key in keys if key in table), {})
+            used.update(keys)
             id = f"{tree.prefix}{'-'.join(sign.split())}_{sequence.name}"
             load = functools.partial(_load, sequence, rate.value, picture.value, swap_hands)
             found.append(
@@ -88,10 +92,9 @@ def read(
                     keypoints=load,
                 )
             )
-    if table:
-        notes.append(
-            f"warning: {sessions}: {len(table)} rows name no sequence, such as {min(table)}"
-        )
+    if unknown := table.keys() - used:
+        row_of = " ".join(min(unknown)).strip()
+        notes.append(f"warning: {sessions}: {len(unknown)} rows name no sequence, such as {row_of}")
     recorded, said = records.recorded_as(rate, shapes)
     return Corpus("mp_data", tuple(found), tuple(problems), (*notes, *said), recorded=recorded)
 
@@ -117,7 +120,7 @@ def _sequences(tree: people.Signs, problems: list[str]) -> list[pathlib.Path]:
     return found
 
 
-def _read_sessions(path: pathlib.Path) -> dict[tuple[str, str], dict[str, str]]:
+def _read_sessions(path: pathlib.Path) -> dict[tuple[str, str, str], dict[str, str]]:
     rows, problems = tables.read_table(path, ("sign", "sequence"))
     for where, fields in rows:
         split = fields["split"] = records.split_of(fields.get("split", ""))  # type: ignore[assignment]
@@ -125,7 +128,7 @@ def _read_sessions(path: pathlib.Path) -> dict[tuple[str, str], dict[str, str]]:
             problems.append(f"{where}: the split is none of train, val and test")
     if problems:
         raise WSignError(problems[0])
-    return {(fields["sign"], fields["sequence"]): fields for _, fields in rows}
+    return {(row.get("folder", ""), row["sign"], row["sequence"]): row for _, row in rows}
 
 
 def _number(path: pathlib.Path) -> int:
