@@ -80,11 +80,13 @@ def _published(root: pathlib.Path) -> Found | None:
         for path in paths:
             if (root / path).is_file() and set(columns) <= _header(root / path, ","):
                 return Found(name, root, path)
-    pickles = next(root.rglob("*.pkl"), None)
+    pickle = next(root.rglob("*.pkl"), None)
+    if pickle is None:
+        return None
     for table in isharah.TRAIN:
-        for found in root.rglob(table):
-            if pickles and set(isharah.COLUMNS) <= _header(found, "|"):
-                return Found("isharah", root, f"{pickles.name} and {table}")
+        for annotations in root.rglob(table):
+            if set(isharah.COLUMNS) <= _header(annotations, "|"):
+                return Found("isharah", root, f"{pickle.name} and {table}")
     return None
 
 
