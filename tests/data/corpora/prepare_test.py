@@ -315,6 +315,17 @@ def test_background_is_clips_without_a_gloss(tmp_path):
         prepare.read("mp_data", root, leave_out=("coffee",))
 
 
+def test_an_id_may_not_be_in_a_split_twice_even_if_they_are_drawn_anew(tmp_path):
+    keypoints = np.tile(corpora.HAND, (2, 9, 2, 1))
+    ids, of_each = np.array(["x", "x"]), np.array(["train", "test"])
+    np.savez(tmp_path / "a.npz", keypoints=keypoints, id=ids, split=of_each)
+    corpus = prepare.read("npz", tmp_path)
+    anew = prepare.ImportSettings(splits=SplitSettings(split_by="clip"))
+    with pytest.raises(WSignError, match=r"clip 1: id 'x' is that of .*clip 0 too; change one"):
+        prepare.write(corpus, tmp_path / "out", anew)
+    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings())
+
+
 def test_several_folders_become_one_data_set(tmp_path):
     roots = [tmp_path / who / "MP_Data" for who in ("anna", "ben", "cleo")]
     for seed, root in enumerate(roots):

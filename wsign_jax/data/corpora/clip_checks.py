@@ -33,11 +33,11 @@ def like_hands(positions: np.ndarray) -> np.ndarray:
 
 def check_hands(found: Sequence[Record]) -> None:
     """Raises a `WSignError` if a sample of the clips' keypoints are mostly no hands."""
-    with_keypoints = [record for record in found if record.keypoints is not None]
+    readers = [(record.where, record.keypoints) for record in found if record.keypoints]
     hands = []
-    for record in with_keypoints[:: -(-len(with_keypoints) // _SAMPLE) or 1]:
+    for _, read in readers[:: -(-len(readers) // _SAMPLE) or 1]:
         try:
-            positions, confidence, _ = record.keypoints()
+            positions, confidence, _ = read()
         except WSignError:
             continue  # it is named when all clips are read
         hands.append(positions.reshape(-1, 2, 21, 3)[confidence > 0])
@@ -46,7 +46,7 @@ def check_hands(found: Sequence[Record]) -> None:
     share = float(like_hands(seen).mean())
     if share < _LEAST:
         raise WSignError(
-            f"{with_keypoints[0].where}: only {share:.0%} of its and other clips' hands have a hand's "
+            f"{readers[0][0]}: only {share:.0%} of its and other clips' hands have a hand's "
             "proportions; the values must be the left and the right hand's 21 points x, y, z"
         )
 
@@ -63,7 +63,7 @@ class Seen:
         """Notes a clip's features (T, 42, 7)."""
         self._frames += len(features)
         self._hands += joints.seen_hands(features).sum(0)
-        digest = hashlib.blake2b(np.ascontiguousarray(features), digest_size=16).digest()
+        digest = hashlib.blake2b(features.tobytes(), digest_size=16).digest()
         self._clips.setdefault(digest, []).append((split, record))
 
     def shares(self) -> tuple[float, float]:

@@ -9,6 +9,7 @@ of people, sessions and splits may lie above the signs; see `people`.
 
 import functools
 import pathlib
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -75,28 +76,35 @@ def read(
         folder = "/".join(tree.names)
         shapes[folder or tree.folder.name] = picture
         for sequence in of_tree:
-            sign = sequence.parent.name
-            keys = [(name, sign, sequence.name) for name in (folder, "")]
+            keys = [(name, sequence.parent.name, sequence.name) for name in (folder, "")]
             row = next((table[key] for key in keys if key in table), {})
             used.update(keys)
-            id = f"{tree.prefix}{'-'.join(sign.split())}_{sequence.name}"
             load = functools.partial(_load, sequence, rate.value, picture.value, swap_hands)
-            found.append(
-                Record(
-                    row.get("split") or tree.split,
-                    id,
-                    records.glosses_of(sign),
-                    str(sequence),
-                    row.get("signer") or tree.signer,
-                    row.get("session") or tree.session,
-                    keypoints=load,
-                )
-            )
+            found.append(_record(tree, sequence, row, load))
     if unknown := table.keys() - used:
         row_of = " ".join(min(unknown)).strip()
         notes.append(f"warning: {sessions}: {len(unknown)} rows name no sequence, such as {row_of}")
     recorded, said = records.recorded_as(rate, shapes)
     return Corpus("mp_data", tuple(found), tuple(problems), (*notes, *said), recorded=recorded)
+
+
+def _record(
+    tree: people.Signs,
+    sequence: pathlib.Path,
+    row: Mapping[str, str],
+    load: Callable[[], Keypoints],
+) -> Record:
+    """Makes the record of a sequence; a row of the table of sessions goes before its folders."""
+    sign = sequence.parent.name
+    return Record(
+        row.get("split") or tree.split,
+        f"{tree.prefix}{'-'.join(sign.split())}_{sequence.name}",
+        records.glosses_of(sign),
+        str(sequence),
+        row.get("signer") or tree.signer,
+        row.get("session") or tree.session,
+        keypoints=load,
+    )
 
 
 def _is_sequence(path: pathlib.Path) -> bool:
@@ -173,8 +181,7 @@ def _load_frame(path: pathlib.Path) -> np.ndarray:
 
 def _read_vector(path: pathlib.Path) -> np.ndarray:
     try:
-        with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
+        return validate.read(path.read_bytes())
     except Exception as error:  # damage can raise almost anything
         records.check_fetched(path)
         raise WSignError(f"{path}: {validate.unreadable(error)}; record it again") from None

@@ -31,7 +31,7 @@ from wsign_jax.data.corpora import (
 )
 from wsign_jax.data.corpora.assign_splits import Assigned, SplitSettings
 from wsign_jax.data.corpora.clip_checks import Seen, check_hands
-from wsign_jax.data.corpora.records import Corpus, Record, glosses_of, sample
+from wsign_jax.data.corpora.records import Corpus, Record, check_names, glosses_of, sample
 from wsign_jax.data.vocab import BLANK, BLANK_ID, Vocabulary
 from wsign_jax.keypoints import joints
 
@@ -212,6 +212,11 @@ def write(
         progress(line)
     check_hands(usable)
     usable = sorted(assigned.records, key=lambda r: (layout.SPLITS.index(r.split), r.id))
+    places: dict[tuple[str, str], str] = {}
+    for record in usable:
+        first = places.setdefault((record.split, record.id), record.where)
+        if first != record.where:
+            raise WSignError(f"{record.where}: id {record.id!r} is that of {first} too; change one")
     about = _about(corpus, settings, assigned)
     with layout.new_dataset(out, corpus.name, resume=True) as root:
         _claim(root, about, usable)
@@ -224,11 +229,10 @@ def write(
             failed += bad
             progress(f"{split}: {counts[split]} examples")
         left_out.check_clips(failed, usable, settings.on_bad)
-        for line in left_out.describe([problem for _, problem in failed]):
-            progress(f"warning: left out {line}")
         if not any(counts.values()):
             raise WSignError(f"{corpus.name}: nothing is left to make a data set of")
-        for line in seen.lines():
+        unused = left_out.describe([problem for _, problem in failed])
+        for line in (*(f"warning: left out {line}" for line in unused), *seen.lines()):
             progress(line)
         layout.write_label_map(root, ids)
         about |= _extracted(root) | {"examples": counts, "left_out": len(problems) + len(failed)}
@@ -253,7 +257,7 @@ def check(corpus: Corpus, ids: Mapping[str, int]) -> tuple[list[Record], list[st
         place = ("" if drawn else record.split, record.id)
         first = taken.setdefault(place, record.where)
         try:
-            _check_names(record)
+            check_names(record)
         except WSignError as error:
             problems.append(str(error))
             continue
@@ -264,15 +268,6 @@ def check(corpus: Corpus, ids: Mapping[str, int]) -> tuple[list[Record], list[st
         else:
             usable.append(record)
     return usable, problems
-
-
-def _check_names(record: Record) -> None:
-    """Raises a `WSignError` if a record's id, signer or gloss is not a valid name."""
-    for gloss in record.glosses:
-        files.check_line(gloss, f"{record.where}: gloss")
-    files.check_id(record.id, f"{record.where}: the id")
-    if record.signer:
-        files.check_line(record.signer, f"{record.where}: the signer")
 
 
 def _about(corpus: Corpus, settings: ImportSettings, assigned: Assigned) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from wsign_jax.common import tables
+from wsign_jax.common import files, tables
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints, video
 from wsign_jax.keypoints.resample import resample
@@ -95,6 +95,15 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [
         (int(part or 0), "") if n % 2 else (0, part) for n, part in enumerate(_NUMBER.split(name))
     ]
+
+
+def check_names(record: Record) -> None:
+    """Raises a `WSignError` if a record's id, signer or gloss is not a valid name."""
+    for gloss in record.glosses:
+        files.check_line(gloss, f"{record.where}: gloss")
+    files.check_id(record.id, f"{record.where}: the id")
+    if record.signer:
+        files.check_line(record.signer, f"{record.where}: the signer")
 
 
 def check_fetched(path: pathlib.Path) -> None:
