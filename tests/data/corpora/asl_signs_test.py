@@ -3,7 +3,7 @@ import pytest
 
 from tests.helpers import corpora, published
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data.corpora import asl_signs, prepare
+from wsign_jax.data.corpora import asl_signs, parquet, prepare
 
 
 def test_landmarks_of_hands_come_out_by_frames_in_picture_widths(tmp_path):
@@ -80,3 +80,11 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     with pytest.raises(WSignError, match=r'pip install -e "\.\[parquet\]"'):
         asl_signs.read(tmp_path)
+
+
+def test_a_small_file_that_says_it_is_huge_is_not_unpacked(tmp_path, monkeypatch):
+    published.asl_signs(tmp_path)
+    record = asl_signs.read(tmp_path, aspect=1.0).records[0]
+    monkeypatch.setattr(parquet, "_MOST_ROWS", 100)
+    with pytest.raises(WSignError, match=r"1000\.parquet: 3258 rows, over 100; is it this"):
+        record.keypoints()

@@ -12,7 +12,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.common.tables import Row
 from wsign_jax.data import validate
 
-_MOST_ROWS = 20_000_000  # far above Kaggle's files; a small file can say that it has more
+_MOST_ROWS = 2_000_000  # far above Kaggle's files; a small file can say that it has more
 
 
 def load_library() -> ModuleType:
