@@ -103,7 +103,7 @@ def test_eaf_and_pose_files_for_other_programs(talkative_run, inputs, command, t
     assert fps == 60 and positions.shape == (len(features), 42, 3)
     np.testing.assert_array_equal(present, joints.seen_hands(features))
     status, printed = command(*flags[:2], "--format=pose", inputs / "a.npy")
-    assert status == 2 and "pose is one file a recording, and these are 1; name a folder" in printed
+    assert status == 2 and "pose is not for a terminal; name a folder" in printed
 
 
 @pytest.mark.parametrize(

@@ -249,9 +249,11 @@ def check_free(
     paths = [] if place is None else [place]
     if kind == POSE:
         pose_file.load_library()
+        if place is None:
+            raise WSignError("pose is not for a terminal; name a folder for its files with --out")
     if kind in ONE_EACH:
         if place is None:
-            if len(sources) > 1 or kind == POSE:
+            if len(sources) > 1:
                 raise WSignError(
                     f"{kind} is one file a recording, and these are {len(sources)}; name a folder for "
                     "them with --out"

@@ -33,13 +33,11 @@ def test_a_part_of_the_corpus_is_enough(tmp_path):
     (root / "train_landmarks" / "5414471.parquet").unlink()
     corpus = asl_fingerspelling.read(root)
     assert len(corpus.records) == 1
-    assert "left out 2 phrases whose file is not there" in corpus.notes
+    assert "left out 2 rows whose file is not there" in corpus.notes
     (root / "train.csv").unlink()
     assert len(asl_fingerspelling.read(root).records) == 1
     (root / "supplemental_landmarks" / "33432165.parquet").unlink()
-    with pytest.raises(
-        WSignError, match=r"none of the files that supplemental_metadata\.csv names"
-    ):
+    with pytest.raises(WSignError, match=r"no file that supplemental_metadata\.csv names"):
         asl_fingerspelling.read(root)
 
 

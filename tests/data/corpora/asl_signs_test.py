@@ -3,7 +3,7 @@ import pytest
 
 from tests.helpers import corpora, published
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data.corpora import asl_signs, prepare
+from wsign_jax.data.corpora import asl_signs, parquet, prepare
 
 
 def test_landmarks_of_hands_come_out_by_frames_in_picture_widths(tmp_path):
@@ -14,7 +14,7 @@ def test_landmarks_of_hands_come_out_by_frames_in_picture_widths(tmp_path):
         ("", "28656_1002", ("TV",), "28656"),
     ]
     assert not corpus.problems
-    assert corpus.notes[1:] == ("left out 1 sequences whose file is not there",)
+    assert corpus.notes[1:] == ("left out 1 rows whose file is not there",)
     assert corpus.recorded["aspect"] == {"value": 0.75, "why": "by the height and width of faces"}
     # The published index, after the blank.
     assert prepare.label_map(corpus, None) == {"<blank>": 0, "TV": 1, "after": 2, "cat": 3}
@@ -67,7 +67,7 @@ def test_damage_is_one_line(tmp_path, content):
 
 def test_the_table_must_be_this_corpus_s(tmp_path):
     table = corpora.write(tmp_path / "train.csv", f"{published.SIGNS_HEADER}\na.parquet,1,2,TV\n")
-    with pytest.raises(WSignError, match=r"none of the files that train\.csv names"):
+    with pytest.raises(WSignError, match=r"no file that train\.csv names"):
         asl_signs.read(tmp_path)
     table.write_text("path,label\n")
     with pytest.raises(WSignError, match="must have participant_id, sequence_id, sign"):
@@ -80,3 +80,11 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     with pytest.raises(WSignError, match=r'pip install -e "\.\[parquet\]"'):
         asl_signs.read(tmp_path)
+
+
+def test_a_small_file_that_says_it_is_huge_is_not_unpacked(tmp_path, monkeypatch):
+    published.asl_signs(tmp_path)
+    record = asl_signs.read(tmp_path, aspect=1.0).records[0]
+    monkeypatch.setattr(parquet, "_MOST_ROWS", 100)
+    with pytest.raises(WSignError, match=r"1000\.parquet: 3258 rows, over 100; is it this"):
+        record.keypoints()

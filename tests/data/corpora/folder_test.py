@@ -34,7 +34,7 @@ def test_broken_rows_are_named_one_by_one(tmp_path):
     table = corpora.write(
         tmp_path / "signs.csv",
         'filename,glosses,split\na.mp4,HELLO,train\nb.mp4,HELLO,train\na.mp4,,train\n"a.mp4,HELLO\n'
-        "a.mp4,HELLO,training\n,HELLO,val\na.mp4,HELLO\nsub/a.mp4,HELLO,train\n./a.mp4,HELLO,train\n",
+        "a.mp4,HELLO,trainer\n,HELLO,val\na.mp4,HELLO\nsub/a.mp4,HELLO,train\n./a.mp4,HELLO,train\n",
     )
     corpus = folder.read(tmp_path)
     _, problems = prepare.check(corpus, prepare.label_map(corpus, None))
@@ -43,7 +43,7 @@ def test_broken_rows_are_named_one_by_one(tmp_path):
         f"{table}:3: {tmp_path}/b.mp4 is missing",
         f"{table}:4: no glosses for a.mp4",
         f"{table}:5: broken line (unexpected end of data)",
-        f"{table}:6: split 'training'; write train, val or test",
+        f"{table}:6: split 'trainer'; write train, val or test",
         f"{table}:7: no filename",
         f"{table}:8: 2 fields, but the header has 3",
     ]

@@ -16,7 +16,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wsign_jax.common import tables
 from wsign_jax.common.errors import WSignError
 from wsign_jax.common.tables import Row
 from wsign_jax.data.corpora import aspects, parquet, records
@@ -51,41 +50,21 @@ def read(root: pathlib.Path, fps: float | None = None, aspect: float | None = No
         WSignError: there is no table, or one of another form; none of the files is there; or an option
             is out of range.
     """
-    parquet.load_library()
     rate = records.rate(fps)
-    named = [name for name in TABLES if (root / name).is_file()]
-    if not named:
-        root = records.find_root(root, TABLES[0], "asl-fingerspelling")
-        named = [name for name in TABLES if (root / name).is_file()]
-    rows, problems = [], []
-    for name in named:
-        more, broken = tables.read_table(root / name, COLUMNS)
-        rows += more
-        problems += broken
-    is_there = {path: (root / path).is_file() for path in {row.fields["path"] for row in rows}}
-    there = [row for row in rows if is_there[row.fields["path"]]]
-    if not there:
-        raise WSignError(
-            f"{root}: none of the files that {named[0]} names; name another --root=DIR"
-        )
-    files = sorted(root / path for path, exists in is_there.items() if exists)
-    picture = aspects.guess(files[:_MEASURED], _face_ends, aspect)
+    rows, problems, notes = parquet.read_tables(root, TABLES, COLUMNS)
+    problems += [f"{row.where}: no phrase" for row in rows if not row.fields["phrase"]]
+    paths = sorted({root / row.fields["path"] for row in rows})
+    picture = aspects.guess(paths[:_MEASURED], _face_ends, aspect)
     # A file is read once for many phrases.
     phrases = functools.lru_cache(maxsize=1)(_phrases)
-    found = []
-    for row in there:
-        if row.fields["phrase"]:
-            path = root / row.fields["path"]
-            found.append(_record(row, path, rate.value, picture.value, phrases))
-        else:
-            problems.append(f"{row.where}: no phrase")
-    recorded, notes = records.recorded_as(rate, {"": picture})
-    notes.append(f"the gloss of a space is {SPACE}")
-    if len(there) < len(rows):
-        notes.append(f"left out {len(rows) - len(there):,} phrases whose file is not there")
-    return Corpus(
-        "asl_fingerspelling", tuple(found), tuple(problems), tuple(notes), recorded=recorded
+    found = tuple(
+        _record(row, root / row.fields["path"], rate.value, picture.value, phrases)
+        for row in rows
+        if row.fields["phrase"]
     )
+    recorded, said = records.recorded_as(rate, {"": picture})
+    notes = [f"the gloss of a space is {SPACE}", *said, *notes]
+    return Corpus("asl_fingerspelling", found, tuple(problems), tuple(notes), recorded=recorded)
 
 
 _Phrases = Callable[[pathlib.Path], dict[int, tuple[np.ndarray, np.ndarray]]]

@@ -15,7 +15,7 @@ import pathlib
 
 import numpy as np
 
-from wsign_jax.common import files, tables
+from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.common.tables import Row
 from wsign_jax.data.corpora import aspects, parquet, records
@@ -39,27 +39,20 @@ def read(root: pathlib.Path, fps: float | None = None, aspect: float | None = No
         WSignError: train.csv is missing or of another form, none of its files is there, or an option is
             out of range.
     """
-    parquet.load_library()
     rate = records.rate(fps)
-    root = records.find_root(root, "train.csv", "asl-signs")
-    rows, problems = tables.read_table(root / "train.csv", COLUMNS)
-    there = [row for row in rows if (root / row.fields["path"]).is_file()]
-    if not there:
-        raise WSignError(f"{root}: none of the files that train.csv names; name another --root=DIR")
-    paths = [root / row.fields["path"] for row in there]
+    rows, problems, notes = parquet.read_tables(root, ("train.csv",), COLUMNS)
+    problems += [f"{row.where}: no sign" for row in rows if not row.fields["sign"]]
+    paths = [root / row.fields["path"] for row in rows]
     picture = aspects.guess(paths, _face_ends, aspect)
-    found = []
-    for row, path in zip(there, paths, strict=True):
-        if row.fields["sign"]:
-            found.append(_record(row, path, rate.value, picture.value))
-        else:
-            problems.append(f"{row.where}: no sign")
-    recorded, notes = records.recorded_as(rate, {"": picture})
-    if len(there) < len(rows):
-        notes.append(f"left out {len(rows) - len(there):,} sequences whose file is not there")
+    found = [
+        _record(row, path, rate.value, picture.value)
+        for row, path in zip(rows, paths, strict=True)
+        if row.fields["sign"]
+    ]
+    recorded, said = records.recorded_as(rate, {"": picture})
     index = root / "sign_to_prediction_index_map.json"
     glosses = tuple(files.read_json(index)) if index.is_file() else ()
-    return Corpus("asl_signs", tuple(found), tuple(problems), tuple(notes), glosses, recorded)
+    return Corpus("asl_signs", tuple(found), tuple(problems), (*said, *notes), glosses, recorded)
 
 
 def _record(row: Row, path: pathlib.Path, fps: float, aspect: float) -> Record:

@@ -27,11 +27,8 @@ _PUBLISHED = {
 }
 # Tables of corpora that give theirs the same names: the columns tell.
 _TABLES = {
-    "asl_signs": (("train.csv", "asl-signs/train.csv"), asl_signs.COLUMNS),
-    "asl_fingerspelling": (
-        (*asl_fingerspelling.TABLES, "asl-fingerspelling/train.csv"),
-        asl_fingerspelling.COLUMNS,
-    ),
+    "asl_signs": (("train.csv",), asl_signs.COLUMNS),
+    "asl_fingerspelling": (asl_fingerspelling.TABLES, asl_fingerspelling.COLUMNS),
 }
 _LSA64 = re.compile(r"\d{3}_\d{3}_\d{3}")
 
@@ -83,11 +80,13 @@ def _published(root: pathlib.Path) -> Found | None:
         for path in paths:
             if (root / path).is_file() and set(columns) <= _header(root / path, ","):
                 return Found(name, root, path)
-    pickles = next(root.rglob("*.pkl"), None)
+    pickle = next(root.rglob("*.pkl"), None)
+    if pickle is None:
+        return None
     for table in isharah.TRAIN:
-        for found in root.rglob(table):
-            if pickles and set(isharah.COLUMNS) <= _header(found, "|"):
-                return Found("isharah", root, f"{pickles.name} and {table}")
+        for annotations in root.rglob(table):
+            if set(isharah.COLUMNS) <= _header(annotations, "|"):
+                return Found("isharah", root, f"{pickle.name} and {table}")
     return None
 
 

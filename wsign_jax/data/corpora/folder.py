@@ -15,7 +15,6 @@ import pathlib
 from wsign_jax.common import tables
 from wsign_jax.common.errors import WSignError
 from wsign_jax.common.tables import Row
-from wsign_jax.data import layout
 from wsign_jax.data.corpora import aspects, clip_files, people, records
 from wsign_jax.data.corpora.records import Corpus, Record
 from wsign_jax.keypoints import video
@@ -23,26 +22,7 @@ from wsign_jax.keypoints import video
 COLUMNS = ("filename", "glosses")
 CLIPS = video.VIDEO_SUFFIXES | clip_files.SUFFIXES
 
-_SPLITS = {name: name for name in layout.SPLITS} | {"dev": "val", "": ""}
 _PICTURES_FPS = 25.0
-
-
-@dataclasses.dataclass(frozen=True)
-class _Recording:
-    """How clips were recorded, if their files do not say."""
-
-    fps: float | None
-    aspect: float
-    swap_hands: bool
-
-    def record(self, source: pathlib.Path, record: Record) -> Record:
-        """Returns the record with what it is to be read from."""
-        if source.suffix.lower() in clip_files.SUFFIXES:
-            fps = self.fps or records.FPS
-            load = functools.partial(clip_files.read, source, fps, self.aspect, self.swap_hands)
-            return dataclasses.replace(record, keypoints=load)
-        pictures_fps = (self.fps or _PICTURES_FPS) if source.is_dir() else None
-        return dataclasses.replace(record, source=source, fps=pictures_fps)
 
 
 def read(
@@ -72,12 +52,20 @@ def read(
     if not root.is_dir():
         raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
     table = csv or _find_csv(root)
-    clips = [] if table else clips_below(root)
-    arrays = [clip for clip in clips if clip.suffix.lower() == clip_files.ARRAY]
+    corpus = _read_table(root, table) if table else _read_names(root)
+    sources = {record: record.source for record in corpus.records if record.source is not None}
+    arrays = [path for path in sources.values() if path.suffix.lower() == clip_files.ARRAY]
     picture = aspects.guess(arrays, clip_files.face_ends, aspect)
-    recording = _Recording(fps, picture.value, swap_hands)
-    corpus = _read_table(root, table, recording) if table else _read_names(root, clips, recording)
-    if not any(record.keypoints for record in corpus.records):
+    found = []
+    for record, path in sources.items():
+        if path.suffix.lower() in clip_files.SUFFIXES:
+            load = functools.partial(clip_files.read, path, rate.value, picture.value, swap_hands)
+            found.append(dataclasses.replace(record, source=None, keypoints=load))
+        else:
+            pictures_fps = (fps or _PICTURES_FPS) if path.is_dir() else None
+            found.append(dataclasses.replace(record, fps=pictures_fps))
+    corpus = dataclasses.replace(corpus, records=tuple(found))
+    if not arrays:
         return corpus
     recorded, notes = records.recorded_as(rate, {"": picture})
     return dataclasses.replace(corpus, notes=(*corpus.notes, *notes), recorded=recorded)
@@ -92,12 +80,12 @@ def _find_csv(root: pathlib.Path) -> pathlib.Path | None:
     return tables_here[0] if tables_here else None
 
 
-def _read_table(root: pathlib.Path, table: pathlib.Path, recording: _Recording) -> Corpus:
+def _read_table(root: pathlib.Path, table: pathlib.Path) -> Corpus:
     rows, problems = tables.read_table(table, COLUMNS)
     found: list[Record] = []
     for row in rows:
         try:
-            found.append(_record(row, root, recording))
+            found.append(_record(row, root))
         except WSignError as error:
             problems.append(str(error))
     glosses = tuple(gloss for record in found for gloss in record.glosses)
@@ -105,45 +93,41 @@ def _read_table(root: pathlib.Path, table: pathlib.Path, recording: _Recording) 
     return Corpus("folder", tuple(present), (*problems, *missing), glosses=glosses)
 
 
-def _record(row: Row, root: pathlib.Path, recording: _Recording) -> Record:
+def _record(row: Row, root: pathlib.Path) -> Record:
     where, fields = row
     filename, glosses = fields["filename"], tuple(fields["glosses"].split())
-    split = fields.get("split", "").lower()
+    split = records.split_of(fields.get("split", ""))
     if not filename:
         raise WSignError(f"{where}: no filename")
     if not glosses:
         raise WSignError(f"{where}: no glosses for {filename}")
-    if split not in _SPLITS:
-        raise WSignError(f"{where}: split {split!r}; write train, val or test")
-    record = Record(
-        _SPLITS[split], _id(pathlib.PurePath(filename)), glosses, where, fields.get("signer", "")
-    )
-    return recording.record(root / filename, record)
+    if split is None:
+        raise WSignError(f"{where}: split {fields['split']!r}; write train, val or test")
+    id, signer = _id(pathlib.PurePath(filename)), fields.get("signer", "")
+    return Record(split, id, glosses, where, signer, source=root / filename)
 
 
-def _read_names(root: pathlib.Path, clips: list[pathlib.Path], recording: _Recording) -> Corpus:
-    signs = {clip: _sign_of(clip, root) for clip in clips}
+def _read_names(root: pathlib.Path) -> Corpus:
+    signs = {clip: _sign_of(clip, root) for clip in _clips_below(root)}
     placed = people.place(sorted({sign.parent for sign in signs.values()}))
-    above = {found.folder: found for found in placed}
+    above = {place.folder: place for place in placed}
     found = []
     for clip, sign in signs.items():
-        signer, session, split = above[sign.parent][2:]
-        id, glosses = (
-            _id(clip.relative_to(root)),
-            records.glosses_of(sign.stem if sign == clip else sign.name),
+        place, id = above[sign.parent], _id(clip.relative_to(root))
+        glosses = records.glosses_of(sign.stem if sign == clip else sign.name)
+        found.append(
+            Record(place.split, id, glosses, str(clip), place.signer, place.session, source=clip)
         )
-        record = Record(split, id, glosses, str(clip), signer, session)
-        found.append(recording.record(clip, record))
     present, missing = records.check_sources(found)
     names = {gloss for record in found for gloss in record.glosses}
     note = (
-        f"no CSV: {len(found)} clips of {len(names)} signs, named by their folders, for example "
-        f"{'-'.join(found[0].glosses)} in {clips[0].relative_to(root)}; a CSV is for sentences"
+        f"no CSV: {len(found):,} clips of {len(names):,} signs by the names of folders, such as "
+        f"{found[-1].id}; a CSV is for sentences"
     )
     return Corpus("folder", tuple(present), tuple(missing), (note, *people.describe(placed)))
 
 
-def clips_below(root: pathlib.Path) -> list[pathlib.Path]:
+def _clips_below(root: pathlib.Path) -> list[pathlib.Path]:
     """Lists the clips in a folder and its subfolders, in the order of their names.
 
     Raises:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from wsign_jax.common import tables
 from wsign_jax.common.errors import WSignError
+from wsign_jax.common.tables import Row
 from wsign_jax.data import validate
 
-_MOST_ROWS = 20_000_000  # far above Kaggle's files; a small file can say that it has more
+_MOST_ROWS = 2_000_000  # far above Kaggle's files; a small file can say that it has more
 
 
 def load_library() -> ModuleType:
@@ -22,6 +24,40 @@ def load_library() -> ModuleType:
             f'{error.name} is not installed; parquet files need pip install -e ".[parquet]"'
         ) from None
     return pyarrow.parquet
+
+
+def read_tables(
+    root: pathlib.Path, names: Collection[str], columns: Collection[str]
+) -> tuple[list[Row], list[str], list[str]]:
+    """Reads a corpus's tables, of which some are enough, and so are some of the files that they name.
+
+    Args:
+        root: the folder of the tables.
+        names: of the tables.
+        columns: of the tables; `path` names a file below `root`.
+
+    Returns:
+        The rows whose file is there; a line for every broken row; and what to say of the others.
+
+    Raises:
+        WSignError: pyarrow is not installed; there is no table, or one of another form; or no file.
+    """
+    load_library()
+    rows: list[Row] = []
+    problems: list[str] = []
+    named = [name for name in names if (root / name).is_file()]
+    for name in named or names:
+        more, broken = tables.read_table(root / name, columns)
+        rows += more
+        problems += broken
+    is_there = {path: (root / path).is_file() for path in {row.fields["path"] for row in rows}}
+    there = [row for row in rows if is_there[row.fields["path"]]]
+    if not there:
+        raise WSignError(
+            f"{root}: no file that {named[0]} names; name another folder with --root=DIR"
+        )
+    gone = len(rows) - len(there)
+    return there, problems, [f"left out {gone:,} rows whose file is not there"] if gone else []
 
 
 def read_columns(path: pathlib.Path, columns: Collection[str]) -> dict[str, np.ndarray]:
