@@ -1,6 +1,7 @@
 """Strictness for every test, and small data sets and configs to test with."""
 
 import contextlib
+import os
 import pathlib
 import tempfile
 from collections.abc import Iterator
@@ -31,9 +32,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
-# Tests that build the same step in the same shape compile it once a session, not once each.
-_COMPILED = tempfile.TemporaryDirectory(prefix="wsign_jax_tests_")
-jax.config.update("jax_compilation_cache_dir", _COMPILED.name)
+# What one test has compiled no other compiles again, in whatever worker or process of its own it runs.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # before there are workers, which inherit it
+    _COMPILED = tempfile.TemporaryDirectory(prefix="wsign_jax_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
@@ -57,9 +61,19 @@ _QUICK = (
 )
 
 
+# What takes minutes begins first, or one worker would do it alone at the end.
+_LONG = (
+    "train/resume_test.py",
+    "runtime/multihost_test.py",
+    "train/loop_test.py",
+    "train/step_test.py",
+)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what is quick."""
+    """Marks what is quick, and puts what takes long first."""
+    items.sort(key=lambda item: all(item.path != _HERE / place for place in _LONG))
     for item in items:
         if any(item.path.is_relative_to(_HERE / place) for place in _QUICK):
             item.add_marker("quick")

@@ -7,8 +7,6 @@ import pathlib
 import re
 import sys
 
-import pytest
-
 from tests.helpers.processes import ROOT
 
 # Which extra a file may import beyond what is always installed; a folder stands for all in it.
@@ -94,32 +92,6 @@ def test_everything_declared_is_imported():
         used = used.union(*needs((ROOT / file).read_text(encoding="utf-8")).values())
     for extra in [None, *set(REQUIREMENTS["options.extras_require"]) - NOT_IMPORTED]:
         assert declared(extra) <= used, f"{extra or 'install_requires'} names what nothing imports"
-
-
-@pytest.mark.parametrize(
-    ("file", "source", "missing"),
-    [
-        ("wsign_jax/common/errors.py", "import jiwer", ["jiwer"]),
-        (
-            "wsign_jax/common/errors.py",
-            "def f():\n    import hypothesis.strategies",
-            ["hypothesis"],
-        ),
-        ("wsign_jax/decode/lm/lookup.py", "import mediapipe", ["mediapipe"]),
-        ("wsign_jax/keypoints/video.py", "import av\nimport mediapipe", []),
-        ("wsign_jax/keypoints/video.py", "import jax2onnx", ["jax2onnx"]),
-        ("wsign_jax/data/pack.py", "from array_record.python import array_record_module", []),
-    ],
-)
-def test_an_import_that_is_not_declared_is_found(file, source, missing):
-    assert undeclared(file, source) == missing
-
-
-def test_a_need_that_no_import_shows_is_found(monkeypatch):
-    monkeypatch.setitem(HIDDEN, r"jax\.export", "never-declared")
-    assert "never-declared" in undeclared(
-        "wsign_jax/recognize/file_backend.py", "import jax.export"
-    )
 
 
 def test_files_that_may_import_extras_are_there():

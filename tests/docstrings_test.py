@@ -53,13 +53,6 @@ def test_docstrings_begin_with_a_sentence():
     assert not problems
 
 
-def test_what_is_no_sentence_is_found():
-    assert first_sentence_problem("Of a clip.") == "begins with 'Of'"
-    assert first_sentence_problem("Returns the clip") == "does not end with a full stop"
-    assert first_sentence_problem("Clip.") == "neither says what is done nor names the thing"
-    assert first_sentence_problem("Returns the clip.\n\nMore") is None
-
-
 def test_the_spelling_is_american():
     found = {
         str(path.relative_to(ROOT)): match[0]

@@ -1,17 +1,14 @@
 """The command as a person types it, for what goes wrong before anything is trained."""
 
-import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-from tests.conftest import write_random_split
 from wsign_jax import main
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import layout, validate
 
 ROOT = pathlib.Path(main.__file__).parents[1]
 DEMO = f"--config={ROOT / 'configs' / 'demo.py'}"
@@ -69,27 +66,12 @@ def call(tmp_path, dataset, capsys):
 
 
 BAD_DATA = {
-    "missing split": (
-        lambda d: [p.unlink() for p in (d / "val").rglob("*.npy")],
-        "val split is empty",
-    ),
+    "missing split": (lambda d: shutil.rmtree(d / "val"), "val split is empty"),
     "torn file": (
         lambda d: (d / "train/features/train_01.npy").write_bytes(b"\x93NUMPY"),
         "train/features/train_01.npy: unreadable",
     ),
-    "vocabulary too small": (
-        lambda d: layout.write_label_map(d, {"<blank>": 0, "A": 1}),
-        "is not in the vocabulary (1 to 1)",
-    ),
     "no label map": (lambda d: (d / "label_map.json").unlink(), "label_map.json: no such file"),
-    "unpaired": (
-        lambda d: (d / "test/labels/test_02.npy").unlink(),
-        "test/labels/test_02.npy: missing",
-    ),
-    "nan": (
-        lambda d: np.save(d / "val/features/val_00.npy", np.full((9, 42, 7), np.nan, np.float32)),
-        "has NaN or infinity, first in frame 0",
-    ),
 }
 
 
@@ -107,16 +89,11 @@ def test_bad_data_exits_with_2_and_names_the_file(call, dataset, tmp_path, case)
     ("flag", "message"),
     [
         ("--config.stage2.batch_size=0", "config.stage2.batch_size is 0"),
-        (
-            "--config.stage2.rules=(('encoder/.*','thaw'),)",
-            "is not (path pattern, 'train' | 'freeze')",
-        ),
         ("--config.stage2.rules=(('encoder/.*','train'),)", "no rule covers 'ctc_head/bias'"),
         ("--config.init_from=nowhere", "nowhere holds no checkpoint"),
         ("--config.data.dir=nowhere", "python tools/make_synthetic.py nowhere"),
         ("--config.model.vocab_size=3", "config.model.vocab_size is 3, but"),
         ("--config.mode=evaluate", "no checkpoint to evaluate"),
-        ("--config.data.max_seq_length=50", "frames are over data.max_seq_length=50"),
     ],
 )
 def test_bad_settings_exit_with_2_and_name_the_field(call, flag, message):
@@ -147,11 +124,9 @@ def test_training_does_not_import_mediapipe():
 
 
 def test_an_unreadable_config_is_one_line(tmp_path):
-    broken = tmp_path / "broken.py"
-    broken.write_text("def get_config(:\n")
-    with pytest.raises(WSignError) as error:
-        parse(f"--config={broken}")
-    assert "\n" not in str(error.value)
+    (tmp_path / "broken.py").write_text("def get_config(:\n")
+    with pytest.raises(WSignError, match=r"\A.*\Z"):
+        parse(f"--config={tmp_path / 'broken.py'}")
 
 
 @pytest.mark.parametrize(
@@ -189,11 +164,3 @@ def test_a_config_file_that_gives_no_config_says_so(tmp_path):
     file.write_text("def get_config():\n    return 3\n")
     with pytest.raises(WSignError, match=r"get_config\(\) must return a ConfigDict, not 3"):
         parse(f"--config={file}")
-
-
-def test_the_examples_of_a_random_data_set_are_valid(dataset):
-    """The fixture that the cases above spoil is itself good."""
-    write_random_split(dataset, "train", 3)
-    names = json.loads((dataset / "label_map.json").read_text())
-    rules = validate.Rules(len(names), 4, 1500)
-    assert len(layout.read_split(dataset, "train", rules)) == 12

@@ -28,7 +28,13 @@ from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.data import layout
 from wsign_jax.data.corpora import records
 from wsign_jax.data.generated import compose
-from wsign_jax.data.generated.sentences import Mixture, NGrams, Sentences, Uniform, Written
+from wsign_jax.data.generated.sentences import (
+    MixedSentences,
+    Sentences,
+    TextSentences,
+    UniformSentences,
+    WrittenSentences,
+)
 
 SOURCE_OPTIONS = ("fps", "aspect", "swap_hands", "sessions")
 SENTENCE_OPTIONS = ("grammar", "text", "order", "uniform", "shortest", "longest", "repeat")
@@ -87,7 +93,7 @@ def parse() -> argparse.Namespace:
 
 def sentences(flags: argparse.Namespace, glosses: list[str]) -> Sentences:
     """Makes the sentences to draw from, as the flags say."""
-    uniform = Uniform(flags.shortest, flags.longest, flags.repeat)
+    uniform = UniformSentences(flags.shortest, flags.longest, flags.repeat)
     if flags.grammar and flags.text:
         raise WSignError("--grammar and --text: give one of them")
     if flags.grammar is None and flags.text is None:
@@ -98,10 +104,10 @@ def sentences(flags: argparse.Namespace, glosses: list[str]) -> Sentences:
         return uniform
     drawn: Sentences
     if flags.grammar:
-        drawn = Written(flags.grammar, glosses)
+        drawn = WrittenSentences(flags.grammar, glosses)
     else:
-        drawn = NGrams.read(flags.text, glosses, flags.order)
-    return Mixture(drawn, uniform, flags.uniform) if flags.uniform else drawn
+        drawn = TextSentences.read(flags.text, glosses, flags.order)
+    return MixedSentences(drawn, uniform, flags.uniform) if flags.uniform else drawn
 
 
 def main() -> None:

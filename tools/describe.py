@@ -40,7 +40,7 @@ _GLOSSES = 32  # in the longest sentence, if there is no data set to count them 
 
 def describe(config: ConfigDict, vocab_size: int) -> None:
     """Prints the table of parameters, and of what each stage trains."""
-    _, shapes = whisper_sign.build(config.model, vocab_size)
+    _, shapes = whisper_sign.build_network(config.model, vocab_size)
     sizes = {}
     for path, leaf in whisper_sign.parameter_paths(shapes).items():
         layers = f"/blocks/0-{leaf.shape[0] - 1}/"  # a rule names them one by one
@@ -105,7 +105,7 @@ def main() -> None:
         parser.add_argument("--memory", action="store_true", help="what the longest batches need")
         own, rest = parser.parse_known_args(sys.argv)
         config, workdir = parse(rest)
-        config_schema.check(config)
+        config_schema.check_config(config)
         root = pathlib.Path(config.data.dir) if config.data.dir else workdir / "data"
         vocab_size = config.model.vocab_size
         if not vocab_size and config.data.dir:

@@ -49,10 +49,10 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Parses the flags and calls `evaluate.run`."""
+    """Parses the flags and calls `evaluate.evaluate_split`."""
     with exit_on_user_error():
         flags = parse()
-        typed = trained_run.overrides(flags.data, flags.chunk, flags.left_context)
+        typed = trained_run.config_overrides(flags.data, flags.chunk, flags.left_context)
         run = trained_run.open_run(flags.checkpoint, overrides=typed)
         settings = decoder_settings.choose_settings(run, flags.decoder, flags.lm, flags.beam_size)
         weights = {name: getattr(flags, name) for name in Weights._fields}
@@ -60,16 +60,18 @@ def main() -> None:
         parts = flags.split, settings.decoder, pathlib.Path(settings.lm).stem
         name = "_".join(filter(None, parts))
         out = flags.out or run.workdir / "evaluation" / name
-        write.check_folder(out, flags.replace)
+        write.check_report_folder(out, flags.replace)
         earlier = None if flags.against is None else compare.read_report(flags.against)
         root = data_root(run.config, run.workdir, make=False)
         split = trained_run.read_split(run, root, flags.split)
-        sentences, report = evaluate.run(run, root, split, settings)
+        sentences, report = evaluate.evaluate_split(run, root, split, settings)
         if earlier is not None:
-            report["against"] = compare.compare(sentences, run.vocabulary, earlier, flags.against)
+            report["against"] = compare.compare_reports(
+                sentences, run.vocabulary, earlier, flags.against
+            )
         evaluate.print_examples(sentences, run.vocabulary)
         evaluate.print_summary(report)
-        write.write(out, sentences, run.vocabulary, report, replace=flags.replace)
+        write.write_report(out, sentences, run.vocabulary, report, replace=flags.replace)
         print(out / "report.html")
 
 

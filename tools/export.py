@@ -22,7 +22,7 @@ from wsign_jax.report import card
 
 
 def main() -> None:
-    """Parses the flags and calls `export.export`."""
+    """Parses the flags and calls `export.export_run`."""
     parser = Parser(__doc__)
     parser.add_checkpoint()
     parser.add_out("a new file, for example asl.wsign", required=True)
@@ -35,19 +35,21 @@ def main() -> None:
         export.check_free(flags.out, flags.replace)
         if flags.data and not pathlib.Path(flags.data).is_dir():
             raise WSignError(f"--data={flags.data}: no such folder")
-        run = run_backend.Running(flags.checkpoint, flags.data)
-        files.check_apart([flags.out, export.card_of(flags.out)], export.read_of(run.trained))
+        run = run_backend.RunBackend(flags.checkpoint, flags.data)
+        files.check_apart(
+            [flags.out, export.card_path(flags.out)], export.files_of_run(run.trained)
+        )
         # A folder's name may hold bytes that are not text.
         text = card.model_card(export.card_fields(run.trained, flags.out.name, flags.license))
         content = text.encode(errors="replace")
         if flags.out.suffix == ".onnx":
             frames = flags.frames or run.trained.config.data.max_seq_length
-            export_onnx.export(run.trained, flags.out, frames)
+            export_onnx.export_onnx(run.trained, flags.out, frames)
         else:
-            export.export(run.trained, flags.out)
-        files.write(export.card_of(flags.out), content)
+            export.export_run(run.trained, flags.out)
+        files.write(export.card_path(flags.out), content)
         print(f"{flags.out}  {flags.out.stat().st_size / 1e6:.1f} MB")
-        print(export.card_of(flags.out))
+        print(export.card_path(flags.out))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def main() -> None:
         flags = vars(parser.parse_args())
         videos, out = flags.pop("videos"), flags.pop("out")
         reports = extract.extract_from_dataset(videos, out, flags.pop("fps"), **flags)
-        print(quality.summary(reports))
+        print(quality.summarize_clips(reports))
         if not all(report.done for report in reports):
             sys.exit(1)
 

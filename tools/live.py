@@ -18,7 +18,7 @@ from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.keypoints import landmarker
-from wsign_jax.recognize.run_backend import Running
+from wsign_jax.recognize.run_backend import RunBackend
 from wsign_jax.stream import live
 from wsign_jax.stream.stream import Stream
 
@@ -51,7 +51,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Parses the flags and calls `live.run`."""
+    """Parses the flags and calls `live.recognize_live`."""
     with exit_on_user_error():
         flags = parse()
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for glosses
@@ -60,7 +60,7 @@ def main() -> None:
                     f"{flags.checkpoint}: is a file, and exported files do not stream; name the run's "
                     "folder"
                 )
-            run = Running(flags.checkpoint).trained
+            run = RunBackend(flags.checkpoint).trained
             source = live.open_source(flags.source, flags.simulate, run.config.data.aspect)
             stream = Stream(
                 run,
@@ -69,8 +69,10 @@ def main() -> None:
                 decoder=flags.decoder,
                 endpoint_seconds=flags.endpoint_seconds,
             )
-        end = live.run(stream, source, model=flags.model, json=flags.json, show=flags.show)
-        sys.exit(1 if end is live.End.GONE else 0)
+        end = live.recognize_live(
+            stream, source, model=flags.model, json=flags.json, show=flags.show
+        )
+        sys.exit(1 if end is live.SessionEnd.GONE else 0)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.evaluate import trained_run
-from wsign_jax.recognize.run_backend import Running
+from wsign_jax.recognize.run_backend import RunBackend
 from wsign_jax.report import streaming
 from wsign_jax.stream import measure
 from wsign_jax.train.run import data_root
@@ -46,15 +46,15 @@ def main() -> None:
     with exit_on_user_error():
         flags = parse()
         if flags.out is not None:
-            streaming.check_folder(flags.out)
-        run = Running(flags.checkpoint, flags.data).trained
+            streaming.check_streaming_folder(flags.out)
+        run = RunBackend(flags.checkpoint, flags.data).trained
         root = data_root(run.config, run.workdir, make=False)
         split = trained_run.read_split(run, root, flags.split)
         rows = []
-        print(streaming.table([]), end="")
+        print(streaming.streaming_table([]), end="")
         for row in measure.measure(run, split, flags.chunks, flags.left_contexts, flags.tracker):
             rows.append(row)
-            print(streaming.table([row]).splitlines()[-1], flush=True)
+            print(streaming.streaming_table([row]).splitlines()[-1], flush=True)
             if row.differing:
                 print(f"WARNING: {row.differing} sentences differ from those decoded as a whole")
         settings = {
@@ -65,7 +65,7 @@ def main() -> None:
             "tracker": flags.tracker,
         }
         if flags.out is not None:
-            streaming.write(flags.out, rows, settings)
+            streaming.write_streaming_report(flags.out, rows, settings)
             print(flags.out / streaming.SUMMARY)
 
 

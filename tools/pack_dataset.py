@@ -16,7 +16,7 @@ from wsign_jax.data import pack
 
 
 def main() -> None:
-    """Parses the flags and calls `pack.pack`."""
+    """Parses the flags and calls `pack.pack_dataset`."""
     parser = Parser(__doc__)
     parser.add_argument("data", metavar="DATA", type=pathlib.Path)
     parser.add_argument("out", metavar="OUT", type=pathlib.Path)
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--on_bad", choices=("error", "skip"), default="error")
     with exit_on_user_error():
         flags = parser.parse_args()
-        pack.pack(flags.data, flags.out, flags.examples_per_shard, flags.on_bad)
+        pack.pack_dataset(flags.data, flags.out, flags.examples_per_shard, flags.on_bad)
         print(f"wrote {flags.out}")
 
 

@@ -38,15 +38,17 @@ def main() -> None:
     parser.add_video_options()
     with exit_on_user_error():
         flags = parser.parse_args()
-        sources = transcribe_files.find(flags.inputs)
+        sources = transcribe_files.find_recordings(flags.inputs)
         read = [path for path in (flags.checkpoint, flags.model) if path is not None]
         transcribe_files.check_free(sources, flags.format, flags.out, flags.replace, read)
         options = transcribe_files.DecodingOptions(flags.decoder, flags.chunk, flags.left_context)
         recognizer = Recognizer.load(flags.checkpoint)
-        outcomes = transcribe_files.transcribe(
+        outcomes = transcribe_files.transcribe_files(
             recognizer, sources, options, flags.model, flags.workers
         )
-        failed = transcribe_files.write(outcomes, flags.format, flags.out, flags.replace)
+        failed = transcribe_files.write_transcripts(
+            outcomes, flags.format, flags.out, flags.replace
+        )
         if failed:
             sys.exit(2 if failed == len(sources) else 1)
 

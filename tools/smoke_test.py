@@ -91,12 +91,9 @@ def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
         info = RunInfo(
             stage=run.end[0],
             next_batch=run.end[1],
-            val_wer=None,
-            best_wer=None,
             data=run.fingerprint,
             config=run.config_json,
             vocabulary=run.vocabulary,
-            iterator={},
         )
         with contextlib.closing(store.Checkpoints(workdir, keep=1)) as checkpoints:
             checkpoints.save(state, info)
@@ -109,7 +106,7 @@ def run_parts(config: ConfigDict, workdir: pathlib.Path) -> None:
     split = trained_run.read_split(opened, workdir / "data", "val")
     with part("decode") as found:
         settings = decoder_settings.choose_settings(opened, DECODER)
-        sentences, _ = evaluate.run(opened, workdir / "data", split, settings)
+        sentences, _ = evaluate.evaluate_split(opened, workdir / "data", split, settings)
         glosses = sum(len(sentence.hypothesis) for sentence in sentences)
         found.append(f"{DECODER}, {len(sentences)} sentences, {glosses} glosses")
     with part("evaluate") as found:

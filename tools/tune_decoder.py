@@ -40,7 +40,7 @@ def main() -> None:
         unknown = [name for name in decoders if name not in DECODERS]
         if unknown:
             raise WSignError(f"--decoder: no {unknown[0]!r}; there are {', '.join(DECODERS)}")
-        typed = trained_run.overrides(flags.data, flags.chunk, flags.left_context)
+        typed = trained_run.config_overrides(flags.data, flags.chunk, flags.left_context)
         run = trained_run.open_run(flags.checkpoint, overrides=typed)
         if flags.decoder == ",".join(DECODERS) and not run.has_attention_decoder:
             decoders = [GREEDY, "prefix_beam"]
@@ -52,7 +52,7 @@ def main() -> None:
         # Written only at the end, so that decoder.json and the language models belong together.
         fitted = {name: trained_run.fit_lm(run, name, root) for name in names if name.isdecimal()}
         models = {NO_LM: None} | {
-            name: lookup.prepare(fitted[name])
+            name: lookup.prepare_lm(fitted[name])
             if name in fitted
             else trained_run.language_model(run, name, root)
             for name in names

@@ -40,10 +40,10 @@ def main() -> None:
             raise WSignError(f"--fps={flags.fps:g}: must be from 1 to 1000")
         features = layout.read_features(flags.features)
         if flags.video is None:
-            pictures = draw.on_black(features, flags.fps)
+            pictures = draw.draw_on_black(features, flags.fps)
         else:
-            source = video.read(flags.video, flags.picture_fps)
-            pictures = draw.on_pictures(features, source, flags.fps)
+            source = video.read_pictures(flags.video, flags.picture_fps)
+            pictures = draw.draw_on_pictures(features, source, flags.fps)
         writers[flags.out.suffix.lower()](flags.out, pictures)
         print(printable(f"wrote {flags.out}"))
 

@@ -107,9 +107,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     process.keep_freed_memory()
     with exit_on_user_error():
         typed = list(argv[1:])
-        cluster, argv = multihost.parse(argv)
+        cluster, argv = multihost.parse_cluster(argv)
         config, workdir = parse(argv)
-        with multihost.joined(cluster):
+        with multihost.join_cluster(cluster):
             # Imported here, so that a misspelled flag is reported at once.
             from wsign_jax.evaluate import evaluate  # noqa: PLC0415
             from wsign_jax.train import loop, resume  # noqa: PLC0415

@@ -33,13 +33,13 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
 
 def test_a_text_is_there_while_it_grows_and_not_at_all_if_it_stays_empty(tmp_path):
     path = tmp_path / "new" / "text"
-    with files.text(path, replace=False):
+    with files.open_text(path, replace=False):
         pass
     assert list(path.parent.iterdir()) == []
-    with files.text(path, replace=True) as file:
+    with files.open_text(path, replace=True) as file:
         print("grün", file=file, flush=True)
         assert path.read_text(encoding="utf-8") == "grün\n"
-    with pytest.raises(FileExistsError), files.text(path, replace=False):
+    with pytest.raises(FileExistsError), files.open_text(path, replace=False):
         pass
     assert path.read_text(encoding="utf-8") == "grün\n"
 
@@ -48,12 +48,12 @@ def test_a_text_is_replaced_once_the_new_one_is_whole(tmp_path, capsys):
     path, link = tmp_path / "text", tmp_path / "link"
     path.write_text("old")
     link.symlink_to(path)
-    with files.text(link, replace=True) as file:
+    with files.open_text(link, replace=True) as file:
         file.write("new")
         file.flush()
         assert path.read_text() == "old"
     assert path.read_text() == "new" and link.is_symlink()
-    with files.text(path, replace=True):
+    with files.open_text(path, replace=True):
         pass
     assert path.read_text() == "new" and sorted(tmp_path.iterdir()) == [link, path]
     assert not capsys.readouterr().err
@@ -63,7 +63,7 @@ def test_a_text_keeps_its_mode(tmp_path):
     path = tmp_path / "text"
     path.write_text("old")
     path.chmod(0o600)
-    with files.text(path, replace=True) as file:
+    with files.open_text(path, replace=True) as file:
         file.write("new")
     assert path.read_text() == "new" and stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -73,7 +73,7 @@ def test_what_interrupts_leaves_the_old_text_and_what_is_new(tmp_path, capsys, w
     path, mine = tmp_path / "text", tmp_path / "text.partial"
     path.write_text("old")
     mine.write_text("mine")
-    with pytest.raises(KeyboardInterrupt), files.text(path, replace=True) as file:
+    with pytest.raises(KeyboardInterrupt), files.open_text(path, replace=True) as file:
         file.write(written)
         raise KeyboardInterrupt
     assert path.read_text() == "old" and mine.read_text() == "mine"
@@ -84,7 +84,10 @@ def test_what_interrupts_leaves_the_old_text_and_what_is_new(tmp_path, capsys, w
         assert [each.read_text() for each in left] == ["half"]
     else:
         assert left == [] and not said
-    with pytest.raises(KeyboardInterrupt), files.text(tmp_path / "other", replace=False) as file:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        files.open_text(tmp_path / "other", replace=False) as file,
+    ):
         file.write(written)
         raise KeyboardInterrupt
     assert (tmp_path / "other").exists() == bool(written)
@@ -93,7 +96,7 @@ def test_what_interrupts_leaves_the_old_text_and_what_is_new(tmp_path, capsys, w
 def test_a_link_to_itself_is_an_error(tmp_path):
     path = tmp_path / "text"
     path.symlink_to(path)
-    with pytest.raises(OSError, match="text"), files.text(path, replace=True):
+    with pytest.raises(OSError, match="text"), files.open_text(path, replace=True):
         pass
 
 
@@ -103,7 +106,7 @@ def test_what_is_no_file_is_written_to(tmp_path):
     read: list[str] = []
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
     reader.start()
-    with files.text(pipe, replace=True) as file:
+    with files.open_text(pipe, replace=True) as file:
         file.write("gone through")
     reader.join()
     assert read == ["gone through"] and pipe.is_fifo()
@@ -137,7 +140,7 @@ def test_nothing_is_written_through_a_link_at_the_temporary_name(tmp_path, monke
 
 
 def test_a_full_disk_is_named():
-    with pytest.raises(OSError) as caught, files.named("out.wsign"):
+    with pytest.raises(OSError) as caught, files.name_in_errors("out.wsign"):
         raise OSError(28, "No space left on device")
     assert caught.value.filename == "out.wsign"
 
@@ -176,13 +179,13 @@ def test_one_process_holds_a_lock_until_its_end(tmp_path, kind):
     path = tmp_path / "lock"
     if kind == "folder":
         path.mkdir()
-    with files.locked(path, "taken"):
-        with pytest.raises(WSignError, match=r"^taken$"), files.locked(path, "taken"):
+    with files.hold_lock(path, "taken"):
+        with pytest.raises(WSignError, match=r"^taken$"), files.hold_lock(path, "taken"):
             raise AssertionError("held twice")
         holder = f"import os, fcntl; fcntl.flock(os.open({str(path)!r}, 0), 6)"
         done = subprocess.run([sys.executable, "-c", holder], capture_output=True, check=False)
         assert b"BlockingIOError" in done.stderr
-    with files.locked(path, "taken"):
+    with files.hold_lock(path, "taken"):
         pass
 
 

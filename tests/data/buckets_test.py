@@ -85,19 +85,6 @@ def test_few_shapes_waste_little_on_phoenix(count, efficiency):
     assert buckets.padding_efficiency(plans, frames) >= efficiency
 
 
-def test_the_seed_decides_the_order():
-    frames = phoenix_frames()[:200]
-    found = buckets.find_buckets(frames, 4)
-    first, same, other = (
-        np.stack(
-            [p.rows for p in buckets.plan_epoch(frames, found, 8, 0, np.random.default_rng(s))]
-        )
-        for s in (1, 1, 2)
-    )
-    np.testing.assert_array_equal(first, same)
-    assert (first != other).any()
-
-
 def test_a_sequence_over_the_last_bucket_is_an_error():
     with pytest.raises(WSignError, match="50 frames are over the longest bucket, 48"):
         buckets.plan_epoch(np.array([50]), (48,), 1)

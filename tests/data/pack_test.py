@@ -20,7 +20,9 @@ FIRST, SECOND, THIRD = (
 def both(dataset, tmp_path):
     """The data set of files, and the same packed."""
     layout.write_signers(dataset, "val", {"val_00": "Zoë"})
-    pack.pack(dataset, tmp_path / "packed", examples_per_shard=5, progress=lambda line: None)
+    pack.pack_dataset(
+        dataset, tmp_path / "packed", examples_per_shard=5, progress=lambda line: None
+    )
     return dataset, tmp_path / "packed"
 
 
@@ -76,7 +78,7 @@ def test_everything_else_is_copied_and_what_is_stored_is_not_changed(dataset, tm
     features = random_features(np.random.default_rng(0), 50)
     layout.write_example(dataset, "val", "a b-ü", features, np.array([3, 5]), segments)
     (dataset / ".hidden").touch()
-    pack.pack(dataset, tmp_path / "new" / "packed", 2)
+    pack.pack_dataset(dataset, tmp_path / "new" / "packed", 2)
     split = layout.read_split(tmp_path / "new" / "packed", "val", RULES)
     index = split.ids.index("a b-ü")
     np.testing.assert_array_equal(split.stored(index), features)
@@ -85,7 +87,7 @@ def test_everything_else_is_copied_and_what_is_stored_is_not_changed(dataset, tm
     names = {path.name for path in (tmp_path / "new" / "packed").iterdir()}
     assert names == {"dataset.json", "label_map.json", *layout.SPLITS}
     # From shards to shards of another size.
-    pack.pack(tmp_path / "new" / "packed", tmp_path / "again", 100)
+    pack.pack_dataset(tmp_path / "new" / "packed", tmp_path / "again", 100)
     (shard, _) = sorted((tmp_path / "again" / "val").glob("*"))
     assert shard.name == "examples-00001-00006-of-00006.array_record"
     again = layout.read_split(tmp_path / "again", "val", RULES)
@@ -160,7 +162,7 @@ def test_files_beside_shards_are_refused(both, kind):
 
 
 def test_shards_of_two_packings_are_refused(both, tmp_path):
-    pack.pack(both[0], tmp_path / "other", 4)
+    pack.pack_dataset(both[0], tmp_path / "other", 4)
     for path in (tmp_path / "other" / "train").iterdir():
         shutil.copy(path, both[1] / "train")
     with pytest.raises(WSignError, match="are of two packings; remove the shards of one of them"):
@@ -230,11 +232,11 @@ def test_a_bad_data_set_is_not_packed(dataset, tmp_path, capsys):
     (dataset / "train" / "labels" / "train_04.npy").unlink()
     (dataset / "train" / "features" / "train_05.npy").write_bytes(b"cut")
     with pytest.raises(WSignError, match="2 bad of 12 examples") as error:
-        pack.pack(dataset, tmp_path / "packed", 5)
+        pack.pack_dataset(dataset, tmp_path / "packed", 5)
     assert "labels/train_04.npy: missing" in str(error.value)
     assert "features/train_05.npy: unreadable" in str(error.value)
     assert {path.name for path in tmp_path.iterdir()} == {"processed"}
-    pack.pack(dataset, tmp_path / "packed", 5, on_bad="skip")
+    pack.pack_dataset(dataset, tmp_path / "packed", 5, on_bad="skip")
     assert len(layout.read_split(tmp_path / "packed", "train", RULES)) == 10
     assert "train: 10 examples in 2 shards" in capsys.readouterr().out
 
@@ -244,23 +246,18 @@ def test_what_only_some_models_refuse_is_packed(dataset, tmp_path):
     layout.write_example(dataset, "val", "long", features, np.array([1]))
     layout.write_example(dataset, "val", "short", features[:3], np.array([1, 2]))
     (dataset / "label_map.json").unlink()  # config.model.vocab_size stands in for it
-    pack.pack(dataset, tmp_path / "packed", 5)
+    pack.pack_dataset(dataset, tmp_path / "packed", 5)
     with pytest.raises(WSignError, match="2 bad of 7 examples") as error:
         layout.read_split(tmp_path / "packed", "val", RULES)
     assert error.match("long: features: 2000 frames are over data.max_seq_length=120")
     assert error.match("short: labels: CTC cannot emit 2 glosses")
 
 
-def test_what_is_there_is_not_overwritten(both):
-    with pytest.raises(WSignError, match="already holds something; remove it, or name a new"):
-        pack.pack(*both, 5)
-
-
 def test_there_must_be_something_to_pack_and_to_pack_it_in(tmp_path):
     with pytest.raises(WSignError, match="no train, val or test in it; name a data set"):
-        pack.pack(tmp_path, tmp_path / "packed", 5)
+        pack.pack_dataset(tmp_path, tmp_path / "packed", 5)
     with pytest.raises(WSignError, match="--examples_per_shard=0: give 1 or more"):
-        pack.pack(tmp_path, tmp_path / "packed", 0)
+        pack.pack_dataset(tmp_path, tmp_path / "packed", 0)
     example = ("a", np.array([1]), np.zeros((4, 42, 7), np.float32))
     with pytest.raises(WSignError, match=r"gone/examples-00001-.* cannot be written"):
         storage.write_shards(tmp_path / "gone", [example], 1, 1)

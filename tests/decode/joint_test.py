@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import jax
@@ -7,7 +8,7 @@ import pytest
 
 from tests.helpers import exhaustive
 from wsign_jax.decode.joint import Weights, attention_log_prob, joint_beam_search, rescore
-from wsign_jax.decode.prefix_beam import Beams, ctc_prefix_beam_search, possible
+from wsign_jax.decode.prefix_beam import Beams, ctc_prefix_beam_search, is_possible
 
 V, N, U, ROWS = 4, 4, 4, 4
 SENTENCES = [
@@ -17,6 +18,7 @@ DECODER, ENCODED, PATCHES = exhaustive.random_decoder(ROWS, N, V)
 RNG = np.random.default_rng(0)
 LOG_PROBS = exhaustive.log_softmax(RNG.normal(0, 2, size=(ROWS, N, V)))
 LM = exhaustive.random_lm(RNG, V)
+WIDE = len(SENTENCES)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +43,9 @@ def truth(row, attention, weights, lm=None):
     }
 
 
-@jax.jit
-def search_wide(log_probs, weights, lm):
-    return joint_beam_search(DECODER, ENCODED, log_probs, PATCHES, len(SENTENCES), U, weights, lm)
+@functools.partial(jax.jit, static_argnames="beam_size")
+def search(log_probs, weights, lm, beam_size=WIDE, encoded=ENCODED, patches=PATCHES):
+    return joint_beam_search(DECODER, encoded, log_probs, patches, beam_size, U, weights, lm)
 
 
 def check(beams, row, expected):
@@ -68,13 +70,13 @@ def check(beams, row, expected):
 )
 def test_a_wide_joint_beam_is_the_exhaustive_search(attention, weights, with_lm):
     lm = LM if with_lm else None
-    beams = search_wide(jnp.asarray(LOG_PROBS, jnp.float32), weights, lm)
+    beams = search(jnp.asarray(LOG_PROBS, jnp.float32), weights, lm)
     for row in range(ROWS):
         check(beams, row, truth(row, attention, weights, lm))
 
 
 def test_without_ctc_the_attention_decoder_is_searched_alone(attention):
-    beams = search_wide(None, Weights(0.5, 0.0, 0.3), None)
+    beams = search(None, Weights(0.5, 0.0, 0.3), None)
     for row in range(ROWS):
         expected = {labels: attention[row][labels] + 0.3 * len(labels) for labels in SENTENCES}
         check(beams, row, expected)
@@ -82,10 +84,8 @@ def test_without_ctc_the_attention_decoder_is_searched_alone(attention):
 
 def test_a_narrow_beam_finds_what_it_says_and_gains_with_width(attention):
     weights, means = Weights(0.4, 0.5, 0.2), []
-    for beam_size in (1, 2, 4, 16):
-        beams = joint_beam_search(
-            DECODER, ENCODED, jnp.asarray(LOG_PROBS), PATCHES, beam_size, U, weights, LM
-        )
+    for beam_size in (1, 3, 16):
+        beams = search(jnp.asarray(LOG_PROBS, jnp.float32), weights, LM, beam_size)
         scores = []
         for row in range(ROWS):
             expected = truth(row, attention, weights, LM)
@@ -99,20 +99,13 @@ def test_a_narrow_beam_finds_what_it_says_and_gains_with_width(attention):
 def test_a_sentence_does_not_depend_on_its_neighbors_or_on_padding():
     weights = Weights(0.4, 0.5, 0.6)
     log_probs = jnp.asarray(LOG_PROBS, jnp.float32)
-    together = joint_beam_search(DECODER, ENCODED, log_probs, PATCHES, 3, U, weights, LM)
+    together = search(log_probs, weights, LM, 3)
     for row in range(ROWS):
         one = slice(row, row + 1)
         padding = ((0, 0), (0, 3), (0, 0))
-        alone = joint_beam_search(
-            DECODER,
-            jnp.pad(ENCODED[one], padding, constant_values=7.0),
-            jnp.pad(log_probs[one], padding, constant_values=-0.01),
-            PATCHES[one],
-            3,
-            U,
-            weights,
-            LM,
-        )
+        encoded = jnp.pad(ENCODED[one], padding, constant_values=7.0)
+        padded = jnp.pad(log_probs[one], padding, constant_values=-0.01)
+        alone = search(padded, weights, LM, 3, encoded, PATCHES[one])
         assert exhaustive.hypotheses(alone, 0) == [
             (labels, pytest.approx(score, abs=1e-4))
             for labels, score in exhaustive.hypotheses(together, row)
@@ -123,8 +116,9 @@ def test_a_sentence_does_not_depend_on_its_neighbors_or_on_padding():
 def test_rescoring_ranks_a_beam_by_the_exact_score(attention, with_lm):
     weights, lm = Weights(0.3, 0.4, 0.5), LM if with_lm else None
     log_probs = jnp.asarray(LOG_PROBS, jnp.float32)
-    beams = ctc_prefix_beam_search(log_probs, PATCHES, 6, U)
-    found = rescore(DECODER, ENCODED, log_probs, PATCHES, beams, weights, lm)
+    beams = jax.jit(lambda x: ctc_prefix_beam_search(x, PATCHES, 6, U))(log_probs)
+    rank = jax.jit(lambda *found: rescore(DECODER, ENCODED, log_probs, PATCHES, *found))
+    found = rank(beams, weights, lm)
     changed = 0
     for row in range(ROWS):
         expected = truth(row, attention, weights, lm)
@@ -135,7 +129,7 @@ def test_rescoring_ranks_a_beam_by_the_exact_score(attention, with_lm):
             assert score == pytest.approx(expected[labels], abs=2e-4)
         changed += [labels for labels, _ in after] != before
     assert changed
-    assert int((~possible(found.scores)).sum()) == int((~possible(beams.scores)).sum()) > 0
+    assert int((~is_possible(found.scores)).sum()) == int((~is_possible(beams.scores)).sum()) > 0
 
 
 def test_the_attention_score_of_given_sentences(attention):
@@ -144,6 +138,6 @@ def test_the_attention_score_of_given_sentences(attention):
         labels[row, number, : len(SENTENCES[number])] = SENTENCES[number]
     lengths = np.broadcast_to([len(x) for x in SENTENCES], labels.shape[:2]).astype(np.int32)
     beams = Beams(jnp.asarray(labels), jnp.asarray(lengths), jnp.zeros(labels.shape[:2]))
-    found = attention_log_prob(DECODER, ENCODED, PATCHES, beams)
+    found = jax.jit(lambda x: attention_log_prob(DECODER, ENCODED, PATCHES, x))(beams)
     expected = [[scores[labels] for labels in SENTENCES] for scores in attention]
     np.testing.assert_allclose(found, expected, atol=2e-4)

@@ -26,9 +26,7 @@ def batch(*problems):
 
 
 @pytest.mark.parametrize("with_lm", [False, True])
-@pytest.mark.parametrize(
-    ("patches", "vocab_size"), [(1, 2), (3, 5), (4, 4), (5, 3), (7, 2), (7, 3)]
-)
+@pytest.mark.parametrize(("patches", "vocab_size"), [(1, 2), (4, 4), (7, 3)])
 def test_a_wide_beam_is_the_exhaustive_search(patches, vocab_size, with_lm):
     rng = np.random.default_rng([patches, vocab_size])
     lm = exhaustive.random_lm(rng, vocab_size) if with_lm else None
@@ -59,7 +57,7 @@ def test_a_narrow_beam_never_scores_above_the_truth_and_gains_with_width():
     problems = [random_log_probs(rng, 7, 4, peak=1.0) for _ in range(16)]
     truths = [exhaustive.sequence_probabilities(problem) for problem in problems]
     means, exact = [], []
-    for beam_size in (1, 2, 4, 8, 32):
+    for beam_size in (1, 4, 32):
         beams = search(*batch(*problems), beam_size, 7)
         found = [exhaustive.hypotheses(beams, row)[0] for row in range(16)]
         for (labels, score), truth in zip(found, truths, strict=True):
@@ -125,10 +123,8 @@ def test_repeats_survive_and_silence_is_empty():
 def test_no_hypothesis_is_longer_than_allowed():
     rng = np.random.default_rng(2)
     problems = [random_log_probs(rng, 9, 5, peak=4.0) for _ in range(4)]
-    for max_labels in (1, 2, 3):
-        beams = search(*batch(*problems), 6, max_labels)
-        assert beams.labels.shape == (4, 6, max_labels)
-        assert int(beams.label_lengths.max()) == max_labels
+    beams = search(*batch(*problems), 6, 2)
+    assert beams.labels.shape == (4, 6, 2) and int(beams.label_lengths.max()) == 2
 
 
 def test_minus_infinity_is_only_impossible():
@@ -143,16 +139,6 @@ def test_minus_infinity_is_only_impossible():
         (1,): pytest.approx(0.25),
         (1, 2): pytest.approx(0.375),
     }
-
-
-def test_one_compilation_whatever_the_weights():
-    compiled = jax.jit(lambda *problem: ctc_prefix_beam_search(*problem[:2], 3, 4, *problem[2:]))
-    rng = np.random.default_rng(3)
-    lm = exhaustive.random_lm(rng, 5)
-    for weight in (0.0, 0.5, 2.0):
-        log_probs, lengths = batch(random_log_probs(rng, 4, 5), random_log_probs(rng, 2, 5))
-        compiled(log_probs, lengths, lm, jnp.float32(weight), jnp.float32(weight))
-    assert compiled._cache_size() == 1
 
 
 @settings(max_examples=20, deadline=None)

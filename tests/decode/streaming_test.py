@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import exhaustive
-from wsign_jax.decode.align import align
+from wsign_jax.decode.align import align_labels
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.prefix_beam import ctc_prefix_beam_search
-from wsign_jax.decode.streaming import Greedy, PrefixBeamDecoder, Run, extend_run
+from wsign_jax.decode.streaming import GreedyStreamDecoder, PatchRun, PrefixBeamDecoder, extend_run
 from wsign_jax.report.metrics import edit_counts
 
 V, C, LONGEST = 5, 4, 40
 NO_LM = Weights(lm_weight=0.0)
 search = jax.jit(ctc_prefix_beam_search, static_argnums=(2, 3))
-aligned = jax.jit(align)
+aligned = jax.jit(align_labels)
 
 
 def streamed(decoder, log_probs):
@@ -65,7 +65,7 @@ def test_clear_posteriors_give_what_the_whole_search_gives(patches, seed):
     decoder = PrefixBeamDecoder(C, V, 6, NO_LM, None)
     found = streamed(decoder, log_probs)
     assert [run[:3] for run in found] == whole(log_probs)
-    greedy = streamed(Greedy(), log_probs)
+    greedy = streamed(GreedyStreamDecoder(), log_probs)
     assert [run[:3] for run in found] == [run[:3] for run in greedy]
     for run, other in zip(found, greedy, strict=True):
         assert run.log_prob == pytest.approx(other.log_prob, abs=1e-4)
@@ -79,7 +79,9 @@ def test_with_doubtful_posteriors_it_is_nearer_to_the_whole_search_than_greedy()
         log_probs = peaks(rng, LONGEST, 2.0)
         expected = [gloss for gloss, *_ in whole(log_probs)]
         online += edit_counts(expected, [run.id for run in streamed(decoder, log_probs)]).errors
-        greedy += edit_counts(expected, [run.id for run in streamed(Greedy(), log_probs)]).errors
+        greedy += edit_counts(
+            expected, [run.id for run in streamed(GreedyStreamDecoder(), log_probs)]
+        ).errors
     assert online < 0.8 * greedy, (online, greedy)
 
 
@@ -93,7 +95,7 @@ def test_the_language_model_has_its_say():
     log_probs[5, [2, 3]] = -1.2, -0.5  # 3 is likelier, but not after 1
     with_lm = streamed(PrefixBeamDecoder(C, V, 6, weights, lm), log_probs)
     assert [run[:3] for run in with_lm] == whole(log_probs, lm, weights) == [(1, 1, 2), (2, 5, 6)]
-    assert [run.id for run in streamed(Greedy(), log_probs)] == [1, 3]
+    assert [run.id for run in streamed(GreedyStreamDecoder(), log_probs)] == [1, 3]
 
 
 def test_a_gloss_without_end_is_told_in_time():
@@ -154,7 +156,7 @@ def test_in_any_parts_repeats_survive_and_nothing_is_doubled(ids, parts):
             expected.append([id, patch, patch + 1])
     expected = [tuple(run) for run in expected if run[0]]
 
-    run, found, first, part = Run(), [], 0, 0
+    run, found, first, part = PatchRun(), [], 0, 0
     while first < len(ids):
         rows = log_probs[first : first + parts[part % len(parts)]]
         ended, run = extend_run(run, rows, first)

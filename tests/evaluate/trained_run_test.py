@@ -11,10 +11,10 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate import decoder_settings
 from wsign_jax.evaluate.trained_run import (
     TUNED,
+    config_overrides,
     fit_lm,
     language_model,
     open_run,
-    overrides,
     read_split,
 )
 from wsign_jax.train.checkpoint import store
@@ -58,12 +58,12 @@ def test_a_run_that_never_trained_its_attention_decoder_says_so(opened):
 
 
 def test_a_window_is_of_any_whole_numbers():
-    chosen = overrides(None, np.int64(8), np.int32(2))
+    chosen = config_overrides(None, np.int64(8), np.int32(2))
     assert chosen == {"eval.chunk": 8, "eval.left_context": 2}
     assert all(type(value) is int for value in chosen.values())
     for wrong in (-1, 1.5, "8", True, np.float32(8), 2**30):
         with pytest.raises(WSignError, match=r"chunk is .*; give"):
-            overrides(None, wrong, None)
+            config_overrides(None, wrong, None)
 
 
 def test_language_models_by_name(opened):

@@ -24,8 +24,8 @@ def test_tuning_looks_at_validation_alone_and_never_makes_it_worse(opened):
     attempts = ("1 settings", f"{len(tune.GRIDS['label_bonus'])} settings")
     assert all(effort.startswith(text) for (_, effort), text in zip(said, attempts, strict=False))
     for start, choice in zip(starts, tuned, strict=True):
-        assert evaluate.run(run, root, split, choice)[1]["wer"] == choice.wer
-        assert choice.wer <= evaluate.run(run, root, split, start)[1]["wer"]
+        assert evaluate.evaluate_split(run, root, split, choice)[1]["wer"] == choice.wer
+        assert choice.wer <= evaluate.evaluate_split(run, root, split, start)[1]["wer"]
         assert 0.1 <= choice.temperature <= 10
 
 

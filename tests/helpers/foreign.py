@@ -20,10 +20,10 @@ SETTINGS = RecognizerSettings(
 )  # fmt: skip
 VOCABULARY = Vocabulary(("<blank>", "A", "B"))
 PARAMETERS = {"a/b": np.arange(3, dtype=np.float32)}
-TAKEN = file_backend.arguments(
+TAKEN = file_backend.program_arguments(
     SETTINGS, {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in PARAMETERS.items()}
 )
-RESULTS = file_backend.results(len(VOCABULARY))
+RESULTS = file_backend.program_results(len(VOCABULARY))
 
 
 def silent(
@@ -56,4 +56,4 @@ def exported_of(function: Callable[..., Any], disabled_checks: Any = ()) -> jax.
 def write(path: pathlib.Path, program: bytes) -> None:
     """A file of that program."""
     about = {"versions": {"jax": jax.__version__}}
-    file_backend.write(path, SETTINGS, VOCABULARY, 1.0, PARAMETERS, program, about)
+    file_backend.write_exported(path, SETTINGS, VOCABULARY, 1.0, PARAMETERS, program, about)

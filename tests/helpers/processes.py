@@ -6,15 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 
 import wsign_jax
 
 ROOT = pathlib.Path(wsign_jax.__file__).parents[1]
-# What one of them has compiled the next need not compile again.
-_COMPILED = tempfile.TemporaryDirectory(prefix="wsign_jax_processes_")
 
 
 def start(
@@ -37,8 +34,6 @@ def start(
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_COMPILATION_CACHE_DIR": _COMPILED.name,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }
     with (log or pathlib.Path(os.devnull)).open("a") as file:
         return subprocess.Popen(

@@ -24,7 +24,7 @@ LEFT, RIGHT = range(2)
 
 
 def keypoints(path, **clip):
-    with native_libs.quiet():
+    with native_libs.hide_native_log():
         return extract.extract_clip(
             Clip("clip", path, **clip), ExtractionSettings(), videos.model()
         )
@@ -141,9 +141,7 @@ def test_any_form_of_a_video_gives_the_same_keypoints(tmp_path, soup):
             assert np.nanmedian(apart) < 0.01, form
 
 
-@pytest.mark.parametrize(
-    "name", ["four_left", "four_right", "rock_left", "rock_right_0", "rock_right_1", "rock_right_2"]
-)
+@pytest.mark.parametrize("name", ["four_left", "rock_right_0"])
 def test_a_picture_is_a_video_of_one_frame(tmp_path, name):
     (tmp_path / "1.jpg").write_bytes(videos.shared(f"hands/{name}.jpg").read_bytes())
     features, _ = keypoints(tmp_path, fps=25.0)
@@ -212,7 +210,7 @@ def test_bad_videos_are_reported_and_never_stop_the_rest(folder, tmp_path, capsy
         assert problems.pop(str(folder / name)).startswith(f"{folder / name}: {what}")
     assert not problems
     assert sorted(os.listdir(out)) == ["10:30.npy", "taken.npy", "z.npy"]
-    table = quality.read(out.parent / "quality.csv")
+    table = quality.read_quality(out.parent / "quality.csv")
     assert table == sorted([*reports, taken], key=lambda report: (report.id, report.source))
     assert sorted(os.listdir(out.parent)) == [
         ".quality.csv.lock",
@@ -338,7 +336,7 @@ def test_an_id_must_be_a_files_name(folder, tmp_path):
 
 def test_killed_half_way_it_goes_on_with_whole_files(folder, tmp_path):
     out = tmp_path / "train" / "features"
-    pictures = [picture.image for picture in video.read(folder / "a.mp4")]
+    pictures = [picture.image for picture in video.read_pictures(folder / "a.mp4")]
     for number in range(7):
         path = folder / f"{number}.mp4"
         draw.write_video(path, (video.Picture(n / 30, p) for n, p in enumerate(pictures * 2)))
@@ -360,6 +358,6 @@ def test_killed_half_way_it_goes_on_with_whole_files(folder, tmp_path):
     assert "8 of 8 clips have keypoints" in again.stdout and again.stderr == ""
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert sorted(os.listdir(out)) == [*(f"{n}.npy" for n in range(7)), "a.npy"]
-    reports = quality.read(out.parent / "quality.csv")
+    reports = quality.read_quality(out.parent / "quality.csv")
     assert [report.id for report in reports] == [*map(str, range(7)), "a"]
     assert all(report.done and report.fps > 0 for report in reports)

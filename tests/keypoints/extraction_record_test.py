@@ -20,18 +20,18 @@ def test_rows_are_on_the_disk_at_once_and_survive_a_torn_one(tmp_path):
     with extraction_record.Reports(path, set()) as reports:
         reports.add(ClipReport("b", "b.mp4", 3))
         reports.add(ClipReport("a", "a.mp4", problem="is empty"))
-        assert [clip.id for clip in quality.read(path)] == ["b", "a"]
+        assert [clip.id for clip in quality.read_quality(path)] == ["b", "a"]
     with path.open("a") as file:
         file.write("c,c.m")  # killed while it wrote
     with extraction_record.Reports(path, {"a"}) as reports:  # which is done again
-        assert quality.read(path) == [ClipReport("b", "b.mp4", 3)]
+        assert quality.read_quality(path) == [ClipReport("b", "b.mp4", 3)]
         reports.add(ClipReport("a", "a.mp4", 5))
-    assert [clip.frames for clip in quality.read(path)] == [5, 3]
+    assert [clip.frames for clip in quality.read_quality(path)] == [5, 3]
 
 
 def test_a_row_is_found_where_the_video_or_the_shard_is_another(tmp_path):
     other = tmp_path / "quality-1of2.csv"
-    other.write_text(quality.table([ClipReport("b", "old/b.mp4", 7)]))
+    other.write_text(quality.table_of_clips([ClipReport("b", "old/b.mp4", 7)]))
     with extraction_record.Reports(tmp_path / "quality.csv", set()) as reports:
         reports.add(ClipReport("a", "old/a.mp4", 5))
         assert reports.find("a", "new/a.mp4", tmp_path / "a.npy").frames == 5
@@ -47,7 +47,7 @@ def test_names_that_are_not_utf8_are_written_out_and_found_again(tmp_path):
         assert found == ClipReport(
             r"caf\udce9", r"caf\udce9.mp4", problem=r"caf\udce9.mp4: is empty"
         )
-        assert quality.read(path) == [found]
+        assert quality.read_quality(path) == [found]
 
 
 @pytest.mark.parametrize("text", ["my own table\n", "my own table, one line", "id,sourc\n"])

@@ -23,7 +23,7 @@ def test_a_missing_system_library_names_the_packages(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "load"), [("mediapipe", landmarker.versions), ("av", video.versions)]
+    ("name", "load"), [("mediapipe", landmarker.load_mediapipe), ("av", video.load_av)]
 )
 def test_a_missing_package_names_the_extra(monkeypatch, name, load):
     monkeypatch.setitem(sys.modules, name, None)
@@ -34,12 +34,12 @@ def test_a_missing_package_names_the_extra(monkeypatch, name, load):
 
 
 def test_other_failures_stay_what_they_are():
-    with pytest.raises(OSError, match="disk"), native_libs.named():
+    with pytest.raises(OSError, match="disk"), native_libs.explain_missing_library():
         raise OSError("disk")
 
 
 def test_native_noise_is_kept_back_and_errors_are_not(capfd):
-    with native_libs.quiet():
+    with native_libs.hide_native_log():
         os.write(2, b"W0000 00:00:1795.5 1 calculator.cc:81] Using NORM_RECT\nINFO: Created\n")
         os.write(2, b"E0000 00:00:1795.5 1 graph.cc:1] no memory\n")
         print("a Python line", file=sys.stderr)

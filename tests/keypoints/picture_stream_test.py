@@ -107,7 +107,3 @@ def test_a_hand_with_nan_is_left_out_and_counted():
             parts += stream.push(time, found)
     assert stream.nan_pictures == 10
     assert_as_extracted(concatenate([*parts, stream.finish()]), clean)
-
-
-def test_nothing_pushed_is_nothing():
-    assert PictureStream().finish().positions.shape == (0, 42, 3)

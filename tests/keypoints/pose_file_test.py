@@ -19,7 +19,7 @@ def test_what_is_written_is_read_back_here_and_by_the_package(features, tmp_path
     path = tmp_path / "new" / "a.pose"
     pose_file.write(path, features)
     positions, present, fps = pose_file.read(path)
-    expected, confidence = joints.raw(features)
+    expected, confidence = joints.positions_and_confidence(features)
     np.testing.assert_array_equal(present, confidence > 0)
     seen = np.repeat(present, 21, axis=1)
     np.testing.assert_allclose(positions[seen], expected[seen], atol=1e-5)

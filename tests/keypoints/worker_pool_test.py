@@ -10,7 +10,9 @@ from wsign_jax.keypoints import worker_pool
 
 
 def outcomes(function, tasks, count=2):
-    return {o.task: (o.value, o.problem) for o in worker_pool.run(function, tasks, count)}
+    return {
+        o.task: (o.value, o.problem) for o in worker_pool.run_in_workers(function, tasks, count)
+    }
 
 
 def test_every_task_is_done_once():
@@ -66,7 +68,7 @@ def test_when_the_parent_is_killed_its_workers_die(tmp_path):
 
 
 def test_whoever_stops_early_leaves_no_process():
-    running = worker_pool.run(
+    running = worker_pool.run_in_workers(
         eval, [("__import__('os').getpid()",), ("__import__('time').sleep(60)",)], 1
     )
     first = next(running)

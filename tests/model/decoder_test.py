@@ -19,27 +19,31 @@ def make():
 
 def test_gloss_by_gloss_gives_what_whole_sentences_give():
     decoder, encoded, patches, tokens = make()
-    cache = decoder.start(encoded, patches, Q, U)
+    start = jax.jit(lambda *given: decoder.start(*given, Q, U))
+    cache, step = start(encoded, patches), jax.jit(decoder.step)
     steps = []
     for token in np.moveaxis(tokens, 2, 0):
-        logits, cache = decoder.step(jnp.asarray(token), cache)
+        logits, cache = step(jnp.asarray(token), cache)
         steps.append(logits)
+    at_once = jax.jit(lambda tokens: decoder(tokens, encoded, patches))
     for q in range(Q):
-        whole = decoder(jnp.asarray(tokens[:, q]), encoded, patches)
+        whole = at_once(tokens[:, q])
         for u in range(U):
             np.testing.assert_allclose(steps[u][:, q], whole[:, u], atol=2e-5)
 
 
 def test_a_cache_follows_the_hypotheses_that_are_chosen():
     decoder, encoded, patches, tokens = make()
+    start = jax.jit(lambda *given: decoder.start(*given, Q, U))
     parents = jnp.array([[3, 3, 0, 1], [0, 1, 2, 3], [2, 0, 2, 0]], jnp.int32)
     mixed = np.take_along_axis(tokens, np.asarray(parents)[..., None], axis=1)
-    chosen, followed = (decoder.start(encoded, patches, Q, U) for _ in range(2))
+    chosen = followed = start(encoded, patches)
+    step = jax.jit(decoder.step)
     for u in range(3):
-        _, chosen = decoder.step(jnp.asarray(tokens[:, :, u]), chosen)
-        _, followed = decoder.step(jnp.asarray(mixed[:, :, u]), followed)
-    last = jnp.asarray(mixed[:, :, 3])
-    expected, _ = decoder.step(last, followed)
-    np.testing.assert_allclose(decoder.step(last, chosen.select(parents))[0], expected, atol=2e-5)
-    unselected, _ = decoder.step(last, chosen)
+        _, chosen = step(tokens[:, :, u], chosen)
+        _, followed = step(mixed[:, :, u], followed)
+    expected, _ = step(mixed[:, :, 3], followed)
+    selected, _ = step(mixed[:, :, 3], chosen.select(parents))
+    np.testing.assert_allclose(selected, expected, atol=2e-5)
+    unselected, _ = step(mixed[:, :, 3], chosen)
     assert np.abs(np.asarray(unselected - expected)).max() > 0.01

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def test_the_frontend_is_what_its_docstring_says(length):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(2, length, 42, 7)).astype(np.float32)
     frames = [10, 4]
-    found, patches = module(jnp.asarray(features), jnp.array(frames))
+    found, patches = jax.jit(module)(features, jnp.array(frames))
     assert patches.tolist() == [3, 1] and found.shape == (2, 3, 3)
     embed, project = (
         (np.asarray(layer.kernel[...]), np.asarray(layer.bias[...]))

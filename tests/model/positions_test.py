@@ -21,8 +21,8 @@ def test_sinusoids_are_whispers():
 
 @pytest.mark.parametrize("kind", [positions.ROTARY, "auto"])
 def test_tables_begin_with_the_first_patch(kind):
-    rotary = positions.tables(kind, 3, 8, 4)
+    rotary = positions.position_tables(kind, 3, 8, 4)
     np.testing.assert_array_equal(rotary, positions.rotary_angles(0, 3, 4))
     assert rotary[0].shape == (3, 2)
-    [table] = positions.tables(positions.SINUSOIDAL, 3, 8, 4)
+    [table] = positions.position_tables(positions.SINUSOIDAL, 3, 8, 4)
     assert table.shape == (3, 8)

@@ -27,15 +27,15 @@ def build(size, layers=0):
     model = small_config().model
     model.size, model.positions = size, "sinusoidal"
     model.encoder.num_layers = model.decoder.num_layers = layers
-    return whisper_sign.build(model, V)
+    return whisper_sign.build_network(model, V)
 
 
 def imported(folder, size, layers=0, choice="first"):
     """What is read for such a model, by path; and the names of its tensors."""
-    shapes = jax.eval_shape(whisper_sign.unstacked, build(size, layers)[1])
+    shapes = jax.eval_shape(whisper_sign.unstack_params, build(size, layers)[1])
     whisper = whisper_weights.open_whisper(folder)
-    named = whisper_weights.sources(whisper, size, shapes, choice)
-    return dict(whisper_weights.load(whisper, named)), named
+    named = whisper_weights.find_tensors(whisper, size, shapes, choice)
+    return dict(whisper_weights.load_tensors(whisper, named)), named
 
 
 def with_weights(folder, size):
@@ -49,15 +49,21 @@ def with_weights(folder, size):
         found = [weights[p] for p in whisper_sign.layer_paths(path, shape) if p in weights]
         value = np.stack(found).reshape(shape.shape) if found else np.zeros(shape.shape)
         leaves.append(jnp.asarray(value, shape.dtype))
-    return whisper_sign.bind(graph, jax.tree.unflatten(jax.tree.structure(shapes), leaves))
+    return whisper_sign.bind_params(graph, jax.tree.unflatten(jax.tree.structure(shapes), leaves))
 
 
 def largest_differences(folder, size):
     """To the reference beside the weights, for every block and for both stacks."""
+    there = load_file(folder / "reference.safetensors")
+    tokens = there.pop("decoder.tokens").astype(np.int32)
     model = with_weights(folder, size)
-    reference = load_file(folder / "reference.safetensors")
-    tokens = jnp.asarray(reference.pop("decoder.tokens").astype(np.int32))
-    there = {name: jnp.asarray(value) for name, value in reference.items()}
+    return {
+        k: float(x) for k, x in jax.jit(lambda *x: differences(model, *x))(there, tokens).items()
+    }
+
+
+def differences(model, there, tokens):
+    """The same from the reference's tensors."""
     heard = there["encoder.out"]
     patches = heard.shape[1]
     everything = jnp.ones((1, 1, patches, patches), bool)
@@ -74,8 +80,10 @@ def largest_differences(folder, size):
     # Embeddings, positions and logits too.
     lengths = jnp.array([patches], jnp.int32)
     ours["logits"] = model.decoder(tokens, heard, lengths)
-    there["logits"] = there["decoder.out"] @ model.decoder.embed.embedding[...].T
-    return {name: float(jnp.max(jnp.abs(x - there[name]))) for name, x in ours.items()}
+    logits = there["decoder.out"] @ model.decoder.embed.embedding[...].T
+    return {
+        name: jnp.max(jnp.abs(x - (there | {"logits": logits})[name])) for name, x in ours.items()
+    }
 
 
 def assert_parity(folder, size):

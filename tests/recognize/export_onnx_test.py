@@ -19,8 +19,8 @@ FRAMES = 90
 def test_onnxruntime_gives_the_logits_of_the_recognizer(talkative_run, tmp_path):
     pytest.importorskip("jax2onnx", reason="the extra [onnx] is not installed")
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
-    run, path = run_backend.Running(talkative_run), tmp_path / "model.onnx"
-    export_onnx.export(run.trained, path, FRAMES)
+    run, path = run_backend.RunBackend(talkative_run), tmp_path / "model.onnx"
+    export_onnx.export_onnx(run.trained, path, FRAMES)
     session = onnxruntime.InferenceSession(path)
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["label_map"]) == dict(run.vocabulary.ids)
@@ -29,7 +29,10 @@ def test_onnxruntime_gives_the_logits_of_the_recognizer(talkative_run, tmp_path)
         keypoints = random_features(rng, frames)
         padded = np.full((92, 42, 7), np.nan, np.float32)
         padded[:frames] = keypoints
-        arrays = [*(array[None] for array in joints.raw(padded)), np.array([frames], np.int32)]
+        arrays = [
+            *(array[None] for array in joints.positions_and_confidence(padded)),
+            np.array([frames], np.int32),
+        ]
         inputs = dict(zip(export_onnx.INPUTS, arrays, strict=True))
         logits, patches = session.run(list(export_onnx.OUTPUTS), inputs)
         [expected] = Recognizer(run).logits(keypoints[None], [frames])
@@ -41,11 +44,11 @@ def test_onnxruntime_gives_the_logits_of_the_recognizer(talkative_run, tmp_path)
 
 def test_without_the_extra_it_says_what_to_install(talkative_run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
-    run = run_backend.Running(talkative_run).trained
+    run = run_backend.RunBackend(talkative_run).trained
     with pytest.raises(
         WSignError, match=r'jax2onnx is not installed; .* pip install -e "\.\[onnx\]"'
     ):
-        export_onnx.export(run, tmp_path / "model.onnx", FRAMES)
+        export_onnx.export_onnx(run, tmp_path / "model.onnx", FRAMES)
     with pytest.raises(WSignError, match="frames is -1"):
-        export_onnx.export(run, tmp_path / "model.onnx", -1)
+        export_onnx.export_onnx(run, tmp_path / "model.onnx", -1)
     assert not list(tmp_path.iterdir())

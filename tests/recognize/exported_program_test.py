@@ -19,7 +19,7 @@ _UNCHECKED = [
 
 
 def read(program):
-    return exported_program.read(bytes(program.serialize()), TAKEN, RESULTS)
+    return exported_program.read_program(bytes(program.serialize()), TAKEN, RESULTS)
 
 
 def test_one_that_computes_is_read():
@@ -85,4 +85,6 @@ def test_it_takes_the_parameters_that_lie_beside_it():
     ):
         named = {k: jax.ShapeDtypeStruct(shape, np.float32) for k, shape in shapes.items()}
         with pytest.raises(WSignError, match=message):
-            exported_program.read(content, file_backend.arguments(SETTINGS, named), RESULTS)
+            exported_program.read_program(
+                content, file_backend.program_arguments(SETTINGS, named), RESULTS
+            )

@@ -19,7 +19,6 @@ from wsign_jax import Recognizer
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
-from wsign_jax.model import positions
 from wsign_jax.recognize import export, file_backend, run_backend
 from wsign_jax.report import card
 
@@ -50,7 +49,7 @@ assert loaded <= {"wsign_jax.model.positions"}
 @pytest.fixture(scope="module")
 def file(talkative_run, tmp_path_factory):
     path = tmp_path_factory.mktemp("exported") / "model.wsign"
-    export.export(run_backend.Running(talkative_run).trained, path)
+    export.export_run(run_backend.RunBackend(talkative_run).trained, path)
     return path
 
 
@@ -91,7 +90,7 @@ def test_it_has_the_platforms_and_what_surrounds_the_program(file, talkative_run
         "cuda",
         "tpu",
     }
-    read, run = file_backend.read(file), run_backend.Running(talkative_run)
+    read, run = file_backend.read_exported(file), run_backend.RunBackend(talkative_run)
     assert read.vocabulary == run.vocabulary and read.settings == run.settings
     assert json.loads(zipfile.ZipFile(file).read("label_map.json"))["<blank>"] == 0
     assert read.about["versions"]["jax"] == file_backend.jax.__version__
@@ -107,55 +106,24 @@ def test_other_decoders_and_streams_need_the_run(file):
         recognizer.stream()
 
 
-def test_sinusoidal_positions_are_as_in_the_network():
-    (table,) = positions.tables("sinusoidal", 7, 16, 4)
-    np.testing.assert_array_equal(table, positions.sinusoids(7, 16))
-
-
 def about_with(**fields):
     return lambda content: json.dumps(json.loads(content) | fields)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"label_map.json": lambda content: content.replace(b"G1", b"HELLO")},
-            "label_map.json in it was changed after the export; export it again",
-        ),
-        (
-            {"about.json": about_with(format=3)},
-            r"newer version of this project \(format 3; this one reads up to 2\); update",
-        ),
-        (
-            {"about.json": about_with(format=1)},
-            r"older version of this project \(format 1\), .*; export the run again",
-        ),
-        ({"about.json": about_with(settings={"beam": 3})}, "not a file that tools/export.py wrote"),
-        ({"about.json": lambda content: None}, "not a file that tools/export.py wrote"),
-        ({"program.bin": lambda content: None}, "not a file that tools/export.py wrote"),
-    ],
-)
-def test_a_changed_file_is_refused_in_one_line(file, tmp_path, changes, message):
-    with pytest.raises(WSignError, match=message) as error:
-        file_backend.read(rewritten(file, tmp_path / "changed", changes))
-    assert "\n" not in str(error.value)
 
 
 def test_a_cut_off_file_and_a_foreign_program_are_refused_in_one_line(file, tmp_path):
     (tmp_path / "cut").write_bytes(file.read_bytes()[:50_000])
     with pytest.raises(WSignError, match=r"not a file that tools/export\.py wrote, or damaged"):
-        file_backend.read(tmp_path / "cut")
-    good, memory = file_backend.read(file), io.BytesIO()
+        file_backend.read_exported(tmp_path / "cut")
+    good, memory = file_backend.read_exported(file), io.BytesIO()
     np.save(memory, np.zeros(3))
-    file_backend.write(
+    file_backend.write_exported(
         tmp_path / "foreign", good.settings, good.vocabulary, 1.0, {}, memory.getvalue(),
         {"versions": {"jax": "99.0"}},
     )  # fmt: skip
     with pytest.raises(
         WSignError, match=r"its program, which jax 99.0 wrote, .* \(jax .* cannot read it"
     ):
-        file_backend.read(tmp_path / "foreign")
+        file_backend.read_exported(tmp_path / "foreign")
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +144,23 @@ def saved_as(array):
     memory = io.BytesIO()
     np.save(memory, array)
     return lambda _: memory.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("member", "change", "message"),
+    [
+        ("label_map.json", lambda x: x.replace(b"A", b"C"), "was changed after the export; export it"),
+        ("about.json", about_with(format=3), r"newer version .*format 3; this one reads up to 2\)"),
+        ("about.json", about_with(format=1), r"older version .*format 1\), .*; export the run again"),
+        ("about.json", about_with(settings={"beam": 3}), r"not a file that tools/export\.py wrote"),
+        ("about.json", lambda _: None, r"not a file that tools/export\.py wrote"),
+        ("program.bin", lambda _: None, r"not a file that tools/export\.py wrote"),
+    ],
+)  # fmt: skip
+def test_a_changed_file_is_refused_in_one_line(small, tmp_path, member, change, message):
+    with pytest.raises(WSignError, match=message) as error:
+        file_backend.read_exported(rewritten(small, tmp_path / "changed", {member: change}))
+    assert "\n" not in str(error.value)
 
 
 ARRAY = "parameters/a/b.npy"
@@ -219,7 +204,7 @@ def test_a_file_that_was_made_to_mislead_is_refused_in_one_line(
     small, tmp_path, member, change, message
 ):
     with pytest.raises(WSignError, match=message) as error:
-        file_backend.read(resigned(small, tmp_path / "made", {member: change}))
+        file_backend.read_exported(resigned(small, tmp_path / "made", {member: change}))
     assert str(error.value).startswith(f"{tmp_path / 'made'}: ") and "\n" not in str(error.value)
     assert str(error.value).endswith(("export it again", "export it again with these"))
 
@@ -237,18 +222,18 @@ def test_an_archive_that_is_larger_inside_than_outside_is_refused(small, tmp_pat
             for member, value in members.items():
                 archive.writestr(member, value)
         with pytest.raises(WSignError, match=message):
-            file_backend.read(tmp_path / name)
+            file_backend.read_exported(tmp_path / name)
     with pytest.warns(UserWarning), zipfile.ZipFile(tmp_path / "twice", "w") as archive:
         for member in (*content, "label_map.json"):
             archive.writestr(member, content[member])
     with pytest.raises(WSignError, match="has a member twice"):
-        file_backend.read(tmp_path / "twice")
+        file_backend.read_exported(tmp_path / "twice")
     raw = bytearray(small.read_bytes())
     for field in (20, 24):  # of the directory's first entry: its size, compressed and not
         raw[(at := raw.index(b"PK\x01\x02") + field) : at + 4] = (2**31).to_bytes(4, "little")
     (tmp_path / "large").write_bytes(raw)
     with pytest.raises(WSignError, match="its members are larger than the file"):
-        file_backend.read(tmp_path / "large")
+        file_backend.read_exported(tmp_path / "large")
 
 
 def test_what_a_program_finds_stays_within_the_vocabulary_and_the_recording(tmp_path):
@@ -316,7 +301,7 @@ def test_nothing_is_overwritten_unasked(tmp_path):
 
 def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):
     root, _ = trained_run
-    run = run_backend.Running(talkative_run).trained
+    run = run_backend.RunBackend(talkative_run).trained
     layout.write_signers(root, "test", {"test_00": "ANN", "test_01": "BEN"})
     name = run.checkpoints[0].name
     settings = {
@@ -337,7 +322,7 @@ def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):
     assert fields.sentences == {"train": 8, "val": 5, "test": 6}
     assert fields.signers == {"test": ["ANN", "BEN"]}
     assert (
-        fields.reports == {"test": card.Measured(0.5, (0.25, 0.75), 6, "greedy", 0, 0)}
+        fields.reports == {"test": card.SplitResult(0.5, (0.25, 0.75), 6, "greedy", 0, 0)}
         and fields.license == "MIT"
     )
     assert list(fields.glosses) == ["G1", "G2", "G3", "G4", "G5"]

@@ -47,7 +47,9 @@ def as_ids(recognizer, transcript):
 def test_a_transcript_is_what_evaluation_finds(data, talkative_run, recognizer, decoder):
     run = trained_run.open_run(talkative_run)
     split = trained_run.read_split(run, data, "test")
-    sentences, _ = evaluate.run(run, data, split, decoder_settings.choose_settings(run, decoder))
+    sentences, _ = evaluate.evaluate_split(
+        run, data, split, decoder_settings.choose_settings(run, decoder)
+    )
     transcripts = recognizer.transcribe(paths_of(data), decoder=decoder)
     assert any(transcript.glosses for transcript in transcripts)
     for sentence, transcript in zip(sentences, transcripts, strict=True):
@@ -93,7 +95,7 @@ def test_the_window_is_that_of_evaluation(data, talkative_run, recognizer):
         talkative_run, overrides={"eval.chunk": 2, "eval.left_context": 3}
     )
     split = trained_run.read_split(windowed, data, "test")
-    sentences, _ = evaluate.run(
+    sentences, _ = evaluate.evaluate_split(
         windowed, data, split, decoder_settings.choose_settings(windowed, "greedy")
     )
     transcripts = recognizer.transcribe(paths_of(data), chunk=2, left_context=3)
@@ -133,7 +135,7 @@ def test_a_tuned_temperature_is_used(data, talkative_run, recognizer):
     finally:
         (talkative_run / decoder_settings.TUNED).unlink()
     [plain] = recognizer.transcribe(paths_of(data)[0])
-    expected = confidence.calibrated([gloss.confidence for gloss in plain.glosses], 2.0)
+    expected = confidence.calibrate([gloss.confidence for gloss in plain.glosses], 2.0)
     np.testing.assert_allclose([gloss.confidence for gloss in cool.glosses], expected, rtol=1e-5)
 
 
@@ -178,21 +180,13 @@ def readme(page: str) -> str:
     return block
 
 
-def test_the_readmes_few_lines_run(data, talkative_run, capsys):
-    block = readme("README.md").replace("runs/asl", str(talkative_run))
-    path = paths_of(data)[0]
-    block = block.replace("my_videos/hello/1.mp4", str(path)).replace("sentence.npy", str(path))
-    exec(block, {})
-    assert len(capsys.readouterr().out.splitlines()) >= 2
-
-
 def test_plain_orbax_calls_restore_it_as_the_readme_says(data, talkative_run, recognizer):
     features = np.load(paths_of(data)[0])
     [checkpoint] = (talkative_run / "checkpoints").iterdir()
     block = readme("wsign_jax/recognize/README.md").replace(
         "/home/me/runs/asl/checkpoints/7500", str(checkpoint)
     )
-    positions, confidence = (array[None] for array in joints.raw(features))
+    positions, confidence = (array[None] for array in joints.positions_and_confidence(features))
     found = {"positions": positions, "confidence": confidence}
     found["frames"] = np.array([len(features)], np.int32)
     exec(block, found)

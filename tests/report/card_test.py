@@ -13,7 +13,7 @@ FIELDS = card.CardFields(
     sentences={"train": 800, "test": 100},
     signers={"train": ["ANN", "BEN"], "test": ["BEN"]},
     reports={
-        "test": card.Measured(0.0754, (0.05, 0.1), 100, "greedy", chunk=8, left_context=64),
+        "test": card.SplitResult(0.0754, (0.05, 0.1), 100, "greedy", chunk=8, left_context=64),
     },
     license="MIT",
     versions={"jax": "0.10.2"},

@@ -20,13 +20,13 @@ def earlier(tmp_path):
     """A report with two errors in eight glosses, names that trn cannot hold among them."""
     sentences = decoded((1, 2), (4, 4), (7,), (6, 7))
     summary = summarize(sentences, VOCABULARY, {}, {}, None)
-    write.write(tmp_path / "a", sentences, VOCABULARY, summary)
+    write.write_report(tmp_path / "a", sentences, VOCABULARY, summary)
     return tmp_path / "a"
 
 
 def test_the_difference_to_an_earlier_report(earlier):
     better = decoded((1, 2, 3), (4, 4), (5,), (6,))
-    result = compare.compare(better, VOCABULARY, compare.read_report(earlier), earlier)
+    result = compare.compare_reports(better, VOCABULARY, compare.read_report(earlier), earlier)
     assert result["folder"] == str(earlier)
     assert result["wer"] == pytest.approx(2 / 8)
     assert result["difference"] == pytest.approx(-1 / 8)
@@ -36,14 +36,14 @@ def test_the_difference_to_an_earlier_report(earlier):
 
 def test_a_report_against_itself_shows_no_difference(earlier):
     same = decoded((1, 2), (4, 4), (7,), (6, 7))
-    result = compare.compare(same, VOCABULARY, compare.read_report(earlier), earlier)
+    result = compare.compare_reports(same, VOCABULARY, compare.read_report(earlier), earlier)
     assert (result["difference"], result["low"], result["high"], result["a_better"]) == (0, 0, 0, 0)
 
 
 def test_other_sentences_are_not_compared(earlier):
     for other in (decoded((1,), (), (), ())[:3], [sentence(f"s{n}", (1,), ()) for n in range(4)]):
         with pytest.raises(WSignError, match="a report on other sentences"):
-            compare.compare(other, VOCABULARY, compare.read_report(earlier), earlier)
+            compare.compare_reports(other, VOCABULARY, compare.read_report(earlier), earlier)
 
 
 def test_files_that_do_not_go_together_are_named(earlier):

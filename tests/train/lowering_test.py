@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import small_config
 from wsign_jax.decode.decoders import Search
 from wsign_jax.decode.joint import Weights
-from wsign_jax.evaluate.trained_run import untrained
+from wsign_jax.evaluate.trained_run import make_untrained
 from wsign_jax.recognize import run_backend
 from wsign_jax.stream import chunks
 from wsign_jax.train import stages, validation
@@ -36,7 +36,7 @@ def programs():
     """
     config = small_config()
     config.training.precision, config.training.ema = "bfloat16", 0.999
-    trained = untrained(config, V)
+    trained = make_untrained(config, V)
     graph, settings = trained.network.graph, stages.StepSettings()
     labels = stages.label_parameters(trained.params, config.stage2.rules, "stage2")
     whole = stage_shapes(trained.network, config.training, labels)

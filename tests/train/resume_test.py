@@ -67,15 +67,14 @@ def assert_as_undisturbed(workdir):
     assert reports[0]["wer"] == reports[1]["wer"]
 
 
-def test_a_run_killed_five_times_at_random_steps_ends_the_same(base):
+def test_a_run_killed_in_both_stages_ends_the_same(base):
     workdir = base / "killed"
-    steps = sorted(random.Random(0).sample(range(1, 32), 5))
-    for step in steps:
+    for step in (random.Random(0).randrange(6, 16), random.Random(1).randrange(20, 31)):
         run = begin(workdir)
         processes.kill_when(lambda at=step: logs.last_step(workdir) >= at, run)
     finish(begin(workdir), workdir)
     assert_as_undisturbed(workdir)
-    assert log(workdir).read_text().count("going on from step") >= 4
+    assert log(workdir).read_text().count("going on from step") == 2
 
 
 def unfinished(workdir):

@@ -14,10 +14,10 @@ def specs(tree):
 
 
 def test_moments_and_averages_lie_where_their_parameter_does():
-    _, sizes = whisper_sign.build(small_config().model, 7)
+    _, sizes = whisper_sign.build_network(small_config().model, 7)
     rules = (("encoder/.*", "shard"), (".*", "replicate"))
     placed = sharding.place_params(sizes, rules, sharding.make_mesh())
-    params = whisper_sign.init(small_config().model, placed, 0)
+    params = whisper_sign.init_params(small_config().model, placed, 0)
     labels = stages.label_parameters(sizes, (("frontend/.*", "freeze"), (".*", "train")), "stage2")
     tx = optimizer.make_optimizer(labels, stages.StepSettings(), 1.0)
     make = functools.partial(create_state, tx=tx, step=3, ema=True, loss_scale=8.0)

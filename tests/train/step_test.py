@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import os
 import pathlib
 import subprocess
@@ -14,7 +15,6 @@ from tests.conftest import random_features, small_config
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
-from wsign_jax.model.layers import DropoutKeys
 from wsign_jax.train import losses, optimizer, stages
 from wsign_jax.train.state import LossScale, create_state
 from wsign_jax.train.step import _next_scale, _over_parts, make_gradients, make_train_step
@@ -22,13 +22,13 @@ from wsign_jax.train.step import _next_scale, _over_parts, make_gradients, make_
 ROOT = pathlib.Path(__file__).parents[2]
 V = 7
 AUGMENTATION = small_config().data.augment
-GRAPH, SHAPES = whisper_sign.build(small_config().model, V)
+GRAPH, SHAPES = whisper_sign.build_network(small_config().model, V)
 
 
 def make_batch(rows=3, frames=40):
     """A batch whose last row is masked."""
     rng = np.random.default_rng(0)
-    raw = [joints.raw(random_features(rng, frames)) for _ in range(rows)]
+    raw = [joints.positions_and_confidence(random_features(rng, frames)) for _ in range(rows)]
     positions, confidence = map(np.stack, zip(*raw, strict=True))
     confidence[-1] = 0
     labels = rng.integers(1, V, size=(rows, 3)).astype(np.int32)
@@ -47,6 +47,11 @@ def make_batch(rows=3, frames=40):
     )
 
 
+@functools.cache
+def fresh_params():
+    return whisper_sign.init_params(small_config().model, SHAPES, seed=0)
+
+
 def loss_of(model, batch, given=None, **options):
     """A batch's loss, without augmentation."""
     features = model.features(*map(jnp.asarray, (batch.positions, batch.confidence, batch.frames)))
@@ -61,16 +66,22 @@ def settings(lr=1e-2, alpha=0.3, chunk=2**30):
     )
 
 
-def start(rules, precision="float32", ema=0.0, hybrid=True, loss_scale=2.0**15):
+@functools.cache
+def step_of(rules, precision="float32", hybrid=True):
+    """A step with a moving average, its labels and its optimizer; traced once for all tests."""
     labels = stages.label_parameters(SHAPES, rules, "stage2")
-    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
     tx = optimizer.make_optimizer(labels, settings(), 1.0)
-    graph = whisper_sign.build(small_config().model, V, jnp.dtype(precision))[0]
+    graph = whisper_sign.build_network(small_config().model, V, jnp.dtype(precision))[0]
     training = small_config().training
-    training.ema = ema
-    step = make_train_step(graph, labels, training, AUGMENTATION, hybrid=hybrid)
+    training.ema = 0.9
+    return make_train_step(graph, labels, training, AUGMENTATION, hybrid=hybrid), labels, tx
+
+
+def start(rules, precision="float32", hybrid=True, loss_scale=2.0**15):
+    step, labels, tx = step_of(rules, precision, hybrid)
     scale = loss_scale if precision == "float16" else None
-    return step, create_state(params, tx, 0, ema=ema > 0, loss_scale=scale), labels
+    params = jax.tree.map(jnp.copy, fresh_params())  # a step uses its state up
+    return step, create_state(params, tx, 0, ema=True, loss_scale=scale), labels
 
 
 @pytest.mark.usefixtures("standard_promotion")
@@ -92,19 +103,18 @@ def test_frozen_parameters_do_not_move_and_the_rest_all_do(stage):
     assert ("attention" in metrics) == (stage == "stage2")
 
 
-def gradients(alpha):
-    """Gradient of the hybrid loss by parameter path, without dropout."""
-    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
-
-    def loss(params):
-        model = whisper_sign.bind(GRAPH, params)
-        return loss_of(model, make_batch(), settings(alpha=alpha))[0]
-
-    return whisper_sign.parameter_paths(jax.jit(jax.grad(loss))(params))
+def loss_at(params, alpha):
+    """The hybrid loss, without dropout."""
+    model = whisper_sign.bind_params(GRAPH, params)
+    return loss_of(model, make_batch(), settings()._replace(alpha=alpha))[0]
 
 
 def test_both_halves_of_the_loss_reach_what_they_should():
-    of_ctc, of_attention, of_both = gradients(1.0), gradients(0.0), gradients(0.3)
+    gradients = jax.jit(jax.grad(loss_at))
+    of_ctc, of_attention, of_both = (
+        whisper_sign.parameter_paths(gradients(fresh_params(), np.float32(alpha)))
+        for alpha in (1, 0, 0.3)
+    )
     for path in of_both:
         part = path.split("/")[0]
         assert (np.abs(of_ctc[path]).max() > 0) == (part != "decoder"), f"CTC at {path}"
@@ -116,12 +126,13 @@ def test_both_halves_of_the_loss_reach_what_they_should():
 
 
 def test_the_losses_are_the_mean_over_real_rows():
-    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
-    model = whisper_sign.bind(GRAPH, params)
     whole = make_batch()
     cut = jax.tree.map(lambda x: x[:-1], whole)
+    of_batch = jax.jit(
+        lambda params, batch: loss_of(whisper_sign.bind_params(GRAPH, params), batch)
+    )
     for batch in (whole, cut):
-        loss, parts = loss_of(model, batch)
+        loss, parts = of_batch(fresh_params(), batch)
         assert float(loss) == pytest.approx(float(0.3 * parts["ctc"] + 0.7 * parts["attention"]))
         if batch is whole:
             expected = float(loss)
@@ -139,14 +150,12 @@ def test_dropout_is_keyed_by_seed_and_step():
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("hybrid", [True, False])
-def test_a_batch_in_parts_gives_the_same_losses_and_gradients(hybrid):
+def test_a_batch_in_parts_gives_the_same_losses_and_gradients():
     config = small_config()
-    dropouts = (config.model.frontend, config.model.encoder, config.model.decoder)
-    for part in dropouts:
+    for part in (config.model.frontend, config.model.encoder, config.model.decoder):
         part.dropout = 0.0
     config.model.frontend.spatial_dropout = 0.0
-    graph, _ = whisper_sign.build(config.model, V)
+    graph, _ = whisper_sign.build_network(config.model, V)
     labels = stages.label_parameters(SHAPES, ((".*", "train"),), "stage2")
     whole = make_batch(rows=8, frames=24)
     # Of two parts one has a single real row, of four parts one has none.
@@ -155,8 +164,8 @@ def test_a_batch_in_parts_gives_the_same_losses_and_gradients(hybrid):
     for parts in (1, 2, 4):
         config.training.accumulate = parts
         config.training.remat = parts == 4
-        step = make_train_step(graph, labels, config.training, AUGMENTATION, hybrid=hybrid)
-        params = whisper_sign.init(config.model, SHAPES, seed=0)
+        step = make_train_step(graph, labels, config.training, AUGMENTATION, hybrid=True)
+        params = jax.tree.map(jnp.copy, fresh_params())
         tx = optimizer.make_optimizer(labels, settings(), 1.0)
         begun = create_state(params, tx, 0, ema=False, loss_scale=None)
         ended, metrics = step(begun, whole, settings())
@@ -213,22 +222,17 @@ def test_rows_that_are_spread_over_devices_stay_where_they_are():
 
 
 @pytest.mark.usefixtures("standard_promotion")
-def test_settings_do_not_compile_again():
+def test_settings_do_not_compile_again_and_the_moving_average_trails_the_weights():
     step, state, _ = start(((".*", "train"),))
-    for lr, alpha, chunk in ((1e-3, 0.3, 2**30), (1e-4, 0.5, 2), (0.0, 0.3, 8)):
-        state, _ = step(state, make_batch(), settings(lr, alpha, chunk))
-    assert step._cache_size() == 1
-
-
-@pytest.mark.usefixtures("standard_promotion")
-def test_the_moving_average_trails_the_weights():
-    step, state, _ = start(((".*", "train"),), ema=0.9)
     before = jax.device_get(state.params["ctc_head"]["kernel"])
     state, _ = step(state, make_batch(), settings())
     after = state.params["ctc_head"]["kernel"]
     expected = 0.9 * before + 0.1 * after
     np.testing.assert_allclose(state.ema["ctc_head"]["kernel"], expected, atol=1e-6)
     assert state.evaluated is state.ema
+    for lr, alpha, chunk in ((1e-4, 0.5, 2), (0.0, 0.3, 8)):
+        state, _ = step(state, make_batch(), settings(lr, alpha, chunk))
+    assert step._cache_size() == 1
 
 
 @pytest.mark.parametrize(
@@ -272,7 +276,7 @@ def test_a_loss_scale_leaves_the_gradients_alone_and_excuses_what_is_not_finite(
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_float16_halves_its_scale_on_overflow_skips_the_step_and_counts_it():
-    step, state, _ = start(((".*", "train"),), precision="float16", ema=0.9)
+    step, state, _ = start(((".*", "train"),), precision="float16")
     state, metrics = step(state, make_batch(), settings())
     assert int(metrics["skipped_steps"]) == 0 and float(metrics["loss_scale"]) == 2.0**15
     broken = dataclasses.replace(make_batch(), positions=make_batch().positions * np.float32(1e6))
@@ -298,7 +302,7 @@ def test_float16_halves_its_scale_on_overflow_skips_the_step_and_counts_it():
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_a_loss_scale_too_high_to_begin_with_comes_down_until_steps_count():
-    step, state, _ = start(((".*", "train"),), precision="float16", ema=0.9, loss_scale=2.0**24)
+    step, state, _ = start(((".*", "train"),), precision="float16", loss_scale=2.0**24)
     skipped = []
     for _ in range(14):
         state, metrics = step(state, make_batch(), settings())
@@ -312,23 +316,16 @@ def test_a_loss_scale_too_high_to_begin_with_comes_down_until_steps_count():
 @pytest.mark.usefixtures("standard_promotion")
 def test_what_is_gathered_in_low_precision_is_what_the_network_would_cast():
     """So a sharded parameter may be cast before it travels."""
-    graph = whisper_sign.build(small_config().model, V, jnp.dtype("bfloat16"))[0]
-    params = whisper_sign.init(small_config().model, SHAPES, seed=0)
+    graph = whisper_sign.build_network(small_config().model, V, jnp.dtype("bfloat16"))[0]
+    params = fresh_params()
     cast = [
         leaf if whisper_sign.computes_in_float32(path) else leaf.astype(jnp.bfloat16)
         for path, leaf in whisper_sign.parameter_paths(params).items()
     ]
     cast = jax.tree.unflatten(jax.tree.structure(params), cast)
-    whole, early = (loss_of(whisper_sign.bind(graph, p), make_batch()) for p in (params, cast))
+    loss = jax.jit(lambda params: loss_of(whisper_sign.bind_params(graph, params), make_batch()))
+    whole, early = loss(params), loss(cast)
     assert whole[1]["ctc"] == early[1]["ctc"] and whole[0] == early[0]
-
-
-def test_without_keys_there_is_no_dropout():
-    model = whisper_sign.bind(GRAPH, whisper_sign.init(small_config().model, SHAPES, seed=0))
-    first, again = (float(loss_of(model, make_batch())[0]) for _ in range(2))
-    assert first == again
-    noisy, _ = loss_of(model, make_batch(), dropout_keys=DropoutKeys.of(jax.random.key(0)))
-    assert float(noisy) != first
 
 
 @pytest.mark.usefixtures("standard_promotion")

@@ -103,15 +103,18 @@ def test_the_attention_decoder_is_not_shown_where_it_does_not_train(trained_run,
 
 
 def test_alignment_is_a_share_of_every_valid_patch(config):
-    graph, shapes = whisper_sign.build(config.model, 7)
-    decoder = whisper_sign.bind(graph, whisper_sign.init(config.model, shapes, seed=0)).decoder
+    graph, shapes = whisper_sign.build_network(config.model, 7)
+    decoder = whisper_sign.bind_params(
+        graph, whisper_sign.init_params(config.model, shapes, seed=0)
+    ).decoder
     encoded = jax.random.normal(jax.random.key(0), (2, 6, 128))
     tokens, patches = jnp.array([[0, 3, 1], [0, 2, 2]]), jnp.array([6, 4])
-    weights = np.asarray(decoder.alignment(tokens, encoded, patches))
+    alignment = jax.jit(lambda tokens: decoder.alignment(tokens, encoded, patches))
+    weights = np.asarray(alignment(tokens))
     assert weights.shape == (2, 3, 6)
     np.testing.assert_allclose(weights.sum(axis=-1), 1.0, rtol=1e-5)
     assert np.all(weights[1, :, 4:] == 0) and np.all(weights[0] > 0)
     # What the first label looks at does not hang on those after it.
-    other = np.asarray(decoder.alignment(tokens.at[0, 2].set(5), encoded, patches))
+    other = np.asarray(alignment(tokens.at[0, 2].set(5)))
     np.testing.assert_array_equal(other[0, :2], weights[0, :2])
     assert np.any(other[0, 2] != weights[0, 2])

@@ -55,10 +55,8 @@ from wsign_jax.recognize.recognizer import Recognizer
 from wsign_jax.train import ctc, losses, sharding
 from wsign_jax.train.precision import fast_precisions
 from wsign_jax.train.run import make_network
-from wsign_jax.train.state import TrainState
 
 _ROOT = pathlib.Path(wsign_jax.__file__).parents[1]
-_NO_COMMANDS = "--xla_gpu_enable_command_buffer="
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +76,7 @@ Found = Iterator[dict[str, Any]]
 
 
 class Steps:
-    """A compiled training step with its state and a batch on the device."""
+    """A compiled training step with its state and a batch on the device; a call runs it."""
 
     def __init__(
         self, sizes: Sizes, rows: int, frames: int, precision: str = "auto", dropout: bool = True
@@ -91,20 +89,22 @@ class Steps:
                 part.dropout = 0.0
             config.model.frontend.spatial_dropout = 0.0
         training = Training(config, make_network(config, VOCAB_SIZE))
-        mesh, speed = training.network.mesh, config.data.augment.speed
-        self.state = training.state(whisper_sign.init(config.model, training.network.shapes, 0))
-        batch = sharding.put_batch(signing_batch(rows, frames, speed), mesh)
+        batch = signing_batch(rows, frames, config.data.augment.speed)
+        batch = sharding.put_batch(batch, training.network.mesh)
         self._inputs = batch, training.settings
+        self.state = training.state(
+            whisper_sign.init_params(config.model, training.network.shapes, 0)
+        )
         began = time.perf_counter()
         lowered = training.step().lower(self.state, *self._inputs)
         self.lowered = time.perf_counter() - began
         self.program = lowered.compile()
         self.compiled = time.perf_counter() - began - self.lowered
 
-    def __call__(self) -> tuple[TrainState, losses.Metrics]:
-        """Runs a step, and returns while it may still be running."""
+    def __call__(self) -> losses.Metrics:
+        """Returns while the step may still be running."""
         self.state, metrics = self.program(self.state, *self._inputs)
-        return self.state, metrics
+        return metrics
 
 
 def clocked(function: Callable[[], Any], count: int) -> dict[str, float]:
@@ -124,22 +124,16 @@ def compilation(sizes: Sizes) -> Found:
     """Yields the seconds of two lengths, cold and cached."""
     for frames in sizes.frames[:2]:
         cold, cached = (Steps(sizes, sizes.rows[0], frames) for _ in range(2))
-        yield {
-            "rows": sizes.rows[0],
-            "frames": frames,
-            "lower_seconds": cold.lowered,
-            "cold_seconds": cold.compiled,
-            "cached_seconds": cached.compiled,
-        }
+        seconds = {"cold_seconds": cold.compiled, "cached_seconds": cached.compiled}
+        yield {"frames": frames, "lower_seconds": cold.lowered} | seconds
 
 
 def step(sizes: Sizes) -> Found:
-    """Yields the times of a step, the middle length and fewest rows first."""
-    middle = sizes.frames[len(sizes.frames) // 2]
-    shapes = [(rows, middle) for rows in sizes.rows]
-    shapes += [(sizes.rows[0], frames) for frames in sizes.frames if frames != middle]
+    """Yields the times of a step in each precision, number of rows and length."""
+    shapes = [(rows, sizes.frames[1]) for rows in sizes.rows]
+    shapes += [(sizes.rows[0], frames) for frames in sizes.frames]
     for precision in fast_precisions(jax.devices()[0]):
-        for rows, frames in shapes:
+        for rows, frames in dict.fromkeys(shapes):
             about = {"precision": precision, "rows": rows, "frames": frames}
             try:
                 yield about | clocked(Steps(sizes, rows, frames, precision), sizes.steps)
@@ -152,7 +146,10 @@ def ctc_alone(sizes: Sizes) -> Found:
 
     def by_optax(logits: jax.Array, *of_rows: jax.Array) -> jax.Array:
         patches, labels, lengths = of_rows
-        beyond = losses.beyond(patches, logits.shape[1]), losses.beyond(lengths, labels.shape[1])
+        beyond = (
+            losses.mask_beyond(patches, logits.shape[1]),
+            losses.mask_beyond(lengths, labels.shape[1]),
+        )
         return optax.ctc_loss(logits, beyond[0], labels, beyond[1])
 
     rows = sizes.rows[0]
@@ -174,7 +171,7 @@ def profile(sizes: Sizes) -> Found:
     jax.block_until_ready(run())
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
-            jax.block_until_ready([run()[1] for _ in range(sizes.steps)])
+            jax.block_until_ready([run() for _ in range(sizes.steps)])
         (path,) = pathlib.Path(folder).rglob("*.xplane.pb")
         data = jax.profiler.ProfileData.from_file(str(path))
     spans = sorted(
@@ -196,36 +193,36 @@ def profile(sizes: Sizes) -> Found:
 
 def main_program(sizes: Sizes) -> Found:
     """Yields what two epochs of training did, by when lines came to metrics.jsonl."""
+    came: list[tuple[float, dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as folder:
-        flags = ["--config=configs/demo.py", f"--workdir={folder}", f"--config.stages=('{STAGE}',)"]
-        flags += [f"--config.model.size={sizes.model}", f"--config.{STAGE}.epochs=2"]
-        flags += [f"--config.{STAGE}.batch_size={sizes.rows[0]}", "--config.eval.every_epochs=1"]
-        flags += [
-            f"--config.data.synthetic.train={sizes.sentences}",
-            "--config.eval.pictures=False",
+        own = (f"{STAGE}.epochs=2", f"{STAGE}.batch_size={sizes.rows[0]}", f"stages=('{STAGE}',)")
+        own += (f"model.size={sizes.model}", f"data.synthetic.train={sizes.sentences}")
+        flags = [
+            f"--config.{flag}" for flag in (*own, "eval.every_epochs=1", "eval.pictures=False")
         ]
-        path, came = pathlib.Path(folder) / "metrics.jsonl", list[tuple[float, dict[str, float]]]()
-        command, began = [sys.executable, "-m", "wsign_jax.main", *flags], time.perf_counter()
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, cwd=_ROOT, **quiet) as process:
+        command = [sys.executable, "-m", "wsign_jax.main", "--config=configs/demo.py", *flags]
+        began, path = time.perf_counter(), pathlib.Path(folder) / "metrics.jsonl"
+        command.append(f"--workdir={folder}")
+        with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.DEVNULL) as process:
             while process.poll() is None:
-                lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-                whole = [line for line in lines[len(came) :] if line.endswith("\n")]
-                came += [(time.perf_counter() - began, json.loads(line)) for line in whole]
                 time.sleep(0.005)
+                text = path.read_text() if path.exists() else ""
+                whole = text[: text.rfind("\n") + 1].splitlines()
+                now = time.perf_counter() - began
+                came += [(now, json.loads(line)) for line in whole[len(came) :]]
     if process.returncode:
         raise RuntimeError(f"wsign_jax.main ended with exit status {process.returncode}")
     # A line's gap is the time since the line before.
     gaps = [(now - before, line) for (before, _), (now, line) in itertools.pairwise(came)]
     steps = [gap for gap, line in gaps if "train/loss" in line]
+    stall = "checkpoint/stall_seconds"
     yield {
         "seconds": time.perf_counter() - began,
         "first_step_seconds": came[0][0],
-        "steps": 1 + len(steps),
         "step_ms": 1000 * statistics.median(steps),
         "longest_waits_seconds": sorted(steps)[-5:],
         "validation_seconds": [gap for gap, line in gaps if "val/wer" in line],
-        "stall_seconds": [x["checkpoint/stall_seconds"] for _, x in came if len(x) == 3],
+        "stall_seconds": [line[stall] for _, line in came if stall in line],
     }
 
 
@@ -236,14 +233,15 @@ def loading(sizes: Sizes) -> Found:
 
 def commands(sizes: Sizes) -> Found:
     """Yields a step's times and memory in fresh processes, with command buffers and without."""
-    for name, flags in (("on", ""), ("off", _NO_COMMANDS)):
-        own = [f"--size={sizes.model}", "--only=alone", *["--quick"] * (sizes.rows == QUICK.rows)]
-        command = [sys.executable, "-m", "tools.benchmark.accelerator", *own]
-        environment = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"}
-        done = subprocess.run(
-            command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
-        )
-        yield {"command_buffers": name} | json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, "-m", "tools.benchmark.accelerator", "--only=alone"]
+    command.append("--quick" if sizes == QUICK else f"--size={sizes.model}")
+    for name, flags in (("on", ""), ("off", "--xla_gpu_enable_command_buffer=")):
+        # XLA takes what begins with a space for the name of a file.
+        environment = os.environ | {
+            "XLA_FLAGS": f"{flags} {os.environ.get('XLA_FLAGS', '')}".strip()
+        }
+        line = subprocess.check_output(command, cwd=_ROOT, env=environment, text=True)
+        yield {"command_buffers": name} | json.loads(line)
 
 
 def alone(sizes: Sizes) -> Found:
@@ -268,7 +266,7 @@ def twenty_losses(sizes: Sizes) -> Found:
     """Yields the losses of twenty steps in each precision."""
     for precision in fast_precisions(jax.devices()[0]):
         run = Steps(sizes, sizes.rows[0], sizes.frames[0], precision)
-        yield {"precision": precision, "losses": [float(run()[1]["loss"]) for _ in range(20)]}
+        yield {"precision": precision, "losses": [float(run()["loss"]) for _ in range(20)]}
 
 
 def recognition(sizes: Sizes) -> Found:
@@ -281,7 +279,7 @@ def recognition(sizes: Sizes) -> Found:
         stream = run.stream(chunk=8, left_context=32)
         streamed = stream.push(recording).stable + stream.finish().stable
         (whole,) = run.transcribe([recording], chunk=8, left_context=32)
-        export.export(trained_run.open_run(folder / "run"), folder / "model.wsign")
+        export.export_run(trained_run.open_run(folder / "run"), folder / "model.wsign")
         exported = Recognizer.load(folder / "model.wsign")
         inputs = recording[None], np.array([len(recording)])
         logits, others = (np.asarray(each.logits(*inputs)[0]) for each in (run, exported))
@@ -303,30 +301,32 @@ ITEMS: dict[str, Callable[[Sizes], Found]] = {
     "dropout": dropout,
     "losses": twenty_losses,
     "recognize": recognition,
+    "alone": alone,  # for `commands`
 }
-LISTED = tuple(ITEMS)
-ITEMS["alone"] = alone  # for `commands`
+LISTED = tuple(ITEMS)[:-1]
+
+
+def _lines(item: str, sizes: Sizes) -> Found:
+    """Yields an item's lines, and its error as the last of them."""
+    try:
+        yield from ITEMS[item](sizes)
+    except Exception as error:
+        yield {"error": one_line(error)}
 
 
 def measure(sizes: Sizes, items: Sequence[str], out: pathlib.Path | None = None) -> None:
     """Prints the items' lines as they come, and appends them to a file."""
-    for item in items:
-        began = time.perf_counter()
-        found = ITEMS[item](sizes)
-        while True:
-            try:
-                with contextlib.redirect_stdout(sys.stderr):  # what else an item prints
-                    line = next(found, None)
-            except Exception as error:
-                line = {"error": one_line(error)}
-            if line is None:
-                break
-            line = {"item": item} | line | {"took_seconds": time.perf_counter() - began}
-            text = json.dumps(line)
-            print(text, flush=True)
-            if out is not None:
-                with out.open("a", encoding="utf-8") as file:
-                    file.write(text + "\n")
+    lines_to = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):  # for what else an item prints
+        for item in items:
+            began = time.perf_counter()
+            for line in _lines(item, sizes):
+                took = {"took_seconds": time.perf_counter() - began}
+                text = json.dumps({"item": item} | line | took)
+                print(text, file=lines_to, flush=True)
+                if out is not None:
+                    with out.open("a", encoding="utf-8") as file:
+                        file.write(text + "\n")
 
 
 def main() -> None:

@@ -54,9 +54,9 @@ class Loop:
     def __init__(self, size: str, rows: int, frames: int, folder: pathlib.Path):
         config = base.get_config()
         config.model.size, config.training.ema = size, 0.999
-        config_schema.check(config)
+        config_schema.check_config(config)
         self.config = config
-        run = trained_run.untrained(config, training.VOCAB_SIZE)
+        run = trained_run.make_untrained(config, training.VOCAB_SIZE)
         setup = training.Training(config, run.network)
         self.saved = Checkpoints(folder, config.checkpoint.keep)
         self._info = run.info

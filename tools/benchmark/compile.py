@@ -22,6 +22,7 @@ import importlib.util
 import os
 import time
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
@@ -122,7 +123,9 @@ def trace_step(config: ConfigDict, rows: int, frames: int, device: Any) -> jax.s
     shapes = sharding.place_params(network.shapes, config.training.sharding, mesh)
     asked = training.Training(config, Network(network.graph, shapes, mesh))
     batch = state.batch_shapes(rows, frames, training.MAX_GLOSSES, mesh, config.data.augment.speed)
-    return asked.step().trace(asked.shapes(), batch, asked.settings)
+    platform = "tpu" if device.platform == "tpu" else "gpu"
+    with mock.patch.object(jax, "default_backend", lambda: platform):  # as if it were here
+        return asked.step().trace(asked.shapes(), batch, asked.settings)
 
 
 def measure(devices: list[str], size: str, rows: int, frames: int) -> figures.Figures:
@@ -141,7 +144,7 @@ def measure(devices: list[str], size: str, rows: int, frames: int) -> figures.Fi
         config = base.get_config()
         config.model.size, config.training.ema = size, 0.999
         config.training.precision = PRECISION[name]
-        config_schema.check(config)
+        config_schema.check_config(config)
         traced = trace_step(config, rows, frames, device)
         lowered = traced.lower()
         began = time.process_time()

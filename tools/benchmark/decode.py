@@ -61,7 +61,7 @@ def measure(batch: int, patches: int, glosses: int, beam_size: int, repeats: int
         "beam": search,
     }
     for order, name in ((2, "beam_bigram"), (3, "beam_trigram")):
-        model = lookup.prepare(ngrams.estimate(sentences, order, vocab_size))
+        model = lookup.prepare_lm(ngrams.estimate_ngrams(sentences, order, vocab_size))
         runs[name] = functools.partial(search, model, 0.3, 0.5)
     found = medians(runs, repeats)
     ratios = {name: seconds / found["greedy"] for name, seconds in found.items()}

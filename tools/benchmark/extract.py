@@ -35,7 +35,7 @@ from wsign_jax.keypoints import draw, extract, landmarker, native_libs, video
 
 def repeated(source: pathlib.Path, seconds: float) -> Iterator[video.Picture]:
     """Yields the pictures of a video over and over, with times that go on."""
-    pictures = list(video.read(source))
+    pictures = list(video.read_pictures(source))
     step = pictures[-1].time_s / (len(pictures) - 1)
     for number in itertools.count():
         if number * step >= seconds:
@@ -110,7 +110,7 @@ def bare_seconds(path: pathlib.Path, model: pathlib.Path, count: int) -> float:
 
 
 def _bare_process(path: pathlib.Path, model: pathlib.Path, begin: Any, times: Any) -> None:
-    pictures = list(video.read(path))
+    pictures = list(video.read_pictures(path))
     begin.wait()
     times.put(bare(pictures, model)[0])
 
@@ -129,7 +129,7 @@ def _own_peak(path: pathlib.Path, model: pathlib.Path) -> int:
 
 def one_process(path: pathlib.Path, model: pathlib.Path, rounds: int) -> Figures:
     """Returns the extraction's pictures per second over the bare loop's."""
-    pictures = list(video.read(path))
+    pictures = list(video.read_pictures(path))
     times = [(bare(pictures, model), own(path, model)) for _ in range(rounds)]
     count, found = len(pictures), {}
     keys = ("extract_share_of_bare_loop", "extract_share_of_bare_loop_by_processor")
@@ -146,7 +146,7 @@ def one_process(path: pathlib.Path, model: pathlib.Path, rounds: int) -> Figures
 
 def two_processes(path: pathlib.Path, model: pathlib.Path, rounds: int) -> Figures:
     """Returns two worker processes' speed over one's, and the same ratio of bare loops."""
-    pictures = 4 * sum(1 for _ in video.read(path))
+    pictures = 4 * sum(1 for _ in video.read_pictures(path))
     times = [
         [workers_seconds([path] * 4, model, processes) for processes in (1, 2)]
         for _ in range(rounds)
@@ -215,7 +215,7 @@ def main() -> None:
     )
     flag("--minutes", type=length, default=10.0, help="of the video for memory; 0: none (10)")
     flags = figures.parse(parser)
-    with exit_on_user_error(), native_libs.quiet():
+    with exit_on_user_error(), native_libs.hide_native_log():
         if flags.video is None:
             raise WSignError("--video=FILE is missing: name a video of a few seconds of signing")
         model = landmarker.find_model(flags.model)

@@ -47,7 +47,7 @@ def corpus() -> layout.Split:
         labels=tuple(np.arange(phoenix.glosses_in(int(n))) for n in frames),
         aspect=1.0,
         skipped=0,
-        examples=storage.Files(pathlib.Path()),
+        examples=storage.FileExamples(pathlib.Path()),
     )
 
 
@@ -146,7 +146,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         phoenix.write_dataset(root / "files", sentences)
-        pack.pack(root / "files", root / "shards", _SHARD)
+        pack.pack_dataset(root / "files", root / "shards", _SHARD)
         # Every epoch has at least one full batch of the length that most batches have.
         files, shards = (
             prepare_run(training_config(root / name, steps + 2, size), root / "run")

@@ -82,7 +82,7 @@ class Ours:
 
         @jax.jit
         def evaluate(params: Any, batch: pipeline.Batch) -> losses.Metrics:
-            model = whisper_sign.bind(graph, params)
+            model = whisper_sign.bind_params(graph, params)
             features = model.features(batch.positions, batch.confidence, batch.frames)
             smoothing = training.label_smoothing
             return losses.batch_loss(model, features, batch, self.settings, smoothing, hybrid=True)[

@@ -279,7 +279,7 @@ def measure(
         samples = batches.write(root, samples)
         ours = Ours(root, size, epoch_batch)
         weights = folder / "weights.npz"
-        np.savez(weights, **whisper_sign.unstacked(ours.state.params))
+        np.savez(weights, **whisper_sign.unstack_params(ours.state.params))
         spec = peer_spec(ours.run.config, len(ours.run.vocabulary))
         with Peer(torch_python, spec, weights, compiled) as peer:
             print(

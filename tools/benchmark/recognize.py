@@ -41,8 +41,8 @@ def make_run(workdir: pathlib.Path, size: str) -> None:
 
     config = base.get_config()
     config.model.size, config.model.positions = size, "rotary"
-    config_schema.check(config)
-    run = trained_run.untrained(config, vocab_size=42)
+    config_schema.check_config(config)
+    run = trained_run.make_untrained(config, vocab_size=42)
     saved = store.Checkpoints(workdir, keep=1)
     saved.save(create_state(run.params, optax.sgd(0.0), 1, ema=False, loss_scale=None), run.info)
     saved.close()
@@ -63,15 +63,15 @@ def measure(checkpoint: pathlib.Path, frames: int, rounds: int) -> Figures:
     from wsign_jax.model import whisper_sign  # noqa: PLC0415
     from wsign_jax.recognize import run_backend  # noqa: PLC0415
 
-    run = run_backend.Running(checkpoint).trained
-    positions, hands = (array[None] for array in joints.raw(recording))
+    run = run_backend.RunBackend(checkpoint).trained
+    positions, hands = (array[None] for array in joints.positions_and_confidence(recording))
     lengths = np.array([frames], np.int32)
 
     @jax.jit
     def bare(
         params: whisper_sign.Params, positions: jax.Array, hands: jax.Array, lengths: jax.Array
     ) -> jax.Array:
-        model = whisper_sign.bind(run.network.graph, params)
+        model = whisper_sign.bind_params(run.network.graph, params)
         features = model.features(positions, hands, lengths)
         return model.ctc_logits(model.encode(features, lengths)[0])
 

@@ -141,7 +141,7 @@ def measure_memory(remat: bool) -> None:
     config = base.get_config()
     config.model.positions, config.training.remat = "rotary", remat
     training = Training(config, make_network(config, phoenix.GLOSSES + 1))
-    state = training.state(whisper_sign.init(config.model, training.network.shapes, 0))
+    state = training.state(whisper_sign.init_params(config.model, training.network.shapes, 0))
     batch = sharding.put_batch(signing_batch(*_MEMORY_SHAPE), training.network.mesh)
     program = training.step().lower(state, batch, training.settings).compile()
     seconds = []

@@ -52,8 +52,8 @@ def measure(size: str, chunk: int, left_context: int, minutes: int, glosses: int
     """Prints the table of one size; returns its figures."""
     config = base.get_config()
     config.model.size = size
-    config_schema.check(config)
-    run = trained_run.untrained(config, glosses + 1)
+    config_schema.check_config(config)
+    run = trained_run.make_untrained(config, glosses + 1)
     stream = Stream(run, chunk=chunk, left_context=left_context)
     frames = chunk * run.patch_size
     taken, memory = push_all(stream, phoenix.signing(60 * joints.FPS), minutes, frames)

@@ -95,7 +95,7 @@ def signing_batch(rows: int, frames: int, speed: float = 0.0) -> Batch[np.ndarra
     batch.source_frames[:] = batch.frames[:] = lengths
     batch.example[:] = np.arange(rows)
     for row, length in enumerate(lengths.tolist()):
-        raw = joints.raw(phoenix.signing(length, row))
+        raw = joints.positions_and_confidence(phoenix.signing(length, row))
         batch.positions[row, :length], batch.confidence[row, :length] = raw
         glosses = batch.label_lengths[row] = min(phoenix.glosses_in(length), MAX_GLOSSES)
         rng = np.random.default_rng(row)

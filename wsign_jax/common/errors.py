@@ -7,7 +7,7 @@ import re
 import reprlib
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 from absl import flags
 
@@ -55,12 +55,11 @@ def exit_on_user_error() -> Iterator[None]:
         print(f"error: {said}", file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, WSignError) else 1)
     except BrokenPipeError:  # for example, `| head` has read enough
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # otherwise Python complains at exit
+        discard_output(sys.stdout)  # otherwise Python complains at exit
         try:
             print("ended: nobody reads its output any more", file=sys.stderr, flush=True)
         except OSError:  # the reader was that of both
-            os.dup2(nowhere, sys.stderr.fileno())
+            discard_output(sys.stderr)
         sys.exit(141)  # as a shell reports SIGPIPE
     except OSError as error:
         if error.strerror is None:
@@ -70,6 +69,13 @@ def exit_on_user_error() -> Iterator[None]:
             where = "the current folder was deleted, cd to another: "
         print(f"error: {printable(where)}{error.strerror}", file=sys.stderr, flush=True)
         sys.exit(2)
+
+
+def discard_output(stream: TextIO) -> None:
+    """Lets everything that is written to a stream go nowhere from here on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _open_streams() -> None:

@@ -38,9 +38,9 @@ def write(path: pathlib.Path, content: bytes) -> None:
     _check_replaceable(place)
     partial = temporary_name(place)
     try:
-        with named(path), _open_new(partial) as file:
+        with name_in_errors(path), _open_new(partial) as file:
             file.write(content)
-        with named(path):
+        with name_in_errors(path):
             if place.exists():
                 shutil.copymode(place, partial)
             os.replace(partial, place)
@@ -50,7 +50,7 @@ def write(path: pathlib.Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
+def open_text(path: pathlib.Path, replace: bool) -> Iterator[TextIO]:
     """Opens a text file to write bit by bit, so that a reader can follow; an empty one is removed.
 
     An existing file keeps its content until the new one is whole. Until then the new content is in a
@@ -163,7 +163,7 @@ def _open_new(path: pathlib.Path) -> Any:
 
 
 @contextlib.contextmanager
-def named(path: pathlib.Path) -> Iterator[None]:
+def name_in_errors(path: pathlib.Path) -> Iterator[None]:
     """A context in which every `OSError` names the path.
 
     Otherwise a full disk's error has no name, and a temporary file's error has the temporary name.
@@ -175,12 +175,10 @@ def named(path: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(path: pathlib.Path, taken: str) -> Iterator[None]:
+def hold_lock(path: pathlib.Path, taken: str) -> Iterator[None]:
     """A context in which no other process holds the same lock.
 
-    Args:
-        path: the lock: a folder, which may be renamed meanwhile, or a file, which is made if missing.
-        taken: what to say if another process holds it.
+    The lock is a folder, which may be renamed meanwhile, or a file, which is made if missing.
 
     Raises:
         WSignError: another process holds it.
@@ -305,11 +303,9 @@ def _name_of(kind: type | tuple[type, ...]) -> str:
 
 
 def check_line(name: str, what: str) -> str:
-    """Checks a gloss, or other text that must stay within one line of a text file and a terminal.
+    """Checks a gloss, or other text that must stay within one line, and returns it.
 
-    Args:
-        name: the text, which is returned.
-        what: what it is and where it comes from, for the message: 'label_map.json: gloss'.
+    `what` says what it is and where it comes from, for the message: 'label_map.json: gloss'.
 
     Raises:
         WSignError: it is empty, or has a line break, a control character or half a character in it.

@@ -4,7 +4,6 @@ import datetime
 import math
 import sys
 import time
-from types import TracebackType
 
 from rich import progress
 
@@ -35,12 +34,7 @@ class Progress:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._bar.stop()
 
     @property
@@ -51,9 +45,7 @@ class Progress:
     def advance(self, figures: str, short: str = "") -> None:
         """Counts one more, and now and then shows its figures and the time that is left.
 
-        Args:
-            figures: for example 'loss 1.5'.
-            short: a shorter form for a bar, which has less room.
+        `short` is a shorter form of the figures for a bar, which has less room.
         """
         self._bar.advance(self._task.id)
         left = f"  {datetime.timedelta(seconds=round(self._task.time_remaining or 0))} left"

@@ -20,12 +20,8 @@ def find_buckets(frames: np.ndarray, count: int) -> tuple[int, ...]:
     Dynamic programming over multiples of 32: cost(j, k) = min over i < j of cost(i, k - 1) plus the
     padded frames of all sequences longer than length i and at most length j.
 
-    Args:
-        frames: (n,) lengths of the sequences, at least one.
-        count: the most lengths to return.
-
     Returns:
-        Increasing lengths; the longest sequence fits into the last.
+        Increasing lengths; the longest of the (n,) `frames` fits into the last.
     """
     if len(frames) == 0 or count < 1:
         raise WSignError(f"no buckets for {len(frames)} sequences and data.max_buckets={count}")
@@ -76,12 +72,8 @@ def plan_epoch(
     Examples that do not fill a batch move up to the next bucket, because some padding there costs less
     than masked rows here. Only the last batch of all can have masked rows; no example is ever dropped.
 
-    Args:
-        frames: (n,) lengths, none over the last bucket.
-        buckets: increasing lengths.
-        batch_size: rows of every batch.
-        epoch: recorded in the plans.
-        rng: shuffles examples and batches; None keeps the order of lengths (for evaluation).
+    `frames` are the (n,) lengths, and `buckets` increase. `rng` shuffles examples and batches; None
+    keeps the order of lengths, for evaluation.
 
     Raises:
         WSignError: a length is over the last bucket.

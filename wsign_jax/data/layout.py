@@ -60,7 +60,7 @@ def new_dataset(root: pathlib.Path, maker: str, resume: bool = False) -> Iterato
     partial = root.with_name(f".{root.name}.{maker}-partial")
     partial.mkdir(parents=True, exist_ok=True)
     taken = f"{root}: another command is making it; wait for its end, or name another folder"
-    with files.locked(partial, taken):
+    with files.hold_lock(partial, taken):
         _check_free(root)  # the other may have ended just now
         if not resume:
             for left in partial.iterdir():
@@ -120,7 +120,7 @@ def write_signers(root: pathlib.Path, split: str, signers: Mapping[str, str]) ->
 
 def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
     # Through memory: numpy's own error on a full disk does not say that the disk is full.
-    files.write(path, storage.npy(array))
+    files.write(path, storage.npy_bytes(array))
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -201,7 +201,7 @@ def read_split(
             message names every offending file and the rule that it breaks.
     """
     folder = root / name
-    examples = storage.find(folder)
+    examples = storage.find_examples(folder)
     ids = sorted(examples.ids("features") | examples.ids("labels"))
     problems = list(examples.lost)
     total = len(ids) + len(problems)
@@ -240,7 +240,7 @@ def read_split(
 
 def count(root: pathlib.Path, name: str) -> int:
     """Counts the examples that have features, good or bad; 0 if the split is missing."""
-    return len(storage.find(root / name).ids("features"))
+    return len(storage.find_examples(root / name).ids("features"))
 
 
 def first_features(root: pathlib.Path, name: str) -> tuple[str, np.ndarray]:
@@ -249,7 +249,7 @@ def first_features(root: pathlib.Path, name: str) -> tuple[str, np.ndarray]:
     Raises:
         WSignError: the split has no features, or they cannot be read.
     """
-    examples = storage.find(root / name)
+    examples = storage.find_examples(root / name)
     if not (ids := examples.ids("features")):
         raise WSignError(f"{root / name}: has no features; name a data set with a {name} split")
     features = examples.read(min(ids), "features")
@@ -266,7 +266,7 @@ def read_features(path: pathlib.Path, aspect: float = 1.0) -> np.ndarray:
     Raises:
         WSignError: the file cannot be read, or does not hold features.
     """
-    features = validate.load(path)
+    features = validate.load_npy(path)
     shape = (joints.NUM_JOINTS, joints.NUM_FEATURES)
     if features.shape[1:] != shape or not len(features) or features.dtype.kind != "f":
         raise WSignError(
@@ -285,7 +285,7 @@ def read_labels(root: pathlib.Path, split: str, vocab_size: int) -> list[np.ndar
         WSignError: the split has no labels, some are lost, or some are not a list of gloss ids below
             `vocab_size`.
     """
-    examples = storage.find(root / split)
+    examples = storage.find_examples(root / split)
     if examples.lost:
         raise WSignError(examples.lost[0])
     result = []

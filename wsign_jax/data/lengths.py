@@ -19,7 +19,7 @@ def augmented_frames(
     seed: int,
     epoch: int,
 ) -> np.ndarray:
-    """Draws how many frames every example of a split has in an epoch.
+    """Draws how many frames every example of a split has in an epoch, counted over all stages.
 
     Args:
         frames: (n,) true lengths.
@@ -27,7 +27,7 @@ def augmented_frames(
         longest: `data.max_seq_length`.
         config: `data.augment`; only `speed` matters: 0.2 plays at 0.8 to 1.25 of the true pace.
         seed: the run's seed.
-        epoch: counted over all stages of the run.
+        epoch: the epoch.
 
     Returns:
         (n,) int32; a length that would break a bound is moved to that bound.
@@ -40,11 +40,6 @@ def augmented_frames(
 
 
 def source_length(length: int, speed: float) -> int:
-    """The most frames that a sequence can have if `augmented_frames` gives it at most `length`.
-
-    Args:
-        length: T, the bucket.
-        speed: `data.augment.speed`.
-    """
+    """The most frames of a sequence that `augmented_frames` fits into a bucket of `length` frames."""
     # Lengths are rounded, so up to half a frame more became `length`; 1e-6 for float's own rounding.
     return max(length, math.floor((length + 0.5) / (1.0 - speed) + 1e-6))

@@ -1,4 +1,4 @@
-"""Packs the examples of a whole data set in shards; storage.py says what a shard is."""
+"""Packs the examples of a whole data set in shards; storage.py describes a shard."""
 
 import math
 import os
@@ -11,21 +11,17 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, storage, validate, vocab
 
 
-def pack(
+def pack_dataset(
     source: pathlib.Path,
     out: pathlib.Path,
     examples_per_shard: int,
     on_bad: str = "error",
     progress: Callable[[str], None] = print,
 ) -> None:
-    """Packs the examples of each split; everything else is copied.
+    """Packs the examples of each split into a new or an empty folder; everything else is copied.
 
-    Args:
-        source: a data set.
-        out: a new or an empty folder.
-        examples_per_shard: a reader keeps each shard open, so there should be few shards.
-        on_bad: as in `layout.read_split`.
-        progress: is called with a line for every split that is done.
+    A reader keeps each shard open, so there should be few shards. `on_bad` is as in `layout.read_split`.
+    `progress` is called with a line for every split that is done.
 
     Raises:
         WSignError: there is not a data set at `source`, some of its examples are bad for every model,

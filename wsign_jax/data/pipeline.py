@@ -19,9 +19,7 @@ from wsign_jax.data.buckets import BatchPlan, find_buckets, plan_epoch
 from wsign_jax.keypoints import joints
 
 _SHUFFLE = 2  # the stream of random numbers that orders batches; lengths.py uses 0
-
-
-# NumPy's when loaded, JAX's once on devices, of which this room knows nothing.
+# NumPy's when loaded, JAX's once on devices.
 Array = TypeVar("Array")
 
 
@@ -62,15 +60,10 @@ def plan_training(
     epochs: int,
     max_buckets: int,
 ) -> TrainPlan:
-    """Draws every epoch's lengths and finds the buckets that serve all of them.
+    """Draws the lengths of the epochs of all stages, and finds the buckets that serve all of them.
 
-    Args:
-        split: the training examples.
-        config: `config.data`.
-        patch_size: frames per patch; an augmented sequence keeps enough patches for its labels.
-        seed: the run's seed.
-        epochs: the number of epochs of all stages together.
-        max_buckets: the most buckets to find; `config.max_buckets` may leave it to the device.
+    `config` is `config.data`, whose `max_buckets` may leave that number to the device. An augmented
+    sequence keeps enough patches for its labels.
     """
     shortest = patch_size * np.array([validate.patches_needed(labels) for labels in split.labels])
     frames = np.stack(
@@ -92,9 +85,8 @@ class BatchLoader:
     config: ConfigDict  # config.data
     max_labels: int  # U
     train_plan: TrainPlan | None = None  # None: true lengths
-    rows: slice = dataclasses.field(
-        default_factory=lambda: slice(None)
-    )  # the rows of every batch that this process reads
+    # The rows of every batch that this process reads.
+    rows: slice = dataclasses.field(default_factory=lambda: slice(None))
 
     def __call__(self, plan: BatchPlan) -> Batch:
         """Loads one batch."""
@@ -118,7 +110,7 @@ class BatchLoader:
                 continue
             features, labels = self.split.features(example), self.split.labels[example]
             frames = len(features)
-            positions, batch.confidence[row, :frames] = joints.raw(features)
+            positions, batch.confidence[row, :frames] = joints.positions_and_confidence(features)
             for axis in range(3):  # numpy is slow if it takes three numbers at a time
                 batch.positions[row, :frames, :, axis] = positions[..., axis]
             batch.source_frames[row] = batch.frames[row] = frames
@@ -132,13 +124,7 @@ class BatchLoader:
 def load_ahead(
     loader: BatchLoader, plans: Sequence[BatchPlan], threads: int
 ) -> grain.IterDataset[Batch]:
-    """Loads planned batches in their order, ahead of time on threads.
-
-    Args:
-        loader: the loader of their split.
-        plans: the batches.
-        threads: how many threads read ahead; 0 reads each batch when it is asked for.
-    """
+    """Loads planned batches in their order, ahead of time on threads; 0 reads each when asked for."""
     read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     return grain.MapDataset.source(plans).map(loader).to_iter_dataset(read)
 

@@ -35,20 +35,16 @@ class Examples(Protocol):
         """The name of an array for messages."""
 
     def read(self, id: str, kind: Kind) -> np.ndarray:
-        """Reads the array.
-
-        Raises:
-            WSignError: it is missing or damaged.
-        """
+        """Reads the array; raises a `WSignError` if it is missing or damaged."""
 
 
-def find(folder: pathlib.Path) -> Examples:
-    """Finds the examples of the split in a folder; an empty folder gives `Files`.
+def find_examples(folder: pathlib.Path) -> Examples:
+    """Finds the examples of the split in a folder; an empty folder gives `FileExamples`.
 
     Raises:
         WSignError: it has both files and shards, or shards that do not belong together.
     """
-    files, shards = Files(folder), _shards(folder)
+    files, shards = FileExamples(folder), _shards(folder)
     if not shards:
         return files
     if files.ids("features") or files.ids("labels"):
@@ -56,7 +52,7 @@ def find(folder: pathlib.Path) -> Examples:
             f"{folder}: has both features/*.npy or labels/*.npy and {shards[0].path.name}; remove the "
             "folders features and labels, or the *.array_record files"
         )
-    return Packed(folder, shards)
+    return PackedExamples(folder, shards)
 
 
 def check_example(examples: Examples, id: str, rules: validate.Rules) -> tuple[int, np.ndarray]:
@@ -74,7 +70,7 @@ def check_example(examples: Examples, id: str, rules: validate.Rules) -> tuple[i
     return len(features), labels.astype(np.int32)
 
 
-class Files:
+class FileExamples:
     """A file for each array: `<folder>/features/<id>.npy` and `<folder>/labels/<id>.npy`."""
 
     def __init__(self, folder: pathlib.Path):
@@ -102,7 +98,7 @@ class Files:
         path = self._path(id, kind)
         if kind == "features" and not path.exists():
             raise WSignError(f"{path}: missing, but {path.name} has labels")
-        return validate.load(path)
+        return validate.load_npy(path)
 
     def _path(self, id: str, kind: Kind) -> pathlib.Path:
         return self._folder / kind / f"{id}.npy"
@@ -136,19 +132,11 @@ class _Place(NamedTuple):
     row: int
 
 
-class Packed:
+class PackedExamples:
     """Examples in shards."""
 
     def __init__(self, folder: pathlib.Path, shards: Sequence[_Shard]):
-        """Reads the ids.
-
-        Args:
-            folder: the split's folder.
-            shards: the shards in their order.
-
-        Raises:
-            WSignError: two examples have the same id.
-        """
+        """Reads the ids; raises a `WSignError` if two examples have the same."""
         self.lost: list[str] = []
         self._folder = folder
         self._places: dict[str, _Place] = {}
@@ -181,7 +169,7 @@ class Packed:
                 continue
             except Exception as error:
                 self.lost.append(
-                    f"{shard.path}: example {row + 1} of it: {validate.unreadable(error)}"
+                    f"{shard.path}: example {row + 1} of it: {validate.unreadable_reason(error)}"
                 )
                 continue
             if id in self._places:
@@ -202,9 +190,11 @@ class Packed:
         _, records, row = self._places[id]
         try:
             record = records[row * len(_RECORDS) + _RECORDS.index(kind)]
-            return validate.read(record)
+            return validate.read_npy(record)
         except Exception as error:  # a damaged file can raise almost anything
-            raise WSignError(f"{self.place(id, kind)}: {validate.unreadable(error)}") from None
+            raise WSignError(
+                f"{self.place(id, kind)}: {validate.unreadable_reason(error)}"
+            ) from None
 
 
 def is_shard(name: str) -> bool:
@@ -240,11 +230,7 @@ def _shards(folder: pathlib.Path) -> list[_Shard]:
 
 
 def _open(shard: _Shard) -> Any:
-    """Opens the records of a shard.
-
-    Raises:
-        WSignError: it is damaged.
-    """
+    """Opens the records of a shard; raises a `WSignError` if it is damaged."""
     # Imported here: it is not needed for files, and not available on Windows.
     from array_record.python.array_record_data_source import ArrayRecordDataSource  # noqa: PLC0415
 
@@ -255,7 +241,7 @@ def _open(shard: _Shard) -> Any:
             raise ValueError(f"cut off or damaged: {len(records)} of {wanted} records")
         return records
     except Exception as error:
-        problem = validate.unreadable(error)
+        problem = validate.unreadable_reason(error)
         raise WSignError(
             f"{shard.path}: {problem}; restore it, or pack the data set again"
         ) from None
@@ -267,13 +253,7 @@ def write_shards(
     count: int,
     examples_per_shard: int,
 ) -> None:
-    """Packs a split.
-
-    Args:
-        folder: the split's folder.
-        examples: ids, (U,) labels and (T, 42, 7) features, sorted by id.
-        count: the number of examples.
-        examples_per_shard: the size of each shard; the last one may be smaller.
+    """Packs a split of `count` examples: ids, (U,) labels and (T, 42, 7) features, sorted by id.
 
     Raises:
         WSignError: a shard cannot be written.
@@ -290,14 +270,14 @@ def write_shards(
             for _ in range(first, last + 1):
                 id, labels, features = next(remaining)
                 writer.write(id.encode())
-                writer.write(npy(labels))
-                writer.write(npy(features))
+                writer.write(npy_bytes(labels))
+                writer.write(npy_bytes(features))
             writer.close()
         except RuntimeError as error:  # a full disk raises this, too
             raise WSignError(f"{path}: cannot be written ({error})") from None
 
 
-def npy(array: np.ndarray) -> bytes:
+def npy_bytes(array: np.ndarray) -> bytes:
     """The bytes of an array's .npy file."""
     memory = io.BytesIO()
     np.save(memory, array, allow_pickle=False)

@@ -32,23 +32,19 @@ def patches_of(frames: int, patch_size: int) -> int:
     return -(-frames // patch_size)
 
 
-def load(path: pathlib.Path) -> np.ndarray:
-    """Loads the array in a .npy.
-
-    Raises:
-        WSignError: the file is missing or damaged.
-    """
+def load_npy(path: pathlib.Path) -> np.ndarray:
+    """Loads the array in a .npy; raises a `WSignError` if the file is missing or damaged."""
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
             raise ValueError("not a file")
-        return read(path.read_bytes())
+        return read_npy(path.read_bytes())
     except FileNotFoundError:
         raise WSignError(f"{path}: missing") from None
     except Exception as error:  # a damaged header can raise almost anything
-        raise WSignError(f"{path}: {unreadable(error)}") from None
+        raise WSignError(f"{path}: {unreadable_reason(error)}") from None
 
 
-def unreadable(error: Exception) -> str:
+def unreadable_reason(error: Exception) -> str:
     """The message for an array whose reading raised this error."""
     return f"unreadable ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
 
@@ -60,7 +56,7 @@ _ONE_HEADER_AT_A_TIME = threading.Lock()
 _SIZE_BYTES = {(1, 0): 2, (2, 0): 4}  # of a header's size, by the version of .npy
 
 
-def read(data: bytes) -> np.ndarray:
+def read_npy(data: bytes) -> np.ndarray:
     """Returns the array of a .npy file's bytes, which it shares: it cannot be written to.
 
     Raises:
@@ -144,7 +140,7 @@ def check_ids(labels: np.ndarray, vocab_size: int, place: str) -> None:
 
 
 def check_labels(labels: np.ndarray, frames: int, rules: Rules, place: str) -> None:
-    """Raises a `WSignError` if labels are bad, or CTC cannot emit them in so many frames."""
+    """Raises a `WSignError` if labels are bad, or CTC cannot emit them in that number of frames."""
     check_ids(labels, rules.vocab_size, place)
     patches, needed = patches_of(frames, rules.patch_size), patches_needed(labels)
     if patches < needed:

@@ -83,12 +83,10 @@ class Vocabulary:
 
 
 def read_vocabulary(root: pathlib.Path, vocab_size: int = 0) -> Vocabulary:
-    """Reads `<root>/label_map.json`, padded with unused ids up to `vocab_size`.
+    """Reads `<root>/label_map.json`, padded with unused ids up to the model's `vocab_size`.
 
-    Args:
-        root: the data set's folder.
-        vocab_size: the model's; 0 takes the size that the file needs. If it is given, a data set
-            without `label_map.json` can be read, too: its glosses are then named by their ids.
+    0 takes the size that the file needs. With a size, a data set without `label_map.json` can be read,
+    too: its glosses are then named by their ids.
 
     Raises:
         WSignError: the file is missing, is not a JSON object, or needs more than `vocab_size` ids.

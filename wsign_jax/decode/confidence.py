@@ -14,27 +14,21 @@ _CLOSEST = 1e-6
 def fit_temperature(confidences: np.ndarray, correct: np.ndarray) -> float:
     """Fits the temperature T for which sigmoid(logit(confidence) / T) is the likeliest.
 
+    `confidences` (n,) are in [0, 1]; `correct` (n,) says which were right.
+
     This is temperature scaling (Guo et al. 2017, arXiv:1706.04599, section 4.2) of one confidence
     instead of all classes. The negative log likelihood is convex in 1 / T, so its slope is bisected.
 
-    Args:
-        confidences: (n,) in [0, 1].
-        correct: (n,) bool, whether each was right.
-
     Returns:
         T from 0.1 to 10; 1, which changes nothing, if n is 0 or all are right or all are wrong.
-
-    Raises:
-        ValueError: shapes differ, or a confidence is outside [0, 1].
     """
-    confidences, correct = _checked(confidences, correct)
     if not correct.any() or correct.all():
         return 1.0
     clipped = np.clip(confidences, _CLOSEST, 1 - _CLOSEST)
     logits = np.log(clipped) - np.log1p(-clipped)
 
     def slope(inverse: float) -> float:
-        return float(np.sum(logits * (calibrated(clipped, 1 / inverse) - correct)))
+        return float(np.sum(logits * (calibrate(clipped, 1 / inverse) - correct)))
 
     low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE
     for _ in range(60):  # halves the interval to the precision of float64
@@ -43,7 +37,7 @@ def fit_temperature(confidences: np.ndarray, correct: np.ndarray) -> float:
     return float(np.clip(2 / (low + high), MIN_TEMPERATURE, MAX_TEMPERATURE))
 
 
-def calibrated(confidences: np.ndarray, temperature: float) -> np.ndarray:
+def calibrate(confidences: np.ndarray, temperature: float) -> np.ndarray:
     """Returns sigmoid(logit(confidence) / temperature) of any shape in float64; 0, 0.5 and 1 stay.
 
     Raises:
@@ -68,17 +62,8 @@ class Reliability(NamedTuple):
 def reliability(confidences: np.ndarray, correct: np.ndarray, bins: int = 15) -> Reliability:
     """Returns the numbers of a reliability diagram.
 
-    Args:
-        confidences: (n,) in [0, 1].
-        correct: (n,) bool, whether each was right.
-        bins: how many bins.
-
-    Raises:
-        ValueError: shapes differ, a confidence is outside [0, 1], or `bins` is below 1.
+    `confidences` (n,) are in [0, 1]; `correct` (n,) says which were right.
     """
-    confidences, correct = _checked(confidences, correct)
-    if bins < 1:
-        raise ValueError(f"{bins} bins; give 1 or more")
     bin_of = np.minimum((confidences * bins).astype(np.int64), bins - 1)
     counts = np.bincount(bin_of, minlength=bins)
     some = np.maximum(counts, 1)
@@ -94,19 +79,8 @@ def expected_calibration_error(
 ) -> float:
     """Returns the mean distance of accuracy and confidence over the bins, weighted by their counts.
 
-    Guo et al. 2017, section 2. It is 0 without confidences. Arguments and errors as in `reliability`.
+    Guo et al. 2017, section 2. It is 0 without confidences.
     """
     table = reliability(confidences, correct, bins)
     gaps = np.abs(table.accuracies - table.confidences)
     return float(np.sum(table.counts * gaps) / max(np.sum(table.counts), 1))
-
-
-def _checked(confidences: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    confidences, correct = np.asarray(confidences, np.float64), np.asarray(correct, bool)
-    if confidences.ndim != 1 or confidences.shape != correct.shape:
-        raise ValueError(
-            f"confidences {confidences.shape} and correct {correct.shape} must be (n,)"
-        )
-    if not np.all((confidences >= 0) & (confidences <= 1)):
-        raise ValueError("a confidence is outside [0, 1]")
-    return confidences, correct

@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from wsign_jax.decode.align import Alignment, align
-from wsign_jax.decode.greedy import attention_greedy, ctc_greedy
+from wsign_jax.decode.align import Alignment, align_labels
+from wsign_jax.decode.greedy import ctc_greedy
 from wsign_jax.decode.joint import Weights, joint_beam_search, rescore
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.decode.prefix_beam import Beams, ctc_prefix_beam_search
@@ -23,13 +23,13 @@ class Search:
     """The settings of a search; they are constants in a compiled program."""
 
     decoder: str = GREEDY  # one of DECODERS
-    beam_size: int = 10  # 1 with 'attention' is its greedy decoding
+    beam_size: int = 10
     max_labels: int = 64  # the longest hypothesis of a beam
 
     @property
     def weights_read(self) -> frozenset[str]:
         """The fields of `Weights` that make a difference."""
-        if self.decoder == GREEDY or (self.decoder == "attention" and self.beam_size == 1):
+        if self.decoder == GREEDY:
             return frozenset()
         ctc = {"ctc_weight"} if self.decoder in ("rescore", "joint") else set()
         return frozenset({"lm_weight", "label_bonus", *ctc})
@@ -58,23 +58,18 @@ def decode(
         encoded: (B, N, D) from the encoder.
         log_probs: (B, N, V) from the CTC head.
         patches: (B,) valid patches.
-        weights: of the parts of a score; `Search.weights_read` says which are read.
-        lm: a language model over gloss ids, or None.
+        weights: those of a score's parts; `Search.weights_read` says which are read.
+        lm: a language model over gloss ids.
     """
     if search.decoder == GREEDY:
         return ctc_greedy(log_probs, patches)
     room = min(search.max_labels, log_probs.shape[1])
     # By a row's own patches, so that padding does not change its result.
     limits = jnp.minimum(room, patches)
-    if search.decoder == "attention":
-        if search.beam_size == 1:
-            return attention_greedy(model.decoder, encoded, patches, room, limits)
+    if search.decoder in ("attention", "joint"):
+        ctc = log_probs if search.decoder == "joint" else None
         return joint_beam_search(
-            model.decoder, encoded, None, patches, search.beam_size, room, weights, lm, limits
-        )
-    if search.decoder == "joint":
-        return joint_beam_search(
-            model.decoder, encoded, log_probs, patches, search.beam_size, room, weights, lm, limits
+            model.decoder, encoded, ctc, patches, search.beam_size, room, weights, lm, limits
         )
     beams = ctc_prefix_beam_search(
         log_probs, patches, search.beam_size, room, lm, weights.lm_weight, weights.label_bonus
@@ -95,4 +90,4 @@ def decode_and_align(
 ) -> tuple[Beams, Alignment]:
     """Returns each row's best hypothesis and its alignment to the patches; arguments as in `decode`."""
     best = decode(search, model, encoded, log_probs, patches, weights, lm).best
-    return best, align(log_probs, patches, best.labels[:, 0], best.label_lengths[:, 0])
+    return best, align_labels(log_probs, patches, best.labels[:, 0], best.label_lengths[:, 0])

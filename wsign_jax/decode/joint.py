@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from wsign_jax.decode.lm.lookup import LanguageModel
-from wsign_jax.decode.prefix_beam import CANDIDATES, IMPOSSIBLE, Beams, ctc_log_prob, possible
+from wsign_jax.decode.prefix_beam import CANDIDATES, IMPOSSIBLE, Beams, ctc_log_prob, is_possible
 from wsign_jax.decode.prefix_scores import Prefixes, PrefixScorer
 from wsign_jax.model.decoder import Decoder, DecoderCache
 
@@ -75,7 +75,7 @@ def joint_beam_search(
         beam_size: K.
         max_labels: U, the longest hypothesis.
         weights: w, v and the bonus.
-        lm: a language model over gloss ids, or None.
+        lm: a language model over gloss ids.
         limits: (B,) the longest hypothesis of each row, at most U; U by default.
     """
     rows = encoded.shape[0]
@@ -151,7 +151,7 @@ class _Scorers(NamedTuple):
         """The best ended hypotheses, with those that end here with `attention` and `language`."""
         whole = jnp.zeros(()) if search.prefixes is None else search.prefixes.whole
         score = self.weights.score(whole, attention, language, search.length)
-        return _merge(search, jnp.where(possible(search.scores), score, IMPOSSIBLE))
+        return _merge(search, jnp.where(is_possible(search.scores), score, IMPOSSIBLE))
 
     def _grown(self, search: _Search, attention: jax.Array, language: jax.Array) -> _Grown:
         """The likeliest next glosses by (B, K, V) log probabilities of attention and language.
@@ -167,7 +167,7 @@ class _Scorers(NamedTuple):
             begins = self.ctc.begins_with(search.prefixes, search.last, ids)
         attention, language = (jnp.take_along_axis(x, ids, axis=2) for x in (attention, language))
         score = self.weights.score(begins, attention, language, length)
-        grows = possible(search.scores) & (search.length < self.longest)[:, None]
+        grows = is_possible(search.scores) & (search.length < self.longest)[:, None]
         return _Grown(ids, jnp.where(grows[..., None], score, IMPOSSIBLE), attention, language)
 
     def _kept(self, search: _Search, grown: _Grown, cache: DecoderCache, ended: Beams) -> _Search:
@@ -220,13 +220,15 @@ def rescore(
         _sentence_log_prob(lm, beams),
         beams.label_lengths,
     )
-    score = jnp.where(possible(beams.scores), score, IMPOSSIBLE)
-    score, order = jax.lax.top_k(score, score.shape[1])
-    return Beams(
-        jnp.take_along_axis(beams.labels, order[..., None], axis=1),
-        jnp.take_along_axis(beams.label_lengths, order, axis=1),
-        score,
-    )
+    score = jnp.where(is_possible(beams.scores), score, IMPOSSIBLE)
+    return _best_first(beams._replace(scores=score), score.shape[1])
+
+
+def _best_first(beams: Beams, count: int) -> Beams:
+    """The `count` best hypotheses of each row."""
+    scores, order = jax.lax.top_k(beams.scores, count)
+    labels = jnp.take_along_axis(beams.labels, order[..., None], axis=1)
+    return Beams(labels, jnp.take_along_axis(beams.label_lengths, order, axis=1), scores)
 
 
 def attention_log_prob(
@@ -279,15 +281,9 @@ def _sentence_log_prob(lm: LanguageModel | None, beams: Beams) -> jax.Array:
 def _merge(search: _Search, scores: jax.Array) -> Beams:
     """The best of the hypotheses that had ended and of those that end here with (B, K) scores."""
     lengths = jnp.broadcast_to(search.length, scores.shape)
-    joined = Beams(
-        *(
-            jnp.concatenate([before, now], axis=1)
-            for before, now in zip(search.ended, (search.labels, lengths, scores), strict=True)
-        )
-    )
-    scores, order = jax.lax.top_k(joined.scores, scores.shape[1])
-    labels = jnp.take_along_axis(joined.labels, order[..., None], axis=1)
-    merged = Beams(labels, jnp.take_along_axis(joined.label_lengths, order, axis=1), scores)
+    ending = Beams(search.labels, lengths, scores)
+    joined = jax.tree.map(lambda *both: jnp.concatenate(both, axis=1), search.ended, ending)
+    merged = _best_first(joined, scores.shape[1])
     # A sentence that is done stays as it is, so that it does not depend on its neighbors' lengths.
     done = search.done[:, None]
     return Beams(

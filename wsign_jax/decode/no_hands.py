@@ -4,8 +4,8 @@ import numpy as np
 
 from wsign_jax.keypoints import joints
 
-# Frames. If a chunk and so many frames before it show no hand, nothing is recognized, whatever the
-# network says.
+# Frames. If a chunk and this number of frames before it show no hand, nothing is recognized, whatever
+# the network says.
 NO_HANDS_FRAMES = joints.FPS
 
 
@@ -14,11 +14,8 @@ def patches_without_hands(
 ) -> np.ndarray:
     """Returns the patches in which nothing is recognized, the same for a stream and offline.
 
-    Args:
-        seen: (T,) bool, whether each frame shows a hand.
-        chunk: C, or any number beyond the sequence for full attention.
-        patch_size: P, frames per patch.
-        look_ahead: of the frontend, in patches.
+    `seen` (T,) says which frames show a hand. A chunk beyond the sequence is full attention. The
+    `look_ahead` of the frontend is in patches.
 
     Returns:
         (N,) bool, the same for all patches of a chunk: true if no hand is seen in its frames, in those

@@ -10,18 +10,18 @@ from wsign_jax.decode.lm.lookup import LanguageModel
 
 # The logarithm of "impossible". It is finite, so that sums and differences of it are never NaN.
 IMPOSSIBLE = -1e30
-# With a language model or an attention decoder, so many of the likeliest glosses (or twice the beam size
-# if that is more) may extend a hypothesis. Without one, twice the beam size is provably enough (see
+# With a language model or an attention decoder, this many of the likeliest glosses (or twice the beam
+# size if that is more) may extend a hypothesis. Without one, twice the beam size is provably enough (see
 # `_candidates`).
 CANDIDATES = 40
 
 
-def possible(scores: jax.Array) -> jax.Array:
+def is_possible(scores: jax.Array) -> jax.Array:
     """Returns which scores or log probabilities are of something possible, whatever the weights."""
     return scores > IMPOSSIBLE * 1e-6
 
 
-def floor_of(log_probs: jax.Array) -> jax.Array:
+def clip_log_probs(log_probs: jax.Array) -> jax.Array:
     """Returns log posteriors in float32, -1e6 or more; a model may say -inf."""
     return jnp.maximum(log_probs.astype(jnp.float32), -1e6)
 
@@ -94,7 +94,7 @@ def ctc_prefix_beam_search(
         score = prefixes.total + prefixes.prior
         if lm is not None:
             score += jnp.float32(lm_weight) * lm.log_prob(prefixes.lm_state, jnp.int32(BLANK_ID))
-        score = jnp.where(possible(prefixes.total), score, IMPOSSIBLE)
+        score = jnp.where(is_possible(prefixes.total), score, IMPOSSIBLE)
         score, order = jax.lax.top_k(score, beam_size)
         return Beams(prefixes.labels[order], prefixes.lengths[order], score)
 
@@ -122,8 +122,8 @@ def extend_beam(
     lm_weight: jax.Array | float = 0.0,
     label_bonus: jax.Array | float = 0.0,
 ) -> PrefixBeam:
-    """Returns the beam after the next (N, V) log posteriors, of which the first `length` () count."""
-    log_probs = floor_of(log_probs)
+    """Returns the beam after the first `length` () of the next (N, V) log posteriors."""
+    log_probs = clip_log_probs(log_probs)
     weight, bonus = jnp.float32(lm_weight), jnp.float32(label_bonus)
     ids, values = _candidates(log_probs, len(prefixes.lengths), lm is not None)
 
@@ -149,9 +149,9 @@ def ctc_log_prob(
         label_lengths: (B, K).
 
     Returns:
-        (B, K) float32, not `possible` if the patches are too few.
+        (B, K) float32, not `is_possible` if the patches are too few.
     """
-    log_probs = floor_of(log_probs)
+    log_probs = clip_log_probs(log_probs)
 
     def forward(
         log_probs: jax.Array, length: jax.Array, labels: jax.Array, label_length: jax.Array
@@ -209,7 +209,7 @@ def _extend(
     """Returns the beam after one more patch: (V,) log posteriors, and (M,) candidates with theirs."""
     beam_size, max_labels = prefixes.labels.shape
     total, last = prefixes.total, prefixes.last
-    alive = possible(total)
+    alive = is_possible(total)
 
     # parent[i, j]: hypothesis j is hypothesis i and one gloss more. A path of i that goes on to that
     # gloss belongs to j, and must not become a second j.

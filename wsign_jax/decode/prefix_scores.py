@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from wsign_jax.data.vocab import BLANK_ID
-from wsign_jax.decode.prefix_beam import IMPOSSIBLE, floor_of
+from wsign_jax.decode.prefix_beam import IMPOSSIBLE, clip_log_probs
 
 
 class Prefixes(NamedTuple):
@@ -34,7 +34,7 @@ class PrefixScorer(NamedTuple):
     def from_posteriors(cls, log_probs: jax.Array, lengths: jax.Array) -> "PrefixScorer":
         """Makes a scorer of (B, N, V) log posteriors with (B,) valid patches."""
         positions = jnp.arange(log_probs.shape[1], dtype=jnp.int32)[None]
-        return cls(floor_of(log_probs), positions < lengths[:, None])
+        return cls(clip_log_probs(log_probs), positions < lengths[:, None])
 
     def start(self, beam_size: int) -> Prefixes:
         """Returns the empty hypothesis, K times: its paths are blanks alone."""

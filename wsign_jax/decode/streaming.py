@@ -1,14 +1,9 @@
 """Decoders of posteriors that arrive chunk by chunk; they report every gloss once, when it is stable.
 
 A gloss is stable as soon as its run is over: CTC's best id of a chunk's last patch is the blank, or a
-later gloss has begun. Longer waits were measured on composed ASL (100 validation sentences, chunks of 8
-patches that see 64 before them). They change no greedy gloss, and hardly any of prefix beam search (WER
-0.089, or 0.087 if nothing is stable before the sentence's end; greedy 0.091). But they take time. The
-medians from a sign's true end are
-
-    -0.43 s  its run is over              0.03 s  8 blanks follow
-    -0.02 s  2 chunks agree on it         1.8 s   all of a beam of 10 agree on it
-     0.43 s  3 chunks agree on it
+later gloss has begun. On composed ASL (100 validation sentences, chunks of 8 patches that see 64 before
+them), longer waits change no greedy gloss and hardly any of prefix beam search: WER 0.089, or 0.087 if
+nothing is stable before the sentence's end.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -18,17 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsign_jax.data.vocab import BLANK_ID
-from wsign_jax.decode.align import align
+from wsign_jax.decode.align import align_labels
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.decode.prefix_beam import IMPOSSIBLE, PrefixBeam, extend_beam, start_beam
 
 
-class Run(NamedTuple):
+class PatchRun(NamedTuple):
     """Neighboring patches with the same best id: a gloss of greedy decoding, unless it is the blank.
 
     The greedy path is the likeliest path of its glosses, so its spans and confidences are equal to
-    those of `align`.
+    those of `align_labels`.
     """
 
     id: int = BLANK_ID
@@ -37,13 +32,8 @@ class Run(NamedTuple):
     log_prob: float = 0.0  # the highest log posterior of the id in it
 
 
-def extend_run(run: Run, log_probs: np.ndarray, first: int) -> tuple[list[Run], Run]:
-    """Takes the next patches.
-
-    Args:
-        run: the run of the patch before; `Run()` at the beginning.
-        log_probs: (n, V) log posteriors.
-        first: number of the first of these patches.
+def extend_run(run: PatchRun, log_probs: np.ndarray, first: int) -> tuple[list[PatchRun], PatchRun]:
+    """Takes the next (n, V) log posteriors, whose first patch has the number `first`.
 
     Returns:
         The glosses whose runs have ended, and the run that may go on.
@@ -59,7 +49,7 @@ def extend_run(run: Run, log_probs: np.ndarray, first: int) -> tuple[list[Run], 
         else:
             if run.id != BLANK_ID:
                 ended.append(run)
-            run = Run(id, patch, patch + 1, log_prob)
+            run = PatchRun(id, patch, patch + 1, log_prob)
     return ended, run
 
 
@@ -67,48 +57,48 @@ _WINDOW = 48  # patches before a chunk in which a gloss that goes on may have be
 _LABELS = 32  # room in a hypothesis, in addition to one label per patch of the chunk
 
 
-class Decoder(Protocol):
+class StreamDecoder(Protocol):
     """A decoder whose state is passed in and out."""
 
     def start(self) -> Any:
         """Returns the state before the first patch; a state's `run` may go on, or is the blank's."""
 
-    def extend(self, state: Any, log_probs: np.ndarray, first: int) -> tuple[list[Run], Any]:
+    def extend(self, state: Any, log_probs: np.ndarray, first: int) -> tuple[list[PatchRun], Any]:
         """Takes the next (n, V) log posteriors, numbered from `first`; returns stable glosses, state."""
 
-    def finish(self, state: Any) -> list[Run]:
+    def finish(self, state: Any) -> list[PatchRun]:
         """Returns the glosses that become stable because the stream ends."""
 
 
-class Greedy:
+class GreedyStreamDecoder:
     """Takes the best id of every patch, with exactly the result of `ctc_greedy` on the whole."""
 
     def start(self) -> "GreedyState":
-        """See `Decoder`."""
-        return GreedyState(Run())
+        """See `StreamDecoder`."""
+        return GreedyState(PatchRun())
 
     def extend(
         self, state: "GreedyState", log_probs: np.ndarray, first: int
-    ) -> tuple[list[Run], "GreedyState"]:
-        """See `Decoder`."""
+    ) -> tuple[list[PatchRun], "GreedyState"]:
+        """See `StreamDecoder`."""
         ended, run = extend_run(state.run, log_probs, first)
         return ended, GreedyState(run)
 
-    def finish(self, state: "GreedyState") -> list[Run]:
-        """See `Decoder`."""
+    def finish(self, state: "GreedyState") -> list[PatchRun]:
+        """See `StreamDecoder`."""
         return [state.run] if state.run.id != BLANK_ID else []
 
 
 class GreedyState(NamedTuple):
-    """The state of `Greedy`: the run of the last patch."""
+    """The state of `GreedyStreamDecoder`: the run of the last patch."""
 
-    run: Run
+    run: PatchRun
 
 
 class BeamState(NamedTuple):
     """The beam after some patches, and the patches in which its last gloss may lie."""
 
-    run: Run
+    run: PatchRun
     prefixes: PrefixBeam  # stable glosses are cut off, apart from the last of them
     cut: int  # 1 if there is such a last stable gloss, otherwise 0
     log_probs: np.ndarray  # (R, V) of the last patches
@@ -135,17 +125,17 @@ class PrefixBeamDecoder:
         self._lm, self._weights = lm, Weights(*map(jnp.float32, weights))
 
     def start(self) -> BeamState:
-        """See `Decoder`."""
+        """See `StreamDecoder`."""
         beam = start_beam(self._beam_size, self._chunk + _LABELS, self._lm)
         rows = np.full((self._chunk + _WINDOW, self._vocab_size), -np.inf, np.float32)
         rows[:, BLANK_ID] = 0.0
         beam = jax.device_put(beam, jax.local_devices()[0])  # placed as a step's result is
-        return BeamState(Run(), beam, 0, rows, 0, 0)
+        return BeamState(PatchRun(), beam, 0, rows, 0, 0)
 
     def extend(
         self, state: BeamState, log_probs: np.ndarray, first: int
-    ) -> tuple[list[Run], BeamState]:
-        """See `Decoder`."""
+    ) -> tuple[list[PatchRun], BeamState]:
+        """See `StreamDecoder`."""
         if first > state.end:  # a pause was skipped: the patches before it are out of sight
             state = state._replace(log_probs=self.start().log_probs, since=0)
         rows = np.zeros((self._chunk, self._vocab_size), np.float32)
@@ -159,11 +149,13 @@ class PrefixBeamDecoder:
         goes_on = bool(len(log_probs)) and log_probs[-1].argmax() != BLANK_ID
         return self._settle(state, goes_on, at_end=False)
 
-    def finish(self, state: BeamState) -> list[Run]:
-        """See `Decoder`."""
+    def finish(self, state: BeamState) -> list[PatchRun]:
+        """See `StreamDecoder`."""
         return self._settle(state, goes_on=False, at_end=True)[0]
 
-    def _settle(self, state: BeamState, goes_on: bool, at_end: bool) -> tuple[list[Run], BeamState]:
+    def _settle(
+        self, state: BeamState, goes_on: bool, at_end: bool
+    ) -> tuple[list[PatchRun], BeamState]:
         """Makes the best hypothesis stable, apart from its last gloss if that may go on."""
         labels, length = jax.device_get(
             _best(state.prefixes, self._lm, self._weights, np.bool_(at_end))
@@ -171,14 +163,14 @@ class PrefixBeamDecoder:
         found = self._runs(state, labels, int(length))
         # A gloss that began before that would be lost from sight.
         goes_on = goes_on and bool(found) and found[-1].start > state.end - _WINDOW
-        stable, run = (found[:-1], found[-1]) if goes_on else (found, Run())
+        stable, run = (found[:-1], found[-1]) if goes_on else (found, PatchRun())
         if not stable:
             return [], state._replace(run=run)
         count = state.cut + len(stable)
         prefixes = _cut(state.prefixes, labels, np.int32(count))
         return stable, state._replace(run=run, prefixes=prefixes, cut=1, since=stable[-1].end)
 
-    def _runs(self, state: BeamState, labels: np.ndarray, length: int) -> list[Run]:
+    def _runs(self, state: BeamState, labels: np.ndarray, length: int) -> list[PatchRun]:
         """Returns the hypothesis' glosses that are not stable yet, with their patches."""
         if length == state.cut:
             return []
@@ -192,18 +184,15 @@ class PrefixBeamDecoder:
         count = length - state.cut + known
         lengths = np.array([[state.end - begin], [count]], np.int32)
         found = jax.device_get(_align(rows[None], lengths[0], wanted, lengths[1]))
+        starts, ends = begin + found.starts[0], begin + found.ends[0]
+        log_probs = np.log(np.maximum(found.confidences[0], 1e-30))
         return [
-            Run(
-                int(wanted[0, u]),
-                begin + int(found.starts[0, u]),
-                begin + int(found.ends[0, u]),
-                float(np.log(max(found.confidences[0, u], 1e-30))),
-            )
+            PatchRun(int(wanted[0, u]), int(starts[u]), int(ends[u]), float(log_probs[u]))
             for u in range(known, count)
         ]
 
 
-_align = jax.jit(align)
+_align = jax.jit(align_labels)
 
 
 @jax.jit

@@ -25,7 +25,7 @@ from wsign_jax.decode.decoders import DECODERS, GREEDY, LARGEST_BEAM, Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm import arpa
 from wsign_jax.decode.lm.ngrams import NGrams
-from wsign_jax.evaluate.trained_run import NO_LM, TUNED, Trained, lm_path, names, tuned_lm
+from wsign_jax.evaluate.trained_run import NO_LM, TUNED, Trained, lm_path, tuned_lm_digest
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "ctc_weight": (0, 1),
@@ -51,10 +51,7 @@ class DecoderSettings:
     wer: float | None = None  # on the validation split, if it was tuned
 
     def with_weights(self, **weights: float | None) -> "DecoderSettings":
-        """Returns these settings with other weights; None leaves a weight as it is.
-
-        Args:
-            **weights: fields of `Weights`.
+        """Returns these settings with other fields of `Weights`; None leaves a weight as it is.
 
         Raises:
             WSignError: a weight is out of range, or this decoder does not read it.
@@ -182,14 +179,8 @@ def write_tuned(
 ) -> pathlib.Path:
     """Writes a run's `decoder.json` and the language models that were fitted for it.
 
-    Earlier rows for the same model and window stay, unless their language model changes.
-
-    Args:
-        trained: the run.
-        root: the data set it was tuned on.
-        split: the split of that data set.
-        tuned: the decoders with their weights.
-        fitted: language models, by `DecoderSettings.lm`.
+    They were tuned on the split of the data set at `root`. `fitted` is by `DecoderSettings.lm`. Earlier
+    rows for the same model and window stay, unless their language model changes.
     """
     path = trained.workdir / TUNED
     before: dict[str, str] = {}
@@ -202,7 +193,7 @@ def write_tuned(
     digests = dict(before)
     for name, model in (fitted or {}).items():
         place = lm_path(trained, name)
-        arpa.write(place, model, trained.vocabulary)
+        arpa.write_arpa(place, model, trained.vocabulary)
         digests[name] = hashlib.sha256(place.read_bytes()).hexdigest()
     stale = [row for row in kept if row.lm in before and before[row.lm] != digests[row.lm]]
     for row in stale:
@@ -228,7 +219,7 @@ def write_tuned(
 def _digest_before(trained: Trained, lm: str) -> str:
     """The digest of a kept language model; '' if it is gone or was replaced."""
     try:
-        return tuned_lm(trained, lm)
+        return tuned_lm_digest(trained, lm)
     except WSignError:
         return ""
 
@@ -241,4 +232,4 @@ def _tuned_on(trained: Trained) -> str:
         if window.chunk
         else "full attention"
     )
-    return f"checkpoint {names(trained.checkpoints)}, {attention}"
+    return f"checkpoint {trained.checkpoint_steps}, {attention}"

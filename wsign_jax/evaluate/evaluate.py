@@ -28,7 +28,7 @@ from wsign_jax.report.sentences import Sentence
 from wsign_jax.runtime import multihost
 from wsign_jax.train import config_schema, sharding, validation
 from wsign_jax.train.run import data_root, read_annotations
-from wsign_jax.train.validation import Encoded
+from wsign_jax.train.validation import EncodedBatch
 
 _SHOWN = 5  # references printed beside their hypotheses
 
@@ -44,7 +44,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
         WSignError: there is no run in `workdir`, the vocabularies differ, the data is bad, or the report
             cannot be written.
     """
-    config_schema.check(config)
+    config_schema.check_config(config)
     trained = open_run(workdir, config, config.eval.average)
     path = workdir / f"report_{config.eval.split}.json"
     with multihost.all_or_none():
@@ -53,7 +53,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     root = data_root(trained.config, workdir, make=False)
     split = read_split(trained, root, config.eval.split)
     settings = choose_settings(trained, config.eval.decoder, config.eval.lm, config.eval.beam_size)
-    sentences, report = run(trained, root, split, settings)
+    sentences, report = evaluate_split(trained, root, split, settings)
     print_examples(sentences, trained.vocabulary)
     print_summary(report)
     if multihost.is_first():
@@ -61,31 +61,21 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
     print(path, flush=True)
 
 
-def run(
+def evaluate_split(
     trained: Trained, root: pathlib.Path, split: layout.Split, settings: DecoderSettings
 ) -> tuple[list[Sentence], dict[str, Any]]:
     """Decodes a split and summarizes the result.
-
-    Args:
-        trained: the run.
-        root: the data set's folder.
-        split: the split of that data set.
-        settings: the decoder with its settings.
 
     Returns:
         The sentences in the order of the split, and the content of `report.json`.
     """
     lm = language_model(trained, settings.lm, root)
-    encode = Timed(validation.make_encode_step(trained.network))
-    search = Timed(make_search(trained, settings))
+    encode = TimedFunction(validation.make_encode_step(trained.network))
+    search = TimedFunction(make_search(trained, settings))
     decoded = search_all(trained, encode_split(trained, split, encode), search, settings, lm)
     raw = to_sentences(trained, split, decoded)
-    sentences = [
-        dataclasses.replace(
-            s, confidences=confidence.calibrated(s.confidences, settings.temperature)
-        )
-        for s in raw
-    ]
+    shares = [confidence.calibrate(s.confidences, settings.temperature) for s in raw]
+    sentences = [dataclasses.replace(s, confidences=c) for s, c in zip(raw, shares, strict=True)]
     report = summary.summarize(
         sentences,
         trained.vocabulary,
@@ -103,15 +93,15 @@ def run(
 # ------------------------------------------------------------------------------- batches to results
 
 
-class Decoded(NamedTuple):
+class DecodedBatch(NamedTuple):
     """One batch after the search, on the host."""
 
-    encoded: Encoded  # without the states
+    encoded: EncodedBatch  # without the states
     beams: Beams  # the best hypothesis of each row
     alignment: align.Alignment  # of that hypothesis
 
 
-class Timed:
+class TimedFunction:
     """A function that is compiled for every new shape of its arguments, with the seconds it took."""
 
     def __init__(self, step: Callable[..., Any]):
@@ -138,13 +128,12 @@ class Timed:
         return result
 
 
-def encode_split(trained: Trained, split: layout.Split, encode: Timed) -> Iterator[Encoded]:
+def encode_split(
+    trained: Trained, split: layout.Split, encode: TimedFunction
+) -> Iterator[EncodedBatch]:
     """Encodes a split batch by batch, one compilation per bucket; the results stay on the devices.
 
-    Args:
-        trained: the run; `eval.chunk` and `eval.left_context` of its config are the attention window.
-        split: what to encode.
-        encode: `validation.make_encode_step` of the run's network, timed.
+    `encode` is from `validation.make_encode_step`. The attention window is that of the run's config.
     """
     settings = validation.validation_settings(trained.config, trained.alpha)
     for batch in validation.report_batches(trained.config, split):
@@ -153,15 +142,15 @@ def encode_split(trained: Trained, split: layout.Split, encode: Timed) -> Iterat
 
 def make_search(
     trained: Trained, settings: DecoderSettings
-) -> Callable[[Params, Encoded, Weights, LanguageModel | None], tuple[Beams, align.Alignment]]:
+) -> Callable[[Params, EncodedBatch, Weights, LanguageModel | None], tuple[Beams, align.Alignment]]:
     """Makes a decoder, which finds each row's best hypothesis and its alignment to the patches."""
     everywhere = sharding.replicated(trained.network.mesh)
 
     def search(
-        params: Params, encoded: Encoded, weights: Weights, lm: LanguageModel | None
+        params: Params, encoded: EncodedBatch, weights: Weights, lm: LanguageModel | None
     ) -> tuple[Beams, align.Alignment]:
         whole = jax.lax.with_sharding_constraint(params, everywhere)
-        model = whisper_sign.bind(trained.network.graph, whole)
+        model = whisper_sign.bind_params(trained.network.graph, whole)
         states, log_probs, patches = encoded.states, encoded.log_probs, encoded.patches
         return decode_and_align(settings.search, model, states, log_probs, patches, weights, lm)
 
@@ -170,22 +159,22 @@ def make_search(
 
 def search_all(
     trained: Trained,
-    batches: Iterable[Encoded],
-    search: Timed,
+    batches: Iterable[EncodedBatch],
+    search: TimedFunction,
     settings: DecoderSettings,
     lm: LanguageModel | None,
-) -> list[Decoded]:
+) -> list[DecodedBatch]:
     """Decodes batches with a function of `make_search`, and brings the results to the host."""
     weights, decoded = jax.tree.map(np.float32, settings.weights), []
     for encoded in batches:
         found = search(trained.params, encoded, weights, lm)
         light = encoded._replace(states=encoded.patches)  # the states are not needed any more
-        decoded.append(Decoded(*jax.device_get((light, *found))))
+        decoded.append(DecodedBatch(*jax.device_get((light, *found))))
     return decoded
 
 
 def to_sentences(
-    trained: Trained, split: layout.Split, decoded: Sequence[Decoded]
+    trained: Trained, split: layout.Split, decoded: Sequence[DecodedBatch]
 ) -> list[Sentence]:
     """Turns decoded batches into sentences in the order of the split, with raw confidences."""
     annotations = read_annotations(trained.config, split)
@@ -205,7 +194,9 @@ def to_sentences(
     return [found[example] for example in range(len(split))]
 
 
-def _found_in(batch: Decoded, row: int, reference: set[int], patch_size: int) -> dict[str, Any]:
+def _found_in(
+    batch: DecodedBatch, row: int, reference: set[int], patch_size: int
+) -> dict[str, Any]:
     """The fields of a `Sentence` that come from a row of a decoded batch."""
     hypothesis, spans, confidences = timed_glosses(batch, row, patch_size)
     patches = int(batch.encoded.patches[row])
@@ -223,12 +214,14 @@ def _found_in(batch: Decoded, row: int, reference: set[int], patch_size: int) ->
 
 
 def timed_glosses(
-    batch: Decoded, row: int, patch_size: int
+    batch: DecodedBatch, row: int, patch_size: int
 ) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
     """Returns a row's hypothesis, its spans (U, 2) in seconds, and raw confidences (U,)."""
     length, patches = int(batch.beams.label_lengths[row, 0]), int(batch.encoded.patches[row])
     hypothesis = tuple(batch.beams.labels[row, 0, :length].tolist())
-    spans, confidences = align.timed(batch.alignment, row, length, patches, patch_size)
+    spans, confidences = align.times_and_confidences(
+        batch.alignment, row, length, patches, patch_size
+    )
     return hypothesis, spans, confidences
 
 
@@ -281,11 +274,8 @@ def _shown_settings(
     return shown | {name: getattr(settings, name) for name in sorted(settings.weights_read)}
 
 
-def _timing(encode: Timed, search: Timed, split: layout.Split) -> dict[str, Any]:
-    """The times in seconds, with compiling apart.
-
-    The real-time factor is seconds of encoding and decoding for each second of signing.
-    """
+def _timing(encode: TimedFunction, search: TimedFunction, split: layout.Split) -> dict[str, Any]:
+    """The times in seconds, with compiling apart; the real-time factor is per second of signing."""
     recorded = float(np.sum(split.frames, dtype=np.float64)) / joints.FPS
     return {
         "recorded_seconds": recorded,

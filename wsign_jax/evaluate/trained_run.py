@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ from wsign_jax.decode.decoders import DECODERS, NEED_ATTENTION
 from wsign_jax.decode.lm import arpa, lookup, ngrams
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.model import whisper_sign
-from wsign_jax.model.positions import checked_window
+from wsign_jax.model.positions import check_window
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import config_schema
 from wsign_jax.train.checkpoint import store
@@ -61,6 +61,11 @@ class Trained:
         """Whether some stage has trained the attention decoder."""
         stages = self.info.config["stages"][: self.info.stage + 1]
         return any(self.info.config[stage]["alpha"] < 1 for stage in stages)
+
+    @property
+    def checkpoint_steps(self) -> str:
+        """The steps of its checkpoints, for example '7500' or '7000, 7250, 7500'."""
+        return ", ".join(path.name for path in self.checkpoints)
 
     def check_decoder(self, decoder: str) -> None:
         """Raises a `WSignError` if there is no such decoder, or this run has not trained it."""
@@ -126,31 +131,30 @@ def open_run(
     return Trained(workdir, paths, info, config, network, params)
 
 
-def untrained(config: ConfigDict, vocab_size: int) -> Trained:
+def make_untrained(config: ConfigDict, vocab_size: int) -> Trained:
     """A run with fresh weights, to measure time and memory, which do not depend on the weights."""
     names = (BLANK, *(f"GLOSS-{id}" for id in range(1, vocab_size)))
     info = RunInfo(
         stage=len(config.stages) - 1,
         next_batch=0,
-        val_wer=None,
-        best_wer=None,
         data="",
-        config=config_schema.as_json(config),
+        config=config_schema.config_as_json(config),
         vocabulary=Vocabulary(names),
-        iterator={},
     )
     network = make_network(config, vocab_size)
-    params = whisper_sign.init(config.model, network.shapes, config.training.seed)
+    params = whisper_sign.init_params(config.model, network.shapes, config.training.seed)
     return Trained(pathlib.Path("untrained"), (), info, config, network, params)
 
 
-def overrides(data: str | None, chunk: int | None, left_context: int | None) -> dict[str, Any]:
+def config_overrides(
+    data: str | None, chunk: int | None, left_context: int | None
+) -> dict[str, Any]:
     """Returns config fields for a data set and a window in patches; None leaves the run's own.
 
     Raises:
         WSignError: a size of the window is not a whole number, or is below 0.
     """
-    chunk, left_context = checked_window(chunk, left_context)
+    chunk, left_context = check_window(chunk, left_context)
     fields = {"data.dir": data, "eval.chunk": chunk, "eval.left_context": left_context}
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -167,13 +171,10 @@ def read_split(trained: Trained, root: pathlib.Path, name: str) -> layout.Split:
 
 
 def language_model(trained: Trained, lm: str, root: pathlib.Path) -> LanguageModel | None:
-    """Returns a language model; None for 'none'.
+    """Returns a language model for a run; None for 'none'.
 
-    Args:
-        trained: the run.
-        lm: 'none', the order of one fitted to the training labels, or an ARPA file. If the run's
-            decoders were tuned with one of this order, it is taken instead of a fresh one.
-        root: the data set with the training labels.
+    `lm` is 'none', the order of one to fit to the training labels at `root`, or an ARPA file. The one of
+    this order that the run's decoders were tuned with is taken instead of a fresh one.
 
     Raises:
         WSignError: the file is missing, is bad, has glosses outside the vocabulary, or was replaced
@@ -184,11 +185,11 @@ def language_model(trained: Trained, lm: str, root: pathlib.Path) -> LanguageMod
     if not lm.isdecimal():
         if pathlib.Path(lm).is_dir():
             raise WSignError(f"a language model {lm!r}; give 1 to 9, an ARPA file, or 'none'")
-        return lookup.prepare(arpa.read(pathlib.Path(lm), trained.vocabulary))
+        return lookup.prepare_lm(arpa.read_arpa(pathlib.Path(lm), trained.vocabulary))
     _check_order(lm)
-    if tuned_lm(trained, lm):
-        return lookup.prepare(arpa.read(lm_path(trained, lm), trained.vocabulary))
-    return lookup.prepare(fit_lm(trained, lm, root))
+    if tuned_lm_digest(trained, lm):
+        return lookup.prepare_lm(arpa.read_arpa(lm_path(trained, lm), trained.vocabulary))
+    return lookup.prepare_lm(fit_lm(trained, lm, root))
 
 
 def fit_lm(trained: Trained, order: str, root: pathlib.Path) -> ngrams.NGrams:
@@ -200,7 +201,7 @@ def fit_lm(trained: Trained, order: str, root: pathlib.Path) -> ngrams.NGrams:
     _check_order(order)
     vocab_size = len(trained.vocabulary)
     labels = layout.read_labels(root, "train", vocab_size)
-    return ngrams.estimate([ids.tolist() for ids in labels], int(order), vocab_size)
+    return ngrams.estimate_ngrams([ids.tolist() for ids in labels], int(order), vocab_size)
 
 
 def _check_order(order: str) -> None:
@@ -215,7 +216,7 @@ def lm_path(trained: Trained, order: str) -> pathlib.Path:
     return trained.workdir / f"lm_{order}.arpa"
 
 
-def tuned_lm(trained: Trained, order: str) -> str:
+def tuned_lm_digest(trained: Trained, order: str) -> str:
     """Returns the digest of the language model that decoders were tuned with; '' without one.
 
     Raises:
@@ -235,8 +236,3 @@ def tuned_lm(trained: Trained, order: str) -> str:
             "move it away"
         )
     return digest if order in known else ""
-
-
-def names(checkpoints: Sequence[pathlib.Path]) -> str:
-    """The steps of checkpoints in one line, for example '7500' or '7000, 7250, 7500'."""
-    return ", ".join(path.name for path in checkpoints)

@@ -11,11 +11,11 @@ from wsign_jax.decode import confidence
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.evaluate import evaluate
 from wsign_jax.evaluate.decoder_settings import DecoderSettings
-from wsign_jax.evaluate.evaluate import Timed
+from wsign_jax.evaluate.evaluate import TimedFunction
 from wsign_jax.evaluate.trained_run import NO_LM, Trained
 from wsign_jax.report.metrics import EditCounts
 from wsign_jax.train import validation
-from wsign_jax.train.validation import Encoded
+from wsign_jax.train.validation import EncodedBatch
 
 # Values tried for each weight. Language model and bonus go together, since one makes up for the other.
 GRIDS = {
@@ -34,24 +34,16 @@ def tune(
     language_models: dict[str, LanguageModel | None],
     report: Callable[[DecoderSettings, str], None],
 ) -> list[DecoderSettings]:
-    """Tunes decoders on a split.
+    """Tunes decoders on a validation split; returns their weights, temperatures and error rates.
 
-    Args:
-        trained: the run.
-        split: the validation split; it is encoded once for all decoders.
-        starts: each a decoder with its language model, its beam and the weights to begin with. The ones
-            without a language model come first.
-        language_models: by `DecoderSettings.lm`.
-        report: called with every result and a remark on it.
-
-    Returns:
-        The settings with their weights, temperatures and error rates.
+    Each of `starts` is a decoder with the weights to begin with; the ones without a language model come
+    first. Language models are by `DecoderSettings.lm`. `report` gets every result and a remark.
     """
-    encode = Timed(validation.make_encode_step(trained.network))
+    encode = TimedFunction(validation.make_encode_step(trained.network))
     encoded = list(evaluate.encode_split(trained, split, encode))
     tuned: list[DecoderSettings] = []
     for start in starts:
-        search = Timed(evaluate.make_search(trained, start))
+        search = TimedFunction(evaluate.make_search(trained, start))
         attempt = _Attempts(trained, split, encoded, search, language_models[start.lm])
         found = [_climb(begin, attempt) for begin in _begins(start, tuned)]
         settings = min(found, key=attempt.wer)
@@ -68,8 +60,8 @@ class _Attempts:
         self,
         trained: Trained,
         split: layout.Split,
-        encoded: Sequence[Encoded],
-        search: Timed,
+        encoded: Sequence[EncodedBatch],
+        search: TimedFunction,
         lm: LanguageModel | None,
     ):
         self._trained, self._split, self._encoded = trained, split, encoded
@@ -90,16 +82,14 @@ class _Attempts:
         return self._known[key]
 
     def temperature(self, settings: DecoderSettings) -> float:
-        """The temperature that calibrates the confidences of what is decoded."""
-        return confidence.fit_temperature(
-            *evaluate.confidences_and_truth(self._sentences(settings))
-        )
+        """The temperature that calibrates the confidences of the decoded glosses."""
+        found = evaluate.confidences_and_truth(self._sentences(settings))
+        return confidence.fit_temperature(*found)
 
     def _sentences(self, settings: DecoderSettings) -> list[evaluate.Sentence]:
-        decoded = evaluate.search_all(
-            self._trained, self._encoded, self._search, settings, self._lm
-        )
-        return evaluate.to_sentences(self._trained, self._split, decoded)
+        run = self._trained
+        decoded = evaluate.search_all(run, self._encoded, self._search, settings, self._lm)
+        return evaluate.to_sentences(run, self._split, decoded)
 
 
 def _begins(start: DecoderSettings, tuned: Sequence[DecoderSettings]) -> list[DecoderSettings]:
@@ -110,10 +100,7 @@ def _begins(start: DecoderSettings, tuned: Sequence[DecoderSettings]) -> list[De
     """
     ends = [
         dataclasses.replace(
-            start,
-            ctc_weight=other.ctc_weight,
-            lm_weight=0.0,
-            label_bonus=other.label_bonus,
+            start, ctc_weight=other.ctc_weight, lm_weight=0.0, label_bonus=other.label_bonus
         )
         for other in tuned
         if other.lm == NO_LM and other.search == start.search and "lm_weight" in start.weights_read

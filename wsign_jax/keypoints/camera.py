@@ -25,7 +25,7 @@ class _Timed(Protocol):
 Item = TypeVar("Item", bound=_Timed)
 
 
-def paced(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
+def at_recorded_pace(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
     """Yields the same items at the pace at which they were recorded, none too early."""
     began = None
     with contextlib.closing(items):
@@ -37,11 +37,10 @@ def paced(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
             yield item
 
 
-def pictures(number: int | str) -> video.Pictures:
+def camera_pictures(number: int | str) -> video.Pictures:
     """Yields a camera's pictures as they come, until the reader stops or the camera ends.
 
-    Args:
-        number: the camera's number, from 0; or anything else that OpenCV's VideoCapture opens.
+    `number` is the camera's number, from 0, or anything else that OpenCV's VideoCapture opens.
 
     Raises:
         WSignError: it cannot be opened.
@@ -63,14 +62,14 @@ def pictures(number: int | str) -> video.Pictures:
         capture.release()
 
 
-class Taken(NamedTuple, Generic[Item]):
+class TakenItem(NamedTuple, Generic[Item]):
     """An item that a source gave, and when it came."""
 
     item: Item
     at: float  # by time.monotonic()
 
 
-class Every(Generic[Item]):
+class EveryItem(Generic[Item]):
     """A source that waits for its reader, so that the reader misses nothing."""
 
     dropped = 0
@@ -80,45 +79,40 @@ class Every(Generic[Item]):
         self.ended = False
         self._items = items
 
-    def __enter__(self) -> "Every[Item]":
+    def __enter__(self) -> "EveryItem[Item]":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._items.close()
 
-    def take(self, seconds: float) -> Taken[Item] | None:
+    def take(self, seconds: float) -> TakenItem[Item] | None:
         """Returns the next item, however long it takes, or None after the last."""
         del seconds
         item = next(self._items, None)
         self.ended = item is None
-        return None if item is None else Taken(item, time.monotonic())
+        return None if item is None else TakenItem(item, time.monotonic())
 
 
-class Newest(Generic[Item]):
+class NewestItem(Generic[Item]):
     """A source that is read on its own thread; a reader that is too slow misses the older pictures.
 
     A context manager: entering it starts the thread, leaving it stops the thread.
     """
 
     def __init__(self, items: Generator[Item, None, None], stalled: float = _STALLED):
-        """Reads nothing yet.
-
-        Args:
-            items: the source.
-            stalled: seconds without an item after which the source counts as ended; infinity: never.
-        """
+        """Reads nothing yet; after `stalled` seconds without an item the source counts as ended."""
         self.dropped = 0  # items that nobody took in time
         self.ended = False  # whether the source is at its end and all that came was taken
         self._items = items
         self._stalled = stalled
-        self._waiting: collections.deque[Taken[Item]] = collections.deque()
+        self._waiting: collections.deque[TakenItem[Item]] = collections.deque()
         self._changed = threading.Condition()
         self._stopped = self._done = False
         self._error: BaseException | None = None
         self._last = 0.0  # when the source last gave an item, by time.monotonic()
         self._thread = threading.Thread(target=self._read, name="capture", daemon=True)
 
-    def __enter__(self) -> "Newest[Item]":
+    def __enter__(self) -> "NewestItem[Item]":
         self._last = time.monotonic()
         self._thread.start()
         return self
@@ -127,8 +121,8 @@ class Newest(Generic[Item]):
         self._stopped = True
         self._thread.join(timeout=1.0)  # a camera that is gone may block forever
 
-    def take(self, seconds: float) -> Taken[Item] | None:
-        """Returns the oldest item that waits, or None if no item comes within so many seconds.
+    def take(self, seconds: float) -> TakenItem[Item] | None:
+        """Returns the oldest item that waits, or None if none comes within `seconds`.
 
         Raises:
             BaseException: the source's own error, once the items before it are taken.
@@ -149,7 +143,7 @@ class Newest(Generic[Item]):
             for item in self._items:
                 if self._stopped:
                     break
-                self._put(Taken(item, time.monotonic()))
+                self._put(TakenItem(item, time.monotonic()))
         except BaseException as error:
             self._error = error
         finally:
@@ -158,7 +152,7 @@ class Newest(Generic[Item]):
                 self._done = True
                 self._changed.notify()
 
-    def _put(self, taken: Taken[Item]) -> None:
+    def _put(self, taken: TakenItem[Item]) -> None:
         with self._changed:
             self._last = taken.at
             self._waiting.append(taken)

@@ -23,12 +23,9 @@ _TICKS = 1000  # per second, in the times of written videos
 
 
 def strokes(frame: np.ndarray) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
-    """Yields the lines to draw for every hand that was seen in one frame.
+    """Yields the lines to draw for every hand that was seen in one frame of features, (42, 7).
 
     A hand with NaN or garbage in it is left out.
-
-    Args:
-        frame: (42, 7) features.
 
     Yields:
         The color of the hand (RGB), and (n, 2) x, y of the joints along a line.
@@ -40,12 +37,10 @@ def strokes(frame: np.ndarray) -> Iterator[tuple[tuple[int, int, int], np.ndarra
                 yield color, hand[list(line), :2]
 
 
-def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """Returns a copy of a picture with the hands of one frame drawn on it.
+def draw_skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Returns a copy of a (height, width, 3) uint8 RGB picture with the hands of one frame drawn on it.
 
-    Args:
-        image: (height, width, 3) uint8 RGB.
-        frame: (42, 7) features in picture widths.
+    The frame has (42, 7) features in picture widths.
     """
     cv2 = load_cv2()
 
@@ -61,7 +56,7 @@ def skeleton(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
     return image
 
 
-def frame_of(detections: Sequence[Detection]) -> np.ndarray:
+def frame_of_detections(detections: Sequence[Detection]) -> np.ndarray:
     """Returns (42, 7) features of the hands seen in one picture, left and right as MediaPipe says."""
     frame = np.zeros((joints.NUM_JOINTS, joints.NUM_FEATURES), np.float32)
     for seen in detections:
@@ -77,22 +72,17 @@ def black_picture(features: np.ndarray) -> np.ndarray:
     return np.zeros((round(_BLACK_WIDTH * min(lowest + 0.05, 2.0)), _BLACK_WIDTH, 3), np.uint8)
 
 
-def on_black(features: np.ndarray, fps: float = joints.FPS) -> Iterator[Picture]:
+def draw_on_black(features: np.ndarray, fps: float = joints.FPS) -> Iterator[Picture]:
     """Yields every frame of (T, 42, 7) drawn on black; the picture is as high as the hands go."""
     black = black_picture(features)
     for number, frame in enumerate(features):
-        yield Picture(number / fps, skeleton(black, frame))
+        yield Picture(number / fps, draw_skeleton(black, frame))
 
 
-def on_pictures(
+def draw_on_pictures(
     features: np.ndarray, pictures: Iterable[Picture], fps: float = joints.FPS
 ) -> Iterator[Picture]:
-    """Yields the pictures of a video, each with the frame nearest to it drawn on it.
-
-    Args:
-        features: (T, 42, 7), extracted from the whole of that video.
-        pictures: the video's pictures.
-        fps: frames per second of the features.
+    """Yields the pictures of a video, each with the frame of (T, 42, 7) nearest to it drawn on it.
 
     Raises:
         WSignError: the video is longer or shorter than the features.
@@ -104,7 +94,7 @@ def on_pictures(
         nearest = round((picture.time_s - first) * fps)
         if nearest >= len(features):
             break
-        yield Picture(picture.time_s - first, skeleton(picture.image, features[nearest]))
+        yield Picture(picture.time_s - first, draw_skeleton(picture.image, features[nearest]))
     if abs(nearest - (len(features) - 1)) > 1:
         raise WSignError(
             f"the keypoints end after {len(features) / fps:.2f} s, the video does not; they are of "
@@ -138,11 +128,7 @@ def contact_sheet(
 
 
 def write_picture(path: pathlib.Path, image: np.ndarray) -> None:
-    """Writes a PNG file.
-
-    Raises:
-        WSignError: the file is there already.
-    """
+    """Writes a PNG file; raises a `WSignError` if the file is there already."""
     cv2 = load_cv2()
 
     _, content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

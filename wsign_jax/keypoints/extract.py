@@ -63,7 +63,7 @@ class ExtractionSettings:
             raise WSignError(f"min_confidence {self.min_confidence:g} must be from 0 to 1")
 
     def record(self) -> dict[str, Any]:
-        """Returns what `dataset.json` records of them."""
+        """Returns the fields that `dataset.json` records."""
         return {
             "extractor": "MediaPipe HandLandmarker",
             "model": landmarker.MODEL_VERSION,
@@ -86,12 +86,7 @@ def clip_of(path: pathlib.Path, picture_fps: float = PICTURE_FPS) -> Clip:
 def extract_clip(
     clip: Clip, settings: ExtractionSettings, model: pathlib.Path
 ) -> tuple[np.ndarray, ClipReport]:
-    """Extracts one clip in this process.
-
-    Args:
-        clip: what to extract.
-        settings: how to extract it.
-        model: what `landmarker.find_model` returned.
+    """Extracts one clip in this process, with the `model` of `landmarker.find_model`.
 
     Returns:
         (T, 42, 7) float32 and its report. If a part of a damaged video is missing, stderr says so too.
@@ -114,10 +109,9 @@ def _extract(
     write: Callable[[np.ndarray], object],
     missing: list[str],
 ) -> ClipReport:
-    """Passes the features to `write` as they become final, and returns the report.
+    """Passes the features to `write` as they become final, so that a long clip takes no more memory.
 
-    A long clip thus takes no more memory than a short one. `missing` gets what could not be read of the
-    clip.
+    `missing` gets what could not be read of the clip. Returns the report.
     """
     tracker = track.Tracker(settings.fps, settings.smooth)
     stream = track.FeatureStream(settings.fps)
@@ -129,7 +123,7 @@ def _extract(
         write(features)
 
     part = (clip.fps, clip.start_s, clip.end_s, clip.box)
-    pictures = video.read_ahead(video.read(clip.source, *part, on_missing=missing.append))
+    pictures = video.read_ahead(video.read_pictures(clip.source, *part, on_missing=missing.append))
     with (
         contextlib.closing(pictures),
         landmarker.Landmarker(model, settings.min_confidence) as hands,
@@ -146,7 +140,7 @@ def _extract(
             f"{clip.source}: no hand in any of its {len(times)} pictures; leave it out"
         )
     source, flips = str(clip.source), tracker.renamed
-    return quality.report(clip.id, source, scores, settings.fps, times, flips, missing)
+    return quality.report_clip(clip.id, source, scores, settings.fps, times, flips, missing)
 
 
 def _extract_to_file(
@@ -220,7 +214,7 @@ def extract_clips(
             "on with --resume"
         )
     model = landmarker.find_model(settings.model)
-    with native_libs.quiet(), landmarker.Landmarker(model):
+    with native_libs.hide_native_log(), landmarker.Landmarker(model):
         pass  # a missing library is reported once, not for every clip
     extraction_record.hold_settings(output_dir, settings.record(), bool(done))
     name = QUALITY if shard[1] == 1 else f"quality-{shard[0]}of{shard[1]}.csv"
@@ -241,16 +235,11 @@ def extract_from_dataset(
     target_fps: float = joints.FPS,
     **options: Any,
 ) -> list[ClipReport]:
-    """Extracts every video under a folder; a video's id is its file name without the suffix.
+    """Extracts every video under a folder and its sub-folders; returns a report for each.
 
-    Args:
-        video_dir: searched with its sub-folders; a folder of pictures counts as one video.
-        output_dir: gets `<id>.npy` and nothing else; the reports go beside it.
-        target_fps: frames per second of the features; training needs 60.
-        **options: others of `ExtractionSettings` and `extract_clips`, and `picture_fps`.
-
-    Returns:
-        A report for each video.
+    A video's id is its file name without the suffix; a folder of pictures counts as one video. Features
+    have `target_fps` frames per second; training needs 60. Options are those of `ExtractionSettings` and
+    `extract_clips`, and `picture_fps`.
 
     Raises:
         WSignError: as `extract_clips` does, and if there is no video.
@@ -272,15 +261,8 @@ def find_clips(video_dir: pathlib.Path, picture_fps: float = PICTURE_FPS) -> lis
     """
     if not video_dir.is_dir():
         raise WSignError(f"{video_dir}: is not a folder; name the one that holds the videos")
-    clips = []
-    for path in sorted(video_dir.rglob("*")):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            if video.pictures_in(path):
-                clips.append(clip_of(path, picture_fps))
-        elif path.suffix.lower() in video.VIDEO_SUFFIXES:
-            clips.append(clip_of(path))
+    found = filter(video.is_recording, sorted(video_dir.rglob("*")))
+    clips = [clip_of(path, picture_fps) for path in found]
     if not clips:
         kinds = " ".join(sorted(video.VIDEO_SUFFIXES))
         raise WSignError(f"{video_dir}: no videos in it ({kinds}), and no folders of pictures")
@@ -305,7 +287,9 @@ def _extract_all(
     output_dir.mkdir(parents=True, exist_ok=True)
     _remove_partials(output_dir, {clip.id for clip in todo})
     tasks = [(clip, settings, model, output_dir) for clip in todo]
-    outcomes = worker_pool.run(_extract_to_file, tasks, count or worker_pool.cores())
+    outcomes = worker_pool.run_in_workers(
+        _extract_to_file, tasks, count or worker_pool.count_cores()
+    )
     pictures = 0
     with contextlib.closing(outcomes):
         for outcome in outcomes:
@@ -335,11 +319,8 @@ def _other_than_keypoints(path: pathlib.Path) -> str:
         good = good and features.dtype.kind == "f"
     except Exception:  # a damaged header can raise almost anything
         good = False
-    return (
-        ""
-        if good
-        else f"{path}: does not hold keypoints; delete it, and give the same command again"
-    )
+    fix = "delete it, and give the same command again"
+    return "" if good else f"{path}: does not hold keypoints; {fix}"
 
 
 def _remove_partials(output_dir: pathlib.Path, ids: set[str]) -> None:

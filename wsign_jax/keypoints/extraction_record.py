@@ -31,7 +31,7 @@ class Reports:
             "part with --shard"
         )
         with contextlib.ExitStack() as stack:
-            stack.enter_context(files.locked(lock, taken))
+            stack.enter_context(files.hold_lock(lock, taken))
             self._open()
             self._locked = stack.pop_all()
         return self
@@ -41,17 +41,17 @@ class Reports:
             clip
             for path in sorted(self._path.parent.glob("quality*.csv"))
             if path != self._path
-            for clip in quality.read(path)
+            for clip in quality.read_quality(path)
         ]
-        for clip in quality.read(self._path):
+        for clip in quality.read_quality(self._path):
             if clip.id not in self._again:
                 self._rows[clip.id, clip.source] = clip
-        files.write(self._path, quality.table(self._rows.values()).encode())
+        files.write(self._path, quality.table_of_clips(self._rows.values()).encode())
         self._file = self._path.open("a", encoding="utf-8")
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
-        files.write(self._path, quality.table(self._rows.values()).encode())
+        files.write(self._path, quality.table_of_clips(self._rows.values()).encode())
         self._locked.close()
 
     def add(self, report: ClipReport) -> None:
@@ -60,7 +60,7 @@ class Reports:
         problem = None if report.problem is None else printable(report.problem)
         report = dataclasses.replace(report, id=key[0], source=key[1], problem=problem)
         self._rows[key] = report
-        self._file.write(quality.row(report))
+        self._file.write(quality.table_row(report))
         self._file.flush()
 
     def find(self, id: str, source: str, output: pathlib.Path) -> ClipReport:
@@ -89,7 +89,8 @@ def hold_settings(output_dir: pathlib.Path, settings: dict[str, Any], begun: boo
     """
     path = output_dir.parent / DATASET
     content = files.read_json(path) if path.exists() else {}
-    versions = landmarker.versions() | video.versions()
+    versions = {"mediapipe": landmarker.load_mediapipe()[0].__version__}
+    versions["av"] = video.load_av().__version__
     recorded = content.get("extraction")
     if recorded is None:
         if begun:

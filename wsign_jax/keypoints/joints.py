@@ -52,11 +52,9 @@ def plausible_hands(numbers: np.ndarray) -> np.ndarray:
 
 
 def as_features(value: Any, name: str) -> np.ndarray:
-    """Checks features that somebody gives, and returns them as float32; implausible numbers stay.
+    """Checks features that somebody gives, (T, 42, 7) real floats, and returns them as float32.
 
-    Args:
-        value: must be a (T, 42, 7) array of real floats; NaN is allowed.
-        name: its name, for the message.
+    NaN and implausible numbers stay. Messages call the features `name`.
 
     Raises:
         WSignError: it is something else, or has a confidence outside [0, 1].
@@ -89,7 +87,7 @@ def seen_hands(features: np.ndarray) -> np.ndarray:
     return _sure(features) > 0
 
 
-def raw(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def positions_and_confidence(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the positions (T, 42, 3) and the hands' confidence (T, 2) of features (T, 42, 7)."""
     return features[..., POSITION], _sure(features)
 
@@ -102,9 +100,7 @@ def _sure(features: np.ndarray) -> np.ndarray:
 def in_widths(features: np.ndarray, aspect: float) -> np.ndarray:
     """Converts y in features (T, 42, 7) from shares of the picture's height to picture widths.
 
-    Args:
-        features: left as they are.
-        aspect: width / height of the pictures; 1 if y is in widths already.
+    `aspect` is width / height of the pictures; it is 1 if y is in widths already.
     """
     if aspect == 1.0:
         return features
@@ -116,18 +112,11 @@ def in_widths(features: np.ndarray, aspect: float) -> np.ndarray:
 def features_from_positions(
     positions: np.ndarray, confidence: np.ndarray, fps: float = FPS
 ) -> np.ndarray:
-    """Builds the features of a sequence from the positions of its joints.
+    """Builds the features (T, 42, 7) of a sequence from positions (T, 42, 3) and confidence (T, 2).
 
-    Velocity is the central difference of positions (one-sided at the two ends). It is 0 if the hand is
-    absent in the frame or in one next to it.
-
-    Args:
-        positions: (T, 42, 3), image widths; ignored where the hand is absent.
-        confidence: (T, 2), left and right hand, 0 where the hand was not seen.
-        fps: frames per second.
-
-    Returns:
-        (T, 42, 7) float32.
+    Positions are in image widths, and ignored where a hand's confidence is 0. Velocity is the central
+    difference of positions (one-sided at the two ends). It is 0 if the hand is absent in the frame or in
+    one next to it.
     """
     frames = len(positions)
     if not confidence.any():  # as in a long pause

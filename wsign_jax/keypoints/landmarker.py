@@ -132,25 +132,19 @@ class Landmarker:
     """MediaPipe's HandLandmarker for the pictures of one video, in their order; up to two hands.
 
     A context manager: a landmarker that is not closed keeps its memory. Use a new one for every video,
-    because it looks for a hand first where the previous picture had it.
-
-    It works in MediaPipe's VIDEO mode, for live pictures too. It lost 62 of 1584 pictures that came at
-    30 per second, on two cores busy with other work, when two more could wait (`camera.Newest`).
-    LIVE_STREAM mode lost 143. At 60 per second they lost 440 and 631. VIDEO mode also tells which are
-    lost.
+    because it looks for a hand first where the previous picture had it. It works in MediaPipe's VIDEO
+    mode for live pictures too: LIVE_STREAM mode loses twice as many, and does not tell which.
     """
 
     def __init__(self, model: pathlib.Path, min_confidence: float = 0.5):
         """Starts a landmarker.
 
-        Args:
-            model: what `find_model` returned.
-            min_confidence: threshold of the detection, of a hand's presence and of its tracking.
+        `min_confidence` is the threshold of the detection, of a hand's presence and of its tracking.
 
         Raises:
             WSignError: MediaPipe, or a system library that it needs, is not installed.
         """
-        mp, vision = _load_mediapipe()
+        mp, vision = load_mediapipe()
         options = vision.HandLandmarkerOptions(
             base_options=mp.tasks.BaseOptions(model_asset_path=str(model)),
             running_mode=vision.RunningMode.VIDEO,
@@ -161,7 +155,7 @@ class Landmarker:
         )
         self._mp = mp
         self._milliseconds = -1
-        with native_libs.named():
+        with native_libs.explain_missing_library():
             self._native = vision.HandLandmarker.create_from_options(options)
 
     def __enter__(self) -> "Landmarker":
@@ -171,12 +165,7 @@ class Landmarker:
         self._native.close()
 
     def detect(self, image: np.ndarray, time_s: float) -> list[Detection]:
-        """Returns the hands in the next picture.
-
-        Args:
-            image: (height, width, 3) uint8, RGB, not mirrored.
-            time_s: when it was taken, in seconds.
-        """
+        """Returns the hands in the next picture, (height, width, 3) uint8 RGB, not mirrored."""
         # MediaPipe's clock must advance, and ticks in milliseconds.
         self._milliseconds = max(self._milliseconds + 1, round(time_s * 1000))
         # MediaPipe misreads a view, for example a mirrored picture, without an error.
@@ -197,18 +186,9 @@ class Landmarker:
         ]
 
 
-def versions() -> dict[str, str]:
-    """Returns the version of MediaPipe, for the record.
-
-    Raises:
-        WSignError: MediaPipe is not installed.
-    """
-    mp, _ = _load_mediapipe()
-    return {"mediapipe": mp.__version__}
-
-
-def _load_mediapipe() -> tuple[Any, Any]:
-    with native_libs.named():
+def load_mediapipe() -> tuple[Any, Any]:
+    """Loads MediaPipe and its `vision`; raises a `WSignError` if it is not installed."""
+    with native_libs.explain_missing_library():
         import mediapipe as mp  # noqa: PLC0415
         from mediapipe.tasks.python import vision  # noqa: PLC0415
     return mp, vision

@@ -18,7 +18,7 @@ _NOISE = re.compile(r"[IW]\d{4} |INFO: |WARNING: (Logging|All log messages) befo
 
 
 @contextlib.contextmanager
-def named() -> Iterator[None]:
+def explain_missing_library() -> Iterator[None]:
     """Turns the failure to load something native into a `WSignError` that says what to install."""
     try:
         yield
@@ -37,7 +37,7 @@ def named() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def hide_native_log() -> Iterator[None]:
     """Keeps the log of MediaPipe's native code off stderr, but for errors.
 
     Errors in the log are printed at the end. Everything that Python writes is printed at once.
@@ -55,7 +55,7 @@ def quiet() -> Iterator[None]:
             finally:
                 os.dup2(own, 2)
                 log.seek(0)
-                for line in complaints(log.read()):
+                for line in log_complaints(log.read()):
                     print(line, file=kept)
     finally:
         sys.stderr = python
@@ -63,7 +63,7 @@ def quiet() -> Iterator[None]:
         os.close(own)
 
 
-def complaints(log: bytes) -> list[str]:
+def log_complaints(log: bytes) -> list[str]:
     """Returns the lines of a native log that a person should see, without those of normal running."""
     lines = log.decode(errors="replace").splitlines()
     return [line for line in lines if not _NOISE.match(line)]

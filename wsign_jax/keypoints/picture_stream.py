@@ -18,7 +18,7 @@ _PART = 10.0
 
 
 class PictureStream:
-    """Does what extraction does with a video's pictures, one picture at a time."""
+    """Turns the hands of one picture after another into keypoints, as extraction does for a video."""
 
     delay = DELAY  # seconds by which keypoints are late
 
@@ -28,11 +28,7 @@ class PictureStream:
         self.nan_pictures = 0  # with a hand of NaN or garbage, which was left out
 
     def push(self, time_s: float, detections: Sequence[Detection]) -> Iterator[Frames]:
-        """Takes the hands in the next picture.
-
-        Args:
-            time_s: when it was taken, by any clock.
-            detections: the hands.
+        """Takes the hands in the next picture, which was taken at `time_s` seconds by any clock.
 
         Returns:
             The frames that this makes final, in parts.

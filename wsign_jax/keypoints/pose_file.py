@@ -94,7 +94,7 @@ def write(path: pathlib.Path, features: np.ndarray) -> None:
     from pose_format import pose_header  # noqa: PLC0415  an extra
     from pose_format.numpy import NumPyPoseBody  # noqa: PLC0415
 
-    positions, sure = joints.raw(features)
+    positions, sure = joints.positions_and_confidence(features)
     header = pose_header.PoseHeader(
         pose_header.VERSION,
         pose_header.PoseHeaderDimensions(_WIDTH, _WIDTH, _WIDTH),

@@ -25,11 +25,7 @@ class PreviewWindow:
     """
 
     def __init__(self, title: str):
-        """Opens a window.
-
-        Raises:
-            WSignError: there is no screen, or OpenCV cannot show windows.
-        """
+        """Opens a window; raises a `WSignError` if there is no screen, or OpenCV cannot show windows."""
         if sys.platform == "linux":
             if not (screen := os.environ.get("DISPLAY")):
                 raise WSignError("--show: there is no screen (DISPLAY is not set); leave it out")
@@ -51,13 +47,7 @@ class PreviewWindow:
         self._cv2.destroyAllWindows()
 
     def show(self, image: np.ndarray, hands: np.ndarray, lines: Sequence[str]) -> None:
-        """Shows a picture; `closed` tells afterwards whether the user closed the window.
-
-        Args:
-            image: (height, width, 3) uint8 RGB.
-            hands: (42, 7) features to draw on it.
-            lines: text to write at its bottom, one line below another.
-        """
+        """Shows a picture as `annotate` does; `closed` then tells whether the user closed the window."""
         cv2 = self._cv2
         shown = annotate(image, hands, lines)
         cv2.imshow(self._title, cv2.cvtColor(shown, cv2.COLOR_RGB2BGR))
@@ -67,10 +57,7 @@ class PreviewWindow:
 
 
 def is_fatal() -> bool:
-    """Whether a window ends its process or hangs, as Qt does without a screen.
-
-    This is tried in another process.
-    """
+    """Tries in another process whether a window ends it or hangs, as Qt does without a screen."""
     program = [sys.executable, "-c", _OPEN]
     try:
         tried = subprocess.run(program, capture_output=True, check=False, timeout=_PATIENCE)
@@ -80,14 +67,15 @@ def is_fatal() -> bool:
 
 
 def annotate(image: np.ndarray, hands: np.ndarray, lines: Sequence[str]) -> np.ndarray:
-    """Returns a picture, enlarged if small, with hands (42, 7) on it and lines of text at its bottom.
+    """Returns a picture with hands (42, 7) on it and lines of text at its bottom.
 
-    A line that does not fit loses its left end, where the older glosses are.
+    The picture is (height, width, 3) uint8 RGB; a small one is enlarged. A line that does not fit loses
+    its left end, where the older glosses are.
     """
     cv2 = load_cv2()
     factor = max(1, -(-_HEIGHT // image.shape[0]))
     image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
-    image = draw.skeleton(image, hands)
+    image = draw.draw_skeleton(image, hands)
     height, width = image.shape[:2]
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, height / 700
     thickness, step = max(1, round(2 * scale)), round(34 * scale)

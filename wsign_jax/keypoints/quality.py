@@ -47,7 +47,7 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(ClipReport))
 _HEADER = ",".join(COLUMNS) + "\n"
 
 
-def report(
+def report_clip(
     id: str,
     source: str,
     confidence: np.ndarray,
@@ -58,14 +58,9 @@ def report(
 ) -> ClipReport:
     """Returns the report of a clip that was extracted.
 
-    Args:
-        id: the clip's id.
-        source: what it was read from.
-        confidence: (T, 2) of the left and the right hand in its frames.
-        fps: frames per second.
-        times: times of the source's pictures, in seconds.
-        flips: detections that were given to the other hand.
-        missing: what could not be read of the source, in words.
+    `confidence` (T, 2) is that of the left and the right hand in frames at `fps`. The source's pictures
+    were taken at `times`, in seconds. `flips` counts detections that were given to the other hand.
+    `missing` says what could not be read.
     """
     seen = confidence > 0
     scores = confidence[seen]
@@ -118,7 +113,7 @@ def _warnings(figures: ClipReport, unseen: float, detections: float) -> list[str
 # ------------------------------------------------------------------------------------------- the table
 
 
-def row(clip: ClipReport) -> str:
+def table_row(clip: ClipReport) -> str:
     """Returns a report as a line of the table."""
     fields = (getattr(clip, name) for name in COLUMNS)
     values = ["" if value is None else value for value in fields]
@@ -127,13 +122,13 @@ def row(clip: ClipReport) -> str:
     return text.getvalue()
 
 
-def table(clips: Iterable[ClipReport]) -> str:
+def table_of_clips(clips: Iterable[ClipReport]) -> str:
     """Returns all of `quality.csv`, sorted by id."""
-    lines = map(row, sorted(clips, key=lambda clip: (clip.id, clip.source)))
+    lines = map(table_row, sorted(clips, key=lambda clip: (clip.id, clip.source)))
     return "".join([_HEADER, *lines])
 
 
-def read(path: pathlib.Path) -> list[ClipReport]:
+def read_quality(path: pathlib.Path) -> list[ClipReport]:
     """Returns the rows of a table, or [] if it is missing; a last line that was cut off is dropped.
 
     Raises:
@@ -172,7 +167,7 @@ def _parse(values: dict[str, str]) -> ClipReport:
     return ClipReport(**parsed)  # type: ignore[arg-type]
 
 
-def summary(clips: Sequence[ClipReport]) -> str:
+def summarize_clips(clips: Sequence[ClipReport]) -> str:
     """Returns what a person reads at the end: how many are done, which failed, which to look at."""
     failed = [clip for clip in clips if not clip.done]
     suspect = [clip for clip in clips if clip.done and clip.warnings]

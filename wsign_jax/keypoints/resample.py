@@ -19,17 +19,12 @@ _LATEST = 1e10  # seconds by any clock; microseconds are lost in larger numbers
 _ROUNDING = 1e-6
 
 
-def place(times: Sequence[float], time: float, fps: float) -> tuple[int, int, float] | None:
+def find_samples(times: Sequence[float], time: float, fps: float) -> tuple[int, int, float] | None:
     """Finds the samples that make a hand's frame at `time`: (i, j, w) for (1 - w) * s[i] + w * s[j].
 
     Between two samples no more than `MAX_GAP` apart, the frame is interpolated. Outside, up to half a
     frame from a sample, it is that sample, so that every sample is in some frame. Otherwise the hand is
-    absent, and the result is None.
-
-    Args:
-        times: (n,) seconds, increasing.
-        time: seconds.
-        fps: rate of the frames.
+    absent, and the result is None. Times are increasing seconds.
     """
     after = bisect.bisect_left(times, time)
     before = after - 1
@@ -46,11 +41,7 @@ def place(times: Sequence[float], time: float, fps: float) -> tuple[int, int, fl
 
 
 def check_time(time_s: float, last: float) -> None:
-    """Refuses a time at which no picture can follow.
-
-    Args:
-        time_s: time of the picture, seconds by any clock.
-        last: time of the previous picture, -inf for the first.
+    """Refuses a picture's time, in seconds by any clock, if it cannot follow `last`, or -inf.
 
     Raises:
         WSignError: it is not a number of seconds, is not after the last, or is over an hour after it.
@@ -103,7 +94,7 @@ def resample(
         (samples,) = np.nonzero(present[:, hand])
         sample_times = times[samples].tolist()
         for frame in range(count):
-            found = place(sample_times, float(times[0]) + frame / fps, fps)
+            found = find_samples(sample_times, float(times[0]) + frame / fps, fps)
             if found is None:
                 continue
             before, after = positions[samples[found[0]], rows], positions[samples[found[1]], rows]

@@ -22,7 +22,13 @@ import numpy as np
 
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
-from wsign_jax.keypoints.resample import MAX_GAP, OneEuroFilter, check_time, frame_count, place
+from wsign_jax.keypoints.resample import (
+    MAX_GAP,
+    OneEuroFilter,
+    check_time,
+    find_samples,
+    frame_count,
+)
 
 DELAY_FRAMES = 9  # at joints.FPS: how late the output is, and how far the tracker may look ahead
 DELAY = DELAY_FRAMES / joints.FPS  # seconds
@@ -114,12 +120,7 @@ class Tracker:
     """Turns detections, picture by picture, into frames at a constant rate."""
 
     def __init__(self, fps: float = joints.FPS, smooth: bool = False):
-        """Begins a video.
-
-        Args:
-            fps: frames per second of the output.
-            smooth: whether to smooth with a One-Euro filter.
-        """
+        """Begins a video; `fps` is that of the output, `smooth` switches a One-Euro filter on."""
         self._fps = fps
         self._live: list[_Track] = []  # that the next picture may continue
         self._tracks: list[_Track] = []  # that an output frame to come may need
@@ -130,11 +131,7 @@ class Tracker:
         self.renamed = 0  # detections that were given to the hand that MediaPipe did not name
 
     def push(self, time_s: float, detections: Sequence[Detection]) -> Frames:
-        """Takes the hands in the next picture.
-
-        Args:
-            time_s: when the picture was taken; must increase.
-            detections: what was seen in it.
+        """Takes the hands in the next picture, at `time_s`, which must increase.
 
         Returns:
             The output frames that this makes final: those up to `DELAY` before `time_s`.
@@ -225,7 +222,7 @@ class Tracker:
         for track in self._tracks:
             # A picture later than the stated look-ahead must not count, even if it is known.
             known = bisect.bisect_right(track.times, time + DELAY)
-            samples = place(track.times[:known], time, self._fps)
+            samples = find_samples(track.times[:known], time, self._fps)
             if samples is not None:
                 away = min(abs(track.times[index] - time) for index in samples[:2])
                 inside = samples[0] != samples[1]
@@ -323,11 +320,7 @@ def _distinct(detections: Sequence[Detection]) -> list[Detection]:
 
 
 def _best_matches(costs: list[list[float]]) -> list[int | None]:
-    """Returns each detection's track, or None for a new one, at the least total cost.
-
-    Args:
-        costs: the cost of every detection with every track; at most two by two.
-    """
+    """Each detection's track, or None for a new one, at the least total of at most 2 x 2 costs."""
     matches: list[list[int | None]] = [[]]
     for row in costs:
         matches = [

@@ -41,12 +41,7 @@ class Picture(NamedTuple):
 Pictures: TypeAlias = Generator[Picture, None, None]
 
 
-def versions() -> dict[str, str]:
-    """Returns the version of PyAV, for the record."""
-    return {"av": load_av().__version__}
-
-
-def read(
+def read_pictures(
     source: pathlib.Path,
     fps: float | None = None,
     start_s: float | None = None,
@@ -67,8 +62,8 @@ def read(
         start_s: the first second to take.
         end_s: where to stop, exclusive.
         box: y0, x0, y1, x1 of the part of the picture to cut out, as shares of its sides.
-        on_missing: is told, at the end, what is missing of a damaged file: '23 of its 58 pictures are
-            missing'. None: a warning on stderr.
+        on_missing: is told at the end what a damaged file lacks: '23 of its 58 pictures are missing'.
+            None: a warning on stderr.
 
     Raises:
         WSignError: it cannot be read, has no pictures in that part, pauses for longer than an hour, or
@@ -173,6 +168,15 @@ def pictures_in(folder: pathlib.Path) -> list[pathlib.Path]:
             and entry.is_file()
         ]
     return [folder / name for name in sorted(names, key=_natural)]
+
+
+def is_recording(path: pathlib.Path) -> bool:
+    """Whether a path is a video file or a folder of pictures, and not hidden."""
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        return bool(pictures_in(path))
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -375,11 +379,7 @@ def _unreadable_named(path: pathlib.Path) -> Iterator[None]:
 
 
 def load_av() -> Any:
-    """Loads PyAV, which training does without.
-
-    Raises:
-        WSignError: PyAV is not installed.
-    """
+    """Loads PyAV, which training does without; raises a `WSignError` if PyAV is not installed."""
     return _load("av")
 
 
@@ -393,5 +393,5 @@ def load_cv2() -> Any:
 
 
 def _load(name: str) -> Any:
-    with native_libs.named():
+    with native_libs.explain_missing_library():
         return importlib.import_module(name)

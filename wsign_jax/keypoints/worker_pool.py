@@ -33,20 +33,17 @@ class Outcome(NamedTuple):
     problem: str | None  # why it failed, in one line
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Counts the processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(
+def run_in_workers(
     function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], workers: int
 ) -> Generator[Outcome, None, None]:
     """Calls `function(*task)` in worker processes for every task, and yields outcomes when ready.
 
-    Args:
-        function: must be at a module's top level.
-        tasks: arguments; they and the results travel as pickles.
-        workers: number of processes.
+    The function must be at a module's top level; arguments and results travel as pickles.
     """
     waiting = collections.deque(enumerate(tasks))
     running: dict[Any, _Worker] = {}
@@ -107,7 +104,7 @@ class _Worker:
         self.pipe.close()
         self.process.join()
         with self._log as log:
-            complaints = native_libs.complaints(log.read())
+            complaints = native_libs.log_complaints(log.read())
         for line in dict.fromkeys(complaints):
             print(line, file=sys.stderr, flush=True)
         status = self.process.exitcode or 0

@@ -44,12 +44,7 @@ def ring_positions(first: jax.Array, chunk: int, room: int) -> jax.Array:
     """Returns the patches whose keys a ring buffer holds after a chunk is put in; p is in slot p mod R.
 
     The ring has room for the left context and a chunk. So it holds exactly what `attention_mask` shows
-    to the chunk's queries, apart from positions that a stream does not have.
-
-    Args:
-        first: () position of the chunk's first patch.
-        chunk: C.
-        room: R = L + C.
+    to the chunk's queries, apart from positions that a stream does not have. R is L + C.
 
     Returns:
         (R,) int32 position in every slot: the last R positions up to the chunk's last.

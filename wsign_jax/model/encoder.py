@@ -117,11 +117,11 @@ class Encoder(nnx.Module):
         """Maps (B, N, D) embedded patches to (B, N, D) encoded ones under a (B, 1, N, N) mask.
 
         With `remat` the backward pass computes a block again instead of keeping its inner values.
-        `tables` comes from `positions.tables`; it must be given if N is symbolic.
+        `tables` comes from `positions.position_tables`; it must be given if N is symbolic.
         """
         length, width = x.shape[1:]
         if tables is None:
-            made = positions.tables(self.positions, length, width, self.head_width)
+            made = positions.position_tables(self.positions, length, width, self.head_width)
             tables = tuple(map(jnp.asarray, made))
         angles = None
         if self.positions == positions.SINUSOIDAL:

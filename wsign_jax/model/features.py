@@ -112,11 +112,11 @@ def features_of_chunk(
     seen = sure > 0
     # A reshape from joints to hands would take longer on a CPU than all the rest.
     hands = jnp.concatenate([state.positions[:, None], positions], axis=1)
-    hands = jnp.where(of_joints(sure)[..., None] > 0, hands, 0.0)
+    hands = jnp.where(spread_over_joints(sure)[..., None] > 0, hands, 0.0)
     is_wrist = _IS_WRIST[None, None]
-    placed = hands - jnp.where(is_wrist[..., None], 0.0, wrist_of_joints(hands))
+    placed = hands - jnp.where(is_wrist[..., None], 0.0, wrists_of_joints(hands))
 
-    # A neighbor that does not exist is no absence: there the difference has one side.
+    # A neighbor that does not exist does not count as absent: there the difference has one side.
     has_before, _, has_after = _before_here_after(exists)
     was_seen, now, will_be_seen = _before_here_after(seen)
     steady = now & (was_seen | ~has_before) & (will_be_seen | ~has_after)
@@ -129,13 +129,13 @@ def features_of_chunk(
     knuckles = jnp.concatenate([place[:, :, slice(k, k + 1)] for k in _KNUCKLES], axis=2)
     lengths = jnp.sqrt(jnp.sum(knuckles**2, axis=-1))
     sizes, counts = _running_sizes(lengths, now, state.size, state.seen)
-    unit = of_joints(1.0 / jnp.maximum(sizes, SMALLEST_HAND))
+    unit = spread_over_joints(1.0 / jnp.maximum(sizes, SMALLEST_HAND))
     unit = jnp.where(is_wrist, float(wrist_place), unit)
     features = jnp.concatenate(
         [
             place * unit[..., None],
-            (after - before) * (of_joints(rate) * unit)[..., None],
-            of_joints(sure[:, 1:-1])[..., None],
+            (after - before) * (spread_over_joints(rate) * unit)[..., None],
+            spread_over_joints(sure[:, 1:-1])[..., None],
         ],
         axis=-1,
     )
@@ -144,12 +144,12 @@ def features_of_chunk(
     )
 
 
-def of_joints(hands: jax.Array) -> jax.Array:
+def spread_over_joints(hands: jax.Array) -> jax.Array:
     """Gives each joint its hand's number: (B, T, 2) -> (B, T, J)."""
     return jnp.where(_IS_LEFT[None, None], hands[..., :1], hands[..., 1:])
 
 
-def wrist_of_joints(positions: jax.Array) -> jax.Array:
+def wrists_of_joints(positions: jax.Array) -> jax.Array:
     """Gives each joint its wrist: (B, T, J, 3) -> (B, T, J, 3)."""
     left, right = joints.WRISTS
     is_left = _IS_LEFT[None, None, :, None]
@@ -166,28 +166,31 @@ def _running_sizes(
 ) -> tuple[jax.Array, jax.Array]:
     """Computes the running mean of (B, T, 2) lengths over the frames in which the hand is seen.
 
-    size[t] = size[t - 1] + weight[t] (length[t] - size[t - 1]) is linear in the size before. Two such
-    steps make one, so log2(T) rounds make all.
+    size[t] = size[t - 1] + weight[t] (length[t] - size[t - 1]) is linear in the size before. Four such
+    steps make one, so log4(T) rounds make all.
 
     Returns:
         (B, T, 2) means, and the numbers of frames seen so far, counted up to `MEMORY_FRAMES`.
     """
     frames = lengths.shape[1]
     most = frames if isinstance(frames, int) else _MOST_FRAMES
-    rounds = [2**power for power in range((most - 1).bit_length())]
+    rounds = [4**power for power in range(-(-(most - 1).bit_length() // 2))]
     counts = seen.astype(jnp.int32)
     for step in rounds:
-        counts = counts + _later(counts, step)
+        n, n1, n2, n3 = _steps_ago(counts, step)
+        counts = n + n1 + n2 + n3
     counts = jnp.minimum(counts + count[:, None], MEMORY_FRAMES)
     weights = jnp.where(seen, 1.0 / jnp.maximum(counts, 1).astype(jnp.float32), 0.0)
     kept, added = 1.0 - weights, weights * lengths
     for step in rounds:
-        added = added + kept * _later(added, step)
-        kept = kept * _later(kept, step, 1.0)
+        k, k1, k2, k3 = _steps_ago(kept, step, 1.0)
+        a, a1, a2, a3 = _steps_ago(added, step)
+        kept, added = k * k1 * k2 * k3, a + k * (a1 + k1 * (a2 + k2 * a3))
     return added + kept * size[:, None], counts
 
 
-def _later(x: jax.Array, by: int, before: float = 0) -> jax.Array:
-    """Moves (B, T, 2) by some frames, which T need not reach; `before` comes in from the beginning."""
-    padding = ((0, 0), (by, 0), (0, 0))
-    return jnp.pad(x, padding, constant_values=before)[:, : x.shape[1]]
+def _steps_ago(x: jax.Array, step: int, before: float = 0) -> list[jax.Array]:
+    """Returns (B, T, 2) now, and 1, 2 and 3 steps of some frames ago; `before` is what preceded it."""
+    padding = ((0, 0), (3 * step, 0), (0, 0))
+    padded = jnp.pad(x, padding, constant_values=before)
+    return [x, *(padded[:, end * step : (end - 3) * step] for end in (2, 1, 0))]

@@ -12,14 +12,10 @@ POSITIONS = (ROTARY, SINUSOIDAL)
 MAX_SINUSOIDAL_PATCHES = 1500
 
 
-def tables(kind: str, length: int, width: int, head_width: int) -> tuple[np.ndarray, ...]:
+def position_tables(kind: str, length: int, width: int, head_width: int) -> tuple[np.ndarray, ...]:
     """Returns the tables that an encoder needs for patches 0 to N - 1.
 
-    Args:
-        kind: one of `POSITIONS`, or 'auto', which is rotary if no weights have settled it.
-        length: N.
-        width: D.
-        head_width: K.
+    `kind` is one of `POSITIONS`, or 'auto', which is rotary if no weights have settled it.
 
     Returns:
         For rotary positions cosine and sine, (N, K / 2) each; for sinusoidal ones a table (N, D).
@@ -30,14 +26,9 @@ def tables(kind: str, length: int, width: int, head_width: int) -> tuple[np.ndar
 
 
 def rotary_angles(first: int, length: int, head_width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns cosine and sine of the rotary angles (Su et al. 2021, arXiv:2104.09864), base 10,000.
+    """Cosine and sine of rotary angles (Su et al. 2021, arXiv:2104.09864), base 10,000, for N patches.
 
     They are computed on the host in float64: position times frequency in float32 drifts within an hour.
-
-    Args:
-        first: position of the first patch since the stream began.
-        length: N.
-        head_width: K, even.
 
     Returns:
         Two (N, K / 2) float32.
@@ -59,7 +50,7 @@ def sinusoids(length: int, width: int) -> np.ndarray:
 MOST_PATCHES = 2**30 - 1  # the sum of chunk and left context must fit int32
 
 
-def checked_window(chunk: Any, left_context: Any) -> tuple[int | None, int | None]:
+def check_window(chunk: Any, left_context: Any) -> tuple[int | None, int | None]:
     """Returns an attention window in patches as Python integers, of any integer types; None stays.
 
     Raises:

@@ -76,14 +76,7 @@ class WhisperSign(nnx.Module):
     def __init__(
         self, config: ConfigDict, vocab_size: int, *, dtype: Any = jnp.float32, rngs: nnx.Rngs
     ):
-        """Builds the network.
-
-        Args:
-            config: `config.model`.
-            vocab_size: V, glosses and the blank.
-            dtype: of the computation; parameters and logits are float32.
-            rngs: for fresh parameters.
-        """
+        """Builds the network of `config.model`; parameters and logits are float32 in any `dtype`."""
         self.wrist_place = config.wrist_place
         size = SIZES[config.size]
         shape = (size.width, size.heads, size.hidden)
@@ -132,7 +125,7 @@ class WhisperSign(nnx.Module):
             dropout_keys: None for evaluation, without dropout.
             remat: whether to keep only the encoder blocks' inputs for a gradient, and compute the rest
                 again.
-            tables: from `positions.tables` for N patches if T is symbolic; otherwise made here.
+            tables: from `positions.position_tables` for N patches if T is symbolic; otherwise made here.
 
         Returns:
             (B, N, D) encoded patches, and (B,) how many of them are valid.
@@ -178,28 +171,23 @@ class WhisperSign(nnx.Module):
         return logits(x, self.ctc_head.kernel[...]) + self.ctc_head.bias[...][None, None]
 
 
-def build(
+def build_network(
     config: ConfigDict, vocab_size: int, dtype: Any = jnp.float32
 ) -> tuple[nnx.GraphDef, Params]:
     """Returns the network's structure and the shapes of its parameters, without computing anything.
 
     Returns:
-        The graph definition for `bind`, and parameters as `jax.ShapeDtypeStruct`s.
+        The graph definition for `bind_params`, and parameters as `jax.ShapeDtypeStruct`s.
     """
     model = nnx.eval_shape(lambda: WhisperSign(config, vocab_size, dtype=dtype, rngs=nnx.Rngs(0)))
     graph, params = nnx.split(model, nnx.Param)
     return graph, nnx.to_pure_dict(params)
 
 
-def init(config: ConfigDict, shapes: Params, seed: int) -> Params:
-    """Returns fresh float32 parameters, on the devices that their shapes name.
+def init_params(config: ConfigDict, shapes: Params, seed: int) -> Params:
+    """Returns fresh float32 parameters, on the devices that the shapes of `build_network` name.
 
     The numbers depend on the config and the seed, not on the devices.
-
-    Args:
-        config: `config.model`.
-        shapes: from `build`, with or without shardings.
-        seed: the same for all parameters.
     """
     leaves, structure = jax.tree.flatten(shapes)
     vocab_size = shapes["ctc_head"]["bias"].shape[0]
@@ -221,12 +209,7 @@ def _initializer(
     return jax.jit(draw, out_shardings=list(places))
 
 
-def lay_out(value: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
-    """Lays an array that every process has on the devices of all processes."""
-    return jax.make_array_from_callback(value.shape, sharding, value.__getitem__)
-
-
-def bind(graph: nnx.GraphDef, params: Params) -> WhisperSign:
+def bind_params(graph: nnx.GraphDef, params: Params) -> WhisperSign:
     """Returns the network with these parameters; cheap inside a jitted function."""
     return nnx.merge(graph, params)
 
@@ -257,7 +240,7 @@ def layer_paths(path: str, leaf: Any) -> list[str]:
     return [f"{stack}/blocks/{n}/{rest}" for n in range(leaf.shape[0])] if blocks else [path]
 
 
-def unstacked(params: Params) -> dict[str, jax.Array]:
+def unstack_params(params: Params) -> dict[str, jax.Array]:
     """Returns parameters by path; those that lie stacked one by one, by their `layer_paths`."""
     return {
         layer: leaf if layer == path else leaf[n]

@@ -65,7 +65,7 @@ class _Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Whisper:
-    """A checkpoint of Whisper; `load` reads its tensors."""
+    """A checkpoint of Whisper; `load_tensors` reads its tensors."""
 
     root: pathlib.Path
     dimensions: dict[str, int]  # D, H and M of the encoder, then of the decoder
@@ -154,11 +154,7 @@ def _read_config(path: pathlib.Path) -> tuple[dict[str, int], dict[str, int]]:
 
 @contextlib.contextmanager
 def _opened(file: pathlib.Path) -> Iterator[Any]:
-    """Opens a safetensors file.
-
-    Raises:
-        WSignError: it is truncated or damaged.
-    """
+    """Opens a safetensors file; raises a `WSignError` if it is damaged."""
     try:
         with safetensors.safe_open(file, framework="numpy") as opened:
             yield opened
@@ -179,13 +175,15 @@ def _read_header(file: pathlib.Path) -> dict[str, _Tensor]:
     return tensors
 
 
-def sources(whisper: Whisper, size: str, shapes: dict[str, Any], choice: str) -> dict[str, str]:
+def find_tensors(
+    whisper: Whisper, size: str, shapes: dict[str, Any], choice: str
+) -> dict[str, str]:
     """Returns the tensor that each parameter comes from, after checking that all of them fit.
 
     Args:
         whisper: the checkpoint.
         size: `config.model.size`.
-        shapes: of the model's parameters, a path for every layer (`whisper_sign.unstacked`).
+        shapes: of the model's parameters, a path for every layer (`whisper_sign.unstack_params`).
         choice: 'first' for the checkpoint's first blocks; 'spread' for blocks spread evenly over it,
             the first and the last among them.
 
@@ -277,15 +275,8 @@ def _check_tensors(
         )
 
 
-def load(whisper: Whisper, named: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the parameters one by one.
-
-    Args:
-        whisper: the checkpoint.
-        named: from `sources`.
-
-    Yields:
-        A path and a float32 array.
+def load_tensors(whisper: Whisper, named: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields each parameter's path and float32 array; `named` is from `find_tensors`.
 
     Raises:
         WSignError: a file is damaged, or a tensor has NaN or infinity.

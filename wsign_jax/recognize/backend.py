@@ -34,10 +34,6 @@ class RecognizerSettings:
     def from_json(cls, content: Mapping[str, Any], where: str) -> "RecognizerSettings":
         """Reads settings from a JSON object.
 
-        Args:
-            content: the object; a field that is not a setting is an error.
-            where: where the object comes from, for the message.
-
         Raises:
             WSignError: a field is missing, unknown, of another type or out of range.
         """
@@ -53,22 +49,13 @@ class RecognizerSettings:
         for name, (low, high) in ranges.items():
             holds, allowed = range(low, high + 1).__contains__, f"a whole number, {low} to {high}"
             found[name] = files.field(content, name, where, int, holds, allowed)
+        least, most = ASPECTS
+        allowed = f"0, or from {least:g} to {most:g}"
         found["aspect"] = files.field(
-            content,
-            "aspect",
-            where,
-            (int, float),
-            lambda x: x == 0 or ASPECTS[0] <= x <= ASPECTS[1],
-            f"0, or from {ASPECTS[0]:g} to {ASPECTS[1]:g}",
+            content, "aspect", where, (int, float), lambda x: x == 0 or least <= x <= most, allowed
         )
-        found["positions"] = files.field(
-            content,
-            "positions",
-            where,
-            str,
-            POSITIONS.__contains__,
-            f"one of {', '.join(POSITIONS)}",
-        )
+        holds, allowed = POSITIONS.__contains__, f"one of {', '.join(POSITIONS)}"
+        found["positions"] = files.field(content, "positions", where, str, holds, allowed)
         for name in content:
             if name not in found:
                 raise WSignError(f"{where}: {name!r} is not one of its fields; leave it out")
@@ -80,14 +67,14 @@ class RecognizerSettings:
         Raises:
             WSignError: one is not a whole number, or is below 0.
         """
-        chunk, left_context = positions.checked_window(chunk, left_context)
+        chunk, left_context = positions.check_window(chunk, left_context)
         return (
             self.chunk if chunk is None else chunk,
             self.left_context if left_context is None else left_context,
         )
 
 
-class Recognized(NamedTuple):
+class RecognizedBatch(NamedTuple):
     """The result for a batch: the best hypothesis of each row, and where it comes from."""
 
     logits: jax.Array  # (B, N, V) float32 of CTC
@@ -103,7 +90,7 @@ class Program:
     # Takes (B, T, 42, 3) float32 positions as on disk, T a multiple of the patch size, (B, T, 2) float32
     # confidences of the hands, (B,) int32 valid frames, and (B, N) bool, the patches without hands,
     # which count as blank.
-    run: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Recognized]
+    run: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], RecognizedBatch]
     chunk: int  # of its window, in patches; 0: full attention
     temperature: float  # of the confidences
 

@@ -16,7 +16,7 @@ from wsign_jax.data import layout
 from wsign_jax.decode.decoders import GREEDY, Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.evaluate.decoder_settings import choose_settings
-from wsign_jax.evaluate.trained_run import Trained, names
+from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.model import whisper_sign
 from wsign_jax.recognize import exported_program, file_backend, run_backend
 from wsign_jax.recognize.backend import RecognizerSettings
@@ -27,65 +27,55 @@ _CARD = ".md"
 
 
 def check_free(path: pathlib.Path, replace: bool = False) -> None:
-    """Refuses to overwrite; call it before anything is computed.
-
-    Args:
-        path: where the file is to be written.
-        replace: whether it and its card may be there already.
+    """Refuses to overwrite a file or its card, unless `replace`; call it before anything is computed.
 
     Raises:
         IsADirectoryError: a folder has the name of the card.
-        WSignError: the file or the card beside it exists already or cannot be written, or `path` is a
-            folder.
+        WSignError: the file or its card is there already or cannot be written, or `path` is a folder.
     """
     if path.is_dir():
         raise WSignError(f"{path}: is a folder; name a file, for example {path / 'model.wsign'}")
-    for place in (path, card_of(path)):
+    for place in (path, card_path(path)):
         files.check_writable(place)
         if place.exists() and not replace:
             raise WSignError(f"{place}: is there already; name another --out, or give --replace")
 
 
-def read_of(trained: Trained) -> list[pathlib.Path]:
+def files_of_run(trained: Trained) -> list[pathlib.Path]:
     """The files of a run, which an export must not replace."""
     inside = (path for folder in trained.checkpoints for path in folder.rglob("*"))
     return [path for path in (*trained.workdir.glob("*"), *inside) if path.is_file()]
 
 
-def card_of(path: pathlib.Path) -> pathlib.Path:
+def card_path(path: pathlib.Path) -> pathlib.Path:
     """The path of an exported file's model card."""
     return path.with_name(path.name + _CARD)
 
 
-def export(trained: Trained, path: pathlib.Path) -> None:
-    """Writes a run as one file; replaces what is there.
-
-    Args:
-        trained: the run, in float32.
-        path: of the file.
-    """
-    settings = run_backend.settings(trained)
+def export_run(trained: Trained, path: pathlib.Path) -> None:
+    """Writes a run, in float32, as one file; replaces what is there."""
+    settings = run_backend.recognizer_settings(trained)
     parameters = {
         name: np.asarray(value)
         for name, value in whisper_sign.parameter_paths(trained.params).items()
         if not name.startswith(_UNREAD)
     }
-    file_backend.write(
+    file_backend.write_exported(
         path,
         settings,
         trained.vocabulary,
         choose_settings(trained, GREEDY).temperature,
         parameters,
-        program(trained, settings),
-        {"checkpoint": names(trained.checkpoints), "versions": versions()},
+        serialize_program(trained, settings),
+        {"checkpoint": trained.checkpoint_steps, "versions": package_versions()},
     )
 
 
-def program(trained: Trained, settings: RecognizerSettings) -> bytes:
+def serialize_program(trained: Trained, settings: RecognizerSettings) -> bytes:
     """Serializes the run's greedy decoding for every platform, batch size and number of patches.
 
     Raises:
-        WSignError: this jax makes a program of it that `file_backend.read` would refuse.
+        WSignError: this jax makes a program of it that `file_backend.read_exported` would refuse.
     """
     recognize = run_backend.make_recognize(trained.network.graph, Search(GREEDY))
     shapes = whisper_sign.parameter_paths(trained.network.shapes)
@@ -116,14 +106,16 @@ def program(trained: Trained, settings: RecognizerSettings) -> bytes:
         )
         return file_backend.flatten(found)
 
-    taken = file_backend.arguments(settings, read)
+    taken = file_backend.program_arguments(settings, read)
     exporting = jax.export.export(jax.jit(step), platforms=exported_program.PLATFORMS)
     content = bytes(exporting(*taken).serialize())
-    exported_program.read(content, taken, file_backend.results(len(trained.vocabulary)))
+    exported_program.read_program(
+        content, taken, file_backend.program_results(len(trained.vocabulary))
+    )
     return content
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """The versions of Python and the packages that make a file."""
     found = {}
     for name in ("wsign-jax", "jax", "flax", "numpy"):
@@ -135,11 +127,6 @@ def versions() -> dict[str, str]:
 
 def card_fields(trained: Trained, name: str, license: str) -> card.CardFields:
     """Collects what is known of a run, for its card.
-
-    Args:
-        trained: the run.
-        name: of the exported file.
-        license: of the weights.
 
     Raises:
         WSignError: a report in the run's folder is broken.
@@ -153,7 +140,7 @@ def card_fields(trained: Trained, name: str, license: str) -> card.CardFields:
     signers = {split: layout.read_signers(root, split) for split in layout.SPLITS}
     return card.CardFields(
         name=name,
-        checkpoint=names(trained.checkpoints),
+        checkpoint=trained.checkpoint_steps,
         model=f"{trained.config.model.size}, {count:,} parameters",
         stages=stages,
         glosses=trained.vocabulary.names[1:],
@@ -163,11 +150,11 @@ def card_fields(trained: Trained, name: str, license: str) -> card.CardFields:
         signers={split: sorted(set(of.values())) for split, of in signers.items() if of},
         reports=_reports(trained),
         license=license,
-        versions=versions(),
+        versions=package_versions(),
     )
 
 
-def _reports(trained: Trained) -> dict[str, card.Measured]:
+def _reports(trained: Trained) -> dict[str, card.SplitResult]:
     """The results in the run's folder that were measured with these weights, by split."""
     found = {}
     for split in layout.SPLITS:
@@ -176,11 +163,10 @@ def _reports(trained: Trained) -> dict[str, card.Measured]:
             report = files.read_json(path)
             try:
                 # Runs are moved; their checkpoints' numbers stay.
-                of = [
-                    pathlib.Path(one).name for one in report["settings"]["checkpoint"].split(", ")
-                ]
-                if of == [one.name for one in trained.checkpoints]:
-                    found[split] = card.Measured.from_report(report)
+                measured = report["settings"]["checkpoint"].split(", ")
+                steps = ", ".join(pathlib.Path(path).name for path in measured)
+                if steps == trained.checkpoint_steps:
+                    found[split] = card.SplitResult.from_report(report)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                 raise WSignError(
                     f"{path}: is not a report; move it away, or write it again with config.mode=evaluate"

@@ -32,13 +32,11 @@ from wsign_jax.recognize import run_backend
 INPUTS, OUTPUTS = ("positions", "hands", "frames"), ("logits", "patches")
 
 
-def export(trained: Trained, path: pathlib.Path, frames: int) -> None:
+def export_onnx(trained: Trained, path: pathlib.Path, frames: int) -> None:
     """Writes a run as ONNX; replaces what is there.
 
-    Args:
-        trained: the run, in float32.
-        path: of the file.
-        frames: of the longest recording; T is the next multiple of the patch size.
+    The run is in float32. Recordings may have up to `frames` frames; T is the next multiple of the patch
+    size.
 
     Raises:
         WSignError: jax2onnx is not installed, or `frames` is below 1.
@@ -46,14 +44,14 @@ def export(trained: Trained, path: pathlib.Path, frames: int) -> None:
     if frames < 1:
         raise WSignError(f"frames is {frames}; give the most that a recording may have")
     to_onnx = _converter()
-    settings = run_backend.settings(trained)
+    settings = run_backend.recognizer_settings(trained)
     window = jnp.int32(settings.chunk), jnp.int32(settings.left_context)
 
     def step(
         positions: jax.Array, hands: jax.Array, frames: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        model = whisper_sign.bind(trained.network.graph, trained.params)
-        _, logits, patches = run_backend.encode(model, positions, hands, frames, window)
+        model = whisper_sign.bind_params(trained.network.graph, trained.params)
+        _, logits, patches = run_backend.encode_keypoints(model, positions, hands, frames, window)
         return logits, patches
 
     length = -(-frames // settings.patch_size) * settings.patch_size

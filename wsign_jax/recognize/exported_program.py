@@ -1,4 +1,4 @@
-"""Reads a program from a file, and refuses it unless it takes, returns and does what ours do.
+"""Reads a program from a file, and refuses any that is not like those that this project exports.
 
 A program of jax's own format may call any native function that jaxlib has registered. Here it may only
 compute: every operation must be one that greedy decoding is made of. How long it runs and how much
@@ -43,15 +43,10 @@ _NAMED = {
 }
 
 
-def read(
+def read_program(
     content: bytes, arguments: Sequence[Any], results: Sequence[jax.ShapeDtypeStruct]
 ) -> jax.export.Exported:
-    """Reads a program and checks it.
-
-    Args:
-        content: the program, serialized by `jax.export`.
-        arguments: what it must take, as shapes.
-        results: what it must return.
+    """Reads a program that `jax.export` serialized, and checks its arguments and results by shape.
 
     Raises:
         WSignError: jax cannot read it, or it takes, returns or does something else.
@@ -61,7 +56,7 @@ def read(
     try:
         program = jax.export.deserialize(bytearray(content))
     except Exception as error:  # jax has no common exception for it
-        raise WSignError(f"jax {jax.__version__} cannot read it: {short(error)}") from None
+        raise WSignError(f"jax {jax.__version__} cannot read it: {short_reason(error)}") from None
     _check_terms(program)
     _check_shapes("takes", (tuple(arguments), {}), program.in_tree, program.in_avals)
     _check_shapes("returns", tuple(results), program.out_tree, program.out_avals)
@@ -69,7 +64,7 @@ def read(
     return program
 
 
-def short(error: Exception) -> str:
+def short_reason(error: Exception) -> str:
     """Describes an error of jax in one printable line, whatever a file has put into it."""
     first = (str(error).splitlines() or [""])[0][:200]
     return "".join(c if c.isprintable() else "?" for c in f"{type(error).__name__}: {first}")
@@ -128,7 +123,7 @@ def _check_operations(content: bytes) -> None:
     except WSignError:
         raise
     except Exception as error:  # MLIR has several, and jaxlib's version decides
-        raise WSignError(f"its operations cannot be read: {short(error)}") from None
+        raise WSignError(f"its operations cannot be read: {short_reason(error)}") from None
 
 
 def _operations(operation: ir.Operation) -> Iterator[ir.Operation]:
@@ -154,12 +149,9 @@ def _check_operation(operation: ir.Operation) -> None:
         if name not in allowed:
             raise WSignError(f"it calls {name[:100]!r}, which is native code outside of it")
     attributes = _attributes(operation.attributes)
-    for name in attributes.keys() & {
-        "arg_attrs",
-        "res_attrs",
-    }:  # for example of a function's arguments
-        for of_one in ir.ArrayAttr(attributes[name]):
-            _attributes(ir.DictAttr(of_one))
+    for name in attributes.keys() & {"arg_attrs", "res_attrs"}:
+        for inner in ir.ArrayAttr(attributes[name]):
+            _attributes(ir.DictAttr(inner))
     values: list[ir.Value] = [*operation.results]
     values += [
         value for region in operation.regions for block in region for value in block.arguments

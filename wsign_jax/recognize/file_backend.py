@@ -6,7 +6,7 @@ It is a ZIP archive of
     label_map.json              the vocabulary
     parameters/<path>.npy       the weights that the program reads, float32
     program.bin                 `jax.export` for cpu, cuda and tpu: greedy CTC decoding of any batch size
-                                and length (see `Exported`)
+                                and length (see `ExportedModel`)
 
 It imports only `positions` of `wsign_jax.model`, never the network.
 """
@@ -38,7 +38,7 @@ from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.keypoints import joints
 from wsign_jax.model import positions
 from wsign_jax.recognize import exported_program
-from wsign_jax.recognize.backend import Program, Recognized, RecognizerSettings
+from wsign_jax.recognize.backend import Program, RecognizedBatch, RecognizerSettings
 
 FORMAT = 2  # goes up with every change that older versions cannot read
 DECODER = "greedy"
@@ -49,13 +49,13 @@ _ENCRYPTED = 1  # of a member's flags
 
 
 @dataclasses.dataclass(frozen=True)
-class Exported:
+class ExportedModel:
     """A model from a file; a `Backend`.
 
     Its program takes the parameters by their paths, (B, T, 42, 3) float32 positions as on disk with T a
     multiple of the patch size, (B, T, 2) float32 confidences of the hands, (B,) int32 frames, (B, N)
     bool no_hands, the window as two () int32, and the tables of positions; it returns the leaves of a
-    `Recognized` (see `arguments`).
+    `RecognizedBatch` (see `program_arguments`).
     """
 
     settings: RecognizerSettings
@@ -63,7 +63,7 @@ class Exported:
     temperature: float
     about: Mapping[str, Any]  # the content of about.json
     parameters: dict[str, jax.Array]
-    call: Callable[..., Recognized]
+    call: Callable[..., RecognizedBatch]
 
     def program(self, decoder: str, chunk: int, left_context: int) -> Program:
         """Returns the program for greedy decoding, the only one; see `Backend`."""
@@ -75,28 +75,28 @@ class Exported:
 
         def run(
             keypoints: np.ndarray, hands: np.ndarray, frames: np.ndarray, no_hands: np.ndarray
-        ) -> Recognized:
+        ) -> RecognizedBatch:
             s = self.settings
             patches = keypoints.shape[1] // s.patch_size
-            tables = positions.tables(s.positions, patches, s.width, s.head_width)
+            tables = positions.position_tables(s.positions, patches, s.width, s.head_width)
             return self.call(self.parameters, keypoints, hands, frames, no_hands, window, tables)
 
         return Program(run, chunk, self.temperature)
 
 
-def flatten(found: Recognized) -> tuple[jax.Array, ...]:
-    """The arrays of a `Recognized`, since only arrays can be exported."""
+def flatten(found: RecognizedBatch) -> tuple[jax.Array, ...]:
+    """The arrays of a `RecognizedBatch`, since only arrays can be exported."""
     return (found.logits, found.patches, *found.beams, *found.alignment)
 
 
-def unflatten(arrays: tuple[jax.Array, ...]) -> Recognized:
+def unflatten(arrays: tuple[jax.Array, ...]) -> RecognizedBatch:
     """The inverse of `flatten`."""
     logits, patches, *rest = arrays
     of_beams = len(Beams._fields)
-    return Recognized(logits, patches, Beams(*rest[:of_beams]), Alignment(*rest[of_beams:]))
+    return RecognizedBatch(logits, patches, Beams(*rest[:of_beams]), Alignment(*rest[of_beams:]))
 
 
-def write(
+def write_exported(
     path: pathlib.Path,
     settings: RecognizerSettings,
     vocabulary: Vocabulary,
@@ -105,17 +105,7 @@ def write(
     program: bytes,
     about: Mapping[str, Any],
 ) -> None:
-    """Writes an exported file, through a temporary name.
-
-    Args:
-        path: of the file; an existing one is replaced.
-        settings: of the model.
-        vocabulary: of the model.
-        temperature: of the confidences.
-        parameters: by their paths.
-        program: serialized.
-        about: other fields of about.json.
-    """
+    """Writes an exported file, through a temporary name."""
     members = {_LABEL_MAP: json.dumps(dict(vocabulary.ids), indent=1, ensure_ascii=False).encode()}
     for name, array in parameters.items():
         memory = io.BytesIO()
@@ -137,19 +127,15 @@ def write(
     files.write(path, whole.getvalue())
 
 
-def arguments(
+def program_arguments(
     settings: RecognizerSettings, shapes: Mapping[str, jax.ShapeDtypeStruct]
 ) -> tuple[Any, ...]:
-    """The arguments of a program, as shapes; see `Exported`.
+    """The arguments of a program, as shapes; see `ExportedModel`.
 
     The symbols b and n stand for B and for the number of patches.
-
-    Args:
-        settings: of the model.
-        shapes: of its parameters, by their paths.
     """
     batch, patches = jax.export.symbolic_shape("b, n")
-    tables = positions.tables(settings.positions, 1, settings.width, settings.head_width)
+    tables = positions.position_tables(settings.positions, 1, settings.width, settings.head_width)
     shape, whole_number = jax.ShapeDtypeStruct, jax.ShapeDtypeStruct((), np.int32)
     return (
         dict(shapes),
@@ -162,8 +148,8 @@ def arguments(
     )
 
 
-def results(vocab_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """The results of a program, as shapes; see `flatten` and `arguments`."""
+def program_results(vocab_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """The results of a program, as shapes; see `flatten` and `program_arguments`."""
     batch, patches = jax.export.symbolic_shape("b, n")
 
     def shape(kind: type, *axes: Any) -> jax.ShapeDtypeStruct:
@@ -178,7 +164,7 @@ def results(vocab_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
     )
 
 
-def read(path: pathlib.Path) -> Exported:
+def read_exported(path: pathlib.Path) -> ExportedModel:
     """Reads an exported file, and checks all of it before any of it runs.
 
     Its program may be anybody's: `exported_program.py` says what it can do and what it cannot.
@@ -207,7 +193,7 @@ def read(path: pathlib.Path) -> Exported:
         parameters = {_path_of(name): _parameter(name, x) for name, x in members.items()}
     call = _callable(path, program, about, settings, vocabulary, parameters)
     on_device = {name: jnp.asarray(array) for name, array in parameters.items()}
-    return Exported(settings, vocabulary, float(temperature), about, on_device, call)
+    return ExportedModel(settings, vocabulary, float(temperature), about, on_device, call)
 
 
 @contextlib.contextmanager
@@ -218,7 +204,7 @@ def _refused(path: pathlib.Path) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:  # zipfile and numpy raise almost anything at a damaged file
-        reason = error if isinstance(error, WSignError) else exported_program.short(error)
+        reason = error if isinstance(error, WSignError) else exported_program.short_reason(error)
         raise WSignError(
             f"{path}: not a file that tools/export.py wrote, or damaged ({reason}); export it again"
         ) from None
@@ -304,12 +290,12 @@ def _callable(
     settings: RecognizerSettings,
     vocabulary: Vocabulary,
     parameters: Mapping[str, np.ndarray],
-) -> Callable[..., Recognized]:
+) -> Callable[..., RecognizedBatch]:
     """Returns the program as a function, checked against the rest of the file."""
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in parameters.items()}
     try:
-        program = exported_program.read(
-            content, arguments(settings, shapes), results(len(vocabulary))
+        program = exported_program.read_program(
+            content, program_arguments(settings, shapes), program_results(len(vocabulary))
         )
     except WSignError as error:
         raise WSignError(
@@ -324,25 +310,25 @@ def _callable(
         )
     run = jax.jit(lambda *arrays: _within(unflatten(program.call(*arrays))))
 
-    def call(*arrays: Any) -> Recognized:
+    def call(*arrays: Any) -> RecognizedBatch:
         try:
             return run(*arrays)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" in str(error):
                 raise
-            reason = exported_program.short(error)
+            reason = exported_program.short_reason(error)
         except Exception as error:  # jax may raise anything at a program that another has written
-            reason = exported_program.short(error)
+            reason = exported_program.short_reason(error)
         raise WSignError(f"{path}: its program does not run here ({reason}); export it again")
 
     return call
 
 
-def _within(found: Recognized) -> Recognized:
+def _within(found: RecognizedBatch) -> RecognizedBatch:
     """Keeps what a program has found within the vocabulary and the patches."""
     _, patches, vocab_size = found.logits.shape
     beams, alignment = found.beams, found.alignment
-    return Recognized(
+    return RecognizedBatch(
         found.logits,
         jnp.clip(found.patches, 0, patches),
         beams._replace(

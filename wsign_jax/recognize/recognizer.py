@@ -24,9 +24,9 @@ from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.no_hands import patches_without_hands
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.keypoints import extract, joints, landmarker, native_libs
-from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, checked_window
+from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, check_window
 from wsign_jax.recognize import file_backend
-from wsign_jax.recognize.backend import Backend, Program, Recognized
+from wsign_jax.recognize.backend import Backend, Program, RecognizedBatch
 
 if TYPE_CHECKING:
     from wsign_jax.stream.stream import Stream
@@ -56,12 +56,7 @@ class Recognizer:
     """A trained model in use."""
 
     def __init__(self, backend: Backend, hand_landmarker: pathlib.Path | None = None):
-        """Wraps a model; `load` makes one from a path.
-
-        Args:
-            backend: the model.
-            hand_landmarker: MediaPipe's model for videos; None takes the cached one, or downloads it.
-        """
+        """Wraps a model; `load` makes a recognizer from a path."""
         self._backend = backend
         self._hand_landmarker = hand_landmarker
 
@@ -90,10 +85,10 @@ class Recognizer:
         path = pathlib.Path(path)
         model = None if hand_landmarker is None else pathlib.Path(hand_landmarker)
         if path.is_file():
-            return cls(file_backend.read(path), model)
+            return cls(file_backend.read_exported(path), model)
         from wsign_jax.recognize import run_backend  # noqa: PLC0415  an exported file does without
 
-        return cls(run_backend.Running(path), model)
+        return cls(run_backend.RunBackend(path), model)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -136,34 +131,19 @@ class Recognizer:
         program = self._program(decoder, chunk, left_context)
         listed = enumerate(_listed(recordings))
         keypoints = [self.keypoints(x, f"recording {number}") for number, x in listed]
-        return [
-            Transcript(
-                [
-                    Gloss(label, float(start), float(end), float(sure))
-                    for label, (start, end), sure in zip(
-                        self.vocabulary.glosses(found.ids),
-                        found.spans,
-                        found.confidences,
-                        strict=True,
-                    )
-                ],
-                found.score,
-            )
-            for found in self._recognize(keypoints, program)
-        ]
+        transcripts = []
+        for ids, spans, confidences, score in self._recognize(keypoints, program):
+            columns = zip(self.vocabulary.glosses(ids), spans, confidences, strict=True)
+            glosses = [
+                Gloss(label, float(a), float(b), float(sure)) for label, (a, b), sure in columns
+            ]
+            transcripts.append(Transcript(glosses, score))
+        return transcripts
 
     def decode(
         self, features: np.ndarray, lengths: np.ndarray, decoder: str = "greedy"
     ) -> list[list[int]]:
-        """Returns the gloss ids of a padded batch; users of the original know this call.
-
-        Args:
-            features: (B, T, 42, 7) as on disk.
-            lengths: (B,) valid frames.
-            decoder: as in `transcribe`.
-
-        Returns:
-            The ids of each row.
+        """Returns each row's gloss ids of a padded batch (B, T, 42, 7), a call of the original's.
 
         Raises:
             WSignError: the shapes are wrong, or as for `transcribe`.
@@ -202,10 +182,10 @@ class Recognizer:
         Raises:
             WSignError: this is an exported file, which does not stream, or as for `Stream`.
         """
-        from wsign_jax.recognize.run_backend import Running  # noqa: PLC0415  an exported file does without
+        from wsign_jax.recognize.run_backend import RunBackend  # noqa: PLC0415  an exported file does without
         from wsign_jax.stream.stream import Stream  # noqa: PLC0415
 
-        if not isinstance(self._backend, Running):
+        if not isinstance(self._backend, RunBackend):
             raise WSignError("an exported file does not stream; load the run itself")
         return Stream(
             self._backend.trained,
@@ -218,10 +198,6 @@ class Recognizer:
     def keypoints(self, recording: Recording, name: str = "keypoints") -> np.ndarray:
         """Returns a recording as (T, 42, 7) float32, not normalized, y in picture widths.
 
-        Args:
-            recording: as in `transcribe`.
-            name: what to call keypoints in messages.
-
         Raises:
             WSignError: it cannot be read, or is not a recording.
         """
@@ -229,9 +205,8 @@ class Recognizer:
             path = pathlib.Path(recording)
             name = str(path)
             try:
-                features = (
-                    self._load(path) if path.suffix.lower() == ".npy" else self._extract(path)
-                )
+                read = self._load if path.suffix.lower() == ".npy" else self._extract
+                features = read(path)
             except OSError as error:
                 what = error.strerror or shown(error)
                 raise WSignError(f"{error.filename or name}: cannot be read ({what})") from None
@@ -246,13 +221,13 @@ class Recognizer:
         if not path.exists():
             raise WSignError(f"{path}: no such file")
         clip = extract.clip_of(path)
-        with native_libs.quiet():
+        with native_libs.hide_native_log():
             model = landmarker.find_model(self._hand_landmarker)
             return extract.extract_clip(clip, extract.ExtractionSettings(), model)[0]
 
     def _load(self, path: pathlib.Path) -> np.ndarray:
         """Loads the keypoints of a file; if it lies in a data set, that gives the pictures' aspect."""
-        features = joints.as_features(validate.load(path), str(path))
+        features = joints.as_features(validate.load_npy(path), str(path))
         validate.check_features(features, str(path))
         return joints.in_widths(features, layout.aspect_of(path, self._backend.settings.aspect))
 
@@ -306,32 +281,30 @@ class Recognizer:
     def _program(self, decoder: str, chunk: int | None, left_context: int | None) -> Program:
         check_decoder_name(decoder)
         # The same program for every integer type.
-        chunk, left_context = checked_window(chunk, left_context)
+        chunk, left_context = check_window(chunk, left_context)
         return self._backend.program(decoder, *self._backend.settings.window(chunk, left_context))
 
     def _recognize(self, recordings: Sequence[np.ndarray], program: Program) -> list[_Found]:
         """Returns the best hypothesis of each recording, in their order."""
         found: dict[int, _Found] = {}
         for examples, batch in self._batches(recordings, program):
-            patches, beams, alignment = jax.device_get(
-                (batch.patches, batch.beams, batch.alignment)
-            )
+            _, patches, beams, alignment = jax.device_get(batch._replace(logits=batch.patches))
             for row in np.flatnonzero(examples >= 0).tolist():
                 length = int(beams.label_lengths[row, 0])
-                spans, confidences = align.timed(
+                spans, confidences = align.times_and_confidences(
                     alignment, row, length, int(patches[row]), self._backend.settings.patch_size
                 )
                 found[int(examples[row])] = _Found(
                     tuple(beams.labels[row, 0, :length].tolist()),
                     spans,
-                    confidence.calibrated(confidences, program.temperature),
+                    confidence.calibrate(confidences, program.temperature),
                     float(beams.scores[row, 0]),
                 )
         return [found[number] for number in range(len(recordings))]
 
     def _batches(
         self, recordings: Sequence[np.ndarray], program: Program
-    ) -> Iterator[tuple[np.ndarray, Recognized]]:
+    ) -> Iterator[tuple[np.ndarray, RecognizedBatch]]:
         """Yields padded batches: each row's number of its recording, -1 if masked, and the result."""
         settings = self._backend.settings
         for plan in _plan([len(x) for x in recordings]):
@@ -344,9 +317,8 @@ class Recognizer:
             for row in np.flatnonzero(plan.rows >= 0):
                 recording = recordings[plan.rows[row]]
                 frames[row] = len(recording)
-                positions[row, : len(recording)], hands[row, : len(recording)] = joints.raw(
-                    recording
-                )
+                real = row, slice(len(recording))
+                positions[real], hands[real] = joints.positions_and_confidence(recording)
                 seen = np.any(joints.seen_hands(recording), axis=1)
                 chunk = program.chunk or len(recording)
                 absent = patches_without_hands(

@@ -14,55 +14,47 @@ from wsign_jax.decode.decoders import Search, decode_and_align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.evaluate.decoder_settings import choose_settings
-from wsign_jax.evaluate.trained_run import Trained, language_model, open_run, overrides
+from wsign_jax.evaluate.trained_run import Trained, config_overrides, language_model, open_run
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import SIZES, Params, WhisperSign
-from wsign_jax.recognize.backend import Program, Recognized, RecognizerSettings
+from wsign_jax.recognize.backend import Program, RecognizedBatch, RecognizerSettings
 
-AttentionWindow = tuple[
-    jax.Array, jax.Array
-]  # chunk and left context, () int32 patches; chunk 0: full
+# Chunk and left context, () int32 patches; chunk 0 is full attention.
+AttentionWindow = tuple[jax.Array, jax.Array]
 
 
-class Running:
-    """A run's best checkpoint, or a certain one, in float32 whatever it was trained in."""
+class RunBackend:
+    """A run's best checkpoint, or a certain one, always in float32."""
 
     def __init__(self, path: pathlib.Path, data: str | None = None):
-        """Opens the run; see `open_run`.
+        """Opens the run or checkpoint in a folder; see `open_run`.
 
-        Args:
-            path: the run's folder, or the folder of one of its checkpoints.
-            data: its data set's folder, if that has moved; only language models and cards need it.
+        `data` is its data set's folder, if that has moved; only language models and cards need it.
 
         Raises:
             WSignError: there is no such run or checkpoint, or it is damaged.
         """
-        everywhere = ((".*", "replicate"),)
-        self.trained = open_run(
-            path,
-            overrides={
-                "training.precision": "float32",
-                "training.sharding": everywhere,
-                **overrides(data, None, None),
-            },
-        )
-        self.settings = settings(self.trained)
+        fields = {"training.precision": "float32", "training.sharding": ((".*", "replicate"),)}
+        self.trained = open_run(path, overrides={**fields, **config_overrides(data, None, None)})
+        self.settings = recognizer_settings(self.trained)
         self.vocabulary = self.trained.vocabulary
         self._programs: dict[tuple[str, int, int], Program] = {}
         # Each compiles once per batch shape, whatever the window.
-        self._steps: dict[Search, Callable[..., Recognized]] = {}
+        self._steps: dict[Search, Callable[..., RecognizedBatch]] = {}
 
     def program(self, decoder: str, chunk: int, left_context: int) -> Program:
         """Returns the program for a decoder and a window; see `Backend`."""
         key = decoder, chunk, left_context
         if key not in self._programs:
-            self._programs[key] = self._make(windowed(self.trained, chunk, left_context), decoder)
+            self._programs[key] = self._make(decoder, chunk, left_context)
         return self._programs[key]
 
-    def _make(self, trained: Trained, decoder: str) -> Program:
+    def _make(self, decoder: str, chunk: int, left_context: int) -> Program:
+        config = self.trained.config.copy_and_resolve_references()
+        config.eval.chunk, config.eval.left_context = chunk, left_context
+        trained = dataclasses.replace(self.trained, config=config)
         settings = choose_settings(trained, decoder)
-        config = trained.config
         root = pathlib.Path(config.data.dir or trained.workdir / "data")
         lm = language_model(trained, settings.lm, root)
         weights = jax.tree.map(np.float32, settings.weights)
@@ -74,13 +66,13 @@ class Running:
 
         def run(
             keypoints: np.ndarray, hands: np.ndarray, frames: np.ndarray, no_hands: np.ndarray
-        ) -> Recognized:
+        ) -> RecognizedBatch:
             return step(trained.params, keypoints, hands, frames, no_hands, window, weights, lm)
 
         return Program(run, config.eval.chunk, settings.temperature)
 
 
-def settings(trained: Trained) -> RecognizerSettings:
+def recognizer_settings(trained: Trained) -> RecognizerSettings:
     """The settings of a run."""
     config, size = trained.config, SIZES[trained.config.model.size]
     return RecognizerSettings(
@@ -95,14 +87,7 @@ def settings(trained: Trained) -> RecognizerSettings:
     )
 
 
-def windowed(trained: Trained, chunk: int, left_context: int) -> Trained:
-    """A run with another attention window."""
-    config = trained.config.copy_and_resolve_references()
-    config.eval.chunk, config.eval.left_context = chunk, left_context
-    return dataclasses.replace(trained, config=config)
-
-
-def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recognized]:
+def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., RecognizedBatch]:
     """Makes the function from raw keypoints to glosses that is run, and exported."""
 
     def recognize(
@@ -115,18 +100,18 @@ def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recogni
         weights: Weights,
         lm: LanguageModel | None = None,
         tables: tuple[jax.Array, ...] | None = None,
-    ) -> Recognized:
-        model = whisper_sign.bind(graph, params)
-        states, logits, patches = encode(model, keypoints, hands, frames, window, tables)
+    ) -> RecognizedBatch:
+        model = whisper_sign.bind_params(graph, params)
+        states, logits, patches = encode_keypoints(model, keypoints, hands, frames, window, tables)
         blank = jnp.where(jnp.arange(logits.shape[2], dtype=jnp.int32) == BLANK_ID, 0.0, -jnp.inf)
         log_probs = jnp.where(no_hands[..., None], blank[None, None], jax.nn.log_softmax(logits))
         beams, alignment = decode_and_align(search, model, states, log_probs, patches, weights, lm)
-        return Recognized(logits, patches, beams, alignment)
+        return RecognizedBatch(logits, patches, beams, alignment)
 
     return recognize
 
 
-def encode(
+def encode_keypoints(
     model: WhisperSign,
     keypoints: jax.Array,
     hands: jax.Array,
@@ -134,15 +119,9 @@ def encode(
     window: AttentionWindow,
     tables: tuple[jax.Array, ...] | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Encodes keypoints under a window.
+    """Encodes keypoints (B, T, J, 3) as on disk, with the confidence (B, T, 2) of their hands.
 
-    Args:
-        model: the network.
-        keypoints: (B, T, J, 3) positions as on disk.
-        hands: (B, T, 2) their confidence.
-        frames: (B,) valid frames.
-        window: chunk and left context.
-        tables: as in `WhisperSign.encode`.
+    `frames` (B,) are valid; `tables` are as in `WhisperSign.encode`.
 
     Returns:
         States (B, N, D), CTC logits (B, N, V) and valid patches (B,).

@@ -31,17 +31,17 @@ ONE_EACH = formats.ONE_EACH | {POSE}
 _TOGETHER = 32  # recordings that are recognized at a time
 
 
-class Source(NamedTuple):
+class RecordingSource(NamedTuple):
     """One recording to transcribe."""
 
     path: pathlib.Path  # a video, a folder of pictures, or keypoints
     name: pathlib.PurePath  # its path below the folder that was asked for
 
 
-class Outcome(NamedTuple):
+class TranscriptionOutcome(NamedTuple):
     """The result for one recording."""
 
-    source: Source
+    source: RecordingSource
     transcript: Transcript | None
     problem: str = ""  # why there is no transcript
     keypoints: np.ndarray | None = None  # (T, 42, 7), y in picture widths
@@ -55,23 +55,25 @@ class DecodingOptions(NamedTuple):
     left_context: int | None = None
 
 
-def find(inputs: Sequence[pathlib.Path]) -> list[Source]:
+def find_recordings(inputs: Sequence[pathlib.Path]) -> list[RecordingSource]:
     """Finds what to transcribe: files as they are, and recordings in folders and sub-folders.
 
     Raises:
         WSignError: an input does not exist, or a folder has no recording in it.
     """
-    found: list[Source] = []
+    found: list[RecordingSource] = []
     for path in inputs:
         if not path.exists():
             raise WSignError(f"{path}: no such file or folder")
         if not path.is_dir():
-            found.append(Source(path, pathlib.PurePath(path.name)))
+            found.append(RecordingSource(path, pathlib.PurePath(path.name)))
             continue
         if video.pictures_in(path):
-            found.append(Source(path, pathlib.PurePath(path.resolve().name)))
+            found.append(RecordingSource(path, pathlib.PurePath(path.resolve().name)))
             continue
-        inside = [Source(p, p.relative_to(path)) for p in sorted(path.rglob("*")) if _is_one(p)]
+        inside = [
+            RecordingSource(p, p.relative_to(path)) for p in sorted(path.rglob("*")) if _is_one(p)
+        ]
         if not inside:
             kinds = " ".join(sorted(video.VIDEO_SUFFIXES))
             raise WSignError(f"{path}: no videos in it ({kinds}), no pictures and no {KEYPOINTS}")
@@ -80,28 +82,21 @@ def find(inputs: Sequence[pathlib.Path]) -> list[Source]:
 
 
 def _is_one(path: pathlib.Path) -> bool:
-    if path.name.startswith("."):
-        return False
-    if path.is_dir():
-        return bool(video.pictures_in(path))
-    return path.suffix.lower() in video.VIDEO_SUFFIXES | {KEYPOINTS}
+    is_keypoints = path.suffix.lower() == KEYPOINTS and not path.name.startswith(".")
+    return video.is_recording(path) or (is_keypoints and not path.is_dir())
 
 
-def transcribe(
+def transcribe_files(
     recognizer: Recognizer,
-    sources: Sequence[Source],
+    sources: Sequence[RecordingSource],
     options: DecodingOptions,
     model: pathlib.Path | None = None,
     processes: int = 0,
-) -> Iterator[Outcome]:
+) -> Iterator[TranscriptionOutcome]:
     """Transcribes recordings in their order, one by one on demand; first checks that it can.
 
-    Args:
-        recognizer: the model.
-        sources: from `find`.
-        options: how to decode.
-        model: a copy of MediaPipe's model; None takes the cached one, or downloads it.
-        processes: how many read videos; 0: one per core.
+    `model` is a copy of MediaPipe's model; None takes the cached one, or downloads it. As many as
+    `processes` read videos, 0 for one per core.
 
     Raises:
         WSignError: videos cannot be read here at all, the model has no such decoder, or `processes` is
@@ -112,31 +107,33 @@ def transcribe(
     recognizer.prepare(*options)
     if any(_is_video(source) for source in sources):
         model = landmarker.find_model(model)
-        with native_libs.quiet(), landmarker.Landmarker(model):
+        with native_libs.hide_native_log(), landmarker.Landmarker(model):
             pass  # so that what the system lacks is said once, not for every video
     return _transcribe(recognizer, sources, options, _read(recognizer, sources, model, processes))
 
 
 def _transcribe(
     recognizer: Recognizer,
-    sources: Sequence[Source],
+    sources: Sequence[RecordingSource],
     options: DecodingOptions,
     keypoints: Generator[tuple[int, np.ndarray | None, str], None, None],
-) -> Iterator[Outcome]:
-    done: dict[int, Outcome] = {}
+) -> Iterator[TranscriptionOutcome]:
+    done: dict[int, TranscriptionOutcome] = {}
     waiting: dict[int, np.ndarray] = {}
     following = 0
 
     def recognize() -> None:
         transcripts = recognizer.transcribe(list(waiting.values()), *options)
         for number, transcript in zip(waiting, transcripts, strict=True):
-            done[number] = Outcome(sources[number], transcript, keypoints=waiting[number])
+            done[number] = TranscriptionOutcome(
+                sources[number], transcript, keypoints=waiting[number]
+            )
         waiting.clear()
 
     with contextlib.closing(keypoints):
         for number, features, problem in keypoints:
             if features is None:
-                done[number] = Outcome(sources[number], None, problem)
+                done[number] = TranscriptionOutcome(sources[number], None, problem)
             else:
                 waiting[number] = features
             if len(waiting) == _TOGETHER:
@@ -149,7 +146,10 @@ def _transcribe(
 
 
 def _read(
-    recognizer: Recognizer, sources: Sequence[Source], model: pathlib.Path | None, processes: int
+    recognizer: Recognizer,
+    sources: Sequence[RecordingSource],
+    model: pathlib.Path | None,
+    processes: int,
 ) -> Generator[tuple[int, np.ndarray | None, str], None, None]:
     """Yields each source's number, its keypoints if they can be read, and the problem otherwise."""
 
@@ -166,7 +166,9 @@ def _read(
     tasks = [
         (extract.clip_of(sources[n].path), extract.ExtractionSettings(), model) for n in videos
     ]
-    outcomes = worker_pool.run(extract.extract_clip, tasks, processes or worker_pool.cores())
+    outcomes = worker_pool.run_in_workers(
+        extract.extract_clip, tasks, processes or worker_pool.count_cores()
+    )
     with contextlib.closing(outcomes):
         for outcome in outcomes:
             number = videos[outcome.task]
@@ -176,35 +178,31 @@ def _read(
                 yield read(number, outcome.value[0])
 
 
-def _is_video(source: Source) -> bool:
+def _is_video(source: RecordingSource) -> bool:
     return source.path.suffix.lower() != KEYPOINTS
 
 
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def write(
-    outcomes: Iterable[Outcome], kind: str, place: pathlib.Path | None, replace: bool = False
+def write_transcripts(
+    outcomes: Iterable[TranscriptionOutcome],
+    kind: str,
+    place: pathlib.Path | None,
+    replace: bool = False,
 ) -> int:
-    """Writes transcripts as they come, and names recordings without one on stderr.
+    """Writes transcripts as they come; returns how many recordings have none, which stderr names.
 
-    Args:
-        outcomes: of the recordings.
-        kind: one of `FORMATS`.
-        place: a file, or a folder for formats of one file a recording; None: stdout.
-        replace: whether files may be replaced. A file is replaced once the new one is whole; it stays if
-            no recording has a transcript.
-
-    Returns:
-        How many recordings have no transcript.
+    `kind` is one of `FORMATS`; `place` is a file, or a folder for formats of one file a recording; None
+    is stdout. A file is replaced once the new one is whole, and stays if no recording has a transcript.
     """
     failed = 0
     with contextlib.ExitStack() as stack:
         together, head = sys.stdout, file_head(kind)
         named: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         if place is not None and kind not in ONE_EACH:
-            together = stack.enter_context(files.text(place, replace))
-            named = functools.partial(files.named, place)
+            together = stack.enter_context(files.open_text(place, replace))
+            named = functools.partial(files.name_in_errors, place)
         for source, transcript, problem, keypoints in outcomes:
             if transcript is None:
                 failed += 1
@@ -226,20 +224,13 @@ def write(
 
 
 def check_free(
-    sources: Sequence[Source],
+    sources: Sequence[RecordingSource],
     kind: str,
     place: pathlib.Path | None,
     replace: bool,
     read: Sequence[pathlib.Path] = (),
 ) -> None:
     """Refuses to overwrite, or files without a place; call it before anything is computed.
-
-    Args:
-        sources: from `find`.
-        kind: as in `write`.
-        place: as in `write`.
-        replace: as in `write`.
-        read: the files that are read besides the sources.
 
     Raises:
         OSError: a folder has the name of a file to write.
@@ -277,7 +268,7 @@ def check_free(
             files.check_writable(path)
 
 
-def file_of(source: Source, kind: str, folder: pathlib.Path) -> pathlib.Path:
+def file_of(source: RecordingSource, kind: str, folder: pathlib.Path) -> pathlib.Path:
     """The file of a recording, where players look for subtitles beside a copy of the folder."""
     return folder / source.name.with_suffix(f".{kind}")
 

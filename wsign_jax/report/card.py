@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 _NOT_AT_HAND = "the data set was not at hand at the export"
 
 
-class Measured(NamedTuple):
+class SplitResult(NamedTuple):
     """The results that a report gives for a split."""
 
     wer: float
@@ -21,7 +21,7 @@ class Measured(NamedTuple):
     left_context: int
 
     @classmethod
-    def from_report(cls, report: Mapping[str, Any]) -> "Measured":
+    def from_report(cls, report: Mapping[str, Any]) -> "SplitResult":
         """Takes the fields of `report_<split>.json`.
 
         Raises:
@@ -51,7 +51,7 @@ class CardFields:
     made: Mapping[str, Any]  # how the data set was made: the content of dataset.json
     sentences: Mapping[str, int]  # by split
     signers: Mapping[str, Sequence[str]]  # by split
-    reports: Mapping[str, Measured]  # of this checkpoint, by split
+    reports: Mapping[str, SplitResult]  # of this checkpoint, by split
     license: str
     versions: Mapping[str, str]
 
@@ -146,12 +146,10 @@ def _error_rate(fields: CardFields) -> str:
 
 
 def _limits(fields: CardFields) -> str:
-    return "\n".join(
-        [
-            f"- It knows {len(fields.glosses)} glosses; any other sign is missed or taken for one.",
-            "- It sees hands alone: no face, mouth or body, which carry grammar in every sign language.",
-            "- Glosses are not a translation: they leave out grammar and order of the spoken language.",
-            "- The error rate holds for data like that above; other signers, cameras and pace raise it.",
-            "- Not for decisions about people, nor where a mistake can do harm.",
-        ]
+    return (
+        f"- It knows {len(fields.glosses)} glosses; any other sign is missed or taken for one.\n"
+        "- It sees hands alone: no face, mouth or body, which carry grammar in every sign language.\n"
+        "- Glosses are not a translation: they leave out grammar and order of the spoken language.\n"
+        "- The error rate holds for data like that above; other signers, cameras and pace raise it.\n"
+        "- Not for decisions about people, nor where a mistake can do harm."
     )

@@ -27,16 +27,10 @@ def read_report(folder: pathlib.Path) -> Pairs:
     return {id: (references[id], hypotheses[id]) for id in references}
 
 
-def compare(
+def compare_reports(
     sentences: Sequence[Sentence], vocabulary: Vocabulary, earlier: Pairs, folder: pathlib.Path
 ) -> dict[str, Any]:
     """Returns the difference in WER, with its 95 % interval over resampled sentences.
-
-    Args:
-        sentences: of the new report.
-        vocabulary: names of the glosses.
-        earlier: from `read_report`.
-        folder: of the earlier report, to be named.
 
     Returns:
         folder, wer, relative, and the fields of `metrics.Comparison`; below 0 the new report is better.

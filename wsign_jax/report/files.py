@@ -22,6 +22,7 @@ import re
 import urllib.parse
 from collections.abc import Iterable, Sequence
 
+from wsign_jax.common import tables
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.report.sentences import Sentence
@@ -52,14 +53,11 @@ def hypotheses_jsonl(sentences: Iterable[Sentence], vocabulary: Vocabulary) -> s
     return "".join(lines)
 
 
-def trn(sequences: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """Returns the content of a trn file.
-
-    Args:
-        sequences: (id, gloss names) of every sentence.
-    """
+def trn_content(sequences: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """Returns the content of a trn file, of an id and gloss names for every sentence."""
     return "".join(
-        " ".join([*map(escape, glosses), f"({escape(id)})"]) + "\n" for id, glosses in sequences
+        " ".join([*map(escape_name, glosses), f"({escape_name(id)})"]) + "\n"
+        for id, glosses in sequences
     )
 
 
@@ -69,43 +67,39 @@ def read_trn(path: pathlib.Path) -> dict[str, list[str]]:
     Raises:
         WSignError: it is not UTF-8, a line does not end with `(id)`, or an id is in it twice.
     """
-    try:
-        text = path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise WSignError(f"{path}: not UTF-8 ({error}); convert it") from None
     sentences: dict[str, list[str]] = {}
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(tables.read_text(path).split("\n"), 1):
         words = line.rstrip("\r").strip(" ")
         if not words:
             continue
         match = _LINE.fullmatch(words)
         if match is None:
             raise WSignError(f"{path}, line {number}: must be 'GLOSS GLOSS (id)'; add the (id)")
-        id = unescape(match[2])
+        id = unescape_name(match[2])
         if id in sentences:
             raise WSignError(f"{path}, line {number}: id {id!r} was there before; keep one of them")
-        sentences[id] = [unescape(gloss) for gloss in (match[1] or "").split(" ") if gloss]
+        sentences[id] = [unescape_name(gloss) for gloss in (match[1] or "").split(" ") if gloss]
     return sentences
 
 
-def ctm(sentences: Iterable[Sentence], vocabulary: Vocabulary) -> str:
+def ctm_content(sentences: Iterable[Sentence], vocabulary: Vocabulary) -> str:
     """Returns the content of `hyp.ctm`, with times to the millisecond."""
     lines = []
     for sentence in sentences:
-        id = escape(sentence.id)
+        id = escape_name(sentence.id)
         glosses = vocabulary.glosses(sentence.hypothesis)
         for gloss, (start, end) in zip(glosses, sentence.spans, strict=True):
-            lines.append(f"{id} 1 {start:.3f} {end - start:.3f} {escape(gloss)}\n")
+            lines.append(f"{id} 1 {start:.3f} {end - start:.3f} {escape_name(gloss)}\n")
         if not glosses:
             lines.append(f"{id} 1 0.000 0.000 {EMPTY}\n")
     return "".join(lines)
 
 
-def escape(name: str) -> str:
+def escape_name(name: str) -> str:
     """Returns a gloss or an id in a form that trn and ctm can hold."""
     return _UNSAFE.sub(lambda match: urllib.parse.quote(match[0], safe=""), name) or "%"
 
 
-def unescape(word: str) -> str:
-    """Undoes `escape`."""
+def unescape_name(word: str) -> str:
+    """Undoes `escape_name`."""
     return "" if word == "%" else urllib.parse.unquote(word)

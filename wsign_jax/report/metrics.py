@@ -51,16 +51,12 @@ class Edit(NamedTuple):
     hypothesis: int | None  # position in the hypothesis; None for a deletion
 
 
-def align(reference: Sequence[int], hypothesis: Sequence[int]) -> list[Edit]:
-    """Returns a cheapest alignment; every error costs 1 (Levenshtein distance).
+def align_edits(reference: Sequence[int], hypothesis: Sequence[int]) -> list[Edit]:
+    """Returns a cheapest alignment of gloss ids; every error costs 1 (Levenshtein distance).
 
     If several are cheapest, it pairs glosses from the end as long as that is cheapest. So it prefers
     substitutions, mostly as jiwer and sclite do. The number of errors, and so the WER, does not depend
     on the choice.
-
-    Args:
-        reference: (U,) gloss ids.
-        hypothesis: (L,) gloss ids.
 
     Returns:
         Edits in the order of the sentence; every position of both sequences is in exactly one.
@@ -97,8 +93,8 @@ def _costs(reference: np.ndarray, hypothesis: np.ndarray) -> tuple[list, list]:
 
 
 def edit_counts(reference: Sequence[int], hypothesis: Sequence[int]) -> EditCounts:
-    """Counts the errors of `align` by kind."""
-    return count_edits(align(reference, hypothesis))
+    """Counts the errors of `align_edits` by kind."""
+    return count_edits(align_edits(reference, hypothesis))
 
 
 def count_edits(edits: Iterable[Edit]) -> EditCounts:
@@ -129,11 +125,8 @@ def bootstrap_wer(
 ) -> tuple[float, float]:
     """Returns the 95 % percentile interval of the WER over resampled sentences (Bisani and Ney 2004).
 
-    Args:
-        errors: (n,) errors of every sentence.
-        lengths: (n,) reference glosses of every sentence.
-        samples: resamples, n sentences each, drawn with replacement.
-        seed: of the draws.
+    Every sentence has its errors and its number of reference glosses, (n,) each. A resample draws n
+    sentences with replacement.
 
     Raises:
         ValueError: there are no sentences.
@@ -147,22 +140,13 @@ def paired_bootstrap(
     errors_a: Sequence[int] | np.ndarray,
     errors_b: Sequence[int] | np.ndarray,
     lengths: Sequence[int] | np.ndarray,
-    samples: int = 1000,
-    seed: int = 0,
 ) -> Comparison:
-    """Compares two systems on the same sentences, both on the same resamples (Bisani and Ney 2004).
-
-    Args:
-        errors_a: (n,) errors of system a in every sentence.
-        errors_b: (n,) errors of system b in every sentence.
-        lengths: (n,) reference glosses of every sentence.
-        samples: resamples, n sentences each, drawn with replacement.
-        seed: of the draws.
+    """Compares systems a and b on the same sentences and resamples, which are as in `bootstrap_wer`.
 
     Raises:
         ValueError: there are no sentences, or the numbers of sentences differ.
     """
-    sums = _resampled_sums(errors_a, errors_b, lengths, samples=samples, seed=seed)
+    sums = _resampled_sums(errors_a, errors_b, lengths)
     differences = (sums[0] - sums[1]) / sums[2]
     low, high = np.quantile(differences, _TAILS)
     difference = (np.sum(errors_a) - np.sum(errors_b)) / max(np.sum(lengths), 1)
@@ -175,7 +159,7 @@ _TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
 
 
 def _resampled_sums(
-    *columns: Sequence[int] | np.ndarray, samples: int, seed: int
+    *columns: Sequence[int] | np.ndarray, samples: int = 1000, seed: int = 0
 ) -> tuple[np.ndarray, ...]:
     """Returns sums (samples,) of every column (n,) over the same resamples; lengths, 1 or more, last."""
     if len({len(column) for column in columns}) != 1:
@@ -217,9 +201,8 @@ def segment_scores(
 ) -> SegmentScores | None:
     """Compares found with true times over sentences; returns None if there are no true signs.
 
-    Args:
-        sentences: for each its alignment, the true start and end of every reference gloss (U, 2), and
-            the found ones of every hypothesis gloss (L, 2), in seconds.
+    A sentence has its alignment, the true start and end of every reference gloss (U, 2), and the found
+    ones of every hypothesis gloss (L, 2), in seconds.
     """
     signs = 0
     found, true = [np.empty((0, 2))], [np.empty((0, 2))]
@@ -247,14 +230,10 @@ def segment_scores(
 def emission_delays(
     sentences: Iterable[tuple[Sequence[Edit], np.ndarray, np.ndarray]],
 ) -> np.ndarray:
-    """Returns the seconds from the true end of every matched sign until it was reported.
+    """Returns the seconds (n,) from the true end of every matched sign until it was reported.
 
-    Args:
-        sentences: for each its alignment, the true start and end of every reference gloss (U, 2), and
-            the time at which every hypothesis gloss was reported (L,), in seconds.
-
-    Returns:
-        (n,), for signs that are matched as in `SegmentScores`; below 0 if reported before the end.
+    A sentence has its alignment, the true start and end of every reference gloss (U, 2), and the time at
+    which every hypothesis gloss was reported (L,), in seconds. `SegmentScores` says what is matched.
     """
     delays = [np.empty(0)]
     for edits, segments, reported in sentences:

@@ -11,7 +11,7 @@ from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.report import pictures
 from wsign_jax.report.sentences import Sentence
 from wsign_jax.report.style import STYLE
-from wsign_jax.report.timeline import edits_html, shown, timeline_html
+from wsign_jax.report.timeline import as_html, edits_html, timeline_html
 
 WORST = 10  # sentences shown with their edits before the list of all
 PAIRS = 15  # confused pairs listed; report.json has more
@@ -23,17 +23,13 @@ _LEGEND = (
 )
 
 
-def page(sentences: Sequence[Sentence], vocabulary: Vocabulary, summary: Mapping[str, Any]) -> str:
-    """Returns the whole page.
-
-    Args:
-        sentences: the decoded sentences.
-        vocabulary: names of the glosses.
-        summary: from `summary.summarize` of these sentences.
-    """
+def report_page(
+    sentences: Sequence[Sentence], vocabulary: Vocabulary, summary: Mapping[str, Any]
+) -> str:
+    """Returns the whole page."""
     worst_first = sorted(sentences, key=lambda s: (-s.counts.wer, -s.counts.errors, s.id))
     split = summary["settings"].get("split")
-    title = "Sign recognition" + (f": {shown(str(split))}" if split else "")
+    title = "Sign recognition" + (f": {as_html(str(split))}" if split else "")
     return "".join(
         [
             "<!doctype html>\n<html lang=en><head><meta charset=utf-8>",
@@ -62,24 +58,20 @@ def _section(title: str, content: str) -> str:
 
 
 def _warnings(texts: Iterable[str]) -> str:
-    return "".join(
-        f"<p class=warning role=alert><b>⚠ Warning</b> {shown(text)}</p>\n" for text in texts
-    )
+    start = "<p class=warning role=alert><b>⚠ Warning</b>"
+    return "".join(f"{start} {as_html(text)}</p>\n" for text in texts)
 
 
 def _headline(summary: Mapping[str, Any]) -> str:
     low, high = summary["wer_interval"]
     glosses = summary["ref_glosses"]
+    sentences = f"{summary['sentences']} sentences, {glosses} glosses"
     cards = [
         ("word error rate", f"{summary['wer']:.3f}", f"95 % interval {low:.3f} to {high:.3f}"),
         ("substituted", summary["substitutions"], _share(summary["substitutions"], glosses)),
         ("deleted", summary["deletions"], _share(summary["deletions"], glosses)),
         ("inserted", summary["insertions"], _share(summary["insertions"], glosses)),
-        (
-            "sentences all right",
-            f"{summary['sentence_accuracy']:.3f}",
-            f"of {summary['sentences']} sentences, {glosses} glosses",
-        ),
+        ("sentences all right", f"{summary['sentence_accuracy']:.3f}", f"of {sentences}"),
         (
             "blank rate",
             f"{summary['blank_rate']:.3f}",
@@ -117,7 +109,7 @@ def _confusions(summary: Mapping[str, Any]) -> str:
     if picture is None:
         return "<p>No gloss was taken for another.</p>"
     rows = [
-        [shown(pair["reference"]), shown(pair["hypothesis"]), str(pair["count"])]
+        [as_html(pair["reference"]), as_html(pair["hypothesis"]), str(pair["count"])]
         for pair in summary["confusions"][:PAIRS]
     ]
     table = _table(["was signed", "came out as", "times"], rows, text_columns=2)
@@ -135,7 +127,7 @@ def _scores_table(name: str, groups: Sequence[Mapping[str, Any]]) -> str:
     kinds = ("substitutions", "deletions", "insertions")
     rows = [
         [
-            shown(group[name]) or "(unknown)",
+            as_html(group[name]) or "(unknown)",
             f"{group['wer']:.3f}",
             *(str(group[kind]) for kind in kinds),
             str(group["ref_glosses"]),
@@ -151,7 +143,7 @@ def _scores_table(name: str, groups: Sequence[Mapping[str, Any]]) -> str:
 def _glosses(rows: Sequence[Mapping[str, Any]]) -> str:
     body = [
         [
-            shown(row["gloss"]),
+            as_html(row["gloss"]),
             *(str(row[kind]) for kind in ("reference", "correct", "substituted", "deleted")),
             str(row["inserted"]),
             _most(row["substituted_by"]),
@@ -173,7 +165,7 @@ def _glosses(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _most(counts: Mapping[str, int]) -> str:
     """Returns the first of some glosses with their counts, and how many more there are."""
-    listed = [f"{shown(name)} {count}" for name, count in counts.items()]
+    listed = [f"{as_html(name)} {count}" for name, count in counts.items()]
     more = [f"{len(listed) - SUBSTITUTES} more"] if len(listed) > SUBSTITUTES else []
     return ", ".join(listed[:SUBSTITUTES] + more)
 
@@ -203,7 +195,7 @@ def _calibration(calibration: Mapping[str, Any] | None) -> str:
 def _fields(values: Mapping[str, Any]) -> str:
     if not values:
         return ""
-    rows = [[shown(name), shown(_value(value))] for name, value in values.items()]
+    rows = [[as_html(name), as_html(_value(value))] for name, value in values.items()]
     return _table(["field", "value"], rows, text_columns=2)
 
 
@@ -229,7 +221,7 @@ def _worst(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> str:
         return "<p>Every sentence is right.</p>"
     # A link into a closed <details> opens it in current browsers.
     return _LEGEND + "".join(
-        f"<h3><a href=#s{number}>{shown(sentence.id)}</a> <small>{_errors(sentence)}</small></h3>"
+        f"<h3><a href=#s{number}>{as_html(sentence.id)}</a> <small>{_errors(sentence)}</small></h3>"
         + edits_html(sentence, vocabulary)
         for number, sentence in enumerate(wrong)
     )
@@ -241,21 +233,18 @@ def _all(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> str:
         "each gloss in every patch; below it the true signs, where they are known, and the found "
         "ones.</p>"
     )
-    return (
-        _LEGEND
-        + legend
-        + "\n".join(
-            f"<details><summary>{shown(sentence.id)} <small>{_errors(sentence)}</small></summary>"
-            f"<div id=s{number}>{edits_html(sentence, vocabulary)}"
-            f"{timeline_html(sentence, vocabulary)}</div></details>"
-            for number, sentence in enumerate(sentences)
-        )
+    shown_whole = (
+        f"<details><summary>{as_html(sentence.id)} <small>{_errors(sentence)}</small></summary>"
+        f"<div id=s{number}>{edits_html(sentence, vocabulary)}"
+        f"{timeline_html(sentence, vocabulary)}</div></details>"
+        for number, sentence in enumerate(sentences)
     )
+    return _LEGEND + legend + "\n".join(shown_whole)
 
 
 def _errors(sentence: Sentence) -> str:
     counts = sentence.counts
-    signer = f"{shown(sentence.signer)}, " if sentence.signer else ""
+    signer = f"{as_html(sentence.signer)}, " if sentence.signer else ""
     return (
         f"{signer}WER {counts.wer:.3f}: {counts.substitutions} S, {counts.deletions} D, "
         f"{counts.insertions} I in {counts.ref_glosses}"

@@ -29,11 +29,7 @@ _INK_STYLE = (
 
 
 def confusion_matrix(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """Returns the data URI of a matrix of the most confused glosses; None if no gloss was confused.
-
-    Args:
-        rows: `by_gloss` of a summary.
-    """
+    """Returns the data URI of a matrix of the most confused glosses; None if no gloss was confused."""
     figure = confusion_figure(rows)
     return None if figure is None else _svg(figure)
 
@@ -94,11 +90,7 @@ def _draw_matrix(
 
 
 def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the data URI of accuracy against confidence; a dot's area shows its bin's count.
-
-    Args:
-        bins: from a summary's `calibration`.
-    """
+    """Returns the data URI of accuracy against confidence; a dot's area shows its bin's count."""
     figure = Figure(figsize=(4, 4), layout="constrained")
     axes = figure.add_subplot()
     filled = [row for row in bins if row["count"]]
@@ -116,26 +108,16 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> str:
 
 
 def heat_map(posteriors: np.ndarray) -> str:
-    """Returns the data URI of a picture with one pixel per probability, dark (0) to bright (1).
-
-    Args:
-        posteriors: (rows, patches) in [0, 1].
-    """
+    """Returns the data URI of a picture with a pixel for each of (rows, patches) probabilities."""
     memory = io.BytesIO()
     # A reader cannot tell more than 32 shades apart, and more would double the file.
-    image.imsave(
-        memory,
-        np.asarray(posteriors, np.float32),
-        format="png",
-        cmap=shades(),
-        vmin=0,
-        vmax=1,
-    )
+    pixels = np.asarray(posteriors, np.float32)
+    image.imsave(memory, pixels, format="png", cmap=shade_colors(), vmin=0, vmax=1)
     return _uri("image/png", memory.getvalue())
 
 
 @functools.cache
-def shades() -> matplotlib.colors.Colormap:
+def shade_colors() -> matplotlib.colors.Colormap:
     """Returns the colors of probabilities, from dark (0) to bright (1)."""
     return matplotlib.colormaps["viridis"].resampled(32)
 
@@ -160,7 +142,7 @@ def _svg(figure: Figure) -> str:
     return _uri("image/svg+xml", (text[:start] + _INK_STYLE + text[start:]).encode())
 
 
-def png(figure: Figure) -> bytes:
+def figure_png(figure: Figure) -> bytes:
     """Returns a figure as PNG on white, with 100 pixels per inch."""
     memory = io.BytesIO()
     with _any_glyph():
@@ -179,9 +161,14 @@ def _any_glyph() -> Iterator[None]:
         yield
 
 
+def without_control(text: str) -> str:
+    """Replaces the control characters and halves of characters, which HTML and XML cannot hold."""
+    return "".join("�" if unicodedata.category(char) in {"Cc", "Cs"} else char for char in text)
+
+
 def short_name(name: str) -> str:
     """Shortens a name to fit beside a diagram, and replaces characters that XML cannot hold."""
-    plain = "".join("�" if unicodedata.category(char) in {"Cc", "Cs"} else char for char in name)
+    plain = without_control(name)
     return plain if len(plain) <= _NAME_LENGTH else plain[: _NAME_LENGTH - 1] + "…"
 
 

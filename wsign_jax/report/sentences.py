@@ -6,23 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.report import metrics
 
 # Kind (C, S, D, I), reference and hypothesis gloss id of an edit; None if it lacks one.
 AlignedEdit = tuple[str, int | None, int | None]
 
 
-def aligned(
+def with_gloss_ids(
     reference: Sequence[int], hypothesis: Sequence[int], edits: Sequence[metrics.Edit]
 ) -> tuple[AlignedEdit, ...]:
-    """Returns the edits with their gloss ids.
-
-    Args:
-        reference: gloss ids.
-        hypothesis: gloss ids.
-        edits: from `metrics.align` of the two.
-    """
+    """Returns the edits, from `metrics.align_edits` of the two, with their gloss ids."""
     return tuple(
         (
             edit.kind,
@@ -35,12 +28,7 @@ def aligned(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sentence:
-    """One sentence of a split, the glosses decoded from it, and the CTC head's posteriors.
-
-    Raises:
-        ValueError: the length is not positive and finite, shapes do not agree, or the first of
-            `posterior_ids` is not the blank.
-    """
+    """One sentence of a split, the glosses decoded from it, and the CTC head's posteriors."""
 
     id: str
     signer: str  # '' if unknown
@@ -55,27 +43,10 @@ class Sentence:
     posterior_ids: tuple[int, ...]  # ids whose posteriors are kept, the blank first; or ()
     posteriors: np.ndarray  # (patches, len(posterior_ids)) float16 probabilities
 
-    def __post_init__(self) -> None:
-        references, hypotheses = len(self.reference), len(self.hypothesis)
-        if not 0 < self.seconds < float("inf"):
-            raise ValueError(f"{self.id}: a recording of {self.seconds} seconds")
-        shapes = {
-            "spans": (self.spans, (hypotheses, 2)),
-            "confidences": (self.confidences, (hypotheses,)),
-            "posteriors": (self.posteriors, (self.patches, len(self.posterior_ids))),
-        }
-        if self.segments is not None:
-            shapes["segments"] = (self.segments, (references, 2))
-        for name, (array, shape) in shapes.items():
-            if array.shape != shape:
-                raise ValueError(f"{self.id}: {name} have shape {array.shape}, not {shape}")
-        if self.posterior_ids and self.posterior_ids[0] != BLANK_ID:
-            raise ValueError(f"{self.id}: the first of posterior_ids is not the blank")
-
     @functools.cached_property
     def edits(self) -> tuple[metrics.Edit, ...]:
         """The alignment of reference and hypothesis."""
-        return tuple(metrics.align(self.reference, self.hypothesis))
+        return tuple(metrics.align_edits(self.reference, self.hypothesis))
 
     @functools.cached_property
     def counts(self) -> metrics.EditCounts:
@@ -85,4 +56,4 @@ class Sentence:
     @functools.cached_property
     def aligned(self) -> tuple[AlignedEdit, ...]:
         """The edits with their gloss ids."""
-        return aligned(self.reference, self.hypothesis, self.edits)
+        return with_gloss_ids(self.reference, self.hypothesis, self.edits)

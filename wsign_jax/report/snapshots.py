@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from wsign_jax.keypoints import draw, joints
-from wsign_jax.report.pictures import png, shades, short_name
+from wsign_jax.report.pictures import figure_png, shade_colors, short_name
 
 _TRUE = "#ff9d5c"  # outlines, bright on the dark of the heat map
 _ACROSS = 10.0  # inches
@@ -18,7 +18,7 @@ _MOMENTS = 8  # per strip
 _BINS = 40  # per histogram
 
 
-def posteriors(
+def draw_posteriors(
     values: np.ndarray,
     names: Sequence[str],
     reference: Sequence[int],
@@ -26,36 +26,24 @@ def posteriors(
     seconds: float,
     title: str,
 ) -> bytes:
-    """Returns a heat map of the CTC head's posteriors, with the true signs outlined.
+    """Returns a heat map of the CTC head's posteriors (patches, rows), with the true signs outlined.
 
-    Args:
-        values: (patches, rows) probabilities.
-        names: of the rows.
-        reference: the row of every gloss of the reference.
-        segments: (ref, 2) their true start, end in seconds, if known.
-        seconds: length of the recording.
-        title: above the picture.
+    Rows have names. `reference` is the row of every gloss of the reference, and `segments` (ref, 2) has
+    their true starts and ends in seconds, if known. The recording is `seconds` long.
     """
     figure, axes = _heat_map(values.T, names, seconds, title)
     if segments is not None:
         for row, (start, end) in zip(reference, segments, strict=True):
             place = Rectangle((start, row - 0.5), end - start, 1.0, fill=False, edgecolor=_TRUE)
             axes.add_patch(place)
-    return png(figure)
+    return figure_png(figure)
 
 
-def alignment(weights: np.ndarray, names: Sequence[str], seconds: float, title: str) -> bytes:
-    """Returns a heat map of the attention decoder's weights for every gloss.
-
-    Args:
-        weights: (glosses, patches) shares; every row is shown relative to its largest.
-        names: of the glosses.
-        seconds: length of the recording.
-        title: above the picture.
-    """
+def draw_alignment(weights: np.ndarray, names: Sequence[str], seconds: float, title: str) -> bytes:
+    """Returns a heat map of the attention decoder's weights (glosses, patches); each row is scaled."""
     relative = weights / np.maximum(weights.max(axis=1, keepdims=True), 1e-9)
     figure, _ = _heat_map(relative, names, seconds, title)
-    return png(figure)
+    return figure_png(figure)
 
 
 def _heat_map(
@@ -65,20 +53,15 @@ def _heat_map(
     figure = Figure(figsize=(_ACROSS, 1.2 + _ROW * len(values)), layout="constrained")
     axes = figure.add_subplot()
     extent = (0.0, seconds, len(values) - 0.5, -0.5)
-    axes.imshow(values, shades(), aspect="auto", vmin=0, vmax=1, extent=extent)
+    axes.imshow(values, shade_colors(), aspect="auto", vmin=0, vmax=1, extent=extent)
     axes.set_yticks(range(len(names)), [short_name(name) for name in names], parse_math=False)
     axes.set_xlabel("seconds")
     axes.set_title(title, fontsize=10, loc="left", parse_math=False, wrap=True)
     return figure, axes
 
 
-def skeleton_strip(features: np.ndarray, title: str) -> bytes:
-    """Returns a picture of moments of a recording, evenly spread over it, side by side.
-
-    Args:
-        features: (T, 42, 7), not normalized.
-        title: above the picture.
-    """
+def draw_skeleton_strip(features: np.ndarray, title: str) -> bytes:
+    """Returns a picture of moments of (T, 42, 7) raw features, evenly spread, side by side."""
     count = min(_MOMENTS, len(features))
     moments = ((np.arange(count) + 0.5) * len(features) / count).astype(int)
     shown = features[moments]
@@ -101,17 +84,11 @@ def skeleton_strip(features: np.ndarray, title: str) -> bytes:
     axes.set_xticks(middles, [f"{moment / joints.FPS:.2f} s" for moment in moments])
     axes.set_yticks([])
     axes.set_title(title, fontsize=10, loc="left", parse_math=False, wrap=True)
-    return png(figure)
+    return figure_png(figure)
 
 
-def lengths(frames: np.ndarray, buckets: Sequence[int], efficiency: float) -> bytes:
-    """Returns a histogram of sequence lengths, with the buckets that they are padded to.
-
-    Args:
-        frames: (n,) lengths in frames.
-        buckets: padded lengths in frames, increasing.
-        efficiency: share of real frames among all that are computed.
-    """
+def draw_lengths(frames: np.ndarray, buckets: Sequence[int], efficiency: float) -> bytes:
+    """Returns a histogram of sequence lengths (n,), with the buckets that they are padded to."""
     figure = Figure(figsize=(_ACROSS, 3.5), layout="constrained")
     axes = figure.add_subplot()
     axes.hist(frames, bins=_BINS, range=(0, buckets[-1]))
@@ -125,4 +102,4 @@ def lengths(frames: np.ndarray, buckets: Sequence[int], efficiency: float) -> by
         fontsize=10,
         loc="left",
     )
-    return png(figure)
+    return figure_png(figure)

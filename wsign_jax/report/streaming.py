@@ -1,7 +1,6 @@
 """A table, a picture and a file of the measurements of streaming."""
 
 import dataclasses
-import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
+from wsign_jax.report.pictures import figure_png
 
 FULL = 0  # the chunk is the whole recording, so that results come after its end
 SUMMARY = "streaming.json"
@@ -24,7 +24,7 @@ _COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")  # color-blind readers ca
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class WindowRow:
     """The results of one attention window on a whole split; delays are of the found signs."""
 
     chunk: int  # patches, or `FULL`
@@ -43,14 +43,14 @@ class Row:
     chunk_ms: tuple[float, float, float] | None  # median, 95th and 99th percentile
 
 
-def table(rows: Sequence[Row]) -> str:
+def streaming_table(rows: Sequence[WindowRow]) -> str:
     """Returns the table in Markdown."""
     titles = [title for pair in _TITLES for title in pair]
     lines = [titles, ["---"] * len(titles), *map(_cells, rows)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: WindowRow) -> list[str]:
     none = "-"
     has_times = row.delay_median is not None and row.delay_95 is not None
     return [
@@ -65,7 +65,7 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def picture(rows: Sequence[Row]) -> bytes:
+def streaming_picture(rows: Sequence[WindowRow]) -> bytes:
     """Returns a PNG of WER over median delay.
 
     Each left context is a line, each chunk size a dot, and full attention a dashed line.
@@ -97,12 +97,10 @@ def picture(rows: Sequence[Row]) -> bytes:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
-    memory = io.BytesIO()
-    figure.savefig(memory, format="png", dpi=150, metadata={"Software": None})
-    return memory.getvalue()
+    return figure_png(figure)
 
 
-def check_folder(folder: pathlib.Path) -> None:
+def check_streaming_folder(folder: pathlib.Path) -> None:
     """Refuses a folder that has such a report already; called before measuring starts.
 
     Raises:
@@ -115,20 +113,17 @@ def check_folder(folder: pathlib.Path) -> None:
             raise WSignError(f"{folder / name}: is there already; name another folder (--out)")
 
 
-def write(folder: pathlib.Path, rows: Sequence[Row], settings: Mapping[str, Any]) -> None:
+def write_streaming_report(
+    folder: pathlib.Path, rows: Sequence[WindowRow], settings: Mapping[str, Any]
+) -> None:
     """Writes `NAMES` into a folder, which is made if it is missing; the JSON comes last.
-
-    Args:
-        folder: where to write.
-        rows: the measurements.
-        settings: what was measured, for the JSON.
 
     Raises:
         WSignError: the folder has such a report already, or is not a folder.
     """
-    check_folder(folder)
-    files.write(folder / "streaming.md", table(rows).encode())
-    files.write(folder / "wer_over_delay.png", picture(rows))
+    check_streaming_folder(folder)
+    files.write(folder / "streaming.md", streaming_table(rows).encode())
+    files.write(folder / "wer_over_delay.png", streaming_picture(rows))
     files.write_json(
         folder / SUMMARY, {**settings, "windows": [dataclasses.asdict(row) for row in rows]}
     )

@@ -5,7 +5,6 @@ text keeps its size.
 """
 
 import html
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from wsign_jax.data.vocab import Vocabulary
@@ -18,18 +17,17 @@ _TICKS = 12  # at most
 _CHARACTER = 1.3  # percent of the axis that a character takes when the axis is narrowest
 
 
-def shown(text: str) -> str:
+def as_html(text: str) -> str:
     """Returns text from the data as HTML without markup and without control characters."""
-    plain = "".join("�" if unicodedata.category(char) in {"Cc", "Cs"} else char for char in text)
-    return html.escape(plain)
+    return html.escape(pictures.without_control(text))
 
 
 def edits_html(sentence: Sentence, vocabulary: Vocabulary) -> str:
     """Returns the alignment as a list: the reference above, the edit, the hypothesis below."""
     cells = []
     for edit, (kind, reference, hypothesis) in zip(sentence.edits, sentence.aligned, strict=True):
-        above = "∅" if reference is None else shown(vocabulary.names[reference])
-        below = "∅" if hypothesis is None else shown(vocabulary.names[hypothesis])
+        above = "∅" if reference is None else as_html(vocabulary.names[reference])
+        below = "∅" if hypothesis is None else as_html(vocabulary.names[hypothesis])
         at = ""
         if edit.hypothesis is not None:
             start, end = sentence.spans[edit.hypothesis]
@@ -72,12 +70,12 @@ def _heat_map(sentence: Sentence, vocabulary: Vocabulary) -> Iterable[str]:
         return
     order = [*range(1, len(sentence.posterior_ids)), 0]
     names = [*vocabulary.glosses(sentence.posterior_ids[1:]), "blank"]
-    labels = "".join(f"<span>{shown(name)}</span>" for name in names)
+    labels = "".join(f"<span>{as_html(name)}</span>" for name in names)
     picture = pictures.heat_map(sentence.posteriors.T[order])
     yield (
         f"<div class=names aria-hidden=true>{labels}</div>"
         f'<img class=heat style="height:calc({len(order)}*var(--row))" src="{picture}" '
-        f'alt="posteriors by patch; rows from top: {shown(", ".join(names))}">'
+        f'alt="posteriors by patch; rows from top: {as_html(", ".join(names))}">'
     )
 
 
@@ -96,8 +94,8 @@ def _track(title: str, signs: Iterable[tuple[str, Sequence[float], str]], second
         bars.append(
             f'<span class="{kind}{"" if fits else " end"}" '
             f'style="left:{left:.2f}%;width:{right - left:.2f}%;top:calc({line}*var(--line))" '
-            f'title="{shown(name)}, {KINDS[kind]}, {start:.2f}-{end:.2f} s">'
-            f"<i>{shown(label)}</i></span>"
+            f'title="{as_html(name)}, {KINDS[kind]}, {start:.2f}-{end:.2f} s">'
+            f"<i>{as_html(label)}</i></span>"
         )
     lines = max(len(line_ends), 1)
     return (

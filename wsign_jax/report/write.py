@@ -7,20 +7,16 @@ from typing import Any
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.report.files import ctm, hypotheses_jsonl, trn
-from wsign_jax.report.page import page
+from wsign_jax.report.files import ctm_content, hypotheses_jsonl, trn_content
+from wsign_jax.report.page import report_page
 from wsign_jax.report.sentences import Sentence
 
 SUMMARY = "report.json"
 NAMES = (SUMMARY, "report.html", "hypotheses.jsonl", "ref.trn", "hyp.trn", "hyp.ctm")
 
 
-def check_folder(folder: pathlib.Path, replace: bool = False) -> None:
+def check_report_folder(folder: pathlib.Path, replace: bool = False) -> None:
     """Refuses a folder that a report cannot be written to; called before decoding starts.
-
-    Args:
-        folder: where to write.
-        replace: whether the folder may have a report already.
 
     Raises:
         IsADirectoryError: one of `NAMES` is a folder.
@@ -38,7 +34,7 @@ def check_folder(folder: pathlib.Path, replace: bool = False) -> None:
             )
 
 
-def write(
+def write_report(
     folder: pathlib.Path,
     sentences: Sequence[Sentence],
     vocabulary: Vocabulary,
@@ -50,23 +46,16 @@ def write(
     Every file is whole or missing. `report.json` is written last, and an old one is deleted first. So if
     it exists, all other files belong to it.
 
-    Args:
-        folder: where to write.
-        sentences: the decoded sentences.
-        vocabulary: names of the glosses.
-        summary: from `summary.summarize` of these sentences.
-        replace: whether an earlier report may be replaced.
-
     Raises:
-        WSignError: the folder has a report and `replace` is not set, or `check_folder` refuses it.
+        WSignError: `check_report_folder` refuses the folder.
     """
-    check_folder(folder, replace)
+    check_report_folder(folder, replace)
     texts = {
-        "report.html": page(sentences, vocabulary, summary),
+        "report.html": report_page(sentences, vocabulary, summary),
         "hypotheses.jsonl": hypotheses_jsonl(sentences, vocabulary),
-        "ref.trn": trn((s.id, vocabulary.glosses(s.reference)) for s in sentences),
-        "hyp.trn": trn((s.id, vocabulary.glosses(s.hypothesis)) for s in sentences),
-        "hyp.ctm": ctm(sentences, vocabulary),
+        "ref.trn": trn_content((s.id, vocabulary.glosses(s.reference)) for s in sentences),
+        "hyp.trn": trn_content((s.id, vocabulary.glosses(s.hypothesis)) for s in sentences),
+        "hyp.ctm": ctm_content(sentences, vocabulary),
     }
     (folder / SUMMARY).unlink(missing_ok=True)
     for name, text in texts.items():

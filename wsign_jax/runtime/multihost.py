@@ -25,7 +25,7 @@ _LEAVE_SECONDS = 5.0  # for which a failing process waits for the others to leav
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """How a process finds the others; JAX finds out what is None, as on a TPU pod or under SLURM."""
+    """How a process finds the others; JAX finds the fields that are None, as on a TPU pod."""
 
     coordinator: str | None  # HOST:PORT at which process 0 listens
     num_processes: int | None
@@ -33,7 +33,7 @@ class Cluster:
     patience: int  # seconds to wait for a process that does not answer
 
 
-def parse(argv: Sequence[str]) -> tuple[Cluster | None, list[str]]:
+def parse_cluster(argv: Sequence[str]) -> tuple[Cluster | None, list[str]]:
     """Takes the flags of this module out of a command line.
 
     Returns:
@@ -66,7 +66,7 @@ def parse(argv: Sequence[str]) -> tuple[Cluster | None, list[str]]:
 
 
 @contextlib.contextmanager
-def joined(cluster: Cluster | None) -> Iterator[None]:
+def join_cluster(cluster: Cluster | None) -> Iterator[None]:
     """A context that joins the cluster, if there is one, for all that a command does.
 
     Only process 0 has a standard output. The output of the others is discarded, but not their errors.
@@ -105,11 +105,7 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
 
 
 def _connect(cluster: Cluster) -> None:
-    """Connects to the other processes.
-
-    Raises:
-        WSignError: something is missing that JAX does not find out.
-    """
+    """Connects to the other processes; raises a `WSignError` if JAX lacks something for it."""
     import jax  # noqa: PLC0415
 
     # Otherwise JAX would abort the process with a page of C++ addresses.
@@ -154,7 +150,7 @@ def _exit_in(seconds: float, status: int, message: str = "") -> threading.Timer:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes what only one process writes."""
+    """Whether this is the first process, which alone writes files and prints."""
     import jax  # noqa: PLC0415
 
     return jax.process_index() == 0

@@ -75,7 +75,7 @@ _ACCELERATORS = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/accel[0-9]*", "/dev/vfio
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep freed memory for whoever asks next.
+    """Makes glibc keep freed memory for the next request.
 
     It keeps all that lies below memory in use, and 2 GB above. Call it before any thread allocates:
     a thread that has allocated may have its own heap. With another C library, or if steps run on an

@@ -10,7 +10,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
-from wsign_jax.decode.streaming import Decoder
+from wsign_jax.decode.streaming import StreamDecoder
 from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.track import Frames, no_frames
@@ -38,7 +38,7 @@ class StreamState(NamedTuple):
     quiet: int  # patches encoded since then
 
 
-class Outputs(NamedTuple):
+class ChunkOutputs(NamedTuple):
     """The outputs of a step for its C patches."""
 
     states: jax.Array  # (C, D)
@@ -46,23 +46,25 @@ class Outputs(NamedTuple):
     log_probs: jax.Array  # (C, V)
 
 
-Step = Callable[[Params, StreamCache, Chunk], tuple[Outputs, StreamCache]]
+Step = Callable[[Params, StreamCache, Chunk], tuple[ChunkOutputs, StreamCache]]
 
 
 @functools.lru_cache(maxsize=8)
 def make_step(graph: nnx.GraphDef) -> Step:
     """Makes the jitted step for a chunk; it compiles once for every chunk size and left context."""
 
-    def step(params: Params, cache: StreamCache, chunk: Chunk) -> tuple[Outputs, StreamCache]:
-        model = whisper_sign.bind(graph, params)
+    def step(params: Params, cache: StreamCache, chunk: Chunk) -> tuple[ChunkOutputs, StreamCache]:
+        model = whisper_sign.bind_params(graph, params)
         states, cache = model.stream_step(chunk, cache)
         logits = model.ctc_logits(states)
-        return Outputs(states[0], logits[0], jax.nn.log_softmax(logits)[0]), cache
+        return ChunkOutputs(states[0], logits[0], jax.nn.log_softmax(logits)[0]), cache
 
     return jax.jit(step)
 
 
-def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: int) -> StreamState:
+def init_stream(
+    trained: Trained, decoder: StreamDecoder, chunk: int, left_context: int
+) -> StreamState:
     """The state of a stream before its first frame.
 
     The frontend may look A patches ahead, so a chunk of C patches comes out when A more have come in.
@@ -70,7 +72,7 @@ def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: in
     rounded up to whole chunks, before the stream; the frames before the stream are empty.
     """
     frontend = trained.config.model.frontend
-    model = whisper_sign.bind(trained.network.graph, trained.params)
+    model = whisper_sign.bind_params(trained.network.graph, trained.params)
     first = -(-frontend.look_ahead // chunk) * chunk
     lead = (first - frontend.look_ahead) * frontend.patch_size
     length = chunk * frontend.patch_size
@@ -91,13 +93,9 @@ def init_stream(trained: Trained, decoder: Decoder, chunk: int, left_context: in
 
 
 def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int = GOES_ON) -> Chunk:
-    """Makes the step's input from a state.
+    """Makes the step's input from a state, whose frames are filled except at the end of the stream.
 
-    Args:
-        model: `config.model`.
-        state: the state; its frames are filled, except at the end of the stream.
-        chunk: C.
-        patches: how many the stream has, without the skipped ones, if it has ended.
+    A stream that has ended has so many `patches`, without the skipped ones.
     """
     return Chunk(
         positions=state.frames.positions[None],
@@ -110,7 +108,7 @@ def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int =
     )
 
 
-def fill(state: StreamState, frames: Frames) -> StreamState:
+def fill_chunk(state: StreamState, frames: Frames) -> StreamState:
     """Puts the next n frames into the chunk, which must have room for them."""
     count = len(frames.confidence)
     end = state.filled + count
@@ -127,7 +125,7 @@ def fill(state: StreamState, frames: Frames) -> StreamState:
     )
 
 
-def advance(state: StreamState) -> StreamState:
+def begin_next_chunk(state: StreamState) -> StreamState:
     """Begins the next chunk with the frame after the last one, if that has come."""
     frames = no_frames(len(state.frames.confidence))  # new ones: the step may still read the old
     rest = int(state.filled == len(frames.confidence))
@@ -142,7 +140,7 @@ def advance(state: StreamState) -> StreamState:
     )
 
 
-def without_nan(features: np.ndarray) -> tuple[Frames, int]:
+def drop_nan_hands(features: np.ndarray) -> tuple[Frames, int]:
     """Takes hands of (t, 42, 7) features as absent if they have NaN or other garbage.
 
     Returns:
@@ -151,4 +149,4 @@ def without_nan(features: np.ndarray) -> tuple[Frames, int]:
     good = joints.plausible_hands(features)
     if not good.all():
         features = np.where(np.repeat(good, joints.JOINTS_PER_HAND, 1)[..., None], features, 0.0)
-    return Frames(*joints.raw(features)), int((~good).any(axis=1).sum())
+    return Frames(*joints.positions_and_confidence(features)), int((~good).any(axis=1).sum())

@@ -17,14 +17,14 @@ import numpy as np
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.keypoints import camera, draw, joints, landmarker, native_libs, video
-from wsign_jax.keypoints.camera import Every, Newest
+from wsign_jax.keypoints.camera import EveryItem, NewestItem
 from wsign_jax.keypoints.extract import PICTURE_FPS
 from wsign_jax.keypoints.landmarker import Detection, Landmarker
 from wsign_jax.keypoints.picture_stream import PictureStream
 from wsign_jax.keypoints.preview import PreviewWindow
 from wsign_jax.keypoints.resample import MAX_GAP
 from wsign_jax.keypoints.video import Picture
-from wsign_jax.stream.printing import JsonLines, Lines, Summary
+from wsign_jax.stream.printing import JsonPrinter, StreamSummary, TextPrinter
 from wsign_jax.stream.stream import Stream, StreamResult
 from wsign_jax.train.save_policy import Signals
 
@@ -35,18 +35,18 @@ _PIECE = 4  # frames of a file of keypoints that come at once
 _SHOWN_GLOSSES = 12  # in the window
 
 
-class Piece(NamedTuple):
+class KeypointPiece(NamedTuple):
     """Some keypoints of a file."""
 
     time_s: float  # of the last frame
     features: np.ndarray  # (t, 42, 7)
 
 
-Items: TypeAlias = Every[Picture] | Newest[Picture] | Every[Piece]
-Events: TypeAlias = Lines | JsonLines
+Items: TypeAlias = EveryItem[Picture] | NewestItem[Picture] | EveryItem[KeypointPiece]
+Events: TypeAlias = TextPrinter | JsonPrinter
 
 
-class Source(NamedTuple):
+class LiveSource(NamedTuple):
     """Where pictures or keypoints come from; reading begins when `items` is entered."""
 
     name: str  # as the user knows it
@@ -55,7 +55,7 @@ class Source(NamedTuple):
     is_camera: bool
 
 
-class End(enum.Enum):
+class SessionEnd(enum.Enum):
     """Why a session is over."""
 
     FILE = "the end of the file"
@@ -63,14 +63,12 @@ class End(enum.Enum):
     GONE = "no more pictures come from the camera"
 
 
-def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> Source:
+def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> LiveSource:
     """Opens a camera, a .npy of keypoints, or otherwise a video.
 
-    Args:
-        name: a camera's number, device or address (as OpenCV's VideoCapture takes them), or a file.
-        simulate: give a video as a camera would, at the pace of its recording and without waiting for
-            a slow reader; give keypoints at their pace.
-        aspect: of keypoints, as in `layout.aspect_of`.
+    A camera has a number, a device or an address, as OpenCV's VideoCapture takes them. `simulate` gives
+    a video as a camera would, at the pace of its recording and without waiting for a slow reader, and
+    keypoints at their pace. `aspect` is that of keypoints, as in `layout.aspect_of`.
 
     Raises:
         WSignError: the file is missing or bad, or `simulate` is given for a camera.
@@ -78,43 +76,38 @@ def open_source(name: str, simulate: bool = False, aspect: float = 0.0) -> Sourc
     if name.isdecimal() or name.startswith("/dev/") or "://" in name:
         if simulate:
             raise WSignError(f"--simulate: camera {name} has a pace of its own; leave it out")
-        pictures = camera.pictures(int(name) if name.isdecimal() else name)
-        return Source(name, Newest(pictures), has_pictures=True, is_camera=True)
+        pictures = camera.camera_pictures(int(name) if name.isdecimal() else name)
+        return LiveSource(name, NewestItem(pictures), has_pictures=True, is_camera=True)
     path = pathlib.Path(name)
     if not path.exists():
         raise WSignError(f"{path}: no such file; give a camera's number, a video or a .npy")
     if path.suffix.lower() == ".npy":
         frames = _frames(layout.read_features(path, aspect))
-        items = Every(camera.paced(frames) if simulate else frames)
-        return Source(name, items, has_pictures=False, is_camera=False)
-    pictures = video.read_ahead(video.read(path, PICTURE_FPS))
+        items = EveryItem(camera.at_recorded_pace(frames) if simulate else frames)
+        return LiveSource(name, items, has_pictures=False, is_camera=False)
+    pictures = video.read_ahead(video.read_pictures(path, PICTURE_FPS))
     # However long the video pauses, a file is never gone.
-    opened = Newest(camera.paced(pictures), math.inf) if simulate else Every(pictures)
-    return Source(name, opened, has_pictures=True, is_camera=False)
+    opened = (
+        NewestItem(camera.at_recorded_pace(pictures), math.inf) if simulate else EveryItem(pictures)
+    )
+    return LiveSource(name, opened, has_pictures=True, is_camera=False)
 
 
-def _frames(features: np.ndarray) -> Generator[Piece, None, None]:
+def _frames(features: np.ndarray) -> Generator[KeypointPiece, None, None]:
     for begin in range(0, len(features), _PIECE):
         piece = features[begin : begin + _PIECE]
-        yield Piece((begin + len(piece) - 1) / joints.FPS, piece)
+        yield KeypointPiece((begin + len(piece) - 1) / joints.FPS, piece)
 
 
-def run(
+def recognize_live(
     stream: Stream,
-    source: Source,
+    source: LiveSource,
     *,
     model: pathlib.Path | None = None,
     json: bool = False,
     show: bool = False,
-) -> End:
+) -> SessionEnd:
     """Recognizes a source until it ends or the user stops it, and prints the results.
-
-    Args:
-        stream: a fresh stream.
-        source: what to recognize.
-        model: MediaPipe's, as `landmarker.find_model` takes it.
-        json: print events for programs.
-        show: open a window too.
 
     Raises:
         WSignError: the source is bad, or the screen or MediaPipe is missing. If the source was good for
@@ -123,7 +116,7 @@ def run(
     with contextlib.ExitStack() as stack:
         window = stack.enter_context(PreviewWindow("WhisperSign-JAX")) if show else None
         hands = stack.enter_context(_landmarker(model)) if source.has_pictures else None
-        events: Events = JsonLines() if json else Lines()
+        events: Events = JsonPrinter() if json else TextPrinter()
         stack.enter_context(events)
         session = _Session(stream, source.items, hands, window, events)
         signals = stack.enter_context(Signals("finishing the sentence"))
@@ -135,7 +128,7 @@ def run(
             if session.has_begun:
                 session.finish(str(error))
             raise
-        end = End.USER if user else End.GONE if source.is_camera else End.FILE
+        end = SessionEnd.USER if user else SessionEnd.GONE if source.is_camera else SessionEnd.FILE
         session.finish(f"{source.name}: {end.value}")
         return end
 
@@ -144,13 +137,13 @@ def run(
 def _landmarker(model: pathlib.Path | None) -> Iterator[Landmarker]:
     path = landmarker.find_model(model)
     # The first picture takes long and logs messages; here that is over before the source begins.
-    with native_libs.quiet():
+    with native_libs.hide_native_log():
         hands = Landmarker(path)
         hands.detect(np.zeros((240, 320, 3), np.uint8), 0.0)
     try:
         yield hands
     finally:
-        with native_libs.quiet(), hands:
+        with native_libs.hide_native_log(), hands:
             pass
 
 
@@ -205,7 +198,7 @@ class _Session:
     def finish(self, why: str) -> None:
         """Finishes the sentence, and tells the summary."""
         self._tell(self._stream.finish())
-        summary = Summary(
+        summary = StreamSummary(
             kind="pictures" if self._hands else "keypoint frames",
             count=self._count,
             seconds=self._seconds,
@@ -230,7 +223,7 @@ class _Session:
         assert self._hands is not None  # since there are pictures
         begin = time.monotonic()
         # At the first hand MediaPipe sets up one more network, and logs that.
-        with contextlib.nullcontext() if self._has_found else native_libs.quiet():
+        with contextlib.nullcontext() if self._has_found else native_libs.hide_native_log():
             detections = self._hands.detect(picture.image, picture.time_s)
         self._has_found |= bool(detections)
         self._waited.append(begin - came)
@@ -238,9 +231,9 @@ class _Session:
         self._count += 1
         result = self._push(detections, picture.time_s)
         if self._window:
-            self._show(picture.image, draw.frame_of(detections), result)
+            self._show(picture.image, draw.frame_of_detections(detections), result)
 
-    def _read(self, frames: Piece) -> None:
+    def _read(self, frames: KeypointPiece) -> None:
         self._count += len(frames.features)
         result = self._push(frames.features)
         if self._window:

@@ -15,12 +15,12 @@ from wsign_jax.keypoints.picture_stream import PictureStream
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.report import metrics
 from wsign_jax.report.metrics import EditCounts
-from wsign_jax.report.streaming import FULL, Row
+from wsign_jax.report.streaming import FULL, WindowRow
 from wsign_jax.stream.stream import Stream
 from wsign_jax.train import validation
 
 
-class Reported(NamedTuple):
+class ReportedGlosses(NamedTuple):
     """The glosses that were recognized in one recording."""
 
     example: int  # index into the split
@@ -35,15 +35,11 @@ def measure(
     chunks: Sequence[int],
     left_contexts: Sequence[int],
     tracker: bool = False,
-) -> Iterator[Row]:
+) -> Iterator[WindowRow]:
     """Recognizes a split with every chunk size and left context, as a stream and as a whole.
 
-    Args:
-        trained: the run.
-        split: what to recognize.
-        chunks: in patches; `FULL` for full attention, which has no left context and no stream.
-        left_contexts: in patches.
-        tracker: count that a camera's keypoints come later than here, by `PictureStream.delay`.
+    Sizes are in patches; the chunk `FULL` is full attention, which has no left context and no stream.
+    `tracker` counts that a camera's keypoints come later than here, by `PictureStream.delay`.
 
     Raises:
         WSignError: a stream cannot have one of the windows.
@@ -66,13 +62,13 @@ def measure(
             yield _row(split, (chunk, left_context), reported, offline)
 
 
-def _as_a_whole(split: layout.Split, example: int, ids: list[int]) -> Reported:
-    return Reported(example, ids, np.full(len(ids), split.frames[example] / joints.FPS), [])
+def _as_a_whole(split: layout.Split, example: int, ids: list[int]) -> ReportedGlosses:
+    return ReportedGlosses(example, ids, np.full(len(ids), split.frames[example] / joints.FPS), [])
 
 
 def _stream_all(
     trained: Trained, split: layout.Split, chunk: int, left_context: int, late: float
-) -> Iterator[Reported]:
+) -> Iterator[ReportedGlosses]:
     with contextlib.ExitStack() as stack:
         for example in range(len(split)):
             stream = Stream(trained, chunk=chunk, left_context=left_context)
@@ -83,7 +79,7 @@ def _stream_all(
 
 def _stream(
     stream: Stream, trained: Trained, split: layout.Split, example: int, late: float
-) -> Reported:
+) -> ReportedGlosses:
     """Pushes a recording by patches and the frame after, so that each gloss comes as early as it can."""
     features, step = split.features(example), trained.patch_size
     ids: list[int] = []
@@ -99,19 +95,19 @@ def _stream(
         # The end of a recording is known when it comes, and the tracker has nothing to wait for then.
         gone_by = min(stream.state.total / joints.FPS + late, len(features) / joints.FPS)
         times += [gone_by] * len(glosses)
-    return Reported(example, ids, np.array(times), computing[:-1])
+    return ReportedGlosses(example, ids, np.array(times), computing[:-1])
 
 
 def _row(
     split: layout.Split,
     window: tuple[int, int],
-    reported: Sequence[Reported],
+    reported: Sequence[ReportedGlosses],
     offline: dict[int, list[int]],
-) -> Row:
+) -> WindowRow:
     counts = EditCounts()
     timed = []
     for sentence in reported:
-        edits = metrics.align(split.labels[sentence.example].tolist(), sentence.ids)
+        edits = metrics.align_edits(split.labels[sentence.example].tolist(), sentence.ids)
         counts += metrics.count_edits(edits)
         segments = layout.read_segments(split, sentence.example)
         if segments is not None:
@@ -120,7 +116,7 @@ def _row(
     computing = np.concatenate([sentence.computing for sentence in reported])
     recorded = float(np.sum(split.frames, dtype=np.float64)) / joints.FPS
     is_stream = window[0] != FULL
-    return Row(
+    return WindowRow(
         *window,
         wer=counts.wer,
         substitutions=counts.substitutions,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.decoders import GREEDY
-from wsign_jax.decode.streaming import Decoder, Greedy, PrefixBeamDecoder
+from wsign_jax.decode.streaming import GreedyStreamDecoder, PrefixBeamDecoder, StreamDecoder
 from wsign_jax.evaluate.decoder_settings import DecoderSettings
 from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, as_patches
@@ -61,9 +61,7 @@ def _nearest(known: Sequence[int], wanted: int) -> int:
     return min(known, key=lambda value: (abs(value - wanted), value), default=wanted)
 
 
-def check_options(
-    trained: Trained, decoder: str, endpoint_seconds: float, look_ahead: int | None
-) -> None:
+def check_options(trained: Trained, decoder: str, endpoint_seconds: float) -> None:
     """Raises a `WSignError` for what a stream of this run cannot do."""
     check_decoder_name(decoder)
     if decoder not in _DECODERS:
@@ -75,13 +73,6 @@ def check_options(
         raise WSignError(
             f"endpoint_seconds is {shown(endpoint_seconds)}; give seconds, 0 for never"
         )
-    own = trained.config.model.frontend.look_ahead
-    if look_ahead is not None and as_patches("look_ahead", look_ahead) != own:
-        raise WSignError(
-            f"{trained.workdir}: its frontend looks {own} patches ahead "
-            f"(model.frontend.look_ahead), and cannot look {look_ahead}; leave look_ahead out, or "
-            "train another"
-        )
     if trained.config.model.positions == SINUSOIDAL:
         print(
             f"note: sinusoidal positions: one utterance a stream, {MAX_SINUSOIDAL_PATCHES} patches at "
@@ -91,10 +82,10 @@ def check_options(
         )
 
 
-def make_decoder(trained: Trained, settings: DecoderSettings, chunk: int) -> Decoder:
+def make_decoder(trained: Trained, settings: DecoderSettings, chunk: int) -> StreamDecoder:
     """Makes the stream's decoder, with the language model that it was tuned with."""
     if settings.decoder == GREEDY:
-        return Greedy()
+        return GreedyStreamDecoder()
     lm = language_model(trained, settings.lm, trained.workdir)
     size = len(trained.vocabulary)
     return PrefixBeamDecoder(chunk, size, settings.beam_size, settings.weights, lm)

@@ -6,7 +6,7 @@ Objects have `event`, and `time`, the seconds of the stream so far:
     stable   label, start, end, confidence: a gloss that never changes again
     partial  labels: the glosses after the stable ones, which may still change; told when they do
     final    labels, score: a sentence that is over, decoded again as a whole
-    end      why, and the fields of `Summary`
+    end      why, and the fields of `StreamSummary`
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ _MARGIN = 29  # columns before a gloss
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
+class StreamSummary:
     """The summary of a stream."""
 
     kind: str  # what came: 'pictures' or 'keypoint frames'
@@ -51,14 +51,14 @@ class Summary:
         return "\n".join(lines)
 
 
-class Lines:
+class TextPrinter:
     """Prints one line per stable gloss; on a terminal, what may still change stands below."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._live: Live | None = None
 
-    def __enter__(self) -> "Lines":
+    def __enter__(self) -> "TextPrinter":
         if self._console.is_terminal:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
@@ -69,13 +69,13 @@ class Lines:
             self._live.stop()
 
     def start(self, source: str, chunk: int, left_context: int) -> None:
-        """Tells what is about to be recognized, and the attention window in patches."""
+        """Tells the source to recognize, and the attention window in patches."""
         self._print(
             f"{printable(source)}: {chunk} patches at a time, {left_context} before; Ctrl-C ends it"
         )
 
     def tell(self, time_s: float, result: StreamResult) -> None:
-        """Tells what a push has brought."""
+        """Tells the results of a push."""
         del time_s
         for gloss in result.stable:
             times = f"{gloss.start:.2f} - {gloss.end:.2f} s"
@@ -86,7 +86,7 @@ class Lines:
             text = "".join([" " * _MARGIN, " ".join(_labels(result.partial))]).rstrip()
             self._live.update(Text(text, "dim"), refresh=True)
 
-    def end(self, why: str, summary: Summary) -> None:
+    def end(self, why: str, summary: StreamSummary) -> None:
         """Tells why the stream is over, and its summary."""
         self._print(f"{printable(why)}\n{summary}")
 
@@ -95,24 +95,24 @@ class Lines:
         self._console.file.flush()
 
 
-class JsonLines:
+class JsonPrinter:
     """Prints one JSON object per line."""
 
     def __init__(self) -> None:
         self._partial: list[str] = []
 
-    def __enter__(self) -> "JsonLines":
+    def __enter__(self) -> "JsonPrinter":
         return self
 
     def __exit__(self, *exception: object) -> None:
         pass
 
     def start(self, source: str, chunk: int, left_context: int) -> None:
-        """Tells what is about to be recognized, and the attention window in patches."""
+        """Tells the source to recognize, and the attention window in patches."""
         self._print("start", 0.0, source=source, chunk=chunk, left_context=left_context)
 
     def tell(self, time_s: float, result: StreamResult) -> None:
-        """Tells what a push has brought."""
+        """Tells the results of a push."""
         for gloss in result.stable:
             self._print("stable", time_s, **dataclasses.asdict(gloss))
         if result.final is not None:
@@ -122,7 +122,7 @@ class JsonLines:
             self._partial = partial
             self._print("partial", time_s, labels=partial)
 
-    def end(self, why: str, summary: Summary) -> None:
+    def end(self, why: str, summary: StreamSummary) -> None:
         """Tells why the stream is over, and its summary."""
         self._print("end", summary.seconds, why=why, **dataclasses.asdict(summary))
 

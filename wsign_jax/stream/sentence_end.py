@@ -10,11 +10,11 @@ from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import confidence
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.evaluate.decoder_settings import choose_settings
-from wsign_jax.evaluate.evaluate import Decoded, make_search, timed_glosses
+from wsign_jax.evaluate.evaluate import DecodedBatch, make_search, timed_glosses
 from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.track import Frames, concatenate, frames_between, no_frames
-from wsign_jax.train.validation import Encoded
+from wsign_jax.train.validation import EncodedBatch
 
 # Image widths per second, mean over a hand's joints; MediaPipe's noise moves a hand at rest by 0.01 to
 # 0.03. A sign that is held looks the same as rest. In composed ASL's validation sentences, most of
@@ -22,7 +22,7 @@ from wsign_jax.train.validation import Encoded
 REST_SPEED = 0.05
 
 
-def moving(frames: Frames) -> np.ndarray:
+def find_movement(frames: Frames) -> np.ndarray:
     """Tells which of n frames, the first and the last left out, show a hand that moves: (n - 2,) bool.
 
     The speed is a central difference; a hand must be seen in all three frames.
@@ -59,10 +59,8 @@ class Endpointer:
     def __init__(self, trained: Trained, seconds: float, chunk: int = 1):
         """Compiles the search: rescoring with an attention decoder, otherwise prefix beam search.
 
-        Args:
-            trained: the run; the search has the settings that it was tuned to.
-            seconds: without movement, after which a sentence is over.
-            chunk: the most patches that are added at a time.
+        The search has the settings that the run was tuned to. A sentence is over after `seconds` without
+        movement; `chunk` is the most patches that are added at a time.
         """
         self._trained = trained
         self._rest = round(seconds * joints.FPS)
@@ -91,7 +89,7 @@ class Endpointer:
     def see(self, frames: Frames) -> None:
         """Takes the next n frames."""
         known = concatenate([self._last, frames])
-        (moved,) = np.nonzero(moving(known))
+        (moved,) = np.nonzero(find_movement(known))
         count = len(frames.confidence)
         self._still = count - 1 - int(moved[-1]) if len(moved) else self._still + count
         self._last = frames_between(known, -2, None)
@@ -99,10 +97,8 @@ class Endpointer:
     def add(self, first: int, states: np.ndarray, log_probs: np.ndarray) -> list[Transcript]:
         """Takes the next patches.
 
-        Args:
-            first: number of the first of them; if some before it are left out, a new sentence begins.
-            states: (n, D).
-            log_probs: (n, V).
+        They are (n, D) states and (n, V) log posteriors. If patches before the `first` are left out, a
+        new sentence begins.
 
         Returns:
             The sentences that are over, decoded again.
@@ -118,10 +114,7 @@ class Endpointer:
         return closed + (self.close() if self._still >= self._rest else [])
 
     def close(self, at_end: bool = False) -> list[Transcript]:
-        """Ends the current sentence.
-
-        Args:
-            at_end: whether the stream ends: then the sentence has all patches, even if a gloss goes on.
+        """Ends the current sentence; at the stream's end it has all patches, even if a gloss goes on.
 
         Returns:
             The sentence, decoded again; an empty list if it has no gloss.
@@ -141,12 +134,12 @@ class Endpointer:
 
         count, nothing = np.array([len(sentence.best)], np.int32), np.zeros(1, np.int32)
         kept = padded(sentence.states), padded(sentence.log_probs), count, nothing, nothing
-        encoded = Encoded(*map(jnp.asarray, kept))
+        encoded = EncodedBatch(*map(jnp.asarray, kept))
         found = self._search(self._trained.params, encoded, self._settings.weights, self._lm)
-        decoded = Decoded(*jax.device_get((encoded, *found)))
+        decoded = DecodedBatch(*jax.device_get((encoded, *found)))
         ids, spans, confidences = timed_glosses(decoded, 0, self._trained.patch_size)
         spans += self._first * self._trained.patch_size / joints.FPS
-        confidences = confidence.calibrated(confidences, self._settings.temperature)
+        confidences = confidence.calibrate(confidences, self._settings.temperature)
         names = self._trained.vocabulary.glosses(ids)
         glosses = [
             Gloss(name, float(start), float(end), float(sure))

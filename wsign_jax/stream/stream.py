@@ -20,7 +20,7 @@ from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
-from wsign_jax.decode.streaming import Run
+from wsign_jax.decode.streaming import PatchRun
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.trained_run import Trained
@@ -32,14 +32,14 @@ from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
 from wsign_jax.model.whisper_sign import StreamCache
 from wsign_jax.stream.chunks import (
     GOES_ON,
-    Outputs,
+    ChunkOutputs,
     StreamState,
-    advance,
-    fill,
+    begin_next_chunk,
+    drop_nan_hands,
+    fill_chunk,
     init_stream,
     make_step,
     next_chunk,
-    without_nan,
 )
 from wsign_jax.stream.options import check_options, make_decoder, stream_window
 from wsign_jax.stream.sentence_end import Endpointer
@@ -55,18 +55,12 @@ class StreamResult(NamedTuple):
 
 
 @dataclasses.dataclass
-class Spent:
+class TimeSpent:
     """The time that a stream has taken so far, without compilation."""
 
     chunks: int = 0
     model_seconds: float = 0.0
     decoding_seconds: float = 0.0
-
-    def add(self, model_seconds: float, decoding_seconds: float) -> None:
-        """Counts a chunk and its seconds."""
-        self.chunks += 1
-        self.model_seconds += model_seconds
-        self.decoding_seconds += decoding_seconds
 
 
 class Stream:
@@ -84,7 +78,6 @@ class Stream:
         left_context: int | None = None,
         decoder: str = GREEDY,
         endpoint_seconds: float = 0.0,
-        look_ahead: int | None = None,
     ):
         """Begins a stream; compiles what it needs.
 
@@ -97,16 +90,14 @@ class Stream:
             decoder: 'greedy', or 'prefix_beam' with the settings that it was tuned to.
             endpoint_seconds: a sentence is over after hands were absent or at rest for so long; 0:
                 never.
-            look_ahead: patches that the frontend must look ahead; None takes any. Another number than
-                the frontend was trained with is an error.
 
         Raises:
-            WSignError: the window is full attention, the decoder cannot stream, the look-ahead is not
-                the run's, or an argument is not a number or is out of range.
+            WSignError: the window is full attention, the decoder cannot stream, or an argument is not a
+                number or is out of range.
         """
         self._trained = trained
         self.chunk, self.left_context = stream_window(trained, chunk, left_context)
-        check_options(trained, decoder, endpoint_seconds, look_ahead)
+        check_options(trained, decoder, endpoint_seconds)
         settings = choose_settings(trained, decoder)
         self._temperature = settings.temperature
         self._decoder = make_decoder(trained, settings, self.chunk)
@@ -120,8 +111,8 @@ class Stream:
         self._pictures: PictureStream | None = None
         self._finished = False
         self._nan_frames = 0
-        self.spent = Spent()
-        self._new: list[Run] = []
+        self.spent = TimeSpent()
+        self._new: list[PatchRun] = []
         self._closed: list[Transcript] = []
         jax.block_until_ready(self._encode(self.state, GOES_ON))
 
@@ -170,9 +161,7 @@ class Stream:
         self._finished = True
         if self._pictures is not None:
             self._take(frames_between(self._pictures.finish(), 0, self._frames_left))
-        patch_size = self._trained.patch_size
-        state = self.state
-        patches = -(-state.total // patch_size) - state.skipped
+        patches = -(-self.state.total // self._trained.patch_size) - self.state.skipped
         while self.state.first < patches:
             self._run_chunk(patches)
         self._new += self._decoder.finish(self.state.decoding)
@@ -212,7 +201,7 @@ class Stream:
 
     def _checked(self, features: np.ndarray) -> Frames:
         """Returns the frames of (t, 42, 7) features, without NaN."""
-        frames, bad = without_nan(joints.as_features(features, "keypoints"))
+        frames, bad = drop_nan_hands(joints.as_features(features, "keypoints"))
         self._nan_frames += bad
         return frames
 
@@ -235,7 +224,7 @@ class Stream:
             whole = len(self.state.frames.confidence)
             room = whole - self.state.filled
             now = frames_between(frames, 0, room)
-            self.state = fill(self.state, now)
+            self.state = fill_chunk(self.state, now)
             if self._endpointer:
                 self._endpointer.see(now)
             if self.state.filled == whole:
@@ -276,18 +265,13 @@ class Stream:
         return self.state.last_seen < number * self._trained.patch_size - NO_HANDS_FRAMES
 
     def _run_chunk(self, patches: int) -> None:
-        """Encodes and decodes the chunk, as far as it is filled.
-
-        Args:
-            patches: how many the stream has, without the skipped ones, if it has ended; otherwise
-                `GOES_ON`.
-        """
+        """Encodes and decodes the chunk, as far as it is filled; `patches` is as in `next_chunk`."""
         state, number = self.state, self.state.first + self.state.skipped
         is_silent = self._is_silent
         if is_silent and patches == GOES_ON and self._may_sleep():
             # Attention reaches only frames without hands and sees only distances: encoding would give
             # the same cache again.
-            self.state = advance(state)._replace(skipped=state.skipped + self.chunk)
+            self.state = begin_next_chunk(state)._replace(skipped=state.skipped + self.chunk)
             return
         begin = time.perf_counter()
         outputs, cache = self._encode(state, patches)
@@ -303,13 +287,15 @@ class Stream:
             states = np.asarray(outputs.states)[valid]
             self._closed += self._endpointer.add(number + valid.start, states, log_probs)
         has_hand = state.last_seen >= state.total - (state.filled - state.begin)
-        self.state = advance(state)._replace(
+        self.state = begin_next_chunk(state)._replace(
             cache=cache,
             decoding=decoding,
             first=state.first + self.chunk,
             quiet=0 if has_hand or state.first < 0 else state.quiet + self.chunk,
         )
-        self.spent.add(encoded - begin, time.perf_counter() - encoded)
+        self.spent.chunks += 1
+        self.spent.model_seconds += encoded - begin
+        self.spent.decoding_seconds += time.perf_counter() - encoded
 
     def _may_sleep(self) -> bool:
         """Whether the next chunk sees no hands through all layers, and no gloss is open."""
@@ -323,7 +309,7 @@ class Stream:
         reach = layers * (self.left_context + self.chunk) + taps + self.chunk
         return self.state.quiet >= reach
 
-    def _encode(self, state: StreamState, patches: int) -> tuple[Outputs, StreamCache]:
+    def _encode(self, state: StreamState, patches: int) -> tuple[ChunkOutputs, StreamCache]:
         chunk = next_chunk(self._trained.config.model, state, self.chunk, patches)
         return self._step(self._params, state.cache, chunk)
 
@@ -339,11 +325,13 @@ class Stream:
         self._new, self._closed = [], []
         return result
 
-    def _gloss(self, run: Run) -> Gloss:
+    def _gloss(self, run: PatchRun) -> Gloss:
         patch_size = self._trained.patch_size
-        start, end = align.seconds(np.array(run.start), np.array(run.end), patch_size).tolist()
+        start, end = align.spans_in_seconds(
+            np.array(run.start), np.array(run.end), patch_size
+        ).tolist()
         raw = min(np.exp(run.log_prob), 1.0)
-        sure = float(confidence.calibrated(np.array(raw), self._temperature))
+        sure = float(confidence.calibrate(np.array(raw), self._temperature))
         return Gloss(self._trained.vocabulary.names[run.id], start, end, sure)
 
 

@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.keypoints import joints
-from wsign_jax.model.features import of_joints, wrist_of_joints
+from wsign_jax.model.features import spread_over_joints, wrists_of_joints
 from wsign_jax.model.layers import HASHED
 from wsign_jax.model.whisper_sign import WhisperSign
 
@@ -212,7 +213,7 @@ def _sample(
     sure, next_sure = _frames_at(confidence, before), _frames_at(confidence, after)
     weight = jnp.where((sure > 0) & (next_sure > 0), weight, jnp.round(weight))
     place, next_place = _frames_at(positions, before), _frames_at(positions, after)
-    place += (next_place - place) * of_joints(weight)[..., None]
+    place += (next_place - place) * spread_over_joints(weight)[..., None]
     return place, sure * (1.0 - weight) + next_sure * weight
 
 
@@ -238,31 +239,33 @@ def _mirror(
 def _move(positions: jax.Array, draws: Draws, config: ConfigDict) -> jax.Array:
     """Turns, scales and shifts around the picture's middle, and tilts each hand around its wrist."""
     most = jnp.radians(jnp.array([config.rotation, config.tilt, config.tilt], jnp.float32))
-    roll, pitch, yaw = ((2.0 * draws.turn - 1.0) * most[None]).T
-    scale = jnp.exp((2.0 * draws.scale - 1.0) * math.log1p(config.scale))
+    roll, pitch, yaw = jnp.moveaxis(_rotations((2.0 * draws.turn - 1.0) * most[None]), 1, 0)
+    scale = jnp.exp((2.0 * draws.scale - 1.0) * math.log1p(config.scale))[:, None, None]
     shift = (2.0 * draws.shift - 1.0) * config.shift
     center = jnp.array(_CENTER)
     place = jnp.pad(shift, ((0, 0), (0, 1))) + center[None]
-    turn = _rotation(scale, roll, jnp.zeros_like(roll), jnp.zeros_like(roll))
-    view = _rotation(scale, roll, pitch, yaw)
-    # wrist' = (wrist - center) turn + center + shift, joint' = (joint - wrist) view + wrist'
-    wrists = wrist_of_joints(positions)
+    view = jnp.einsum("bij,bjk,bkl->bil", yaw, pitch, roll, precision=jax.lax.Precision.HIGHEST)
+    # wrist' = (wrist - center) roll + center + shift, joint' = (joint - wrist) view + wrist'
+    wrists = wrists_of_joints(positions)
     return (
-        _product(view, positions - wrists)
-        + _product(turn, wrists - center[None, None, None])
+        _product(scale * view, positions - wrists)
+        + _product(scale * roll, wrists - center[None, None, None])
         + place[:, None, None]
     )
 
 
-def _rotation(scale: jax.Array, roll: jax.Array, pitch: jax.Array, yaw: jax.Array) -> jax.Array:
-    """The (B, 3, 3) rotations around z, then x, then y, from (B,) angles in radians, scaled."""
-    cr, cp, cy, sr, sp, sy = (f(angle) for f in (jnp.cos, jnp.sin) for angle in (roll, pitch, yaw))
-    rotation = [
-        *(cy * cr + sy * sp * sr, sy * sp * cr - cy * sr, sy * cp),
-        *(cp * sr, cp * cr, -sp),
-        *(cy * sp * sr - sy * cr, sy * sr + cy * sp * cr, cy * cp),
-    ]
-    return (scale[:, None] * jnp.stack(rotation, axis=1)).reshape(-1, 3, 3)
+def _rotations(angles: jax.Array) -> jax.Array:
+    """The (B, 3, 3, 3) rotations around z, x and y, one matrix for each of the (B, 3) radians.
+
+    By Rodrigues' formula: 1 + sin K + (1 - cos) K^2, where K is the cross product with the axis.
+    """
+    cross = np.zeros((3, 3, 3), np.float32)
+    for number, axis in enumerate((2, 0, 1)):
+        first, second = (axis + 1) % 3, (axis + 2) % 3
+        cross[number, second, first], cross[number, first, second] = 1.0, -1.0
+    sin, cos = (f(angles)[..., None, None] for f in (jnp.sin, jnp.cos))
+    one = jnp.eye(3)[None, None]
+    return one + sin * cross[None] + (1.0 - cos) * (cross @ cross)[None]
 
 
 def _product(matrices: jax.Array, points: jax.Array) -> jax.Array:

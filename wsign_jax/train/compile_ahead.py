@@ -5,6 +5,7 @@ waits only for a program that is not ready when it is needed.
 """
 
 import time
+from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -33,10 +34,9 @@ class BackgroundCompiler:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compile")
-        self._programs: dict[Any, Future[tuple[Any, str]]] = {}  # and what to say about each
-        self._later: list[CompileTask] = []
-        self._met: set[Any] = set()
-        self._messages: list[str] = []
+        self._programs: dict[Any, Future[Any]] = {}
+        self._later: list[tuple[Any, CompileTask]] = []
+        self._messages = deque[str]()
 
     def __enter__(self) -> "BackgroundCompiler":
         return self
@@ -60,9 +60,10 @@ class BackgroundCompiler:
         unique: dict[Any, CompileTask] = {}
         for task in tasks:
             unique.setdefault(program_key(task.step, task.arguments[1]), task)
-        first, *self._later = unique.values()
+        (key, first), *self._later = unique.items()
         began = time.monotonic()
-        self._submit(first, first.step.lower(*first.arguments), began)
+        lowered = first.step.lower(*first.arguments)
+        self._programs[key] = self._pool.submit(self._compile, first, lowered, began)
 
     def run(self, step: Any, state: Any, batch: Batch[jax.Array], settings: Any) -> Any:
         """Runs a step, with the program for the batch's shape if one was prepared.
@@ -75,36 +76,27 @@ class BackgroundCompiler:
             self._submit_later()
         if key not in self._programs:
             return step(state, batch, settings)
-        waited = not self._programs[key].done()
-        program, message = self._programs[key].result()
-        if key not in self._met:
-            self._met.add(key)
-            how = "training waited for it" if waited else "in the background"
-            self._messages.append(f"{message}, {how}")
-        result = program(state, batch, settings)
+        result = self._programs[key].result()(state, batch, settings)
         if self._later:
             jax.block_until_ready(result)
             self._submit_later()
         return result
 
     def messages(self) -> list[str]:
-        """Returns a line for each program that was used for the first time since the last call."""
-        messages, self._messages = self._messages, []
-        return messages
+        """Returns a line for each program that was compiled since the last call."""
+        return [self._messages.popleft() for _ in range(len(self._messages))]
 
     def _submit_later(self) -> None:
-        for task in self._later:
-            self._submit(task)
+        for key, task in self._later:
+            self._programs[key] = self._pool.submit(self._compile, task)
         self._later = []
 
-    def _submit(self, task: CompileTask, lowered: Any = None, began: float | None = None) -> None:
-        key = program_key(task.step, task.arguments[1])
-
-        def compile_program() -> tuple[Any, str]:
-            begin = time.monotonic() if began is None else began
-            program = (lowered or task.step.lower(*task.arguments)).compile()
-            _, rows, frames = key
-            seconds = time.monotonic() - begin
-            return program, f"compiled {task.name} for {rows} x {frames} frames in {seconds:.1f} s"
-
-        self._programs[key] = self._pool.submit(compile_program)
+    def _compile(self, task: CompileTask, lowered: Any = None, began: float | None = None) -> Any:
+        began = time.monotonic() if began is None else began
+        program = (lowered or task.step.lower(*task.arguments)).compile()
+        _, rows, frames = program_key(task.step, task.arguments[1])
+        seconds = time.monotonic() - began
+        self._messages.append(
+            f"compiled {task.name} for {rows} x {frames} frames in {seconds:.1f} s"
+        )
+        return program

@@ -1,10 +1,9 @@
 """Checks a config before anything is read; an error is one line: the field and what it may be."""
 
 import json
-import operator
 import re
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -19,7 +18,9 @@ from wsign_jax.model.whisper_sign import SIZES
 from wsign_jax.model.whisper_weights import CHOICES
 from wsign_jax.train.precision import PRECISIONS
 
-_Check = tuple[Callable[[Any], bool], str]
+_Check = tuple[
+    Callable[[Any], bool], str
+]  # whether a value may stand there; the allowed ones in words
 
 
 def _one_of(*names: str | bool) -> _Check:
@@ -195,12 +196,12 @@ _READ_OF_A_RUN = re.compile(
     r"model\..*|data\.(?!augment\.).*|eval\.(decoder|lm|beam_size|batch_size|chunk|left_context)"
     r"|training\.(precision|sharding)|.*\.(alpha|chunks|left_contexts)"
 )
-_MISSING = object()
 
 
-def check(config: ConfigDict) -> None:
+def check_config(config: ConfigDict) -> None:
     """Raises a `WSignError` that names the first field out of its range."""
-    _check_field(config, "stages", _STAGES)
+    fields = config.to_dict()
+    _check_field(fields, "stages", _STAGES)
     checks = dict(_CHECKS)
     for stage in config.stages:
         for field, rule in _STAGE_CHECKS.items():
@@ -210,8 +211,8 @@ def check(config: ConfigDict) -> None:
                 )
             checks[f"{stage}.{field}"] = rule
     for field, rule in checks.items():
-        _check_field(config, field, rule)
-    for field, value in _flatten(config.to_dict()).items():
+        _check_field(fields, field, rule)
+    for field, value in _flatten(fields).items():
         _check_storable(field, value)
     if config.restart and config.mode == "evaluate":
         raise WSignError(
@@ -225,26 +226,20 @@ def check(config: ConfigDict) -> None:
     _check_frontend(config.model.frontend)
 
 
-def check_saved(config: Mapping[str, Any]) -> None:
+def check_saved_config(config: Mapping[str, Any]) -> None:
     """Checks the config in a checkpoint, which another version, or anybody, may have written.
 
     A field that an older version did not have may be missing, unless using the run reads it.
 
     Raises:
-        WSignError: a field is missing, or `check` would refuse it; names the first such field.
+        WSignError: names the first field that is missing, or that `check_config` would refuse.
     """
-    _check_value("stages", config.get("stages"), _STAGES)
+    _check_field(config, "stages", _STAGES)
     checks = dict(_CHECKS)
     for stage in config["stages"]:
         checks |= {f"{stage}.{field}": rule for field, rule in _STAGE_CHECKS.items()}
     for field, rule in checks.items():
-        value: Any = config
-        for name in field.split("."):
-            value = value.get(name, _MISSING) if isinstance(value, Mapping) else _MISSING
-        if value is not _MISSING:
-            _check_value(field, value, rule)
-        elif _READ_OF_A_RUN.fullmatch(field):
-            raise WSignError(f"config.{field} is missing; it must be {rule[1]}")
+        _check_field(config, field, rule, required=bool(_READ_OF_A_RUN.fullmatch(field)))
     _check_frontend(config["model"]["frontend"])
 
 
@@ -256,16 +251,17 @@ def _check_frontend(frontend: Mapping[str, Any]) -> None:
         )
 
 
-def _check_field(config: ConfigDict, field: str, rule: _Check) -> None:
-    try:
-        value = operator.attrgetter(field)(config)
-    except AttributeError:
-        raise WSignError(f"config.{field} is missing; it must be {rule[1]}") from None
-    _check_value(field, value, rule)
-
-
-def _check_value(field: str, value: Any, rule: _Check) -> None:
+def _check_field(
+    config: Mapping[str, Any], field: str, rule: _Check, required: bool = True
+) -> None:
     holds, allowed = rule
+    value: Any = config
+    for name in field.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            if required:
+                raise WSignError(f"config.{field} is missing; it must be {allowed}")
+            return
+        value = value[name]
     try:
         # Comparisons with NaN are false, so a NaN fails every check that it meets.
         held = holds(value)
@@ -286,14 +282,14 @@ def _check_storable(field: str, value: Any) -> None:
         ) from None
 
 
-def as_json(config: ConfigDict) -> dict[str, Any]:
+def config_as_json(config: ConfigDict) -> dict[str, Any]:
     """The config as it comes back from a JSON file (tuples as lists)."""
     return json.loads(json.dumps(config.to_dict()))
 
 
-def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def config_differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The fields that must match to go on with a run, but do not, as 'config.a.b: was 1, is 2'."""
-    before, after = flat(saved), flat(now)
+    before, after = flat_fields(saved), flat_fields(now)
     return [
         f"config.{field}: was {before.get(field)!r}, is {after.get(field)!r}"
         for field in sorted(before.keys() | after.keys())
@@ -302,26 +298,19 @@ def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def flat(config: dict[str, Any]) -> dict[str, Any]:
+def flat_fields(config: dict[str, Any]) -> dict[str, Any]:
     """A config's fields by their dotted names, without the stages that it does not run."""
-    return _flatten(_without_idle_stages(config))
-
-
-def _without_idle_stages(config: dict[str, Any]) -> dict[str, Any]:
-    """A config without the blocks of stages that it does not run."""
-    return {
+    used = {
         name: block
         for name, block in config.items()
         if not (isinstance(block, dict) and "rules" in block) or name in config["stages"]
     }
+    return _flatten(used)
 
 
-def _flatten(value: dict[str, Any], prefix: Sequence[str] = ()) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, item in value.items():
-        path = (*prefix, name)
-        if isinstance(item, dict):
-            flat |= _flatten(item, path)
-        else:
-            flat[".".join(map(str, path))] = item
-    return flat
+def _flatten(block: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in block.items():
+        nested = isinstance(value, dict)
+        fields |= _flatten(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return fields

@@ -3,7 +3,8 @@
 After Graves et al., Connectionist temporal classification (2006). A row's U labels with blanks around
 them are S = 2U + 1 states. Alpha sums the paths that lead to a state, beta those that go on from it. In
 reverse order of patches and states, beta obeys the recursion of alpha. So one scan computes both.
-`optax.ctc_loss` has a loop forwards and one backwards, on a GPU of 14 and 8 kernels for each patch.
+`optax.ctc_loss`, which CPUs run, has a loop forwards and one backwards, on a GPU of 14 and 8 kernels for
+each patch.
 """
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from wsign_jax.data.vocab import BLANK_ID
 
 _LOG_ZERO = -1e5  # finite, so that labels that cannot be emitted have a gradient without NaN
-_UNROLL = 8  # patches a turn: on a GPU fewer kernels
+_UNROLL = 8  # patches a turn: fewer kernels
 
 
 @jax.custom_vjp

@@ -16,10 +16,15 @@ from ml_collections import ConfigDict
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import whisper_sign, whisper_weights
-from wsign_jax.model.whisper_sign import Params, group_of, layer_paths, parameter_paths, unstacked
+from wsign_jax.model.whisper_sign import (
+    Params,
+    group_of,
+    layer_paths,
+    parameter_paths,
+    unstack_params,
+)
 from wsign_jax.model.whisper_weights import Whisper
 from wsign_jax.runtime import multihost
-from wsign_jax.train.checkpoint import store, workdir
 from wsign_jax.train.checkpoint.checksums import checksums_of_arrays
 from wsign_jax.train.checkpoint.run_info import check_vocabulary
 from wsign_jax.train.checkpoint.store import Checkpoints, DamagedCheckpoint
@@ -38,11 +43,11 @@ def resolved_init_from(config: ConfigDict, workdir: pathlib.Path) -> str:
     """
     if config.init_from != "auto":
         return config.init_from
-    folder = run_of_the_stage_before(config, workdir)
+    folder = previous_run(config, workdir)
     return str(folder) if folder and has_checkpoint(folder) else ""
 
 
-def run_of_the_stage_before(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path | None:
+def previous_run(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path | None:
     """The folder beside this run's with the name of the previous stage; None for the first stage."""
     known = sorted(
         name for name, block in config.items() if isinstance(block, ConfigDict) and "rules" in block
@@ -110,7 +115,7 @@ def initial_params(run: "Run") -> Callable[[], Params]:
     """
     config = run.config
     source = resolved_init_from(config, run.workdir)
-    before = run_of_the_stage_before(config, run.workdir)
+    before = previous_run(config, run.workdir)
     if config.init_from == "auto" and before and not source:
         print(f"there is no {before.name} run in {before}", flush=True)
     if not source:
@@ -119,12 +124,12 @@ def initial_params(run: "Run") -> Callable[[], Params]:
         whisper, named = find_whisper(run, source.removeprefix(WHISPER))
         return functools.partial(whisper_params, run, whisper, named)
     folder = pathlib.Path(source)
-    if not workdir.has_checkpoint(folder):
+    if not has_checkpoint(folder):
         raise WSignError(
             f"config.init_from: {folder} holds no checkpoint; name a run's folder, "
             "or start fresh with --config.init_from=''"
         )
-    other = store.Checkpoints(folder)
+    other = Checkpoints(folder)
     step = other.best_step
     info = other.info(step)
     check_vocabulary(info.vocabulary, run.vocabulary, str(folder))
@@ -147,11 +152,7 @@ def initial_params(run: "Run") -> Callable[[], Params]:
 def fresh_params(run: "Run") -> Params:
     """Makes weights from the seed, on the devices, and says so."""
     print("starting from fresh weights", flush=True)
-    return _drawn(run)
-
-
-def _drawn(run: "Run") -> Params:
-    return whisper_sign.init(run.config.model, run.network.shapes, run.config.training.seed)
+    return whisper_sign.init_params(run.config.model, run.network.shapes, run.config.training.seed)
 
 
 # The files to take of a repository on the Hugging Face Hub; it may hold other frameworks' weights too.
@@ -161,31 +162,26 @@ _WANTED_FILES = (
     "model.safetensors.index.json",
     "model-*.safetensors",
 )
-
-
-_EMBEDDINGS = "decoder/embed/embedding"
-
-
-_NORM = "decoder/norm/scale"
+_EMBEDDINGS, _NORM = "decoder/embed/embedding", "decoder/norm/scale"
 
 
 def find_whisper(run: "Run", name: str) -> tuple[Whisper, dict[str, str]]:
     """Finds a checkpoint of Whisper that fits the run's model.
 
-    Args:
-        run: the run.
-        name: a folder, or a repository on the Hugging Face Hub, which is downloaded once.
+    `name` is a folder, or a repository on the Hugging Face Hub, which is downloaded once.
 
     Returns:
-        The checkpoint, and which of its tensors each parameter comes from (`whisper_weights.sources`).
+        The checkpoint, and the tensor of each parameter; see `whisper_weights.find_tensors`.
 
     Raises:
         WSignError: it is missing, damaged, or does not fit.
     """
     whisper = whisper_weights.open_whisper(whisper_folder(name))
-    shapes = jax.eval_shape(unstacked, run.network.shapes)
+    shapes = jax.eval_shape(unstack_params, run.network.shapes)
     config = run.config
-    return whisper, whisper_weights.sources(whisper, config.model.size, shapes, config.init_layers)
+    return whisper, whisper_weights.find_tensors(
+        whisper, config.model.size, shapes, config.init_layers
+    )
 
 
 def whisper_params(run: "Run", whisper: Whisper, named: dict[str, str]) -> Params:
@@ -193,24 +189,23 @@ def whisper_params(run: "Run", whisper: Whisper, named: dict[str, str]) -> Param
 
     Prints what came from where, and writes it with a checksum of every group to `<workdir>/init.json`.
 
-    Args:
-        run: the run.
-        whisper: the checkpoint.
-        named: which of its tensors each parameter comes from.
-
     Raises:
         WSignError: a file is damaged, or a tensor has NaN or infinity.
     """
-    params = parameter_paths(_drawn(run))
-    loaded = dict(whisper_weights.load(whisper, named))
+    fresh = whisper_sign.init_params(run.config.model, run.network.shapes, run.config.training.seed)
+    params = parameter_paths(fresh)
+    loaded = dict(whisper_weights.load_tensors(whisper, named))
     for path, shape in parameter_paths(run.network.shapes).items():
         layers = layer_paths(path, shape)
         if layers[0] in named:
             value = np.stack([loaded.pop(layer) for layer in layers]).reshape(shape.shape)
-            params[path] = whisper_sign.lay_out(value, shape.sharding)
+            # Every process has the whole array, and lays its own part on its devices.
+            params[path] = jax.make_array_from_callback(
+                value.shape, shape.sharding, value.__getitem__
+            )
     params[_EMBEDDINGS] = _scaled(params[_EMBEDDINGS], params[_NORM])
     whole = jax.tree.unflatten(jax.tree.structure(run.network.shapes), list(params.values()))
-    groups = _groups(unstacked(whole), named)
+    groups = _groups(unstack_params(whole), named)
     width = max(map(len, groups))
     print(f"starting from the weights of Whisper in {whisper.root}")
     for name, group in groups.items():

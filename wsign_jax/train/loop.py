@@ -19,7 +19,7 @@ from wsign_jax.train import initial_weights, resume, sharding, stages
 from wsign_jax.train.checkpoint.mirror import Mirror
 from wsign_jax.train.checkpoint.run_info import RunInfo
 from wsign_jax.train.checkpoint.store import Checkpoints
-from wsign_jax.train.checkpoint.workdir import claimed
+from wsign_jax.train.checkpoint.workdir import claim_run_folder
 from wsign_jax.train.compile_ahead import BackgroundCompiler, CompileTask
 from wsign_jax.train.losses import Metrics
 from wsign_jax.train.metrics_log import MetricsWriter, Pace
@@ -32,7 +32,7 @@ from wsign_jax.train.run import (
     stage_shapes,
     stage_step,
 )
-from wsign_jax.train.save_policy import READER_GONE, Due, Schedule, Signals, outliving_its_reader
+from wsign_jax.train.save_policy import READER_GONE, Due, SaveSchedule, Signals, outlive_reader
 from wsign_jax.train.state import TrainState, batch_shapes, copy_state
 from wsign_jax.train.tensorboard_pictures import TensorBoardPictures
 from wsign_jax.train.validation import Evaluation, evaluate, make_eval_step, validation_settings
@@ -54,7 +54,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
     """
     with contextlib.ExitStack() as stack:
         with multihost.all_or_none():
-            stack.enter_context(claimed(workdir))
+            stack.enter_context(claim_run_folder(workdir))
             run = prepare_run(config, workdir)
         check_same_run(run)
         saved = stack.enter_context(
@@ -67,8 +67,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> bool:
             stack.enter_context(contextlib.closing(mirror))
             mirror.bring_programs()
         signals = stack.enter_context(Signals())
-        stack.enter_context(outliving_its_reader(signals))
-        schedule = Schedule(config.checkpoint, run.network.mesh, signals)
+        stack.enter_context(outlive_reader(signals))
+        schedule = SaveSchedule(config.checkpoint, run.network.mesh, signals)
         compiler = stack.enter_context(BackgroundCompiler())
         finished = Trainer(run, saved, schedule, compiler, mirror).run_stages()
     if not finished:
@@ -89,7 +89,7 @@ class Trainer:
         self,
         run: Run,
         checkpoints: Checkpoints,
-        schedule: Schedule,
+        schedule: SaveSchedule,
         compiler: BackgroundCompiler,
         mirror: Mirror | None = None,
     ):

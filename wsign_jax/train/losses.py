@@ -19,7 +19,7 @@ Metrics = dict[str, jax.Array]
 Loss = Callable[[Params, Batch, stages.StepSettings, jax.Array], tuple[jax.Array, Metrics]]
 
 
-def beyond(lengths: jax.Array, size: int) -> jax.Array:
+def mask_beyond(lengths: jax.Array, size: int) -> jax.Array:
     """Turns (B,) lengths into a (B, size) float32 mask, which is 1 beyond the length."""
     positions = jnp.arange(size, dtype=jnp.int32)
     return (positions[None] >= lengths[:, None]).astype(jnp.float32)
@@ -40,28 +40,13 @@ def ctc_loss(
         (B,) float32; about 1e5 if the labels cannot be emitted (the loader makes sure that they
         can), meaningless in a masked row.
     """
-    # By the platform that the program is for, wherever it is compiled: `ctc` is slower on a CPU.
-    total = jax.lax.platform_dependent(
-        logits.astype(jnp.float32),
-        patches,
-        labels,
-        label_lengths,
-        cpu=_optax_ctc,
-        default=ctc.negative_log_likelihood,
-    )
+    logits = logits.astype(jnp.float32)
+    if jax.default_backend() == "cpu":
+        masks = mask_beyond(patches, logits.shape[1]), mask_beyond(label_lengths, labels.shape[1])
+        total = optax.ctc_loss(logits, masks[0], labels, masks[1], blank_id=BLANK_ID)
+    else:
+        total = ctc.negative_log_likelihood(logits, patches, labels, label_lengths)
     return total / jnp.maximum(label_lengths, 1).astype(jnp.float32)
-
-
-def _optax_ctc(
-    logits: jax.Array, patches: jax.Array, labels: jax.Array, label_lengths: jax.Array
-) -> jax.Array:
-    return optax.ctc_loss(
-        logits,
-        beyond(patches, logits.shape[1]),
-        labels,
-        beyond(label_lengths, labels.shape[1]),
-        blank_id=BLANK_ID,
-    )
 
 
 def decoder_inputs(labels: jax.Array) -> jax.Array:
@@ -86,7 +71,7 @@ def attention_loss(
         The (B,) float32 loss, and the (B,) int32 number of targets that the likeliest id hits.
     """
     targets = jnp.pad(labels, ((0, 0), (0, 1)))
-    counted = 1.0 - beyond(label_lengths + 1, targets.shape[1])
+    counted = 1.0 - mask_beyond(label_lengths + 1, targets.shape[1])
     log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
     likelihood = jnp.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]
     token_loss = -(1.0 - smoothing) * likelihood - smoothing * jnp.mean(log_probs, axis=-1)
@@ -116,12 +101,12 @@ def batch_loss(
 
     Args:
         model: the network.
-        features: (B, T, J, F) normalized, of the batch.
+        features: (B, T, J, F) normalized.
         batch: masked rows do not count.
         settings: alpha and the attention window.
         smoothing: label smoothing of the cross-entropy.
         hybrid: whether the attention decoder runs at all.
-        dropout_keys: None evaluates, without dropout.
+        dropout_keys: None evaluates without dropout.
         remat: see `WhisperSign.encode`.
 
     Returns:
@@ -158,12 +143,10 @@ def make_loss(
     *,
     hybrid: bool,
 ) -> Loss:
-    """Makes the loss that a step differentiates.
-
-    It takes parameters, a batch, its settings and a dropout key.
+    """Makes the loss that a step differentiates, of parameters, a batch, settings and a dropout key.
 
     Args:
-        graph: from `whisper_sign.build`.
+        graph: from `whisper_sign.build_network`.
         labels: 'train' or 'freeze' for every parameter.
         training: `config.training`.
         augmentation: `config.data.augment`.
@@ -176,7 +159,7 @@ def make_loss(
     def loss(
         params: Params, batch: Batch, settings: stages.StepSettings, key: jax.Array
     ) -> tuple[jax.Array, Metrics]:
-        model = whisper_sign.bind(graph, optimizer.stop_frozen(params, labels))
+        model = whisper_sign.bind_params(graph, optimizer.stop_frozen(params, labels))
         features = augment.augmented_features(model, batch, seed, augmentation)
         keys = DropoutKeys.of(key)
         return batch_loss(

@@ -19,9 +19,8 @@ from tensorboardX.summary import hparams, scalar, text
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError, printable
 from wsign_jax.runtime import multihost
-from wsign_jax.train.checkpoint.workdir import METRICS, TENSORBOARD
+from wsign_jax.train.checkpoint.workdir import DROPPED, METRICS, TENSORBOARD
 
-_DROPPED = "metrics.dropped.jsonl"
 _RGBA = 4  # channels of a PNG from matplotlib
 
 
@@ -54,7 +53,7 @@ class MetricsWriter:
             # time is added to its name, which would otherwise be the same for two starts in one second.
             self._events = EventsWriter(str(board / "events"), f".{time.time_ns()}")
             again = SessionLog(status=SessionLog.START)
-            # Entries about the whole run have step 0. They are written again only if it begins anew.
+            # Entries about the whole run have step 0. They are written again only if it starts over.
             after = step + 1 if step else 0
             self._events.write_event(Event(wall_time=time.time(), step=after, session_log=again))
 
@@ -153,7 +152,7 @@ def _keep_until(path: pathlib.Path, step: int) -> None:
                 print(f"warning: {path}: line {number} is damaged; kept as {damaged}", flush=True)
                 shutil.copyfile(path, damaged)
     if dropped:  # written first: a kill in between repeats lines, but loses none
-        with path.with_name(_DROPPED).open("a", encoding="utf-8") as file:
+        with path.with_name(DROPPED).open("a", encoding="utf-8") as file:
             file.writelines(dropped)
     files.write(path, "".join(kept).encode())
 

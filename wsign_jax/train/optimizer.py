@@ -32,8 +32,8 @@ def make_optimizer(
         labels: from `stages.label_parameters`.
         settings: learning rate and weight decay.
         grad_clip: the largest norm of all gradients together.
-        rates: from `learning_rates`; None: the full rate for all.
-        grad_norm: the norm of all gradients together, if it is known; None computes it.
+        rates: from `stages.learning_rates`; None: the full rate for all.
+        grad_norm: the norm of all gradients together; None computes it.
     """
 
     def decayed(params: Params) -> Params:
@@ -83,7 +83,7 @@ def _for_layers(values: Any, like: jax.Array) -> jax.Array:
 def _only_trained(
     tree: Params, labels: Params, otherwise: Callable[[jax.Array], jax.Array]
 ) -> Params:
-    """Replaces what belongs to frozen layers of parameters of which others train."""
+    """Replaces the frozen layers of parameters that train only in part."""
 
     def replace(leaf: jax.Array, label: str | tuple[str, ...]) -> jax.Array:
         if isinstance(label, str):

@@ -16,13 +16,10 @@ from wsign_jax.model.whisper_sign import Params, layer_paths, parameter_paths
 T = TypeVar("T")
 
 
-def match(params: Params, rules: Sequence[Sequence[Any]], field: str) -> dict[str, Sequence[Any]]:
-    """Finds the first rule whose pattern matches the path of each parameter or stacked layer.
-
-    Args:
-        params: nested dict of arrays or shapes.
-        rules: (regular expression for the whole path, ...).
-        field: the field of the config, for messages.
+def match_rules(
+    params: Params, rules: Sequence[Sequence[Any]], field: str
+) -> dict[str, Sequence[Any]]:
+    """Finds the first rule whose pattern matches the whole path of each parameter or stacked layer.
 
     Returns:
         Rules by path, in the order of the leaves.
@@ -57,32 +54,25 @@ def match(params: Params, rules: Sequence[Sequence[Any]], field: str) -> dict[st
     return matched
 
 
-def apply(
+def apply_rules(
     params: Params, rules: Sequence[Sequence[Any]], actions: tuple[str, str], field: str
 ) -> Params:
-    """Marks every parameter by the action of the first rule that matches.
+    """Marks every parameter, or its layers, by the action of the first rule that matches.
 
-    Args:
-        params: nested dict of arrays or shapes.
-        rules: (regular expression for the whole path, action, ...).
-        actions: the allowed actions.
-        field: the field of the config, for messages.
-
-    Returns:
-        The same structure with an action for every parameter, or its layers' actions.
+    A rule is (path pattern, action, ...).
 
     Raises:
-        WSignError: an unknown action, or the rules do not fit the parameters (see `match`).
+        WSignError: an unknown action, or the rules do not fit the parameters (see `match_rules`).
     """
     for rule in rules:
         if len(rule) < 2 or rule[1] not in actions:
             allowed = " | ".join(map(repr, actions))
             raise WSignError(f"config.{field}: {tuple(rule)} is not (path pattern, {allowed})")
-    marks = {path: rule[1] for path, rule in match(params, rules, field).items()}
-    return gather(params, marks)
+    marks = {path: rule[1] for path, rule in match_rules(params, rules, field).items()}
+    return gather_layers(params, marks)
 
 
-def gather(params: Params, values: Mapping[str, T]) -> Params:
+def gather_layers(params: Params, values: Mapping[str, T]) -> Params:
     """Arranges values by path as their parameters are: one for each, or a tuple of its layers'."""
     leaves = []
     for path, leaf in parameter_paths(params).items():
@@ -91,8 +81,8 @@ def gather(params: Params, values: Mapping[str, T]) -> Params:
     return jax.tree.unflatten(jax.tree.structure(params), leaves)
 
 
-def by_layer(params: Params, values: Params) -> dict[str, Any]:
-    """Returns the value of every parameter or stacked layer by path: the reverse of `gather`."""
+def values_by_layer(params: Params, values: Params) -> dict[str, Any]:
+    """Returns the value of every parameter or stacked layer by path: the reverse of `gather_layers`."""
     found: dict[str, Any] = {}
     leaves = jax.tree.leaves(values, is_leaf=lambda value: isinstance(value, tuple))
     for (path, leaf), value in zip(parameter_paths(params).items(), leaves, strict=True):

@@ -10,11 +10,7 @@ PRECISIONS = (AUTO, "float32", "bfloat16", "float16")
 
 
 def fast_precisions(device: Any) -> tuple[str, ...]:
-    """The precisions that a device computes in without emulating them, the best one first.
-
-    Args:
-        device: a `jax.Device`.
-    """
+    """The precisions that a `jax.Device` computes in without emulating them, the best one first."""
     if device.platform == "tpu":
         return ("bfloat16", "float32")
     if device.platform != "gpu":
@@ -26,12 +22,7 @@ def fast_precisions(device: Any) -> tuple[str, ...]:
 
 
 def resolve_precision(precision: str, device: Any = None) -> str:
-    """Returns a precision; if it is 'auto', the best one for a device.
-
-    Args:
-        precision: `config.training.precision`.
-        device: a `jax.Device`; None: the first of all.
-    """
+    """Returns a precision; if it is 'auto', the best one for a `jax.Device`, None for the first."""
     return fast_precisions(device or jax.devices()[0])[0] if precision == AUTO else precision
 
 

@@ -16,14 +16,20 @@ from wsign_jax.train.checkpoint import store
 from wsign_jax.train.checkpoint.mirror import Mirror
 from wsign_jax.train.checkpoint.run_info import RunInfo, check_vocabulary
 from wsign_jax.train.checkpoint.store import Checkpoints
-from wsign_jax.train.checkpoint.workdir import CHECKPOINTS, RESTART, keep_logs, make, steps_in
+from wsign_jax.train.checkpoint.workdir import (
+    CHECKPOINTS,
+    RESTART,
+    keep_logs,
+    make_run_folder,
+    steps_in,
+)
 from wsign_jax.train.run import Run, stage_shapes
 from wsign_jax.train.sharding import replicated
 from wsign_jax.train.state import LossScale, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
-class Resumed:
+class ResumedRun:
     """A run's own checkpoint, loaded."""
 
     step: int
@@ -42,7 +48,7 @@ def start_over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
         WSignError: a config value out of range, or several processes, each of which would take a
             folder of its own.
     """
-    config_schema.check(config)
+    config_schema.check_config(config)
     if jax.process_count() > 1:
         raise WSignError("config.restart is for one process; name another --workdir to all of them")
     files.make_folder(workdir)
@@ -52,7 +58,7 @@ def start_over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
         mirrored = mirror and mirror.with_name(f"{mirror.name}_{folder.name}")
         if mirrored and mirrored.exists():  # made by another machine, which may be gone
             continue
-        if not os.path.lexists(folder) and make(folder):
+        if not os.path.lexists(folder) and make_run_folder(folder):
             break
     flags = [f"--workdir={folder}", "--config.restart=False"]
     if mirrored:
@@ -61,7 +67,7 @@ def start_over(config: ConfigDict, workdir: pathlib.Path) -> list[str]:
     return flags
 
 
-def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed | None:
+def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> ResumedRun | None:
     """Loads the newest whole checkpoint of this run; returns None if it has not saved any.
 
     In that case, logs that an earlier run has left are renamed. Checkpoints that only the mirror has are
@@ -102,16 +108,16 @@ def resume(run: Run, checkpoints: Checkpoints, mirror: Mirror | None) -> Resumed
     return None
 
 
-def _load(run: Run, checkpoints: Checkpoints, step: int) -> Resumed | store.DamagedCheckpoint:
+def _load(run: Run, checkpoints: Checkpoints, step: int) -> ResumedRun | store.DamagedCheckpoint:
     try:
-        info = resumable(run, checkpoints, step)
+        info = check_resumable(run, checkpoints, step)
         saved = run.config.training.copy_and_resolve_references()
         saved.precision = info.config["training"]["precision"]
         like = stage_shapes(run.network, saved, run.stages[info.stage].labels)
         state = checkpoints.restore(step, like)
     except store.DamagedCheckpoint as error:
         return error
-    return Resumed(step, info, _change_precision(run, state, saved.precision))
+    return ResumedRun(step, info, _change_precision(run, state, saved.precision))
 
 
 def _change_precision(run: Run, state: TrainState, before: str) -> TrainState:
@@ -124,7 +130,7 @@ def _change_precision(run: Run, state: TrainState, before: str) -> TrainState:
     return state.replace(loss_scale=jax.device_put(scale, replicated(run.network.mesh)))
 
 
-def resumable(run: Run, checkpoints: Checkpoints, step: int) -> RunInfo:
+def check_resumable(run: Run, checkpoints: Checkpoints, step: int) -> RunInfo:
     """Returns what the checkpoint at `step` says; checks that this run can go on from it.
 
     Raises:
@@ -132,7 +138,7 @@ def resumable(run: Run, checkpoints: Checkpoints, step: int) -> RunInfo:
         DamagedCheckpoint: it cannot be read.
     """
     path, info = checkpoints.path(step), checkpoints.info(step)
-    differing = config_schema.differences(info.config, run.config_json)
+    differing = config_schema.config_differences(info.config, run.config_json)
     differing += checkpoints.differing_parameters(step, run.network.shapes)
     fix = (
         "use another --workdir and mirror, start over in a new sub-folder with "
@@ -158,12 +164,12 @@ def _bring_from_mirror(run: Run, mirror: Mirror | None) -> None:
         ours, strange = [], []
         for step in mirror.steps:
             try:
-                resumable(run, copies, step)
+                check_resumable(run, copies, step)
                 ours.append(step)
             except store.DamagedCheckpoint as error:
                 print(f"warning: {error}; left alone", flush=True)
                 strange.append(step)
-        mirror.know(ours, strange)
+        mirror.note_steps(ours, strange)
         at_home = steps_in(run.workdir / CHECKPOINTS)
         if {*ours} - {*at_home}:
             print(f"restoring {run.workdir} from {mirror.root}", flush=True)

@@ -55,18 +55,15 @@ def make_network(config: ConfigDict, vocab_size: int) -> Network:
     """Builds the structure for `config.model` in the precision of `config.training`."""
     whisper_sign.check_length(config.model, config.data.max_seq_length)
     dtype = jnp.dtype(resolve_precision(config.training.precision))
-    graph, shapes = whisper_sign.build(config.model, vocab_size, dtype)
+    graph, shapes = whisper_sign.build_network(config.model, vocab_size, dtype)
     mesh = sharding.make_mesh()
     return Network(graph, sharding.place_params(shapes, config.training.sharding, mesh), mesh)
 
 
 def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> pathlib.Path:
-    """Returns the data set's folder; if `data.dir` is empty, that of the built-in signing.
+    """Returns the data set's folder; if `data.dir` is empty, the workdir's built-in signing.
 
-    Args:
-        config: the run's config.
-        workdir: the run's folder.
-        make: whether to make the built-in signing if it is not there.
+    The built-in signing is made if it is missing and `make` is true.
 
     Raises:
         WSignError: the data set is missing, or the built-in signing there has other settings.
@@ -107,19 +104,18 @@ def read_checked_split(
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """A split's annotations beside its labels, if the data set has any; only evaluation reads them."""
+    """A split's optional annotations beside its labels; only evaluation reads them."""
 
     signers: dict[str, str]  # by id; empty if unknown
-    # (U, 2) for every example: start and end of its glosses in seconds.
-    segments: tuple[np.ndarray | None, ...]
+    segments: tuple[np.ndarray | None, ...]  # by example: (U, 2) starts and ends in seconds
 
 
 def read_annotations(config: ConfigDict, split: layout.Split) -> Annotations:
     """Reads and validates the segments and the signers of a split.
 
     Raises:
-        WSignError: some are bad; names all of them. If `data.on_bad` is 'skip', they are left out
-            instead, with a warning each.
+        WSignError: some are bad; names all. If `data.on_bad` is 'skip', they are left out with a
+            warning instead.
     """
     problems = []
 
@@ -130,14 +126,13 @@ def read_annotations(config: ConfigDict, split: layout.Split) -> Annotations:
             problems.append(str(error))
             return otherwise
 
+    def segments(index: int) -> np.ndarray | None:
+        return or_else(lambda: layout.read_segments(split, index), None)
+
     nobody: dict[str, str] = {}
     signers = or_else(lambda: layout.read_signers(split.root, split.name), nobody)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        segments = pool.map(
-            lambda index: or_else(lambda: layout.read_segments(split, index), None),
-            range(len(split)),
-        )
-    annotations = Annotations(signers, tuple(segments))
+        annotations = Annotations(signers, tuple(pool.map(segments, range(len(split)))))
     if problems and config.data.on_bad == "error":
         listing = "\n  ".join(sorted(problems))
         raise WSignError(
@@ -150,16 +145,9 @@ def read_annotations(config: ConfigDict, split: layout.Split) -> Annotations:
 
 
 def check_rows(batch_size: int, field: str, devices: int, parts: int = 1) -> None:
-    """Checks that a batch can be worked through in equal parts, each spread over all devices.
+    """Raises a `WSignError` unless a batch divides into `parts`, and each part over all devices.
 
-    Args:
-        batch_size: rows of a global batch.
-        field: the field of the config, for messages.
-        devices: how many all processes have together.
-        parts: how many the batch is worked through in.
-
-    Raises:
-        WSignError: the devices and the parts do not divide the batch.
+    The message names the config's `field`.
     """
     if batch_size % (devices * parts):
         of_parts = f" x {parts} (config.training.accumulate)" if parts > 1 else ""
@@ -184,9 +172,9 @@ def max_buckets(config: ConfigDict) -> int:
 
 
 def settle_buckets(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
-    """Returns the config with a number of buckets that is not 0: the run's own if it goes on.
+    """Returns the config with `data.max_buckets` resolved, or as the run's checkpoint has it.
 
-    So a run can go on with devices of another kind, and has the same batches there.
+    So a run that goes on has the same batches on devices of another kind.
     """
     config = config.copy_and_resolve_references()
     if not config.data.max_buckets and (saved := initial_weights.saved_config(config, workdir)):
@@ -236,7 +224,7 @@ class Run:
     @functools.cached_property
     def config_json(self) -> dict[str, Any]:
         """The config as a checkpoint holds it."""
-        return config_schema.as_json(self.config)
+        return config_schema.config_as_json(self.config)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -268,7 +256,7 @@ def prepare_run(config: ConfigDict, workdir: pathlib.Path) -> Run:
     Raises:
         WSignError: a config value out of range, bad data, or rules that do not fit the model.
     """
-    config_schema.check(config)
+    config_schema.check_config(config)
     config = settle_precision(
         settle_buckets(initial_weights.settle_positions(config, workdir), workdir)
     )
@@ -329,8 +317,8 @@ def _read_all(
 
 
 def check_same_run(run: Run) -> None:
-    """Raises a `WSignError` in all processes if they are about to train different things."""
-    settings = config_schema.as_json(run.config)
+    """Raises a `WSignError` in all processes if their configs or data sets differ."""
+    settings = config_schema.config_as_json(run.config)
     del settings["data"]["dir"]  # each process may have a copy of its own
     multihost.check_same(json.dumps(settings), "the configs")
     multihost.check_same(run.fingerprint + data_fingerprint(run.val), "the data sets")

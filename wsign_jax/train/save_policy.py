@@ -19,6 +19,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from wsign_jax.common.errors import discard_output
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 READER_GONE = signal.SIGPIPE.name  # treated like a signal: nobody reads the output any more
 _SHOW_CURSOR = b"\x1b[?25h"
@@ -40,11 +42,7 @@ class Signals:
     """
 
     def __init__(self, doing: str = "saving after this step"):
-        """Catches signals only once the context is entered.
-
-        Args:
-            doing: what the user is told happens after a signal.
-        """
+        """Catches nothing yet; `doing` tells the user what happens after a signal."""
         self.caught: str | None = None  # the first signal's name
         self._doing = doing
         self._before: dict[int, object] = {}
@@ -81,7 +79,7 @@ class Signals:
 
 
 @contextlib.contextmanager
-def outliving_its_reader(signals: Signals) -> Iterator[None]:
+def outlive_reader(signals: Signals) -> Iterator[None]:
     """A context in which prints that nobody reads any more ask to stop instead of raising.
 
     They ask as `READER_GONE`; after that, prints go nowhere.
@@ -119,13 +117,11 @@ class _Output:
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.EIO):
                 raise
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+            discard_output(self._stream)
             self._gone()
 
 
-class Schedule:
+class SaveSchedule:
     """Says after every step what is due; every process of a run gets the same answer.
 
     Each process has wishes of its own, from its clock and its signals. A wish becomes due for all
@@ -134,13 +130,7 @@ class Schedule:
     """
 
     def __init__(self, config: ConfigDict, mesh: Mesh, signals: Signals):
-        """Starts to count the minutes until a save.
-
-        Args:
-            config: `config.checkpoint`.
-            mesh: over the devices of all processes.
-            signals: the signals that ask to stop.
-        """
+        """Starts to count the minutes until a save; `config` is `config.checkpoint`."""
         self._config = config
         self._signals = signals
         self._rows = NamedSharding(mesh, PartitionSpec("data"))

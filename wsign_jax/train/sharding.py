@@ -38,12 +38,7 @@ def place_params(
     """Adds its sharding to each parameter's shape: replicated, or a part on each device (FSDP).
 
     A sharded parameter is cut along the largest axis that the number of devices divides. A parameter
-    without such an axis is replicated.
-
-    Args:
-        shapes: nested dict of `jax.ShapeDtypeStruct`s.
-        rules: `config.training.sharding`.
-        mesh: the mesh whose data axis they are cut over.
+    without such an axis is replicated. `rules` is `config.training.sharding`.
 
     Raises:
         WSignError: the rules do not fit the parameters.
@@ -59,13 +54,17 @@ def place_params(
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
     return jax.tree.map(
-        placed, shapes, param_rules.apply(shapes, rules, (REPLICATE, SHARD), "training.sharding")
+        placed,
+        shapes,
+        param_rules.apply_rules(shapes, rules, (REPLICATE, SHARD), "training.sharding"),
     )
 
 
 def put_batch(batch: Any, mesh: Mesh) -> Any:
     """Puts a process's rows of a batch on the devices: the arrays' rows are spread over the mesh."""
     sharding = by_rows(mesh)
+    if jax.process_count() == 1:  # all arrays in one call, which takes half the time
+        return jax.device_put(batch, sharding)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 

@@ -33,54 +33,37 @@ class StepSettings(NamedTuple):
 
 
 def label_parameters(params: Params, rules: Sequence[Sequence[Any]], stage: str) -> Params:
-    """Marks every parameter 'train' or 'freeze'; one whose layers differ gets a tuple of marks.
-
-    Args:
-        params: nested dict of arrays or shapes.
-        rules: see `param_rules.apply`.
-        stage: the name of the stage whose rules they are.
+    """Marks every parameter 'train' or 'freeze', as `param_rules.apply_rules` does.
 
     Raises:
         WSignError: the rules do not fit the parameters, or leave nothing to train.
     """
     field = f"{stage}.rules"
-    labels = param_rules.apply(params, rules, (TRAIN, FREEZE), field)
+    labels = param_rules.apply_rules(params, rules, (TRAIN, FREEZE), field)
     if TRAIN not in jax.tree.leaves(labels):
         raise WSignError(f"config.{field}: nothing is left to train")
     return labels
 
 
 def learning_rates(params: Params, rules: Sequence[Sequence[Any]], stage: str) -> Params:
-    """The share of the stage's learning rate that every parameter learns with.
+    """The share of the stage's learning rate for every parameter, or a tuple of its layers' shares.
 
-    The share is the third element of the parameter's rule, 1 if it is missing. The fourth element is
-    layer-wise decay: a factor for each block above the parameter's own in its stack.
-
-    Args:
-        params: nested dict of arrays or shapes.
-        rules: (path pattern, action[, share[, decay]]).
-        stage: the name of the stage whose rules they are.
-
-    Returns:
-        The same structure with a share for every parameter, or a tuple of its layers' shares.
+    A rule is (path pattern, action[, share[, decay]]). The share is 1 if it is missing. The decay is
+    layer-wise: a factor for each block above the parameter's own in its stack.
     """
-    matched = param_rules.match(params, rules, f"{stage}.rules")
+    matched = param_rules.match_rules(params, rules, f"{stage}.rules")
     shares = {}
     for leaf in parameter_paths(params).items():
         for above, path in enumerate(reversed(layer_paths(*leaf))):
             share, decay = (*matched[path][2:], 1.0, 1.0)[:2]
             shares[path] = float(share * decay**above)
-    return param_rules.gather(params, shares)
+    return param_rules.gather_layers(params, shares)
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:
-    """The learning rate of a step: a linear warm-up, then a cosine to zero.
+    """The learning rate of a stage's `step`, counted from 0: a linear warm-up, then a cosine to zero.
 
-    Args:
-        peak: the highest rate.
-        step: within the stage, from 0.
-        steps: how many the stage has.
-        warmup: steps of warm-up; at most a fifth of the stage, so that a short run gets past it.
+    The warm-up takes at most a fifth of the stage, so that a short run gets past it.
     """
     warmup = min(warmup, steps // 5)
     if step < warmup:
@@ -98,7 +81,7 @@ def step_settings(
         training: `config.training`; its seed and the step draw the attention window.
         step: global, from 0.
         first_step: the global step with which the stage began.
-        steps: how many the stage has.
+        steps: the number of steps of the stage.
     """
     rng = np.random.default_rng([training.seed, step, _WINDOWS])
     chunk = int(rng.choice(stage.chunks)) or FULL_ATTENTION
@@ -118,7 +101,7 @@ def training_table(params: Params, labels: Params, rates: Params) -> str:
     Parameters are grouped by the first part of their paths, and more finely if their learning rate is
     not the stage's own.
     """
-    label_of, rate_of = (param_rules.by_layer(params, values) for values in (labels, rates))
+    label_of, rate_of = (param_rules.values_by_layer(params, values) for values in (labels, rates))
     counted = [
         (path, math.prod(leaf.shape) // len(paths))
         for name, leaf in parameter_paths(params).items()

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from wsign_jax.data.lengths import source_length
 from wsign_jax.data.pipeline import Batch
@@ -54,15 +54,7 @@ def create_state(
     ema: bool,
     loss_scale: float | None,
 ) -> TrainState:
-    """The state at the start of a stage.
-
-    Args:
-        params: the weights to begin with.
-        tx: the stage's optimizer.
-        step: the global step.
-        ema: whether to average the weights.
-        loss_scale: the scale to begin with; None if the loss is not scaled.
-    """
+    """The state at the start of a stage; a `loss_scale` of None does not scale the loss."""
     return TrainState(
         step=jnp.asarray(step, jnp.int32),
         params=params,
@@ -77,64 +69,43 @@ CreateState = Callable[[Params], TrainState]  # `create_state` with all but `par
 
 
 def create_placed_state(make: CreateState, params: Params, shapes: Params) -> TrainState:
-    """Creates a state on the devices of a mesh: moments and averages lie where their parameter does.
-
-    Args:
-        make: creates it from the weights.
-        params: the weights.
-        shapes: from `place_params`.
-    """
+    """Creates a state on devices: moments and averages lie where `shapes` puts their parameter."""
     shardings = jax.tree.map(lambda x: x.sharding, abstract_state(make, shapes))
     return jax.jit(make, out_shardings=shardings)(params)
 
 
 @jax.jit
 def copy_state(state: TrainState) -> TrainState:
-    """Copies a state; the next step may take over the arrays of the original."""
+    """Copies a state, because the next step may take over the arrays of the original."""
     return jax.tree.map(jnp.copy, state)
 
 
 def abstract_state(make: CreateState, shapes: Params) -> TrainState:
-    """The shapes, dtypes and places of such a state, which a checkpoint is loaded to."""
-    state = jax.eval_shape(make, shapes)
-    return jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        state,
-        state_shardings(state, shapes),
-    )
+    """The shapes, dtypes and shardings of such a state, which a checkpoint is loaded to.
 
-
-def state_shardings(state: TrainState, shapes: Params) -> TrainState:
-    """The sharding of every array of a state: its parameter's, or replicated if it belongs to none.
-
-    Args:
-        state: of arrays or their shapes.
-        shapes: from `place_params`.
+    An array has the sharding of its parameter, which `place_params` chose; without one it is replicated.
     """
     by_path = {
         tuple(path): leaf.sharding for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]
     }
-    mesh = next(iter(by_path.values())).mesh
+    everywhere = replicated(next(iter(by_path.values())).mesh)
 
-    def sharding(path: tuple[Any, ...], _: Any) -> NamedSharding:
+    def placed(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         # The path of a moment or an average ends with its parameter's.
         tails = (path[start:] for start in range(len(path)))
-        return next((by_path[tail] for tail in tails if tail in by_path), replicated(mesh))
+        sharding = next((by_path[tail] for tail in tails if tail in by_path), everywhere)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-    return jax.tree_util.tree_map_with_path(sharding, state)
+    return jax.tree_util.tree_map_with_path(placed, jax.eval_shape(make, shapes))
 
 
 def batch_shapes(
     rows: int, frames: int, glosses: int, mesh: Mesh | None = None, speed: float = 0.0
 ) -> Batch[jax.ShapeDtypeStruct]:
-    """The shapes of a global batch.
+    """The shapes of a global batch of B rows, T frames and at most U glosses.
 
-    Args:
-        rows: B.
-        frames: T.
-        glosses: U, the length of the longest label.
-        mesh: the mesh that `put_batch` spreads the batch over; None leaves the sharding open.
-        speed: `data.augment.speed` in a batch of training.
+    `put_batch` spreads it over `mesh`; None leaves the sharding open. A training batch has the `speed`
+    of `data.augment`.
     """
     sharding = None if mesh is None else by_rows(mesh)
 

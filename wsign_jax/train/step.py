@@ -44,7 +44,7 @@ def make_train_step(
     function that another `jax.jit` traces.
 
     Args:
-        graph: from `whisper_sign.build`.
+        graph: from `whisper_sign.build_network`.
         labels: 'train' or 'freeze' for every parameter.
         training: `config.training`; dropout is keyed by its seed and the step.
         augmentation: `config.data.augment`, keyed by the seed, an example and its epoch.

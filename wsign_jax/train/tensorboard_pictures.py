@@ -17,8 +17,8 @@ from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.report import metrics, pictures, snapshots
-from wsign_jax.report.sentences import aligned
-from wsign_jax.report.summary import by_gloss
+from wsign_jax.report.sentences import with_gloss_ids
+from wsign_jax.report.summary import count_by_gloss
 from wsign_jax.runtime import multihost
 from wsign_jax.train import config_schema, losses, sharding, validation
 from wsign_jax.train.metrics_log import MetricsWriter
@@ -37,22 +37,15 @@ class SentenceOutputs(NamedTuple):
 
 
 def make_outputs_step(network: Network) -> Callable[[Params, Batch, StepSettings], SentenceOutputs]:
-    """Makes the step that computes `SentenceOutputs`, compiled once per batch shape.
-
-    Every process gets every row.
-    """
+    """Makes the step that computes `SentenceOutputs`; every process gets every row."""
     everywhere = sharding.replicated(network.mesh)
 
     def compute_outputs(params: Params, batch: Batch, settings: StepSettings) -> SentenceOutputs:
+        states, logits, _, patches = validation.run_network(network, params, batch, settings)
         whole = jax.lax.with_sharding_constraint(params, everywhere)
-        model = whisper_sign.bind(network.graph, whole)
-        features = model.features(batch.positions, batch.confidence, batch.frames)
-        states, patches = model.encode(
-            features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
-        )
-        log_probs = jax.nn.log_softmax(model.ctc_logits(states))
-        tokens = losses.decoder_inputs(batch.labels)
-        return SentenceOutputs(log_probs, model.decoder.alignment(tokens, states, patches))
+        decoder = whisper_sign.bind_params(network.graph, whole).decoder
+        weights = decoder.alignment(losses.decoder_inputs(batch.labels), states, patches)
+        return SentenceOutputs(jax.nn.log_softmax(logits), weights)
 
     return jax.jit(compute_outputs, out_shardings=everywhere)
 
@@ -64,12 +57,7 @@ class TensorBoardPictures:
     """
 
     def __init__(self, run: Run, writer: MetricsWriter):
-        """Chooses the sentence to show; draws nothing yet.
-
-        Args:
-            run: the run; shows a sentence of median length from its validation split.
-            writer: takes the pictures.
-        """
+        """Chooses the sentence to show: one of median length from the validation split."""
         self._run = run
         self._writer = writer
         self._example = int(np.argsort(run.val.frames, kind="stable")[len(run.val) // 2])
@@ -80,7 +68,7 @@ class TensorBoardPictures:
         if not multihost.is_first():
             return
         config = self._run.config
-        fields = config_schema.flat(self._run.config_json)
+        fields = config_schema.flat_fields(self._run.config_json)
         rows = "".join(f"| {name} | `{value!r}` |\n" for name, value in fields.items())
         self._writer.text(0, "config", f"| field | value |\n| --- | --- |\n{rows}")
         self._writer.hyperparameters(0, fields, ("val/wer", "val/loss"))
@@ -88,7 +76,9 @@ class TensorBoardPictures:
         assert loader.train_plan is not None, "of training"
         epoch = loader.train_plan.epoch(0, first.batch_size)
         efficiency = padding_efficiency(epoch, loader.train_plan.frames[0])
-        picture = snapshots.lengths(self._run.train.frames, loader.train_plan.buckets, efficiency)
+        picture = snapshots.draw_lengths(
+            self._run.train.frames, loader.train_plan.buckets, efficiency
+        )
         self._writer.picture(0, "data/lengths", picture)
 
     def draw_validation(
@@ -101,16 +91,7 @@ class TensorBoardPictures:
         best: float,
         last: bool,
     ) -> None:
-        """Draws after a validation, if the stage ends or WER has come down a rung.
-
-        Args:
-            stage: the stage.
-            step: the global step.
-            params: the weights that were validated.
-            result: the result of the validation.
-            best: the lowest WER of the stage before this validation; infinity if this is the first.
-            last: whether the stage ends here.
-        """
+        """Draws after a validation, if the stage ends or WER is a rung below its `best` before."""
         if not last and _rung(result.edits.wer) <= _rung(best):
             return
         with multihost.all_or_none():  # before the devices of all of them compute with it
@@ -137,15 +118,15 @@ class TensorBoardPictures:
         """Yields tags and PNGs."""
         val, vocabulary, example = self._run.val, self._run.vocabulary, self._example
         reference, hypothesis = val.labels[example].tolist(), result.hypotheses[example]
-        signed, found = (" ".join(vocabulary.glosses(ids)) for ids in (reference, hypothesis))
-        title = f"{val.ids[example]}\nreference: {signed}\nhypothesis: {found}"
+        signed, read = (" ".join(vocabulary.glosses(ids)) for ids in (reference, hypothesis))
+        title = f"{val.ids[example]}\nreference: {signed}\nhypothesis: {read}"
         frames = int(val.frames[example])
         patches = -(-frames // self._run.config.model.frontend.patch_size)
         seconds = frames / joints.FPS
         ids = list(dict.fromkeys([*reference, *hypothesis, BLANK_ID]))
         yield (
             "val/ctc",
-            snapshots.posteriors(
+            snapshots.draw_posteriors(
                 np.exp(outputs.log_probs[0, :patches, ids]).T,
                 vocabulary.glosses(ids),
                 [ids.index(id) for id in reference],
@@ -157,17 +138,15 @@ class TensorBoardPictures:
         if stage.config.alpha < 1:  # otherwise the attention decoder does not train here
             names = [*vocabulary.glosses(reference), "(end)"]
             weights = outputs.weights[0, :, :patches]
-            yield "val/attention", snapshots.alignment(weights, names, seconds, title)
-        yield "val/skeleton", snapshots.skeleton_strip(val.features(example), title)
-        alignments = [
-            aligned(labels, found, metrics.align(labels, found))
-            for labels, found in (
-                (val.labels[index].tolist(), found) for index, found in result.hypotheses.items()
-            )
-        ]
-        confusions = pictures.confusion_figure(by_gloss(alignments, vocabulary))
+            yield "val/attention", snapshots.draw_alignment(weights, names, seconds, title)
+        yield "val/skeleton", snapshots.draw_skeleton_strip(val.features(example), title)
+        alignments = []
+        for index, found in result.hypotheses.items():
+            labels = val.labels[index].tolist()
+            alignments.append(with_gloss_ids(labels, found, metrics.align_edits(labels, found)))
+        confusions = pictures.confusion_figure(count_by_gloss(alignments, vocabulary))
         if confusions is not None:
-            yield "val/confusions", pictures.png(confusions)
+            yield "val/confusions", pictures.figure_png(confusions)
 
 
 def _rung(wer: float) -> float:

@@ -15,7 +15,7 @@ from wsign_jax.data.buckets import find_buckets
 from wsign_jax.data.layout import Split
 from wsign_jax.data.pipeline import Batch
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.decode.greedy import blanks, ctc_greedy
+from wsign_jax.decode.greedy import count_blanks, ctc_greedy
 from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
@@ -40,7 +40,7 @@ class EvalOutputs(NamedTuple):
     example: jax.Array  # (B,) index into the split, -1 in a masked row
 
 
-class Encoded(NamedTuple):
+class EncodedBatch(NamedTuple):
     """The inputs that one batch gives to a decoder; every process has every row."""
 
     states: jax.Array  # (B, N, D)
@@ -51,7 +51,7 @@ class Encoded(NamedTuple):
 
 
 EvalStep = Callable[[Params, Batch, StepSettings], EvalOutputs]
-EncodeStep = Callable[[Params, Batch, StepSettings], Encoded]
+EncodeStep = Callable[[Params, Batch, StepSettings], EncodedBatch]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
     by_rows, everywhere = sharding.by_rows(network.mesh), sharding.replicated(network.mesh)
 
     def eval_step(params: Params, batch: Batch, settings: StepSettings) -> EvalOutputs:
-        _, logits, attention_logits, patches = _forward(network, params, batch, settings)
+        _, logits, attention_logits, patches = run_network(network, params, batch, settings)
         attention, hits = losses.attention_loss(
             attention_logits, batch.labels, batch.label_lengths, smoothing
         )
@@ -104,7 +104,7 @@ def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
             attention,
             hits,
             patches,
-            blanks(logits, patches),
+            count_blanks(logits, patches),
             ctc_greedy(logits, patches),
             jnp.copy(batch.example),
         )
@@ -118,16 +118,16 @@ def make_encode_step(network: Network) -> EncodeStep:
     """Makes the step for reports: all that a decoder needs, compiled once per batch shape."""
     everywhere = sharding.replicated(network.mesh)
 
-    def encode_step(params: Params, batch: Batch, settings: StepSettings) -> Encoded:
-        states, logits, attention_logits, patches = _forward(network, params, batch, settings)
+    def encode_step(params: Params, batch: Batch, settings: StepSettings) -> EncodedBatch:
+        states, logits, attention_logits, patches = run_network(network, params, batch, settings)
         _, hits = losses.attention_loss(attention_logits, batch.labels, batch.label_lengths, 0.0)
         log_probs = jax.nn.log_softmax(logits)
-        return Encoded(states, log_probs, patches, hits, jnp.copy(batch.example))
+        return EncodedBatch(states, log_probs, patches, hits, jnp.copy(batch.example))
 
     return jax.jit(encode_step, out_shardings=everywhere)
 
 
-def _forward(
+def run_network(
     network: Network, params: Params, batch: Batch, settings: StepSettings
 ) -> tuple[jax.Array, ...]:
     """Runs the network on a batch.
@@ -137,7 +137,7 @@ def _forward(
         (B, U + 1, V), and valid patches (B,).
     """
     whole = jax.lax.with_sharding_constraint(params, sharding.replicated(network.mesh))
-    model = whisper_sign.bind(network.graph, whole)
+    model = whisper_sign.bind_params(network.graph, whole)
     features = model.features(batch.positions, batch.confidence, batch.frames)
     states, patches = model.encode(
         features, batch.frames, chunk=settings.chunk, left_context=settings.left_context
@@ -157,13 +157,8 @@ def evaluate(
 ) -> Evaluation:
     """Runs a model over a split: the devices work on a batch while the host reads the one before.
 
-    Args:
-        eval_step: from `make_eval_step`.
-        params: the weights.
-        split: holds the references.
-        batches: its examples, each once; only the rows of this process.
-        settings: the attention window, and the alpha that weighs the two losses.
-        mesh: the mesh to spread the batches over.
+    `batches` have every example once, and only the rows of this process. `settings` have the attention
+    window, and the alpha that weighs the two losses.
     """
     edits = EditCounts()
     hypotheses: dict[int, list[int]] = {}

@@ -15,7 +15,7 @@ from wsign_jax.data.corpora import prepare
 from wsign_jax.data.corpora.records import Keypoints, Record
 from wsign_jax.data.generated import compose
 from wsign_jax.data.generated.compose import Composer, ComposeSettings
-from wsign_jax.data.generated.sentences import Uniform
+from wsign_jax.data.generated.sentences import UniformSentences
 from wsign_jax.keypoints import joints
 
 SETTINGS = ComposeSettings(train=6, val=3, test=3, seconds=(0.5, 1.0))
@@ -27,7 +27,7 @@ def clips_of(tmp_path, **options):
 
 
 def composer_of(tmp_path, settings=SETTINGS, sentences=None):
-    return Composer(clips_of(tmp_path)[0], sentences or Uniform(), settings)
+    return Composer(clips_of(tmp_path)[0], sentences or UniformSentences(), settings)
 
 
 def still(split: str, gloss: str, place: float, frames: int = 20, signer: str = "") -> Record:
@@ -62,7 +62,7 @@ def test_a_sentence_depends_on_seed_split_and_index_alone(tmp_path):
 def test_signs_are_their_clips_and_hands_move_smoothly_in_between(tmp_path):
     clips = [still("train", gloss, place) for gloss, place in (("a", 0.2), ("b", 0.6), ("c", 0.4))]
     settings = ComposeSettings(train=1, val=0, test=0, pace=(1.0, 1.0))
-    composer = Composer(clips, Uniform(shortest=4, longest=8, repeat=0.0), settings)
+    composer = Composer(clips, UniformSentences(shortest=4, longest=8, repeat=0.0), settings)
     places = {"a": 0.2, "b": 0.6, "c": 0.4}
     for index in range(5):
         made = composer.compose("train", index)
@@ -90,7 +90,9 @@ def test_signs_are_their_clips_and_hands_move_smoothly_in_between(tmp_path):
 def test_a_hand_that_one_of_two_signs_lacks_is_absent_in_between():
     both, right = np.ones((3, 2)), np.tile([0.0, 1.0], (3, 1))
     ones = np.ones((3, 42, 3))
-    positions, confidence, spans = compose.join([(ones, both), (ones, right), (ones, both)], [2, 4])
+    positions, confidence, spans = compose.join_signs(
+        [(ones, both), (ones, right), (ones, both)], [2, 4]
+    )
     np.testing.assert_array_equal(confidence[:, 0], [1, 1, 1] + [0] * 9 + [1, 1, 1])
     assert (confidence[:, 1] == 1).all()
     np.testing.assert_array_equal(spans, [[0, 3], [5, 8], [12, 15]])
@@ -102,7 +104,7 @@ def test_durations_are_drawn_from_the_clips_or_as_told(tmp_path):
 
     def durations(**changes):
         settings = ComposeSettings(train=1, val=0, test=0, **changes)
-        composer = Composer(clips, Uniform(), settings)
+        composer = Composer(clips, UniformSentences(), settings)
         made = [composer.compose("train", index) for index in range(20)]
         spans = np.concatenate([sentence.segments for sentence in made])
         gaps = [s.segments[1:, 0] - s.segments[:-1, 1] for s in made]
@@ -124,12 +126,12 @@ def test_frames_without_a_hand_are_cut_off_and_a_clip_without_any_is_never_taken
     empty = still("train", "a", 0.7)
     empty.keypoints().confidence[1:] = 0.0
     settings = ComposeSettings(train=1, val=0, test=0, pace=(1.0, 1.0))
-    made = Composer([full, empty], Uniform(), settings).compose("train", 0)
+    made = Composer([full, empty], UniformSentences(), settings).compose("train", 0)
     assert set(made.clips) == {full.id}
     lengths = np.round((made.segments[:, 1] - made.segments[:, 0]) * joints.FPS)
     assert (lengths == 20).all()
     with pytest.raises(WSignError, match=r"a0\.7: neither this nor any like it shows a hand"):
-        Composer([empty], Uniform(), settings).compose("train", 0)
+        Composer([empty], UniformSentences(), settings).compose("train", 0)
 
 
 # ------------------------------------------------------------------------------------------- splits
@@ -138,7 +140,7 @@ def test_frames_without_a_hand_are_cut_off_and_a_clip_without_any_is_never_taken
 def test_no_clip_and_no_session_serves_two_splits_and_nobody_shares_a_sentence(tmp_path):
     clips, _ = clips_of(tmp_path)
     known = {clip.id: clip for clip in clips}
-    composer = Composer(clips, Uniform(), SETTINGS)
+    composer = Composer(clips, UniformSentences(), SETTINGS)
     used = {}
     for split in layout.SPLITS:
         made = [composer.compose(split, index) for index in range(30)]
@@ -178,19 +180,19 @@ def test_a_sentence_that_fills_the_memory_is_not_made():
     with pytest.raises(
         WSignError, match=r"a0\.2: lasts 8998\.33 s, and the most is 3600; give the"
     ):
-        Composer(clips, Uniform(), settings).compose("train", 0)
+        Composer(clips, UniformSentences(), settings).compose("train", 0)
     settings = ComposeSettings(train=1, val=0, test=0, transition=(100.0, 100.0))
     clips = [still("train", "a", 0.2)]
     with pytest.raises(
         WSignError, match=r"a sentence of 50 glosses lasts over 3600 s; give shorter"
     ):
-        Composer(clips, Uniform(50, 50), settings).compose("train", 0)
+        Composer(clips, UniformSentences(50, 50), settings).compose("train", 0)
 
 
 def test_a_split_without_clips_or_without_a_signer_for_any_sentence_is_an_error(tmp_path):
     train = [still("train", "a", 0.1)]
     with pytest.raises(WSignError, match="no clips for val; write --val=0"):
-        Composer(train, Uniform(), SETTINGS)
+        Composer(train, UniformSentences(), SETTINGS)
 
     class Impossible:
         def draw(self, rng, available):
@@ -217,7 +219,7 @@ def test_a_prepared_data_set_of_single_signs_is_a_source(tmp_path):
         ("train", "001"), ("val", "009"), ("test", "010")
     } and not shared  # fmt: skip
     settings = ComposeSettings(train=1, val=1, test=1, pace=(1.0, 1.0))
-    made = Composer(clips, Uniform(), settings).compose("val", 0)
+    made = Composer(clips, UniformSentences(), settings).compose("val", 0)
     start, end = np.round(made.segments[1] * joints.FPS).astype(int)
     source = np.load(tmp_path / "signs" / "val" / "features" / f"{made.clips[1]}.npy")
     np.testing.assert_allclose(
@@ -225,15 +227,6 @@ def test_a_prepared_data_set_of_single_signs_is_a_source(tmp_path):
     )
     with pytest.raises(WSignError, match="--fps is not an option of a data set"):
         compose.read_clips(tmp_path / "signs", fps=30.0)
-
-
-def test_mp_data_is_a_source(tmp_path):
-    corpus, ids = compose.read_clips(corpora.mp_data(tmp_path), fps=10.0)
-    assert ids == {"<blank>": 0, "hello": 1, "two-words": 2}
-    clips, shared = compose.with_splits(corpus.records, "", 0)
-    assert shared == {"all": ["hello", "two-words"]}
-    made = Composer(clips, Uniform(), ComposeSettings(train=1, val=1, test=1)).compose("test", 0)
-    assert not made.features[:, joints.LEFT].any() and made.features[:, joints.RIGHT].any()
 
 
 def test_bad_sources_are_named(tmp_path):
@@ -263,7 +256,7 @@ def test_bad_sources_are_named(tmp_path):
 def test_a_written_data_set_passes_the_loaders_rules(tmp_path):
     clips, ids = clips_of(tmp_path)
     lines = []
-    composer = Composer(clips, Uniform(), SETTINGS)
+    composer = Composer(clips, UniformSentences(), SETTINGS)
     out = tmp_path / "processed"
     compose.write_dataset(out, composer, ids, SETTINGS, {"source": "here"}, lines.append)
     assert lines[0].startswith("train: 6 sentences of ") and len(lines) == 3

@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data.generated.sentences import Mixture, NGrams, Uniform, Written
+from wsign_jax.data.generated.sentences import (
+    MixedSentences,
+    TextSentences,
+    UniformSentences,
+    WrittenSentences,
+)
 
 GLOSSES = ["coffee", "fs-a", "fs-b", "large", "no", "please", "small", "tea", "#BANK", "?"]
 
 
-def written(tmp_path, text: str) -> Written:
+def written(tmp_path, text: str) -> WrittenSentences:
     path = tmp_path / "g.py"
     path.write_text(text, encoding="utf-8")
-    return Written(path, GLOSSES)
+    return WrittenSentences(path, GLOSSES)
 
 
 def draws(sentences, count: int = 400, available=GLOSSES) -> list[list[str] | None]:
@@ -57,7 +62,7 @@ def test_what_is_wrong_with_a_function_is_named(tmp_path, text, message):
 
 
 def test_uniform_draws_every_gloss_and_repeats_some():
-    drawn = draws(Uniform(shortest=2, longest=4, repeat=0.5))
+    drawn = draws(UniformSentences(shortest=2, longest=4, repeat=0.5))
     assert {len(glosses) for glosses in drawn} == {2, 3, 4}
     counts = Counter(gloss for glosses in drawn for gloss in glosses)
     assert set(counts) == set(GLOSSES) and max(counts.values()) < 2 * min(counts.values())
@@ -70,45 +75,49 @@ def test_uniform_draws_every_gloss_and_repeats_some():
         {"repeat": 1.5},
     ):
         with pytest.raises(WSignError, match="give "):
-            Uniform(**bad)
+            UniformSentences(**bad)
 
 
 def test_a_mixture_draws_the_second_kind_as_often_as_told(tmp_path):
-    mixed = Mixture(written(tmp_path, DEF + "return ['no'] * 5"), Uniform(1, 4), 0.25)
+    mixed = MixedSentences(
+        written(tmp_path, DEF + "return ['no'] * 5"), UniformSentences(1, 4), 0.25
+    )
     assert 0.18 < np.mean([len(glosses) < 5 for glosses in draws(mixed)]) < 0.32
     with pytest.raises(WSignError, match=r"--uniform=-0.1: give 0 to 1"):
-        Mixture(Uniform(), Uniform(), -0.1)
+        MixedSentences(UniformSentences(), UniformSentences(), -0.1)
 
 
 def test_n_grams_draw_what_followed_in_the_text(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("no tea please\n\nno coffee please\nsmall tea\nsmall coffee\n")
-    seen = {tuple(glosses or ()) for glosses in draws(NGrams.read(text, GLOSSES, order=2))}
+    seen = {tuple(glosses or ()) for glosses in draws(TextSentences.read(text, GLOSSES, order=2))}
     assert seen == {
         (size, drink, *end)
         for size in ("no", "small")
         for drink in ("tea", "coffee")
         for end in ((), ("please",))
     }
-    seen = {tuple(glosses or ()) for glosses in draws(NGrams.read(text, GLOSSES, order=3))}
+    seen = {tuple(glosses or ()) for glosses in draws(TextSentences.read(text, GLOSSES, order=3))}
     assert seen == {
         ("no", "tea", "please"),
         ("no", "coffee", "please"),
         ("small", "tea"),
         ("small", "coffee"),
     }
-    drawn = draws(NGrams.read(text, GLOSSES, order=1))
+    drawn = draws(TextSentences.read(text, GLOSSES, order=1))
     assert max(len(glosses) for glosses in drawn if glosses) <= 3 and None in drawn
-    assert None in draws(NGrams.read(text, GLOSSES, order=2), available=["no", "tea", "please"])
+    assert None in draws(
+        TextSentences.read(text, GLOSSES, order=2), available=["no", "tea", "please"]
+    )
 
 
 def test_a_text_that_cannot_be_used_is_named_with_its_line(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("no tea\n\nno beer\n")
     with pytest.raises(WSignError, match=r"text\.txt:3: gloss 'beer' is not in the vocabulary"):
-        NGrams.read(text, GLOSSES, order=2)
+        TextSentences.read(text, GLOSSES, order=2)
     text.write_text("\n")
     with pytest.raises(WSignError, match=r"text\.txt: no sentences in it"):
-        NGrams.read(text, GLOSSES, order=2)
+        TextSentences.read(text, GLOSSES, order=2)
     with pytest.raises(WSignError, match=r"--order=0: give 1 or more"):
-        NGrams.read(text, GLOSSES, order=0)
+        TextSentences.read(text, GLOSSES, order=0)

@@ -12,7 +12,7 @@ CORPUS = [[1, 2, 3], [1, 1, 1, 2], [2], [3, 2, 3, 2], [4, 4], [1, 2, 4], [3, 1, 
 
 
 def fit(order, corpus=CORPUS, vocab_size=VOCAB):
-    return lookup.prepare(ngrams.estimate(corpus, order, vocab_size))
+    return lookup.prepare_lm(ngrams.estimate_ngrams(corpus, order, vocab_size))
 
 
 @jax.jit
@@ -39,8 +39,8 @@ def rows_of(model, sentence):
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_arrays_are_the_ngrams(order):
-    estimated = ngrams.estimate(CORPUS, order, VOCAB)
-    model = lookup.prepare(estimated)
+    estimated = ngrams.estimate_ngrams(CORPUS, order, VOCAB)
+    model = lookup.prepare_lm(estimated)
     for sentence in (*CORPUS, [5, 5, 1], [3, 3, 1, 2, 2, 4], []):
         expected = []
         for place in range(len(sentence) + 1):
@@ -58,28 +58,6 @@ def test_every_state_has_all_the_mass(order):
     assert probs.shape == (len(states), VOCAB)
     assert probs.min() > 0
     np.testing.assert_allclose(probs.sum(axis=1), 1.0, atol=2e-6)
-
-
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_jitted_as_eager_and_compiled_once(order):
-    traces = []
-
-    @jax.jit
-    def look_up(model, states, labels):
-        traces.append(order)
-        return model.log_prob(states, labels), model.advance(states, labels)
-
-    model = fit(order)
-    states = jnp.full((2, 3, 1), model.start)
-    labels = jnp.asarray(np.random.default_rng(0).integers(0, VOCAB, size=(4, 2, 1, 5)), jnp.int32)
-    for some in labels:
-        found, after = look_up(model, states, some)
-        assert (found.shape, found.dtype) == ((2, 3, 5), jnp.float32)
-        assert (after.shape, after.dtype) == ((2, 3, 5), jnp.int32)
-        np.testing.assert_allclose(found, model.log_prob(states, some), atol=1e-6)
-        np.testing.assert_array_equal(after, model.advance(states, some))
-        states = after[..., :1]
-    assert len(traces) == 1
 
 
 def test_keys_that_do_not_fit_are_named():

@@ -23,11 +23,11 @@ WEIGHTS = {(0,): 0.6 / 2, (1,): 0.6 * 2 / 2, (2,): 0.6}
 
 
 def test_bigrams_and_trigrams_by_hand():
-    model = ngrams.estimate([[1, 2], [1]], 2, 3)
+    model = ngrams.estimate_ngrams([[1, 2], [1]], 2, 3)
     assert (exp(model.log_probs), exp(model.backoffs)) == (SINGLE | DOUBLE, WEIGHTS)
     # One label stands before each bigram that does not begin a sentence, so order 2 is as above. Every
     # trigram is there once, and none twice, so D = 0.5.
-    model = ngrams.estimate([[1, 2], [1]], 3, 3)
+    model = ngrams.estimate_ngrams([[1, 2], [1]], 3, 3)
     triple = {
         (0, 1, 0): 0.5 / 2 + 0.5 * DOUBLE[1, 0],
         (0, 1, 2): 0.5 / 2 + 0.5 * DOUBLE[1, 2],
@@ -40,13 +40,13 @@ def test_bigrams_and_trigrams_by_hand():
 
 
 def test_single_glosses_are_counted_and_never_seen_ones_have_mass():
-    model = ngrams.estimate([[1, 1], [1]], 1, 3)  # 1 three times, the end twice, D = 0.5
+    model = ngrams.estimate_ngrams([[1, 1], [1]], 1, 3)  # 1 three times, the end twice, D = 0.5
     probs = {(0,): 1.5 / 5 + 0.2 / 3, (1,): 2.5 / 5 + 0.2 / 3, (2,): 0.2 / 3}
     assert (exp(model.log_probs), model.backoffs) == (probs, {})
 
 
 def test_orders_beyond_the_longest_sentence_are_empty():
-    assert ngrams.estimate([[3], [1]], 5, 4).order == 3
+    assert ngrams.estimate_ngrams([[3], [1]], 5, 4).order == 3
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_orders_beyond_the_longest_sentence_are_empty():
 )
 def test_what_cannot_be_learnt_from(sentences, order, message):
     with pytest.raises(WSignError, match=message):
-        ngrams.estimate(sentences, order, 3)
+        ngrams.estimate_ngrams(sentences, order, 3)

@@ -41,7 +41,7 @@ def places(tmp_path):
 
 def update(root, home, warnings):
     mirror = Mirror(root, home, warnings.append)
-    mirror.know(mirror.steps)
+    mirror.note_steps(mirror.steps)
     mirror.update()
     mirror.close()
 
@@ -68,7 +68,7 @@ def test_an_empty_home_is_filled_from_it(places, tmp_path, warnings):
     fresh = tmp_path / "fresh" / "work"
     mirror = Mirror(root, fresh, warnings.append)
     assert mirror.steps == [1, 2]
-    mirror.know([1, 2])
+    mirror.note_steps([1, 2])
     assert mirror.has(2) and not mirror.has(3)
     mirror.bring_home()
     assert steps(fresh) == [1, 2]
@@ -167,7 +167,7 @@ def test_what_cannot_be_read_is_left_alone(places, warnings):
     home, root = places
     make_home(root, 5)
     mirror = Mirror(root, home, warnings.append)
-    mirror.know([], strange=[5])
+    mirror.note_steps([], strange=[5])
     mirror.update()
     mirror.close()
     assert steps(root) == [1, 2, 5]
@@ -182,7 +182,7 @@ def test_logs_come_home_only_where_home_is_behind(places, warnings):
     shutil.rmtree(home / "checkpoints" / "1")
     (home / "metrics.jsonl").write_text("newer")
     mirror = Mirror(root, home, warnings.append)
-    mirror.know([1, 2])
+    mirror.note_steps([1, 2])
     mirror.bring_home()
     assert steps(home) == [1, 2] and (home / "metrics.jsonl").read_text() == "newer"
 
@@ -240,7 +240,7 @@ def test_a_log_at_home_without_checkpoints_is_kept_when_others_come(places, warn
     other.mkdir()
     (other / "metrics.jsonl").write_text("of another run")
     mirror = Mirror(root, other, warnings.append)
-    mirror.know([1, 2])
+    mirror.note_steps([1, 2])
     mirror.bring_home()
     assert (other / "metrics.1.jsonl").read_text() == "of another run" and steps(other) == [1, 2]
 

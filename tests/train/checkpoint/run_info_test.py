@@ -17,7 +17,7 @@ RUN_INFO = RunInfo(
     val_wer=None,
     best_wer=None,
     data="abc",
-    config=config_schema.as_json(small_config()) | {"stages": ["stage1", "stage2"]},
+    config=config_schema.config_as_json(small_config()) | {"stages": ["stage1", "stage2"]},
     vocabulary=Vocabulary(("<blank>", "A", "B")),
     iterator={"next_index": 5},
 )

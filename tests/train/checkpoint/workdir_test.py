@@ -18,17 +18,17 @@ def test_only_names_of_steps_are_checkpoints(tmp_path):
 
 
 def test_a_folder_in_which_nothing_came_about_goes(tmp_path):
-    with workdir.claimed(tmp_path / "work"):
+    with workdir.claim_run_folder(tmp_path / "work"):
         pass
     assert not (tmp_path / "work").exists()
-    with workdir.claimed(tmp_path / "work"):
+    with workdir.claim_run_folder(tmp_path / "work"):
         (tmp_path / "work" / "data").mkdir()
     assert (tmp_path / "work" / "data").exists()
 
 
 def test_a_persons_own_empty_folder_stays_as_it_is(tmp_path):
     (tmp_path / "work").mkdir(mode=0o750)
-    with workdir.claimed(tmp_path / "work"):
+    with workdir.claim_run_folder(tmp_path / "work"):
         pass
     assert (tmp_path / "work").stat().st_mode & 0o777 == 0o750
 
@@ -37,7 +37,7 @@ def test_a_link_to_nothing_is_no_folder(tmp_path):
     (tmp_path / "work").symlink_to(tmp_path / "gone")
     with (
         pytest.raises(WSignError, match="work: is a file or a link to nothing"),
-        workdir.claimed(tmp_path / "work"),
+        workdir.claim_run_folder(tmp_path / "work"),
     ):
         pass
 
@@ -61,10 +61,10 @@ def test_what_a_run_left_without_its_checkpoints_is_kept_under_other_names(tmp_p
 
 def test_one_command_trains_in_a_folder(tmp_path):
     with (
-        workdir.claimed(tmp_path),
+        workdir.claim_run_folder(tmp_path),
         pytest.raises(WSignError, match="another command trains in it"),
-        workdir.claimed(tmp_path),
+        workdir.claim_run_folder(tmp_path),
     ):
         raise AssertionError("claimed twice")
-    with workdir.claimed(tmp_path):
+    with workdir.claim_run_folder(tmp_path):
         pass

@@ -28,7 +28,7 @@ def load(path: pathlib.Path) -> Any:
         raise
     except Exception as error:  # damage can raise almost anything
         raise WSignError(
-            f"{path}: {validate.unreadable(error)}; is it a pickle of arrays?"
+            f"{path}: {validate.unreadable_reason(error)}; is it a pickle of arrays?"
         ) from None
 
 

@@ -134,7 +134,7 @@ def _by_files(root: pathlib.Path) -> list[Found]:
 def _kind_of_array(path: pathlib.Path) -> str:
     """Returns mp_data for a frame, folder for a clip, '' for text: a tutorial's list of signs."""
     try:
-        array = validate.read(path.read_bytes())
+        array = validate.read_npy(path.read_bytes())
     except Exception:  # damage can raise almost anything; the corpus's reader will name it
         return "mp_data"
     if array.dtype.kind not in "fiu":

@@ -56,9 +56,9 @@ def face_ends(path: pathlib.Path) -> np.ndarray:
 def read_array(path: pathlib.Path) -> np.ndarray:
     """Reads the array (T, 126 | 258 | 1662) of a .npy as float64; raises as `read` does."""
     try:
-        array = validate.read(path.read_bytes())
+        array = validate.read_npy(path.read_bytes())
     except Exception as error:  # damage can raise almost anything
-        raise WSignError(f"{path}: {validate.unreadable(error)}; save it again") from None
+        raise WSignError(f"{path}: {validate.unreadable_reason(error)}; save it again") from None
     if array.ndim != 2 or array.shape[1] not in _VALUES or array.dtype.kind not in "fiu":
         what = f"{array.dtype}{list(array.shape)}"
         hint = "; folders of such frames are read with mp_data" if array.ndim == 1 else ""

@@ -181,7 +181,7 @@ def _load_frame(path: pathlib.Path) -> np.ndarray:
 
 def _read_vector(path: pathlib.Path) -> np.ndarray:
     try:
-        return validate.read(path.read_bytes())
+        return validate.read_npy(path.read_bytes())
     except Exception as error:  # damage can raise almost anything
         records.check_fetched(path)
-        raise WSignError(f"{path}: {validate.unreadable(error)}; record it again") from None
+        raise WSignError(f"{path}: {validate.unreadable_reason(error)}; record it again") from None

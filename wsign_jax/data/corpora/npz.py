@@ -165,7 +165,7 @@ def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
             arrays = dict(archive)
     except Exception as error:  # damage can raise almost anything
         records.check_fetched(path)
-        raise WSignError(f"{path}: {validate.unreadable(error)}; save it again") from None
+        raise WSignError(f"{path}: {validate.unreadable_reason(error)}; save it again") from None
     if "keypoints" not in arrays:
         raise WSignError(f"{path}: no array 'keypoints' in it, only {', '.join(arrays) or 'none'}")
     return arrays

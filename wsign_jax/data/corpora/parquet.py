@@ -87,7 +87,9 @@ def read_columns(path: pathlib.Path, columns: Collection[str]) -> dict[str, np.n
     except FileNotFoundError:
         raise WSignError(f"{path}: no such file") from None
     except Exception as error:  # damage can raise almost anything
-        raise WSignError(f"{path}: {validate.unreadable(error)}; download it again") from None
+        raise WSignError(
+            f"{path}: {validate.unreadable_reason(error)}; download it again"
+        ) from None
     if lacking:
         raise WSignError(f"{path}: no column {lacking[0]!r} in it; is it this corpus's file?")
     raise WSignError(f"{path}: {rows} rows, over {_MOST_ROWS}; is it this corpus's file?")

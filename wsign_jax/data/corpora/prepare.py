@@ -356,7 +356,7 @@ def _write_clip(
     """Writes a clip's labels, and its features if no extraction has; raises a `WSignError`."""
     labels = np.array([ids[gloss] for gloss in record.glosses], np.int32)
     if record.keypoints is None:
-        features = validate.load(root / split / "features" / f"{record.id}.npy")
+        features = validate.load_npy(root / split / "features" / f"{record.id}.npy")
         layout.write_labels(root, split, record.id, labels)
     else:
         positions, confidence = sample(record.keypoints(), record.where)

@@ -22,6 +22,7 @@ from wsign_jax.data.corpora import prepare
 from wsign_jax.data.corpora.assign_splits import SplitSettings, assign
 from wsign_jax.data.corpora.records import MOST_SECONDS, Corpus, Keypoints, Record, sample
 from wsign_jax.data.generated.sentences import Sentences
+from wsign_jax.data.generated.signing import ease
 from wsign_jax.keypoints import joints
 
 _LONGEST = 100.0  # seconds of a sign or a transition, or times a clip's own duration
@@ -54,7 +55,7 @@ class ComposeSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sentence:
+class ComposedSentence:
     """One composed example."""
 
     id: str
@@ -71,16 +72,11 @@ class Sentence:
 def read_clips(
     source: pathlib.Path, label_map: pathlib.Path | None = None, **options: Any
 ) -> tuple[Corpus, dict[str, int]]:
-    """Reads clips of single signs.
+    """Reads clips of single signs; returns them, and the ids of their glosses.
 
-    Args:
-        source: a data set in the project's layout (only its examples with exactly one label are used),
-            a folder of .npz files, or `MP_Data`; see corpora/npz.py and corpora/mp_data.py.
-        label_map: a vocabulary to use; without it, the sorted glosses from 1.
-        options: arguments for reading .npz files or `MP_Data`.
-
-    Returns:
-        The clips, and ids by gloss.
+    The source is a data set in the project's layout (only its examples with exactly one label are used),
+    a folder of .npz files, or `MP_Data`; see corpora/npz.py and corpora/mp_data.py, which take the
+    options. Without a `label_map`, ids are those of the sorted glosses from 1.
 
     Raises:
         WSignError: there are no clips, or some cannot be used, for example because their gloss is not
@@ -157,11 +153,8 @@ def with_splits(
 ) -> tuple[list[Record], dict[str, list[str]]]:
     """Gives every clip a split.
 
-    Args:
-        clips: clips of single signs.
-        split_by: 'given' keeps the clips' own splits; '', signer, session and clip are those of
-            `SplitSettings`.
-        seed: the search's seed.
+    `split_by` is 'given' to keep the clips' own splits; '', signer, session and clip are those of
+    `SplitSettings`.
 
     Returns:
         The clips; and the glosses recorded in too few groups, by the splits that share groups.
@@ -186,11 +179,6 @@ class Composer:
     def __init__(self, clips: Sequence[Record], sentences: Sentences, settings: ComposeSettings):
         """Sorts the clips by split, signer and gloss.
 
-        Args:
-            clips: clips of single signs, with splits.
-            sentences: draws the glosses to sign.
-            settings: see `ComposeSettings`.
-
         Raises:
             WSignError: a split that should have sentences has no clips.
         """
@@ -204,7 +192,7 @@ class Composer:
             if getattr(settings, split) and split not in self._clips:
                 raise WSignError(f"no clips for {split}; write --{split}=0, or --split_by=session")
 
-    def compose(self, split: str, index: int) -> Sentence:
+    def compose(self, split: str, index: int) -> ComposedSentence:
         """Composes sentence `index` of a split.
 
         Raises:
@@ -223,8 +211,8 @@ class Composer:
         low, high = np.array(self._settings.transition) * joints.FPS
         pauses = np.round(rng.uniform(low, high, len(signs) - 1)).astype(int).tolist()
         _check_length(frames + sum(pauses), len(glosses))
-        positions, confidence, spans = join(signs, pauses)
-        return Sentence(
+        positions, confidence, spans = join_signs(signs, pauses)
+        return ComposedSentence(
             f"{split}_{index:05d}",
             signer,
             tuple(glosses),
@@ -283,18 +271,15 @@ def _check_length(frames: int, glosses: int) -> None:
         )
 
 
-def join(
+def join_signs(
     signs: Sequence[tuple[np.ndarray, np.ndarray]], pauses: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Joins signs one after another, and moves the hands from each to the next.
 
-    Joints move from the last pose of a sign to the first of the next along a straight line with the
-    least jerk, 10 s^3 - 15 s^4 + 6 s^5 (Flash and Hogan, The coordination of arm movements, 1985). A
-    hand that is not seen in both poses is absent in between.
+    Joints move from the last pose of a sign to the first of the next along a straight line, as `ease`
+    says. A hand that is not seen in both poses is absent in between.
 
-    Args:
-        signs: positions (n, 42, 3) and confidence (n, 2) of each sign.
-        pauses: frames between each sign and the next.
+    A sign has positions (n, 42, 3) and confidence (n, 2). Pauses are frames.
 
     Returns:
         (T, 42, 3) positions, (T, 2) confidence, and (signs, 2) first and end frame of every sign.
@@ -302,8 +287,7 @@ def join(
     parts = [signs[0]]
     spans = [(0, len(signs[0][0]))]
     for (positions, confidence), pause in zip(signs[1:], pauses, strict=True):
-        share = np.arange(1, pause + 1) / (pause + 1)
-        share = share**3 * (10 - 15 * share + 6 * share**2)
+        share = ease(np.arange(1, pause + 1) / (pause + 1))
         last, last_confidence = parts[-1][0][-1], parts[-1][1][-1]
         moved = last + (positions[0] - last) * share[:, None, None]
         both = np.minimum(last_confidence, confidence[0])
@@ -327,13 +311,8 @@ def write_dataset(
 ) -> None:
     """Writes a whole data set, with segments; a killed run never leaves half a data set at `out`.
 
-    Args:
-        out: a new or an empty folder.
-        composer: makes the sentences.
-        ids: the ids of all glosses.
-        settings: tells how many sentences each split has.
-        about: what `dataset.json` says of clips and sentences.
-        progress: is called with a line for every split that is done.
+    `out` is a new or an empty folder, and `ids` are those of all glosses. `about` is what `dataset.json`
+    says of clips and sentences. `progress` is called with a line for every split that is done.
 
     Raises:
         WSignError: `out` already holds something, or a sentence cannot be made.

@@ -22,7 +22,7 @@ class Sentences(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Uniform:
+class UniformSentences:
     """Draws every available gloss equally often."""
 
     shortest: int = 3
@@ -48,7 +48,7 @@ class Uniform:
 
 
 @dataclasses.dataclass(frozen=True)
-class Mixture:
+class MixedSentences:
     """Draws from one kind of sentences with a given probability, otherwise from another."""
 
     first: Sentences
@@ -65,7 +65,7 @@ class Mixture:
         return kind.draw(rng, available)
 
 
-class Written:
+class WrittenSentences:
     """Draws sentences by the function `sentence` of a Python file, such as `tools/asl_sentences.py`.
 
     It gets a `np.random.Generator` and the glosses that a signer has clips of, and returns a list of
@@ -73,11 +73,7 @@ class Written:
     """
 
     def __init__(self, path: pathlib.Path, glosses: Sequence[str]):
-        """Runs the file.
-
-        Args:
-            path: the file.
-            glosses: the vocabulary.
+        """Runs the file with the glosses of the vocabulary.
 
         Raises:
             WSignError: it cannot be run, or has no such function.
@@ -97,7 +93,7 @@ class Written:
         """See `Sentences`.
 
         Raises:
-            WSignError: the function fails, or returns something else than glosses of the vocabulary.
+            WSignError: the function fails, or does not return glosses of the vocabulary.
         """
         try:
             drawn = self._sentence(rng, available)
@@ -115,7 +111,7 @@ class Written:
 # ----------------------------------------------------------------------------------------- n-grams
 
 
-class NGrams:
+class TextSentences:
     """Draws sentences like those of a text: each gloss as often as it follows the glosses before it.
 
     A context has `order` - 1 glosses; the beginning and the end of a sentence count as glosses. Only
@@ -133,13 +129,10 @@ class NGrams:
         self._longest = max(map(len, sentences))
 
     @classmethod
-    def read(cls, path: pathlib.Path, glosses: Sequence[str], order: int) -> "NGrams":
+    def read(cls, path: pathlib.Path, glosses: Sequence[str], order: int) -> "TextSentences":
         """Reads a text: one sentence per line, glosses separated by spaces.
 
-        Args:
-            path: the file.
-            glosses: the vocabulary.
-            order: 1 or more; with 2, a gloss depends on the one before it.
+        With `order` 2, a gloss depends on the one before it.
 
         Raises:
             WSignError: the file has no sentences, or a gloss is outside the vocabulary; then the

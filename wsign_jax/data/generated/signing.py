@@ -81,7 +81,7 @@ _CONTRASTS = ("handshapes", "orientations", "movement")
 
 
 @dataclasses.dataclass(frozen=True)
-class Gloss:
+class Sign:
     """A sign, described by names of the inventory."""
 
     handshapes: tuple[str, str]  # at the start and at the end
@@ -92,10 +92,10 @@ class Gloss:
 
 
 @functools.lru_cache(maxsize=8)
-def lexicon(seed: int, glosses: int) -> tuple[Gloss, ...]:
+def draw_lexicon(seed: int, glosses: int) -> tuple[Sign, ...]:
     """Draws the signs of a vocabulary, pairwise distinct; a larger one begins with the smaller one."""
     rng = np.random.default_rng([_LEXICON, seed])
-    signs: dict[Gloss, None] = {}  # an ordered set
+    signs: dict[Sign, None] = {}  # an ordered set
     while len(signs) < glosses:
         sign = _draw_gloss(rng)
         if signs and rng.random() < 0.6:
@@ -106,7 +106,7 @@ def lexicon(seed: int, glosses: int) -> tuple[Gloss, ...]:
     return tuple(signs)
 
 
-def _draw_gloss(rng: np.random.Generator) -> Gloss:
+def _draw_gloss(rng: np.random.Generator) -> Sign:
     def pick(options: Sequence[Any]) -> Any:
         return options[int(rng.integers(len(options)))]
 
@@ -117,7 +117,7 @@ def _draw_gloss(rng: np.random.Generator) -> Gloss:
     second = pick(("", "", "mirror", pick(_STILL_HANDSHAPES)))
     places = {"": tuple(_PLACES), "mirror": _MIRROR_PLACES}.get(second, _NEAR_STILL_PLACE)
     path = pick(tuple(_PATHS))
-    return Gloss(
+    return Sign(
         handshapes=pick_two(tuple(_HANDSHAPES)),
         orientations=pick_two(tuple(_ORIENTATIONS)),
         movement=(path, 0 if path in _AIMLESS else pick(_HEADINGS)),
@@ -164,7 +164,7 @@ class Signer:
 
 
 @functools.lru_cache(maxsize=64)
-def signer(seed: int, split: str, number: int) -> Signer:
+def draw_signer(seed: int, split: str, number: int) -> Signer:
     """Draws signer `number` of a split."""
     stream = (seed, layout.SPLITS.index(split), number)
     rng = np.random.default_rng([_SIGNER, *stream])
@@ -185,8 +185,11 @@ def signer(seed: int, split: str, number: int) -> Signer:
 # ---------------------------------------------------------------------------------------- movements
 
 
-def _ease(u: np.ndarray) -> np.ndarray:
-    """Eases `u`, from 0 to 1, with the least jerk."""
+def ease(u: np.ndarray) -> np.ndarray:
+    """Eases `u`, from 0 to 1, with the least jerk.
+
+    Flash and Hogan 1985, "The coordination of arm movements".
+    """
     return u**3 * (10 - 15 * u + 6 * u**2)
 
 
@@ -199,16 +202,16 @@ def _pose(signer: Signer, place: Sequence[float], orientation: str, handshape: s
     return np.concatenate([place, _ORIENTATIONS[orientation], shape])
 
 
-def _act(sign: Gloss, signer: Signer, frames: int) -> np.ndarray:
+def _act(sign: Sign, signer: Signer, frames: int) -> np.ndarray:
     """The (frames, hands, 17) poses of a sign: the dominant hand's, and the second's if it has one."""
     u = np.linspace(0, 1, frames)
     start, end = (
         _pose(signer, _PLACES[sign.place], orientation, handshape)
         for orientation, handshape in zip(sign.orientations, sign.handshapes, strict=True)
     )
-    poses = start + _ease(u)[:, None] * (end - start)
+    poses = start + ease(u)[:, None] * (end - start)
     path, heading = sign.movement
-    along, across = _PATHS[path]((u + _ease(u)) / 2)
+    along, across = _PATHS[path]((u + ease(u)) / 2)
     cos, sin = math.cos(math.radians(heading)), math.sin(math.radians(heading))
     poses[:, 0] += signer.reach * (cos * along - sin * across)
     poses[:, 1] += signer.reach * (sin * along + cos * across)
@@ -226,7 +229,7 @@ def _blend(before: np.ndarray, after: np.ndarray, frames: int) -> np.ndarray:
     # If the hand need not move, for example before a repetition of the sign, it relaxes for a moment.
     idle = max(0.0, 1 - math.dist(before[_WRIST], after[_WRIST]))
     release = 0.15 * idle * (_REST - (before + after) / 2)
-    return before + _ease(u) * (after - before) + np.sin(np.pi * u) ** 2 * release
+    return before + ease(u) * (after - before) + np.sin(np.pi * u) ** 2 * release
 
 
 def _connect(
@@ -234,13 +237,8 @@ def _connect(
 ) -> np.ndarray:
     """Fills in a hand's poses between its signs: it moves on, lingers, or drops into the lap.
 
-    Args:
-        rng: decides between lingering and dropping.
-        pieces: (first frame, (n, 17) poses), in order and from frame 0 on.
-        travel: frames that the hand needs between a sign and the lap.
-
-    Returns:
-        (T, 17) poses, up to the end of the last piece.
+    Pieces are (first frame, (n, 17) poses), in order and from frame 0 on. The hand needs `travel` frames
+    between a sign and the lap. Returns (T, 17) poses, up to the end of the last piece.
     """
     track = [pieces[0][1]]
     for (start, poses), (next_start, next_poses) in itertools.pairwise(pieces):
@@ -258,8 +256,8 @@ def _connect(
     return np.concatenate(track)
 
 
-def perform(
-    rng: np.random.Generator, signer: Signer, signs: Sequence[Gloss], labels: np.ndarray
+def perform_signs(
+    rng: np.random.Generator, signer: Signer, signs: Sequence[Sign], labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lets a signer sign the `labels` (U,) of a vocabulary.
 
@@ -325,7 +323,7 @@ def _hands(poses: np.ndarray, signer: Signer) -> np.ndarray:
     return hands
 
 
-def film(
+def film_poses(
     rng: np.random.Generator, poses: np.ndarray, signer: Signer, noise: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Films and tracks poses (T, 2, 17) of the dominant and the second hand, with a tracker's errors.
@@ -371,7 +369,7 @@ def _jitter(rng: np.random.Generator, speed: np.ndarray) -> np.ndarray:
     white = rng.standard_normal((frames, *shape), np.float32)
     knots = rng.standard_normal((frames // 12 + 2, *shape), np.float32)
     knot, between = np.divmod(np.arange(frames), 12)
-    drift = knots[knot] + _ease(between / 12)[:, None, None, None] * (knots[knot + 1] - knots[knot])
+    drift = knots[knot] + ease(between / 12)[:, None, None, None] * (knots[knot + 1] - knots[knot])
     jitter = 0.004 * (1 + speed[..., None, None] / 10) * white + 0.01 * drift
     jitter[..., 2] *= 1.5  # depth is more of a guess,
     jitter[..., joints.WRIST, 2] = 0  # and is relative to the wrist

@@ -42,7 +42,7 @@ class SigningSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sentence:
+class SyntheticSentence:
     """One example."""
 
     id: str  # for example "test_00012_te03": split, index, signer
@@ -56,16 +56,16 @@ def label_map(settings: SigningSettings) -> dict[str, int]:
     return {"<blank>": 0} | {f"SIGN-{gloss:04d}": gloss for gloss in range(1, settings.glosses + 1)}
 
 
-def make_sentence(settings: SigningSettings, split: str, index: int) -> Sentence:
+def make_sentence(settings: SigningSettings, split: str, index: int) -> SyntheticSentence:
     """Makes sentence `index` of a split; it does not depend on the sentences made before."""
     rng = np.random.default_rng([_SENTENCE, settings.seed, layout.SPLITS.index(split), index])
     number = int(rng.integers(signing.SIGNERS[split]))
-    who = signing.signer(settings.seed, split, number)
+    who = signing.draw_signer(settings.seed, split, number)
     labels = _draw_labels(rng, settings.glosses)
-    signs = signing.lexicon(settings.seed, settings.glosses)
-    poses, spans = signing.perform(rng, who, signs, labels)
-    positions, confidence = signing.film(rng, poses, who, settings.noise)
-    return Sentence(
+    signs = signing.draw_lexicon(settings.seed, settings.glosses)
+    poses, spans = signing.perform_signs(rng, who, signs, labels)
+    positions, confidence = signing.film_poses(rng, poses, who, settings.noise)
+    return SyntheticSentence(
         id=f"{split}_{index:05d}_{split[:2]}{number:02d}",
         features=joints.features_from_positions(positions, confidence),
         labels=labels,
@@ -73,7 +73,7 @@ def make_sentence(settings: SigningSettings, split: str, index: int) -> Sentence
     )
 
 
-def make_noise(settings: SigningSettings, split: str, index: int) -> Sentence:
+def make_noise(settings: SigningSettings, split: str, index: int) -> SyntheticSentence:
     """Makes random numbers in the form of a sentence: they test the code, but teach nothing."""
     rng = np.random.default_rng([_NOISE, settings.seed, layout.SPLITS.index(split), index])
     labels = _draw_labels(rng, settings.glosses)
@@ -82,7 +82,7 @@ def make_noise(settings: SigningSettings, split: str, index: int) -> Sentence:
     features[..., joints.CONFIDENCE] = rng.random(features.shape[:2], np.float32)
     bounds = np.linspace(0, frames / joints.FPS, len(labels) + 1)
     segments = np.stack([bounds[:-1], bounds[1:]], 1)
-    return Sentence(f"{split}_{index:05d}_noise", features, labels, segments)
+    return SyntheticSentence(f"{split}_{index:05d}_noise", features, labels, segments)
 
 
 def _draw_labels(rng: np.random.Generator, glosses: int) -> np.ndarray:
@@ -101,11 +101,8 @@ def write_dataset(
 ) -> None:
     """Writes a whole data set; a killed run leaves a hidden folder beside `root`, never half of it.
 
-    Args:
-        root: a new or an empty folder.
-        settings: the settings of the data set.
-        random: uses `make_noise` instead of `make_sentence`.
-        progress: is called with a line for every split that is done.
+    `root` is a new or an empty folder. `random` uses `make_noise` instead of `make_sentence`. `progress`
+    is called with a line for every split that is done.
 
     Raises:
         WSignError: `root` already holds something.

@@ -39,7 +39,7 @@ _LARGEST_WEIGHT = 99.0  # log10
 _NAMED = 5  # glosses that a message lists
 
 
-def words_of(vocabulary: Vocabulary) -> list[str]:
+def arpa_words(vocabulary: Vocabulary) -> list[str]:
     """Returns the word of every id; `</s>` for 0.
 
     Raises:
@@ -61,8 +61,8 @@ def words_of(vocabulary: Vocabulary) -> list[str]:
 # ------------------------------------------------------------------------------------------ writing
 
 
-def write(path: pathlib.Path, ngrams: NGrams, vocabulary: Vocabulary) -> None:
-    """Writes a model, for example from `ngrams.estimate`, through a temporary name.
+def write_arpa(path: pathlib.Path, ngrams: NGrams, vocabulary: Vocabulary) -> None:
+    """Writes a model, for example from `ngrams.estimate_ngrams`, through a temporary name.
 
     Raises:
         WSignError: it is another vocabulary, or one with names that do not fit.
@@ -72,7 +72,7 @@ def write(path: pathlib.Path, ngrams: NGrams, vocabulary: Vocabulary) -> None:
             f"{path}: the language model has {ngrams.vocab_size} labels and the vocabulary "
             f"{len(vocabulary)}; take the label_map.json that it was made with"
         )
-    words = words_of(vocabulary)
+    words = arpa_words(vocabulary)
     sections: list[list[str]] = [[] for _ in range(ngrams.order)]
     for gram, prob in sorted(ngrams.log_probs.items()):
         names = [words[label] for label in gram]
@@ -98,7 +98,7 @@ def _weight(ngrams: NGrams, context: Gram) -> str:
 # ------------------------------------------------------------------------------------------ reading
 
 
-def read(path: pathlib.Path, vocabulary: Vocabulary) -> NGrams:
+def read_arpa(path: pathlib.Path, vocabulary: Vocabulary) -> NGrams:
     """Reads a model over the glosses of a vocabulary.
 
     Glosses of the vocabulary that the file lacks get the probability of its `<unk>` or, without one, of
@@ -111,7 +111,7 @@ def read(path: pathlib.Path, vocabulary: Vocabulary) -> NGrams:
     """
     lines = _Lines(path)
     counts = _header(lines)
-    ids = {word: id for id, word in enumerate(words_of(vocabulary))} | {_START: 0}
+    ids = {word: id for id, word in enumerate(arpa_words(vocabulary))} | {_START: 0}
     log_probs: dict[Gram, float] = {}
     backoffs: dict[Gram, float] = {}
     unknown = None

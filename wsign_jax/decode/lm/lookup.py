@@ -37,11 +37,7 @@ class LanguageModel(struct.PyTreeNode):
     vocab_size: int = struct.field(pytree_node=False)
 
     def log_prob(self, states: jax.Array, labels: jax.Array) -> jax.Array:
-        """Returns the natural log P(label | state).
-
-        Args:
-            states: (...) int32.
-            labels: (...) int32, 0 for the end; the two shapes are broadcast.
+        """Returns log P(label | state), of two int32 arrays that are broadcast; label 0 is the end.
 
         Returns:
             (...) float32.
@@ -67,7 +63,7 @@ class LanguageModel(struct.PyTreeNode):
         return jnp.where(contexts == 0, labels, found), weights
 
 
-def prepare(ngrams: NGrams) -> LanguageModel:
+def prepare_lm(ngrams: NGrams) -> LanguageModel:
     """Numbers the contexts, links each to its suffix, and scales every context's mass to 1.
 
     A context is an n-gram that a label follows or that has a back-off weight.

@@ -25,9 +25,7 @@ class NGrams:
     """The n-grams of all orders. Those of order 1 are the end and every gloss, labels 0..V-1."""
 
     log_probs: dict[Gram, float]  # natural log P(last label | the labels before it)
-    backoffs: dict[
-        Gram, float
-    ]  # natural log of a context's weight, 0 if left out; (0,) is the start
+    backoffs: dict[Gram, float]  # natural log of a context's weight, 0 if left out; (0,): start
 
     @property
     def order(self) -> int:
@@ -46,7 +44,7 @@ class NGrams:
         return self.backoffs.get(context, 0.0) + self.log_prob(context[1:], label)
 
 
-def estimate(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) -> NGrams:
+def estimate_ngrams(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) -> NGrams:
     """Estimates a model by interpolated Kneser-Ney smoothing, with one discount per order.
 
     Chen & Goodman 1998, "An empirical study of smoothing techniques for language modeling", TR-10-98,
@@ -57,12 +55,8 @@ def estimate(sentences: Sequence[Sequence[int]], order: int, vocab_size: int) ->
     N(h .) is how many different w follow h; n1 and n2 are how many n-grams of the order have the counts
     1 and 2. D is 0.5 if n1 or n2 is 0. The highest order counts occurrences. A lower order counts the
     different labels that an n-gram follows, or occurrences if it begins a sentence. Order 0 is uniform
-    over the glosses and the end, so that n-grams that were never seen have mass too.
-
-    Args:
-        sentences: label sequences, ids 1..V-1.
-        order: the longest n-gram.
-        vocab_size: V, glosses and the blank, whose id stands for start and end.
+    over the glosses and the end, so that n-grams that were never seen have mass too. Sentences have ids
+    1..V-1; the blank's stands for start and end.
 
     Raises:
         WSignError: labels are missing, an id is out of range, or the order is below 1.
@@ -101,7 +95,7 @@ def _discount(counts: Iterable[int]) -> float:
 def _count(
     sentences: Sequence[Sequence[int]], order: int, vocab_size: int
 ) -> list[dict[Gram, int]]:
-    """Counts the n-grams of every order up to `order`, as `estimate` says; order 1 has every label."""
+    """Counts the n-grams of all orders, as `estimate_ngrams` says; order 1 has every label."""
     outside = [id for id in itertools.chain(*sentences) if not 1 <= id < vocab_size]
     if outside:
         raise WSignError(
@@ -113,7 +107,7 @@ def _count(
     for sentence in sentences:
         text = (0, *sentence, 0)
         for n, counts in enumerate(counted, 1):
-            for place in range(n == 1, len(text) - n + 1):  # the start alone is no n-gram
+            for place in range(n == 1, len(text) - n + 1):  # the start alone does not count
                 gram = text[place : place + n]
                 counts[gram] = counts.get(gram, 0) + 1
     for shorter, longer in itertools.pairwise(counted):

@@ -1,4 +1,4 @@
-"""Checksums, by which a checkpoint is checked: numbers that change with any bit of what they cover."""
+"""Checksums, by which a checkpoint is checked: numbers that change with any bit of the data."""
 
 import json
 import zlib

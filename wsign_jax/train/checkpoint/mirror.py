@@ -19,7 +19,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.train.checkpoint import workdir
 from wsign_jax.train.checkpoint.workdir import INIT, METRICS, TENSORBOARD
 
-_OWN = ".wsign_mirror"  # the folder for what is not yet whole, or not any more
+_OWN = ".wsign_mirror"  # the folder for copies that arrive and checkpoints that leave
 PROGRAMS = "compilation_cache"
 _PROGRAMS_BYTES = 2**30  # the most that this folder may hold
 _WRITING = 5.0  # seconds after which JAX has surely written a program
@@ -71,7 +71,7 @@ class Mirror:
             self._trouble(error)
             return []
 
-    def know(self, ours: Iterable[int], strange: Iterable[int] = ()) -> None:
+    def note_steps(self, ours: Iterable[int], strange: Iterable[int] = ()) -> None:
         """Notes which checkpoints in the mirror are this run's, and which cannot be read.
 
         The mirror touches only this run's.
@@ -129,7 +129,7 @@ class Mirror:
                 )
             own = self._claim()
             at_home = workdir.steps_in(self._workdir / workdir.CHECKPOINTS)
-            self.know(at_home)
+            self.note_steps(at_home)
             _copy_missing_checkpoints(self._workdir, self.root, own, at_home)
             _copy_logs(self._workdir, self.root, own)
             _prune(self.root, own, self._ours - self._strange - {*at_home})

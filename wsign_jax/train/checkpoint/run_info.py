@@ -24,12 +24,12 @@ class RunInfo:
 
     stage: int  # index into config.stages
     next_batch: int  # within the stage
-    val_wer: float | None  # of these weights, if they were validated
-    best_wer: float | None  # in this stage so far
     data: str  # fingerprint of the training data
     config: dict[str, Any]
     vocabulary: Vocabulary
-    iterator: dict[str, Any]  # grain's state
+    val_wer: float | None = None  # of these weights, if they were validated
+    best_wer: float | None = None  # in this stage so far
+    iterator: dict[str, Any] = dataclasses.field(default_factory=dict)  # grain's state
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as values that JSON can hold."""
@@ -51,7 +51,7 @@ class RunInfo:
             return x is None or 0 <= x < math.inf
 
         config = field("config", dict)
-        config_schema.check_saved(config)
+        config_schema.check_saved_config(config)
         stages = range(len(config["stages"]))
         names = field("vocabulary", list, lambda x: x and all(isinstance(n, str) for n in x))
         vocabulary = Vocabulary.from_mapping({name: id for id, name in enumerate(names)}, where)
@@ -80,12 +80,7 @@ class RunInfo:
 
 
 def metadata(info: RunInfo, arrays: dict[str, int]) -> dict[str, Any]:
-    """Returns what is saved beside the arrays.
-
-    Args:
-        info: about the run.
-        arrays: the checksum of every item, as `checksums.checksums_of_arrays` returns them.
-    """
+    """Returns what is saved beside the arrays: the run, and the checksum of every item."""
     about = {"run": info.to_json(), "arrays": arrays}
     return about | {"digest": checksums.checksum_of_json(about), "format": FORMAT}
 

@@ -58,7 +58,7 @@ class _BestAndLatest:
 
 
 def _items(state: TrainState) -> dict[str, Any]:
-    """A state as the items of a checkpoint: the weights are apart, for whoever needs only them."""
+    """A state as the items of a checkpoint; the weights are apart, since inference needs only them."""
     training = {"step": state.step, "opt_state": state.opt_state, "loss_scale": state.loss_scale}
     items = {"params": state.params, "training": training}
     return items if state.ema is None else items | {"ema": state.ema}
@@ -70,10 +70,8 @@ class Checkpoints:
     def __init__(self, workdir: pathlib.Path, keep: int | None = None):
         """Opens the checkpoints, to save and load or only to load.
 
-        Args:
-            workdir: the run's folder.
-            keep: how many of the latest to keep beside the best when saving. None only reads, and
-                leaves alone what a run that still trains may be writing.
+        `keep` is the number of latest checkpoints that stay beside the best when saving. None only
+        reads, and leaves alone what a run that still trains may be writing.
         """
         absl_logging.set_verbosity(absl_logging.FATAL)  # orbax narrates every save
         # After a load that failed.
@@ -159,15 +157,15 @@ class Checkpoints:
             items = _items(state)
             about = run_info.metadata(info, checksums.checksums_of_arrays(items))
             self._infos[step] = info
-            begin = functools.partial(self._begin, step, items, about)
+
+            def begin() -> None:
+                self._saving = self._checkpointer.save_checkpointables_async(
+                    step, items, custom_metadata=about, force=True
+                )
+
             if not self._attempt(begin):
                 self._attempt(begin)
         return time.monotonic() - began
-
-    def _begin(self, step: int, items: dict[str, Any], about: dict[str, Any]) -> None:
-        self._saving = self._checkpointer.save_checkpointables_async(
-            step, items, custom_metadata=about, force=True
-        )
 
     def poll(self) -> bool | None:
         """Tells, once, what became of the last save.
@@ -186,10 +184,7 @@ class Checkpoints:
         return self._settle()
 
     def wait(self, state: TrainState | None = None) -> None:
-        """Waits until the last save is on disk.
-
-        Args:
-            state: what was saved, to save it once more if that took too long.
+        """Waits until the last save is on disk; saves a given `state` once more if that took too long.
 
         Raises:
             WSignError: it could not be written.
@@ -212,13 +207,7 @@ class Checkpoints:
             raise WSignError(f"{self.path(step)}: {run_info.of_another_version(error)}") from None
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """Loads the whole state.
-
-        Args:
-            step: the checkpoint's step.
-            like: a state of the same structure, of arrays or of shapes, which say where to put what
-                is loaded. The run's config has been compared before; see
-                `config_schema.differences`.
+        """Loads the whole state to the places and with the structure of `like`, of arrays or shapes.
 
         Raises:
             DamagedCheckpoint: it cannot be read, or has changed since it was written.
@@ -229,9 +218,7 @@ class Checkpoints:
     def restore_weights(self, step: int, like: Params) -> Params:
         """Loads the weights to evaluate: the moving average if there is one.
 
-        Args:
-            step: the checkpoint's step.
-            like: arrays or `jax.ShapeDtypeStruct`s with the sharding to load to.
+        `like` has arrays or `jax.ShapeDtypeStruct`s with the sharding to load to.
 
         Raises:
             WSignError: names or shapes differ from `like` (lists the paths), or it is damaged.
@@ -289,7 +276,7 @@ class Checkpoints:
             self._close_checkpointer()
 
     def _close_checkpointer(self) -> None:
-        """Makes the next save begin afresh: a new checkpointer removes what an old one left."""
+        """Makes the next save start over: a new checkpointer removes what an old one left."""
         checkpointer = self.__dict__.pop("_checkpointer", None)
         if checkpointer is not None:
             with contextlib.suppress(Exception):  # reported already

@@ -10,12 +10,15 @@ from wsign_jax.common import files
 from wsign_jax.data.layout import SPLITS
 from wsign_jax.runtime import multihost
 
-CHECKPOINTS = "checkpoints"
-# Files of a run that describe its checkpoints or belong to them.
-_OF_A_RUN = (
-    "metrics.jsonl",
-    "metrics.dropped.jsonl",
-    "init.json",
+# Names in a run's folder.
+CHECKPOINTS, RESTART, TENSORBOARD = "checkpoints", "restart_", "tensorboard"
+METRICS, DROPPED = "metrics.jsonl", "metrics.dropped.jsonl"
+INIT = "init.json"  # where its weights were imported from
+# Files that describe a run's checkpoints or belong to them.
+_RUN_FILES = (
+    METRICS,
+    DROPPED,
+    INIT,
     *(f"report_{split}.json" for split in SPLITS),
     "decoder.json",
     "lm_[1-9].arpa",
@@ -23,10 +26,10 @@ _OF_A_RUN = (
 _made: set[pathlib.Path] = set()  # folders of runs that this process has made
 
 
-def make(workdir: pathlib.Path) -> bool:
+def make_run_folder(workdir: pathlib.Path) -> bool:
     """Makes a run's folder, and returns whether it was missing.
 
-    `claimed` removes the folder again if it is still empty at the end.
+    `claim_run_folder` removes the folder again if it is still empty at the end.
 
     Raises:
         WSignError: a file or a link to nothing is in the way.
@@ -38,16 +41,16 @@ def make(workdir: pathlib.Path) -> bool:
 
 
 @contextlib.contextmanager
-def claimed(workdir: pathlib.Path) -> Iterator[None]:
+def claim_run_folder(workdir: pathlib.Path) -> Iterator[None]:
     """A context in which no other command can train in the same folder.
 
     Raises:
         WSignError: another command trains there, or the folder cannot be made.
     """
-    make(workdir)
+    make_run_folder(workdir)
     taken = f"{workdir}: another command trains in it; wait for its end, or use another --workdir"
     try:
-        with files.locked(workdir, taken) if multihost.is_first() else contextlib.nullcontext():
+        with files.hold_lock(workdir, taken) if multihost.is_first() else contextlib.nullcontext():
             yield
     finally:
         if workdir in _made:
@@ -65,7 +68,7 @@ def keep_logs(folder: pathlib.Path) -> str:
     """
     found = sorted(
         path
-        for pattern in _OF_A_RUN
+        for pattern in _RUN_FILES
         for path in folder.glob(pattern)
         if path.is_file() and path.stat().st_size  # empty: stopped before its first step
     )
@@ -95,12 +98,3 @@ def steps_in(folder: pathlib.Path) -> list[int]:
         return []
     names = [child.name for child in folder.iterdir() if child.is_dir()]
     return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
-
-
-RESTART = "restart_"
-
-
-INIT = "init.json"  # in a run's folder: what its weights were imported from
-
-
-METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"  # in a run's folder
