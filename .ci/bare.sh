@@ -47,6 +47,31 @@ fresh() {
 fresh onnx
 bare '. .venv-onnx/bin/activate && python tools/export.py --checkpoint=runs/demo --out=demo.onnx'
 
+fresh parquet
+bare '. .venv-parquet/bin/activate && python - <<END
+import pathlib, pyarrow, pyarrow.parquet
+rows = ["path,participant_id,sequence_id,sign"]
+points = [(kind, n) for kind in ("left_hand", "right_hand") for n in range(21)] * 9
+for number in range(9):
+    sign = ("TV", "after")[number % 2]
+    rows.append(f"{number}.parquet,{number},{number},{sign}")
+    place = [0.4 + 0.01 * n for _, n in points]
+    columns = {"frame": [n // 42 for n in range(len(points))], "x": place, "y": place, "z": place}
+    columns |= {"type": [kind for kind, _ in points], "landmark_index": [n for _, n in points]}
+    folder = pathlib.Path("kaggle")
+    folder.mkdir(exist_ok=True)
+    pyarrow.parquet.write_table(pyarrow.table(columns), folder / f"{number}.parquet")
+(folder / "train.csv").write_text("\n".join(rows))
+END
+python tools/prepare_corpus.py auto --root=kaggle --out=from_kaggle'
+
+fresh pose
+bare '. .venv-pose/bin/activate
+recording=$(ls runs/demo/data/test/features/*.npy | head -n 1)
+for number in 1 2 3 4 5 6 7 8; do mkdir -p poses/tea && cp "$recording" poses/tea/$number.npy; done
+python tools/predict.py --checkpoint=runs/demo --format=pose --out=from_pose poses
+python tools/prepare_corpus.py auto --root=from_pose --out=from_poses'
+
 if [ -d "$data/videos" ]; then
     fresh video
     bare ". .venv-video/bin/activate

@@ -11,7 +11,9 @@ from tests.helpers.processes import ROOT
 
 # Which extra a file may import beyond what is always installed; a folder stands for all in it.
 EXTRAS = {
+    "wsign_jax/data/corpora/parquet.py": "parquet",
     "wsign_jax/keypoints": "video",
+    "wsign_jax/keypoints/pose_file.py": "pose",
     "wsign_jax/recognize/export_onnx.py": "onnx",
     "wsign_jax/train/initial_weights.py": "whisper",
     "tools/benchmark/extract.py": "video",

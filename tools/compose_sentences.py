@@ -36,7 +36,7 @@ from wsign_jax.data.generated.sentences import (
     WrittenSentences,
 )
 
-SOURCE_OPTIONS = ("fps", "aspect", "swap_hands", "session_size", "sessions")
+SOURCE_OPTIONS = ("fps", "aspect", "swap_hands", "sessions")
 SENTENCE_OPTIONS = ("grammar", "text", "order", "uniform", "shortest", "longest", "repeat")
 
 
@@ -80,14 +80,13 @@ def parse() -> argparse.Namespace:
     for name, what in spans:
         value = getattr(usual, name)
         add(f"--{name}", metavar="LOW:HIGH", type=span, default=value, help=what)
-    given = "session, signer or given, the source's own (given if it has all three splits)"
+    given = "signer, session, clip or given, the source's own (given if it has all three splits)"
     add("--split_by", metavar="KIND", default="", help=given)
     add("--label_map", metavar="FILE", type=path, help="the vocabulary (the sorted glosses)")
     for_clips = "of .npz files and MP_Data, as in tools/prepare_corpus.py"
     add("--fps", type=float, help=for_clips)
     add("--aspect", metavar="W/H", type=records.parse_aspect, help=for_clips)
     add("--swap_hands", action="store_true", default=None, help=for_clips)
-    add("--session_size", metavar="N", type=int, help=for_clips)
     add("--sessions", metavar="FILE", type=path, help=for_clips)
     return parser.parse_args()
 

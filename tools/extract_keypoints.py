@@ -1,9 +1,8 @@
 """python tools/extract_keypoints.py --videos=DIR --out=DIR [--workers=N] [--shard=i/n] ...
 
-Writes the hand keypoints of every video in a folder and its subfolders as <out>/<id>.npy. The id is the
-file's name without its ending; a folder of pictures counts as one video. Beside <out> it writes
-dataset.json (how it was made) and quality.csv (the outcome of each video). The same command goes on
-where it ended.
+Writes the hand keypoints of every video in a folder and its subfolders as <out>/<id>.npy. The id of
+hello/1.mp4 is hello_1; a folder of pictures counts as one video. Beside <out> it writes dataset.json
+(how it was made) and quality.csv (the outcome of each video). The same command goes on where it ended.
 
 Exit status: 0 if every video was extracted, 1 if some failed (quality.csv says why), 2 if none could be.
 """

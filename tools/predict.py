@@ -6,6 +6,9 @@ Transcribes videos, folders of pictures, .npy files of keypoints, and whole fold
                         gets a ' before it, because spreadsheets would compute it
     srt, vtt            subtitles, one file per recording, in the folder --out; for a single recording
                         also on the terminal. Each gloss is shown for a second, or until the next.
+    eaf                 for ELAN, likewise: a tier of glosses, and one of their confidences
+    pose                the recordings' keypoints, likewise but never on the terminal; needs
+                        pip install -e ".[pose]"
 
 Exit status: 0 if every recording was transcribed, 1 if some failed (stderr names each), 2 if all failed.
 """
@@ -26,8 +29,8 @@ def main() -> None:
     path, flag = pathlib.Path, parser.add_argument
     flag("inputs", metavar="INPUT", type=path, nargs="+", help="a file, or a folder")
     parser.add_checkpoint("a run's folder (its best), a checkpoint's, or a file of tools/export.py")
-    flag("--format", choices=transcript.FORMATS, default=transcript.TEXT, help="text")
-    parser.add_out("a new file, of subtitles a folder (the terminal)")
+    flag("--format", choices=transcribe_files.FORMATS, default=transcript.TEXT, help="text")
+    parser.add_out("a new file, or a folder (the terminal)")
     flag("--replace", action="store_true", help="replace what is there")
     flag("--decoder", default="greedy", help="greedy, prefix_beam, attention, rescore, joint")
     flag("--chunk", type=int, help="attention's chunk in patches, 0: full (the run's eval.chunk)")

@@ -84,7 +84,6 @@ def test_bad_features_are_named_with_their_rule(dataset, case):
 LABEL_CASES = {
     "outside": (np.array([2, 6]), r"gloss id 6 is not in the vocabulary \(1 to 5\)"),
     "blank": (np.array([0]), "gloss id 0 is not in the vocabulary"),
-    "empty": (np.array([], np.int64), "has no labels"),
     "float": (np.array([1.0]), "not a .* array of integers"),
     "matrix": (np.array([[1]]), "not a .* array of integers"),
     "repeats": (np.array([1] * 13), r"CTC cannot emit 13 glosses \(25 patches"),

@@ -19,6 +19,20 @@ PHOENIX_ROWS = {
 LEFT, RIGHT = slice(0, 21), slice(21, 42)
 
 
+def _hand() -> np.ndarray:
+    """An open hand (21, 3), 0.1 from the wrist to the middle finger's knuckle."""
+    fingers = zip((-0.8, -0.25, 0.0, 0.2, 0.4), (0.4, 1.0, 1.0, 0.95, 0.9), strict=True)
+    points = [(0.0, 0.0)]
+    for angle, knuckle in fingers:
+        for bone in range(4):
+            length = knuckle + 0.3 * bone
+            points.append((length * np.sin(angle), -length * np.cos(angle)))
+    return 0.1 * np.pad(np.array(points), ((0, 0), (0, 1)))
+
+
+HAND = _hand()
+
+
 def touch(path: pathlib.Path) -> pathlib.Path:
     """An empty file."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,22 +111,60 @@ def lsa64(root: pathlib.Path) -> pathlib.Path:
 
 
 def mp_data(root: pathlib.Path, signs: tuple[str, ...] = ("hello", "two words")) -> pathlib.Path:
-    """Writes six sequences of each sign, numbered as three sessions of 30 number them."""
-    rng = np.random.default_rng(0)
-    for sign in signs:
-        for sequence in (0, 1, 30, 31, 60, 61):
-            for frame in range(8):
-                path = root / "MP_Data" / sign / str(sequence) / f"{frame}.npy"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                np.save(path, holistic_vector(rng))
+    """Writes six sequences of each sign into MP_Data."""
+    mp_tree(root / "MP_Data", signs, (0, 1, 30, 31, 60, 61))
     return root
 
 
-def holistic_vector(rng: np.random.Generator) -> np.ndarray:
-    """A frame of pose and hands, the left one not seen."""
-    hands = rng.uniform(0.4, 0.6, size=(42, 3))
-    hands[LEFT] = 0.0
-    return np.concatenate([rng.random(33 * 4), hands.ravel()])
+def mp_tree(
+    root: pathlib.Path,
+    signs: tuple[str, ...] = ("hello",),
+    sequences: tuple[int, ...] = (0, 1, 2),
+    seed: int = 0,
+    frames: int = 8,
+    face: float = 0.0,
+) -> pathlib.Path:
+    """Writes sequences of each sign; with a face of that height over its width, if it is not 0."""
+    rng = np.random.default_rng(seed)
+    for sign in signs:
+        for sequence in sequences:
+            for frame in range(frames):
+                path = root / sign / str(sequence) / f"{frame}.npy"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.save(path, holistic_vector(rng, face))
+    return root
+
+
+def holistic_vector(rng: np.random.Generator, face: float = 0.0) -> np.ndarray:
+    """A frame of pose, a face if its height over its width is not 0, and hands; no left one."""
+    hands = np.zeros((42, 3))
+    hands[RIGHT] = HAND + rng.normal(0, 0.002, size=(21, 3)) + rng.uniform(0.4, 0.6, size=3)
+    points = np.zeros((468 if face else 0, 3))
+    if face:
+        points[[234, 454], 0] = 0.4, 0.5
+        points[[10, 152], 1] = 0.2, 0.2 + 0.1 * face
+    return np.concatenate([rng.random(33 * 4), points.ravel(), hands.ravel()])
+
+
+def ksl_trees(source: pathlib.Path, root: pathlib.Path, each: int) -> pathlib.Path:
+    """Writes clips of `../shared/data/ksl` as trees, a round each: MP_Data, MP_Data1, ...
+
+    Args:
+        source: the folder of its .npz files.
+        root: where the trees go.
+        each: the most clips of a sign in a round; 0 writes all.
+    """
+    for path in sorted(source.glob("*.npz")):
+        with np.load(path) as arrays:
+            clips = arrays["keypoints"].reshape(len(arrays["lengths"]), -1, 126).astype(float)
+            rounds = arrays["session"]
+        for name in np.unique(rounds):
+            for number, clip in enumerate(clips[rounds == name][: each or None]):
+                folder = root / name / path.stem / str(number)
+                folder.mkdir(parents=True)
+                for frame, vector in enumerate(clip):
+                    np.save(folder / f"{frame}.npy", np.concatenate([np.zeros(132), vector]))
+    return root
 
 
 def npz_clips(
@@ -123,7 +175,8 @@ def npz_clips(
     root.mkdir(parents=True, exist_ok=True)
     for gloss in glosses:
         path = np.cumsum(rng.normal(0, 0.01, size=(count, 20, 1, 3)), axis=1)
-        keypoints = 0.5 + rng.normal(0, 0.05, size=(42, 3)) + path
+        hands = np.tile(HAND, (2, 1)) + rng.normal(0, 0.003, size=(42, 3))
+        keypoints = 0.5 + hands + path
         present = np.ones((count, 20, 2), np.uint8)
         present[:, :, 0] = 0
         numbers = np.arange(count)

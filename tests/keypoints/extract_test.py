@@ -203,7 +203,7 @@ def test_bad_videos_are_reported_and_never_stop_the_rest(folder, tmp_path, capsy
         "cut.mp4": "",
         "nobody.mp4": "no hand in any of its 5 pictures",
         r"caf\udce9.mp4": r"id 'caf\udce9' is not UTF-8 text; rename it",
-        r"caf\udce9/mute.mp4": "is empty",
+        r"caf\udce9/mute.mp4": r"id 'caf\udce9_mute' is not UTF-8 text; rename it",
         "twice.mp4": f"has the id of {folder / 'twice.mov'}; rename one",
         "twice.mov": f"has the id of {folder / 'twice.mp4'}; rename one",
     }.items():

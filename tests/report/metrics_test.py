@@ -51,7 +51,8 @@ def test_wer_is_jiwers(references, data):
 
 def test_empty_references():
     assert EditCounts().wer == 0.0
-    assert edit_counts([], [1]).wer == np.inf
+    assert edit_counts([], [1]).wer == 1.0
+    assert bootstrap_wer([1, 1], [0, 0]) == (2.0, 2.0)
 
 
 @given(glosses, glosses)
@@ -134,10 +135,8 @@ def test_comparison_swapped_is_the_same_with_the_other_sign():
 
 
 def test_bootstraps_of_nothing():
-    with pytest.raises(ValueError, match="each with at least one reference gloss"):
+    with pytest.raises(ValueError, match="needs sentences"):
         bootstrap_wer([], [])
-    with pytest.raises(ValueError, match="each with at least one reference gloss"):
-        bootstrap_wer([1, 0], [1, 0])
     with pytest.raises(ValueError, match="different numbers of sentences"):
         paired_bootstrap([1, 0], [1], [1, 2])
 

@@ -42,7 +42,8 @@ def test_groups():
 
 
 @pytest.mark.parametrize(
-    ("glosses", "name"), [(1, "1"), (2, "2-3"), (6, "4-6"), (20, "16-20"), (21, "21+"), (90, "21+")]
+    ("glosses", "name"),
+    [(0, "0"), (1, "1"), (2, "2-3"), (6, "4-6"), (20, "16-20"), (21, "21+"), (90, "21+")],
 )
 def test_bins_of_length(glosses, name):
     decoded = sentence(reference=(1,) * glosses, patches=200)

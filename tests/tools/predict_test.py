@@ -14,6 +14,7 @@ from tests.helpers.changed import changed_metadata, rewritten
 from wsign_jax import Recognizer
 from wsign_jax.decode import transcript
 from wsign_jax.decode.transcript import Transcript
+from wsign_jax.keypoints import joints, pose_file
 from wsign_jax.recognize import transcribe_files
 
 SRT = ("--checkpoint={run}", "--format=srt")
@@ -84,6 +85,25 @@ def test_subtitles_of_a_real_video_with_a_broken_one_beside_it(talkative_run, co
     assert path == out / "sub" / "soup.srt" and "00:00:" in path.read_text()
     status, printed = command("predict.py", *flags, "--format=vtt", folder)
     assert status == 2 and "vtt is one file a recording, and these are 2" in printed
+
+
+def test_eaf_and_pose_files_for_other_programs(talkative_run, inputs, command, tmp_path):
+    elan = pytest.importorskip("pympi.Elan")
+    pytest.importorskip("pose_format")
+    flags = ("predict.py", f"--checkpoint={talkative_run}", f"--out={tmp_path / 'out'}")
+    for kind in ("eaf", "pose"):
+        status, _ = command(*flags, f"--format={kind}", inputs)
+        assert status == 1  # bad.npy
+    expected = Recognizer.load(talkative_run).transcribe([inputs / "sub" / "b.npy"])[0]
+    tier = elan.Eaf(str(tmp_path / "out" / "sub" / "b.eaf")).get_annotation_data_for_tier("glosses")
+    assert expected.glosses and [label for *_, label in tier] == expected.text.split()
+    assert tier[0][0] == round(expected.glosses[0].start * 1000)
+    positions, present, fps = pose_file.read(tmp_path / "out" / "sub" / "b.pose")
+    features = np.load(inputs / "sub" / "b.npy")
+    assert fps == 60 and positions.shape == (len(features), 42, 3)
+    np.testing.assert_array_equal(present, joints.seen_hands(features))
+    status, printed = command(*flags[:2], "--format=pose", inputs / "a.npy")
+    assert status == 2 and "pose is not for a terminal; name a folder" in printed
 
 
 @pytest.mark.parametrize(
@@ -178,14 +198,16 @@ def test_an_export_is_made_used_and_never_overwritten(talkative_run, inputs, com
     assert status == 2 and "no checkpoint" in printed
 
 
-@pytest.mark.parametrize("kind", transcript.FORMATS)
+@pytest.mark.parametrize("kind", transcribe_files.FORMATS)
 def test_a_name_that_is_not_utf_8_stops_nothing(talkative_run, inputs, command, tmp_path, kind):
+    if kind == transcribe_files.POSE:
+        pytest.importorskip("pose_format")
     shutil.copy(inputs / "a.npy", inputs / os.fsdecode(b"caf\xe9.npy"))
     out = tmp_path / "out"
     flags = (f"--checkpoint={talkative_run}", f"--format={kind}", f"--out={out}")
     status, printed = command("predict.py", *flags, inputs)
     assert status == 1 and printed.count("failed: ") == 1 and "bad.npy" in printed
-    if kind in transcript.SUBTITLES:
+    if kind in transcribe_files.ONE_EACH:
         names = {os.fsencode(path.name) for path in out.rglob("*") if path.is_file()}
         assert names == {os.fsencode(f"{n}.{kind}") for n in ("a", "b", os.fsdecode(b"caf\xe9"))}
         return

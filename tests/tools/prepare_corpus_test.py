@@ -26,7 +26,7 @@ def test_keypoints_become_a_data_set_without_mediapipe(tmp_path):
     out = tmp_path / "made here"
     done = prepare("npz", f"--root={root}", f"--out={out}", "--aspect=640/480", "--swap_hands")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "npz: 36 annotations"
+    assert done.stdout.splitlines()[0] == "npz: 36 clips, 3 glosses"
     assert done.stdout.splitlines()[-1] == f"wrote {out}"
     about = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
     assert about["options"] == {"root": str(root), "aspect": 640 / 480, "swap_hands": True}
@@ -44,12 +44,12 @@ def test_keypoints_become_a_data_set_without_mediapipe(tmp_path):
     ("flags", "message"),
     [
         ((), "arguments are required: CORPUS, --root; see --help"),
-        (("how2sign", "--root=x"), "unknown corpus 'how2sign'; the known ones are folder, lsa64,"),
+        (("how2sign", "--root=x"), "unknown corpus 'how2sign'; the known ones are asl_fing"),
         (("lsa64", "--root=x", "--fps=30"), "--fps is not an option of lsa64; leave it out"),
         (("lsa64", "--root=x"), "x: no such folder; name the corpus's with --root=DIR"),
         (("npz", "--root=x", "--aspect=4/0"), "in the command line: argument --aspect: invalid"),
         (("npz", "--root=x", "--color=red"), "unrecognized arguments: --color=red; see --help"),
-        (("lsa64", "--root=x", "--val_signers=me"), "argument --val_signers: invalid"),
+        (("lsa64", "--root=x", "--split_by=day"), "--split_by=day: write signer, session or clip"),
     ],
 )
 def test_a_mistake_is_one_line(flags, message):
@@ -74,5 +74,5 @@ def test_bad_rows_are_a_line_each_and_nothing_is_written(tmp_path):
 def test_help_says_what_every_corpus_takes():
     done = prepare("--help")
     assert done.returncode == 0
-    for name in ("phoenix2014t", "--keep_broken", "--val_signers=9", "--session_size", "--classes"):
+    for name in ("phoenix2014t", "--keep_broken", "--test_signers", "--leave_out", "--classes"):
         assert name in done.stdout

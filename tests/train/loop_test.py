@@ -39,6 +39,7 @@ def finished(tmp_path_factory):
     root = base / "processed"
     for split, count in (("train", 12), ("val", 5)):
         write_random_split(root, split, count)
+        layout.write_labels(root, split, f"{split}_00", np.zeros(0))  # background
     layout.write_label_map(root, {"<blank>": 0} | {f"G{id}": id for id in range(1, 6)})
     workdir = base / "work"
     with promoting():

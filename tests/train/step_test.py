@@ -128,7 +128,9 @@ def test_both_halves_of_the_loss_reach_what_they_should():
 def test_the_losses_are_the_mean_over_real_rows():
     whole = make_batch()
     cut = jax.tree.map(lambda x: x[:-1], whole)
-    of_batch = jax.jit(lambda params, batch: loss_of(whisper_sign.bind_params(GRAPH, params), batch))
+    of_batch = jax.jit(
+        lambda params, batch: loss_of(whisper_sign.bind_params(GRAPH, params), batch)
+    )
     for batch in (whole, cut):
         loss, parts = of_batch(fresh_params(), batch)
         assert float(loss) == pytest.approx(float(0.3 * parts["ctc"] + 0.7 * parts["attention"]))

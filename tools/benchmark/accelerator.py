@@ -92,7 +92,9 @@ class Steps:
         batch = signing_batch(rows, frames, config.data.augment.speed)
         batch = sharding.put_batch(batch, training.network.mesh)
         self._inputs = batch, training.settings
-        self.state = training.state(whisper_sign.init_params(config.model, training.network.shapes, 0))
+        self.state = training.state(
+            whisper_sign.init_params(config.model, training.network.shapes, 0)
+        )
         began = time.perf_counter()
         lowered = training.step().lower(self.state, *self._inputs)
         self.lowered = time.perf_counter() - began

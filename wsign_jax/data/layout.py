@@ -1,7 +1,8 @@
 """The data set on disk: where its files are, how they are written, read and checked.
 
 <root>/{train,val,test}/features/<id>.npy   (T, 42, 7) float32, 60 Hz
-<root>/{train,val,test}/labels/<id>.npy     (U,) integer gloss ids, 1 <= id < vocab_size
+<root>/{train,val,test}/labels/<id>.npy     (U,) integer gloss ids, 1 <= id < vocab_size; U is 0 for
+                                            background, which shows no sign
 <root>/{train,val,test}/segments/<id>.csv   optional: gloss_id,start_s,end_s
 <root>/{train,val,test}/signers.csv         optional: id,signer
 <root>/label_map.json                       {"<blank>": 0, "HELLO": 1, ...}
@@ -143,8 +144,8 @@ class Split:
 
     @property
     def max_labels(self) -> int:
-        """The largest number of labels of any example."""
-        return max(map(len, self.labels))
+        """The largest number of labels of any example, at least 1."""
+        return max(1, *map(len, self.labels))
 
     def place(self, index: int) -> str:
         """The name of one example's features for messages."""
@@ -308,6 +309,8 @@ def read_segments(split: Split, index: int) -> np.ndarray | None:
     path = split.root / split.name / "segments" / f"{split.ids[index]}.csv"
     if not path.exists():
         return None
+    if not len(split.labels[index]):
+        return np.empty((0, 2))
     try:
         table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2, dtype=np.float64)
     except ValueError as error:

@@ -127,13 +127,11 @@ def check_length(features: np.ndarray, rules: Rules, place: str) -> None:
 
 
 def check_ids(labels: np.ndarray, vocab_size: int, place: str) -> None:
-    """Raises a `WSignError` if labels are not (U,) gloss ids of the vocabulary, U over 0."""
+    """Raises a `WSignError` if labels are not (U,) gloss ids of the vocabulary; U may be 0."""
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise WSignError(
             f"{place}: {labels.dtype}{list(labels.shape)} is not a (U,) array of integers"
         )
-    if len(labels) == 0:
-        raise WSignError(f"{place}: has no labels")
     outside = labels[(labels < 1) | (labels >= vocab_size)]
     if len(outside):
         raise WSignError(

@@ -1,4 +1,4 @@
-"""Recognized glosses with their times, and their file formats: text, JSON lines, CSV, subtitles."""
+"""Recognized glosses with their times, and their formats: text, JSON lines, CSV, subtitles, ELAN's."""
 
 import csv
 import dataclasses
@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from wsign_jax.common.errors import printable
+from wsign_jax.decode import elan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +33,10 @@ class Transcript:
         return " ".join(gloss.label for gloss in self.glosses)
 
 
-TEXT, JSONL, CSV, SRT, VTT = FORMATS = ("text", "jsonl", "csv", "srt", "vtt")
+TEXT, JSONL, CSV, SRT, VTT, EAF = FORMATS = ("text", "jsonl", "csv", "srt", "vtt", "eaf")
 
 
-SUBTITLES = frozenset({SRT, VTT})  # one recording per file
+ONE_EACH = frozenset({SRT, VTT, EAF})  # one recording per file
 
 
 _CSV_HEADER = ("file", "label", "start", "end", "confidence")
@@ -58,7 +59,7 @@ def format_transcript(kind: str, name: str, transcript: Transcript) -> str:
 
     Args:
         kind: one of `FORMATS`.
-        name: of the recording; subtitles do not show it.
+        name: of the recording, its path; subtitles do not show it.
         transcript: of the recording.
     """
     if kind == TEXT:
@@ -70,6 +71,8 @@ def format_transcript(kind: str, name: str, transcript: Transcript) -> str:
             _csv_line((name, g.label, f"{g.start:.3f}", f"{g.end:.3f}", f"{g.confidence:.3f}"))
             for g in transcript.glosses
         )
+    if kind == EAF:
+        return elan.document(name, [dataclasses.astuple(gloss) for gloss in transcript.glosses])
     cues = zip(_cues(transcript.glosses), transcript.glosses, strict=True)
     if kind == VTT:
         return "".join(

@@ -254,6 +254,8 @@ def extract_from_dataset(
 def find_clips(video_dir: pathlib.Path, picture_fps: float = PICTURE_FPS) -> list[Clip]:
     """Returns the videos under a folder, sorted by id; a sub-folder with pictures is one too.
 
+    An id is the path below the folder, with '_' between folders and without a file's ending.
+
     Raises:
         WSignError: there is no folder, or no video in it.
     """
@@ -264,7 +266,13 @@ def find_clips(video_dir: pathlib.Path, picture_fps: float = PICTURE_FPS) -> lis
     if not clips:
         kinds = " ".join(sorted(video.VIDEO_SUFFIXES))
         raise WSignError(f"{video_dir}: no videos in it ({kinds}), and no folders of pictures")
-    return sorted(clips, key=lambda clip: clip.id)
+    named = (
+        dataclasses.replace(
+            clip, id="_".join((*clip.source.relative_to(video_dir).parts[:-1], clip.id))
+        )
+        for clip in clips
+    )
+    return sorted(named, key=lambda clip: clip.id)
 
 
 def _extract_all(

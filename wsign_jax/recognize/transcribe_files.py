@@ -12,11 +12,22 @@ import numpy as np
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError, printable
-from wsign_jax.decode.transcript import SUBTITLES, Transcript, file_head, format_transcript
-from wsign_jax.keypoints import extract, landmarker, native_libs, video, worker_pool
+from wsign_jax.decode import transcript as formats
+from wsign_jax.decode.transcript import Transcript, file_head, format_transcript
+from wsign_jax.keypoints import (
+    extract,
+    landmarker,
+    native_libs,
+    pose_file,
+    video,
+    worker_pool,
+)
 from wsign_jax.recognize.recognizer import Recognizer, Recording
 
 KEYPOINTS = ".npy"
+POSE = "pose"  # a format of the keypoints themselves
+FORMATS = (*formats.FORMATS, POSE)
+ONE_EACH = formats.ONE_EACH | {POSE}
 _TOGETHER = 32  # recordings that are recognized at a time
 
 
@@ -33,6 +44,7 @@ class TranscriptionOutcome(NamedTuple):
     source: RecordingSource
     transcript: Transcript | None
     problem: str = ""  # why there is no transcript
+    keypoints: np.ndarray | None = None  # (T, 42, 7), y in picture widths
 
 
 class DecodingOptions(NamedTuple):
@@ -113,7 +125,9 @@ def _transcribe(
     def recognize() -> None:
         transcripts = recognizer.transcribe(list(waiting.values()), *options)
         for number, transcript in zip(waiting, transcripts, strict=True):
-            done[number] = TranscriptionOutcome(sources[number], transcript)
+            done[number] = TranscriptionOutcome(
+                sources[number], transcript, keypoints=waiting[number]
+            )
         waiting.clear()
 
     with contextlib.closing(keypoints):
@@ -179,25 +193,28 @@ def write_transcripts(
 ) -> int:
     """Writes transcripts as they come; returns how many recordings have none, which stderr names.
 
-    `kind` is one of `transcript.FORMATS`; `place` is a file, or a folder for subtitles; None is stdout.
-    A file is replaced once the new one is whole, and stays if no recording has a transcript.
+    `kind` is one of `FORMATS`; `place` is a file, or a folder for formats of one file a recording; None
+    is stdout. A file is replaced once the new one is whole, and stays if no recording has a transcript.
     """
     failed = 0
     with contextlib.ExitStack() as stack:
         together, head = sys.stdout, file_head(kind)
         named: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
-        if place is not None and kind not in SUBTITLES:
+        if place is not None and kind not in ONE_EACH:
             together = stack.enter_context(files.open_text(place, replace))
             named = functools.partial(files.name_in_errors, place)
-        for source, transcript, problem in outcomes:
+        for source, transcript, problem, keypoints in outcomes:
             if transcript is None:
                 failed += 1
                 line = printable(f"failed: {_named(source.path, problem)}")
                 print(line, file=sys.stderr, flush=True)
                 continue
+            if place is not None and kind == POSE and keypoints is not None:
+                pose_file.write(file_of(source, kind, place), keypoints)
+                continue
             text = format_transcript(kind, str(source.path), transcript)
-            if place is not None and kind in SUBTITLES:
-                files.write(subtitles_of(source, kind, place), (head + text).encode())
+            if place is not None and kind in ONE_EACH:
+                files.write(file_of(source, kind, place), (head + text).encode())
                 continue
             with named():
                 together.write(head + text)
@@ -213,7 +230,7 @@ def check_free(
     replace: bool,
     read: Sequence[pathlib.Path] = (),
 ) -> None:
-    """Refuses to overwrite, or subtitles without a place; call it before anything is computed.
+    """Refuses to overwrite, or files without a place; call it before anything is computed.
 
     Raises:
         OSError: a folder has the name of a file to write.
@@ -221,7 +238,11 @@ def check_free(
             would have the same one.
     """
     paths = [] if place is None else [place]
-    if kind in SUBTITLES:
+    if kind == POSE:
+        pose_file.load_library()
+        if place is None:
+            raise WSignError("pose is not for a terminal; name a folder for its files with --out")
+    if kind in ONE_EACH:
         if place is None:
             if len(sources) > 1:
                 raise WSignError(
@@ -230,8 +251,8 @@ def check_free(
                 )
             return
         if place.exists() and not place.is_dir():
-            raise WSignError(f"{place}: is a file; name a folder for the subtitles")
-        paths = [subtitles_of(source, kind, place) for source in sources]
+            raise WSignError(f"{place}: is a file; name a folder for what is written")
+        paths = [file_of(source, kind, place) for source in sources]
         if twice := [path for path, count in collections.Counter(paths).items() if count > 1]:
             raise WSignError(f"{twice[0]}: would be of two recordings; transcribe them one by one")
     elif place is not None and place.is_dir():
@@ -243,12 +264,12 @@ def check_free(
         raise WSignError(f"{there[0]}: is there already; name another --out, or give --replace")
     for path in paths:
         # One text may go into a pipe, or to /dev/null.
-        if kind in SUBTITLES or path.is_file() or not path.exists():
+        if kind in ONE_EACH or path.is_file() or not path.exists():
             files.check_writable(path)
 
 
-def subtitles_of(source: RecordingSource, kind: str, folder: pathlib.Path) -> pathlib.Path:
-    """The file of a recording's subtitles, where players look for it beside a copy of the folder."""
+def file_of(source: RecordingSource, kind: str, folder: pathlib.Path) -> pathlib.Path:
+    """The file of a recording, where players look for subtitles beside a copy of the folder."""
     return folder / source.name.with_suffix(f".{kind}")
 
 

@@ -39,10 +39,8 @@ class EditCounts:
 
     @property
     def wer(self) -> float:
-        """Errors divided by reference glosses; infinite for errors against an empty reference."""
-        if self.ref_glosses == 0:
-            return float("inf") if self.errors else 0.0
-        return self.errors / self.ref_glosses
+        """Errors divided by reference glosses; by 1 if there are none, as of background alone."""
+        return self.errors / max(self.ref_glosses, 1)
 
 
 class Edit(NamedTuple):
@@ -131,7 +129,7 @@ def bootstrap_wer(
     sentences with replacement.
 
     Raises:
-        ValueError: there are no sentences, or a reference is empty.
+        ValueError: there are no sentences.
     """
     sums = _resampled_sums(errors, lengths, samples=samples, seed=seed)
     low, high = np.quantile(sums[0] / sums[1], _TAILS)
@@ -146,12 +144,12 @@ def paired_bootstrap(
     """Compares systems a and b on the same sentences and resamples, which are as in `bootstrap_wer`.
 
     Raises:
-        ValueError: there are no sentences, a reference is empty, or the numbers of sentences differ.
+        ValueError: there are no sentences, or the numbers of sentences differ.
     """
     sums = _resampled_sums(errors_a, errors_b, lengths)
     differences = (sums[0] - sums[1]) / sums[2]
     low, high = np.quantile(differences, _TAILS)
-    difference = (np.sum(errors_a) - np.sum(errors_b)) / np.sum(lengths)
+    difference = (np.sum(errors_a) - np.sum(errors_b)) / max(np.sum(lengths), 1)
     return Comparison(
         float(difference), float(low), float(high), float(np.mean(differences < 0, dtype=float))
     )
@@ -163,17 +161,18 @@ _TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
 def _resampled_sums(
     *columns: Sequence[int] | np.ndarray, samples: int = 1000, seed: int = 0
 ) -> tuple[np.ndarray, ...]:
-    """Returns the sums (samples,) of every column (n,) over the same resamples; lengths come last."""
+    """Returns sums (samples,) of every column (n,) over the same resamples; lengths, 1 or more, last."""
     if len({len(column) for column in columns}) != 1:
         raise ValueError(f"different numbers of sentences: {[len(column) for column in columns]}")
     table = np.asarray(columns, np.int64)
     sentences = table.shape[1]
-    if sentences == 0 or table[-1].min() < 1:
-        raise ValueError("the bootstrap needs sentences, each with at least one reference gloss")
+    if sentences == 0:
+        raise ValueError("the bootstrap needs sentences")
     rng = np.random.default_rng(seed)
     sums = np.empty((len(table), samples), np.int64)
     for sample in range(samples):  # one by one: all at once would not fit for a large corpus
         sums[:, sample] = table[:, rng.integers(sentences, size=sentences)].sum(axis=1)
+    sums[-1] = np.maximum(sums[-1], 1)  # a resample of background alone
     return tuple(sums)
 
 

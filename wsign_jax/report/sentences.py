@@ -33,7 +33,7 @@ class Sentence:
     id: str
     signer: str  # '' if unknown
     seconds: float  # length of the recording
-    reference: tuple[int, ...]  # gloss ids, at least one
+    reference: tuple[int, ...]  # gloss ids; none in background
     hypothesis: tuple[int, ...]
     spans: np.ndarray  # (hyp, 2) start, end in seconds of every hypothesis gloss
     confidences: np.ndarray  # (hyp,) in [0, 1], calibrated

@@ -15,7 +15,7 @@ from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.report import metrics
 from wsign_jax.report.sentences import AlignedEdit, Sentence
 
-LENGTH_BINS = (1, 2, 4, 7, 11, 16, 21)  # first reference length of every bin
+LENGTH_BINS = (0, 1, 2, 4, 7, 11, 16, 21)  # first reference length of every bin
 CONFUSIONS = 30  # pairs listed
 
 

@@ -38,11 +38,18 @@ def test_clips_of_different_lengths_lie_behind_each_other(tmp_path):
         lengths=np.array([4, 5]),
         glosses=np.array(["HELLO YOU", "YOU"]),
         id=np.array(["first", "second"]),
-        split=np.array(["train", "test"]),
+        split=np.array(["train", "dev"]),
+        fps=np.array([10, 20]),
+        aspect=np.array(1.0),
+        segments=np.array([[0, 0.2], [0.2, 0.3], [0.1, 0.2]]),
     )
-    first, second = npz.read(tmp_path).records
+    corpus = npz.read(tmp_path, fps=50.0)
+    assert corpus.notes == () and corpus.recorded["fps"] == {"value": None, "why": "given"}
+    first, second = corpus.records
     assert (first.id, first.glosses, first.split) == ("first", ("HELLO", "YOU"), "train")
-    assert (second.id, second.glosses, second.split) == ("second", ("YOU",), "test")
+    assert first.segments == ((0, 0.2), (0.2, 0.3)) and second.segments == ((0.1, 0.2),)
+    np.testing.assert_allclose(second.keypoints().times, np.arange(5) / 20)
+    assert (second.id, second.glosses, second.split) == ("second", ("YOU",), "val")
     np.testing.assert_array_equal(second.keypoints().positions, keypoints[4:])
     expected = [[0, 1], [1, 0], [1, 0], [1, 1], [1, 1]]
     np.testing.assert_array_equal(second.keypoints().confidence, expected)
@@ -80,7 +87,13 @@ BROKEN = {
     "bytes": ({"keypoints": GOOD, "id": np.array([b"a", b"b"])}, r"id is \|S1, not text; save it"),
     "beyond": ({"keypoints": GOOD, "id": BEYOND_UNICODE}, "id is not Unicode text"),
     "signer": ({"keypoints": GOOD, "signer": np.array(["A"])}, r"signer \[1\] is not \(2,\)"),
-    "split": ({"keypoints": GOOD, "split": np.array(["train", "dev"])}, "split 'dev' of clip 1"),
+    "split": ({"keypoints": GOOD, "split": np.array(["train", "x"])}, "split 'x' of clip 1"),
+    "rates": ({"keypoints": GOOD, "fps": np.ones(3)}, r"fps float64\[3\] is not numbers \(2,\)"),
+    "aspect": (
+        {"keypoints": GOOD, "aspect": np.array(0)},
+        r"aspect int64\[\] is not .* 0\.1 to 10",
+    ),
+    "segments": ({"keypoints": GOOD, "segments": np.ones((3, 2))}, r"are not seconds \(2, 2\)"),
 }
 
 

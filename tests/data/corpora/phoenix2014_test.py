@@ -80,13 +80,15 @@ def test_rows_that_cannot_be_used_are_named_with_file_and_line(tmp_path):
     with table.open("a") as file:
         file.write("too|few\n")
         file.write("gone-1|gone-1/1/*.png|Signer01|REGEN\n")
+        file.write("mute-1|mute-1/1/*.png|Signer01|\n")
         file.write("empty-1|empty-1/1/*.png|Signer01|REGEN\n")
     (root / "features" / "fullFrame-210x260px" / "dev" / "empty-1" / "1").mkdir(parents=True)
     problems = prepare.read("phoenix2014", tmp_path).problems
     assert [re.sub(r"^.*/manual/", "", problem) for problem in problems] == [
         "dev.corpus.csv:3: 2 fields, but the header has 4",
+        "dev.corpus.csv:5: no glosses",
         f"dev.corpus.csv:4: {root}/features/fullFrame-210x260px/dev/gone-1/1 is missing",
-        f"dev.corpus.csv:5: {root}/features/fullFrame-210x260px/dev/empty-1/1 has no pictures in it",
+        f"dev.corpus.csv:6: {root}/features/fullFrame-210x260px/dev/empty-1/1 has no pictures in it",
     ]
 
 

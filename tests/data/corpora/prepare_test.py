@@ -1,4 +1,5 @@
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, validate
 from wsign_jax.data.corpora import prepare
+from wsign_jax.data.corpora.assign_splits import SplitSettings
 from wsign_jax.keypoints import joints
 
 
@@ -27,7 +29,7 @@ def test_videos_become_a_data_set(tmp_path):
     out = tmp_path / "processed"
     prepare.write(corpus, out, prepare.ImportSettings(), extraction, lines.append)
     assert lines[0].startswith("left out 13April_2011")
-    assert lines[1:] == ["train: 1 examples", "val: 1 examples", "test: 1 examples"]
+    assert lines[1:4] == ["train: 1 examples", "val: 1 examples", "test: 1 examples"]
     ids = files.read_json(out / "label_map.json")
     assert ids["<blank>"] == 0 and sorted(ids.values()) == list(range(8))
     for split, (published, row) in zip(
@@ -117,13 +119,12 @@ def test_sentences_of_too_few_signers_are_split_one_by_one(tmp_path, signers):
     corpus, lines = prepare.read("folder", tmp_path / "v"), []
     out = tmp_path / "out"
     prepare.write(corpus, out, prepare.ImportSettings(), corpora.FakeExtraction(), lines.append)
-    assert lines == [
-        "warning: too few signers or sessions, whose clips serve all: HELLO, YOU",
-        "train: 14 examples",
-        "val: 3 examples",
-        "test: 3 examples",
-    ]
-    assert files.read_json(out / "dataset.json")["recorded_together"] == {"all": ["HELLO", "YOU"]}
+    assert lines[0] == "splits by clip, at random"
+    assert lines[1].startswith(
+        f"warning: {', '.join('01'[:signers])} sign in more than one split: "
+    )
+    assert lines[2:5] == ["train: 14 examples", "val: 3 examples", "test: 3 examples"]
+    assert files.read_json(out / "dataset.json")["splits"]["by"] == "clip"
 
 
 def test_an_empty_split_is_warned_of_before_anything_is_extracted(tmp_path):
@@ -133,7 +134,8 @@ def test_an_empty_split_is_warned_of_before_anything_is_extracted(tmp_path):
     prepare.write(
         corpus, tmp_path / "out", prepare.ImportSettings(), corpora.FakeExtraction(), lines.append
     )
-    assert lines[0] == (
+    assert lines[0] == "no clips for val and test: they are taken from those of train"
+    assert lines[2] == (
         "warning: no clips for val and test; a training run needs train, val and test"
     )
 
@@ -173,7 +175,8 @@ def test_failed_clips_stop_no_other_and_the_next_run_goes_on(tmp_path):
     out = tmp_path / "out"
     broken = corpora.FakeExtraction(broken=("064_009_001",))
     with pytest.raises(
-        WSignError, match="1 of 6 clips failed; the others are kept for next"
+        WSignError,
+        match=r"1 of 6 clips failed \(1 of 3 of 064, over 5%\); the others are kept for next",
     ) as error:
         prepare.write(corpus, out, prepare.ImportSettings(), broken)
     assert "064_009_001: " in str(error.value) and "has no frames" in str(error.value)
@@ -234,7 +237,8 @@ def test_an_unfinished_data_set_is_gone_on_with_only_if_it_is_the_same(tmp_path,
     with pytest.raises(
         WSignError, match=r"\.out\.lsa64-partial: an unfinished data set with other"
     ):
-        prepare.write(read(val_signers=(1,)), out, prepare.ImportSettings(), first)
+        other = prepare.ImportSettings(splits=SplitSettings(val_signers=("1",)))
+        prepare.write(read(), out, other, first)
     # A video in another place is another video.
     (tmp_path / "lsa" / "all" / "001_001_001.mp4").rename(tmp_path / "lsa" / "001_001_001.mp4")
     (tmp_path / "lsa" / "all" / "064_001_001.mp4").unlink()
@@ -275,17 +279,114 @@ def test_a_corpus_without_anything_usable_is_an_error(tmp_path):
         prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(on_bad="skip"))
 
 
-def test_unknown_names_and_settings_are_named(tmp_path):
+def imported(tmp_path, *roots, leave_out=(), **settings):
+    """Imports MP_Data; returns the printed lines, and the ids of each split."""
+    lines, out = [], tmp_path / "out"
+    corpus = prepare.read("mp_data", *roots, leave_out=leave_out)
+    prepare.write(corpus, out, prepare.ImportSettings(**settings), progress=lines.append)
+    return lines, {s: {p.stem for p in (out / s / "labels").glob("*")} for s in layout.SPLITS}
+
+
+def test_background_is_clips_without_a_gloss(tmp_path):
+    root = corpora.mp_tree(tmp_path / "in", ("hello", "None", "_", "tea"))
+    for frame in (root / "_" / "1").iterdir():
+        np.save(frame, np.zeros(258))  # nobody is there
+    lines, ids = imported(tmp_path, root, leave_out=("tea",))
+    assert files.read_json(tmp_path / "out" / "label_map.json") == {"<blank>": 0, "hello": 1}
+    assert sorted(set.union(*ids.values())) == [
+        "None_0", "None_1", "None_2", "__0", "__2", "hello_0", "hello_1", "hello_2"
+    ]  # fmt: skip
+    train = read_back(tmp_path / "out")
+    of_train = dict(zip(train.ids, train.labels, strict=True))
+    assert of_train["hello_0"].tolist() == [1] and len(of_train["None_0"]) == 0
+    assert "left out 3 clips of tea" in lines
+    assert any(
+        line.startswith("took 6 clips as background, without a gloss, such") for line in lines
+    )
+    assert f"warning: left out {root}/_/1: no hand in any of its frames" in lines
+    assert all(
+        not record.glosses
+        for record in prepare.read("mp_data", root, leave_out=("tea", "hello")).records
+    )
+    assert all(
+        record.glosses for record in prepare.read("mp_data", root, leave_out=("none",)).records
+    )
+    with pytest.raises(WSignError, match="--leave_out=coffee: no such gloss; leave it away"):
+        prepare.read("mp_data", root, leave_out=("coffee",))
+
+
+def test_an_id_may_not_be_in_a_split_twice_even_if_they_are_drawn_anew(tmp_path):
+    keypoints = np.tile(corpora.HAND, (2, 9, 2, 1))
+    ids, of_each = np.array(["x", "x"]), np.array(["train", "test"])
+    np.savez(tmp_path / "a.npz", keypoints=keypoints, id=ids, split=of_each)
+    corpus = prepare.read("npz", tmp_path)
+    anew = prepare.ImportSettings(splits=SplitSettings(split_by="clip"))
+    with pytest.raises(WSignError, match=r"clip 1: id 'x' is that of .*clip 0 too; change one"):
+        prepare.write(corpus, tmp_path / "out", anew)
+    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings())
+
+
+def test_several_folders_become_one_data_set(tmp_path):
+    roots = [tmp_path / who / "MP_Data" for who in ("anna", "ben", "cleo")]
+    for seed, root in enumerate(roots):
+        corpora.mp_tree(root, seed=seed, face=2.1 if seed else 1.63)
+    lines, ids = imported(tmp_path, *roots, splits=SplitSettings(test_signers=("ben",)))
+    assert ids["test"] == {f"ben_MP_Data_hello_{n}" for n in range(3)}
+    assert layout.read_signers(tmp_path / "out", "test") == dict.fromkeys(ids["test"], "ben")
+    assert "took the folders anna, ben, cleo as people; MP_Data as sessions" in lines
+    recorded = files.read_json(tmp_path / "out" / "dataset.json")["recorded"]
+    assert [recorded[str(root)]["aspect"]["value"] for root in roots] == [4 / 3, 16 / 9, 16 / 9]
+
+
+def test_what_is_wrong_in_silence_is_said(tmp_path):
+    corpora.mp_tree(tmp_path / "in" / "Train", ("a", "b"), range(4))
+    corpora.mp_tree(tmp_path / "in" / "Test", ("a",), range(4))  # the same random numbers
+    lines, ids = imported(tmp_path, tmp_path / "in")
+    assert len(ids["test"]) == 4 and ids["val"] <= {
+        f"Train_{s}_{n}" for s in "ab" for n in range(4)
+    }
+    assert any(
+        line.startswith("warning: 8 clips are copies that are in two splits") for line in lines
+    )
+    root = corpora.mp_tree(tmp_path / "faces")
+    for path in root.rglob("*.npy"):
+        np.save(path, np.random.default_rng(0).random(1500))
     with pytest.raises(
-        WSignError, match="unknown corpus 'how2sign'; the known ones are folder, lsa"
+        WSignError, match=r"/0: only \d+% of its and other clips' hands have a hand's pr"
     ):
+        prepare.write(prepare.read("mp_data", root), tmp_path / "no", prepare.ImportSettings())
+    for path in root.rglob("*.npy"):
+        np.save(path, np.zeros(1404))
+    with pytest.raises(
+        WSignError, match=r"3 of 3 clips .*\n.*1404 values are a face; both hands' 2 x"
+    ):
+        prepare.write(prepare.read("mp_data", root), tmp_path / "no", prepare.ImportSettings())
+    assert not (tmp_path / "no").exists()
+
+
+def test_rounds_side_by_side_are_sessions(tmp_path):
+    source = pathlib.Path(__file__).parents[4] / "shared" / "data" / "ksl"
+    if not source.is_dir():
+        pytest.skip("needs ../shared/data")
+    root = corpora.ksl_trees(source, tmp_path / "in", each=1)
+    lines, ids = imported(tmp_path, root)
+    rounds = {split: {id.split("_")[1] for id in some} for split, some in ids.items()}
+    assert sum(map(len, rounds.values())) == 5 and all(rounds.values())
+    assert sum(map(len, ids.values())) == 65
+    assert (
+        lines[0] == "took the folders MP_Data, MP_Data1, MP_Data2, MP_Data3, MP_Data4 as sessions"
+    )
+
+
+def test_unknown_names_and_settings_are_named(tmp_path):
+    with pytest.raises(WSignError, match="unknown corpus 'how2sign'; the known ones are asl_fing"):
         prepare.read("how2sign", tmp_path)
     for option in ("aspect", "return"):
         with pytest.raises(WSignError, match=f"--{option} is not an option of lsa64; leave it out"):
             prepare.read("lsa64", tmp_path, **{option: 1})
     for change, message in (
-        ({"on_bad": "drop"}, "--on_bad=drop: write error or skip"),
-        ({"seed": -1}, "--seed and --workers must be 0 or more"),
+        ({"on_bad": "drop"}, "--on_bad=drop: write few, error or skip"),
+        ({"workers": -1}, "--workers must be 0 or more"),
     ):
         with pytest.raises(WSignError, match=message):
             prepare.ImportSettings(**change)

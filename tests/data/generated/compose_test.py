@@ -170,7 +170,7 @@ def test_splits_can_be_by_signer_or_as_given():
     assert shared == {"all": ["a"]} and {clip.split for clip in cut} == set(layout.SPLITS)
     with pytest.raises(WSignError, match=r"--split_by=given: clips have no splits"):
         compose.with_splits(undecided, "given", 0)
-    with pytest.raises(WSignError, match=r"--split_by=day: write given, session or signer"):
+    with pytest.raises(WSignError, match=r"--split_by=day: write signer, session or clip"):
         compose.with_splits(clips, "day", 0)
 
 

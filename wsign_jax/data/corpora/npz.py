@@ -5,41 +5,50 @@
               present    (N, T, 2) or (sum of T, 2), left and right hand; without it a hand that is all
                          zeros or NaN is absent
               glosses    (N,) glosses separated by spaces; without it the file's name is the gloss
-              signer     (N,); session (N,); id (N,); split (N,)
+              signer     (N,); session (N,); id (N,); split (N,): train, val or test
+              fps        (N,) or (): frames a second; without it --fps, or 30
+              aspect     (N,) or (): width / height of the pictures that y is a share of, 1 if y is in
+                         widths; without it --aspect, or 4/3
+              segments   (sum of glosses, 2) start and end of every gloss in seconds
 Only `keypoints` is required. Files whose names begin with '_' are left out.
 """
 
 import functools
 import pathlib
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import layout, validate
+from wsign_jax.data import validate
 from wsign_jax.data.corpora import records
-from wsign_jax.data.corpora.records import Corpus, Keypoints, Record
+from wsign_jax.data.corpora.records import ASSUMED, GIVEN, Corpus, Keypoints, Known, Record
 from wsign_jax.keypoints import joints
 
 _TEXTS = ("glosses", "signer", "session", "id", "split")
 
 
 def read(
-    root: pathlib.Path, fps: float = 30.0, aspect: float = 1.0, swap_hands: bool = False
+    root: pathlib.Path,
+    fps: float | None = None,
+    aspect: float | None = None,
+    swap_hands: bool = False,
 ) -> Corpus:
     """Reads all files; their arrays stay in memory as long as their records do.
 
     Args:
         root: the folder of the .npz files.
-        fps: the keypoints' rate.
-        aspect: width / height of the pictures, if y is in image heights; 1 changes nothing.
+        fps: the keypoints' rate where a file has none.
+        aspect: width / height of the pictures, if y is in image heights and the file does not say; 1
+            changes nothing.
         swap_hands: exchanges left and right, for data from the legacy MediaPipe API.
 
     Raises:
         WSignError: the folder has no .npz, or an option is out of range.
     """
-    records.check_positive("fps", fps)
-    records.check_aspect(aspect)
+    records.check_positive("fps", records.FPS if fps is None else fps)
+    records.check_aspect(1.0 if aspect is None else aspect)
     if not root.is_dir():
         raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
     paths = sorted(root.glob("*.npz"))
@@ -47,44 +56,100 @@ def read(
         raise WSignError(f"{root}: no .npz in it; name the folder of the files with --root=DIR")
     found: list[Record] = []
     problems: list[str] = []
-    left_out = [path.name for path in paths if path.name.startswith("_")]
+    left_out = [path.name for path in paths if path.name.startswith("_") and path.stem != "_"]
+    usual = {"fps": fps or records.FPS, "aspect": aspect or records.ASPECT}
+    lacking: dict[str, bool] = dict.fromkeys(usual, False)
     for path in paths:
         if path.name in left_out:
             continue
         try:
-            found += _read_file(path, fps, aspect, swap_hands)
+            arrays = _load(path)
+            found += _read_file(path, arrays, usual, swap_hands)
         except WSignError as error:
             problems.append(str(error))
-    notes = (f"left out {', '.join(left_out)}",) if left_out else ()
-    return Corpus("npz", tuple(found), tuple(problems), notes)
+            continue
+        for name in usual:
+            lacking[name] |= name not in arrays
+    notes = [f"left out {', '.join(left_out)}"] if left_out else []
+    rate, picture = (
+        Known(
+            usual[name] if lacking[name] else None,
+            GIVEN if option or not lacking[name] else ASSUMED,
+        )
+        for name, option in (("fps", fps), ("aspect", aspect))
+    )
+    recorded, lines = records.recorded_as(rate, {"": picture})
+    return Corpus("npz", tuple(found), tuple(problems), (*notes, *lines), recorded=recorded)
 
 
-def _read_file(path: pathlib.Path, fps: float, aspect: float, swap_hands: bool) -> list[Record]:
-    arrays = _load(path)
+def _read_file(
+    path: pathlib.Path, arrays: dict[str, np.ndarray], usual: Mapping[str, float], swap_hands: bool
+) -> list[Record]:
     positions, present, lengths = _clips(path, arrays)
-    texts = {name: _texts(path, arrays, name, len(lengths)) for name in _TEXTS}
+    count = len(lengths)
+    texts = {name: _texts(path, arrays, name, count) for name in _TEXTS}
+    rates, aspects = (_numbers(path, arrays, name, count, usual[name]) for name in usual)
+    glosses_of = [tuple(text.split()) or records.glosses_of(path.stem) for text in texts["glosses"]]
+    segments = _segments(path, arrays, [len(glosses) for glosses in glosses_of])
     ends = np.cumsum(lengths)
     clips = []
     for number, (length, end) in enumerate(zip(lengths, ends, strict=True)):
         rows = slice(end - length, end)
         load = functools.partial(
-            _keypoints, positions[rows], present[rows], fps, aspect, swap_hands
+            _keypoints, positions[rows], present[rows], rates[number], aspects[number], swap_hands
         )
-        glosses, signer, session, id, split = (texts[name][number] for name in _TEXTS)
-        if split not in ("", *layout.SPLITS):
-            raise WSignError(f"{path}: split {split!r} of clip {number}; write train, val or test")
+        _, signer, session, id, text = (texts[name][number] for name in _TEXTS)
+        if (split := records.split_of(text)) is None:
+            raise WSignError(f"{path}: split {text!r} of clip {number}; write train, val or test")
         clips.append(
             Record(
                 split,
                 id or f"{path.stem}_{number:05d}",
-                tuple((glosses or "-".join(path.stem.split())).split()),
+                glosses_of[number],
                 f"{path}: clip {number}",
                 signer,
                 session,
                 keypoints=load,
+                segments=segments[number],
             )
         )
     return clips
+
+
+def _numbers(
+    path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, count: int, usual: float
+) -> list[float]:
+    """Returns the rate or the aspect of each clip."""
+    array = arrays.get(name, np.array(usual))
+    least, most = joints.ASPECTS if name == "aspect" else (1e-3, 1e5)
+    good = array.shape in ((), (count,)) and array.dtype.kind in "iuf"
+    if not good or not ((array >= least) & (array <= most)).all():
+        raise WSignError(
+            f"{path}: {name} {array.dtype}{list(array.shape)} is not numbers ({count},), one a clip, "
+            f"from {least:g} to {most:g}"
+        )
+    return np.broadcast_to(array.astype(np.float64), (count,)).tolist()
+
+
+def _segments(
+    path: pathlib.Path, arrays: dict[str, np.ndarray], counts: list[int]
+) -> list[tuple[tuple[float, float], ...] | None]:
+    """Returns the start and end of the glosses of each clip, which have `counts` of them."""
+    if "segments" not in arrays:
+        return [None] * len(counts)
+    array = arrays["segments"]
+    if (
+        array.shape != (sum(counts), 2)
+        or array.dtype.kind not in "iuf"
+        or not np.isfinite(array).all()
+    ):
+        raise WSignError(
+            f"{path}: segments {array.dtype}{list(array.shape)} are not seconds ({sum(counts)}, 2), "
+            "a row for each gloss"
+        )
+    rows = [(float(start), float(end)) for start, end in array]
+    ends = np.cumsum(counts).tolist()
+    return [tuple(rows[end - count : end]) for count, end in zip(counts, ends, strict=True)]
 
 
 def _keypoints(
@@ -99,6 +164,7 @@ def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
     except Exception as error:  # damage can raise almost anything
+        records.check_fetched(path)
         raise WSignError(f"{path}: {validate.unreadable_reason(error)}; save it again") from None
     if "keypoints" not in arrays:
         raise WSignError(f"{path}: no array 'keypoints' in it, only {', '.join(arrays) or 'none'}")

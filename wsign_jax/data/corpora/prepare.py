@@ -12,14 +12,35 @@ import numpy as np
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import layout, splits
-from wsign_jax.data.corpora import folder, lsa64, mp_data, msasl, npz, phoenix2014, phoenix2014t
-from wsign_jax.data.corpora.records import Corpus, Record, sample
+from wsign_jax.data import layout, validate
+from wsign_jax.data.corpora import (
+    asl_fingerspelling,
+    asl_signs,
+    assign_splits,
+    auto,
+    folder,
+    isharah,
+    left_out,
+    lsa64,
+    mp_data,
+    msasl,
+    npz,
+    people,
+    phoenix2014,
+    phoenix2014t,
+)
+from wsign_jax.data.corpora.assign_splits import Assigned, SplitSettings
+from wsign_jax.data.corpora.clip_checks import Seen, check_hands
+from wsign_jax.data.corpora.records import Corpus, Record, check_names, glosses_of, sample
 from wsign_jax.data.vocab import BLANK, BLANK_ID, Vocabulary
 from wsign_jax.keypoints import joints
 
+AUTO = "auto"
 READERS: Mapping[str, Callable[..., Corpus]] = {
+    "asl_fingerspelling": asl_fingerspelling.read,
+    "asl_signs": asl_signs.read,
     "folder": folder.read,
+    "isharah": isharah.read,
     "lsa64": lsa64.read,
     "mp_data": mp_data.read,
     "msasl": msasl.read,
@@ -44,37 +65,99 @@ class ImportSettings:
     """How a data set is made of a corpus."""
 
     label_map: pathlib.Path | None = None  # a vocabulary; None: the sorted glosses from 1
-    on_bad: str = "error"  # or 'skip': leave out what cannot be used
-    seed: int = 0  # for drawing splits, if the corpus has none
+    # If something cannot be used: 'few' leaves it out, up to 5 % of a sign's clips, 'skip' leaves all of
+    # it out, 'error' stops.
+    on_bad: str = "few"
+    splits: SplitSettings = dataclasses.field(default_factory=SplitSettings)
     workers: int = 0  # processes that read videos; 0: one per core
     extraction: Any = None  # settings of the extraction
 
     def __post_init__(self) -> None:
-        if self.on_bad not in ("error", "skip"):
-            raise WSignError(f"--on_bad={self.on_bad}: write error or skip")
-        if self.seed < 0 or self.workers < 0:
-            raise WSignError("--seed and --workers must be 0 or more")
+        if self.on_bad not in ("few", "error", "skip"):
+            raise WSignError(f"--on_bad={self.on_bad}: write few, error or skip")
+        if self.workers < 0:
+            raise WSignError("--workers must be 0 or more")
 
 
-def read(name: str, root: pathlib.Path, **options: Any) -> Corpus:
+def read(name: str, *roots: pathlib.Path, leave_out: Sequence[str] = (), **options: Any) -> Corpus:
     """Reads a corpus by its name.
 
     Args:
-        name: one of `READERS`.
-        root: the folder of the corpus.
+        name: one of `READERS`, or `AUTO`, which tells the corpus by the files in the folder.
+        roots: the folder of the corpus, or several that become one; their names tell people, sessions
+            and splits as in `people`.
+        leave_out: glosses whose clips are left out; `records.BACKGROUND` has names for background.
         options: arguments of that corpus's `read`.
 
     Raises:
-        WSignError: the name or an option is unknown, or the corpus cannot be read.
+        WSignError: the name, an option or a gloss to leave out is unknown, or the corpus cannot be read.
     """
+    said: tuple[str, ...] = ()
+    if name == AUTO:
+        found = [auto.find(root) for root in roots]
+        if len(names := {each.name for each in found}) > 1:
+            raise WSignError(f"the folders are {' and '.join(sorted(names))}; read them one by one")
+        name, roots = found[0].name, tuple(each.root for each in found)
+        said = tuple(f"read as {name}, for {each.why}: {each.command}" for each in found)
     if name not in READERS:
-        raise WSignError(f"unknown corpus {name!r}; the known ones are {', '.join(READERS)}")
+        raise WSignError(
+            f"unknown corpus {name!r}; the known ones are {', '.join(READERS)}, {AUTO}"
+        )
     accepted = inspect.signature(READERS[name]).parameters
     for option in options:
         if option not in accepted:
             raise WSignError(f"--{option} is not an option of {name}; leave it out")
-    corpus = READERS[name](root, **options)
-    return dataclasses.replace(corpus, options={"root": root, **options})
+    corpora = [READERS[name](root, **options) for root in roots]
+    corpus = corpora[0] if len(roots) == 1 else _joined(corpora, people.place(roots))
+    corpus = _without(corpus, leave_out)
+    read_with = {"root": roots[0] if len(roots) == 1 else roots, **options}
+    read_with |= {"leave_out": leave_out} if leave_out else {}
+    return dataclasses.replace(corpus, notes=(*said, *corpus.notes), options=read_with)
+
+
+def _joined(corpora: Sequence[Corpus], places: Sequence[people.Signs]) -> Corpus:
+    """Joins what was read from several folders."""
+    records = [
+        dataclasses.replace(
+            record,
+            id=place.prefix + record.id,
+            signer=record.signer or place.signer,
+            session=record.session or place.session,
+            split=record.split or place.split,
+        )
+        for corpus, place in zip(corpora, places, strict=True)
+        for record in corpus.records
+    ]
+    notes = (*people.describe(places), *(note for corpus in corpora for note in corpus.notes))
+    recorded = {str(p.folder): c.recorded for c, p in zip(corpora, places, strict=True)}
+    same = all(corpus.recorded == corpora[0].recorded for corpus in corpora)
+    return Corpus(
+        corpora[0].name,
+        tuple(records),
+        tuple(problem for corpus in corpora for problem in corpus.problems),
+        tuple(dict.fromkeys(notes)),
+        tuple(gloss for corpus in corpora for gloss in corpus.glosses),
+        corpora[0].recorded if same else recorded,
+    )
+
+
+def _without(corpus: Corpus, leave_out: Sequence[str]) -> Corpus:
+    """Leaves out the clips of some glosses, and says what is background."""
+    used = {gloss for record in corpus.records for gloss in record.glosses}
+    out = {"" if name not in used and not glosses_of(name) else name for name in leave_out}
+    if unknown := sorted(out - used - {""}):
+        raise WSignError(f"--leave_out={unknown[0]}: no such gloss; leave it away")
+    kept = [r for r in corpus.records if not out.intersection(r.glosses or [""])]
+    notes = list(corpus.notes)
+    if removed := len(corpus.records) - len(kept):
+        notes.append(f"left out {removed} clips of {', '.join(leave_out)}")
+    if background := [record for record in kept if not record.glosses]:
+        notes.append(
+            f"took {len(background)} clips as background, without a gloss, such as "
+            f"{background[0].where}; --leave_out=background leaves them out"
+        )
+    glosses = tuple(gloss for gloss in corpus.glosses if gloss not in out)
+    return dataclasses.replace(corpus, records=tuple(kept), notes=tuple(notes), glosses=glosses)
 
 
 def label_map(corpus: Corpus, file: pathlib.Path | None) -> dict[str, int]:
@@ -116,51 +199,50 @@ def write(
         progress: is called with a line for everything that was done or left out.
 
     Raises:
-        WSignError: `out` already holds something; annotations or clips cannot be used and `on_bad` is
-            'error' (all are named); every clip was left out; or an unfinished data set has other
-            settings.
+        WSignError: `out` already holds something; more annotations or clips cannot be used than
+            `on_bad` allows (all are named); every clip was left out; keypoints are no hands; or an
+            unfinished data set has other settings.
     """
     ids = label_map(corpus, settings.label_map)
     usable, problems = check(corpus, ids)
-    if problems and settings.on_bad == "error":
-        raise WSignError(_listing(f"{corpus.name}: {len(problems)} bad annotations", problems))
-    if not usable:
-        raise WSignError(_listing(f"{corpus.name}: nothing to make a data set of", problems))
-    for line in (*corpus.notes, *(f"warning: left out {problem}" for problem in problems)):
+    left_out.check_annotations(corpus.name, problems, usable, settings.on_bad)
+    assigned = assign_splits.assign(usable, settings.splits)
+    unused = [f"warning: left out {line}" for line in left_out.describe(problems)]
+    for line in (*corpus.notes, *unused, *assigned.lines):
         progress(line)
-    usable, shared = _with_splits(usable, settings.seed)
-    for line in _doubts(usable, shared):
-        progress(line)
-    about = _about(corpus, settings, shared)
+    check_hands(usable)
+    usable = sorted(assigned.records, key=lambda r: (layout.SPLITS.index(r.split), r.id))
+    places: dict[tuple[str, str], str] = {}
+    for record in usable:
+        first = places.setdefault((record.split, record.id), record.where)
+        if first != record.where:
+            raise WSignError(f"{record.where}: id {record.id!r} is that of {first} too; change one")
+    about = _about(corpus, settings, assigned)
     with layout.new_dataset(out, corpus.name, resume=True) as root:
         _claim(root, about, usable)
-        failed: list[str] = []
-        counts = {}
+        failed: list[tuple[Record, str]] = []
+        seen, counts = Seen(), {}
         for split in layout.SPLITS:
             records = [record for record in usable if record.split == split]
-            done, bad = _write_split(root, split, records, ids, settings, extraction)
-            counts[split] = len(done)
+            bad = _write_split(root, split, records, ids, settings, extraction, seen)
+            counts[split] = len(records) - len(bad)
             failed += bad
-            progress(f"{split}: {len(done)} examples")
-        if failed and settings.on_bad == "error":
-            raise WSignError(
-                _listing(
-                    f"{len(failed)} of {len(usable)} clips failed; the others are kept for next time",
-                    failed,
-                )
-            )
-        for problem in failed:
-            progress(f"warning: left out {problem}")
+            progress(f"{split}: {counts[split]} examples")
+        left_out.check_clips(failed, usable, settings.on_bad)
         if not any(counts.values()):
             raise WSignError(f"{corpus.name}: nothing is left to make a data set of")
+        unused = left_out.describe([problem for _, problem in failed])
+        for line in (*(f"warning: left out {line}" for line in unused), *seen.lines()):
+            progress(line)
         layout.write_label_map(root, ids)
         about |= _extracted(root) | {"examples": counts, "left_out": len(problems) + len(failed)}
+        about["hands"] = seen.shares()
         files.write_json(root / "dataset.json", about)
         (root / _MADE_OF).unlink()
 
 
 def check(corpus: Corpus, ids: Mapping[str, int]) -> tuple[list[Record], list[str]]:
-    """Returns the records that can be used, by split and id, and a line for each problem.
+    """Returns the records that can be used, in their order, and a line for each problem.
 
     Args:
         corpus: the corpus as read.
@@ -175,93 +257,31 @@ def check(corpus: Corpus, ids: Mapping[str, int]) -> tuple[list[Record], list[st
         place = ("" if drawn else record.split, record.id)
         first = taken.setdefault(place, record.where)
         try:
-            _check_names(record)
+            check_names(record)
         except WSignError as error:
             problems.append(str(error))
             continue
-        if not record.glosses:
-            problems.append(f"{record.where}: no glosses")
-        elif outside:
+        if outside:
             problems.append(f"{record.where}: gloss {outside[0]!r} is not in the vocabulary")
         elif first != record.where:
             problems.append(f"{record.where}: id {record.id!r} is that of {first} too; change one")
         else:
             usable.append(record)
-    usable.sort(key=lambda record: (layout.SPLITS.index(record.split or "train"), record.id))
     return usable, problems
 
 
-def _check_names(record: Record) -> None:
-    """Raises a `WSignError` if a record's id, signer or gloss is not a valid name."""
-    for gloss in record.glosses:
-        files.check_line(gloss, f"{record.where}: gloss")
-    files.check_id(record.id, f"{record.where}: the id")
-    if record.signer:
-        files.check_line(record.signer, f"{record.where}: the signer")
-
-
-def group_of(record: Record) -> str:
-    """The group that must stay in one split: the session, otherwise the signer, otherwise the record."""
-    return record.session or record.signer or record.id
-
-
-def _with_splits(records: list[Record], seed: int) -> tuple[list[Record], dict[str, list[str]]]:
-    """Gives each record without a split one, by session or signer if there are enough; see `splits`.
-
-    Returns:
-        All records; and the glosses whose groups serve several splits, by those splits.
-    """
-    without = [record for record in records if not record.split]
-    given = [record for record in records if record.split]
-    groups = [group_of(record) for record in without]
-    shared: dict[str, list[str]] = {}
-    if all(len(record.glosses) == 1 for record in without):
-        drawn, shared = splits.split_signs([r.glosses[0] for r in without], groups, seed)
-    else:
-        of_group = splits.split_groups([r.glosses for r in without], groups, seed)
-        drawn = [of_group[group] for group in groups]
-        if {record.split for record in given}.union(drawn) != set(layout.SPLITS):
-            # Too few groups for all splits: by clip, if that fills more splits.
-            of_clip = splits.split_groups(
-                [r.glosses for r in without], [r.id for r in without], seed
-            )
-            alone = [of_clip[record.id] for record in without]
-            if len(set(alone)) > len(set(drawn)):
-                drawn = alone
-                shared = {"all": sorted({gloss for r in without for gloss in r.glosses})}
-    return given + [
-        dataclasses.replace(record, split=split)
-        for record, split in zip(without, drawn, strict=True)
-    ], {kind: glosses for kind, glosses in shared.items() if glosses}
-
-
-def _doubts(records: Sequence[Record], shared: Mapping[str, list[str]]) -> list[str]:
-    """Returns warnings of splits that can tell little, before extraction takes hours."""
-    lines = [
-        f"warning: too few signers or sessions, whose clips serve {kind}: {', '.join(glosses)}"
-        for kind, glosses in shared.items()
-    ]
-    present = {record.split for record in records}
-    empty = [split for split in layout.SPLITS if split not in present]
-    if empty:
-        lines.append(
-            f"warning: no clips for {' and '.join(empty)}; a training run needs train, val and test"
-        )
-    return lines
-
-
-def _about(
-    corpus: Corpus, settings: ImportSettings, shared: Mapping[str, list[str]]
-) -> dict[str, Any]:
+def _about(corpus: Corpus, settings: ImportSettings, assigned: Assigned) -> dict[str, Any]:
     """The content of `dataset.json` without the counts: the same command gives the same again."""
     about: dict[str, Any] = {
         "corpus": corpus.name,
         "options": corpus.options,
-        "seed": settings.seed,
+        "splits": dataclasses.asdict(settings.splits) | {"by": assigned.unit},
         "fps": joints.FPS,
     }
-    if shared:
-        about["recorded_together"] = shared  # glosses whose sessions serve several splits
+    if corpus.recorded:
+        about["recorded"] = corpus.recorded
+    if assigned.recorded_together:  # glosses whose sessions serve several splits
+        about["recorded_together"] = assigned.recorded_together
     return json.loads(json.dumps(about, default=str))
 
 
@@ -283,7 +303,7 @@ def _claim(root: pathlib.Path, about: dict[str, Any], records: Sequence[Record])
     path, made_of = root / "dataset.json", root / _MADE_OF
     begun = files.read_json(path) if path.exists() else about
     # The annotations may have been fixed since then; the settings must be the same.
-    if any(begun.get(name) != about[name] for name in ("corpus", "options", "seed", "fps")):
+    if any(begun.get(name) != about[name] for name in ("corpus", "options", "splits", "fps")):
         raise WSignError(
             f"{root}: an unfinished data set with other settings; remove it to start afresh"
         )
@@ -309,32 +329,43 @@ def _write_split(
     ids: Mapping[str, int],
     settings: ImportSettings,
     extraction: Extraction | None,
-) -> tuple[list[Record], list[str]]:
-    """Writes a split; returns the records that are done, and the problem of each of the others."""
+    seen: Seen,
+) -> list[tuple[Record, str]]:
+    """Writes a split; returns the records that failed, each with its problem."""
     videos = [record for record in records if record.source is not None]
     problems = _extract(root / split / "features", videos, settings, extraction)
-    done = []
+    failed, signers = [], {}
     for record in records:
-        labels = np.array([ids[gloss] for gloss in record.glosses])
-        if record.keypoints is not None:
-            try:
-                positions, confidence = sample(record.keypoints(), record.where)
-            except WSignError as error:
-                problems[record.id] = str(error)
-                continue
-            if not confidence.any():
-                problems[record.id] = f"{record.where}: no hand in any of its frames"
-                continue
-            features = joints.features_from_positions(positions, confidence)
-            layout.write_example(root, split, record.id, features, labels)
-        elif record.id not in problems:
-            layout.write_labels(root, split, record.id, labels)
-        if record.id not in problems:
-            done.append(record)
-    signers = {record.id: record.signer for record in done if record.signer}
+        try:
+            if record.id in problems:
+                raise WSignError(problems[record.id])
+            _write_clip(root, split, record, ids, seen)
+        except WSignError as error:
+            failed.append((record, str(error)))
+            continue
+        if record.signer:
+            signers[record.id] = record.signer
     if signers:
         layout.write_signers(root, split, signers)
-    return done, list(problems.values())
+    return failed
+
+
+def _write_clip(
+    root: pathlib.Path, split: str, record: Record, ids: Mapping[str, int], seen: Seen
+) -> None:
+    """Writes a clip's labels, and its features if no extraction has; raises a `WSignError`."""
+    labels = np.array([ids[gloss] for gloss in record.glosses], np.int32)
+    if record.keypoints is None:
+        features = validate.load_npy(root / split / "features" / f"{record.id}.npy")
+        layout.write_labels(root, split, record.id, labels)
+    else:
+        positions, confidence = sample(record.keypoints(), record.where)
+        if not confidence.any():
+            raise WSignError(f"{record.where}: no hand in any of its frames")
+        features = joints.features_from_positions(positions, confidence)
+        segments = None if record.segments is None else np.array(record.segments).reshape(-1, 2)
+        layout.write_example(root, split, record.id, features, labels, segments)
+    seen.add(split, record, features)
 
 
 def _extract(
@@ -362,9 +393,3 @@ def _extract(
     ]
     reports = extraction.extract_clips(clips, folder, settings.extraction, settings.workers)
     return {report.id: f"{report.id}: {report.problem}" for report in reports if report.problem}
-
-
-def _listing(headline: str, problems: Sequence[str]) -> str:
-    if not problems:
-        return headline
-    return f"{headline}; fix them, or leave them out with --on_bad=skip\n  " + "\n  ".join(problems)

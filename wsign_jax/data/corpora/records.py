@@ -1,14 +1,15 @@
 """The form that every corpus is read into: records of who signs which glosses, and in which video."""
 
 import dataclasses
+import fractions
 import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from wsign_jax.common import tables
+from wsign_jax.common import files, tables
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints, video
 from wsign_jax.keypoints.resample import resample
@@ -16,6 +17,23 @@ from wsign_jax.keypoints.resample import resample
 _PHOENIX_SPLITS = {"train": "train", "dev": "val", "test": "test"}  # by their published names
 _PHOENIX_FPS = 25.0
 
+# Names of folders, in lower case, whose clips show no sign. "none" and "idle" could be signs; the import
+# says how it took them.
+BACKGROUND = {"_", "none", "background", "idle", "no_sign", "no-sign", "no_gesture", "no-gesture"}
+_SPLIT_NAMES = {
+    **{name: "train" for name in ("train", "training")},
+    **{name: "val" for name in ("val", "valid", "validation", "dev")},
+    **{name: "test" for name in ("test", "testing")},
+}
+
+FPS = 30.0  # of keypoints without a rate
+ASPECT = 4 / 3  # width / height of pictures of which nothing is known
+GIVEN, ASSUMED = "given", "assumed"
+
+_NUMBER = re.compile(r"([0-9]+)")
+_LFS = b"version https://git-lfs"
+
+Value = TypeVar("Value", bound=float | None)
 
 MOST_SECONDS = 3600  # for one piece of signing: a wrong rate must not fill the memory
 
@@ -34,7 +52,7 @@ class Record:
 
     split: str  # train, val or test; '' if the corpus does not say
     id: str  # the example's id and file name
-    glosses: tuple[str, ...]
+    glosses: tuple[str, ...]  # () for background: movement that is no sign
     where: str  # the annotation, for messages: 'FILE:LINE'
     signer: str = ""  # '' if unknown; so is session
     session: str = ""
@@ -43,6 +61,7 @@ class Record:
     start_s: float | None = None  # part of the video
     end_s: float | None = None
     box: tuple[float, float, float, float] | None = None  # y0, x0, y1, x1 as shares of the frame
+    segments: tuple[tuple[float, float], ...] | None = None  # start and end of each gloss, seconds
     keypoints: Callable[[], Keypoints] | None = None  # reads keypoints; then there is no source
 
 
@@ -55,8 +74,42 @@ class Corpus:
     problems: tuple[str, ...] = ()  # annotations that cannot be used, one line each
     notes: tuple[str, ...] = ()  # things left out on purpose, and decisions made
     glosses: tuple[str, ...] = ()  # more names of the vocabulary than the records use
+    # How it was recorded, known or assumed; see `recorded_as`.
+    recorded: Mapping[str, object] = dataclasses.field(default_factory=dict)
     # The arguments of the reader.
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+
+def glosses_of(name: str) -> tuple[str, ...]:
+    """Returns the gloss of the clips in a folder or file of that name; () if they are background."""
+    return () if name.strip().lower() in BACKGROUND else ("-".join(name.split()),)
+
+
+def split_of(name: str) -> str | None:
+    """Returns train, val or test for a split's usual names, '' for '', and None for other names."""
+    return _SPLIT_NAMES.get(name.lower(), None if name else "")
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Returns a key that sorts names by the numbers in them: 2 before 10."""
+    return [
+        (int(part or 0), "") if n % 2 else (0, part) for n, part in enumerate(_NUMBER.split(name))
+    ]
+
+
+def check_names(record: Record) -> None:
+    """Raises a `WSignError` if a record's id, signer or gloss is not a valid name."""
+    for gloss in record.glosses:
+        files.check_line(gloss, f"{record.where}: gloss")
+    files.check_id(record.id, f"{record.where}: the id")
+    if record.signer:
+        files.check_line(record.signer, f"{record.where}: the signer")
+
+
+def check_fetched(path: pathlib.Path) -> None:
+    """Raises a `WSignError` if a file is only Git LFS's pointer to what should be in it."""
+    if path.stat().st_size < 1024 and path.read_bytes().startswith(_LFS):
+        raise WSignError(f"{path}: a Git LFS pointer, not the file; run git lfs pull in its folder")
 
 
 def sample(keypoints: Keypoints, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -133,6 +186,9 @@ def read_phoenix(
             # '<folder>/1/*.png' is a pattern of file names.
             source = pictures / re.sub(r"/\*\.\w+$", "", folder)
             glosses = tuple(text.split())
+            if not glosses:
+                problems.append(f"{where}: no glosses")
+                continue
             records.append(
                 Record(split, id, glosses, where, signer, source=source, fps=_PHOENIX_FPS)
             )
@@ -144,8 +200,14 @@ def check_sources(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     found, problems = [], []
     for record in records:
         source = record.source
-        if source is None or source.is_file():
+        if source is None:
             found.append(record)
+        elif source.is_file():
+            try:
+                check_fetched(source)
+                found.append(record)
+            except WSignError as error:
+                problems.append(f"{record.where}: {error}")
         elif not source.is_dir():
             problems.append(f"{record.where}: {source} is missing")
         elif not video.pictures_in(source):
@@ -182,6 +244,56 @@ def seen_where_not_zero(positions: np.ndarray) -> np.ndarray:
     """
     hands = positions.reshape(len(positions), 2, -1)
     return np.logical_and(joints.plausible(hands).all(-1), hands.any(-1))
+
+
+class Known(NamedTuple, Generic[Value]):
+    """A rate or an aspect, and how it is known."""
+
+    value: Value  # None: each clip has its own
+    why: str  # GIVEN, ASSUMED or words for what it was guessed from
+
+
+def rate(fps: float | None) -> Known[float]:
+    """Returns the rate of keypoints: `--fps` if it is given, otherwise 30 frames a second.
+
+    Raises:
+        WSignError: it is not a finite number over 0.
+    """
+    if fps is None:
+        return Known(FPS, ASSUMED)
+    check_positive("fps", fps)
+    return Known(fps, GIVEN)
+
+
+def recorded_as(
+    fps: Known[Any], aspects: Mapping[str, Known[Any]]
+) -> tuple[dict[str, object], list[str]]:
+    """Says how keypoints were recorded.
+
+    Args:
+        fps: their rate.
+        aspects: width / height of the pictures of each folder.
+
+    Returns:
+        `Corpus.recorded`, and lines that say what was guessed or assumed.
+    """
+    names_of: dict[Known[Any], list[str]] = {}
+    for name, aspect in aspects.items():
+        names_of.setdefault(aspect, []).append(name)
+    lines = []
+    if fps.why != GIVEN:
+        lines.append(f"frames a second: {fps.value:g}, {fps.why}; --fps=N says otherwise")
+    for aspect, names in names_of.items():
+        if aspect.value is not None and aspect.why != GIVEN:
+            shape = fractions.Fraction(aspect.value).limit_denominator(20)
+            where = "" if len(names_of) == 1 else f" of {', '.join(names)}"
+            lines.append(
+                f"width / height of the pictures{where}: {shape}, {aspect.why}; --aspect=W/H says "
+                "otherwise"
+            )
+    values = {name: aspect._asdict() for name, aspect in aspects.items()}
+    aspect_of = values if len(names_of) > 1 else next(iter(values.values()))
+    return {"fps": fps._asdict(), "aspect": aspect_of}, lines
 
 
 def videos_below(root: pathlib.Path) -> list[pathlib.Path]:

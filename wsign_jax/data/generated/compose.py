@@ -17,8 +17,9 @@ import numpy as np
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import layout, splits, validate, vocab
+from wsign_jax.data import layout, validate, vocab
 from wsign_jax.data.corpora import prepare
+from wsign_jax.data.corpora.assign_splits import SplitSettings, assign
 from wsign_jax.data.corpora.records import MOST_SECONDS, Corpus, Keypoints, Record, sample
 from wsign_jax.data.generated.sentences import Sentences
 from wsign_jax.data.generated.signing import ease
@@ -89,7 +90,8 @@ def read_clips(
         corpus = _read_dataset(source)
     else:
         kind = "npz" if any(source.glob("*.npz")) else "mp_data"
-        corpus = prepare.read(kind, source, **options)
+        # Background shows no sign to compose.
+        corpus = prepare.read(kind, source, leave_out=("background",), **options)
     ids = prepare.label_map(corpus, label_map)
     _, problems = prepare.check(corpus, ids)
     problems += [
@@ -151,9 +153,8 @@ def with_splits(
 ) -> tuple[list[Record], dict[str, list[str]]]:
     """Gives every clip a split.
 
-    `split_by` is 'given' to keep the clips' own splits. 'session' and 'signer' give each split whole
-    sessions (the signer, for a clip without a session) or whole signers. '' is 'given' if every clip has
-    a split and all three have clips, otherwise 'session'.
+    `split_by` is 'given' to keep the clips' own splits; '', signer, session and clip are those of
+    `SplitSettings`.
 
     Returns:
         The clips; and the glosses recorded in too few groups, by the splits that share groups.
@@ -161,22 +162,12 @@ def with_splits(
     Raises:
         WSignError: `split_by` is 'given' but a clip has no split, or it is unknown.
     """
-    given = {clip.split for clip in clips}
-    if split_by == "":
-        split_by = "given" if given == set(layout.SPLITS) else "session"
     if split_by == "given":
-        if "" in given:
+        if any(not clip.split for clip in clips):
             raise WSignError("--split_by=given: clips have no splits; write session or signer")
         return list(clips), {}
-    if split_by not in ("session", "signer"):
-        raise WSignError(f"--split_by={split_by}: write given, session or signer")
-    groups = [
-        prepare.group_of(clip if split_by == "session" else dataclasses.replace(clip, session=""))
-        for clip in clips
-    ]
-    drawn, shared = splits.split_signs([clip.glosses[0] for clip in clips], groups, seed)
-    new = [dataclasses.replace(clip, split=split) for clip, split in zip(clips, drawn, strict=True)]
-    return new, {kind: glosses for kind, glosses in shared.items() if glosses}
+    assigned = assign(clips, SplitSettings(split_by, seed=seed))
+    return assigned.records, dict(assigned.recorded_together)
 
 
 # --------------------------------------------------------------------------------------- composing

@@ -1,0 +1,124 @@
+"""Reads pickles of arrays and containers, and calls nothing that they name.
+
+A pickle is a program: it names functions and has them called. Here the few that make up a NumPy array
+are stand-ins, so that not even NumPy sees what a hostile pickle says of itself.
+"""
+
+import math
+import pathlib
+import pickle
+from typing import Any
+
+import numpy as np
+
+from wsign_jax.common.errors import WSignError, shown
+from wsign_jax.data import validate
+
+
+def load(path: pathlib.Path) -> Any:
+    """Reads a pickle of dicts, lists, tuples, text, numbers, and arrays of numbers, for `array_in`.
+
+    Raises:
+        WSignError: the file is damaged, or holds or names anything else.
+    """
+    try:
+        with path.open("rb") as file:
+            return _Unpickler(file).load()
+    except OSError:
+        raise
+    except Exception as error:  # damage can raise almost anything
+        raise WSignError(
+            f"{path}: {validate.unreadable_reason(error)}; is it a pickle of arrays?"
+        ) from None
+
+
+def array_in(value: Any) -> np.ndarray | None:
+    """Returns the array (read-only) that a value of a pickle is; None if it is something else."""
+    return getattr(value, "values", None) if isinstance(value, _Array) else None
+
+
+class _StandIn:
+    """Stands for something that a pickle names; has no state unless its class says so."""
+
+    def __init__(self, *_: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("a state where there is none")
+
+
+class _DType(_StandIn):
+    """Stands for numpy.dtype, called with a name like 'f8'."""
+
+    def __init__(self, name: str, *_: Any):
+        self.dtype = np.dtype(name if isinstance(name, str) else "O")
+        if self.dtype.kind not in "fiub":
+            raise pickle.UnpicklingError(f"an array of {shown(name)}, not of numbers")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(_StandIn):
+    """Stands for an array that is named first, and filled later."""
+
+    values: np.ndarray
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, fortran, content = state
+        self.values = _array(content, dtype, shape, "F" if fortran else "C")
+
+
+class _Buffer(_Array):
+    """Stands for an array that is made at once."""
+
+    def __init__(self, content: Any, dtype: Any, shape: Any, order: Any):
+        self.values = _array(content, dtype, shape, order)
+
+
+class _Scalar(_Buffer):
+    """Stands for a single number of NumPy's."""
+
+    def __init__(self, dtype: Any, content: Any):
+        super().__init__(content, dtype, (1,), "C")
+
+
+class _Bytes(_StandIn):
+    """Stands for bytes, which protocol 2 has as text."""
+
+    def __new__(cls, text: str, _: str) -> Any:
+        """Returns the bytes."""
+        return text.encode("latin1")
+
+
+def _array(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    if not isinstance(dtype, _DType) or not isinstance(content, bytes | bytearray):
+        raise pickle.UnpicklingError("an array of something else than numbers")
+    values = np.frombuffer(content, dtype.dtype)
+    if not isinstance(shape, tuple) or math.prod(shape) != len(values):
+        raise pickle.UnpicklingError(f"an array of {len(values)} numbers is not {shown(shape)}")
+    return values.reshape(shape, order="F" if order == "F" else "C")
+
+
+# By the last part of the module's name: NumPy 2 has another path to it than NumPy 1.
+_ALLOWED = {
+    "numpy.dtype": _DType,
+    "numpy.ndarray": _StandIn,
+    "multiarray._reconstruct": _Array,
+    "multiarray.scalar": _Scalar,
+    "numeric._frombuffer": _Buffer,
+    "_codecs.encode": _Bytes,
+}
+
+
+# In Python, because the one in C takes as much memory as a hostile pickle tells it to.
+class _Unpickler(pickle._Unpickler):
+    """Knows nothing but `_ALLOWED`."""
+
+    def find_class(self, module: str, name: str) -> type:
+        """Returns the stand-in for a name; raises `UnpicklingError` for any other."""
+        found = _ALLOWED.get(f"{module.rpartition('.')[2]}.{name}")
+        if found is None or module.partition(".")[0] not in ("numpy", "_codecs"):
+            raise pickle.UnpicklingError(f"it names {shown(f'{module}.{name}')}, which is no array")
+        return found
