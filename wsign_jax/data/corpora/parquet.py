@@ -42,7 +42,6 @@ def read_tables(
     Raises:
         WSignError: pyarrow is not installed; there is no table, or one of another form; or no file.
     """
-    load_library()
     rows: list[Row] = []
     problems: list[str] = []
     named = [name for name in names if (root / name).is_file()]
@@ -56,6 +55,7 @@ def read_tables(
         raise WSignError(
             f"{root}: no file that {named[0]} names; name another folder with --root=DIR"
         )
+    load_library()  # said once, before anything is read
     gone = len(rows) - len(there)
     return there, problems, [f"left out {gone:,} rows whose file is not there"] if gone else []
 
