@@ -80,8 +80,6 @@ def test_what_a_decoder_does_not_read_is_refused(opened):
     root, run = opened
     with pytest.raises(WSignError, match="decoder 'greedy' reads no language model"):
         decoder_settings.choose_settings(run, "greedy", "2")
-    with pytest.raises(WSignError, match="decoder 'attention' reads no language model"):
-        decoder_settings.choose_settings(run, "attention", "2", 1)
     beam = decoder_settings.choose_settings(run, "prefix_beam")
     for weight, message in (
         ({"ctc_weight": 0.5}, "decoder 'prefix_beam' reads no ctc_weight"),

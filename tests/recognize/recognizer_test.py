@@ -127,7 +127,7 @@ def test_a_tuned_temperature_is_used(data, talkative_run, recognizer):
     row = dataclasses.replace(
         decoder_settings.default_settings(run, "greedy", "none", 1), temperature=2.0, wer=0.1
     )
-    tuned_on = f"checkpoint {trained_run.names(run.checkpoints)}, full attention"
+    tuned_on = f"checkpoint {run.checkpoint_steps}, full attention"
     content = {"tuned_on": tuned_on, "decoders": [dataclasses.asdict(row)]}
     files.write_json(talkative_run / decoder_settings.TUNED, content)
     try:

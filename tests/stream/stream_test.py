@@ -209,7 +209,7 @@ def test_an_hour_of_a_stream_takes_no_memory_and_compiles_once():
 def test_after_a_long_pause_nothing_is_computed_and_nothing_has_changed(name, pushed, monkeypatch):
     filled = []
     monkeypatch.setattr(
-        "wsign_jax.stream.stream.fill", lambda *args: filled.append(0) or fill_chunk(*args)
+        "wsign_jax.stream.stream.fill_chunk", lambda *args: filled.append(0) or fill_chunk(*args)
     )
     rng = np.random.default_rng(3)
     before, after = random_features(rng, 101), random_features(rng, 150)

@@ -61,7 +61,7 @@ def test_tuned_on_validation_evaluated_on_test_compared_with_greedy(opened, comm
     [
         (["--checkpoint={work}", "--data={root}/none"], "none: no such folder"),
         (["--checkpoint={work}", BEAM, "--lm={root}/cut.arpa"], "cut.arpa, line 6: the file ends"),
-        (["--checkpoint={work}", "--against={root}"], "ref.trn: No such file"),
+        (["--checkpoint={work}", "--against={root}"], "ref.trn: no such file"),
         (["--checkpoint={work}", BEAM, "--lm_weight=-1", "--lm=2"], "lm_weight is -1.0"),
         (["--checkpoint={work}", "--chunk=-1"], "chunk is -1"),
     ],
