@@ -311,7 +311,7 @@ def test_background_is_clips_without_a_gloss(tmp_path):
     assert all(
         record.glosses for record in prepare.read("mp_data", root, leave_out=("none",)).records
     )
-    with pytest.raises(WSignError, match="--leave_out=coffee: no such gloss; leave it away"):
+    with pytest.raises(WSignError, match="--leave_out=coffee: no such gloss; the glosses are: hello, tea"):
         prepare.read("mp_data", root, leave_out=("coffee",))
 
 
