@@ -115,6 +115,10 @@ def _check_keys(keys: list[Any]) -> None:
 class _Unpickler(pickle._Unpickler):
     """Knows nothing but `_ALLOWED`, and bytes, which protocol 2 has as text."""
 
+    stack: list[Any]
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+
     def __init__(self, file: BinaryIO):
         super().__init__(file)
         # The same text gives the same bytes, so that a file cannot give more of them than it has.
@@ -137,15 +141,15 @@ class _Unpickler(pickle._Unpickler):
 
     def _one_item(self) -> None:
         _check_keys(self.stack[-2:-1])
-        super().load_setitem()
+        pickle._Unpickler.dispatch[pickle.SETITEM[0]](self)
 
     def _items(self) -> None:
         _check_keys(self.stack[::2])
-        super().load_setitems()
+        pickle._Unpickler.dispatch[pickle.SETITEMS[0]](self)
 
     def _dict(self) -> None:
         _check_keys(self.stack[::2])
-        super().load_dict()
+        pickle._Unpickler.dispatch[pickle.DICT[0]](self)
 
     def _bytearray(self) -> None:
         # Python's own makes as many zeros as the file says.
