@@ -198,7 +198,7 @@ def walk(root: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
 def _is_passed_over(folder: pathlib.Path) -> bool:
     """Tells whether a folder is hidden, or macOS's shadow of an archive's, or a data set as written."""
     is_shadow = folder.name[0] == "." or folder.name == "__MACOSX"
-    return is_shadow or os.path.isfile(folder / "label_map.json")  # noqa: PTH113  False without permission
+    return is_shadow or os.path.isfile(folder / "label_map.json")
 
 
 def read_phoenix(
