@@ -133,7 +133,8 @@ class _Unpickler(pickle._Unpickler):
             raise pickle.UnpicklingError(f"it names {shown(f'{module}.{name}')}, which is no array")
         return found
 
-    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
+    _usual: ClassVar[dict[int, Any]] = pickle._Unpickler.dispatch
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(_usual)
     # Hashing tuples in tuples can take forever or end Python: only text and numbers are keys, and
     # nothing else is hashed.
     for _opcode in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET):
@@ -141,15 +142,15 @@ class _Unpickler(pickle._Unpickler):
 
     def _one_item(self) -> None:
         _check_keys(self.stack[-2:-1])
-        pickle._Unpickler.dispatch[pickle.SETITEM[0]](self)
+        self._usual[pickle.SETITEM[0]](self)
 
     def _items(self) -> None:
         _check_keys(self.stack[::2])
-        pickle._Unpickler.dispatch[pickle.SETITEMS[0]](self)
+        self._usual[pickle.SETITEMS[0]](self)
 
     def _dict(self) -> None:
         _check_keys(self.stack[::2])
-        pickle._Unpickler.dispatch[pickle.DICT[0]](self)
+        self._usual[pickle.DICT[0]](self)
 
     def _bytearray(self) -> None:
         # Python's own makes as many zeros as the file says.
