@@ -66,6 +66,10 @@ def read_table(
             reader = csv.reader([line.rstrip("\r")], dialect, delimiter=delimiter)
             fields = [field.strip() for field in next(reader)]
         except csv.Error as error:
+            if not header:
+                raise WSignError(
+                    f"{where}: the header is broken ({error}); it must have {', '.join(columns)}"
+                ) from None
             problems.append(f"{where}: broken line ({error})")
             continue
         if not header:
@@ -73,9 +77,11 @@ def read_table(
             lacking = [name for name in columns if name not in header]
             if lacking:
                 raise WSignError(
-                    f"{where}: the header is {line.strip()!r}; it must have {', '.join(lacking)}, "
+                    f"{where}: the header is {line.strip()[:200]!r}; it must have {', '.join(lacking)}, "
                     f"separated by {delimiter!r}"
                 )
+            if twice := [name for name in columns if header.count(name) > 1]:
+                raise WSignError(f"{where}: the header has {twice[0]} twice; keep one")
         elif len(fields) != len(header):
             problems.append(f"{where}: {len(fields)} fields, but the header has {len(header)}")
         else:

@@ -5,12 +5,15 @@ import functools
 import io
 import math
 import pathlib
+import stat
 import threading
 
 import numpy as np
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints
+
+MOST_BYTES = 2**30  # of an array: over an hour of Holistic's vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +38,11 @@ def patches_of(frames: int, patch_size: int) -> int:
 def load_npy(path: pathlib.Path) -> np.ndarray:
     """Loads the array in a .npy; raises a `WSignError` if the file is missing or damaged."""
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for a writer
             raise ValueError("not a file")
+        if status.st_size > MOST_BYTES:
+            raise ValueError(f"larger than {MOST_BYTES >> 20} MiB")
         return read_npy(path.read_bytes())
     except FileNotFoundError:
         raise WSignError(f"{path}: missing") from None

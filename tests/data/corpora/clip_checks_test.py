@@ -30,6 +30,8 @@ def test_hands_have_a_hands_proportions():
     both = np.concatenate([hand, hand])
     clip_checks.check_hands([clip(both)])
     clip_checks.check_hands([])
+    with pytest.raises(WSignError, match=r"^x: the hands are larger than the picture; divide x"):
+        clip_checks.check_hands([clip(640 * both)])
     with pytest.raises(
         WSignError, match=r"^x: only 50% of its and other clips' hands have a hand's"
     ):

@@ -143,7 +143,7 @@ def test_arrays_are_hands_after_body_and_face_measured_at_the_face(tmp_path, val
         (np.zeros(258), "float64[258] is not (T, 126), (T, 258) or (T, 1662) numbers; folders of such"),
         (np.zeros((4, 1404)), "float64[4, 1404] is not (T, 126), (T, 258)"),
         (np.zeros((0, 126)), "no frames in it"),
-        (np.array([["x"] * 126]), "is not (T, 126)"),
+        (np.array([["x"] * 126]), "holds <U1, not real numbers; save it again"),
         (None, "unreadable"),
     ],
 )  # fmt: skip

@@ -84,6 +84,8 @@ POINTS = np.ones((4, 86, 2))
         ([POINTS], "not a dict of clips, as Isharah's are"),
         (b"\x80\x04cos\nsystem\n", "it names 'os.system', which is no array"),
         (b"\x80\x04r\xff\xff\xff\xff.", "is it a pickle of arrays?"),  # a huge memo
+        (b"\x80\x04}" + b")" + b"2\x86" * 60 + b"Ns.", "a tuple is a key"),  # whose hash takes years
+        (b"\x80\x05\x96" + (4 << 30).to_bytes(8, "little"), "unreadable"),  # bytes that are not there
         (b"\x80\x04", "is it a pickle of arrays?"),
         (b"", "is it a pickle of arrays?"),
         # A state for the stand-in itself, and an array that says it is larger than its bytes.
@@ -95,6 +97,7 @@ POINTS = np.ones((4, 86, 2))
 def test_a_pickle_that_is_something_else_is_one_line(tmp_path, content, message, capsys):
     root = published.isharah(tmp_path)
     (path,) = root.glob("*.pkl")
+    (root / f"._{path.name}").write_bytes(b"macOS")
     path.write_bytes(content if isinstance(content, bytes) else pickle.dumps(content))
     with pytest.raises(WSignError) as caught:
         isharah.read(root)

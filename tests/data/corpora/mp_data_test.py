@@ -112,6 +112,8 @@ def test_real_trees_are_read_as_they_lie(name):
             "a Git LFS pointer, not the file; run git lfs",
         ),
         (b"", "unreadable"),
+        (np.array(["x"] * 1662), "holds <U1, not real numbers; record it again"),
+        (None, "missing; record it again"),
         (b"no array", "unreadable"),
     ],
 )
@@ -120,6 +122,9 @@ def test_a_broken_frame_is_named_when_its_sequence_is_read(tmp_path, content, me
     path = tmp_path / "MP_Data" / "hello" / "0" / "3.npy"
     if isinstance(content, bytes):
         path.write_bytes(content)
+    elif content is None:
+        path.unlink()
+        path.symlink_to(tmp_path / "gone")
     else:
         np.save(path, content)
     record = mp_data.read(tmp_path).records[0]
@@ -131,6 +136,8 @@ def test_folders_that_are_no_sequences_are_named(tmp_path):
     root = corpora.mp_data(tmp_path) / "MP_Data"
     (root / "hello" / "take two").mkdir()
     (root / "nothing").mkdir()
+    corpora.touch(root / "__MACOSX" / "hello" / "0" / "._0.npy")
+    corpora.touch(root / "processed" / "label_map.json")
     (root / "hello" / "61" / "0.npy").unlink()
     for number in range(1, 8):
         (root / "hello" / "61" / f"{number}.npy").unlink()

@@ -68,6 +68,10 @@ def test_left_and_right_can_be_swapped(tmp_path):
 BEYOND_UNICODE = np.full(2, 2**31 - 1, np.uint32).view("<U1")
 GOOD = np.ones((2, 5, 42, 3))
 BROKEN = {
+    "reversed": (
+        {"keypoints": GOOD, "segments": np.array([[2.0, 1.0]] * len(GOOD))},
+        "are not seconds",
+    ),
     "no array": ({"x": GOOD}, "no array 'keypoints' in it, only x"),
     "joints": ({"keypoints": GOOD[:, :, :40]}, r"float64\[2, 5, 40, 3\] are not floats \(N, T"),
     "integers": ({"keypoints": GOOD.astype(int)}, "are not floats"),

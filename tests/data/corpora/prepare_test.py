@@ -311,7 +311,9 @@ def test_background_is_clips_without_a_gloss(tmp_path):
     assert all(
         record.glosses for record in prepare.read("mp_data", root, leave_out=("none",)).records
     )
-    with pytest.raises(WSignError, match="--leave_out=coffee: no such gloss; leave it away"):
+    with pytest.raises(
+        WSignError, match="--leave_out=coffee: no such gloss; the glosses are: hello, tea"
+    ):
         prepare.read("mp_data", root, leave_out=("coffee",))
 
 
@@ -330,6 +332,10 @@ def test_several_folders_become_one_data_set(tmp_path):
     roots = [tmp_path / who / "MP_Data" for who in ("anna", "ben", "cleo")]
     for seed, root in enumerate(roots):
         corpora.mp_tree(root, seed=seed, face=2.1 if seed else 1.63)
+    with pytest.raises(
+        WSignError, match=f"--root={roots[0]}: is in --root={roots[0].parent} already"
+    ):
+        prepare.read("mp_data", *roots, roots[0].parent)
     lines, ids = imported(tmp_path, *roots, splits=SplitSettings(test_signers=("ben",)))
     assert ids["test"] == {f"ben_MP_Data_hello_{n}" for n in range(3)}
     assert layout.read_signers(tmp_path / "out", "test") == dict.fromkeys(ids["test"], "ben")

@@ -22,13 +22,25 @@ def test_a_folders_name_is_a_gloss_or_background(name, glosses):
 def test_names_of_splits_and_the_order_of_names():
     names = ("Train", "dev", "Testing", "", "hello")
     assert [records.split_of(name) for name in names] == ["train", "val", "test", "", None]
-    assert sorted(["a10", "a2", "10", "9", "a"], key=records.natural) == [
+    assert sorted([long := "9" * 5000, "a10", "a2", "10", "9", "a"], key=records.natural) == [
         "9",
         "10",
+        long,
         "a",
         "a2",
         "a10",
     ]
+
+
+def test_links_are_followed_once_and_what_is_no_recording_is_passed_over(tmp_path):
+    root = tmp_path / "in"
+    for name in ("a2/x", "a10/x", "__MACOSX/x", ".git/x", "made/label_map.json", "a2/.x"):
+        corpora.touch(root / name)
+    corpora.touch(tmp_path / "elsewhere" / "y")
+    (root / "b").symlink_to(tmp_path / "elsewhere")
+    (root / "a2" / "up").symlink_to(root)
+    found = [(str(folder.relative_to(root)), files) for folder, files in records.walk(root)]
+    assert found == [(".", []), ("a2", ["x"]), ("a10", ["x"]), ("b", ["y"])]
 
 
 def test_a_pointer_of_git_lfs_is_named(tmp_path):

@@ -4,10 +4,12 @@ A pickle is a program: it names functions and has them called. Here the few that
 are stand-ins, so that not even NumPy sees what a hostile pickle says of itself.
 """
 
+import functools
 import math
 import pathlib
 import pickle
-from typing import Any
+from collections.abc import Callable
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -84,19 +86,12 @@ class _Scalar(_Buffer):
         super().__init__(content, dtype, (1,), "C")
 
 
-class _Bytes(_StandIn):
-    """Stands for bytes, which protocol 2 has as text."""
-
-    def __new__(cls, text: str, _: str) -> Any:
-        """Returns the bytes."""
-        return text.encode("latin1")
-
-
 def _array(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     if not isinstance(dtype, _DType) or not isinstance(content, bytes | bytearray):
         raise pickle.UnpicklingError("an array of something else than numbers")
     values = np.frombuffer(content, dtype.dtype)
-    if not isinstance(shape, tuple) or math.prod(shape) != len(values):
+    is_shape = isinstance(shape, tuple) and all(type(size) is int for size in shape)
+    if not is_shape or math.prod(shape) != len(values):
         raise pickle.UnpicklingError(f"an array of {len(values)} numbers is not {shown(shape)}")
     return values.reshape(shape, order="F" if order == "F" else "C")
 
@@ -108,17 +103,61 @@ _ALLOWED = {
     "multiarray._reconstruct": _Array,
     "multiarray.scalar": _Scalar,
     "numeric._frombuffer": _Buffer,
-    "_codecs.encode": _Bytes,
 }
+
+
+def _check_keys(keys: list[Any]) -> None:
+    if any(isinstance(key, tuple) for key in keys):
+        raise pickle.UnpicklingError("a tuple is a key")
 
 
 # In Python, because the one in C takes as much memory as a hostile pickle tells it to.
 class _Unpickler(pickle._Unpickler):
-    """Knows nothing but `_ALLOWED`."""
+    """Knows nothing but `_ALLOWED`, and bytes, which protocol 2 has as text."""
 
-    def find_class(self, module: str, name: str) -> type:
+    stack: list[Any]
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file)
+        # The same text gives the same bytes, so that a file cannot give more of them than it has.
+        self._encode = functools.cache(lambda text, _: text.encode("latin1"))
+
+    def find_class(self, module: str, name: str) -> Callable[..., Any]:
         """Returns the stand-in for a name; raises `UnpicklingError` for any other."""
+        if (module, name) == ("_codecs", "encode"):
+            return self._encode
         found = _ALLOWED.get(f"{module.rpartition('.')[2]}.{name}")
-        if found is None or module.partition(".")[0] not in ("numpy", "_codecs"):
+        if found is None or module.partition(".")[0] != "numpy":
             raise pickle.UnpicklingError(f"it names {shown(f'{module}.{name}')}, which is no array")
         return found
+
+    _usual: ClassVar[dict[int, Any]] = pickle._Unpickler.dispatch
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(_usual)
+    # Hashing tuples in tuples can take forever or end Python: only text and numbers are keys, and
+    # nothing else is hashed.
+    for _opcode in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET):
+        del dispatch[_opcode[0]]
+
+    def _one_item(self) -> None:
+        _check_keys(self.stack[-2:-1])
+        self._usual[pickle.SETITEM[0]](self)
+
+    def _items(self) -> None:
+        _check_keys(self.stack[::2])
+        self._usual[pickle.SETITEMS[0]](self)
+
+    def _dict(self) -> None:
+        _check_keys(self.stack[::2])
+        self._usual[pickle.DICT[0]](self)
+
+    def _bytearray(self) -> None:
+        # Python's own makes as many zeros as the file says.
+        size = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(size)))
+
+    dispatch[pickle.SETITEM[0]] = _one_item
+    dispatch[pickle.SETITEMS[0]] = _items
+    dispatch[pickle.DICT[0]] = _dict
+    dispatch[pickle.BYTEARRAY8[0]] = _bytearray

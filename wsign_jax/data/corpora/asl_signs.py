@@ -21,6 +21,7 @@ from wsign_jax.common.tables import Row
 from wsign_jax.data.corpora import aspects, parquet, records
 from wsign_jax.data.corpora.records import Corpus, Keypoints, Record
 
+_MOST_FRAMES = 10_000  # far above the corpus's
 COLUMNS = ("path", "participant_id", "sequence_id", "sign")
 
 
@@ -85,6 +86,8 @@ def _points(path: pathlib.Path, kinds: dict[str, int]) -> tuple[np.ndarray, np.n
         parquet.numbers(columns, name, path) for name in ("frame", "landmark_index", "x", "y", "z")
     )
     frames, row = np.unique(frame, return_inverse=True)
+    if len(frames) > _MOST_FRAMES:
+        raise WSignError(f"{path}: over {_MOST_FRAMES} frames; is it this corpus's file?")
     points = np.full((len(frames), sum(kinds.values()), 3), np.nan)
     first = 0
     for kind, count in kinds.items():

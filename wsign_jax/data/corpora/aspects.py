@@ -8,6 +8,7 @@ import numpy as np
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import records
 from wsign_jax.data.corpora.records import ASSUMED, GIVEN, Known
+from wsign_jax.keypoints import joints
 
 # MediaPipe's points at the ends of a face's height, then of its width: forehead, chin, ear, ear.
 FACE_ENDS = (10, 152, 234, 454)
@@ -36,6 +37,7 @@ def guess(
         records.check_aspect(given)
         return Known(given, GIVEN)
     ends = np.concatenate([np.empty((0, 4, 2)), *_readable(clips, face_ends)])
+    ends = np.where(joints.plausible(ends), ends, np.nan)
     height, width = (np.linalg.norm(ends[:, n + 1] - ends[:, n], axis=-1) for n in (0, 2))
     seen = (height > 0) & (width > 0)  # not NaN either
     if not seen.any():

@@ -112,7 +112,9 @@ def _held_out(
 
 def _same_name(signer: str, name: str) -> bool:
     """Tells whether both name the same person: '10' is '010'."""
-    return signer == name or (signer.isdecimal() and name.isdecimal() and int(signer) == int(name))
+    return signer == name or (
+        (signer + name).isdecimal() and signer.lstrip("0") == name.lstrip("0")
+    )
 
 
 def _best_unit(clips: Sequence[Record]) -> str:

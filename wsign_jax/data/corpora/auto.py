@@ -6,10 +6,18 @@ import re
 import shlex
 from typing import NamedTuple
 
+import numpy as np
+
 from wsign_jax.common import tables
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import validate
-from wsign_jax.data.corpora import asl_fingerspelling, asl_signs, clip_files, folder, isharah
+from wsign_jax.data.corpora import (
+    asl_fingerspelling,
+    asl_signs,
+    clip_files,
+    folder,
+    isharah,
+    records,
+)
 from wsign_jax.keypoints import video
 
 # Files that only one published corpus has, below its folder.
@@ -101,14 +109,10 @@ def _by_files(root: pathlib.Path) -> list[Found]:
     kinds: dict[str, list[pathlib.Path]] = {}  # the files, by the name of a corpus
     arrays: dict[pathlib.Path, str] = {}  # the corpus of the arrays in a folder's folders
     pictures: list[pathlib.Path] = []
-    for name, inside, files in os.walk(root):
-        inside[:] = sorted(x for x in inside if x[0] != ".")
-        here = pathlib.Path(name)
-        for file in sorted(files):
+    for here, files in records.walk(root):
+        for file in files:
             path = here / file
             kind = path.suffix.lower()
-            if file[0] == ".":
-                continue
             if kind == clip_files.ARRAY:
                 if here.parent not in arrays:
                     arrays[here.parent] = _kind_of_array(path)
@@ -134,7 +138,7 @@ def _by_files(root: pathlib.Path) -> list[Found]:
 def _kind_of_array(path: pathlib.Path) -> str:
     """Returns mp_data for a frame, folder for a clip, '' for text: a tutorial's list of signs."""
     try:
-        array = validate.read_npy(path.read_bytes())
+        array = np.lib.format.open_memmap(path, mode="r")  # it may be large
     except Exception:  # damage can raise almost anything; the corpus's reader will name it
         return "mp_data"
     if array.dtype.kind not in "fiu":

@@ -13,6 +13,7 @@ from wsign_jax.keypoints import joints
 _SAMPLE = 40  # clips
 # 0.96 to 1.00 of hands pass in real trees, 0.50 or less where values are something else.
 _LEAST = 0.7
+_LARGEST_PALM = 2.0  # picture widths; pixels are over 10
 _BONES = np.array([pair for f in joints.FINGERS for pair in itertools.pairwise(f)])
 _PALM = (5, 13, 17)  # knuckles
 _MORE_LEFT = 1.5  # times as often as the right: most people sign with the right hand
@@ -43,6 +44,12 @@ def check_hands(found: Sequence[Record]) -> None:
         hands.append(positions.reshape(-1, 2, 21, 3)[confidence > 0])
     if not hands or not len(seen := np.concatenate(hands)):
         return
+    palm = np.linalg.norm(seen[:, joints.MIDDLE_KNUCKLE] - seen[:, joints.WRIST], axis=-1)
+    if np.median(palm) > _LARGEST_PALM:
+        raise WSignError(
+            f"{readers[0][0]}: the hands are larger than the picture; divide x and z by its width in "
+            "pixels and y by its height"
+        )
     share = float(like_hands(seen).mean())
     if share < _LEAST:
         raise WSignError(

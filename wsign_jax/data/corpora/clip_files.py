@@ -5,7 +5,6 @@ import pathlib
 import numpy as np
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import validate
 from wsign_jax.data.corpora import aspects, records
 from wsign_jax.data.corpora.records import Keypoints
 from wsign_jax.keypoints import joints, pose_file
@@ -55,11 +54,8 @@ def face_ends(path: pathlib.Path) -> np.ndarray:
 
 def read_array(path: pathlib.Path) -> np.ndarray:
     """Reads the array (T, 126 | 258 | 1662) of a .npy as float64; raises as `read` does."""
-    try:
-        array = validate.read_npy(path.read_bytes())
-    except Exception as error:  # damage can raise almost anything
-        raise WSignError(f"{path}: {validate.unreadable_reason(error)}; save it again") from None
-    if array.ndim != 2 or array.shape[1] not in _VALUES or array.dtype.kind not in "fiu":
+    array = records.read_numbers(path, "save it again")
+    if array.ndim != 2 or array.shape[1] not in _VALUES:
         what = f"{array.dtype}{list(array.shape)}"
         hint = "; folders of such frames are read with mp_data" if array.ndim == 1 else ""
         raise WSignError(f"{path}: {what} is not (T, 126), (T, 258) or (T, 1662) numbers{hint}")

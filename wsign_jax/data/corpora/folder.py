@@ -9,7 +9,6 @@ may lie in a folder of its own: <sign>/<n>/sequence.npy.
 
 import dataclasses
 import functools
-import os
 import pathlib
 
 from wsign_jax.common import tables
@@ -72,7 +71,7 @@ def read(
 
 
 def _find_csv(root: pathlib.Path) -> pathlib.Path | None:
-    tables_here = sorted(root.glob("*.csv"))
+    tables_here = sorted(path for path in root.glob("*.csv") if path.name[0] != ".")
     if len(tables_here) > 1:
         raise WSignError(
             f"{root}: {len(tables_here)} .csv files in it; name the annotations with --csv=FILE"
@@ -134,16 +133,10 @@ def _clips_below(root: pathlib.Path) -> list[pathlib.Path]:
         WSignError: there are none.
     """
     found: list[pathlib.Path] = []
-    for name, inside, files in os.walk(root):
-        folder = pathlib.Path(name)
+    for folder, files in records.walk(root):
         # A tutorial's list of signs is an array in the root.
         kinds = CLIPS if folder != root else CLIPS - {clip_files.ARRAY}
-        inside[:] = sorted((x for x in inside if x[0] != "."), key=records.natural)
-        here = [
-            folder / file
-            for file in sorted(files, key=records.natural)
-            if file[0] != "." and pathlib.PurePath(file).suffix.lower() in kinds
-        ]
+        here = [folder / file for file in files if pathlib.PurePath(file).suffix.lower() in kinds]
         if not here and folder != root and video.pictures_in(folder):
             here = [folder]
         found += here

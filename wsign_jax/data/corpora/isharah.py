@@ -101,7 +101,7 @@ def _find_annotations(root: pathlib.Path) -> pathlib.Path:
 
 def _read_points(root: pathlib.Path, wanted: set[str]) -> dict[str, np.ndarray]:
     """Returns hands and shoulders (T, 44, 2) float32 of the clips that are wanted, by id."""
-    paths = sorted(root.rglob("*.pkl"))
+    paths = sorted(path for path in root.rglob("*.pkl") if path.name[0] != ".")
     if not paths:
         raise WSignError(f"{root}: no .pkl in it; name the folder of the keypoints with --root=DIR")
     points: dict[str, np.ndarray] = {}

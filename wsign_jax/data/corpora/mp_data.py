@@ -15,13 +15,13 @@ import numpy as np
 
 from wsign_jax.common import tables
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data import validate
 from wsign_jax.data.corpora import aspects, people, records
 from wsign_jax.data.corpora.records import Corpus, Keypoints, Known, Record
 from wsign_jax.keypoints import joints
 
 _VALUES = joints.NUM_JOINTS * 3
 _LAST_FRAME = 10**9
+_FIX = "record it again"
 # Where 468 points of a face begin, by the vector's length: with a pose before them, or without.
 _FACE = {1662: 132, 1692: 132, 1530: 0, 1560: 0}
 # Vectors without both hands, by length.
@@ -134,9 +134,12 @@ def _read_sessions(path: pathlib.Path) -> dict[tuple[str, str, str], dict[str, s
         split = fields["split"] = records.split_of(fields.get("split", ""))  # type: ignore[assignment]
         if split is None:
             problems.append(f"{where}: the split is none of train, val and test")
+    table = {(row.get("folder", ""), row["sign"], row["sequence"]): row for _, row in rows}
+    if not problems and len(table) < len(rows):
+        problems.append(f"{path}: a sequence is in it twice; keep one")
     if problems:
         raise WSignError(problems[0])
-    return {(row.get("folder", ""), row["sign"], row["sequence"]): row for _, row in rows}
+    return table
 
 
 def _number(path: pathlib.Path) -> int:
@@ -146,7 +149,7 @@ def _number(path: pathlib.Path) -> int:
 def _face_ends(sequence: pathlib.Path) -> np.ndarray:
     """Reads `aspects.FACE_ENDS` (t, 4, 2) of a frame; t is 0 if vectors have no face."""
     frames = sorted(path for path in sequence.glob("*.npy") if path.stem.isdecimal())
-    vector = _read_vector(frames[len(frames) // 2]) if frames else np.empty(0)
+    vector = records.read_numbers(frames[len(frames) // 2], _FIX) if frames else np.empty(0)
     start = _FACE.get(vector.size, vector.size)
     return vector.ravel()[start : start + 468 * 3].reshape(-1, 468, 3)[:, aspects.FACE_ENDS, :2]
 
@@ -167,21 +170,13 @@ def _load(sequence: pathlib.Path, fps: float, aspect: float, swap_hands: bool) -
 
 def _load_frame(path: pathlib.Path) -> np.ndarray:
     """Reads the (42, 3) positions of one frame."""
-    vector = _read_vector(path)
+    vector = records.read_numbers(path, _FIX)
     if vector.ndim == 1 and (what := _OTHERS.get(len(vector))):
         raise WSignError(
             f"{path}: {len(vector)} values are {what}; both hands' 2 x 21 x 3 are needed"
         )
-    if vector.ndim != 1 or len(vector) < _VALUES or vector.dtype.kind not in "fiu":
+    if vector.ndim != 1 or len(vector) < _VALUES:
         raise WSignError(
             f"{path}: {vector.dtype}{list(vector.shape)} is not a vector of {_VALUES} or more numbers"
         )
     return vector[-_VALUES:].reshape(joints.NUM_JOINTS, 3).astype(np.float64)
-
-
-def _read_vector(path: pathlib.Path) -> np.ndarray:
-    try:
-        return validate.read_npy(path.read_bytes())
-    except Exception as error:  # damage can raise almost anything
-        records.check_fetched(path)
-        raise WSignError(f"{path}: {validate.unreadable_reason(error)}; record it again") from None

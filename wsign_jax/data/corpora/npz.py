@@ -47,11 +47,11 @@ def read(
     Raises:
         WSignError: the folder has no .npz, or an option is out of range.
     """
-    records.check_positive("fps", records.FPS if fps is None else fps)
+    records.rate(fps)
     records.check_aspect(1.0 if aspect is None else aspect)
     if not root.is_dir():
         raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
-    paths = sorted(root.glob("*.npz"))
+    paths = sorted(path for path in root.glob("*.npz") if path.name[0] != ".")
     if not paths:
         raise WSignError(f"{root}: no .npz in it; name the folder of the files with --root=DIR")
     found: list[Record] = []
@@ -142,6 +142,7 @@ def _segments(
         array.shape != (sum(counts), 2)
         or array.dtype.kind not in "iuf"
         or not np.isfinite(array).all()
+        or not ((array[:, 0] >= 0) & (array[:, 0] <= array[:, 1])).all()
     ):
         raise WSignError(
             f"{path}: segments {array.dtype}{list(array.shape)} are not seconds ({sum(counts)}, 2), "
@@ -162,7 +163,11 @@ def _keypoints(
 def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = dict(archive)
+            size = sum(member.file_size for member in archive.zip.infolist())
+            if size > validate.MOST_BYTES:
+                raise ValueError(f"unpacks to over {validate.MOST_BYTES >> 20} MiB")
+            # A member that is no .npy is read as bytes.
+            arrays = {name: array for name, array in archive.items() if hasattr(array, "dtype")}
     except Exception as error:  # damage can raise almost anything
         records.check_fetched(path)
         raise WSignError(f"{path}: {validate.unreadable_reason(error)}; save it again") from None

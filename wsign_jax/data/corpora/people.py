@@ -116,12 +116,15 @@ def describe(found: Sequence[Signs]) -> list[str]:
 def siblings(root: pathlib.Path, is_clip: IsClip) -> list[str]:
     """Returns a line that names further folders of signs beside `root`, if there are some."""
     root = root.resolve()
-    beside = [
-        path.name
-        for path in records.subfolders(root.parent)
-        if (_SESSION.match(path.name) or records.split_of(path.name)) and path != root
-        if any(is_sign(sign, is_clip) for sign in records.subfolders(path))
-    ]
+    try:
+        beside = [
+            path.name
+            for path in records.subfolders(root.parent)
+            if (_SESSION.match(path.name) or records.split_of(path.name)) and path != root
+            if any(is_sign(sign, is_clip) for sign in records.subfolders(path))
+        ]
+    except OSError:  # not this user's to read
+        return []
     return (
         [f"not read: {named(beside)}, beside it; --root={root.parent} reads all"] if beside else []
     )

@@ -2,10 +2,11 @@
 
 import dataclasses
 import inspect
+import itertools
 import json
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -92,6 +93,7 @@ def read(name: str, *roots: pathlib.Path, leave_out: Sequence[str] = (), **optio
     Raises:
         WSignError: the name, an option or a gloss to leave out is unknown, or the corpus cannot be read.
     """
+    _check_apart(roots)
     said: tuple[str, ...] = ()
     if name == AUTO:
         found = [auto.find(root) for root in roots]
@@ -113,6 +115,14 @@ def read(name: str, *roots: pathlib.Path, leave_out: Sequence[str] = (), **optio
     read_with = {"root": roots[0] if len(roots) == 1 else roots, **options}
     read_with |= {"leave_out": leave_out} if leave_out else {}
     return dataclasses.replace(corpus, notes=(*said, *corpus.notes), options=read_with)
+
+
+def _check_apart(roots: Sequence[pathlib.Path]) -> None:
+    """Raises a `WSignError` if a folder is one of the others, or in it: its clips would be in twice."""
+    places = sorted((root.resolve(), root) for root in roots)
+    for (place, root), (below, other) in itertools.pairwise(places):
+        if below.is_relative_to(place):
+            raise WSignError(f"--root={other}: is in --root={root} already; leave it out")
 
 
 def _joined(corpora: Sequence[Corpus], places: Sequence[people.Signs]) -> Corpus:
@@ -144,9 +154,10 @@ def _joined(corpora: Sequence[Corpus], places: Sequence[people.Signs]) -> Corpus
 def _without(corpus: Corpus, leave_out: Sequence[str]) -> Corpus:
     """Leaves out the clips of some glosses, and says what is background."""
     used = {gloss for record in corpus.records for gloss in record.glosses}
-    out = {"" if name not in used and not glosses_of(name) else name for name in leave_out}
+    out = {name if name in used else "-".join(glosses_of(name)) for name in leave_out}
     if unknown := sorted(out - used - {""}):
-        raise WSignError(f"--leave_out={unknown[0]}: no such gloss; leave it away")
+        known = people.named(sorted(used)) or "none"
+        raise WSignError(f"--leave_out={unknown[0]}: no such gloss; the glosses are: {known}")
     kept = [r for r in corpus.records if not out.intersection(r.glosses or [""])]
     notes = list(corpus.notes)
     if removed := len(corpus.records) - len(kept):
@@ -156,8 +167,21 @@ def _without(corpus: Corpus, leave_out: Sequence[str]) -> Corpus:
             f"took {len(background)} clips as background, without a gloss, such as "
             f"{background[0].where}; --leave_out=background leaves them out"
         )
+    signers = {record.signer for record in kept}
+    notes += [*_alike("glosses", used - out), *_alike("signers", signers)]
     glosses = tuple(gloss for gloss in corpus.glosses if gloss not in out)
     return dataclasses.replace(corpus, records=tuple(kept), notes=tuple(notes), glosses=glosses)
+
+
+def _alike(what: str, names: Collection[str]) -> list[str]:
+    """Returns a warning of names that are the same but for capitals, if there are some."""
+    same: dict[str, list[str]] = {}
+    for name in sorted(names):
+        same.setdefault(name.casefold(), []).append(name)
+    twice = [", ".join(some) for some in same.values() if len(some) > 1]
+    if not twice:
+        return []
+    return [f"warning: {what} that differ in capitals only: {people.named(twice)}; rename if one"]
 
 
 def label_map(corpus: Corpus, file: pathlib.Path | None) -> dict[str, int]:
@@ -314,7 +338,9 @@ def _claim(root: pathlib.Path, about: dict[str, Any], records: Sequence[Record])
         for record in records
     }
     for split in layout.SPLITS:
-        shutil.rmtree(root / split / "labels", ignore_errors=True)
+        for written in ("labels", "segments"):
+            shutil.rmtree(root / split / written, ignore_errors=True)
+        (root / split / "signers.csv").unlink(missing_ok=True)
         for features in (root / split / "features").glob("*.npy"):
             clip = f"{split}/{features.stem}"
             if clip not in now or before.get(clip) != now[clip]:

@@ -1,16 +1,19 @@
 """The form that every corpus is read into: records of who signs which glosses, and in which video."""
 
+import contextlib
 import dataclasses
 import fractions
+import os
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from wsign_jax.common import files, tables
 from wsign_jax.common.errors import WSignError
+from wsign_jax.data import validate
 from wsign_jax.keypoints import joints, video
 from wsign_jax.keypoints.resample import resample
 
@@ -27,6 +30,7 @@ _SPLIT_NAMES = {
 }
 
 FPS = 30.0  # of keypoints without a rate
+_MOST_FPS = 1000.0
 ASPECT = 4 / 3  # width / height of pictures of which nothing is known
 GIVEN, ASSUMED = "given", "assumed"
 
@@ -93,7 +97,8 @@ def split_of(name: str) -> str | None:
 def natural(name: str) -> list[tuple[int, str]]:
     """Returns a key that sorts names by the numbers in them: 2 before 10."""
     return [
-        (int(part or 0), "") if n % 2 else (0, part) for n, part in enumerate(_NUMBER.split(name))
+        (len(digits := part.lstrip("0")), digits) if n % 2 else (0, part)
+        for n, part in enumerate(_NUMBER.split(name))
     ]
 
 
@@ -102,14 +107,28 @@ def check_names(record: Record) -> None:
     for gloss in record.glosses:
         files.check_line(gloss, f"{record.where}: gloss")
     files.check_id(record.id, f"{record.where}: the id")
-    if record.signer:
-        files.check_line(record.signer, f"{record.where}: the signer")
+    for what in ("signer", "session"):
+        if name := getattr(record, what):
+            files.check_line(name, f"{record.where}: the {what}")
 
 
 def check_fetched(path: pathlib.Path) -> None:
     """Raises a `WSignError` if a file is only Git LFS's pointer to what should be in it."""
-    if path.stat().st_size < 1024 and path.read_bytes().startswith(_LFS):
+    if path.is_file() and path.stat().st_size < 1024 and path.read_bytes().startswith(_LFS):
         raise WSignError(f"{path}: a Git LFS pointer, not the file; run git lfs pull in its folder")
+
+
+def read_numbers(path: pathlib.Path, fix: str) -> np.ndarray:
+    """Reads the numbers in a .npy; raises a `WSignError`, which ends in `fix`, if it has none."""
+    try:
+        array = validate.load_npy(path)
+    except WSignError as error:
+        with contextlib.suppress(OSError):
+            check_fetched(path)
+        raise WSignError(f"{error}; {fix}") from None
+    if array.dtype.kind not in "fiu":
+        raise WSignError(f"{path}: holds {array.dtype}, not real numbers; {fix}")
+    return array
 
 
 def sample(keypoints: Keypoints, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -151,8 +170,35 @@ def find_root(root: pathlib.Path, file: str, *below: str) -> pathlib.Path:
 
 
 def subfolders(root: pathlib.Path) -> list[pathlib.Path]:
-    """Lists the folders in a folder by name, without hidden ones."""
-    return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    """Lists the folders in a folder by name, without those that hold no recordings."""
+    return sorted(path for path in root.iterdir() if path.is_dir() and not _is_passed_over(path))
+
+
+def walk(root: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
+    """Yields a folder and those below it, links too but each once, with their visible files.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen = set()
+    for name, inside, names in os.walk(root, onerror=fail, followlinks=True):
+        here, place = pathlib.Path(name), os.path.realpath(name)
+        if place in seen:
+            inside.clear()
+            continue
+        seen.add(place)
+        inside[:] = sorted((x for x in inside if not _is_passed_over(here / x)), key=natural)
+        yield here, sorted((file for file in names if file[0] != "."), key=natural)
+
+
+def _is_passed_over(folder: pathlib.Path) -> bool:
+    """Tells whether a folder is hidden, or macOS's shadow of an archive's, or a data set as written."""
+    is_shadow = folder.name[0] == "." or folder.name == "__MACOSX"
+    return is_shadow or os.path.isfile(folder / "label_map.json")
 
 
 def read_phoenix(
@@ -257,11 +303,12 @@ def rate(fps: float | None) -> Known[float]:
     """Returns the rate of keypoints: `--fps` if it is given, otherwise 30 frames a second.
 
     Raises:
-        WSignError: it is not a finite number over 0.
+        WSignError: it is not a number over 0, or no camera's.
     """
     if fps is None:
         return Known(FPS, ASSUMED)
-    check_positive("fps", fps)
+    if not 0 < fps <= _MOST_FPS:
+        raise WSignError(f"--fps={fps:g}: give a number over 0, up to {_MOST_FPS:g}")
     return Known(fps, GIVEN)
 
 
@@ -314,12 +361,6 @@ def videos_below(root: pathlib.Path) -> list[pathlib.Path]:
     if not videos:
         raise WSignError(f"{root}: no videos in it; name the corpus's folder with --root=DIR")
     return sorted(videos)
-
-
-def check_positive(name: str, value: float) -> None:
-    """Raises a `WSignError` if an option is not a finite number over 0."""
-    if not 0 < value < float("inf"):
-        raise WSignError(f"--{name}={value}: give a number over 0")
 
 
 def check_aspect(value: float) -> None:
