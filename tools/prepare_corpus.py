@@ -89,7 +89,9 @@ def main() -> None:
         flags = parse()
         options = {name: value for name in OPTIONS if (value := getattr(flags, name)) is not None}
         splits = SplitSettings(flags.split_by, flags.val_signers, flags.test_signers, flags.seed)
-        corpus = prepare.read(flags.corpus, *flags.root, leave_out=flags.leave_out, **options)
+        corpus = prepare.read_corpus(
+            flags.corpus, *flags.root, leave_out=flags.leave_out, **options
+        )
         signs = {gloss for record in corpus.records for gloss in record.glosses}
         print(f"{corpus.name}: {len(corpus.records):,} clips, {len(signs):,} glosses", flush=True)
         module = extraction = None
@@ -101,7 +103,7 @@ def main() -> None:
         settings = prepare.ImportSettings(
             flags.label_map, flags.on_bad, splits, flags.workers, extraction
         )
-        prepare.write(corpus, flags.out, settings, module)
+        prepare.write_dataset(corpus, flags.out, settings, module)
         print(f"wrote {flags.out}")
 
 

@@ -17,8 +17,8 @@ def features():
 
 def test_what_is_written_is_read_back_here_and_by_the_package(features, tmp_path):
     path = tmp_path / "new" / "a.pose"
-    pose_file.write(path, features)
-    positions, present, fps = pose_file.read(path)
+    pose_file.write_pose(path, features)
+    positions, present, fps = pose_file.read_pose(path)
     expected, confidence = joints.positions_and_confidence(features)
     np.testing.assert_array_equal(present, confidence > 0)
     seen = np.repeat(present, 21, axis=1)
@@ -56,7 +56,7 @@ def other(width=640, people=1, names=("POSE_LANDMARKS", *pose_file.COMPONENTS), 
 def test_hands_are_found_by_their_names(tmp_path):
     with (tmp_path / "a.pose").open("wb") as file:
         other().write(file)
-    positions, present, fps = pose_file.read(tmp_path / "a.pose")
+    positions, present, fps = pose_file.read_pose(tmp_path / "a.pose")
     assert positions.shape == (4, 42, 3) and present.all() and fps == 25
     np.testing.assert_allclose(positions[0, 0], np.array([9, 10, 11]) / 640)
 
@@ -80,7 +80,7 @@ def test_another_file_is_one_line(tmp_path, how, message):
         with path.open("wb") as file:
             other(**how).write(file)
     with pytest.raises(WSignError) as caught:
-        pose_file.read(path)
+        pose_file.read_pose(path)
     assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -88,4 +88,4 @@ def test_another_file_is_one_line(tmp_path, how, message):
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pose_format", None)
     with pytest.raises(WSignError, match=r'pip install -e "\.\[pose\]"'):
-        pose_file.read(tmp_path / "a.pose")
+        pose_file.read_pose(tmp_path / "a.pose")

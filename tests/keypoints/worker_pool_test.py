@@ -53,7 +53,8 @@ def test_when_the_parent_is_killed_its_workers_die(tmp_path):
     task = f"[{tell}, __import__('time').sleep(60)]"
     script = tmp_path / "script.py"  # which workers must not run again
     script.write_text(
-        f"from wsign_jax.keypoints import worker_pool\nlist(worker_pool.run_in_workers(eval, [({task!r},)], 1))"
+        "from wsign_jax.keypoints.worker_pool import run_in_workers\n"
+        f"list(run_in_workers(eval, [({task!r},)], 1))"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, script], env=environment) as parent:

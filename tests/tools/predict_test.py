@@ -98,7 +98,7 @@ def test_eaf_and_pose_files_for_other_programs(talkative_run, inputs, command, t
     tier = elan.Eaf(str(tmp_path / "out" / "sub" / "b.eaf")).get_annotation_data_for_tier("glosses")
     assert expected.glosses and [label for *_, label in tier] == expected.text.split()
     assert tier[0][0] == round(expected.glosses[0].start * 1000)
-    positions, present, fps = pose_file.read(tmp_path / "out" / "sub" / "b.pose")
+    positions, present, fps = pose_file.read_pose(tmp_path / "out" / "sub" / "b.pose")
     features = np.load(inputs / "sub" / "b.npy")
     assert fps == 60 and positions.shape == (len(features), 42, 3)
     np.testing.assert_array_equal(present, joints.seen_hands(features))

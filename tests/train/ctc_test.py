@@ -62,7 +62,9 @@ def rows():
         return np.asarray(found), np.asarray(back(jnp.ones_like(found))[0])
 
     def by_optax(logits, patches, labels, lengths):  # which a CPU runs
-        return losses.ctc_loss(logits, patches, labels, lengths) * np.maximum(lengths, 1).astype(np.float32)
+        return losses.ctc_loss(logits, patches, labels, lengths) * np.maximum(lengths, 1).astype(
+            np.float32
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ctc, "_UNROLL", 2)  # it compiles sooner

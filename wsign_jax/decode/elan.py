@@ -19,7 +19,7 @@ _NOT_XML = re.compile("[\ufffe\uffff]")
 _ASSOCIATION = "Symbolic_Association"
 
 
-def document(name: str, glosses: Sequence[tuple[str, float, float, float]]) -> str:
+def elan_document(name: str, glosses: Sequence[tuple[str, float, float, float]]) -> str:
     """Returns the .eaf file of a recording: a tier of glosses, and a tier of their confidences.
 
     Args:

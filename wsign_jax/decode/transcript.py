@@ -72,7 +72,9 @@ def format_transcript(kind: str, name: str, transcript: Transcript) -> str:
             for g in transcript.glosses
         )
     if kind == EAF:
-        return elan.document(name, [dataclasses.astuple(gloss) for gloss in transcript.glosses])
+        return elan.elan_document(
+            name, [dataclasses.astuple(gloss) for gloss in transcript.glosses]
+        )
     cues = zip(_cues(transcript.glosses), transcript.glosses, strict=True)
     if kind == VTT:
         return "".join(

@@ -42,7 +42,7 @@ def load_library() -> ModuleType:
     return pose_format
 
 
-def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, float]:
+def read_pose(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, float]:
     """Reads the hands of a file of one person.
 
     Returns:
@@ -83,7 +83,7 @@ def _points_of(header: Any, name: str, path: pathlib.Path) -> np.ndarray:
     raise WSignError(f"{path}: has {has}, and no {name} of 21 points; estimate with mediapipe")
 
 
-def write(path: pathlib.Path, features: np.ndarray) -> None:
+def write_pose(path: pathlib.Path, features: np.ndarray) -> None:
     """Writes the hands of features (T, 42, 7) at 60 Hz, y in picture widths.
 
     Raises:

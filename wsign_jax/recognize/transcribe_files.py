@@ -210,7 +210,7 @@ def write_transcripts(
                 print(line, file=sys.stderr, flush=True)
                 continue
             if place is not None and kind == POSE and keypoints is not None:
-                pose_file.write(file_of(source, kind, place), keypoints)
+                pose_file.write_pose(file_of(source, kind, place), keypoints)
                 continue
             text = format_transcript(kind, str(source.path), transcript)
             if place is not None and kind in ONE_EACH:

@@ -7,7 +7,7 @@ from wsign_jax.data.corpora import asl_fingerspelling, parquet, prepare
 
 
 def test_phrases_are_glosses_of_characters_and_a_file_is_read_once(tmp_path, monkeypatch):
-    corpus = prepare.read("asl_fingerspelling", published.asl_fingerspelling(tmp_path))
+    corpus = prepare.read_corpus("asl_fingerspelling", published.asl_fingerspelling(tmp_path))
     assert [(r.id, " ".join(r.glosses), r.signer) for r in corpus.records] == [
         ("5414471_1816796431", "3 \N{OPEN BOX} c r e e k", "217"),
         ("5414471_1816825349", "a - b", "107"),

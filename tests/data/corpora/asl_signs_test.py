@@ -7,7 +7,7 @@ from wsign_jax.data.corpora import asl_signs, parquet, prepare
 
 
 def test_landmarks_of_hands_come_out_by_frames_in_picture_widths(tmp_path):
-    corpus = prepare.read("asl_signs", published.asl_signs(tmp_path), fps=10.0)
+    corpus = prepare.read_corpus("asl_signs", published.asl_signs(tmp_path), fps=10.0)
     assert [(r.split, r.id, r.glosses, r.signer) for r in corpus.records] == [
         ("", "26734_1000", ("TV",), "26734"),
         ("", "26734_1001", ("after",), "26734"),

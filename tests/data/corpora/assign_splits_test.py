@@ -3,7 +3,7 @@ from collections import defaultdict
 import pytest
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data.corpora.assign_splits import SplitSettings, assign
+from wsign_jax.data.corpora.assign_splits import SplitSettings, assign_splits
 from wsign_jax.data.corpora.records import Record
 from wsign_jax.data.layout import SPLITS
 
@@ -38,7 +38,7 @@ def served(assigned, field):
     ],
 )
 def test_signers_go_before_sessions_and_these_before_clips(signers, sessions, unit):
-    assigned = assign(clips(signers, sessions), SplitSettings())
+    assigned = assign_splits(clips(signers, sessions), SplitSettings())
     assert assigned.unit == unit and {r.split for r in assigned.records} == set(SPLITS)
     if len({*signers}) > 2 and unit == "signer":
         assert all(len(splits) == 1 for splits in served(assigned, "signer").values())
@@ -48,47 +48,47 @@ def test_signers_go_before_sessions_and_these_before_clips(signers, sessions, un
 
 
 def test_without_people_and_sessions_the_last_clips_of_each_sign_are_held_out():
-    assigned = assign(clips(each=80), SplitSettings())
+    assigned = assign_splits(clips(each=80), SplitSettings())
     of_a = [clip.split for clip in assigned.records if clip.glosses == ("A",)]
     assert of_a == ["train"] * 52 + ["val"] * 12 + ["test"] * 16
     assert assigned.lines[0] == "splits by clip: the last third of each sign's validate and test"
-    few = [clip.split for clip in assign(clips(each=3), SplitSettings()).records]
+    few = [clip.split for clip in assign_splits(clips(each=3), SplitSettings()).records]
     assert few == ["train", "val", "test"] * 2
 
 
 def test_people_can_be_held_out():
     found = clips(["001", "002", "anna", "ben"])
-    assigned = assign(found, SplitSettings(test_signers=("1", "anna"), val_signers=("ben",)))
+    assigned = assign_splits(found, SplitSettings(test_signers=("1", "anna"), val_signers=("ben",)))
     expected = {"001": {"test"}, "anna": {"test"}, "ben": {"val"}, "002": {"train"}}
     assert served(assigned, "signer") == expected
-    assigned = assign(found, SplitSettings(test_signers=("anna",)))
+    assigned = assign_splits(found, SplitSettings(test_signers=("anna",)))
     splits = served(assigned, "signer")
     assert splits.pop("anna") == {"test"} and set.union(*splits.values()) == {"train", "val"}
     assert all(len(some) == 1 for some in splits.values())
     published = clips("a", split="train") + clips("b", split="val") + clips("c", split="test")
-    assigned = assign(published, SplitSettings(test_signers=("a",)))
+    assigned = assign_splits(published, SplitSettings(test_signers=("a",)))
     assert served(assigned, "signer") == {"a": {"test"}, "b": {"val"}, "c": {"train"}}
     with pytest.raises(
         WSignError, match="--test_signers=eve: signs no clip; the signers are: 001, 002"
     ):
-        assign(found, SplitSettings(test_signers=("eve",)))
+        assign_splits(found, SplitSettings(test_signers=("eve",)))
 
 
 def test_given_splits_stay_and_a_missing_one_is_taken_from_train():
     found = clips("abcd", split="train") + clips("e", split="test")
-    assigned = assign(found, SplitSettings())
+    assigned = assign_splits(found, SplitSettings())
     assert assigned.lines[0] == "no clips for val: they are taken from those of train"
     splits = served(assigned, "signer")
     assert splits.pop("e") == {"test"} and sorted(map(sorted, splits.values()))[0] == ["train"]
     assert all(len(some) == 1 for some in splits.values())
     given = clips("a", split="train") + clips("a", split="val") + clips("a", split="test")
-    assigned = assign(given, SplitSettings())
+    assigned = assign_splits(given, SplitSettings())
     assert assigned.records == given and assigned.unit == "given"
     (line,) = assigned.lines
     assert line.startswith(
         "warning: a sign in more than one split: results say little of new people"
     )
-    assert assign(given, SplitSettings(split_by="clip")).unit == "clip"
+    assert assign_splits(given, SplitSettings(split_by="clip")).unit == "clip"
 
 
 @pytest.mark.parametrize(
@@ -102,4 +102,4 @@ def test_given_splits_stay_and_a_missing_one_is_taken_from_train():
 )
 def test_settings_that_make_no_sense_are_named(change, message):
     with pytest.raises(WSignError, match=message):
-        assign(clips("abc"), SplitSettings(**change))
+        assign_splits(clips("abc"), SplitSettings(**change))

@@ -33,7 +33,7 @@ def pose_files(root):
         noise = np.random.default_rng(number).normal(0, 0.002, (20, 21, 3))
         features[:, corpora.RIGHT, :3] = 0.5 + corpora.HAND + noise
         features[:, corpora.RIGHT, 6] = 1.0
-        pose_file.write(root / "tea" / f"{number}.pose", features)
+        pose_file.write_pose(root / "tea" / f"{number}.pose", features)
     return root
 
 
@@ -64,7 +64,7 @@ def table(root):
 )
 def test_a_corpus_is_told_by_its_files(tmp_path, make, name, below):
     root = make(tmp_path / "it")
-    found = auto.find(root)
+    found = auto.find_corpus(root)
     assert (found.name, found.root) == (name, root / below)
     assert found.command == f"python tools/prepare_corpus.py {name} --root={root / below}".rstrip(
         "/"
@@ -72,14 +72,14 @@ def test_a_corpus_is_told_by_its_files(tmp_path, make, name, below):
 
 
 def test_it_says_so_and_goes_on(tmp_path):
-    corpus = prepare.read("auto", videos(tmp_path / "my videos"))
+    corpus = prepare.read_corpus("auto", videos(tmp_path / "my videos"))
     assert corpus.name == "folder" and len(corpus.records) == 2
     assert corpus.notes[0] == (
         "read as folder, for 2 files like tea/1.mp4: python tools/prepare_corpus.py folder "
         f"--root='{tmp_path}/my videos'"
     )
     np.save(tmp_path / "my videos" / "actions.npy", np.array(["tea"]))  # no frame
-    assert prepare.read("auto", tmp_path).name == "folder"
+    assert prepare.read_corpus("auto", tmp_path).name == "folder"
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,10 @@ def test_it_says_so_and_goes_on(tmp_path):
     ],
 )
 def test_landmarks_become_a_data_set(tmp_path, make, examples, glosses):
-    corpus = prepare.read("auto", make(tmp_path / "corpus"))
-    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), progress=lambda line: None)
+    corpus = prepare.read_corpus("auto", make(tmp_path / "corpus"))
+    prepare.write_dataset(
+        corpus, tmp_path / "out", prepare.ImportSettings(), progress=lambda line: None
+    )
     about = json.loads((tmp_path / "out" / "dataset.json").read_text())
     assert sum(about["examples"].values()) == examples
     assert len(json.loads((tmp_path / "out" / "label_map.json").read_text())) == glosses + 1
@@ -105,7 +107,7 @@ def test_several_things_at_once_are_named_with_their_commands(tmp_path):
     corpora.npz_clips(tmp_path / "others")
     corpora.npz_clips(tmp_path / "more")
     with pytest.raises(WSignError) as caught:
-        auto.find(tmp_path)
+        auto.find_corpus(tmp_path)
     command = "python tools/prepare_corpus.py"
     assert str(caught.value).splitlines() == [
         f"{tmp_path}: several things at once; name one of them",
@@ -118,12 +120,12 @@ def test_several_things_at_once_are_named_with_their_commands(tmp_path):
 
 def test_there_must_be_something(tmp_path):
     with pytest.raises(WSignError, match="neither videos nor keypoints that are known in it"):
-        auto.find(tmp_path)
+        auto.find_corpus(tmp_path)
     with pytest.raises(WSignError, match="x: no such folder"):
-        auto.find(tmp_path / "x")
+        auto.find_corpus(tmp_path / "x")
     corpora.write(tmp_path / "label_map.json", "{}")
     (tmp_path / "train").mkdir()
     with pytest.raises(
         WSignError, match=r"a data set already; train on it with --config\.data\.dir"
     ):
-        auto.find(tmp_path)
+        auto.find_corpus(tmp_path)

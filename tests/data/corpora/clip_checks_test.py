@@ -39,7 +39,7 @@ def test_hands_have_a_hands_proportions():
 
 
 def test_shares_of_hands_and_copies_are_told():
-    seen = clip_checks.Seen()
+    seen = clip_checks.ClipNotes()
     a, b = clip(np.zeros((42, 3)), where="a"), clip(np.zeros((42, 3)), ("B",), "b")
     seen.add("train", a, features(0, (0,)))
     seen.add("train", b, features(1, (0, 1)))

@@ -19,7 +19,7 @@ def test_the_csv_is_read_with_spaces_quotes_and_letters_of_any_language(tmp_path
         "\r\n"
         "pictures,ÇA-VA,Ann,test\r\n",
     )
-    corpus = prepare.read("folder", root, fps=30.0)
+    corpus = prepare.read_corpus("folder", root, fps=30.0)
     assert [(r.split, r.id, r.glosses, r.signer, r.fps) for r in corpus.records] == [
         ("train", "réponse nº 1", ("BONJOUR", "ÇA-VA"), "Zoë", None),
         ("val", "sub, folder_b", ("BONJOUR",), "Ann", None),
@@ -37,7 +37,7 @@ def test_broken_rows_are_named_one_by_one(tmp_path):
         "a.mp4,HELLO,trainer\n,HELLO,val\na.mp4,HELLO\nsub/a.mp4,HELLO,train\n./a.mp4,HELLO,train\n",
     )
     corpus = folder.read(tmp_path)
-    _, problems = prepare.check(corpus, prepare.label_map(corpus, None))
+    _, problems = prepare.check_records(corpus, prepare.label_map(corpus, None))
     assert sorted(problems) == [
         f"{table}:10: id 'a' is that of {table}:2 too; change one",
         f"{table}:3: {tmp_path}/b.mp4 is missing",

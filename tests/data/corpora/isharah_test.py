@@ -11,7 +11,7 @@ from wsign_jax.data.corpora import array_pickle, isharah, prepare
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_hands_are_placed_by_the_shoulders(tmp_path, protocol):
     root = published.isharah(tmp_path, protocol)
-    corpus = prepare.read("isharah", root, fps=10.0)
+    corpus = prepare.read_corpus("isharah", root, fps=10.0)
     assert [(r.split, r.id, r.glosses, r.signer) for r in corpus.records] == [
         ("train", "00_0001", ("سوال", "هو"), "00"),
         ("train", "01_0001", ("سوال", "هو"), "01"),
@@ -109,7 +109,7 @@ def test_a_pickle_that_is_something_else_is_one_line(tmp_path, content, message,
 def test_arrays_of_numbers_come_back_as_they_were(tmp_path, protocol):
     values = {"f": POINTS.astype(">f4"), "i": np.arange(6).reshape(2, 3).T, "s": np.float32(2.5)}
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(values | {"t": ("x", [1, None])}, protocol))
-    found = array_pickle.load(tmp_path / "a.pkl")
+    found = array_pickle.load_arrays(tmp_path / "a.pkl")
     assert found["t"] == ("x", [1, None]) and array_pickle.array_in(found["t"]) is None
     for name, value in values.items():
         read = array_pickle.array_in(found[name])

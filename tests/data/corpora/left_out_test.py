@@ -17,11 +17,11 @@ def failed(clips, count):
 
 def test_many_problems_of_one_cause_are_one_line():
     lines = [line for _, line in failed(CLIPS, 8)]
-    assert left_out.describe([*lines, "x.csv:3: broken"]) == [
+    assert left_out.describe_problems([*lines, "x.csv:3: broken"]) == [
         "x/0: no hand in any of its 0 frames (and 7 more like it)",
         "x.csv:3: broken",
     ]
-    assert left_out.describe(lines[:3]) == lines[:3]
+    assert left_out.describe_problems(lines[:3]) == lines[:3]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from wsign_jax.data.corpora import lsa64, prepare
 
 
 def test_whole_signers_are_held_out(tmp_path):
-    corpus = prepare.read("lsa64", corpora.lsa64(tmp_path))
+    corpus = prepare.read_corpus("lsa64", corpora.lsa64(tmp_path))
     assert [(r.split, r.id, r.glosses, r.signer) for r in corpus.records] == [
         ("train", "001_001_001", ("001",), "001"),
         ("val", "001_009_001", ("001",), "009"),

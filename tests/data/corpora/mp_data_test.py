@@ -10,7 +10,7 @@ from wsign_jax.data.corpora import clip_checks, mp_data, prepare
 
 
 def test_the_last_126_values_are_the_hands_and_zeros_are_absence(tmp_path):
-    corpus = prepare.read("mp_data", corpora.mp_data(tmp_path), aspect=2.0)
+    corpus = prepare.read_corpus("mp_data", corpora.mp_data(tmp_path), aspect=2.0)
     assert len(corpus.records) == 12 and not corpus.problems
     record = corpus.records[0]
     assert (record.id, record.glosses, record.session) == ("hello_0", ("hello",), "")

@@ -8,7 +8,7 @@ from wsign_jax.data.corpora import msasl, prepare
 
 
 def test_annotations_are_read_as_published(tmp_path):
-    corpus = prepare.read("msasl", corpora.msasl(tmp_path))
+    corpus = prepare.read_corpus("msasl", corpora.msasl(tmp_path))
     assert [(r.split, r.id, r.glosses) for r in corpus.records] == [
         ("train", "train_00000_aB-3_x", ("hello",)),
         ("train", "train_00001_aB-3_x", ("thank-you",)),

@@ -14,7 +14,7 @@ from wsign_jax.keypoints import joints
 def test_a_file_a_gloss_with_signers_and_sessions(tmp_path):
     root = corpora.npz_clips(tmp_path)
     corpora.touch(root / "_rest.npz")
-    corpus = prepare.read("npz", root, fps=20.0, aspect=2.0)
+    corpus = prepare.read_corpus("npz", root, fps=20.0, aspect=2.0)
     assert len(corpus.records) == 36 and corpus.notes == ("left out _rest.npz",)
     record = corpus.records[3]
     assert (record.id, record.glosses, record.signer) == ("hello_00003", ("hello",), "S1")
@@ -154,9 +154,9 @@ def test_whatever_a_file_holds_it_is_read_or_named(tmp_path):
     for number in range(200):
         (tmp_path / "a.npz").write_bytes(damaged(whole.getvalue(), number, rng))
         corpus = npz.read(tmp_path)
-        usable, problems = prepare.check(corpus, prepare.label_map(corpus, None))
+        usable, problems = prepare.check_records(corpus, prepare.label_map(corpus, None))
         for record in usable:
-            positions, confidence = records.sample(record.keypoints(), record.where)
+            positions, confidence = records.sample_keypoints(record.keypoints(), record.where)
             validate.check_features(joints.features_from_positions(positions, confidence), "")
         outcomes["read" if usable else "named"] += 1
         assert usable or problems

@@ -38,19 +38,19 @@ def tree(root, *folders):
 @pytest.mark.parametrize("name", TREES)
 def test_folders_are_people_sessions_or_splits(tmp_path, name):
     folders, expected, said = TREES[name]
-    found = people.find(tree(tmp_path / "x", *folders), is_clip)
+    found = people.find_sign_folders(tree(tmp_path / "x", *folders), is_clip)
     assert [(signs.signer, signs.session, signs.split) for signs in found] == expected
     assert [signs.folder for signs in found] == [tmp_path / "x" / folder for folder in folders]
     assert len({signs.prefix for signs in found}) == len(found)
-    assert people.describe(found) == [f"took the folders {line}" for line in said]
+    assert people.describe_folders(found) == [f"took the folders {line}" for line in said]
 
 
 def test_siblings_are_mentioned(tmp_path):
     tree(tmp_path, "MP_Data", "MP_Data1", "photos")
     (tmp_path / "MP_Data2").mkdir()
-    (line,) = people.siblings(tmp_path / "MP_Data", is_clip)
+    (line,) = people.describe_siblings(tmp_path / "MP_Data", is_clip)
     assert line == f"not read: MP_Data1, beside it; --root={tmp_path} reads all"
-    assert people.siblings(tmp_path / "MP_Data" / "hello", is_clip) == []
+    assert people.describe_siblings(tmp_path / "MP_Data" / "hello", is_clip) == []
 
 
 def test_a_folder_that_is_two_things_at_once_is_named(tmp_path):
@@ -58,6 +58,6 @@ def test_a_folder_that_is_two_things_at_once_is_named(tmp_path):
     with pytest.raises(
         WSignError, match=r"holds signs \(hello\) and folders of signs \(old\); .*/old"
     ):
-        people.find(tmp_path, is_clip)
+        people.find_sign_folders(tmp_path, is_clip)
     with pytest.raises(WSignError, match="gone: no such folder"):
-        people.find(tmp_path / "gone", is_clip)
+        people.find_sign_folders(tmp_path / "gone", is_clip)

@@ -49,7 +49,7 @@ def test_glosses_are_cleaned_up_as_the_published_scorer_does(text):
 def test_the_release_is_read_as_published(tmp_path):
     inner = corpora.phoenix2014(tmp_path)
     for root in (tmp_path, inner):
-        corpus = prepare.read("phoenix2014", root)
+        corpus = prepare.read_corpus("phoenix2014", root)
         assert [(r.split, r.signer, r.glosses) for r in corpus.records] == [
             ("train", "Signer04", ("loc-WEST", "WARM", "loc-WEST", "BLEIBEN")),
             ("val", "Signer08", ("WARM", "REGEN")),
@@ -63,14 +63,14 @@ def test_the_release_is_read_as_published(tmp_path):
 
 def test_the_broken_sentence_is_left_out_and_said_so_and_its_glosses_still_count(tmp_path):
     corpora.phoenix2014(tmp_path)
-    corpus = prepare.read("phoenix2014", tmp_path)
+    corpus = prepare.read_corpus("phoenix2014", tmp_path)
     assert corpus.notes == (
         f"left out {phoenix2014.BROKEN}, known to be broken; --keep_broken keeps it",
     )
     names = ["BLEIBEN", "BROKEN-ONE", "REGEN", "WARM", "__OFF__", "__ON__", "loc-WEST"]
     expected = {"<blank>": 0} | {name: id for id, name in enumerate(names, start=1)}
     assert prepare.label_map(corpus, None) == expected
-    kept = prepare.read("phoenix2014", tmp_path, keep_broken=True)
+    kept = prepare.read_corpus("phoenix2014", tmp_path, keep_broken=True)
     assert phoenix2014.BROKEN in {record.id for record in kept.records} and not kept.notes
 
 
@@ -83,7 +83,7 @@ def test_rows_that_cannot_be_used_are_named_with_file_and_line(tmp_path):
         file.write("mute-1|mute-1/1/*.png|Signer01|\n")
         file.write("empty-1|empty-1/1/*.png|Signer01|REGEN\n")
     (root / "features" / "fullFrame-210x260px" / "dev" / "empty-1" / "1").mkdir(parents=True)
-    problems = prepare.read("phoenix2014", tmp_path).problems
+    problems = prepare.read_corpus("phoenix2014", tmp_path).problems
     assert [re.sub(r"^.*/manual/", "", problem) for problem in problems] == [
         "dev.corpus.csv:3: 2 fields, but the header has 4",
         "dev.corpus.csv:5: no glosses",
@@ -115,6 +115,6 @@ def test_1295_glosses_and_the_blank_make_the_vocabulary_that_the_config_asks_for
         table = (manual / f"{split}.corpus.csv").read_text().splitlines()
         row = table[-1].rsplit("|", 1)[0]
         (manual / f"{split}.corpus.csv").write_text(f"{table[0]}\n{row}|{' '.join(part)}\n")
-    ids = prepare.label_map(prepare.read("phoenix2014", tmp_path), None)
+    ids = prepare.label_map(prepare.read_corpus("phoenix2014", tmp_path), None)
     assert len(ids) == 1296 == config.get_config().model.vocab_size
     assert sorted(ids, key=ids.__getitem__) == ["<blank>", *sorted(names)]

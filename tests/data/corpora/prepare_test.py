@@ -24,10 +24,10 @@ def files_in(root):
 
 def test_videos_become_a_data_set(tmp_path):
     corpora.phoenix2014(tmp_path)
-    corpus = prepare.read("phoenix2014", tmp_path)
+    corpus = prepare.read_corpus("phoenix2014", tmp_path)
     extraction, lines = corpora.FakeExtraction(), []
     out = tmp_path / "processed"
-    prepare.write(corpus, out, prepare.ImportSettings(), extraction, lines.append)
+    prepare.write_dataset(corpus, out, prepare.ImportSettings(), extraction, lines.append)
     assert lines[0].startswith("left out 13April_2011")
     assert lines[1:4] == ["train: 1 examples", "val: 1 examples", "test: 1 examples"]
     ids = files.read_json(out / "label_map.json")
@@ -47,9 +47,9 @@ def test_videos_become_a_data_set(tmp_path):
 
 
 def test_parts_and_boxes_of_videos_are_handed_on(tmp_path):
-    corpus = prepare.read("msasl", corpora.msasl(tmp_path / "msasl"))
+    corpus = prepare.read_corpus("msasl", corpora.msasl(tmp_path / "msasl"))
     extraction = corpora.FakeExtraction()
-    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), extraction)
+    prepare.write_dataset(corpus, tmp_path / "out", prepare.ImportSettings(), extraction)
     second = extraction.read[1]
     assert (second.start_s, second.end_s, second.box) == (4.0, 5.5, (0.1, 0.2, 0.9, 0.8))
     assert second.source.name == "aB-3_x.mp4"
@@ -62,16 +62,16 @@ def test_what_the_extraction_notes_is_kept(tmp_path):
             files.write_json(output_dir.parent / "dataset.json", {"extraction": {"by": "x"}})
             return super().extract_clips(clips, output_dir, settings, workers)
 
-    corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
+    corpus = prepare.read_corpus("lsa64", corpora.lsa64(tmp_path / "lsa"))
     settings = prepare.ImportSettings(extraction="usual", workers=3)
-    prepare.write(corpus, tmp_path / "out", settings, Noting())
+    prepare.write_dataset(corpus, tmp_path / "out", settings, Noting())
     assert files.read_json(tmp_path / "out" / "dataset.json")["extraction"] == {"by": "x"}
 
 
 def test_keypoints_become_features_at_60_hz_in_image_widths(tmp_path):
     root = corpora.npz_clips(tmp_path / "clips")
-    corpus = prepare.read("npz", root, fps=30.0, aspect=2.0)
-    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings())
+    corpus = prepare.read_corpus("npz", root, fps=30.0, aspect=2.0)
+    prepare.write_dataset(corpus, tmp_path / "out", prepare.ImportSettings())
     with np.load(root / "hello.npz") as arrays:
         clip = arrays["keypoints"][0].astype(np.float64) / [1, 2, 1]
     (path,) = (tmp_path / "out").glob("*/features/hello_00000.npy")
@@ -88,8 +88,8 @@ def test_keypoints_become_features_at_60_hz_in_image_widths(tmp_path):
 
 
 def test_clips_without_splits_get_them_by_session(tmp_path):
-    corpus = prepare.read("npz", corpora.npz_clips(tmp_path / "clips", count=16))
-    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings())
+    corpus = prepare.read_corpus("npz", corpora.npz_clips(tmp_path / "clips", count=16))
+    prepare.write_dataset(corpus, tmp_path / "out", prepare.ImportSettings())
     sessions = {record.id: record.session for record in corpus.records}
     where = [
         {sessions[path.stem] for path in (tmp_path / "out" / split / "features").iterdir()}
@@ -104,8 +104,10 @@ def test_sentences_without_splits_get_them_by_signer(tmp_path):
     corpora.write(tmp_path / "v" / "x.csv", "\n".join(["filename,glosses,signer", *rows]))
     for n in range(40):
         corpora.touch(tmp_path / "v" / f"{n}.mp4")
-    corpus = prepare.read("folder", tmp_path / "v")
-    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), corpora.FakeExtraction())
+    corpus = prepare.read_corpus("folder", tmp_path / "v")
+    prepare.write_dataset(
+        corpus, tmp_path / "out", prepare.ImportSettings(), corpora.FakeExtraction()
+    )
     where = [set(layout.read_signers(tmp_path / "out", s).values()) for s in layout.SPLITS]
     assert sum(map(len, where)) == len(set.union(*where)) == 5 and all(where)
 
@@ -116,9 +118,11 @@ def test_sentences_of_too_few_signers_are_split_one_by_one(tmp_path, signers):
     corpora.write(tmp_path / "v" / "x.csv", "\n".join(["filename,glosses,signer", *rows]))
     for n in range(20):
         corpora.touch(tmp_path / "v" / f"{n}.mp4")
-    corpus, lines = prepare.read("folder", tmp_path / "v"), []
+    corpus, lines = prepare.read_corpus("folder", tmp_path / "v"), []
     out = tmp_path / "out"
-    prepare.write(corpus, out, prepare.ImportSettings(), corpora.FakeExtraction(), lines.append)
+    prepare.write_dataset(
+        corpus, out, prepare.ImportSettings(), corpora.FakeExtraction(), lines.append
+    )
     assert lines[0] == "splits by clip, at random"
     assert lines[1].startswith(
         f"warning: {', '.join('01'[:signers])} sign in more than one split: "
@@ -130,8 +134,8 @@ def test_sentences_of_too_few_signers_are_split_one_by_one(tmp_path, signers):
 def test_an_empty_split_is_warned_of_before_anything_is_extracted(tmp_path):
     corpora.write(tmp_path / "v" / "x.csv", "filename,glosses,split\na.mp4,HELLO YOU,train\n")
     corpora.touch(tmp_path / "v" / "a.mp4")
-    corpus, lines = prepare.read("folder", tmp_path / "v"), []
-    prepare.write(
+    corpus, lines = prepare.read_corpus("folder", tmp_path / "v"), []
+    prepare.write_dataset(
         corpus, tmp_path / "out", prepare.ImportSettings(), corpora.FakeExtraction(), lines.append
     )
     assert lines[0] == "no clips for val and test: they are taken from those of train"
@@ -145,10 +149,10 @@ def test_bad_annotations_are_all_named_before_anything_is_written(tmp_path):
     corpora.touch(root / "a.mp4")
     corpora.touch(root / "all" / "b" / "001_001_001.mp4")
     mapping = corpora.write(tmp_path / "map.json", '{"<blank>": 0, "001": 7}')
-    corpus = prepare.read("lsa64", root)
+    corpus = prepare.read_corpus("lsa64", root)
     settings = prepare.ImportSettings(label_map=mapping)
     with pytest.raises(WSignError, match=r"lsa64: 5 bad annotations; fix them, or leave") as error:
-        prepare.write(corpus, tmp_path / "out", settings, corpora.FakeExtraction())
+        prepare.write_dataset(corpus, tmp_path / "out", settings, corpora.FakeExtraction())
     lines = [line.strip() for line in str(error.value).splitlines()[1:]]
     assert lines == [
         f"{root}/a.mp4: its name is not <sign>_<signer>_<repetition>",
@@ -161,7 +165,9 @@ def test_bad_annotations_are_all_named_before_anything_is_written(tmp_path):
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
     lines = []
     settings = prepare.ImportSettings(label_map=mapping, on_bad="skip")
-    prepare.write(corpus, tmp_path / "out", settings, corpora.FakeExtraction(), lines.append)
+    prepare.write_dataset(
+        corpus, tmp_path / "out", settings, corpora.FakeExtraction(), lines.append
+    )
     assert sum(line.startswith("warning: left out ") for line in lines) == 5
     assert files.read_json(tmp_path / "out" / "label_map.json") == {
         "<blank>": 0, **{f"<unused-{id}>": id for id in range(1, 7)}, "001": 7
@@ -171,18 +177,18 @@ def test_bad_annotations_are_all_named_before_anything_is_written(tmp_path):
 
 
 def test_failed_clips_stop_no_other_and_the_next_run_goes_on(tmp_path):
-    corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
+    corpus = prepare.read_corpus("lsa64", corpora.lsa64(tmp_path / "lsa"))
     out = tmp_path / "out"
     broken = corpora.FakeExtraction(broken=("064_009_001",))
     with pytest.raises(
         WSignError,
         match=r"1 of 6 clips failed \(1 of 3 of 064, over 5%\); the others are kept for next",
     ) as error:
-        prepare.write(corpus, out, prepare.ImportSettings(), broken)
+        prepare.write_dataset(corpus, out, prepare.ImportSettings(), broken)
     assert "064_009_001: " in str(error.value) and "has no frames" in str(error.value)
     assert not out.exists() and len(broken.read) == 5
     mended = corpora.FakeExtraction()
-    prepare.write(corpus, out, prepare.ImportSettings(), mended)
+    prepare.write_dataset(corpus, out, prepare.ImportSettings(), mended)
     assert [clip.id for clip in mended.read] == ["064_009_001"]
     assert [path.name for path in tmp_path.iterdir() if path.name != "lsa"] == ["out"]
 
@@ -193,27 +199,29 @@ def test_an_unfinished_data_set_is_gone_on_with_after_a_gloss_was_mended(tmp_pat
     for n in range(10):
         corpora.touch(tmp_path / "v" / f"{n}.mp4")
     for text, broken in (("\n".join(rows), ("4",)), ("\n".join(rows).replace("HELO", "HELLO"), ())):
-        corpus = prepare.read("folder", corpora.write(table, text).parent)
+        corpus = prepare.read_corpus("folder", corpora.write(table, text).parent)
         extraction = corpora.FakeExtraction(broken=broken)
         if broken:
             with pytest.raises(WSignError, match="1 of 10 clips failed"):
-                prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), extraction)
+                prepare.write_dataset(
+                    corpus, tmp_path / "out", prepare.ImportSettings(), extraction
+                )
         else:
-            prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), extraction)
+            prepare.write_dataset(corpus, tmp_path / "out", prepare.ImportSettings(), extraction)
     assert "4" in {clip.id for clip in extraction.read} and len(extraction.read) < 10
     assert "HELO" not in files.read_json(tmp_path / "out" / "label_map.json")
 
 
 def test_failed_clips_can_be_left_out(tmp_path):
-    corpus = prepare.read("mp_data", corpora.mp_data(tmp_path))
+    corpus = prepare.read_corpus("mp_data", corpora.mp_data(tmp_path))
     broken = tmp_path / "MP_Data" / "hello" / "0" / "0.npy"
     np.save(broken, np.zeros(3))
     for frame in range(8):
         np.save(broken.parents[1] / "1" / f"{frame}.npy", np.zeros(200))
     lines = []
     with pytest.raises(WSignError, match="2 of 12 clips failed"):
-        prepare.write(corpus, tmp_path / "out", prepare.ImportSettings())
-    prepare.write(
+        prepare.write_dataset(corpus, tmp_path / "out", prepare.ImportSettings())
+    prepare.write_dataset(
         corpus, tmp_path / "out", prepare.ImportSettings(on_bad="skip"), progress=lines.append
     )
     left_out = [line for line in lines if line.startswith("warning: left out ")]
@@ -225,25 +233,25 @@ def test_failed_clips_can_be_left_out(tmp_path):
 
 def test_an_unfinished_data_set_is_gone_on_with_only_if_it_is_the_same(tmp_path, monkeypatch):
     def read(**options):
-        return prepare.read("lsa64", tmp_path / "lsa", **options)
+        return prepare.read_corpus("lsa64", tmp_path / "lsa", **options)
 
     corpora.lsa64(tmp_path / "lsa")
     out = tmp_path / "out"
     first = corpora.FakeExtraction()
     monkeypatch.setattr(layout, "write_label_map", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        prepare.write(read(), out, prepare.ImportSettings(), first)
+        prepare.write_dataset(read(), out, prepare.ImportSettings(), first)
     monkeypatch.undo()
     with pytest.raises(
         WSignError, match=r"\.out\.lsa64-partial: an unfinished data set with other"
     ):
         other = prepare.ImportSettings(splits=SplitSettings(val_signers=("1",)))
-        prepare.write(read(), out, other, first)
+        prepare.write_dataset(read(), out, other, first)
     # A video in another place is another video.
     (tmp_path / "lsa" / "all" / "001_001_001.mp4").rename(tmp_path / "lsa" / "001_001_001.mp4")
     (tmp_path / "lsa" / "all" / "064_001_001.mp4").unlink()
     second = corpora.FakeExtraction()
-    prepare.write(read(), out, prepare.ImportSettings(), second)
+    prepare.write_dataset(read(), out, prepare.ImportSettings(), second)
     assert len(first.read) == 6 and [clip.id for clip in second.read] == ["001_001_001"]
     assert read_back(out).ids == ("001_001_001",)
 
@@ -254,36 +262,38 @@ def test_two_commands_do_not_share_an_unfinished_data_set(tmp_path):
             with pytest.raises(
                 WSignError, match="out: another command is making it; wait for its e"
             ):
-                prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), self)
+                prepare.write_dataset(corpus, tmp_path / "out", prepare.ImportSettings(), self)
             return super().extract_clips(*arguments)
 
-    corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
-    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), Meanwhile())
+    corpus = prepare.read_corpus("lsa64", corpora.lsa64(tmp_path / "lsa"))
+    prepare.write_dataset(corpus, tmp_path / "out", prepare.ImportSettings(), Meanwhile())
     assert len(read_back(tmp_path / "out")) == 2
 
 
 def test_an_existing_data_set_is_left_alone(tmp_path):
     mine = corpora.write(tmp_path / "out" / "label_map.json", "mine")
-    corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
+    corpus = prepare.read_corpus("lsa64", corpora.lsa64(tmp_path / "lsa"))
     with pytest.raises(WSignError, match=r"out: already holds something"):
-        prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(), corpora.FakeExtraction())
+        prepare.write_dataset(
+            corpus, tmp_path / "out", prepare.ImportSettings(), corpora.FakeExtraction()
+        )
     assert files_in(tmp_path / "out") == ["label_map.json"] and mine.read_text() == "mine"
 
 
 def test_a_corpus_without_anything_usable_is_an_error(tmp_path):
     corpora.touch(tmp_path / "lsa" / "x.mp4")
-    corpus = prepare.read("lsa64", tmp_path / "lsa")
+    corpus = prepare.read_corpus("lsa64", tmp_path / "lsa")
     with pytest.raises(
         WSignError, match=r"nothing to make a data set of; .*\n  .*/x\.mp4: its name"
     ):
-        prepare.write(corpus, tmp_path / "out", prepare.ImportSettings(on_bad="skip"))
+        prepare.write_dataset(corpus, tmp_path / "out", prepare.ImportSettings(on_bad="skip"))
 
 
 def imported(tmp_path, *roots, leave_out=(), **settings):
     """Imports MP_Data; returns the printed lines, and the ids of each split."""
     lines, out = [], tmp_path / "out"
-    corpus = prepare.read("mp_data", *roots, leave_out=leave_out)
-    prepare.write(corpus, out, prepare.ImportSettings(**settings), progress=lines.append)
+    corpus = prepare.read_corpus("mp_data", *roots, leave_out=leave_out)
+    prepare.write_dataset(corpus, out, prepare.ImportSettings(**settings), progress=lines.append)
     return lines, {s: {p.stem for p in (out / s / "labels").glob("*")} for s in layout.SPLITS}
 
 
@@ -306,26 +316,27 @@ def test_background_is_clips_without_a_gloss(tmp_path):
     assert f"warning: left out {root}/_/1: no hand in any of its frames" in lines
     assert all(
         not record.glosses
-        for record in prepare.read("mp_data", root, leave_out=("tea", "hello")).records
+        for record in prepare.read_corpus("mp_data", root, leave_out=("tea", "hello")).records
     )
     assert all(
-        record.glosses for record in prepare.read("mp_data", root, leave_out=("none",)).records
+        record.glosses
+        for record in prepare.read_corpus("mp_data", root, leave_out=("none",)).records
     )
     with pytest.raises(
         WSignError, match="--leave_out=coffee: no such gloss; the glosses are: hello, tea"
     ):
-        prepare.read("mp_data", root, leave_out=("coffee",))
+        prepare.read_corpus("mp_data", root, leave_out=("coffee",))
 
 
 def test_an_id_may_not_be_in_a_split_twice_even_if_they_are_drawn_anew(tmp_path):
     keypoints = np.tile(corpora.HAND, (2, 9, 2, 1))
     ids, of_each = np.array(["x", "x"]), np.array(["train", "test"])
     np.savez(tmp_path / "a.npz", keypoints=keypoints, id=ids, split=of_each)
-    corpus = prepare.read("npz", tmp_path)
+    corpus = prepare.read_corpus("npz", tmp_path)
     anew = prepare.ImportSettings(splits=SplitSettings(split_by="clip"))
     with pytest.raises(WSignError, match=r"clip 1: id 'x' is that of .*clip 0 too; change one"):
-        prepare.write(corpus, tmp_path / "out", anew)
-    prepare.write(corpus, tmp_path / "out", prepare.ImportSettings())
+        prepare.write_dataset(corpus, tmp_path / "out", anew)
+    prepare.write_dataset(corpus, tmp_path / "out", prepare.ImportSettings())
 
 
 def test_several_folders_become_one_data_set(tmp_path):
@@ -335,7 +346,7 @@ def test_several_folders_become_one_data_set(tmp_path):
     with pytest.raises(
         WSignError, match=f"--root={roots[0]}: is in --root={roots[0].parent} already"
     ):
-        prepare.read("mp_data", *roots, roots[0].parent)
+        prepare.read_corpus("mp_data", *roots, roots[0].parent)
     lines, ids = imported(tmp_path, *roots, splits=SplitSettings(test_signers=("ben",)))
     assert ids["test"] == {f"ben_MP_Data_hello_{n}" for n in range(3)}
     assert layout.read_signers(tmp_path / "out", "test") == dict.fromkeys(ids["test"], "ben")
@@ -360,13 +371,17 @@ def test_what_is_wrong_in_silence_is_said(tmp_path):
     with pytest.raises(
         WSignError, match=r"/0: only \d+% of its and other clips' hands have a hand's pr"
     ):
-        prepare.write(prepare.read("mp_data", root), tmp_path / "no", prepare.ImportSettings())
+        prepare.write_dataset(
+            prepare.read_corpus("mp_data", root), tmp_path / "no", prepare.ImportSettings()
+        )
     for path in root.rglob("*.npy"):
         np.save(path, np.zeros(1404))
     with pytest.raises(
         WSignError, match=r"3 of 3 clips .*\n.*1404 values are a face; both hands' 2 x"
     ):
-        prepare.write(prepare.read("mp_data", root), tmp_path / "no", prepare.ImportSettings())
+        prepare.write_dataset(
+            prepare.read_corpus("mp_data", root), tmp_path / "no", prepare.ImportSettings()
+        )
     assert not (tmp_path / "no").exists()
 
 
@@ -386,10 +401,10 @@ def test_rounds_side_by_side_are_sessions(tmp_path):
 
 def test_unknown_names_and_settings_are_named(tmp_path):
     with pytest.raises(WSignError, match="unknown corpus 'how2sign'; the known ones are asl_fing"):
-        prepare.read("how2sign", tmp_path)
+        prepare.read_corpus("how2sign", tmp_path)
     for option in ("aspect", "return"):
         with pytest.raises(WSignError, match=f"--{option} is not an option of lsa64; leave it out"):
-            prepare.read("lsa64", tmp_path, **{option: 1})
+            prepare.read_corpus("lsa64", tmp_path, **{option: 1})
     for change, message in (
         ({"on_bad": "drop"}, "--on_bad=drop: write few, error or skip"),
         ({"workers": -1}, "--workers must be 0 or more"),
@@ -406,10 +421,10 @@ def test_names_that_leave_their_folder_or_line_are_named(tmp_path):
         glosses=np.array(["A", "A", "", "A", "half\ud800", "A"]),
         signer=np.array(["", "", "", "", "", "\x1b[31m"]),
     )
-    corpus = prepare.read("npz", tmp_path)
+    corpus = prepare.read_corpus("npz", tmp_path)
     ids = prepare.label_map(corpus, None)
     assert ids == {"<blank>": 0, "A": 1, "a": 2}
-    usable, problems = prepare.check(corpus, ids)
+    usable, problems = prepare.check_records(corpus, ids)
     assert [record.id for record in usable] == ["fine"] and usable[0].glosses == ("a",)
     assert [problem.partition(": clip ")[2] for problem in problems] == [
         "0: the id '../x' would leave its folder or be hidden; rename it",
@@ -421,7 +436,7 @@ def test_names_that_leave_their_folder_or_line_are_named(tmp_path):
 
 
 def test_a_given_vocabulary_is_checked(tmp_path):
-    corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
+    corpus = prepare.read_corpus("lsa64", corpora.lsa64(tmp_path / "lsa"))
     bad = corpora.write(tmp_path / "map.json", json.dumps({"<blank>": 1}))
     with pytest.raises(WSignError, match=r'map\.json: id 0 belongs to "<blank>"'):
         prepare.label_map(corpus, bad)

@@ -2,7 +2,7 @@ import pytest
 
 from tests.helpers import corpora
 from wsign_jax.data.corpora import records
-from wsign_jax.data.corpora.records import ASSUMED, GIVEN, Known, Record
+from wsign_jax.data.corpora.records import ASSUMED, GIVEN, KnownValue, Record
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_a_folders_name_is_a_gloss_or_background(name, glosses):
 def test_names_of_splits_and_the_order_of_names():
     names = ("Train", "dev", "Testing", "", "hello")
     assert [records.split_of(name) for name in names] == ["train", "val", "test", "", None]
-    assert sorted([long := "9" * 5000, "a10", "a2", "10", "9", "a"], key=records.natural) == [
+    assert sorted([long := "9" * 5000, "a10", "a2", "10", "9", "a"], key=records.natural_order) == [
         "9",
         "10",
         long,
@@ -39,7 +39,7 @@ def test_links_are_followed_once_and_what_is_no_recording_is_passed_over(tmp_pat
     corpora.touch(tmp_path / "elsewhere" / "y")
     (root / "b").symlink_to(tmp_path / "elsewhere")
     (root / "a2" / "up").symlink_to(root)
-    found = [(str(folder.relative_to(root)), files) for folder, files in records.walk(root)]
+    found = [(str(folder.relative_to(root)), files) for folder, files in records.walk_folders(root)]
     assert found == [(".", []), ("a2", ["x"]), ("a10", ["x"]), ("b", ["y"])]
 
 
@@ -58,11 +58,11 @@ def test_a_pointer_of_git_lfs_is_named(tmp_path):
 
 def test_what_was_assumed_is_said_by_folder():
     shapes = {
-        "a": Known(4 / 3, ASSUMED),
-        "b": Known(16 / 9, "by faces"),
-        "c": Known(4 / 3, ASSUMED),
+        "a": KnownValue(4 / 3, ASSUMED),
+        "b": KnownValue(16 / 9, "by faces"),
+        "c": KnownValue(4 / 3, ASSUMED),
     }
-    recorded, lines = records.recorded_as(Known(25.0, GIVEN), shapes)
+    recorded, lines = records.recorded_as(KnownValue(25.0, GIVEN), shapes)
     assert lines == [
         "width / height of the pictures of a, c: 4/3, assumed; --aspect=W/H says otherwise",
         "width / height of the pictures of b: 16/9, by faces; --aspect=W/H says otherwise",

@@ -207,8 +207,10 @@ def test_a_split_without_clips_or_without_a_signer_for_any_sentence_is_an_error(
 
 
 def test_a_prepared_data_set_of_single_signs_is_a_source(tmp_path):
-    corpus = prepare.read("lsa64", corpora.lsa64(tmp_path / "lsa"))
-    prepare.write(corpus, tmp_path / "signs", prepare.ImportSettings(), corpora.FakeExtraction())
+    corpus = prepare.read_corpus("lsa64", corpora.lsa64(tmp_path / "lsa"))
+    prepare.write_dataset(
+        corpus, tmp_path / "signs", prepare.ImportSettings(), corpora.FakeExtraction()
+    )
     features = random_features(np.random.default_rng(0), 50)
     layout.write_example(tmp_path / "signs", "train", "two", features, np.array([1, 2]))
     corpus, ids = compose.read_clips(tmp_path / "signs")

@@ -17,7 +17,7 @@ from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data import validate
 
 
-def load(path: pathlib.Path) -> Any:
+def load_arrays(path: pathlib.Path) -> Any:
     """Reads a pickle of dicts, lists, tuples, text, numbers, and arrays of numbers, for `array_in`.
 
     Raises:

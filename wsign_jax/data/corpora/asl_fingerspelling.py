@@ -50,11 +50,11 @@ def read(root: pathlib.Path, fps: float | None = None, aspect: float | None = No
         WSignError: there is no table, or one of another form; none of the files is there; or an option
             is out of range.
     """
-    rate = records.rate(fps)
+    rate = records.frame_rate(fps)
     rows, problems, notes = parquet.read_tables(root, TABLES, COLUMNS)
     problems += [f"{row.where}: no phrase" for row in rows if not row.fields["phrase"]]
     paths = sorted({root / row.fields["path"] for row in rows})
-    picture = aspects.guess(paths[:_MEASURED], _face_ends, aspect)
+    picture = aspects.guess_aspect(paths[:_MEASURED], _face_ends, aspect)
     # A file is read once for many phrases.
     phrases = functools.lru_cache(maxsize=1)(_phrases)
     found = tuple(
@@ -97,10 +97,12 @@ def _load(
 def _phrases(path: pathlib.Path) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Returns frames' numbers (t,) and hands (t, 42, 3), NaN if absent, by sequence."""
     columns = parquet.read_columns(path, ("sequence_id", "frame", *_HANDS))
-    sequence, frame = (parquet.numbers(columns, name, path) for name in ("sequence_id", "frame"))
+    sequence, frame = (
+        parquet.number_column(columns, name, path) for name in ("sequence_id", "frame")
+    )
     if not (np.isfinite(sequence).all() and np.isfinite(frame).all()):
         raise WSignError(f"{path}: rows without a sequence_id or a frame")
-    hands = np.stack([parquet.numbers(columns, name, path) for name in _HANDS], axis=1)
+    hands = np.stack([parquet.number_column(columns, name, path) for name in _HANDS], axis=1)
     order = np.lexsort((frame, sequence))
     ids, starts = np.unique(sequence[order], return_index=True)
     hands = hands.reshape(-1, joints.NUM_JOINTS, 3)
@@ -112,4 +114,6 @@ def _phrases(path: pathlib.Path) -> dict[int, tuple[np.ndarray, np.ndarray]]:
 
 def _face_ends(path: pathlib.Path) -> np.ndarray:
     columns = parquet.read_columns(path, _FACE)
-    return np.stack([parquet.numbers(columns, name, path) for name in _FACE], 1).reshape(-1, 4, 2)
+    return np.stack([parquet.number_column(columns, name, path) for name in _FACE], 1).reshape(
+        -1, 4, 2
+    )

@@ -40,11 +40,11 @@ def read(root: pathlib.Path, fps: float | None = None, aspect: float | None = No
         WSignError: train.csv is missing or of another form, none of its files is there, or an option is
             out of range.
     """
-    rate = records.rate(fps)
+    rate = records.frame_rate(fps)
     rows, problems, notes = parquet.read_tables(root, ("train.csv",), COLUMNS)
     problems += [f"{row.where}: no sign" for row in rows if not row.fields["sign"]]
     paths = [root / row.fields["path"] for row in rows]
-    picture = aspects.guess(paths, _face_ends, aspect)
+    picture = aspects.guess_aspect(paths, _face_ends, aspect)
     found = [
         _record(row, path, rate.value, picture.value)
         for row, path in zip(rows, paths, strict=True)
@@ -83,7 +83,8 @@ def _points(path: pathlib.Path, kinds: dict[str, int]) -> tuple[np.ndarray, np.n
     """Returns frames' numbers (t,) and the landmarks (t, sum of counts, 3) of these types."""
     columns = parquet.read_columns(path, ("frame", "type", "landmark_index", "x", "y", "z"))
     frame, number, *xyz = (
-        parquet.numbers(columns, name, path) for name in ("frame", "landmark_index", "x", "y", "z")
+        parquet.number_column(columns, name, path)
+        for name in ("frame", "landmark_index", "x", "y", "z")
     )
     frames, row = np.unique(frame, return_inverse=True)
     if len(frames) > _MOST_FRAMES:

@@ -7,7 +7,7 @@ import numpy as np
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import records
-from wsign_jax.data.corpora.records import ASSUMED, GIVEN, Known
+from wsign_jax.data.corpora.records import ASSUMED, GIVEN, KnownValue
 from wsign_jax.keypoints import joints
 
 # MediaPipe's points at the ends of a face's height, then of its width: forehead, chin, ear, ear.
@@ -20,9 +20,9 @@ _SAMPLE = 40  # clips whose faces are measured
 Clip = TypeVar("Clip")
 
 
-def guess(
+def guess_aspect(
     clips: Sequence[Clip], face_ends: Callable[[Clip], np.ndarray], given: float | None
-) -> Known[float]:
+) -> KnownValue[float]:
     """Returns width / height of the clips' pictures: what is given, or what faces show, or 4/3.
 
     Args:
@@ -35,16 +35,16 @@ def guess(
     """
     if given is not None:
         records.check_aspect(given)
-        return Known(given, GIVEN)
+        return KnownValue(given, GIVEN)
     ends = np.concatenate([np.empty((0, 4, 2)), *_readable(clips, face_ends)])
     ends = np.where(joints.plausible(ends), ends, np.nan)
     height, width = (np.linalg.norm(ends[:, n + 1] - ends[:, n], axis=-1) for n in (0, 2))
     seen = (height > 0) & (width > 0)  # not NaN either
     if not seen.any():
-        return Known(records.ASPECT, ASSUMED)
+        return KnownValue(records.ASPECT, ASSUMED)
     ratio = float(np.median(height[seen] / width[seen])) / _FACE_RATIO
     aspect = min(_ASPECTS, key=lambda known: abs(np.log(ratio / known)))
-    return Known(aspect, "by the height and width of faces")
+    return KnownValue(aspect, "by the height and width of faces")
 
 
 def _readable(

@@ -39,7 +39,7 @@ class SplitSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Assigned:
+class AssignedSplits:
     """Clips with their splits, and how they came by them."""
 
     records: list[Record]
@@ -50,7 +50,7 @@ class Assigned:
     unit: str  # signer, session or clip; 'given' if none was drawn
 
 
-def assign(found: Sequence[Record], settings: SplitSettings) -> Assigned:
+def assign_splits(found: Sequence[Record], settings: SplitSettings) -> AssignedSplits:
     """Gives every clip a split.
 
     Args:
@@ -81,7 +81,7 @@ def assign(found: Sequence[Record], settings: SplitSettings) -> Assigned:
         clips = [
             dataclasses.replace(clip, split=of_clip.get(id(clip), clip.split)) for clip in clips
         ]
-    return Assigned(clips, [*lines, *_lines(clips, unit, shared)], shared, unit)
+    return AssignedSplits(clips, [*lines, *_lines(clips, unit, shared)], shared, unit)
 
 
 def _held_out(
@@ -95,7 +95,10 @@ def _held_out(
         for name in names:
             same = {signer for signer in signers if _same_name(signer, name)}
             if not same:
-                known = people.named(sorted(signers, key=records.natural)) or "nobody is named"
+                known = (
+                    people.name_some(sorted(signers, key=records.natural_order))
+                    or "nobody is named"
+                )
                 raise WSignError(
                     f"--{split}_signers={name}: signs no clip; the signers are: {known}"
                 )
@@ -160,7 +163,9 @@ def _lines(clips: Sequence[Record], unit: str, shared: Mapping[str, list[str]]) 
     if unit in UNITS[:-1]:
         for split in SPLITS:
             names = {_group(clip, unit) or "unknown" for clip in clips if clip.split == split}
-            lines.append(f"{split} by {unit}: {people.named(sorted(names, key=records.natural))}")
+            lines.append(
+                f"{split} by {unit}: {people.name_some(sorted(names, key=records.natural_order))}"
+            )
     elif unit == "clip":
         single = all(len(clip.glosses) <= 1 for clip in clips)
         how = ": the last third of each sign's validate and test" if single else ", at random"
@@ -180,7 +185,7 @@ def _lines(clips: Sequence[Record], unit: str, shared: Mapping[str, list[str]]) 
     unknown = served.pop("", set())
     if both := [signer for signer, some in sorted(served.items()) if len(some) > 1]:
         lines.append(
-            f"warning: {people.named(both)} sign in more than one split: results say little of new "
+            f"warning: {people.name_some(both)} sign in more than one split: results say little of new "
             "people; hold people out with --test_signers and --val_signers"
         )
     if len(unknown) > 1:

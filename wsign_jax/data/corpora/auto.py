@@ -41,7 +41,7 @@ _TABLES = {
 _LSA64 = re.compile(r"\d{3}_\d{3}_\d{3}")
 
 
-class Found(NamedTuple):
+class FoundCorpus(NamedTuple):
     """A corpus in a folder."""
 
     name: str  # one of `prepare.READERS`
@@ -54,7 +54,7 @@ class Found(NamedTuple):
         return f"python tools/prepare_corpus.py {self.name} --root={shlex.quote(str(self.root))}"
 
 
-def find(root: pathlib.Path) -> Found:
+def find_corpus(root: pathlib.Path) -> FoundCorpus:
     """Finds the corpus in a folder.
 
     Raises:
@@ -79,22 +79,22 @@ def find(root: pathlib.Path) -> Found:
     return found[0]
 
 
-def _published(root: pathlib.Path) -> Found | None:
+def _published(root: pathlib.Path) -> FoundCorpus | None:
     for name, paths in _PUBLISHED.items():
         for path in paths:
             if (root / path).is_file():
-                return Found(name, root, path)
+                return FoundCorpus(name, root, path)
     for name, (paths, columns) in _TABLES.items():
         for path in paths:
             if (root / path).is_file() and set(columns) <= _header(root / path, ","):
-                return Found(name, root, path)
+                return FoundCorpus(name, root, path)
     pickle = next(root.rglob("*.pkl"), None)
     if pickle is None:
         return None
     for table in isharah.TRAIN:
         for annotations in root.rglob(table):
             if set(isharah.COLUMNS) <= _header(annotations, "|"):
-                return Found("isharah", root, f"{pickle.name} and {table}")
+                return FoundCorpus("isharah", root, f"{pickle.name} and {table}")
     return None
 
 
@@ -105,11 +105,11 @@ def _header(path: pathlib.Path, delimiter: str) -> set[str]:
         return set()
 
 
-def _by_files(root: pathlib.Path) -> list[Found]:
+def _by_files(root: pathlib.Path) -> list[FoundCorpus]:
     kinds: dict[str, list[pathlib.Path]] = {}  # the files, by the name of a corpus
     arrays: dict[pathlib.Path, str] = {}  # the corpus of the arrays in a folder's folders
     pictures: list[pathlib.Path] = []
-    for here, files in records.walk(root):
+    for here, files in records.walk_folders(root):
         for file in files:
             path = here / file
             kind = path.suffix.lower()
@@ -126,7 +126,7 @@ def _by_files(root: pathlib.Path) -> list[Found]:
             elif kind in video.PICTURE_SUFFIXES:
                 pictures.append(path)
             elif kind == ".csv" and here == root and set(folder.COLUMNS) <= _header(path, ","):
-                return [Found("folder", root, file)]
+                return [FoundCorpus("folder", root, file)]
     kinds.pop("", None)
     if pictures and not kinds:
         kinds["folder"] = [path.parent for path in pictures]
@@ -146,8 +146,8 @@ def _kind_of_array(path: pathlib.Path) -> str:
     return "mp_data" if array.ndim == 1 else "folder"
 
 
-def _found(name: str, paths: list[pathlib.Path], root: pathlib.Path) -> Found:
+def _found(name: str, paths: list[pathlib.Path], root: pathlib.Path) -> FoundCorpus:
     above = {"mp_data": 2, "npz": 0, "lsa64": 0, "folder": 1}[name]  # folders of sign, of sequence
     tops = {path.parents[min(above, len(path.relative_to(root).parents) - 1)] for path in paths}
     top = pathlib.Path(os.path.commonpath(tops))
-    return Found(name, top, f"{len(paths)} files like {paths[0].relative_to(root)}")
+    return FoundCorpus(name, top, f"{len(paths)} files like {paths[0].relative_to(root)}")

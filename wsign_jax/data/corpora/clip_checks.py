@@ -58,7 +58,7 @@ def check_hands(found: Sequence[Record]) -> None:
         )
 
 
-class Seen:
+class ClipNotes:
     """Everything that is noted of clips while they are written."""
 
     def __init__(self) -> None:

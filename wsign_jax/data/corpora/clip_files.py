@@ -17,7 +17,7 @@ _BODY, _FACE = 33 * 4, 468 * 3
 _VALUES = (_HANDS, _BODY + _HANDS, _BODY + _FACE + _HANDS)
 
 
-def read(path: pathlib.Path, fps: float, aspect: float, swap_hands: bool) -> Keypoints:
+def read_clip(path: pathlib.Path, fps: float, aspect: float, swap_hands: bool) -> Keypoints:
     """Reads a file of `SUFFIXES`.
 
     Args:
@@ -31,7 +31,7 @@ def read(path: pathlib.Path, fps: float, aspect: float, swap_hands: bool) -> Key
         WSignError: the file is damaged, or holds something else.
     """
     if path.suffix.lower() == pose_file.SUFFIX:
-        positions, present, fps = pose_file.read(path)
+        positions, present, fps = pose_file.read_pose(path)
         aspect = 1.0  # pixels
     else:
         positions = read_array(path)[:, -_HANDS:].reshape(-1, joints.NUM_JOINTS, 3)
@@ -53,7 +53,7 @@ def face_ends(path: pathlib.Path) -> np.ndarray:
 
 
 def read_array(path: pathlib.Path) -> np.ndarray:
-    """Reads the array (T, 126 | 258 | 1662) of a .npy as float64; raises as `read` does."""
+    """Reads the array (T, 126 | 258 | 1662) of a .npy as float64; raises as `read_clip` does."""
     array = records.read_numbers(path, "save it again")
     if array.ndim != 2 or array.shape[1] not in _VALUES:
         what = f"{array.dtype}{list(array.shape)}"

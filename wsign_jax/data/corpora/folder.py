@@ -47,18 +47,20 @@ def read(
         WSignError: there is no clip, an option is out of range, there are several CSVs, or the CSV is
             missing or its header lacks a column.
     """
-    rate = records.rate(fps)
+    rate = records.frame_rate(fps)
     if not root.is_dir():
         raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
     table = csv or _find_csv(root)
     corpus = _read_table(root, table) if table else _read_names(root)
     sources = {record: record.source for record in corpus.records if record.source is not None}
     arrays = [path for path in sources.values() if path.suffix.lower() == clip_files.ARRAY]
-    picture = aspects.guess(arrays, clip_files.face_ends, aspect)
+    picture = aspects.guess_aspect(arrays, clip_files.face_ends, aspect)
     found = []
     for record, path in sources.items():
         if path.suffix.lower() in clip_files.SUFFIXES:
-            load = functools.partial(clip_files.read, path, rate.value, picture.value, swap_hands)
+            load = functools.partial(
+                clip_files.read_clip, path, rate.value, picture.value, swap_hands
+            )
             found.append(dataclasses.replace(record, source=None, keypoints=load))
         else:
             pictures_fps = (fps or _PICTURES_FPS) if path.is_dir() else None
@@ -108,7 +110,7 @@ def _record(row: Row, root: pathlib.Path) -> Record:
 
 def _read_names(root: pathlib.Path) -> Corpus:
     signs = {clip: _sign_of(clip, root) for clip in _clips_below(root)}
-    placed = people.place(sorted({sign.parent for sign in signs.values()}))
+    placed = people.place_sign_folders(sorted({sign.parent for sign in signs.values()}))
     above = {place.folder: place for place in placed}
     found = []
     for clip, sign in signs.items():
@@ -123,7 +125,9 @@ def _read_names(root: pathlib.Path) -> Corpus:
         f"no CSV: {len(found):,} clips of {len(names):,} signs by the names of folders, such as "
         f"{found[-1].id}; a CSV is for sentences"
     )
-    return Corpus("folder", tuple(present), tuple(missing), (note, *people.describe(placed)))
+    return Corpus(
+        "folder", tuple(present), tuple(missing), (note, *people.describe_folders(placed))
+    )
 
 
 def _clips_below(root: pathlib.Path) -> list[pathlib.Path]:
@@ -133,7 +137,7 @@ def _clips_below(root: pathlib.Path) -> list[pathlib.Path]:
         WSignError: there are none.
     """
     found: list[pathlib.Path] = []
-    for folder, files in records.walk(root):
+    for folder, files in records.walk_folders(root):
         # A tutorial's list of signs is an array in the root.
         kinds = CLIPS if folder != root else CLIPS - {clip_files.ARRAY}
         here = [folder / file for file in files if pathlib.PurePath(file).suffix.lower() in kinds]

@@ -20,7 +20,7 @@ from wsign_jax.common import tables
 from wsign_jax.common.errors import WSignError
 from wsign_jax.common.tables import Row
 from wsign_jax.data.corpora import array_pickle, records
-from wsign_jax.data.corpora.records import Corpus, Keypoints, Known, Record
+from wsign_jax.data.corpora.records import Corpus, Keypoints, KnownValue, Record
 from wsign_jax.keypoints import joints
 
 TRAIN = ("train.csv", "train.txt")
@@ -54,7 +54,7 @@ def read(
         WSignError: annotations or pickles are missing, several could be meant, or one is damaged or of
             another form.
     """
-    rate = records.rate(fps)
+    rate = records.frame_rate(fps)
     folder = annotations or _find_annotations(root)
     rows: dict[str, list[Row]] = {}
     problems: list[str] = []
@@ -67,7 +67,7 @@ def read(
         found, broken = ([], []) if path is None else tables.read_table(path, COLUMNS, "|")
         rows[split] = [row for row in found if row.fields["gloss"]]
         problems += broken
-    recorded, notes = records.recorded_as(rate, {"": Known(1.0, records.GIVEN)})
+    recorded, notes = records.recorded_as(rate, {"": KnownValue(1.0, records.GIVEN)})
     notes.append(f"annotations of {folder}")
     if rows["val"] and not rows["test"]:
         rows["val"], rows["test"] = rows["val"][::2], rows["val"][1::2]
@@ -106,7 +106,7 @@ def _read_points(root: pathlib.Path, wanted: set[str]) -> dict[str, np.ndarray]:
         raise WSignError(f"{root}: no .pkl in it; name the folder of the keypoints with --root=DIR")
     points: dict[str, np.ndarray] = {}
     for path in paths:
-        clips = array_pickle.load(path) if len(points) < len(wanted) else {}
+        clips = array_pickle.load_arrays(path) if len(points) < len(wanted) else {}
         if not isinstance(clips, dict):
             raise WSignError(f"{path}: not a dict of clips, as Isharah's are")
         for id in wanted.intersection(clips).difference(points):

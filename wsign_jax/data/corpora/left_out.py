@@ -13,7 +13,7 @@ _EACH = 5  # problems of one cause that are named one by one
 _PARTICULAR = re.compile(r"'[^']*'|\S*/\S*|\d+")
 
 
-def describe(problems: Sequence[str]) -> list[str]:
+def describe_problems(problems: Sequence[str]) -> list[str]:
     """Returns a line a problem; many of the same cause become one, with a count and an example."""
     causes: dict[str, list[str]] = {}
     for problem in problems:
@@ -37,9 +37,9 @@ def check_annotations(
     """
     allowed = MOST * (len(usable) + len(problems))
     if not usable:
-        raise WSignError(listing(f"{headline}: nothing to make a data set of", problems))
+        raise WSignError(list_problems(f"{headline}: nothing to make a data set of", problems))
     if problems and (on_bad == "error" or (on_bad == "few" and len(problems) > allowed)):
-        raise WSignError(listing(f"{headline}: {len(problems):,} bad annotations", problems))
+        raise WSignError(list_problems(f"{headline}: {len(problems):,} bad annotations", problems))
 
 
 def check_clips(
@@ -60,7 +60,9 @@ def check_clips(
         worst = max(over, key=lambda sign: failed[sign] / all_clips[sign])
         headline += f" ({failed[worst]} of {all_clips[worst]} of {worst}, over {MOST:.0%})"
     raise WSignError(
-        listing(f"{headline}; the others are kept for next time", [line for _, line in problems])
+        list_problems(
+            f"{headline}; the others are kept for next time", [line for _, line in problems]
+        )
     )
 
 
@@ -68,9 +70,12 @@ def _sign(record: Record) -> str:
     return " ".join(record.glosses) if len(record.glosses) < 2 else "all sentences"
 
 
-def listing(headline: str, problems: Sequence[str]) -> str:
+def list_problems(headline: str, problems: Sequence[str]) -> str:
     """Returns a message that ends in all problems."""
     if not problems:
         return headline
-    lines = [f"{headline}; fix them, or leave them out with --on_bad=skip", *describe(problems)]
+    lines = [
+        f"{headline}; fix them, or leave them out with --on_bad=skip",
+        *describe_problems(problems),
+    ]
     return "\n  ".join(lines)

@@ -16,7 +16,7 @@ import numpy as np
 from wsign_jax.common import tables
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import aspects, people, records
-from wsign_jax.data.corpora.records import Corpus, Keypoints, Known, Record
+from wsign_jax.data.corpora.records import Corpus, Keypoints, KnownValue, Record
 from wsign_jax.keypoints import joints
 
 _VALUES = joints.NUM_JOINTS * 3
@@ -58,21 +58,21 @@ def read(
     Raises:
         WSignError: there are no sequences, an option is out of range, or the CSV is broken.
     """
-    rate = records.rate(fps)
-    trees = people.find(root, _is_sequence)
+    rate = records.frame_rate(fps)
+    trees = people.find_sign_folders(root, _is_sequence)
     if not trees:
         raise WSignError(
             f"{root}: no <sign>/<sequence>/<frame>.npy in it; name MP_Data with --root=DIR"
         )
     table = {} if sessions is None else _read_sessions(sessions)
     used: set[tuple[str, str, str]] = set()
-    notes = [*people.describe(trees), *people.siblings(root, _is_sequence)]
+    notes = [*people.describe_folders(trees), *people.describe_siblings(root, _is_sequence)]
     found: list[Record] = []
     problems: list[str] = []
-    shapes: dict[str, Known[float]] = {}
+    shapes: dict[str, KnownValue[float]] = {}
     for tree in trees:
         of_tree = _sequences(tree, problems)
-        picture = aspects.guess(of_tree, _face_ends, aspect)
+        picture = aspects.guess_aspect(of_tree, _face_ends, aspect)
         folder = "/".join(tree.names)
         shapes[folder or tree.folder.name] = picture
         for sequence in of_tree:
@@ -89,7 +89,7 @@ def read(
 
 
 def _record(
-    tree: people.Signs,
+    tree: people.SignFolder,
     sequence: pathlib.Path,
     row: Mapping[str, str],
     load: Callable[[], Keypoints],
@@ -113,7 +113,7 @@ def _is_sequence(path: pathlib.Path) -> bool:
     )
 
 
-def _sequences(tree: people.Signs, problems: list[str]) -> list[pathlib.Path]:
+def _sequences(tree: people.SignFolder, problems: list[str]) -> list[pathlib.Path]:
     """Lists all signs' sequences in the order of their numbers; adds other folders to `problems`."""
     found = []
     for sign in records.subfolders(tree.folder):

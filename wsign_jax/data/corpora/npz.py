@@ -23,7 +23,7 @@ import numpy as np
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import validate
 from wsign_jax.data.corpora import records
-from wsign_jax.data.corpora.records import ASSUMED, GIVEN, Corpus, Keypoints, Known, Record
+from wsign_jax.data.corpora.records import ASSUMED, GIVEN, Corpus, Keypoints, KnownValue, Record
 from wsign_jax.keypoints import joints
 
 _TEXTS = ("glosses", "signer", "session", "id", "split")
@@ -47,7 +47,7 @@ def read(
     Raises:
         WSignError: the folder has no .npz, or an option is out of range.
     """
-    records.rate(fps)
+    records.frame_rate(fps)
     records.check_aspect(1.0 if aspect is None else aspect)
     if not root.is_dir():
         raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
@@ -72,7 +72,7 @@ def read(
             lacking[name] |= name not in arrays
     notes = [f"left out {', '.join(left_out)}"] if left_out else []
     rate, picture = (
-        Known(
+        KnownValue(
             usual[name] if lacking[name] else None,
             GIVEN if option or not lacking[name] else ASSUMED,
         )

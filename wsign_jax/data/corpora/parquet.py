@@ -102,7 +102,7 @@ def _array(column: Any) -> np.ndarray:
     return array
 
 
-def numbers(columns: dict[str, np.ndarray], name: str, path: pathlib.Path) -> np.ndarray:
+def number_column(columns: dict[str, np.ndarray], name: str, path: pathlib.Path) -> np.ndarray:
     """Returns a column of numbers as float64.
 
     Raises:

@@ -22,7 +22,7 @@ _SHOWN = 6
 IsClip = Callable[[pathlib.Path], bool]
 
 
-class Signs(NamedTuple):
+class SignFolder(NamedTuple):
     """A folder of signs, and who signs there, by the folders above it."""
 
     folder: pathlib.Path
@@ -37,7 +37,7 @@ class Signs(NamedTuple):
         return "".join(f"{name}_" for name in self.names)
 
 
-def find(root: pathlib.Path, is_clip: IsClip) -> list[Signs]:
+def find_sign_folders(root: pathlib.Path, is_clip: IsClip) -> list[SignFolder]:
     """Finds the folders of signs in `root`, which may be one itself, in the order of their names.
 
     Args:
@@ -52,10 +52,10 @@ def find(root: pathlib.Path, is_clip: IsClip) -> list[Signs]:
     """
     if not root.is_dir():
         raise WSignError(f"{root}: no such folder; name the corpus's with --root=DIR")
-    return place(list(_below(root, is_clip, _DEPTH)))
+    return place_sign_folders(list(_below(root, is_clip, _DEPTH)))
 
 
-def place(folders: Sequence[pathlib.Path]) -> list[Signs]:
+def place_sign_folders(folders: Sequence[pathlib.Path]) -> list[SignFolder]:
     """Tells who signs in each of several folders, by the names in which their paths differ."""
     if not folders:
         return []
@@ -63,7 +63,7 @@ def place(folders: Sequence[pathlib.Path]) -> list[Signs]:
     return [_placed(folder, pathlib.Path(os.path.relpath(folder, top)).parts) for folder in folders]
 
 
-def _placed(folder: pathlib.Path, names: tuple[str, ...]) -> Signs:
+def _placed(folder: pathlib.Path, names: tuple[str, ...]) -> SignFolder:
     split, sessions, others = "", [], []
     for name in names:
         if of_name := records.split_of(name):
@@ -72,12 +72,12 @@ def _placed(folder: pathlib.Path, names: tuple[str, ...]) -> Signs:
             sessions.append(name)
         else:
             others.append(name)
-    return Signs(folder, names, "".join(others[:1]), "/".join([*sessions, *others[1:]]), split)
+    return SignFolder(folder, names, "".join(others[:1]), "/".join([*sessions, *others[1:]]), split)
 
 
 def _below(folder: pathlib.Path, is_clip: IsClip, depth: int) -> Iterable[pathlib.Path]:
-    inside = sorted(records.subfolders(folder), key=lambda path: records.natural(path.name))
-    signs = [path for path in inside if is_sign(path, is_clip)]
+    inside = sorted(records.subfolders(folder), key=lambda path: records.natural_order(path.name))
+    signs = [path for path in inside if holds_clip(path, is_clip)]
     deeper: dict[pathlib.Path, list[pathlib.Path]] = {}
     if depth:
         deeper = {
@@ -86,19 +86,19 @@ def _below(folder: pathlib.Path, is_clip: IsClip, depth: int) -> Iterable[pathli
     others = [path for path, found in deeper.items() if found]
     if signs and others:
         raise WSignError(
-            f"{folder}: holds signs ({named(s.name for s in signs)}) and folders of signs "
-            f"({named(o.name for o in others)}); read one of these with --root={others[0]}, or move "
+            f"{folder}: holds signs ({name_some(s.name for s in signs)}) and folders of signs "
+            f"({name_some(o.name for o in others)}); read one of these with --root={others[0]}, or move "
             f"them out, and name each with a --root of its own"
         )
     return [folder] if signs else [path for path in others for path in deeper[path]]
 
 
-def is_sign(folder: pathlib.Path, is_clip: IsClip) -> bool:
+def holds_clip(folder: pathlib.Path, is_clip: IsClip) -> bool:
     """Tells whether a folder holds a clip."""
     return any(path.name[0] != "." and is_clip(path) for path in folder.iterdir())
 
 
-def describe(found: Sequence[Signs]) -> list[str]:
+def describe_folders(found: Sequence[SignFolder]) -> list[str]:
     """Returns a line that says how folders were taken, if there are several."""
     kinds = {
         "people": {signs.signer for signs in found},
@@ -106,14 +106,14 @@ def describe(found: Sequence[Signs]) -> list[str]:
         "splits": {name for signs in found for name in signs.names if records.split_of(name)},
     }
     parts = [
-        f"{named(sorted(names - {''}, key=records.natural))} as {kind}"
+        f"{name_some(sorted(names - {''}, key=records.natural_order))} as {kind}"
         for kind, names in kinds.items()
         if names - {""}
     ]
     return [f"took the folders {'; '.join(parts)}"] if parts else []
 
 
-def siblings(root: pathlib.Path, is_clip: IsClip) -> list[str]:
+def describe_siblings(root: pathlib.Path, is_clip: IsClip) -> list[str]:
     """Returns a line that names further folders of signs beside `root`, if there are some."""
     root = root.resolve()
     try:
@@ -121,16 +121,18 @@ def siblings(root: pathlib.Path, is_clip: IsClip) -> list[str]:
             path.name
             for path in records.subfolders(root.parent)
             if (_SESSION.match(path.name) or records.split_of(path.name)) and path != root
-            if any(is_sign(sign, is_clip) for sign in records.subfolders(path))
+            if any(holds_clip(sign, is_clip) for sign in records.subfolders(path))
         ]
     except OSError:  # not this user's to read
         return []
     return (
-        [f"not read: {named(beside)}, beside it; --root={root.parent} reads all"] if beside else []
+        [f"not read: {name_some(beside)}, beside it; --root={root.parent} reads all"]
+        if beside
+        else []
     )
 
 
-def named(names: Iterable[str]) -> str:
+def name_some(names: Iterable[str]) -> str:
     """Returns the first few names, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""

@@ -30,9 +30,9 @@ from wsign_jax.data.corpora import (
     phoenix2014,
     phoenix2014t,
 )
-from wsign_jax.data.corpora.assign_splits import Assigned, SplitSettings
-from wsign_jax.data.corpora.clip_checks import Seen, check_hands
-from wsign_jax.data.corpora.records import Corpus, Record, check_names, glosses_of, sample
+from wsign_jax.data.corpora.assign_splits import AssignedSplits, SplitSettings
+from wsign_jax.data.corpora.clip_checks import ClipNotes, check_hands
+from wsign_jax.data.corpora.records import Corpus, Record, check_names, glosses_of, sample_keypoints
 from wsign_jax.data.vocab import BLANK, BLANK_ID, Vocabulary
 from wsign_jax.keypoints import joints
 
@@ -80,7 +80,9 @@ class ImportSettings:
             raise WSignError("--workers must be 0 or more")
 
 
-def read(name: str, *roots: pathlib.Path, leave_out: Sequence[str] = (), **options: Any) -> Corpus:
+def read_corpus(
+    name: str, *roots: pathlib.Path, leave_out: Sequence[str] = (), **options: Any
+) -> Corpus:
     """Reads a corpus by its name.
 
     Args:
@@ -88,7 +90,7 @@ def read(name: str, *roots: pathlib.Path, leave_out: Sequence[str] = (), **optio
         roots: the folder of the corpus, or several that become one; their names tell people, sessions
             and splits as in `people`.
         leave_out: glosses whose clips are left out; `records.BACKGROUND` has names for background.
-        options: arguments of that corpus's `read`.
+        options: arguments of that corpus's `read_corpus`.
 
     Raises:
         WSignError: the name, an option or a gloss to leave out is unknown, or the corpus cannot be read.
@@ -96,7 +98,7 @@ def read(name: str, *roots: pathlib.Path, leave_out: Sequence[str] = (), **optio
     _check_apart(roots)
     said: tuple[str, ...] = ()
     if name == AUTO:
-        found = [auto.find(root) for root in roots]
+        found = [auto.find_corpus(root) for root in roots]
         if len(names := {each.name for each in found}) > 1:
             raise WSignError(f"the folders are {' and '.join(sorted(names))}; read them one by one")
         name, roots = found[0].name, tuple(each.root for each in found)
@@ -110,7 +112,7 @@ def read(name: str, *roots: pathlib.Path, leave_out: Sequence[str] = (), **optio
         if option not in accepted:
             raise WSignError(f"--{option} is not an option of {name}; leave it out")
     corpora = [READERS[name](root, **options) for root in roots]
-    corpus = corpora[0] if len(roots) == 1 else _joined(corpora, people.place(roots))
+    corpus = corpora[0] if len(roots) == 1 else _joined(corpora, people.place_sign_folders(roots))
     corpus = _without(corpus, leave_out)
     read_with = {"root": roots[0] if len(roots) == 1 else roots, **options}
     read_with |= {"leave_out": leave_out} if leave_out else {}
@@ -125,7 +127,7 @@ def _check_apart(roots: Sequence[pathlib.Path]) -> None:
             raise WSignError(f"--root={other}: is in --root={root} already; leave it out")
 
 
-def _joined(corpora: Sequence[Corpus], places: Sequence[people.Signs]) -> Corpus:
+def _joined(corpora: Sequence[Corpus], places: Sequence[people.SignFolder]) -> Corpus:
     """Joins what was read from several folders."""
     records = [
         dataclasses.replace(
@@ -138,7 +140,10 @@ def _joined(corpora: Sequence[Corpus], places: Sequence[people.Signs]) -> Corpus
         for corpus, place in zip(corpora, places, strict=True)
         for record in corpus.records
     ]
-    notes = (*people.describe(places), *(note for corpus in corpora for note in corpus.notes))
+    notes = (
+        *people.describe_folders(places),
+        *(note for corpus in corpora for note in corpus.notes),
+    )
     recorded = {str(p.folder): c.recorded for c, p in zip(corpora, places, strict=True)}
     same = all(corpus.recorded == corpora[0].recorded for corpus in corpora)
     return Corpus(
@@ -156,7 +161,7 @@ def _without(corpus: Corpus, leave_out: Sequence[str]) -> Corpus:
     used = {gloss for record in corpus.records for gloss in record.glosses}
     out = {name if name in used else "-".join(glosses_of(name)) for name in leave_out}
     if unknown := sorted(out - used - {""}):
-        known = people.named(sorted(used)) or "none"
+        known = people.name_some(sorted(used)) or "none"
         raise WSignError(f"--leave_out={unknown[0]}: no such gloss; the glosses are: {known}")
     kept = [r for r in corpus.records if not out.intersection(r.glosses or [""])]
     notes = list(corpus.notes)
@@ -181,7 +186,9 @@ def _alike(what: str, names: Collection[str]) -> list[str]:
     twice = [", ".join(some) for some in same.values() if len(some) > 1]
     if not twice:
         return []
-    return [f"warning: {what} that differ in capitals only: {people.named(twice)}; rename if one"]
+    return [
+        f"warning: {what} that differ in capitals only: {people.name_some(twice)}; rename if one"
+    ]
 
 
 def label_map(corpus: Corpus, file: pathlib.Path | None) -> dict[str, int]:
@@ -190,7 +197,7 @@ def label_map(corpus: Corpus, file: pathlib.Path | None) -> dict[str, int]:
         mapping = files.read_json(file)
         return dict(Vocabulary.from_mapping(mapping, str(file)).ids)
     used = {gloss for record in corpus.records for gloss in record.glosses}
-    # `check` reports the annotations whose gloss is not a valid name.
+    # `check_records` reports the annotations whose gloss is not a valid name.
     names = sorted(filter(_is_name, used.union(corpus.glosses) - {BLANK}))
     return {BLANK: BLANK_ID} | {name: id for id, name in enumerate(names, start=1)}
 
@@ -203,7 +210,7 @@ def _is_name(gloss: str) -> bool:
     return True
 
 
-def write(
+def write_dataset(
     corpus: Corpus,
     out: pathlib.Path,
     settings: ImportSettings,
@@ -228,10 +235,10 @@ def write(
             unfinished data set has other settings.
     """
     ids = label_map(corpus, settings.label_map)
-    usable, problems = check(corpus, ids)
+    usable, problems = check_records(corpus, ids)
     left_out.check_annotations(corpus.name, problems, usable, settings.on_bad)
-    assigned = assign_splits.assign(usable, settings.splits)
-    unused = [f"warning: left out {line}" for line in left_out.describe(problems)]
+    assigned = assign_splits.assign_splits(usable, settings.splits)
+    unused = [f"warning: left out {line}" for line in left_out.describe_problems(problems)]
     for line in (*corpus.notes, *unused, *assigned.lines):
         progress(line)
     check_hands(usable)
@@ -245,7 +252,7 @@ def write(
     with layout.new_dataset(out, corpus.name, resume=True) as root:
         _claim(root, about, usable)
         failed: list[tuple[Record, str]] = []
-        seen, counts = Seen(), {}
+        seen, counts = ClipNotes(), {}
         for split in layout.SPLITS:
             records = [record for record in usable if record.split == split]
             bad = _write_split(root, split, records, ids, settings, extraction, seen)
@@ -255,7 +262,7 @@ def write(
         left_out.check_clips(failed, usable, settings.on_bad)
         if not any(counts.values()):
             raise WSignError(f"{corpus.name}: nothing is left to make a data set of")
-        unused = left_out.describe([problem for _, problem in failed])
+        unused = left_out.describe_problems([problem for _, problem in failed])
         for line in (*(f"warning: left out {line}" for line in unused), *seen.lines()):
             progress(line)
         layout.write_label_map(root, ids)
@@ -265,7 +272,7 @@ def write(
         (root / _MADE_OF).unlink()
 
 
-def check(corpus: Corpus, ids: Mapping[str, int]) -> tuple[list[Record], list[str]]:
+def check_records(corpus: Corpus, ids: Mapping[str, int]) -> tuple[list[Record], list[str]]:
     """Returns the records that can be used, in their order, and a line for each problem.
 
     Args:
@@ -294,7 +301,7 @@ def check(corpus: Corpus, ids: Mapping[str, int]) -> tuple[list[Record], list[st
     return usable, problems
 
 
-def _about(corpus: Corpus, settings: ImportSettings, assigned: Assigned) -> dict[str, Any]:
+def _about(corpus: Corpus, settings: ImportSettings, assigned: AssignedSplits) -> dict[str, Any]:
     """The content of `dataset.json` without the counts: the same command gives the same again."""
     about: dict[str, Any] = {
         "corpus": corpus.name,
@@ -355,7 +362,7 @@ def _write_split(
     ids: Mapping[str, int],
     settings: ImportSettings,
     extraction: Extraction | None,
-    seen: Seen,
+    seen: ClipNotes,
 ) -> list[tuple[Record, str]]:
     """Writes a split; returns the records that failed, each with its problem."""
     videos = [record for record in records if record.source is not None]
@@ -377,7 +384,7 @@ def _write_split(
 
 
 def _write_clip(
-    root: pathlib.Path, split: str, record: Record, ids: Mapping[str, int], seen: Seen
+    root: pathlib.Path, split: str, record: Record, ids: Mapping[str, int], seen: ClipNotes
 ) -> None:
     """Writes a clip's labels, and its features if no extraction has; raises a `WSignError`."""
     labels = np.array([ids[gloss] for gloss in record.glosses], np.int32)
@@ -385,7 +392,7 @@ def _write_clip(
         features = validate.load_npy(root / split / "features" / f"{record.id}.npy")
         layout.write_labels(root, split, record.id, labels)
     else:
-        positions, confidence = sample(record.keypoints(), record.where)
+        positions, confidence = sample_keypoints(record.keypoints(), record.where)
         if not confidence.any():
             raise WSignError(f"{record.where}: no hand in any of its frames")
         features = joints.features_from_positions(positions, confidence)

@@ -94,7 +94,7 @@ def split_of(name: str) -> str | None:
     return _SPLIT_NAMES.get(name.lower(), None if name else "")
 
 
-def natural(name: str) -> list[tuple[int, str]]:
+def natural_order(name: str) -> list[tuple[int, str]]:
     """Returns a key that sorts names by the numbers in them: 2 before 10."""
     return [
         (len(digits := part.lstrip("0")), digits) if n % 2 else (0, part)
@@ -131,7 +131,7 @@ def read_numbers(path: pathlib.Path, fix: str) -> np.ndarray:
     return array
 
 
-def sample(keypoints: Keypoints, where: str) -> tuple[np.ndarray, np.ndarray]:
+def sample_keypoints(keypoints: Keypoints, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Resamples keypoints to 60 Hz: (T, 42, 3) positions and (T, 2) confidence; see `resample`.
 
     Raises:
@@ -174,7 +174,7 @@ def subfolders(root: pathlib.Path) -> list[pathlib.Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not _is_passed_over(path))
 
 
-def walk(root: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
+def walk_folders(root: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
     """Yields a folder and those below it, links too but each once, with their visible files.
 
     Raises:
@@ -191,8 +191,8 @@ def walk(root: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
             inside.clear()
             continue
         seen.add(place)
-        inside[:] = sorted((x for x in inside if not _is_passed_over(here / x)), key=natural)
-        yield here, sorted((file for file in names if file[0] != "."), key=natural)
+        inside[:] = sorted((x for x in inside if not _is_passed_over(here / x)), key=natural_order)
+        yield here, sorted((file for file in names if file[0] != "."), key=natural_order)
 
 
 def _is_passed_over(folder: pathlib.Path) -> bool:
@@ -292,28 +292,28 @@ def seen_where_not_zero(positions: np.ndarray) -> np.ndarray:
     return np.logical_and(joints.plausible(hands).all(-1), hands.any(-1))
 
 
-class Known(NamedTuple, Generic[Value]):
+class KnownValue(NamedTuple, Generic[Value]):
     """A rate or an aspect, and how it is known."""
 
     value: Value  # None: each clip has its own
     why: str  # GIVEN, ASSUMED or words for what it was guessed from
 
 
-def rate(fps: float | None) -> Known[float]:
+def frame_rate(fps: float | None) -> KnownValue[float]:
     """Returns the rate of keypoints: `--fps` if it is given, otherwise 30 frames a second.
 
     Raises:
         WSignError: it is not a number over 0, or no camera's.
     """
     if fps is None:
-        return Known(FPS, ASSUMED)
+        return KnownValue(FPS, ASSUMED)
     if not 0 < fps <= _MOST_FPS:
         raise WSignError(f"--fps={fps:g}: give a number over 0, up to {_MOST_FPS:g}")
-    return Known(fps, GIVEN)
+    return KnownValue(fps, GIVEN)
 
 
 def recorded_as(
-    fps: Known[Any], aspects: Mapping[str, Known[Any]]
+    fps: KnownValue[Any], aspects: Mapping[str, KnownValue[Any]]
 ) -> tuple[dict[str, object], list[str]]:
     """Says how keypoints were recorded.
 
@@ -324,7 +324,7 @@ def recorded_as(
     Returns:
         `Corpus.recorded`, and lines that say what was guessed or assumed.
     """
-    names_of: dict[Known[Any], list[str]] = {}
+    names_of: dict[KnownValue[Any], list[str]] = {}
     for name, aspect in aspects.items():
         names_of.setdefault(aspect, []).append(name)
     lines = []

@@ -19,8 +19,8 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, validate, vocab
 from wsign_jax.data.corpora import prepare
-from wsign_jax.data.corpora.assign_splits import SplitSettings, assign
-from wsign_jax.data.corpora.records import MOST_SECONDS, Corpus, Keypoints, Record, sample
+from wsign_jax.data.corpora.assign_splits import SplitSettings, assign_splits
+from wsign_jax.data.corpora.records import MOST_SECONDS, Corpus, Keypoints, Record, sample_keypoints
 from wsign_jax.data.generated.sentences import Sentences
 from wsign_jax.data.generated.signing import ease
 from wsign_jax.keypoints import joints
@@ -91,9 +91,9 @@ def read_clips(
     else:
         kind = "npz" if any(source.glob("*.npz")) else "mp_data"
         # Background shows no sign to compose.
-        corpus = prepare.read(kind, source, leave_out=("background",), **options)
+        corpus = prepare.read_corpus(kind, source, leave_out=("background",), **options)
     ids = prepare.label_map(corpus, label_map)
-    _, problems = prepare.check(corpus, ids)
+    _, problems = prepare.check_records(corpus, ids)
     problems += [
         f"{clip.where}: {len(clip.glosses)} glosses; a clip has one sign"
         for clip in corpus.records
@@ -166,7 +166,7 @@ def with_splits(
         if any(not clip.split for clip in clips):
             raise WSignError("--split_by=given: clips have no splits; write session or signer")
         return list(clips), {}
-    assigned = assign(clips, SplitSettings(split_by, seed=seed))
+    assigned = assign_splits(clips, SplitSettings(split_by, seed=seed))
     return assigned.records, dict(assigned.recorded_together)
 
 
@@ -260,7 +260,7 @@ class Composer:
             frames = round(rng.uniform(*self._settings.seconds) * joints.FPS)
             stretch = max(frames - 1, 1) / joints.FPS / duration
         times = (keypoints.times - keypoints.times[0]) * stretch
-        return sample(keypoints._replace(times=times), clip.where)
+        return sample_keypoints(keypoints._replace(times=times), clip.where)
 
 
 def _check_length(frames: int, glosses: int) -> None:
