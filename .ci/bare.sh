@@ -28,7 +28,7 @@ bare "time { $first; }" | tee "$folder/first.log"
 bare '. .venv/bin/activate && python - <<END
 import json
 wer = json.load(open("runs/demo/report_test.json"))["wer"]
-assert wer <= 0.10, f"the demo ended with a test WER of {wer}" # 0.04 where it was written; processors differ
+assert wer <= 0.06, f"the demo ended with a test WER of {wer}" # 0.024 where it was written; processors differ
 END'
 grep -q "  reference " "$folder/first.log" # of every validation, so that a person sees what is learned
 

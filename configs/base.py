@@ -34,7 +34,15 @@ def get_config() -> ConfigDict:
     config.data.max_buckets = 0
     config.data.threads = 2  # that read ahead
     config.data.synthetic = ConfigDict(
-        {"glosses": 24, "train": 800, "val": 80, "test": 100, "seed": 0, "noise": 1.0}
+        {
+            "glosses": 24,
+            "train": 800,
+            "val": 80,
+            "test": 100,
+            "signers": 12,
+            "seed": 0,
+            "noise": 1.0,
+        }
     )
 
     augment = config.data.augment = ConfigDict()

@@ -20,6 +20,7 @@ def main() -> None:
         ("train", int, "training sentences"),
         ("val", int, "validation sentences"),
         ("test", int, "test sentences"),
+        ("signers", int, "training signers; none of them signs the other splits"),
         ("seed", int, "the same seed makes the same data"),
         ("noise", float, "scales the tracker's errors; 0 is a perfect tracker"),
     ):

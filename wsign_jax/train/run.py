@@ -87,6 +87,8 @@ def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> p
     if not about.exists():
         raise WSignError(f"{root}: no data set; name the one to use with --config.data.dir=DIR")
     made_with = files.read_json(about).get("settings")
+    if isinstance(made_with, dict):
+        made_with.setdefault("signers", 12)  # as it was before this was a setting
     if made_with != dataclasses.asdict(settings):
         raise WSignError(
             f"{root}: made with {made_with}, not with config.data.synthetic; use another --workdir"

@@ -22,7 +22,7 @@ import numpy as np
 from wsign_jax.data import layout
 from wsign_jax.keypoints import joints
 
-SIGNERS = {"train": 12, "val": 3, "test": 4}
+UNSEEN_SIGNERS = {"val": 3, "test": 4}  # how many; training has as many as are asked for
 PICTURE = (1.0, 0.75)  # width and height in image widths
 
 # The purpose of a stream of random numbers, so that no two are the same; synthetic.py has 3 and 4.
@@ -163,7 +163,7 @@ class Signer:
     bones: np.ndarray  # (5, 3) palms
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def draw_signer(seed: int, split: str, number: int) -> Signer:
     """Draws signer `number` of a split."""
     stream = (seed, layout.SPLITS.index(split), number)

@@ -27,13 +27,14 @@ class SigningSettings:
     train: int = 800  # sentences per split
     val: int = 80
     test: int = 100
+    signers: int = 12  # of the training split; others sign the other two
     seed: int = 0
     noise: float = 1.0  # scales tracker noise, dropped hands and tremor; 0 is a perfect tracker
 
     def __post_init__(self) -> None:
         if not isinstance(self.glosses, int) or not 1 <= self.glosses <= MAX_GLOSSES:
             raise WSignError(f"synthetic glosses={self.glosses!r}: give 1 to {MAX_GLOSSES}")
-        for name, least in (("train", 1), ("val", 1), ("test", 1), ("seed", 0)):
+        for name, least in (("train", 1), ("val", 1), ("test", 1), ("signers", 1), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise WSignError(f"synthetic {name}={value!r}: give a whole number from {least} up")
@@ -59,7 +60,8 @@ def label_map(settings: SigningSettings) -> dict[str, int]:
 def make_sentence(settings: SigningSettings, split: str, index: int) -> SyntheticSentence:
     """Makes sentence `index` of a split; it does not depend on the sentences made before."""
     rng = np.random.default_rng([_SENTENCE, settings.seed, layout.SPLITS.index(split), index])
-    number = int(rng.integers(signing.SIGNERS[split]))
+    signers = settings.signers if split == "train" else signing.UNSEEN_SIGNERS[split]
+    number = int(rng.integers(signers))
     who = signing.draw_signer(settings.seed, split, number)
     labels = _draw_labels(rng, settings.glosses)
     signs = signing.draw_lexicon(settings.seed, settings.glosses)
