@@ -47,7 +47,7 @@ def test_keypoints_become_a_data_set_without_mediapipe(tmp_path):
         (("how2sign", "--root=x"), "unknown corpus 'how2sign'; the known ones are asl_fing"),
         (("lsa64", "--root=x", "--fps=30"), "--fps is not an option of lsa64; leave it out"),
         (("lsa64", "--root=x"), "x: no such folder; name the corpus's with --root=DIR"),
-        (("npz", "--root=x", "--aspect=4/0"), "in the command line: argument --aspect: invalid"),
+        (("npz", "--root=x", "--aspect=4/0"), "--aspect: '4/0': give width / height, such as 4/3"),
         (("npz", "--root=x", "--color=red"), "unrecognized arguments: --color=red; see --help"),
         (("lsa64", "--root=x", "--split_by=day"), "--split_by=day: write signer, session or clip"),
     ],

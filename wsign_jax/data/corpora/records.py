@@ -1,5 +1,6 @@
 """The form that every corpus is read into: records of who signs which glosses, and in which video."""
 
+import argparse
 import contextlib
 import dataclasses
 import fractions
@@ -374,9 +375,12 @@ def parse_aspect(text: str) -> float:
     """Returns 1.333 for '640/480' or '1.333'; for command lines.
 
     Raises:
-        ValueError: the text has neither form.
+        argparse.ArgumentTypeError: the text has neither form.
     """
-    width, slash, height = text.partition("/")
-    if slash and not float(height):
-        raise ValueError(text)
-    return float(width) / float(height or 1)
+    width, _, height = text.partition("/")
+    try:
+        return float(width) / float(height or 1)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give width / height, such as 4/3 or 1.333"
+        ) from None
