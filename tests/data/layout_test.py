@@ -239,13 +239,13 @@ def test_labels_alone_are_read_and_checked(dataset):
 
 def test_signers_are_read_as_written(dataset):
     split = layout.read_split(dataset, "val", RULES)
-    assert layout.read_signers(split.root, split.name) == {}
+    assert layout.read_groups(split.root, split.name, "signer") == {}
     signers = {"val_00": "Zoë, left-handed", "val_01": 'the "other"', "id": "id"}
-    layout.write_signers(dataset, "val", signers)
+    layout.write_groups(dataset, "val", "signer", signers)
     assert (
         (dataset / "val" / "signers.csv").read_text(encoding="utf-8").startswith("id,signer\nid,")
     )
-    assert layout.read_signers(split.root, split.name) == signers
+    assert layout.read_groups(split.root, split.name, "signer") == signers
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_broken_table_of_signers_is_named_with_its_line(dataset, content, mess
     split = layout.read_split(dataset, "val", RULES)
     (dataset / "val" / "signers.csv").write_text(content)
     with pytest.raises(WSignError, match=message) as error:
-        layout.read_signers(split.root, split.name)
+        layout.read_groups(split.root, split.name, "signer")
     assert "\n" not in str(error.value)
 
 

@@ -19,7 +19,7 @@ FIRST, SECOND, THIRD = (
 @pytest.fixture
 def both(dataset, tmp_path):
     """The data set of files, and the same packed."""
-    layout.write_signers(dataset, "val", {"val_00": "Zoë"})
+    layout.write_groups(dataset, "val", "signer", {"val_00": "Zoë"})
     pack.pack_dataset(
         dataset, tmp_path / "packed", examples_per_shard=5, progress=lambda line: None
     )
@@ -45,7 +45,9 @@ def test_a_packed_split_is_the_split(both):
             features = of_shards.features(index)
             assert features.dtype == np.float32
             np.testing.assert_array_equal(features, of_files.features(index))
-        assert layout.read_signers(both[0], name) == layout.read_signers(both[1], name)
+        assert layout.read_groups(both[0], name, "signer") == layout.read_groups(
+            both[1], name, "signer"
+        )
         assert layout.count(both[0], name) == layout.count(both[1], name) == len(of_files)
         for root in both:
             id, features = layout.first_features(root, name)

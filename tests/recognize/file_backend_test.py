@@ -302,7 +302,7 @@ def test_nothing_is_overwritten_unasked(tmp_path):
 def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):
     root, _ = trained_run
     run = run_backend.RunBackend(talkative_run).trained
-    layout.write_signers(root, "test", {"test_00": "ANN", "test_01": "BEN"})
+    layout.write_groups(root, "test", "signer", {"test_00": "ANN", "test_01": "BEN"})
     name = run.checkpoints[0].name
     settings = {
         "checkpoint": f"elsewhere/{name}",

@@ -80,7 +80,7 @@ def test_the_composed_asl_set_has_the_known_character(compose, tmp_path):
     # Of a session's clips that train, none is tested on, but for one gloss of one session.
     assert "which serve all: water\n" in printed
     split = layout.read_split(tmp_path / "asl", "train", validate.Rules(42, 4, 1500))
-    assert set(layout.read_signers(split.root, split.name).values()) == {"S1", "S2"}
+    assert set(layout.read_groups(split.root, split.name, "signer").values()) == {"S1", "S2"}
     lengths = [len(labels) for labels in split.labels]
     assert min(lengths) >= 3 and max(lengths) <= 8 and 4.0 < np.mean(lengths) < 6.0
     assert 280 < split.frames.mean() < 380

@@ -32,7 +32,7 @@ def test_keypoints_become_a_data_set_without_mediapipe(tmp_path):
     assert about["options"] == {"root": str(root), "aspect": 640 / 480, "swap_hands": True}
     assert sum(about["examples"].values()) == 36
     split = layout.read_split(out, "train", validate.Rules(4, 4, 1500))
-    assert set(layout.read_signers(split.root, split.name).values()) <= {"S0", "S1"}
+    assert set(layout.read_groups(split.root, split.name, "signer").values()) <= {"S0", "S1"}
     again = prepare("npz", f"--root={root}", f"--out={out}")
     assert again.returncode == 2
     assert again.stderr == (

@@ -5,6 +5,7 @@
                                             background, which shows no sign
 <root>/{train,val,test}/segments/<id>.csv   optional: gloss_id,start_s,end_s
 <root>/{train,val,test}/signers.csv         optional: id,signer
+<root>/{train,val,test}/sessions.csv        optional: id,session; of recording
 <root>/label_map.json                       {"<blank>": 0, "HELLO": 1, ...}
 <root>/dataset.json                         optional: how it was made
 
@@ -111,11 +112,11 @@ def write_labels(root: pathlib.Path, split: str, id: str, labels: np.ndarray) ->
     _write_array(root / split / "labels" / f"{id}.npy", np.asarray(labels, np.int32))
 
 
-def write_signers(root: pathlib.Path, split: str, signers: Mapping[str, str]) -> None:
-    """Writes `<root>/<split>/signers.csv` from signers by example id."""
+def write_groups(root: pathlib.Path, split: str, unit: str, groups: Mapping[str, str]) -> None:
+    """Writes `<root>/<split>/<unit>s.csv`: the signers or the sessions by example id."""
     table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([("id", "signer"), *sorted(signers.items())])
-    files.write(root / split / "signers.csv", table.getvalue().encode())
+    csv.writer(table, lineterminator="\n").writerows([("id", unit), *sorted(groups.items())])
+    files.write(root / split / f"{unit}s.csv", table.getvalue().encode())
 
 
 def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
@@ -320,30 +321,32 @@ def read_segments(split: Split, index: int) -> np.ndarray | None:
     return table[:, 1:]
 
 
-def read_signers(root: pathlib.Path, name: str) -> dict[str, str]:
-    """Reads who signs each example of the split `name`, by id; empty if `signers.csv` is missing.
+def read_groups(root: pathlib.Path, name: str, unit: str) -> dict[str, str]:
+    """Reads the signer or the session (`unit`) of each example of the split `name`, by id.
+
+    Empty if `signers.csv` or `sessions.csv` is missing.
 
     Raises:
-        WSignError: the file is not a table `id,signer` with each id once. The message names the line.
+        WSignError: the file is not a table with each id once. The message names the line.
     """
-    path = root / name / "signers.csv"
+    path = root / name / f"{unit}s.csv"
     if not path.exists():
         return {}
-    rows, problems = tables.read_table(path, ("id", "signer"))
-    signers: dict[str, str] = {}
+    rows, problems = tables.read_table(path, ("id", unit))
+    groups: dict[str, str] = {}
     for where, fields in rows:
-        id, signer = fields["id"], fields["signer"]
+        id, group = fields["id"], fields[unit]
         try:
             files.check_id(id, f"{where}: the id")
-            files.check_line(signer, f"{where}: the signer")
+            files.check_line(group, f"{where}: the {unit}")
         except WSignError as error:
             problems.append(str(error))
-        if id in signers:
+        if id in groups:
             problems.append(f"{where}: {id!r} is in it twice; keep one")
-        signers[id] = signer
+        groups[id] = group
     if problems:
         raise WSignError(problems[0])
-    return signers
+    return groups
 
 
 def aspect_of(path: pathlib.Path, aspect: float) -> float:

@@ -137,7 +137,7 @@ def card_fields(trained: Trained, name: str, license: str) -> card.CardFields:
     count = sum(math.prod(leaf.shape) for leaf in sizes)
     about = root / "dataset.json"
     sentences = {split: layout.count(root, split) for split in layout.SPLITS}
-    signers = {split: layout.read_signers(root, split) for split in layout.SPLITS}
+    signers = {split: layout.read_groups(root, split, "signer") for split in layout.SPLITS}
     return card.CardFields(
         name=name,
         checkpoint=trained.checkpoint_steps,

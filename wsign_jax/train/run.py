@@ -132,7 +132,7 @@ def read_annotations(config: ConfigDict, split: layout.Split) -> Annotations:
         return or_else(lambda: layout.read_segments(split, index), None)
 
     nobody: dict[str, str] = {}
-    signers = or_else(lambda: layout.read_signers(split.root, split.name), nobody)
+    signers = or_else(lambda: layout.read_groups(split.root, split.name, "signer"), nobody)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         annotations = Annotations(signers, tuple(pool.map(segments, range(len(split)))))
     if problems and config.data.on_bad == "error":

@@ -37,7 +37,9 @@ def test_videos_become_a_data_set(tmp_path):
     ):
         id, signer, glosses = corpora.PHOENIX_ROWS[published][row]
         read = read_back(out, split)
-        assert read.ids == (id,) and layout.read_signers(read.root, read.name) == {id: signer}
+        assert read.ids == (id,) and layout.read_groups(read.root, read.name, "signer") == {
+            id: signer
+        }
         assert read.labels[0].tolist() == [ids[gloss] for gloss in glosses.split()]
     assert {clip.fps for clip in extraction.read} == {25.0}
     about = files.read_json(out / "dataset.json")
@@ -108,7 +110,7 @@ def test_sentences_without_splits_get_them_by_signer(tmp_path):
     prepare.write_dataset(
         corpus, tmp_path / "out", prepare.ImportSettings(), corpora.FakeExtraction()
     )
-    where = [set(layout.read_signers(tmp_path / "out", s).values()) for s in layout.SPLITS]
+    where = [set(layout.read_groups(tmp_path / "out", s, "signer").values()) for s in layout.SPLITS]
     assert sum(map(len, where)) == len(set.union(*where)) == 5 and all(where)
 
 
@@ -349,7 +351,9 @@ def test_several_folders_become_one_data_set(tmp_path):
         prepare.read_corpus("mp_data", *roots, roots[0].parent)
     lines, ids = imported(tmp_path, *roots, splits=SplitSettings(test_signers=("ben",)))
     assert ids["test"] == {f"ben_MP_Data_hello_{n}" for n in range(3)}
-    assert layout.read_signers(tmp_path / "out", "test") == dict.fromkeys(ids["test"], "ben")
+    assert layout.read_groups(tmp_path / "out", "test", "signer") == dict.fromkeys(
+        ids["test"], "ben"
+    )
     assert "took the folders anna, ben, cleo as people; MP_Data as sessions" in lines
     recorded = files.read_json(tmp_path / "out" / "dataset.json")["recorded"]
     assert [recorded[str(root)]["aspect"]["value"] for root in roots] == [4 / 3, 16 / 9, 16 / 9]

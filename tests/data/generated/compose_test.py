@@ -267,7 +267,7 @@ def test_a_written_data_set_passes_the_loaders_rules(tmp_path):
     assert about["source"] == "here" and about["settings"]["seconds"] == [0.5, 1.0]
     for name in layout.SPLITS:
         split = layout.read_split(out, name, validate.Rules(len(ids), 4, 1500))
-        signers = layout.read_signers(split.root, split.name)
+        signers = layout.read_groups(split.root, split.name, "signer")
         assert len(split) == getattr(SETTINGS, name)
         for index, id in enumerate(split.ids):
             made = composer.compose(name, index)

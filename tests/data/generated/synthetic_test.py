@@ -276,7 +276,7 @@ def test_a_written_data_set_passes_the_loaders_rules(tmp_path, random):
             assert id == made.id
             assert np.array_equal(split.features(index), made.features)
             assert np.array_equal(split.labels[index], made.labels)
-            signers = layout.read_signers(split.root, split.name)
+            signers = layout.read_groups(split.root, split.name, "signer")
             assert signers.get(id) == (None if random else signer_of(made)), "nobody signs noise"
             segments = layout.read_segments(split, index)
             if random:

@@ -347,7 +347,8 @@ def _claim(root: pathlib.Path, about: dict[str, Any], records: Sequence[Record])
     for split in layout.SPLITS:
         for written in ("labels", "segments"):
             shutil.rmtree(root / split / written, ignore_errors=True)
-        (root / split / "signers.csv").unlink(missing_ok=True)
+        for unit in ("signer", "session"):
+            (root / split / f"{unit}s.csv").unlink(missing_ok=True)
         for features in (root / split / "features").glob("*.npy"):
             clip = f"{split}/{features.stem}"
             if clip not in now or before.get(clip) != now[clip]:
@@ -367,7 +368,7 @@ def _write_split(
     """Writes a split; returns the records that failed, each with its problem."""
     videos = [record for record in records if record.source is not None]
     problems = _extract(root / split / "features", videos, settings, extraction)
-    failed, signers = [], {}
+    failed: list[tuple[Record, str]] = []
     for record in records:
         try:
             if record.id in problems:
@@ -375,11 +376,11 @@ def _write_split(
             _write_clip(root, split, record, ids, seen)
         except WSignError as error:
             failed.append((record, str(error)))
-            continue
-        if record.signer:
-            signers[record.id] = record.signer
-    if signers:
-        layout.write_signers(root, split, signers)
+    lost = {record.id for record, _ in failed}
+    for unit in ("signer", "session"):
+        groups = {r.id: group for r in records if r.id not in lost and (group := getattr(r, unit))}
+        if groups:
+            layout.write_groups(root, split, unit, groups)
     return failed
 
 

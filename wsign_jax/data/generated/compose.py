@@ -113,7 +113,7 @@ def _read_dataset(root: pathlib.Path) -> Corpus:
         if not (root / name).is_dir():
             continue
         split = layout.read_split(root, name, rules)
-        signers = layout.read_signers(split.root, split.name)
+        signers = layout.read_groups(split.root, split.name, "signer")
         for index, (id, labels) in enumerate(zip(split.ids, split.labels, strict=True)):
             if len(labels) != 1:
                 others += 1
@@ -331,7 +331,7 @@ def write_dataset(
                 glosses += len(labels)
                 frames += len(made.features)
             if signers:
-                layout.write_signers(root, split, signers)
+                layout.write_groups(root, split, "signer", signers)
             if count:
                 progress(
                     f"{split}: {count} sentences of {glosses / count:.1f} glosses and "

@@ -120,7 +120,7 @@ def write_dataset(
                 layout.write_example(folder, split, made.id, made.features, made.labels, segments)
                 signers[made.id] = made.id.rsplit("_", 1)[1]
             if not random:  # nobody signs noise
-                layout.write_signers(folder, split, signers)
+                layout.write_groups(folder, split, "signer", signers)
             if progress:
                 progress(f"{split}: {count} written")
         layout.write_label_map(folder, label_map(settings))
