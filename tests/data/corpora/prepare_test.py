@@ -316,10 +316,8 @@ def test_background_is_clips_without_a_gloss(tmp_path):
         line.startswith("took 6 clips as background, without a gloss, such") for line in lines
     )
     assert f"warning: left out {root}/_/1: no hand in any of its frames" in lines
-    assert all(
-        not record.glosses
-        for record in prepare.read_corpus("mp_data", root, leave_out=("tea", "hello")).records
-    )
+    with pytest.raises(WSignError, match="all 6 clips are background, without a gloss; rename"):
+        imported(tmp_path / "alone", root, leave_out=("tea", "hello"))
     assert all(
         record.glosses
         for record in prepare.read_corpus("mp_data", root, leave_out=("none",)).records

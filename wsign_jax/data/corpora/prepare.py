@@ -231,12 +231,18 @@ def write_dataset(
 
     Raises:
         WSignError: `out` already holds something; more annotations or clips cannot be used than
-            `on_bad` allows (all are named); every clip was left out; keypoints are no hands; or an
+            `on_bad` allows (all are named); every clip was left out or is background; keypoints are no
+            hands; or an
             unfinished data set has other settings.
     """
     ids = label_map(corpus, settings.label_map)
     usable, problems = check_records(corpus, ids)
     left_out.check_annotations(corpus.name, problems, usable, settings.on_bad)
+    if usable and not any(record.glosses for record in usable):
+        raise WSignError(
+            f"{usable[0].where}: all {len(usable)} clips are background, without a gloss; rename the "
+            "folders or files to the signs that they show"
+        )
     assigned = assign_splits.assign_splits(usable, settings.splits)
     unused = [f"warning: left out {line}" for line in left_out.describe_problems(problems)]
     for line in (*corpus.notes, *unused, *assigned.lines):
