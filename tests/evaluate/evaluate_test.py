@@ -16,6 +16,7 @@ KEYS = {
     "wer", "substitutions", "deletions", "insertions", "ref_glosses", "hyp_glosses", "sentences",
     "blank_rate", "token_accuracy", "wer_interval", "sentence_accuracy", "warnings", "by_signer",
     "by_length", "by_gloss", "confusions", "segments", "calibration", "timing", "settings",
+    "task", "measures",
 }  # fmt: skip
 
 
