@@ -38,7 +38,8 @@ class SplitResult(NamedTuple):
             str(settings["decoder"]),
             int(settings["chunk"]),
             int(settings["left_context"]),
-            report.get("measures", {}),  # reports of earlier versions have none
+            # Reports of earlier versions have none.
+            {n: float(v) for n, v in report.get("measures", {}).items() if n in tasks.SHOWN},
         )
 
 
