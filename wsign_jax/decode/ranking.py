@@ -21,7 +21,9 @@ def single_gloss_scores(log_probs: jax.Array, lengths: jax.Array) -> jax.Array:
         (B, V) float32; minus infinity for the blank, and in a row without patches.
     """
 
-    def step(paths: tuple[jax.Array, ...], patch: tuple[jax.Array, ...]) -> tuple:
+    def step(
+        paths: tuple[jax.Array, ...], patch: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, ...], None]:
         before, inside, after = paths  # in the blanks before, in the gloss, in the blanks after
         emitted, valid = patch
         blank = emitted[:, BLANK_ID, None]

@@ -1,6 +1,6 @@
 """The task that a split sets, and the measures that others judge it by, besides the WER. Numpy only."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ SHOWN: Mapping[str, tuple[str, str]] = {
 }
 
 
-def find_task(references: Sequence[Sequence[int]], vocabulary: Vocabulary) -> Task:
+def find_task(references: Sequence[Collection[int]], vocabulary: Vocabulary) -> Task:
     """Returns the task that the references (U,) of a split set.
 
     Single signs: each has one gloss, or none in background. Fingerspelling: all of their glosses are
@@ -37,7 +37,9 @@ def find_task(references: Sequence[Sequence[int]], vocabulary: Vocabulary) -> Ta
     return "sentences"
 
 
-def task_measures(task: Task, edits: EditCounts, ranked: Iterable[tuple[int, int]]) -> dict:
+def task_measures(
+    task: Task, edits: EditCounts, ranked: Iterable[tuple[int, int]]
+) -> dict[str, float]:
     """Returns the task's measures, by the names in `SHOWN` and in their order; none for sentences.
 
     `edits` are those of the whole split. `ranked` are the gloss of each recording of a single sign, and
