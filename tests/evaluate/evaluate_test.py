@@ -10,12 +10,13 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import DECODERS
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
-from wsign_jax.train import loop
+from wsign_jax.train import loop, validation
 
 KEYS = {
     "wer", "substitutions", "deletions", "insertions", "ref_glosses", "hyp_glosses", "sentences",
     "blank_rate", "token_accuracy", "wer_interval", "sentence_accuracy", "warnings", "by_signer",
     "by_length", "by_gloss", "confusions", "segments", "calibration", "timing", "settings",
+    "task", "measures",
 }  # fmt: skip
 
 
@@ -115,6 +116,34 @@ def test_another_vocabulary_is_refused(run, tmp_path):
     config.data.dir = str(changed)
     with pytest.raises(WSignError, match=r"another vocabulary .1: 'G1' there, 'G2' here"):
         evaluate.evaluate(config, workdir)
+
+
+def test_single_signs_rank_alike_in_the_report_and_in_validation(run, tmp_path, capsys):
+    root, workdir, config = run
+    signs = tmp_path / "data"
+    shutil.copytree(root, signs)
+    for number in range(6):  # the first is background
+        layout.write_labels(signs, "test", f"test_0{number}", np.array([number][: number > 0]))
+    config = config.copy_and_resolve_references()
+    config.data.dir, config.eval.batch_size = str(signs), 4
+    evaluate.evaluate(config, workdir)
+    report = untimed(workdir)
+    assert report["task"] == "single signs"
+    assert 1 / 5 <= report["measures"]["mean_reciprocal_rank"] <= 1
+    assert "test: top-1 accuracy " in capsys.readouterr().out
+    opened = trained_run.open_run(workdir, config)
+    split, network = trained_run.read_split(opened, signs, "test"), opened.network
+    result = validation.evaluate(
+        validation.make_eval_step(network, config, "single signs"),
+        opened.params,
+        split,
+        validation.report_batches(config, split),
+        validation.validation_settings(config, 0.5),
+        network.mesh,
+        "single signs",
+    )
+    assert result.measures == pytest.approx(report["measures"], abs=1e-4)
+    assert result.scalars["val/top1"] == result.measures["top1"]
 
 
 def sentences_by(run, decoder, **settings):

@@ -29,6 +29,7 @@ def sentence(
     patches: int = 30,
     blanks: int | None = None,
     timed: bool = True,
+    rank: int = 1,
 ) -> Sentence:
     """Signs spread evenly over the recording, found 0.1 s after they begin; each is likeliest in one
     patch unless `blanks` says otherwise."""
@@ -55,6 +56,7 @@ def sentence(
         blanks=patches - len(hypothesis) if blanks is None else blanks,
         posterior_ids=ids,
         posteriors=posteriors,
+        rank=rank if len(reference) == 1 else None,
     )
 
 

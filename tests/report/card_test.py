@@ -13,7 +13,8 @@ FIELDS = card.CardFields(
     sentences={"train": 800, "test": 100},
     signers={"train": ["ANN", "BEN"], "test": ["BEN"]},
     reports={
-        "test": card.SplitResult(0.0754, (0.05, 0.1), 100, "greedy", chunk=8, left_context=64),
+        "test": card.SplitResult(0.0754, (0.05, 0.1), 100, "greedy", chunk=8, left_context=64,
+                                 measures={"top1": 0.9, "mean_reciprocal_rank": 0.95}),
     },
     license="MIT",
     versions={"jax": "0.10.2"},
@@ -27,6 +28,7 @@ def test_a_card_has_what_a_user_must_know():
         "Sentences: 800 train, 100 test.", "extractor: MediaPipe.", "2 glosses: HELLO, SOUP",
         "- train: 2 (ANN, BEN)", "test shares BEN with train",
         "| test | 0.075 | 0.050 to 0.100 | 100 | greedy | 8 patches, 64 behind |",
+        "behind |\n\n- test: top-1 accuracy 0.9000, mean reciprocal rank 0.9500\n\n## Limits",
         "## Limits", "## License\n\nMIT", "send metrics", "- jax 0.10.2",
         "Load only files from people whom you trust.",
     ):  # fmt: skip

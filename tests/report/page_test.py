@@ -73,6 +73,13 @@ def test_the_page_says_the_figures():
     assert "⚠" not in text
 
 
+def test_the_page_of_single_signs_has_their_measures():
+    text = Outline(page_of([sentence("a", (1,)), sentence("b", (2,), rank=3)])).text
+    for said in ("top-1 accuracy0.500", "top-5 accuracy1.000", "mean reciprocal rank0.667"):
+        assert said in text
+    assert "top-1" not in page_of(sentences())
+
+
 def test_warnings_come_before_the_figures():
     decoded = [sentence(str(n), (1, 2, 3, 4), (), patches=30) for n in range(6)]
     text = page_of(decoded)

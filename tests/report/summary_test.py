@@ -26,8 +26,17 @@ def test_figures():
     assert 0 <= low < summary["wer"] < high
     assert summary["blank_rate"] == pytest.approx((4 * 30 - 12) / (4 * 30))
     assert summary["warnings"] == []
+    assert (summary["task"], summary["measures"]) == ("sentences", {})
     assert summary["timing"] == {"seconds": 1.5}
     assert summary["settings"] == {"split": "test"}
+
+
+def test_single_signs_have_measures_of_their_ranks():
+    summary = summary_of(
+        [sentence("a", (1,), (1,)), sentence("b", (2,), (3,), rank=2), sentence("c", (), ())]
+    )
+    assert summary["task"] == "single signs"
+    assert (summary["measures"]["top1"], summary["measures"]["mean_reciprocal_rank"]) == (0.5, 0.75)
 
 
 def test_groups():

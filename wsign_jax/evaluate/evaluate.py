@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from wsign_jax.common import files
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK_ID, Vocabulary
-from wsign_jax.decode import align, confidence
+from wsign_jax.decode import align, confidence, ranking
 from wsign_jax.decode.decoders import GREEDY, decode_and_align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm.lookup import LanguageModel
@@ -23,7 +23,7 @@ from wsign_jax.evaluate.trained_run import Trained, language_model, open_run, re
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.report import summary
+from wsign_jax.report import summary, tasks
 from wsign_jax.report.sentences import Sentence
 from wsign_jax.runtime import multihost
 from wsign_jax.train import config_schema, sharding, validation
@@ -75,7 +75,11 @@ def evaluate_split(
     decoded = search_all(trained, encode_split(trained, split, encode), search, settings, lm)
     raw = to_sentences(trained, split, decoded)
     shares = [confidence.calibrate(s.confidences, settings.temperature) for s in raw]
-    sentences = [dataclasses.replace(s, confidences=c) for s, c in zip(raw, shares, strict=True)]
+    ranks = find_ranks(split, decoded, trained.vocabulary)
+    sentences = [
+        dataclasses.replace(sentence, confidences=share, rank=ranks.get(example))
+        for example, (sentence, share) in enumerate(zip(raw, shares, strict=True))
+    ]
     report = summary.summarize(
         sentences,
         trained.vocabulary,
@@ -213,6 +217,26 @@ def _found_in(
     }
 
 
+def find_ranks(
+    split: layout.Split, decoded: Iterable[DecodedBatch], vocabulary: Vocabulary
+) -> dict[int, int]:
+    """Returns the place of each single sign among all glosses, by its index into the split.
+
+    It is CTC's, whatever the decoder. A split of another task has none.
+    """
+    if tasks.find_task(split.labels, vocabulary) != "single signs":
+        return {}
+    find, ranks = jax.jit(ranking.gloss_ranks), {}
+    for batch in decoded:
+        signs = [split.labels[example] for example in batch.encoded.example]
+        glosses = np.array([sign[0] if len(sign) else BLANK_ID for sign in signs], np.int32)
+        found = np.asarray(find(batch.encoded.log_probs, batch.encoded.patches, glosses))
+        for row, example in enumerate(batch.encoded.example.tolist()):
+            if example >= 0 and len(signs[row]):
+                ranks[example] = int(found[row])
+    return ranks
+
+
 def timed_glosses(
     batch: DecodedBatch, row: int, patch_size: int
 ) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
@@ -302,8 +326,10 @@ def print_summary(report: dict[str, Any]) -> None:
     print(f"evaluated {settings['checkpoint']} on {settings['data']}")
     for warning in report["warnings"]:
         print(f"WARNING: {warning}")
+    measures = tasks.measures_line(report["measures"])
     print(
-        f"{settings['split']}: WER {report['wer']:.4f}, 95 % interval {low:.4f} to {high:.4f} "
+        f"{settings['split']}: {measures + ', ' if measures else ''}WER {report['wer']:.4f}, "
+        f"95 % interval {low:.4f} to {high:.4f} "
         f"({report['substitutions']} substitutions, {report['deletions']} deletions, "
         f"{report['insertions']} insertions in {report['ref_glosses']} glosses of "
         f"{report['sentences']} sentences), blank rate {report['blank_rate']:.2f}, "

@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from wsign_jax.report import tasks
+
 _NOT_AT_HAND = "the data set was not at hand at the export"
 
 
@@ -19,6 +21,7 @@ class SplitResult(NamedTuple):
     decoder: str
     chunk: int  # patches; 0 for full attention
     left_context: int
+    measures: Mapping[str, float] = {}  # of its task, as in `tasks.task_measures`
 
     @classmethod
     def from_report(cls, report: Mapping[str, Any]) -> "SplitResult":
@@ -35,6 +38,8 @@ class SplitResult(NamedTuple):
             str(settings["decoder"]),
             int(settings["chunk"]),
             int(settings["left_context"]),
+            # Reports of earlier versions have none.
+            {n: float(v) for n, v in report.get("measures", {}).items() if n in tasks.SHOWN},
         )
 
 
@@ -142,7 +147,12 @@ def _error_rate(fields: CardFields) -> str:
             f"| {split} | {found.wer:.3f} | {low:.3f} to {high:.3f} | {found.sentences} "
             f"| {found.decoder} | {window} |"
         )
-    return "\n".join(lines)
+    measured = [
+        f"- {split}: {tasks.measures_line(found.measures)}"
+        for split, found in fields.reports.items()
+        if found.measures
+    ]
+    return "\n".join(lines + [""] * bool(measured) + measured)
 
 
 def _limits(fields: CardFields) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.report import pictures
+from wsign_jax.report import pictures, tasks
 from wsign_jax.report.sentences import Sentence
 from wsign_jax.report.style import STYLE
 from wsign_jax.report.timeline import as_html, edits_html, timeline_html
@@ -64,9 +64,14 @@ def _warnings(texts: Iterable[str]) -> str:
 
 def _headline(summary: Mapping[str, Any]) -> str:
     low, high = summary["wer_interval"]
-    glosses = summary["ref_glosses"]
+    measures, glosses = summary["measures"], summary["ref_glosses"]
     sentences = f"{summary['sentences']} sentences, {glosses} glosses"
     cards = [
+        *(
+            (shown, f"{measures[name]:.3f}", note)
+            for name, (shown, note) in tasks.SHOWN.items()
+            if name in measures
+        ),
         ("word error rate", f"{summary['wer']:.3f}", f"95 % interval {low:.3f} to {high:.3f}"),
         ("substituted", summary["substitutions"], _share(summary["substitutions"], glosses)),
         ("deleted", summary["deletions"], _share(summary["deletions"], glosses)),

@@ -42,6 +42,7 @@ class Sentence:
     blanks: int  # patches whose likeliest id is the blank
     posterior_ids: tuple[int, ...]  # ids whose posteriors are kept, the blank first; or ()
     posteriors: np.ndarray  # (patches, len(posterior_ids)) float16 probabilities
+    rank: int | None = None  # place of a single sign's gloss among all, by CTC; 1 is the likeliest
 
     @functools.cached_property
     def edits(self) -> tuple[metrics.Edit, ...]:

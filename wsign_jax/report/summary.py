@@ -12,7 +12,7 @@ import numpy as np
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.report import metrics
+from wsign_jax.report import metrics, tasks
 from wsign_jax.report.sentences import AlignedEdit, Sentence
 
 LENGTH_BINS = (0, 1, 2, 4, 7, 11, 16, 21)  # first reference length of every bin
@@ -33,10 +33,10 @@ def summarize(
     bin, "accuracy": share of them that is right, "count": their number}.
 
     Returns:
-        wer, substitutions, deletions, insertions, ref_glosses, sentences, wer_interval (95 %),
-        sentence_accuracy, hyp_glosses, blank_rate, warnings, by_signer, by_length, by_gloss, confusions,
-        segments (`metrics.SegmentScores`, None if no true times are known), calibration, timing,
-        settings.
+        task, measures (`tasks.task_measures`), wer, substitutions, deletions, insertions, ref_glosses,
+        sentences, wer_interval (95 %), sentence_accuracy, hyp_glosses, blank_rate, warnings, by_signer,
+        by_length, by_gloss, confusions, segments (`metrics.SegmentScores`, None if no true times are
+        known), calibration, timing, settings.
 
     Raises:
         WSignError: there are no sentences, or two have the same id.
@@ -52,6 +52,7 @@ def summarize(
         [sentence.counts.ref_glosses for sentence in sentences],
     )
     return {
+        **_measures(sentences, vocabulary),
         **_scores(sentences),
         "wer_interval": list(interval),
         "hyp_glosses": sum(len(sentence.hypothesis) for sentence in sentences),
@@ -66,6 +67,13 @@ def summarize(
         "timing": _plain(timing),
         "settings": _plain(settings),
     }
+
+
+def _measures(sentences: Sequence[Sentence], vocabulary: Vocabulary) -> dict[str, Any]:
+    task = tasks.find_task([sentence.reference for sentence in sentences], vocabulary)
+    edits = sum((sentence.counts for sentence in sentences), metrics.EditCounts())
+    ranked = [(s.reference[0], s.rank) for s in sentences if s.rank is not None]
+    return {"task": task, "measures": tasks.task_measures(task, edits, ranked)}
 
 
 def _scores(sentences: Sequence[Sentence]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from wsign_jax.common.errors import DivergedError, one_line
 from wsign_jax.common.progress import Progress
 from wsign_jax.data import pipeline
+from wsign_jax.report.tasks import find_task
 from wsign_jax.runtime import multihost, process
 from wsign_jax.train import initial_weights, resume, sharding, stages
 from wsign_jax.train.checkpoint.mirror import Mirror
@@ -99,7 +100,8 @@ class Trainer:
         self.schedule = schedule
         self.mirror = mirror
         self.compiler = compiler
-        self.eval_step = make_eval_step(run.network, run.config)
+        self.task = find_task(run.val.labels, run.vocabulary)
+        self.eval_step = make_eval_step(run.network, run.config, self.task)
         self.train_steps: dict[Any, jax.stages.Wrapped] = {}
         # A copy of the best state of the stage, and what belongs to it, until the next save.
         self._best: tuple[TrainState, RunInfo] | None = None
@@ -296,6 +298,7 @@ class Trainer:
             pipeline.load_ahead(run.val_loader, run.val_plans, self.config.data.threads),
             validation_settings(self.config, stage.config.alpha),
             run.network.mesh,
+            self.task,
         )
         self.writer.write(stage.name, step, result.scalars)
         progress.note(f"{stage.name} step {step}  {result}")

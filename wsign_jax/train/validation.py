@@ -1,7 +1,7 @@
 """The core of evaluation: weights and batches in, counts out. The loop and the report both call it."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -17,10 +17,12 @@ from wsign_jax.data.pipeline import Batch
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.greedy import count_blanks, ctc_greedy
 from wsign_jax.decode.prefix_beam import Beams
+from wsign_jax.decode.ranking import gloss_ranks
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.report.metrics import EditCounts, edit_counts
+from wsign_jax.report.tasks import Task, task_measures
 from wsign_jax.train import losses, sharding
 from wsign_jax.train.run import Network, max_buckets, process_rows
 from wsign_jax.train.stages import StepSettings
@@ -37,6 +39,7 @@ class EvalOutputs(NamedTuple):
     patches: jax.Array  # (B,) valid patches
     blanks: jax.Array  # (B,) valid patches whose best id is the blank
     greedy: Beams  # of one hypothesis
+    ranks: jax.Array | None  # (B,) place of the first true gloss among all; only for single signs
     example: jax.Array  # (B,) index into the split, -1 in a masked row
 
 
@@ -64,6 +67,7 @@ class Evaluation:
     blank_rate: float  # share of valid patches whose best id is the blank
     token_accuracy: float  # of the attention decoder, fed with the true glosses
     hypotheses: dict[int, list[int]]  # by index into the split
+    measures: Mapping[str, float] = dataclasses.field(default_factory=dict)  # of the split's task
 
     @property
     def scalars(self) -> dict[str, float]:
@@ -73,6 +77,7 @@ class Evaluation:
             "val/wer": self.edits.wer,
             "val/blank_rate": self.blank_rate,
             "val/token_accuracy": self.token_accuracy,
+            **{f"val/{name}": value for name, value in self.measures.items()},
         }
 
     def __str__(self) -> str:
@@ -85,11 +90,11 @@ class Evaluation:
         return [f"{id}  reference   {signed}", f"{'':{len(id)}}  hypothesis  {found}"]
 
 
-def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
+def make_eval_step(network: Network, config: ConfigDict, task: Task = "sentences") -> EvalStep:
     """Makes the loop's step: losses and greedy decoding, compiled once per batch shape.
 
     Each device decodes its own rows. The devices exchange only what is found there: a few numbers and
-    the ids of a hypothesis for each row.
+    the ids of a hypothesis for each row. For single signs it ranks the glosses, too.
     """
     smoothing = config.training.label_smoothing
     by_rows, everywhere = sharding.by_rows(network.mesh), sharding.replicated(network.mesh)
@@ -106,6 +111,7 @@ def make_eval_step(network: Network, config: ConfigDict) -> EvalStep:
             patches,
             count_blanks(logits, patches),
             ctc_greedy(logits, patches),
+            gloss_ranks(logits, patches, batch.labels[:, 0]) if task == "single signs" else None,
             jnp.copy(batch.example),
         )
         # Otherwise XLA might gather the posteriors and have every device decode all rows.
@@ -154,14 +160,16 @@ def evaluate(
     batches: Iterable[Batch],
     settings: StepSettings,
     mesh: Mesh,
+    task: Task = "sentences",
 ) -> Evaluation:
     """Runs a model over a split: the devices work on a batch while the host reads the one before.
 
     `batches` have every example once, and only the rows of this process. `settings` have the attention
-    window, and the alpha that weighs the two losses.
+    window, and the alpha that weighs the two losses. `task` is that of the step and of the split.
     """
     edits = EditCounts()
     hypotheses: dict[int, list[int]] = {}
+    ranked: list[tuple[int, int]] = []
     loss = hits = silent = patches = 0.0
     alpha = float(settings.alpha)
     computing = (eval_step(params, sharding.put_batch(batch, mesh), settings) for batch in batches)
@@ -175,7 +183,10 @@ def evaluate(
             example = int(out.example[row])
             length = int(out.greedy.label_lengths[row, 0])
             hypotheses[example] = out.greedy.labels[row, 0, :length].tolist()
-            edits += edit_counts(split.labels[example].tolist(), hypotheses[example])
+            reference = split.labels[example].tolist()
+            edits += edit_counts(reference, hypotheses[example])
+            if out.ranks is not None and reference:
+                ranked.append((reference[0], int(out.ranks[row])))
     sentences = len(hypotheses)
     return Evaluation(
         loss=loss / sentences,
@@ -184,6 +195,7 @@ def evaluate(
         blank_rate=silent / patches,
         token_accuracy=hits / (edits.ref_glosses + sentences),
         hypotheses=hypotheses,
+        measures=task_measures(task, edits, ranked),
     )
 
 
