@@ -124,6 +124,9 @@ def _write(
             output_names=list(names[1]),
             model_name="whisper_sign",
         )
+    for output, aval in zip(model.graph.output, traced.out_avals, strict=True):
+        for dim, size in zip(output.type.tensor_type.shape.dim, aval.shape, strict=True):
+            dim.dim_value = size  # jax2onnx forgets the length of a loop
     for name, value in {"label_map": dict(trained.vocabulary.ids), **about}.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = name, json.dumps(value, ensure_ascii=False)

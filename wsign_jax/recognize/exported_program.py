@@ -18,12 +18,13 @@ from wsign_jax.common.errors import WSignError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 _LARGEST = 64 * 2**20  # bytes; ours have about 80,000
-# All operations that jax 0.7.2 to 0.10.2 make of greedy decoding and of a stream, for all platforms.
+# All operations that jax 0.7.2 to 0.10.2 make of greedy decoding, for all platforms; a stream needs no
+# others.
 _COMPUTING = """add and broadcast_in_dim case clamp compare composite concatenate constant convert
 custom_call divide dot_general dynamic_broadcast_in_dim dynamic_gather dynamic_iota dynamic_reshape
 dynamic_slice dynamic_update_slice exponential gather get_dimension_size iota log maximum minimum
-multiply negate not or pad real_dynamic_slice reduce remainder reshape return rsqrt scatter select sign
-slice sort sqrt subtract transpose while"""
+multiply negate not or pad real_dynamic_slice reduce remainder reshape return rsqrt select sign slice
+sort sqrt subtract transpose while"""
 _OPERATIONS = {f"stablehlo.{name}" for name in _COMPUTING.split()} | {
     *("builtin.module", "func.call", "func.func", "func.return")
 }
@@ -33,8 +34,8 @@ comparison_direction decomposition dimension dimension_numbers dimensions dot_di
 edge_padding_high edge_padding_low error_message function_type has_side_effect indices_are_sorted
 interior_padding iota_dimension is_stable jax.global_constant jax.result_info
 jax.uses_shape_polymorphism limit_indices mhlo.attributes mhlo.num_partitions mhlo.num_replicas
-mhlo.version name permutation res_attrs scatter_dimension_numbers slice_sizes start_indices strides
-sym_name sym_visibility unique_indices value version"""
+mhlo.version name permutation res_attrs slice_sizes start_indices strides sym_name sym_visibility value
+version"""
 _ATTRIBUTES = frozenset(_ABOUT.split())
 # The custom calls and composites: jax's check of shapes, and the error function.
 _NAMED = {

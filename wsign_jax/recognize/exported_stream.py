@@ -20,8 +20,8 @@ from wsign_jax.model.chunk import Chunk
 from wsign_jax.recognize.backend import RecognizerSettings
 
 STATE = (
-    *("hand_size", "hand_frames", "last_positions", "last_hands", "has_last"),
-    *("last_patches", "keys", "values"),
+    *("hand_size", "hand_frames", "positions_before", "hands_before", "has_before"),
+    *("patches_before", "keys", "values"),
 )
 _LARGEST = 2**31  # bytes of a state; whisper_medium's in the widest window takes 1.2 GB
 _RANGES = {"chunk": (1, 6000), "left_context": (0, 6000), "layers": (1, 1000), "taps": (1, 1000)}
