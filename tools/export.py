@@ -2,8 +2,8 @@
 
 Writes a trained run as one file that recognizes without the network's code. It holds parameters,
 vocabulary, and a program for CPU, CUDA and TPU that takes the keypoints of any number and length of
-recordings and decodes greedily, and one for a stream's next chunk, with the run's default window. Load it with `wsign_jax.Recognizer.load(FILE)`, or give it to tools/predict.py or
-tools/live.py.
+recordings and decodes greedily, and one for a stream's next chunk, with the run's default window. Load
+it with `wsign_jax.Recognizer.load(FILE)`, or give it to tools/predict.py or tools/live.py.
 
 A FILE that ends in .onnx is written as ONNX: from keypoints to CTC logits, for recordings of up to
 --frames. With --stream it is a stream's step instead: from a chunk's keypoints and a state to CTC log
