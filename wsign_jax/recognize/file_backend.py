@@ -262,14 +262,16 @@ def read_exported(path: pathlib.Path) -> ExportedModel:
             taken = exported_stream.stream_arguments(settings, sizes, shapes)
             given = exported_stream.stream_results(settings, sizes, len(vocabulary))
     jax_version = about["versions"].get("jax")
-    call = _callable(
+    call = exported_program.load_callable(
         path, program, jax_version,
         program_arguments(settings, shapes), program_results(len(vocabulary)),
         lambda *arrays: _within(unflatten(arrays)),
     )  # fmt: skip
     step = None
     if stream is not None:
-        step = _callable(path, stream, jax_version, taken, given, lambda *arrays: arrays)
+        step = exported_program.load_callable(
+            path, stream, jax_version, taken, given, lambda *arrays: arrays
+        )
     on_device = {name: jnp.asarray(array) for name, array in parameters.items()}
     return ExportedModel(
         settings, vocabulary, float(temperature), about, on_device, call, path, sizes, step
@@ -363,47 +365,6 @@ def _parameter(member: str, content: bytes) -> np.ndarray:
     if not np.isfinite(array).all():
         raise WSignError(f"{member!r} has NaN or infinity in it")
     return array.reshape(shape, order="F" if is_fortran else "C")
-
-
-def _callable(
-    path: pathlib.Path,
-    content: bytes,
-    jax_version: str | None,
-    arguments: tuple[Any, ...],
-    results: tuple[jax.ShapeDtypeStruct, ...],
-    checked: Callable[..., Any],
-) -> Callable[..., Any]:
-    """Returns a program as a function, checked against the rest of the file.
-
-    `checked` gets its results and returns those of the function.
-    """
-    try:
-        program = exported_program.read_program(content, arguments, results)
-    except WSignError as error:
-        raise WSignError(
-            f"{path}: its program, which jax {jax_version} wrote, cannot be used "
-            f"({error}); update jax and the project, or export it again with these"
-        ) from None
-    here = jax.export.default_export_platform()
-    if here not in program.platforms:
-        raise WSignError(
-            f"{path}: made for {', '.join(program.platforms)}, and this is {here}; "
-            "set JAX_PLATFORMS=cpu"
-        )
-    run = jax.jit(lambda *arrays: checked(*program.call(*arrays)))
-
-    def call(*arrays: Any) -> Any:
-        try:
-            return run(*arrays)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" in str(error):
-                raise
-            reason = exported_program.short_reason(error)
-        except Exception as error:  # jax may raise anything at a program that another has written
-            reason = exported_program.short_reason(error)
-        raise WSignError(f"{path}: its program does not run here ({reason}); export it again")
-
-    return call
 
 
 def _within(found: RecognizedBatch) -> RecognizedBatch:
