@@ -15,12 +15,12 @@ import pathlib
 import sys
 
 from wsign_jax.common.command_line import Parser
-from wsign_jax.common.errors import WSignError, exit_on_user_error
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.keypoints import landmarker
+from wsign_jax.recognize.file_backend import read_exported
 from wsign_jax.recognize.run_backend import RunBackend
 from wsign_jax.stream import live
-from wsign_jax.stream.stream import Stream
 
 
 def parse() -> argparse.Namespace:
@@ -55,19 +55,11 @@ def main() -> None:
     with exit_on_user_error():
         flags = parse()
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for glosses
-            if flags.checkpoint.is_file():
-                raise WSignError(
-                    f"{flags.checkpoint}: is a file, and exported files do not stream; name the run's "
-                    "folder"
-                )
-            run = RunBackend(flags.checkpoint).trained
-            source = live.open_source(flags.source, flags.simulate, run.config.data.aspect)
-            stream = Stream(
-                run,
-                chunk=flags.chunk,
-                left_context=flags.left_context,
-                decoder=flags.decoder,
-                endpoint_seconds=flags.endpoint_seconds,
+            is_file = flags.checkpoint.is_file()
+            model = (read_exported if is_file else RunBackend)(flags.checkpoint)
+            source = live.open_source(flags.source, flags.simulate, model.settings.aspect)
+            stream = model.stream(
+                flags.chunk, flags.left_context, flags.decoder, flags.endpoint_seconds
             )
         end = live.recognize_live(
             stream, source, model=flags.model, json=flags.json, show=flags.show

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.recognize import exported_program, file_backend
+from wsign_jax.recognize import exported_program, exported_stream, file_backend
 from wsign_jax.recognize.backend import RecognizerSettings
 
 SETTINGS = RecognizerSettings(
@@ -20,9 +20,10 @@ SETTINGS = RecognizerSettings(
 )  # fmt: skip
 VOCABULARY = Vocabulary(("<blank>", "A", "B"))
 PARAMETERS = {"a/b": np.arange(3, dtype=np.float32)}
-TAKEN = file_backend.program_arguments(
-    SETTINGS, {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in PARAMETERS.items()}
-)
+SHAPES = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in PARAMETERS.items()}
+TAKEN = file_backend.program_arguments(SETTINGS, SHAPES)
+SIZES = exported_stream.StreamSizes(chunk=2, left_context=3, layers=1, taps=2)
+TAKEN_BY_STREAM = exported_stream.stream_arguments(SETTINGS, SIZES, SHAPES)
 RESULTS = file_backend.program_results(len(VOCABULARY))
 
 
@@ -45,15 +46,28 @@ def silent(
     )
 
 
-def exported_of(function: Callable[..., Any], disabled_checks: Any = ()) -> jax.export.Exported:
+def silent_stream(
+    parameters: dict[str, jax.Array], state: tuple[jax.Array, ...], chunk: Any
+) -> tuple[jax.Array, ...]:
+    """A stream's step that never finds a gloss."""
+    del chunk
+    log_probs = jnp.zeros((SIZES.chunk, 1), jnp.float32) - parameters["a/b"][None]
+    return log_probs, *state
+
+
+def exported_of(
+    function: Callable[..., Any], disabled_checks: Any = (), taken: Any = TAKEN
+) -> jax.export.Exported:
     """A function as a program."""
     exporting = jax.export.export(
         jax.jit(function), platforms=exported_program.PLATFORMS, disabled_checks=disabled_checks
     )
-    return dataclasses.replace(exporting(*TAKEN), fun_name="step")
+    return dataclasses.replace(exporting(*taken), fun_name="step")
 
 
-def write(path: pathlib.Path, program: bytes) -> None:
-    """A file of that program."""
+def write(path: pathlib.Path, program: bytes, stream: Callable[..., Any] = silent_stream) -> None:
+    """A file of that program, and of a stream's step."""
+    step = bytes(exported_of(stream, taken=TAKEN_BY_STREAM).serialize())
     about = {"versions": {"jax": jax.__version__}}
-    file_backend.write_exported(path, SETTINGS, VOCABULARY, 1.0, PARAMETERS, program, about)
+    programs = program, step
+    file_backend.write_exported(path, SETTINGS, VOCABULARY, 1.0, PARAMETERS, programs, SIZES, about)

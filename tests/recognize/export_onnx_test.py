@@ -1,16 +1,23 @@
 """ONNX against the recognizer, through onnxruntime, where the extra [onnx] is installed."""
 
+import dataclasses
 import json
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from tests.conftest import random_features
+from tests.helpers import streams
 from wsign_jax import Recognizer
 from wsign_jax.common.errors import WSignError
+from wsign_jax.decode.streaming import GreedyStreamDecoder
 from wsign_jax.keypoints import joints
 from wsign_jax.recognize import export_onnx, run_backend
+from wsign_jax.recognize.exported_stream import STATE
+from wsign_jax.stream import run_stream
+from wsign_jax.stream.stream import Stream
 
 FRAMES = 90
 
@@ -40,6 +47,44 @@ def test_onnxruntime_gives_the_logits_of_the_recognizer(talkative_run, tmp_path)
         found = logits[0, : len(expected)]
         assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
         np.testing.assert_array_equal(found.argmax(axis=-1), expected.argmax(axis=-1))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_onnxruntime_streams_as_the_run_does(tmp_path):
+    pytest.importorskip("jax2onnx", reason="the extra [onnx] is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    run, path = streams.model("look-ahead"), tmp_path / "stream.onnx"
+    export_onnx.export_onnx_stream(run, path)
+    session = onnxruntime.InferenceSession(path)
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["label_map"]) == dict(run.vocabulary.ids)
+    assert json.loads(about["stream"]) == {"chunk": 8, "left_context": 16, "layers": 2, "taps": 7}
+    assert json.loads(about["settings"])["patch_size"] == 4
+    inputs = {x.name: (tuple(x.shape), x.type) for x in session.get_inputs()}
+    assert inputs.keys() == {*STATE, *export_onnx.STREAM_INPUTS}
+    for output in session.get_outputs()[1:]:
+        assert inputs[output.name.removeprefix("next_")] == (tuple(output.shape), output.type)
+
+    model, chunks = run_stream.run_model(run, 8, 16), 0
+    features = random_features(np.random.default_rng(0), 3203)
+    state = [np.asarray(x) for x in jax.tree.leaves(model.cache)]
+
+    def step(cache, chunk):
+        nonlocal state, chunks
+        outputs, cache = model.step(cache, chunk)
+        given = dict(zip(export_onnx.STREAM_INPUTS, (*chunk[:-1], *chunk.angles), strict=True))
+        log_probs, *state = session.run(None, dict(zip(STATE, state, strict=True)) | given)
+        np.testing.assert_allclose(log_probs, outputs.log_probs, atol=1e-4)
+        for found, expected in zip(state, jax.tree.leaves(cache), strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-4)
+        chunks += 1
+        return outputs, cache
+
+    stream = Stream(dataclasses.replace(model, step=step), GreedyStreamDecoder())
+    state = [np.asarray(x) for x in jax.tree.leaves(model.cache)]  # the stream has tried a step
+    stream.push(features)
+    stream.finish()
+    assert chunks > 100
 
 
 def test_without_the_extra_it_says_what_to_install(talkative_run, tmp_path, monkeypatch):

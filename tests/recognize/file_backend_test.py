@@ -15,6 +15,7 @@ from tests.conftest import random_features
 from tests.helpers import foreign
 from tests.helpers.changed import resigned, rewritten
 from tests.helpers.processes import ROOT
+from tools.benchmark import phoenix
 from wsign_jax import Recognizer
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
@@ -40,9 +41,15 @@ for n in range(len(batches) // 2):
         found[f"ids{n}_{row}"] = ids
 [transcript] = recognizer.transcribe(features[0, : lengths[0]])
 found["text"], found["times"] = transcript.text, [gloss.start for gloss in transcript.glosses]
+stream, glosses = recognizer.stream(), []
+for begin in range(0, len(batches["signing"]), 37):
+    glosses += stream.push(batches["signing"][begin : begin + 37]).stable
+glosses += stream.finish().stable
+found["streamed"] = [gloss.label for gloss in glosses]
+found["numbers"] = [(gloss.start, gloss.end, gloss.confidence) for gloss in glosses]
 np.savez(sys.argv[3], **found)
 loaded = {name for name in sys.modules if name.startswith("wsign_jax.model.")}
-assert loaded <= {"wsign_jax.model.positions"}
+assert loaded <= {"wsign_jax.model.positions", "wsign_jax.model.chunk"}
 """
 
 
@@ -62,7 +69,10 @@ def test_the_same_answers_in_a_process_without_the_model(file, talkative_run, tm
         for row, length in enumerate(lengths):
             features[row, :length] = random_features(rng, length)
         batches |= {f"features{n}": features, f"lengths{n}": lengths}
-    np.savez(tmp_path / "batches.npz", **batches)
+    # Built-in signing, and a pause in which the stream falls asleep.
+    signing = [phoenix.signing(400), np.zeros((1500, 42, 7), np.float32), phoenix.signing(301)]
+    signing = np.concatenate(signing)
+    np.savez(tmp_path / "batches.npz", **batches, signing=signing)
     command = [sys.executable, "-c", WITHOUT_THE_MODEL, file, "batches.npz", "found.npz"]
     command[3:] = [str(file), *(str(tmp_path / name) for name in command[4:])]
     subprocess.run(command, check=True, cwd=ROOT)
@@ -81,15 +91,17 @@ def test_the_same_answers_in_a_process_without_the_model(file, talkative_run, tm
     [transcript] = recognizer.transcribe(features[0, : lengths[0]])
     assert found["text"] == transcript.text
     np.testing.assert_allclose(found["times"], [gloss.start for gloss in transcript.glosses])
+    stream = recognizer.stream()
+    glosses = [*stream.push(signing).stable, *stream.finish().stable]
+    assert found["streamed"].tolist() == [gloss.label for gloss in glosses] != []
+    numbers = [(gloss.start, gloss.end, gloss.confidence) for gloss in glosses]
+    np.testing.assert_allclose(found["numbers"], numbers, atol=1e-5)
 
 
 def test_it_has_the_platforms_and_what_surrounds_the_program(file, talkative_run):
-    program = zipfile.ZipFile(file).read("program.bin")
-    assert set(file_backend.jax.export.deserialize(bytearray(program)).platforms) == {
-        "cpu",
-        "cuda",
-        "tpu",
-    }
+    for name in ("program.bin", "stream.bin"):
+        program = file_backend.jax.export.deserialize(bytearray(zipfile.ZipFile(file).read(name)))
+        assert set(program.platforms) == {"cpu", "cuda", "tpu"}
     read, run = file_backend.read_exported(file), run_backend.RunBackend(talkative_run)
     assert read.vocabulary == run.vocabulary and read.settings == run.settings
     assert json.loads(zipfile.ZipFile(file).read("label_map.json"))["<blank>"] == 0
@@ -97,12 +109,41 @@ def test_it_has_the_platforms_and_what_surrounds_the_program(file, talkative_run
     assert not any(name.startswith("decoder/") for name in read.parameters)
 
 
-def test_other_decoders_and_streams_need_the_run(file):
+def test_other_decoders_windows_and_sentence_ends_need_the_run(file):
     recognizer = Recognizer.load(file)
     features = random_features(np.random.default_rng(0), 20)
     with pytest.raises(WSignError, match="decodes with 'greedy' alone; load the run itself"):
         recognizer.transcribe(features, decoder="joint")
-    with pytest.raises(WSignError, match="an exported file does not stream"):
+    own = recognizer.stream()
+    for options, message in (
+        ({"decoder": "prefix_beam"}, "decodes with 'greedy' alone; load the run itself"),
+        (
+            {"chunk": own.chunk + 1},
+            rf"wsign: streams with chunk={own.chunk} and left_context=\d+ alone",
+        ),
+        ({"left_context": "x"}, "left_context is 'x'"),
+        (
+            {"endpoint_seconds": 1.0},
+            "closes no sentences; leave endpoint_seconds out, or load the run",
+        ),
+    ):
+        with pytest.raises(WSignError, match=message):
+            recognizer.stream(**options)
+    same = recognizer.stream(own.chunk, own.left_context)
+    assert (same.chunk, same.left_context, same.delay) == (own.chunk, own.left_context, own.delay)
+
+
+def test_a_file_of_before_transcribes_and_says_how_to_stream(small, tmp_path):
+    def before(content):
+        about = json.loads(content) | {"format": 2}
+        del about["stream"], about["sha256"]["stream.bin"]
+        return json.dumps(about)
+
+    changes = {"about.json": before, "stream.bin": lambda _: None}
+    recognizer = Recognizer.load(rewritten(small, tmp_path / "old.wsign", changes))
+    [nothing] = recognizer.transcribe(random_features(np.random.default_rng(0), 20))
+    assert not nothing.glosses
+    with pytest.raises(WSignError, match=r"old\.wsign: an older version .*; export the run again"):
         recognizer.stream()
 
 
@@ -117,8 +158,8 @@ def test_a_cut_off_file_and_a_foreign_program_are_refused_in_one_line(file, tmp_
     good, memory = file_backend.read_exported(file), io.BytesIO()
     np.save(memory, np.zeros(3))
     file_backend.write_exported(
-        tmp_path / "foreign", good.settings, good.vocabulary, 1.0, {}, memory.getvalue(),
-        {"versions": {"jax": "99.0"}},
+        tmp_path / "foreign", good.settings, good.vocabulary, 1.0, {},
+        (memory.getvalue(), b""), good.stream_sizes, {"versions": {"jax": "99.0"}},
     )  # fmt: skip
     with pytest.raises(
         WSignError, match=r"its program, which jax 99.0 wrote, .* \(jax .* cannot read it"
@@ -140,6 +181,12 @@ def with_settings(**fields):
     )
 
 
+def with_sizes(**fields):
+    return lambda content: json.dumps(
+        json.loads(content) | {"stream": json.loads(content)["stream"] | fields}
+    )
+
+
 def saved_as(array):
     memory = io.BytesIO()
     np.save(memory, array)
@@ -150,7 +197,7 @@ def saved_as(array):
     ("member", "change", "message"),
     [
         ("label_map.json", lambda x: x.replace(b"A", b"C"), "was changed after the export; export it"),
-        ("about.json", about_with(format=3), r"newer version .*format 3; this one reads up to 2\)"),
+        ("about.json", about_with(format=4), r"newer version .*format 4; this one reads up to 3\)"),
         ("about.json", about_with(format=1), r"older version .*format 1\), .*; export the run again"),
         ("about.json", about_with(settings={"beam": 3}), r"not a file that tools/export\.py wrote"),
         ("about.json", lambda _: None, r"not a file that tools/export\.py wrote"),
@@ -187,6 +234,14 @@ ARRAY = "parameters/a/b.npy"
         ("about.json", with_settings(positions="nope"), "'positions' is 'nope'; it must be one of"),
         ("about.json", with_settings(chunk=-5), "'chunk' is -5"),
         ("about.json", with_settings(tea=1), "'tea' is not one of its fields"),
+        ("about.json", about_with(format=2), "format 2 in about.json does not go with 'stream.bin'"),
+        ("about.json", about_with(stream=3), "'stream' is 3; it must be an object"),
+        ("about.json", with_sizes(chunk=0), "'chunk' is 0; it must be a whole number, 1 to 6000"),
+        ("about.json", with_sizes(tea=1), "stream in about.json: 'tea' is not one of its fields"),
+        ("about.json", with_sizes(taps=3), r"takes float32\[1, 1, 8\] where .* is float32\[1, 2, 8\]"),
+        ("about.json", with_sizes(layers=1000, left_context=6000, taps=10**3), "takes float32"),
+        ("stream.bin", lambda _: None, "format 3 in about.json does not go with 'stream.bin'"),
+        ("stream.bin", lambda x: x[:500], "jax .* cannot read it"),
         ("label_map.json", lambda _: b'{"<blank>": 0, "A": 1}', "float32.b, n, 3. where .0. is .*2"),
         ("label_map.json", lambda _: b'{"A": 0}', 'id 0 belongs to "<blank>"'),
         ("program.bin", lambda x: x[:500], "jax .* cannot read it"),
@@ -265,7 +320,9 @@ for number in range(200):
     else:
         place.write_bytes(mutate(rng, raw))
     try:
-        Recognizer.load(place).transcribe(np.zeros((30, 42, 7), np.float32))
+        recognizer = Recognizer.load(place)
+        recognizer.transcribe(np.zeros((30, 42, 7), np.float32))
+        recognizer.stream().push(np.zeros((30, 42, 7), np.float32))
         read += 1
     except WSignError as error:
         assert "\\n" not in str(error)

@@ -16,7 +16,7 @@ from wsign_jax.keypoints.camera import EveryItem, NewestItem
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 from wsign_jax.keypoints.video import Picture
 from wsign_jax.stream import live
-from wsign_jax.stream.stream import Stream
+from wsign_jax.stream.run_stream import stream_run
 
 SHAPES = np.random.default_rng(0).normal(0, 0.03, size=(8, 21, 3))
 HANDS, EMPTY = (np.full((48, 64, 3), level, np.uint8) for level in (200, 0))
@@ -91,7 +91,9 @@ def source(*arguments, **options):
 
 def recognize(model, given, capsys, **options):
     """Why a source ended, its stable glosses, and the last event."""
-    end = live.recognize_live(Stream(model, chunk=4, left_context=8), given, json=True, **options)
+    end = live.recognize_live(
+        stream_run(model, chunk=4, left_context=8), given, json=True, **options
+    )
     return end, *told(capsys)
 
 
@@ -102,7 +104,7 @@ def told(capsys):
 
 def pushed(model, times):
     """The same of a bare stream."""
-    stream = Stream(model, chunk=4, left_context=8)
+    stream = stream_run(model, chunk=4, left_context=8)
     results = [stream.push(detections(float(at)), time_s=float(at)) for at in times]
     glosses = [gloss for result in (*results, stream.finish()) for gloss in result.stable]
     return [(gloss.label, round(gloss.start, 4)) for gloss in glosses]
@@ -124,7 +126,7 @@ def test_pictures_give_what_a_stream_gives(model, landmarker, capsys):
 
 def test_keypoints_in_a_file_at_any_pace(model, tmp_path, capsys):
     features = changing_features(90)
-    bare = Stream(model, chunk=4, left_context=8)
+    bare = stream_run(model, chunk=4, left_context=8)
     glosses = [*bare.push(features).stable, *bare.finish().stable]
     expected = [(gloss.label, round(gloss.start, 4)) for gloss in glosses]
     np.save(tmp_path / "a.npy", features)
@@ -233,7 +235,7 @@ def test_pictures_whose_time_does_not_increase_are_left_out_and_counted(model, l
 @pytest.mark.parametrize("fps", [5, 24])
 def test_every_rate_runs_and_one_too_low_is_warned_of(model, landmarker, capsys, fps):
     times = np.arange(4 * fps) / fps
-    live.recognize_live(Stream(model, chunk=4, left_context=8), source(times))
+    live.recognize_live(stream_run(model, chunk=4, left_context=8), source(times))
     printed = capsys.readouterr()
     assert f"{4 * fps} pictures of {times[-1]:.2f} s" in printed.out
     assert printed.err.count("warning: pictures come 0.20 s apart") == (fps == 5)

@@ -9,7 +9,7 @@ from wsign_jax.evaluate import evaluate
 from wsign_jax.evaluate.trained_run import open_run, read_split
 from wsign_jax.report import streaming
 from wsign_jax.stream import measure
-from wsign_jax.stream.stream import Stream
+from wsign_jax.stream.run_stream import stream_run
 from wsign_jax.train import validation
 
 
@@ -66,11 +66,11 @@ def test_a_gloss_is_timed_when_the_last_frame_it_needs_was_pushed(split):
     found = 0
     for example in range(len(test)):
         reported = measure._stream(
-            Stream(run, chunk=4, left_context=8), run, test, example, late=0.0
+            stream_run(run, chunk=4, left_context=8), run, test, example, late=0.0
         )
         features = test.features(example)
         names, frames = [], []
-        stream = Stream(run, chunk=4, left_context=8)
+        stream = stream_run(run, chunk=4, left_context=8)
         for frame in range(len(features)):
             new = stream.push(features[frame : frame + 1]).stable
             names += [gloss.label for gloss in new]

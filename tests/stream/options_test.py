@@ -3,7 +3,7 @@ import pytest
 
 from tests.helpers.streams import model
 from wsign_jax.common.errors import WSignError
-from wsign_jax.stream.stream import Stream
+from wsign_jax.stream.run_stream import stream_run
 
 
 @pytest.mark.parametrize(
@@ -24,20 +24,20 @@ from wsign_jax.stream.stream import Stream
 )
 def test_what_cannot_be_is_named(options, message):
     with pytest.raises(WSignError, match=message) as error:
-        Stream(model("rotary"), **options)
+        stream_run(model("rotary"), **options)
     assert "\n" not in str(error.value)
 
 
 def test_look_ahead_adds_to_the_delay():
-    stream = Stream(model("look-ahead"), chunk=3, left_context=0)
+    stream = stream_run(model("look-ahead"), chunk=3, left_context=0)
     assert stream.delay == pytest.approx(((3 + 2) * 4 + 1) / 60)
 
 
 def test_windows_that_were_not_trained_are_warned_of(capsys):
-    stream = Stream(model("rotary"))
+    stream = stream_run(model("rotary"))
     assert (stream.chunk, stream.left_context) == (8, 16)
     assert capsys.readouterr().err == ""
-    stream = Stream(model("rotary"), chunk=np.int64(2), left_context=np.uint8(6))
+    stream = stream_run(model("rotary"), chunk=np.int64(2), left_context=np.uint8(6))
     assert (type(stream.chunk), type(stream.left_context)) == (int, int)
     err = capsys.readouterr().err
     assert "not trained with a chunk of 2 patches but with 1, 3, 8" in err and "left" not in err

@@ -21,7 +21,8 @@ from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import RIGHT_HAND, Detection
 from wsign_jax.keypoints.track import Tracker, concatenate
 from wsign_jax.model import whisper_sign
-from wsign_jax.stream.chunks import fill_chunk, make_step, next_chunk
+from wsign_jax.stream.chunks import fill_chunk, next_chunk
+from wsign_jax.stream.run_stream import make_step, run_model, stream_parts, stream_run
 from wsign_jax.stream.stream import Stream
 
 LONGEST = 160  # frames of a sequence that is drawn
@@ -30,9 +31,9 @@ LONGEST = 160  # frames of a sequence that is drawn
 class Recorded(Stream):
     """A stream that keeps the logits of the patches that it encodes."""
 
-    def __init__(self, *arguments, **options):
+    def __init__(self, run, **options):
         self.logits = {}  # by patch
-        super().__init__(*arguments, **options)
+        super().__init__(*stream_parts(run, **options))
         self.logits = {}  # without those of the step that compiled
 
     def _encode(self, state, patches):
@@ -159,7 +160,7 @@ def size_of(state):
 
 def test_state_and_work_of_a_chunk_never_grow():
     run, (chunk, left) = model("rotary"), WINDOWS[2]
-    stream = Stream(run, chunk=chunk, left_context=left)
+    stream = stream_run(run, chunk=chunk, left_context=left)
     sizes, features = set(), random_features(np.random.default_rng(0), 50)
     for _ in range(30):
         stream.push(features)
@@ -170,7 +171,9 @@ def test_state_and_work_of_a_chunk_never_grow():
     flops = []
     for first in (0, 10 * chunk):
         state = stream.state._replace(first=first, filled=len(stream.state.frames.confidence))
-        lowered = step.lower(run.params, state.cache, next_chunk(run.config.model, state, chunk))
+        lowered = step.lower(
+            run.params, state.cache, next_chunk(run_model(run, chunk, left), state)
+        )
         flops.append(lowered.compile().cost_analysis()["flops"])
     weights = sum(
         leaf.size
@@ -184,7 +187,7 @@ def test_state_and_work_of_a_chunk_never_grow():
 
 def test_an_hour_of_a_stream_takes_no_memory_and_compiles_once():
     run = model("rotary")
-    stream = Stream(run, chunk=32, left_context=16)
+    stream = stream_run(run, chunk=32, left_context=16)
     step = make_step(run.network.graph)
     programs = step._cache_size()
     minute = random_features(np.random.default_rng(0), 3600)
@@ -233,7 +236,7 @@ def test_endpointing_closes_sentences_and_leaves_the_rest_as_it_is():
     parts = [random_features(rng, 100), rest, random_features(rng, 80), rest]
     results = []
     for wait in (0.0, 0.5):
-        stream = Stream(model("rotary"), chunk=3, left_context=0, endpoint_seconds=wait)
+        stream = stream_run(model("rotary"), chunk=3, left_context=0, endpoint_seconds=wait)
         results.append([stream.push(part) for part in parts] + [stream.finish()])
     for plain, ending in zip(*results, strict=True):
         assert (ending.stable, ending.partial) == (plain.stable, plain.partial)
@@ -244,7 +247,7 @@ def test_endpointing_closes_sentences_and_leaves_the_rest_as_it_is():
     starts = [gloss.start for final in finals for gloss in final.glosses]
     assert starts == sorted(starts)
     # Nothing is recognized any more, so there is nothing to close either.
-    stream = Stream(model("rotary"), chunk=3, left_context=0, endpoint_seconds=0.5)
+    stream = stream_run(model("rotary"), chunk=3, left_context=0, endpoint_seconds=0.5)
     assert not any(stream.push(rest).final for _ in range(5)) and stream.finish().final is None
 
 
@@ -252,13 +255,13 @@ def test_prefix_beam_search_streams_with_a_state_that_never_grows():
     features = random_features(np.random.default_rng(4), 300)
     found, sizes = [], set()
     for pushes in ([300], [7, 20]):
-        stream = Stream(model("rotary"), chunk=3, left_context=0, decoder="prefix_beam")
+        stream = stream_run(model("rotary"), chunk=3, left_context=0, decoder="prefix_beam")
         found.append(stream_all(stream, features, pushes))
         sizes.add(size_of(stream.state))
     assert found[0] == found[1] != [] and len(sizes) == 1
     for before, after in itertools.pairwise(found[0]):
         assert before.start < before.end <= after.start
-    no_hands = Stream(model("rotary"), chunk=3, left_context=0, decoder="prefix_beam")
+    no_hands = stream_run(model("rotary"), chunk=3, left_context=0, decoder="prefix_beam")
     assert no_hands.push(np.zeros((900, 42, 7), np.float32)) == ([], [], None) == no_hands.finish()
 
 
@@ -275,7 +278,7 @@ def test_nan_is_an_absent_hand_and_is_counted():
         0.0,
         1e30,
     )  # finite, but its hand would spoil all that follow
-    streams = [Stream(model("rotary"), chunk=3, left_context=0) for _ in range(2)]
+    streams = [stream_run(model("rotary"), chunk=3, left_context=0) for _ in range(2)]
     glosses = [
         stream_all(stream, keypoints, [17])
         for stream, keypoints in zip(streams, (absent, broken), strict=True)
@@ -285,7 +288,7 @@ def test_nan_is_an_absent_hand_and_is_counted():
 
 
 def test_partial_glosses_become_stable_and_stable_ones_stay():
-    stream = Stream(model("rotary"), chunk=1, left_context=6)
+    stream = stream_run(model("rotary"), chunk=1, left_context=6)
     features = random_features(np.random.default_rng(5), 200)
     stable, waiting = [], []
     for begin in range(0, 200, 4):
@@ -321,7 +324,7 @@ def test_pictures_are_recognized_as_tracked_frames_are_and_a_long_pause_is_passe
 
 def test_pictures_and_frames_do_not_mix_and_times_are_checked():
     frame = np.zeros((1, 42, 7), np.float32)
-    stream = Stream(model("rotary"), chunk=3, left_context=0)
+    stream = stream_run(model("rotary"), chunk=3, left_context=0)
     with pytest.raises(WSignError, match="need its time; give time_s"):
         stream.push([])
     with pytest.raises(WSignError, match="leave time_s out"):
@@ -336,14 +339,14 @@ def test_pictures_and_frames_do_not_mix_and_times_are_checked():
         stream.push(frame)
     stream.push([], time_s=3.1)
     stream.finish()
-    stream = Stream(model("rotary"), chunk=3, left_context=0)
+    stream = stream_run(model("rotary"), chunk=3, left_context=0)
     stream.push(frame)
     with pytest.raises(WSignError, match="do not push them into a stream of 60 Hz frames"):
         stream.push([], time_s=3.0)
 
 
 def test_sinusoidal_positions_end(capsys):
-    stream = Stream(model("sinusoidal"), chunk=8, left_context=16)
+    stream = stream_run(model("sinusoidal"), chunk=8, left_context=16)
     assert "one utterance a stream, 1500 patches at most" in capsys.readouterr().err
     minute = random_features(np.random.default_rng(0), 3000)
     stream.push(minute)
@@ -353,7 +356,7 @@ def test_sinusoidal_positions_end(capsys):
     stream.finish()
     assert stream.state.first == 1504
 
-    pictures = Stream(model("sinusoidal"), chunk=8, left_context=16)
+    pictures = stream_run(model("sinusoidal"), chunk=8, left_context=16)
     pictures.push([], time_s=0.0)
     with pytest.raises(WSignError, match="end after 1500 patches"):
         pictures.push([], time_s=101.0)
@@ -374,7 +377,7 @@ def test_sinusoidal_positions_end(capsys):
     ],
 )
 def test_what_is_no_keypoints_is_named_and_the_stream_goes_on(keypoints, message):
-    stream = Stream(model("rotary"), chunk=3, left_context=0)
+    stream = stream_run(model("rotary"), chunk=3, left_context=0)
     with pytest.raises(WSignError, match=message):
         stream.push(keypoints)
     assert stream.push(np.zeros((0, 42, 7), np.float32)) == ([], [], None)
@@ -382,7 +385,7 @@ def test_what_is_no_keypoints_is_named_and_the_stream_goes_on(keypoints, message
 
 
 def test_a_finished_stream_takes_no_more():
-    stream = Stream(model("rotary"), chunk=3, left_context=0)
+    stream = stream_run(model("rotary"), chunk=3, left_context=0)
     stream.finish()
     for call in (lambda: stream.push(np.zeros((1, 42, 7), np.float32)), stream.finish):
         with pytest.raises(WSignError, match="is finished"):

@@ -14,7 +14,7 @@ from wsign_jax.decode.decoders import Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.evaluate.trained_run import make_untrained
 from wsign_jax.recognize import run_backend
-from wsign_jax.stream import chunks
+from wsign_jax.stream import chunks, run_stream
 from wsign_jax.train import stages, validation
 from wsign_jax.train.run import stage_shapes
 from wsign_jax.train.state import batch_shapes
@@ -50,8 +50,8 @@ def programs():
     recognize = jax.jit(run_backend.make_recognize(graph, Search()))
     no_hands, weights = shape(ROWS, PATCHES, dtype=bool), jax.tree.map(np.float32, Weights())
     window = np.int32(0), np.int32(0)
-    stream = chunks.init_stream(trained, _NoDecoder(), CHUNK, 4)
-    chunk = chunks.next_chunk(config.model, stream, CHUNK)
+    stream = chunks.init_stream(model := run_stream.run_model(trained, CHUNK, 4), _NoDecoder())
+    chunk = chunks.next_chunk(model, stream)
     return {
         "training": (train, (whole, batch, settings), 5),
         "validation": (
@@ -64,7 +64,7 @@ def programs():
             (whole.params, *keypoints, shape(ROWS), no_hands, window, weights),
             3,
         ),
-        "stream": (chunks.make_step(graph), (whole.params, stream.cache, chunk), 1),
+        "stream": (run_stream.make_step(graph), (whole.params, stream.cache, chunk), 1),
     }
 
 

@@ -17,7 +17,7 @@ from tools.benchmark.figures import Figures
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.evaluate import trained_run
 from wsign_jax.keypoints import joints
-from wsign_jax.stream.chunks import make_step
+from wsign_jax.stream.run_stream import make_step, stream_run
 from wsign_jax.stream.stream import Stream
 from wsign_jax.train import config_schema
 
@@ -54,7 +54,7 @@ def measure(size: str, chunk: int, left_context: int, minutes: int, glosses: int
     config.model.size = size
     config_schema.check_config(config)
     run = trained_run.make_untrained(config, glosses + 1)
-    stream = Stream(run, chunk=chunk, left_context=left_context)
+    stream = stream_run(run, chunk=chunk, left_context=left_context)
     frames = chunk * run.patch_size
     taken, memory = push_all(stream, phoenix.signing(60 * joints.FPS), minutes, frames)
     seconds = frames / joints.FPS

@@ -6,7 +6,7 @@ them), longer waits change no greedy gloss and hardly any of prefix beam search:
 nothing is stable before the sentence's end.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,11 @@ import numpy as np
 
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode.align import align_labels
-from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.decode.prefix_beam import IMPOSSIBLE, PrefixBeam, extend_beam, start_beam
+
+if TYPE_CHECKING:
+    from wsign_jax.decode.joint import Weights
 
 
 class PatchRun(NamedTuple):
@@ -117,12 +119,12 @@ class PrefixBeamDecoder:
         chunk: int,
         vocab_size: int,
         beam_size: int,
-        weights: Weights,
+        weights: "Weights",
         lm: LanguageModel | None,
     ):
         """Makes a decoder for chunks of at most C patches; the rest as in `ctc_prefix_beam_search`."""
         self._chunk, self._vocab_size, self._beam_size = chunk, vocab_size, beam_size
-        self._lm, self._weights = lm, Weights(*map(jnp.float32, weights))
+        self._lm, self._weights = lm, jax.tree.map(jnp.float32, weights)
 
     def start(self) -> BeamState:
         """See `StreamDecoder`."""
@@ -201,14 +203,14 @@ def _extend(
     log_probs: jax.Array,
     length: jax.Array,
     lm: LanguageModel | None,
-    weights: Weights,
+    weights: "Weights",
 ) -> PrefixBeam:
     return extend_beam(prefixes, log_probs, length, lm, weights.lm_weight, weights.label_bonus)
 
 
 @jax.jit
 def _best(
-    prefixes: PrefixBeam, lm: LanguageModel | None, weights: Weights, at_end: jax.Array
+    prefixes: PrefixBeam, lm: LanguageModel | None, weights: "Weights", at_end: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the (U,) labels of the best hypothesis, and its length."""
     score = prefixes.total + prefixes.prior

@@ -55,7 +55,7 @@ class EncoderBlock(nnx.Module):
         self,
         x: jax.Array,
         ring: KeysValues,
-        slots: jax.Array,
+        places: jax.Array,
         mask: jax.Array,
         angles: tuple[jax.Array, jax.Array] | None,
     ) -> tuple[jax.Array, KeysValues]:
@@ -64,7 +64,7 @@ class EncoderBlock(nnx.Module):
         Args:
             x: (B, C, D) of the chunk.
             ring: keys and values, (B, R, H, K) each.
-            slots: (C,) slots of the ring for the chunk's keys and values.
+            places: (R,) the patch of the chunk that each slot of the ring takes; from C on, none.
             mask: (1, 1, 1, R) bool, true where the chunk may look.
             angles: rotary angles of the chunk.
 
@@ -73,8 +73,11 @@ class EncoderBlock(nnx.Module):
         """
         normed = self.attention_norm(x)
         fresh = self.attention.keys_values(normed, angles)
+        # Not by a scatter, which jax2onnx converts wrongly within a loop.
+        chunk = x.shape[1]
+        is_new, source = (places < chunk)[None, :, None, None], jnp.minimum(places, chunk - 1)
         keys, values = (
-            old.at[:, slots].set(new, unique_indices=True)
+            jnp.where(is_new, jnp.take(new, source, axis=1, mode="clip"), old)
             for old, new in zip(ring, fresh, strict=True)
         )
         x = x + self.attention.attend(normed, keys, values, mask, angles)
@@ -167,12 +170,12 @@ class Encoder(nnx.Module):
             x = x + jax.lax.dynamic_slice_in_dim(table, first, chunk)[None]
         held = attention.ring_positions(first, chunk, room)
         mask = ((held >= 0) & (held < patches))[None, None, None]
-        slots = (first + jnp.arange(chunk, dtype=jnp.int32)) % room
+        places = (jnp.arange(room, dtype=jnp.int32) - first) % room
 
         def step(
             block: EncoderBlock, x: jax.Array, ring: KeysValues
         ) -> tuple[jax.Array, KeysValues]:
-            return block.step(x, ring, slots, mask, angles)
+            return block.step(x, ring, places, mask, angles)
 
         x, rings = scan_blocks(step, self.blocks, x, rings)
         return self.norm(x), rings

@@ -39,6 +39,13 @@ def rotary_angles(first: int, length: int, head_width: int) -> tuple[np.ndarray,
     return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 
+def stream_angles(
+    kind: str, first: int, length: int, head_width: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns a stream's rotary angles of N patches from `first` on; None with sinusoidal positions."""
+    return None if kind == SINUSOIDAL else rotary_angles(first, length, head_width)
+
+
 def sinusoids(length: int, width: int) -> np.ndarray:
     """Returns Whisper's fixed positions: (N, D) float32, a sine half and then a cosine half."""
     half = width // 2

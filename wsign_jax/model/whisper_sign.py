@@ -15,6 +15,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from wsign_jax.common.errors import WSignError
 from wsign_jax.model import attention, decoder, encoder, frontend
 from wsign_jax.model.attention import KeysValues
+from wsign_jax.model.chunk import Chunk
 from wsign_jax.model.features import (
     FeatureState,
     features_of_chunk,
@@ -22,7 +23,7 @@ from wsign_jax.model.features import (
     initial_state,
 )
 from wsign_jax.model.layers import HASHED, Dropout, DropoutKeys, Linear, logits
-from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, rotary_angles
+from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
 
 Params = dict[str, Any]
 
@@ -55,19 +56,6 @@ class StreamCache(NamedTuple):
     features: FeatureState
     tail: jax.Array  # (B, taps - 1, D) embedded patches that the frontend's convolution still needs
     rings: KeysValues  # keys and values of all blocks, (blocks, B, L + C, H, K) each
-
-
-class Chunk(NamedTuple):
-    """A stream's next C patches and their place in the stream; arrays on the host or on a device."""
-
-    positions: Any  # (B, C * P + 1, J, 3) the next frames, and the one after them
-    confidence: Any  # (B, C * P + 1, 2)
-    begin: Any  # (B,) int32 the first frame that belongs to the stream, a multiple of P
-    end: Any  # (B,) int32 the frame after the last that does, and has come
-    # () int32 position of the first patch that comes out, `look_ahead` before the first that comes in.
-    first: Any
-    patches: Any  # () int32 length of the stream; any number beyond the chunk while it goes on
-    angles: Any  # `stream_angles` of `first`
 
 
 class WhisperSign(nnx.Module):
@@ -212,16 +200,6 @@ def _initializer(
 def bind_params(graph: nnx.GraphDef, params: Params) -> WhisperSign:
     """Returns the network with these parameters; cheap inside a jitted function."""
     return nnx.merge(graph, params)
-
-
-def stream_angles(
-    config: ConfigDict, first: int, chunk: int
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns the next chunk's rotary angles, for `Chunk`; None with sinusoidal positions."""
-    if config.positions == SINUSOIDAL:
-        return None
-    size = SIZES[config.size]
-    return rotary_angles(first, chunk, size.width // size.heads)
 
 
 def parameter_paths(params: Params) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.model import positions
 from wsign_jax.model.positions import POSITIONS
+from wsign_jax.stream.stream import Stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,4 +112,13 @@ class Backend(Protocol):
 
         Raises:
             WSignError: the model has no such decoder.
+        """
+
+    def stream(
+        self, chunk: int | None, left_context: int | None, decoder: str, endpoint_seconds: float
+    ) -> Stream:
+        """Begins a stream; None takes the model's own window.
+
+        Raises:
+            WSignError: the model cannot stream so.
         """

@@ -5,6 +5,8 @@ import importlib.metadata
 import math
 import pathlib
 import platform
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +20,14 @@ from wsign_jax.decode.joint import Weights
 from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.model import whisper_sign
-from wsign_jax.recognize import exported_program, file_backend, run_backend
+from wsign_jax.model.chunk import Chunk
+from wsign_jax.model.whisper_sign import Params
+from wsign_jax.recognize import exported_program, exported_stream, file_backend, run_backend
 from wsign_jax.recognize.backend import RecognizerSettings
+from wsign_jax.recognize.exported_stream import StreamSizes
 from wsign_jax.report import card
+from wsign_jax.stream import run_stream
+from wsign_jax.stream.options import stream_window
 
 _UNREAD = "decoder/"  # parameters that greedy CTC decoding never reads
 _CARD = ".md"
@@ -54,7 +61,7 @@ def card_path(path: pathlib.Path) -> pathlib.Path:
 
 def export_run(trained: Trained, path: pathlib.Path) -> None:
     """Writes a run, in float32, as one file; replaces what is there."""
-    settings = run_backend.recognizer_settings(trained)
+    settings, sizes = run_backend.recognizer_settings(trained), stream_sizes(trained)
     parameters = {
         name: np.asarray(value)
         for name, value in whisper_sign.parameter_paths(trained.params).items()
@@ -66,7 +73,8 @@ def export_run(trained: Trained, path: pathlib.Path) -> None:
         trained.vocabulary,
         choose_settings(trained, GREEDY).temperature,
         parameters,
-        serialize_program(trained, settings),
+        (serialize_program(trained, settings), serialize_stream(trained, settings, sizes)),
+        sizes,
         {"checkpoint": trained.checkpoint_steps, "versions": package_versions()},
     )
 
@@ -78,13 +86,7 @@ def serialize_program(trained: Trained, settings: RecognizerSettings) -> bytes:
         WSignError: this jax makes a program of it that `file_backend.read_exported` would refuse.
     """
     recognize = run_backend.make_recognize(trained.network.graph, Search(GREEDY))
-    shapes = whisper_sign.parameter_paths(trained.network.shapes)
-    structure = jax.tree.structure(trained.network.shapes)
-    read = {
-        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-        for name, leaf in shapes.items()
-        if not name.startswith(_UNREAD)
-    }
+    read, all_of = _parameters_read(trained)
 
     def step(
         parameters: dict[str, jax.Array],
@@ -95,23 +97,84 @@ def serialize_program(trained: Trained, settings: RecognizerSettings) -> bytes:
         window: run_backend.AttentionWindow,
         tables: tuple[jax.Array, ...],
     ) -> tuple[jax.Array, ...]:
+        found = recognize(
+            all_of(parameters), keypoints, hands, frames, no_hands, window, Weights(), tables=tables
+        )
+        return file_backend.flatten(found)
+
+    taken = file_backend.program_arguments(settings, read)
+    return _serialize(step, taken, file_backend.program_results(len(trained.vocabulary)))
+
+
+def serialize_stream(trained: Trained, settings: RecognizerSettings, sizes: StreamSizes) -> bytes:
+    """Serializes the run's stream for every platform; see `serialize_program`."""
+    read, all_of = _parameters_read(trained)
+    stream = stream_step(trained)
+
+    def step(
+        parameters: dict[str, jax.Array], state: tuple[jax.Array, ...], chunk: tuple[Any, ...]
+    ) -> tuple[jax.Array, ...]:
+        return stream(all_of(parameters), state, chunk)
+
+    taken = exported_stream.stream_arguments(settings, sizes, read)
+    results = exported_stream.stream_results(settings, sizes, len(trained.vocabulary))
+    return _serialize(step, taken, results)
+
+
+def stream_sizes(trained: Trained) -> StreamSizes:
+    """The sizes of a run's stream, with its default window."""
+    model = run_stream.run_model(trained, *stream_window(trained, None, None))
+    return StreamSizes(model.chunk, model.left_context, model.layers, model.taps)
+
+
+def stream_step(trained: Trained) -> Callable[..., tuple[jax.Array, ...]]:
+    """Makes a run's step of plain arrays; see `exported_stream`."""
+    run = run_stream.make_step(trained.network.graph)
+    start = whisper_sign.bind_params(trained.network.graph, trained.params).stream_start
+    structure = jax.tree.structure(start(1, 1, 0))
+
+    def step(
+        params: Params, state: tuple[jax.Array, ...], chunk: tuple[Any, ...]
+    ) -> tuple[jax.Array, ...]:
+        *fields, angles = chunk
+        given = Chunk(*fields, angles or None)
+        outputs, cache = run(params, jax.tree.unflatten(structure, state), given)
+        return outputs.log_probs, *jax.tree.leaves(cache)
+
+    return step
+
+
+def _parameters_read(
+    trained: Trained,
+) -> tuple[dict[str, jax.ShapeDtypeStruct], Callable[[Mapping[str, jax.Array]], Params]]:
+    """The parameters that a program takes, as shapes, and the function that makes all out of them."""
+    shapes = whisper_sign.parameter_paths(trained.network.shapes)
+    structure = jax.tree.structure(trained.network.shapes)
+    read = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        for name, leaf in shapes.items()
+        if not name.startswith(_UNREAD)
+    }
+
+    def all_of(parameters: Mapping[str, jax.Array]) -> Params:
         # Parameters that are not read leave no trace in the program.
         leaves = [
             parameters[name] if name in parameters else jnp.zeros(leaf.shape, leaf.dtype)
             for name, leaf in shapes.items()
         ]
-        params = jax.tree.unflatten(structure, leaves)
-        found = recognize(
-            params, keypoints, hands, frames, no_hands, window, Weights(), tables=tables
-        )
-        return file_backend.flatten(found)
+        return jax.tree.unflatten(structure, leaves)
 
-    taken = file_backend.program_arguments(settings, read)
+    return read, all_of
+
+
+def _serialize(
+    step: Callable[..., tuple[jax.Array, ...]],
+    taken: tuple[Any, ...],
+    results: tuple[jax.ShapeDtypeStruct, ...],
+) -> bytes:
     exporting = jax.export.export(jax.jit(step), platforms=exported_program.PLATFORMS)
     content = bytes(exporting(*taken).serialize())
-    exported_program.read_program(
-        content, taken, file_backend.program_results(len(trained.vocabulary))
-    )
+    exported_program.read_program(content, taken, results)
     return content
 
 

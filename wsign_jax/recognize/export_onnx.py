@@ -9,6 +9,20 @@
 T is fixed: jax2onnx 0.13, the newest that works with orbax-checkpoint 0.12, cannot convert this network
 with symbolic sizes. Padding does not change the result, so one T serves every recording up to that
 length. Vocabulary and settings are in the file's metadata, as JSON. The attention window is the run's.
+
+A stream's step is a file of its own, for chunks of C patches of P frames (`stream` in the metadata):
+
+    positions, hands  (1, C * P + 1, ...) the next frames, and the first of the next chunk
+    begin, end        (1,) int32 the first of these frames in the stream; the one after the last
+    first             () int32 number of the first patch that comes out, a multiple of C: at first -A,
+                      with A the frontend's look-ahead rounded up to whole chunks
+    patches           () int32 length of the stream, 2**30 until its end has come
+    cos, sin          (C, K / 2) float32 rotary angles of these patches; not with sinusoidal positions
+    the state         as `exported_stream.STATE` names it; zeros before the first chunk
+    log_probs         (C, V) float32 log posteriors
+    the next state    the same names, with `next_` before each
+
+`wsign_jax/stream/chunks.py` shows how chunks are filled and a stream goes on.
 """
 
 import dataclasses
@@ -16,6 +30,7 @@ import json
 import logging
 import pathlib
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,9 +42,12 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
-from wsign_jax.recognize import run_backend
+from wsign_jax.recognize import export, exported_stream, run_backend
+from wsign_jax.recognize.exported_stream import STATE
 
 INPUTS, OUTPUTS = ("positions", "hands", "frames"), ("logits", "patches")
+STREAM_INPUTS = ("positions", "hands", "begin", "end", "first", "patches", "cos", "sin")
+STREAM_OUTPUTS = ("log_probs", *(f"next_{name}" for name in STATE))
 
 
 def export_onnx(trained: Trained, path: pathlib.Path, frames: int) -> None:
@@ -43,7 +61,6 @@ def export_onnx(trained: Trained, path: pathlib.Path, frames: int) -> None:
     """
     if frames < 1:
         raise WSignError(f"frames is {frames}; give the most that a recording may have")
-    to_onnx = _converter()
     settings = run_backend.recognizer_settings(trained)
     window = jnp.int32(settings.chunk), jnp.int32(settings.left_context)
 
@@ -60,6 +77,42 @@ def export_onnx(trained: Trained, path: pathlib.Path, frames: int) -> None:
         jax.ShapeDtypeStruct((1, length, len(joints.HANDS)), jnp.float32),
         jax.ShapeDtypeStruct((1,), jnp.int32),
     )
+    _write(
+        path, trained, step, shapes, (INPUTS, OUTPUTS), {"settings": dataclasses.asdict(settings)}
+    )
+
+
+def export_onnx_stream(trained: Trained, path: pathlib.Path) -> None:
+    """Writes the step of a run's stream, in float32 and with its default window; replaces what is there.
+
+    Raises:
+        WSignError: jax2onnx is not installed.
+    """
+    settings, sizes = run_backend.recognizer_settings(trained), export.stream_sizes(trained)
+    _, state, chunk = exported_stream.stream_arguments(settings, sizes, {})
+    *fields, angles = chunk
+    stream, count = export.stream_step(trained), len(state)
+
+    def step(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+        given = arrays[count:]
+        chunk = *given[: len(fields)], given[len(fields) :]
+        return stream(trained.params, arrays[:count], chunk)
+
+    shapes = (*state, *fields, *angles)
+    names = (*STATE, *STREAM_INPUTS[: len(shapes) - count]), STREAM_OUTPUTS
+    about = {"settings": dataclasses.asdict(settings), "stream": dataclasses.asdict(sizes)}
+    _write(path, trained, step, shapes, names, about)
+
+
+def _write(
+    path: pathlib.Path,
+    trained: Trained,
+    step: Callable[..., tuple[jax.Array, ...]],
+    shapes: Sequence[jax.ShapeDtypeStruct],
+    names: tuple[Sequence[str], Sequence[str]],  # of inputs and outputs
+    about: Mapping[str, Any],
+) -> None:
+    to_onnx = _converter()
     # Traced here, because jax2onnx replaces layers of Flax by its own while it traces.
     traced = jax.make_jaxpr(step)(*shapes)
     with warnings.catch_warnings():
@@ -67,14 +120,14 @@ def export_onnx(trained: Trained, path: pathlib.Path, frames: int) -> None:
         model = to_onnx(
             jaxpr_as_fun(traced),
             list(shapes),
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
+            input_names=list(names[0]),
+            output_names=list(names[1]),
             model_name="whisper_sign",
         )
-    for name, value in (
-        ("label_map", dict(trained.vocabulary.ids)),
-        ("settings", dataclasses.asdict(settings)),
-    ):
+    for output, aval in zip(model.graph.output, traced.out_avals, strict=True):
+        for dim, size in zip(output.type.tensor_type.shape.dim, aval.shape, strict=True):
+            dim.dim_value = size  # jax2onnx forgets the length of a loop
+    for name, value in {"label_map": dict(trained.vocabulary.ids), **about}.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = name, json.dumps(value, ensure_ascii=False)
     files.write(path, model.SerializeToString())

@@ -1,12 +1,13 @@
 """Reads a program from a file, and refuses any that is not like those that this project exports.
 
 A program of jax's own format may call any native function that jaxlib has registered. Here it may only
-compute: every operation must be one that greedy decoding is made of. How long it runs and how much
-memory it takes stays its maker's choice, since no check of loops, calls and shapes bounds these.
-jaxlib's reader of programs is not made for hostile bytes either: some crash it.
+compute: every operation must be one that greedy decoding or a stream is made of. How long it runs and
+how much memory it takes stays its maker's choice, since no check of loops, calls and shapes bounds
+these. jaxlib's reader of programs is not made for hostile bytes either: some crash it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +19,8 @@ from wsign_jax.common.errors import WSignError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 _LARGEST = 64 * 2**20  # bytes; ours have about 80,000
-# All operations that jax 0.7.2 to 0.10.2 make of greedy decoding, for all platforms.
+# All operations that jax 0.7.2 to 0.10.2 make of greedy decoding, for all platforms; a stream needs no
+# others.
 _COMPUTING = """add and broadcast_in_dim case clamp compare composite concatenate constant convert
 custom_call divide dot_general dynamic_broadcast_in_dim dynamic_gather dynamic_iota dynamic_reshape
 dynamic_slice dynamic_update_slice exponential gather get_dimension_size iota log maximum minimum
@@ -62,6 +64,52 @@ def read_program(
     _check_shapes("returns", tuple(results), program.out_tree, program.out_avals)
     _check_operations(program.mlir_module_serialized)
     return program
+
+
+def load_callable(
+    path: pathlib.Path,
+    content: bytes,
+    jax_version: str | None,
+    arguments: tuple[Any, ...],
+    results: tuple[jax.ShapeDtypeStruct, ...],
+    checked: Callable[..., Any],
+) -> Callable[..., Any]:
+    """Returns a program as a function, checked against the rest of the file.
+
+    `path` and `jax_version` are of the file, for messages; `checked` gets the program's results and
+    returns those of the function.
+
+    Raises:
+        WSignError: it is refused, as in `read_program`, or it is not for this machine. The function
+            raises one if the program does not run.
+    """
+    try:
+        program = read_program(content, arguments, results)
+    except WSignError as error:
+        raise WSignError(
+            f"{path}: its program, which jax {jax_version} wrote, cannot be used "
+            f"({error}); update jax and the project, or export it again with these"
+        ) from None
+    here = jax.export.default_export_platform()
+    if here not in program.platforms:
+        raise WSignError(
+            f"{path}: made for {', '.join(program.platforms)}, and this is {here}; "
+            "set JAX_PLATFORMS=cpu"
+        )
+    run = jax.jit(lambda *arrays: checked(*program.call(*arrays)))
+
+    def call(*arrays: Any) -> Any:
+        try:
+            return run(*arrays)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" in str(error):
+                raise
+            reason = short_reason(error)
+        except Exception as error:  # jax may raise anything at a program that another has written
+            reason = short_reason(error)
+        raise WSignError(f"{path}: its program does not run here ({reason}); export it again")
+
+    return call
 
 
 def short_reason(error: Exception) -> str:

@@ -7,8 +7,10 @@ It is a ZIP archive of
     parameters/<path>.npy       the weights that the program reads, float32
     program.bin                 `jax.export` for cpu, cuda and tpu: greedy CTC decoding of any batch size
                                 and length (see `ExportedModel`)
+    stream.bin                  `jax.export` likewise: a stream's step (see `exported_stream.py`)
 
-It imports only `positions` of `wsign_jax.model`, never the network.
+Files of format 2 have no stream.bin. It imports only `positions` and `chunk` of
+`wsign_jax.model`, never the network.
 """
 
 import contextlib
@@ -17,6 +19,7 @@ import hashlib
 import io
 import json
 import math
+import numbers
 import os
 import pathlib
 import re
@@ -33,16 +36,24 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import confidence
-from wsign_jax.decode.align import Alignment
+from wsign_jax.decode.align import Alignment, check_decoder_name
 from wsign_jax.decode.prefix_beam import Beams
+from wsign_jax.decode.streaming import GreedyStreamDecoder
 from wsign_jax.keypoints import joints
 from wsign_jax.model import positions
-from wsign_jax.recognize import exported_program
+from wsign_jax.model.chunk import Chunk
+from wsign_jax.recognize import exported_program, exported_stream
 from wsign_jax.recognize.backend import Program, RecognizedBatch, RecognizerSettings
+from wsign_jax.recognize.exported_stream import StreamSizes
+from wsign_jax.stream.chunks import ChunkOutputs, StreamModel
+from wsign_jax.stream.stream import Stream
 
-FORMAT = 2  # goes up with every change that older versions cannot read
+FORMAT = 3  # goes up with every change that older versions cannot read
+_WITHOUT_STREAM = 2  # a format
+_READ = (_WITHOUT_STREAM, FORMAT)
 DECODER = "greedy"
 _ABOUT, _LABEL_MAP, _PROGRAM = "about.json", "label_map.json", "program.bin"
+_STREAM = "stream.bin"
 _PARAMETERS = "parameters/"
 _PARAMETER = re.compile(r"parameters(/\w+)+\.npy", re.ASCII)
 _ENCRYPTED = 1  # of a member's flags
@@ -64,13 +75,13 @@ class ExportedModel:
     about: Mapping[str, Any]  # the content of about.json
     parameters: dict[str, jax.Array]
     call: Callable[..., RecognizedBatch]
+    path: pathlib.Path
+    stream_sizes: StreamSizes | None = None  # None: a file of before, which does not stream
+    stream_call: Callable[..., tuple[jax.Array, ...]] | None = None
 
     def program(self, decoder: str, chunk: int, left_context: int) -> Program:
         """Returns the program for greedy decoding, the only one; see `Backend`."""
-        if decoder != DECODER:
-            raise WSignError(
-                f"an exported file decodes with {DECODER!r} alone; load the run itself for {decoder!r}"
-            )
+        _check_decoder(decoder)
         window = np.int32(chunk), np.int32(left_context)
 
         def run(
@@ -82,6 +93,56 @@ class ExportedModel:
             return self.call(self.parameters, keypoints, hands, frames, no_hands, window, tables)
 
         return Program(run, chunk, self.temperature)
+
+    def stream(
+        self, chunk: int | None, left_context: int | None, decoder: str, endpoint_seconds: float
+    ) -> Stream:
+        """Begins a stream, greedy and with the file's own window; see `Backend`."""
+        s, sizes, step = self.settings, self.stream_sizes, self.stream_call
+        if sizes is None or step is None:
+            raise WSignError(
+                f"{self.path}: an older version of this project wrote it, and it does not stream; "
+                "export the run again"
+            )
+        check_decoder_name(decoder)
+        _check_decoder(decoder)
+        if not isinstance(endpoint_seconds, numbers.Real) or endpoint_seconds != 0:
+            raise WSignError(
+                "an exported file closes no sentences; leave endpoint_seconds out, or load the run "
+                "itself"
+            )
+        window = positions.check_window(chunk, left_context)
+        own = sizes.chunk, sizes.left_context
+        if any(asked not in (None, size) for asked, size in zip(window, own, strict=True)):
+            raise WSignError(
+                f"{self.path}: streams with chunk={own[0]} and left_context={own[1]} alone; leave them "
+                "out, or load the run itself for others"
+            )
+
+        def encode(state: Any, chunk: Chunk) -> tuple[ChunkOutputs, Any]:
+            log_probs, *state = step(self.parameters, state, exported_stream.plain(chunk))
+            return ChunkOutputs(None, None, log_probs), tuple(state)
+
+        zeros = [jnp.zeros(x.shape, x.dtype) for x in exported_stream.state_shapes(s, sizes)]
+        model = StreamModel(
+            vocabulary=self.vocabulary,
+            **{
+                name: getattr(s, name)
+                for name in ("patch_size", "look_ahead", "positions", "head_width")
+            },
+            **dataclasses.asdict(sizes),
+            temperature=self.temperature,
+            cache=tuple(zeros),
+            step=encode,
+        )
+        return Stream(model, GreedyStreamDecoder())
+
+
+def _check_decoder(decoder: str) -> None:
+    if decoder != DECODER:
+        raise WSignError(
+            f"an exported file decodes with {DECODER!r} alone; load the run itself for {decoder!r}"
+        )
 
 
 def flatten(found: RecognizedBatch) -> tuple[jax.Array, ...]:
@@ -102,20 +163,22 @@ def write_exported(
     vocabulary: Vocabulary,
     temperature: float,
     parameters: Mapping[str, np.ndarray],
-    program: bytes,
+    programs: tuple[bytes, bytes],
+    sizes: StreamSizes,
     about: Mapping[str, Any],
 ) -> None:
-    """Writes an exported file, through a temporary name."""
+    """Writes an exported file, through a temporary name; `programs` are the offline and the stream's."""
     members = {_LABEL_MAP: json.dumps(dict(vocabulary.ids), indent=1, ensure_ascii=False).encode()}
     for name, array in parameters.items():
         memory = io.BytesIO()
         np.save(memory, array)
         members[f"{_PARAMETERS}{name}.npy"] = memory.getvalue()
-    members[_PROGRAM] = program
+    members[_PROGRAM], members[_STREAM] = programs
     content = {
         "format": FORMAT,
         **about,
         "settings": dataclasses.asdict(settings),
+        "stream": dataclasses.asdict(sizes),
         "temperature": temperature,
         "sha256": {name: hashlib.sha256(value).hexdigest() for name, value in members.items()},
     }
@@ -189,11 +252,30 @@ def read_exported(path: pathlib.Path) -> ExportedModel:
         )  # fmt: skip
         label_map = files.parse_json(members.pop(_LABEL_MAP), _LABEL_MAP)
         vocabulary = Vocabulary.from_mapping(label_map, _LABEL_MAP)
-        program = members.pop(_PROGRAM)
+        program, stream = members.pop(_PROGRAM), members.pop(_STREAM, None)
         parameters = {_path_of(name): _parameter(name, x) for name, x in members.items()}
-    call = _callable(path, program, about, settings, vocabulary, parameters)
+        shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in parameters.items()}
+        sizes = None
+        if stream is not None:
+            found = files.field(about, "stream", _ABOUT, dict)
+            sizes = StreamSizes.from_json(found, f"stream in {_ABOUT}")
+            taken = exported_stream.stream_arguments(settings, sizes, shapes)
+            given = exported_stream.stream_results(settings, sizes, len(vocabulary))
+    jax_version = about["versions"].get("jax")
+    call = exported_program.load_callable(
+        path, program, jax_version,
+        program_arguments(settings, shapes), program_results(len(vocabulary)),
+        lambda *arrays: _within(unflatten(arrays)),
+    )  # fmt: skip
+    step = None
+    if stream is not None:
+        step = exported_program.load_callable(
+            path, stream, jax_version, taken, given, lambda *arrays: arrays
+        )
     on_device = {name: jnp.asarray(array) for name, array in parameters.items()}
-    return ExportedModel(settings, vocabulary, float(temperature), about, on_device, call)
+    return ExportedModel(
+        settings, vocabulary, float(temperature), about, on_device, call, path, sizes, step
+    )
 
 
 @contextlib.contextmanager
@@ -216,18 +298,20 @@ def _read_members(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, bytes]]
         names = _check_directory(archive, os.fstat(file.fileno()).st_size)
         about = files.parse_json(archive.read(_ABOUT), _ABOUT)
         format_ = files.field(about, "format", _ABOUT, int, lambda x: x > 0)
-        members = {} if format_ != FORMAT else {name: archive.read(name) for name in names}
+        members = {name: archive.read(name) for name in names if format_ in _READ}
     if format_ > FORMAT:
         raise WSignError(
             f"{path}: written by a newer version of this project (format {format_}; this one reads "
             f"up to {FORMAT}); update the project"
         )
-    if format_ < FORMAT:
+    if format_ < _WITHOUT_STREAM:
         raise WSignError(
             f"{path}: written by an older version of this project (format {format_}), for keypoints "
             "that are normalized; export the run again"
         )
     with _refused(path):
+        if (_STREAM in members) != (format_ > _WITHOUT_STREAM):
+            raise WSignError(f"format {format_} in {_ABOUT} does not go with {_STREAM!r}")
         versions = files.field(about, "versions", _ABOUT, dict)
         for name in versions:
             files.check_line(files.field(versions, name, f"versions in {_ABOUT}", str), name)
@@ -251,7 +335,7 @@ def _check_directory(archive: zipfile.ZipFile, size: int) -> list[str]:
     names = [member.filename for member in members]
     for member in members:
         name = member.filename
-        if name not in (_ABOUT, _LABEL_MAP, _PROGRAM) and not _PARAMETER.fullmatch(name):
+        if name not in (_ABOUT, _LABEL_MAP, _PROGRAM, _STREAM) and not _PARAMETER.fullmatch(name):
             raise WSignError(f"it has {name[:100]!r}, which is not part of an export")
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ENCRYPTED:
             raise WSignError(f"{name!r} in it is compressed or encrypted")
@@ -281,47 +365,6 @@ def _parameter(member: str, content: bytes) -> np.ndarray:
     if not np.isfinite(array).all():
         raise WSignError(f"{member!r} has NaN or infinity in it")
     return array.reshape(shape, order="F" if is_fortran else "C")
-
-
-def _callable(
-    path: pathlib.Path,
-    content: bytes,
-    about: Mapping[str, Any],
-    settings: RecognizerSettings,
-    vocabulary: Vocabulary,
-    parameters: Mapping[str, np.ndarray],
-) -> Callable[..., RecognizedBatch]:
-    """Returns the program as a function, checked against the rest of the file."""
-    shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in parameters.items()}
-    try:
-        program = exported_program.read_program(
-            content, program_arguments(settings, shapes), program_results(len(vocabulary))
-        )
-    except WSignError as error:
-        raise WSignError(
-            f"{path}: its program, which jax {about['versions'].get('jax')} wrote, cannot be used "
-            f"({error}); update jax and the project, or export it again with these"
-        ) from None
-    here = jax.export.default_export_platform()
-    if here not in program.platforms:
-        raise WSignError(
-            f"{path}: made for {', '.join(program.platforms)}, and this is {here}; "
-            "set JAX_PLATFORMS=cpu"
-        )
-    run = jax.jit(lambda *arrays: _within(unflatten(program.call(*arrays))))
-
-    def call(*arrays: Any) -> RecognizedBatch:
-        try:
-            return run(*arrays)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" in str(error):
-                raise
-            reason = exported_program.short_reason(error)
-        except Exception as error:  # jax may raise anything at a program that another has written
-            reason = exported_program.short_reason(error)
-        raise WSignError(f"{path}: its program does not run here ({reason}); export it again")
-
-    return call
 
 
 def _within(found: RecognizedBatch) -> RecognizedBatch:

@@ -10,7 +10,7 @@ for transcript in recognizer.transcribe(["hello.mp4", "sentence.npy"]):
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -27,9 +27,7 @@ from wsign_jax.keypoints import extract, joints, landmarker, native_libs
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, check_window
 from wsign_jax.recognize import file_backend
 from wsign_jax.recognize.backend import Backend, Program, RecognizedBatch
-
-if TYPE_CHECKING:
-    from wsign_jax.stream.stream import Stream
+from wsign_jax.stream.stream import Stream
 
 # A video, a folder of pictures or a .npy by its path, or keypoints (T, 42, 7).
 Recording: TypeAlias = str | os.PathLike[str] | np.ndarray
@@ -176,24 +174,21 @@ class Recognizer:
         left_context: int | None = None,
         decoder: str = "greedy",
         endpoint_seconds: float = 0.0,
-    ) -> "Stream":
-        """Begins a stream, whose offline twin is `transcribe` with the same window; see `Stream`.
+    ) -> Stream:
+        """Begins a stream, whose offline twin is `transcribe` with the same window.
+
+        Args:
+            chunk: patches that are recognized at a time; see `run_stream.stream_parts`. An exported file
+                has one window.
+            left_context: patches before a chunk that it sees.
+            decoder: 'greedy' or 'prefix_beam'; an exported file has only 'greedy'.
+            endpoint_seconds: a sentence is over after hands were absent or at rest for so long; 0:
+                never, as in any exported file.
 
         Raises:
-            WSignError: this is an exported file, which does not stream, or as for `Stream`.
+            WSignError: the model cannot stream so, or an argument is not a number or is out of range.
         """
-        from wsign_jax.recognize.run_backend import RunBackend  # noqa: PLC0415  an exported file does without
-        from wsign_jax.stream.stream import Stream  # noqa: PLC0415
-
-        if not isinstance(self._backend, RunBackend):
-            raise WSignError("an exported file does not stream; load the run itself")
-        return Stream(
-            self._backend.trained,
-            chunk=chunk,
-            left_context=left_context,
-            decoder=decoder,
-            endpoint_seconds=endpoint_seconds,
-        )
+        return self._backend.stream(chunk, left_context, decoder, endpoint_seconds)
 
     def keypoints(self, recording: Recording, name: str = "keypoints") -> np.ndarray:
         """Returns a recording as (T, 42, 7) float32, not normalized, y in picture widths.

@@ -19,6 +19,8 @@ from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import SIZES, Params, WhisperSign
 from wsign_jax.recognize.backend import Program, RecognizedBatch, RecognizerSettings
+from wsign_jax.stream.run_stream import stream_run
+from wsign_jax.stream.stream import Stream
 
 # Chunk and left context, () int32 patches; chunk 0 is full attention.
 AttentionWindow = tuple[jax.Array, jax.Array]
@@ -49,6 +51,18 @@ class RunBackend:
         if key not in self._programs:
             self._programs[key] = self._make(decoder, chunk, left_context)
         return self._programs[key]
+
+    def stream(
+        self, chunk: int | None, left_context: int | None, decoder: str, endpoint_seconds: float
+    ) -> Stream:
+        """Begins a stream; see `run_stream.stream_parts`."""
+        return stream_run(
+            self.trained,
+            chunk=chunk,
+            left_context=left_context,
+            decoder=decoder,
+            endpoint_seconds=endpoint_seconds,
+        )
 
     def _make(self, decoder: str, chunk: int, left_context: int) -> Program:
         config = self.trained.config.copy_and_resolve_references()

@@ -1,21 +1,18 @@
 """The core of a stream: its state, and the step from one chunk of frames to the model's outputs."""
 
-import functools
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from flax import nnx
-from ml_collections import ConfigDict
 
+from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
 from wsign_jax.decode.streaming import StreamDecoder
-from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.track import Frames, no_frames
-from wsign_jax.model import whisper_sign
-from wsign_jax.model.whisper_sign import Chunk, Params, StreamCache
+from wsign_jax.model import positions
+from wsign_jax.model.chunk import Chunk
 
 GOES_ON = 2**30  # patches of a stream whose end is not known yet
 
@@ -23,7 +20,7 @@ GOES_ON = 2**30  # patches of a stream whose end is not known yet
 class StreamState(NamedTuple):
     """All that a stream carries from push to push; its size is the same after an hour."""
 
-    cache: StreamCache  # the model's
+    cache: Any  # the model's
     decoding: Any  # the decoder's
     # C * P frames of the chunk that is being filled, and the first of the next one: velocities at the
     # chunk's end need it.
@@ -39,47 +36,50 @@ class StreamState(NamedTuple):
 
 
 class ChunkOutputs(NamedTuple):
-    """The outputs of a step for its C patches."""
+    """The outputs of a step for its C patches; only a run gives states and logits."""
 
-    states: jax.Array  # (C, D)
-    logits: jax.Array  # (C, V) float32 of CTC
-    log_probs: jax.Array  # (C, V)
-
-
-Step = Callable[[Params, StreamCache, Chunk], tuple[ChunkOutputs, StreamCache]]
+    states: Any  # (C, D)
+    logits: Any  # (C, V) float32 of CTC
+    log_probs: Any  # (C, V)
 
 
-@functools.lru_cache(maxsize=8)
-def make_step(graph: nnx.GraphDef) -> Step:
-    """Makes the jitted step for a chunk; it compiles once for every chunk size and left context."""
+@dataclasses.dataclass(frozen=True)
+class StreamModel:
+    """A model that streams under one window, whether it comes from a run or from an exported file."""
 
-    def step(params: Params, cache: StreamCache, chunk: Chunk) -> tuple[ChunkOutputs, StreamCache]:
-        model = whisper_sign.bind_params(graph, params)
-        states, cache = model.stream_step(chunk, cache)
-        logits = model.ctc_logits(states)
-        return ChunkOutputs(states[0], logits[0], jax.nn.log_softmax(logits)[0]), cache
+    vocabulary: Vocabulary
+    patch_size: int  # frames
+    look_ahead: int  # of the frontend, in patches
+    positions: str  # one of `positions.POSITIONS`
+    head_width: int  # K
+    chunk: int  # C, in patches
+    left_context: int  # L, in patches
+    layers: int  # of the encoder
+    taps: int  # patches that the frontend's convolution covers
+    temperature: float  # of the confidences
+    cache: Any  # before the first chunk; arrays on one device
+    step: Callable[
+        [Any, Chunk], tuple[ChunkOutputs, Any]
+    ]  # takes a cache, and returns the next one
 
-    return jax.jit(step)
+    @property
+    def reach(self) -> int:
+        """Patches after which nothing is left in the cache of what came before them."""
+        return self.layers * (self.left_context + self.chunk) + self.taps + self.chunk
 
 
-def init_stream(
-    trained: Trained, decoder: StreamDecoder, chunk: int, left_context: int
-) -> StreamState:
+def init_stream(model: StreamModel, decoder: StreamDecoder) -> StreamState:
     """The state of a stream before its first frame.
 
     The frontend may look A patches ahead, so a chunk of C patches comes out when A more have come in.
     Chunks that come out lie at multiples of C, as in `attention_mask`. So the first one lies A patches,
     rounded up to whole chunks, before the stream; the frames before the stream are empty.
     """
-    frontend = trained.config.model.frontend
-    model = whisper_sign.bind_params(trained.network.graph, trained.params)
-    first = -(-frontend.look_ahead // chunk) * chunk
-    lead = (first - frontend.look_ahead) * frontend.patch_size
-    length = chunk * frontend.patch_size
-    cache = model.stream_start(1, chunk, left_context)
+    first = -(-model.look_ahead // model.chunk) * model.chunk
+    lead = (first - model.look_ahead) * model.patch_size
+    length = model.chunk * model.patch_size
     return StreamState(
-        # Placed as a step's result is; otherwise the step would compile again.
-        cache=jax.device_put(cache, jax.local_devices()[0]),
+        cache=model.cache,
         decoding=decoder.start(),
         frames=no_frames(length + 1),
         begin=lead,
@@ -92,7 +92,7 @@ def init_stream(
     )
 
 
-def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int = GOES_ON) -> Chunk:
+def next_chunk(model: StreamModel, state: StreamState, patches: int = GOES_ON) -> Chunk:
     """Makes the step's input from a state, whose frames are filled except at the end of the stream.
 
     A stream that has ended has so many `patches`, without the skipped ones.
@@ -104,7 +104,7 @@ def next_chunk(model: ConfigDict, state: StreamState, chunk: int, patches: int =
         end=np.array([state.filled], np.int32),
         first=np.int32(state.first),
         patches=np.int32(patches),
-        angles=whisper_sign.stream_angles(model, state.first, chunk),
+        angles=positions.stream_angles(model.positions, state.first, model.chunk, model.head_width),
     )
 
 

@@ -16,6 +16,7 @@ from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.report import metrics
 from wsign_jax.report.metrics import EditCounts
 from wsign_jax.report.streaming import FULL, WindowRow
+from wsign_jax.stream.run_stream import stream_run
 from wsign_jax.stream.stream import Stream
 from wsign_jax.train import validation
 
@@ -71,7 +72,7 @@ def _stream_all(
 ) -> Iterator[ReportedGlosses]:
     with contextlib.ExitStack() as stack:
         for example in range(len(split)):
-            stream = Stream(trained, chunk=chunk, left_context=left_context)
+            stream = stream_run(trained, chunk=chunk, left_context=left_context)
             if example == 0:  # the first one's warnings are enough
                 stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
             yield _stream(stream, trained, split, example, late)

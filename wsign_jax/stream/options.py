@@ -11,7 +11,7 @@ from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.decode.streaming import GreedyStreamDecoder, PrefixBeamDecoder, StreamDecoder
 from wsign_jax.evaluate.decoder_settings import DecoderSettings
 from wsign_jax.evaluate.trained_run import Trained, language_model
-from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, as_patches
+from wsign_jax.model.positions import as_patches
 
 _DECODERS = (GREEDY, "prefix_beam")
 # Patches: 0.53 s and 2.1 s. Before a chunk of 8, a left context of 32 had a lower validation WER on
@@ -61,8 +61,8 @@ def _nearest(known: Sequence[int], wanted: int) -> int:
     return min(known, key=lambda value: (abs(value - wanted), value), default=wanted)
 
 
-def check_options(trained: Trained, decoder: str, endpoint_seconds: float) -> None:
-    """Raises a `WSignError` for what a stream of this run cannot do."""
+def check_options(decoder: str, endpoint_seconds: float) -> None:
+    """Raises a `WSignError` for what a stream cannot do."""
     check_decoder_name(decoder)
     if decoder not in _DECODERS:
         raise WSignError(
@@ -72,13 +72,6 @@ def check_options(trained: Trained, decoder: str, endpoint_seconds: float) -> No
     if not isinstance(endpoint_seconds, numbers.Real) or not 0 <= endpoint_seconds < math.inf:
         raise WSignError(
             f"endpoint_seconds is {shown(endpoint_seconds)}; give seconds, 0 for never"
-        )
-    if trained.config.model.positions == SINUSOIDAL:
-        print(
-            f"note: sinusoidal positions: one utterance a stream, {MAX_SINUSOIDAL_PATCHES} patches at "
-            "most",
-            file=sys.stderr,
-            flush=True,
         )
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,31 +18,28 @@ import numpy as np
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import align, confidence
-from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
-from wsign_jax.decode.streaming import PatchRun
+from wsign_jax.decode.streaming import PatchRun, StreamDecoder
 from wsign_jax.decode.transcript import Gloss, Transcript
-from wsign_jax.evaluate.decoder_settings import choose_settings
-from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.picture_stream import PictureStream
 from wsign_jax.keypoints.track import Frames, frames_between
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL
-from wsign_jax.model.whisper_sign import StreamCache
 from wsign_jax.stream.chunks import (
     GOES_ON,
     ChunkOutputs,
+    StreamModel,
     StreamState,
     begin_next_chunk,
     drop_nan_hands,
     fill_chunk,
     init_stream,
-    make_step,
     next_chunk,
 )
-from wsign_jax.stream.options import check_options, make_decoder, stream_window
-from wsign_jax.stream.sentence_end import Endpointer
+
+if TYPE_CHECKING:  # it decodes with the network
+    from wsign_jax.stream.sentence_end import Endpointer
 
 
 class StreamResult(NamedTuple):
@@ -72,42 +69,20 @@ class Stream:
 
     def __init__(
         self,
-        trained: Trained,
-        *,
-        chunk: int | None = None,
-        left_context: int | None = None,
-        decoder: str = GREEDY,
-        endpoint_seconds: float = 0.0,
+        model: StreamModel,
+        decoder: StreamDecoder,
+        endpointer: "Endpointer | None" = None,
     ):
-        """Begins a stream; compiles what it needs.
-
-        Args:
-            trained: the run.
-            chunk: patches that are recognized at a time, and see each other; by default 8 (0.53 s with
-                patches of 4 frames), or the nearest that the run's last stage was trained with.
-            left_context: patches before a chunk that it sees; by default 32, or the nearest. A size that
-                was not trained with gives a warning.
-            decoder: 'greedy', or 'prefix_beam' with the settings that it was tuned to.
-            endpoint_seconds: a sentence is over after hands were absent or at rest for so long; 0:
-                never.
-
-        Raises:
-            WSignError: the window is full attention, the decoder cannot stream, or an argument is not a
-                number or is out of range.
-        """
-        self._trained = trained
-        self.chunk, self.left_context = stream_window(trained, chunk, left_context)
-        check_options(trained, decoder, endpoint_seconds)
-        settings = choose_settings(trained, decoder)
-        self._temperature = settings.temperature
-        self._decoder = make_decoder(trained, settings, self.chunk)
-        self._step = make_step(trained.network.graph)
-        # One device, whatever mesh the run was opened for.
-        self._params = jax.device_put(trained.params, jax.local_devices()[0])
-        self._endpointer = (
-            Endpointer(trained, endpoint_seconds, self.chunk) if endpoint_seconds else None
-        )
-        self.state = init_stream(trained, self._decoder, self.chunk, self.left_context)
+        """Begins a stream; compiles the model's step. `run_stream.stream_run` begins one of a run."""
+        self._model, self._decoder, self._endpointer = model, decoder, endpointer
+        if model.positions == SINUSOIDAL:
+            print(
+                f"note: sinusoidal positions: one utterance a stream, {MAX_SINUSOIDAL_PATCHES} patches "
+                "at most",
+                file=sys.stderr,
+                flush=True,
+            )
+        self.state = init_stream(model, decoder)
         self._pictures: PictureStream | None = None
         self._finished = False
         self._nan_frames = 0
@@ -117,6 +92,16 @@ class Stream:
         jax.block_until_ready(self._encode(self.state, GOES_ON))
 
     @property
+    def chunk(self) -> int:
+        """Patches that are recognized at a time, and see each other."""
+        return self._model.chunk
+
+    @property
+    def left_context(self) -> int:
+        """Patches before a chunk that it sees."""
+        return self._model.left_context
+
+    @property
     def nan_frames(self) -> int:
         """Frames or pictures in which a hand counted as absent because of NaN, infinity or garbage."""
         return self._nan_frames + (self._pictures.nan_pictures if self._pictures else 0)
@@ -124,8 +109,8 @@ class Stream:
     @property
     def delay(self) -> float:
         """Seconds by which the chunk and the look-aheads delay a frame at a chunk's beginning."""
-        frontend = self._trained.config.model.frontend
-        frames = (self.chunk + frontend.look_ahead) * frontend.patch_size + 1  # for velocities
+        model = self._model
+        frames = (model.chunk + model.look_ahead) * model.patch_size + 1  # for velocities
         return frames / joints.FPS + (PictureStream.delay if self._pictures else 0.0)
 
     def push(
@@ -161,7 +146,7 @@ class Stream:
         self._finished = True
         if self._pictures is not None:
             self._take(frames_between(self._pictures.finish(), 0, self._frames_left))
-        patches = -(-self.state.total // self._trained.patch_size) - self.state.skipped
+        patches = -(-self.state.total // self._model.patch_size) - self.state.skipped
         while self.state.first < patches:
             self._run_chunk(patches)
         self._new += self._decoder.finish(self.state.decoding)
@@ -209,7 +194,7 @@ class Stream:
         """Fills chunks with frames, and runs each full one."""
         count = len(frames.confidence)
         if count > self._frames_left:
-            longest = MAX_SINUSOIDAL_PATCHES * self._trained.patch_size
+            longest = MAX_SINUSOIDAL_PATCHES * self._model.patch_size
             raise WSignError(
                 f"the run's sinusoidal positions end after {MAX_SINUSOIDAL_PATCHES} patches "
                 f"({longest / joints.FPS:.0f} s), and this stream would have "
@@ -234,9 +219,9 @@ class Stream:
     @property
     def _frames_left(self) -> int:
         """How many more frames the stream may have with the run's positions."""
-        if self._trained.config.model.positions != SINUSOIDAL:
+        if self._model.positions != SINUSOIDAL:
             return sys.maxsize
-        return MAX_SINUSOIDAL_PATCHES * self._trained.patch_size - self.state.total
+        return MAX_SINUSOIDAL_PATCHES * self._model.patch_size - self.state.total
 
     # ------------------------------------------------------------------------------------------ chunks
 
@@ -247,12 +232,12 @@ class Stream:
             return 0
         (seen,) = np.nonzero(frames.confidence.any(axis=1))
         absent = int(seen[0]) if len(seen) else len(frames.confidence)
-        return absent - absent % (self.chunk * self._trained.patch_size)
+        return absent - absent % (self.chunk * self._model.patch_size)
 
     def _skip(self, frames: Frames) -> None:
         """Counts frames of whole chunks and does nothing else, as `_run_chunk` would for each chunk."""
         count = len(frames.confidence)
-        patches = count // self._trained.patch_size
+        patches = count // self._model.patch_size
         total, skipped = self.state.total + count, self.state.skipped + patches
         self.state = self.state._replace(total=total, skipped=skipped)
         if self._endpointer:
@@ -262,7 +247,7 @@ class Stream:
     def _is_silent(self) -> bool:
         """Whether the chunk, as far as it has come, and the second before it show no hand."""
         number = self.state.first + self.state.skipped
-        return self.state.last_seen < number * self._trained.patch_size - NO_HANDS_FRAMES
+        return self.state.last_seen < number * self._model.patch_size - NO_HANDS_FRAMES
 
     def _run_chunk(self, patches: int) -> None:
         """Encodes and decodes the chunk, as far as it is filled; `patches` is as in `next_chunk`."""
@@ -300,18 +285,15 @@ class Stream:
     def _may_sleep(self) -> bool:
         """Whether the next chunk sees no hands through all layers, and no gloss is open."""
         if (
-            self._trained.config.model.positions == SINUSOIDAL
+            self._model.positions == SINUSOIDAL
             or self.state.decoding.run.id != BLANK_ID
             or not (self._endpointer is None or self._endpointer.is_empty)
         ):
             return False
-        taps, layers = self.state.cache.tail.shape[1] + 1, len(self.state.cache.rings[0])
-        reach = layers * (self.left_context + self.chunk) + taps + self.chunk
-        return self.state.quiet >= reach
+        return self.state.quiet >= self._model.reach
 
-    def _encode(self, state: StreamState, patches: int) -> tuple[ChunkOutputs, StreamCache]:
-        chunk = next_chunk(self._trained.config.model, state, self.chunk, patches)
-        return self._step(self._params, state.cache, chunk)
+    def _encode(self, state: StreamState, patches: int) -> tuple[ChunkOutputs, Any]:
+        return self._model.step(state.cache, next_chunk(self._model, state, patches))
 
     # ----------------------------------------------------------------------------------------- glosses
 
@@ -326,13 +308,13 @@ class Stream:
         return result
 
     def _gloss(self, run: PatchRun) -> Gloss:
-        patch_size = self._trained.patch_size
+        patch_size = self._model.patch_size
         start, end = align.spans_in_seconds(
             np.array(run.start), np.array(run.end), patch_size
         ).tolist()
         raw = min(np.exp(run.log_prob), 1.0)
-        sure = float(confidence.calibrate(np.array(raw), self._temperature))
-        return Gloss(self._trained.vocabulary.names[run.id], start, end, sure)
+        sure = float(confidence.calibrate(np.array(raw), self._model.temperature))
+        return Gloss(self._model.vocabulary.names[run.id], start, end, sure)
 
 
 def _joined(sentences: Sequence[Transcript]) -> Transcript | None:
