@@ -72,7 +72,8 @@ def test_onnxruntime_streams_as_the_run_does(tmp_path):
     def step(cache, chunk):
         nonlocal state, chunks
         outputs, cache = model.step(cache, chunk)
-        given = dict(zip(export_onnx.STREAM_INPUTS, (*chunk[:-1], *chunk.angles), strict=True))
+        arrays = map(np.asarray, (*chunk[:-1], *chunk.angles))
+        given = dict(zip(export_onnx.STREAM_INPUTS, arrays, strict=True))
         log_probs, *state = session.run(None, dict(zip(STATE, state, strict=True)) | given)
         np.testing.assert_allclose(log_probs, outputs.log_probs, atol=1e-4)
         for found, expected in zip(state, jax.tree.leaves(cache), strict=True):
