@@ -5,6 +5,8 @@ import jax.numpy as jnp
 
 from wsign_jax.data.vocab import BLANK_ID
 
+_Paths = tuple[jax.Array, jax.Array, jax.Array]
+
 
 def single_gloss_scores(log_probs: jax.Array, lengths: jax.Array) -> jax.Array:
     """Returns CTC's log probability of each gloss as the whole label sequence, of all at once.
@@ -21,20 +23,16 @@ def single_gloss_scores(log_probs: jax.Array, lengths: jax.Array) -> jax.Array:
         (B, V) float32; minus infinity for the blank, and in a row without patches.
     """
 
-    def step(
-        paths: tuple[jax.Array, ...], patch: tuple[jax.Array, jax.Array]
-    ) -> tuple[tuple[jax.Array, ...], None]:
+    def step(paths: _Paths, patch: tuple[jax.Array, jax.Array]) -> tuple[_Paths, None]:
         before, inside, after = paths  # in the blanks before, in the gloss, in the blanks after
         emitted, valid = patch
         blank = emitted[:, BLANK_ID, None]
         moved = (
-            before + blank,
-            jnp.logaddexp(before, inside) + emitted,
-            jnp.logaddexp(inside, after) + blank,
+            jnp.where(valid, before + blank, before),
+            jnp.where(valid, jnp.logaddexp(before, inside) + emitted, inside),
+            jnp.where(valid, jnp.logaddexp(inside, after) + blank, after),
         )
-        return tuple(
-            jnp.where(valid, new, old) for new, old in zip(moved, paths, strict=True)
-        ), None
+        return moved, None
 
     rows, patches, glosses = log_probs.shape
     nowhere = jnp.full((rows, glosses), -jnp.inf, jnp.float32)

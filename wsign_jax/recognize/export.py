@@ -136,8 +136,8 @@ def stream_step(trained: Trained) -> Callable[..., tuple[jax.Array, ...]]:
     def step(
         params: Params, state: tuple[jax.Array, ...], chunk: tuple[Any, ...]
     ) -> tuple[jax.Array, ...]:
-        *fields, angles = chunk
-        given = Chunk(*fields, angles or None)
+        given = Chunk(*chunk)
+        given = given._replace(angles=given.angles or None)
         outputs, cache = run(params, jax.tree.unflatten(structure, state), given)
         return outputs.log_probs, *jax.tree.leaves(cache)
 
