@@ -28,7 +28,7 @@ def parse() -> argparse.Namespace:
     parser = Parser(__doc__)
     path = pathlib.Path
     add = parser.add_argument
-    parser.add_checkpoint()
+    parser.add_checkpoint("a run's folder (its best), a checkpoint's, or a file of tools/export.py")
     add("--source", default="0", help="a camera, a video, or a .npy of keypoints at 60 Hz (0)")
     add("--simulate", action="store_true", help="give a file as a camera would")
     add("--chunk", type=int, help="patches recognized at a time (8, or as the run was trained)")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 
@@ -131,6 +132,14 @@ def test_other_decoders_windows_and_sentence_ends_need_the_run(file):
             recognizer.stream(**options)
     same = recognizer.stream(own.chunk, own.left_context)
     assert (same.chunk, same.left_context, same.delay) == (own.chunk, own.left_context, own.delay)
+
+
+def test_a_stream_compiles_only_when_it_begins(file, caplog):
+    stream = Recognizer.load(file).stream()
+    with jax.log_compiles():
+        stream.push(random_features(np.random.default_rng(0), 4 * stream.chunk * 3 + 1))
+    assert stream.spent.chunks == 3
+    assert "Compiling" not in caplog.text
 
 
 def test_a_file_of_before_transcribes_and_says_how_to_stream(small, tmp_path):

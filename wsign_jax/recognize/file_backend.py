@@ -123,7 +123,7 @@ class ExportedModel:
             log_probs, *state = step(self.parameters, state, exported_stream.plain(chunk))
             return ChunkOutputs(None, None, log_probs), tuple(state)
 
-        zeros = [jnp.zeros(x.shape, x.dtype) for x in exported_stream.state_shapes(s, sizes)]
+        zeros = tuple(np.zeros(x.shape, x.dtype) for x in exported_stream.state_shapes(s, sizes))
         model = StreamModel(
             vocabulary=self.vocabulary,
             **{
@@ -132,7 +132,8 @@ class ExportedModel:
             },
             **dataclasses.asdict(sizes),
             temperature=self.temperature,
-            cache=tuple(zeros),
+            # Placed as a step's result is; otherwise the step would compile again.
+            cache=jax.device_put(zeros, jax.local_devices()[0]),
             step=encode,
         )
         return Stream(model, GreedyStreamDecoder())
