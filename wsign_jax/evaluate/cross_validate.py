@@ -41,7 +41,7 @@ def train_folds(
 ) -> tuple[list[FoldResult], Vocabulary] | None:
     """Trains and tests on each fold; goes on where an earlier call ended.
 
-    Fold NAME has its data set in `out/NAME/data` and its run in `out/NAME/run`.
+    The first fold has its data set in `out/fold_1/data` and its run in `out/fold_1/run`.
 
     Returns:
         The results and the vocabulary, or None if a signal ended a training, whose state is saved.
@@ -51,7 +51,7 @@ def train_folds(
     """
     results, vocabulary = [], None
     for number, fold in enumerate(parts, 1):
-        folder = out / fold.name.replace("/", "_")
+        folder = out / f"fold_{number}"  # a group's name may not be one of a folder
         folds.write_fold(root, fold, folder / "data")
         own = config.copy_and_resolve_references()
         own.data.dir = str(folder / "data")
