@@ -141,6 +141,8 @@ def _write(
 
 
 def _converter() -> Any:
+    for name in ("jax2onnx", "onnx_ir"):  # they log tracebacks and shapes that they can do without
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -149,5 +151,4 @@ def _converter() -> Any:
         raise WSignError(
             f'{error.name} is not installed; ONNX needs pip install -e ".[onnx]"'
         ) from None
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it logs every shape that it leaves out
     return to_onnx

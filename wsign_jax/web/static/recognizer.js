@@ -14,6 +14,7 @@ import { Stream } from "./stream.js";
 
 const MODEL = "stream.onnx";
 const SETTINGS = "stream.json";
+const OPTIONS = { executionProviders: ["wasm"], logSeverityLevel: 3 }; // errors alone
 const WRITE_AGAIN = "write the page's folder again";
 
 // The smallest module with an instruction of WebAssembly SIMD: () -> v128, i8x16.popcnt(i8x16.splat(0)).
@@ -59,14 +60,16 @@ export class StreamRecognizer {
     }
     let session;
     try {
-      session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
+      session = await ort.InferenceSession.create(model, OPTIONS);
     } catch (error) {
       throw new Error(explain(folder + MODEL, error));
     }
     if (String([...session.inputNames].sort()) !== String(Object.keys(checked.inputs).sort())) {
       throw new Error(`${folder}${MODEL} and ${SETTINGS} are not of one model; ${WRITE_AGAIN}.`);
     }
-    return new StreamRecognizer(ort, session, checked);
+    const recognizer = new StreamRecognizer(ort, session, checked);
+    await recognizer.newStream().warmUp();
+    return recognizer;
   }
 
   /**

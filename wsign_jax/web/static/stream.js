@@ -58,6 +58,12 @@ export class Stream {
     this.took = [];
   }
 
+  /** Runs a chunk without a hand in it, since the first takes long; then begin another stream. */
+  async warmUp() {
+    const { frames, begin, filled, first } = this;
+    await this.model.step({ frames, begin, end: filled, first, patches: GOES_ON });
+  }
+
   /**
    * Takes the hands in the next picture; a picture whose time does not increase is left out.
    * @param {SeenHand[]} hands
@@ -182,8 +188,8 @@ export class Stream {
       return;
     }
     const began = performance.now();
-    const { frames, begin, filled: end, first } = this;
-    const all = await this.model.step({ frames, begin, end, first, patches });
+    const { frames, begin, filled, first } = this;
+    const all = await this.model.step({ frames, begin, end: filled, first, patches });
     const low = Math.max(-first, 0);
     const high = Math.max(Math.min(chunk, patches - first), low);
     const logProbs = isSilent
@@ -198,7 +204,7 @@ export class Stream {
       const ids = best.map(({ id }) => id);
       this.sentences += this.endpointer.add(number, ids);
     }
-    const hasHand = this.lastSeen >= this.total - (end - begin);
+    const hasHand = this.lastSeen >= this.total - (filled - begin);
     this.beginNextChunk();
     this.quiet = hasHand || first < 0 ? 0 : this.quiet + chunk;
     this.first = first + chunk;
