@@ -96,7 +96,7 @@ def main() -> None:
             return
         with tempfile.TemporaryDirectory() as folder:
             place = pathlib.Path(folder) / "site"
-            site.write_site(place, write_model, flags.record is not None, flags.assets)
+            site.write_site(place, write_model, str(flags.record or ""), flags.assets)
             with contextlib.suppress(KeyboardInterrupt):
                 serve(flags, place)
 

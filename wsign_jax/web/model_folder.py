@@ -53,7 +53,7 @@ def stream_settings(trained: Trained) -> dict[str, Any]:
     return {
         "version": VERSION,
         "labels": list(trained.vocabulary.names),
-        "fps": joints.FPS,
+        **keypoint_settings(),
         "patch_size": model.patch_size,
         "look_ahead": model.look_ahead,
         "chunk": model.chunk,
@@ -63,6 +63,22 @@ def stream_settings(trained: Trained) -> dict[str, Any]:
         "most_patches": None if is_endless else positions.MAX_SINUSOIDAL_PATCHES,
         "no_hands_frames": NO_HANDS_FRAMES,
         "temperature": model.temperature,
+        "sentence_end": {
+            "rest_speed": sentence_end.REST_SPEED,
+            "rest_frames": round(ENDPOINT_SECONDS * joints.FPS),
+            "most_patches": sentence_end.longest_sentence(trained, model.chunk),
+        },
+        "inputs": {
+            name: {"type": str(shape.dtype), "shape": list(shape.shape)}
+            for name, shape in export_onnx.stream_inputs(settings, sizes).items()
+        },
+    }
+
+
+def keypoint_settings() -> dict[str, Any]:
+    """Returns the part of stream.json that turns hands into keypoints, which recording needs too."""
+    return {
+        "fps": joints.FPS,
         "hand": {
             "joints": joints.JOINTS_PER_HAND,
             "wrist": joints.WRIST,
@@ -87,14 +103,5 @@ def stream_settings(trained: Trained) -> dict[str, Any]:
             "most_score": track.MOST_SCORE,
             "most_log_odds": track.MOST_LOG_ODDS,
             "renaming": track.RENAMING,
-        },
-        "sentence_end": {
-            "rest_speed": sentence_end.REST_SPEED,
-            "rest_frames": round(ENDPOINT_SECONDS * joints.FPS),
-            "most_patches": sentence_end.longest_sentence(trained, model.chunk),
-        },
-        "inputs": {
-            name: {"type": str(shape.dtype), "shape": list(shape.shape)}
-            for name, shape in export_onnx.stream_inputs(settings, sizes).items()
         },
     }

@@ -1,4 +1,4 @@
-"""Writes the page as a folder of static files, which any web host can serve and which calls no server."""
+"""Writes the page as a folder of static files, for any web host; it calls no server."""
 
 import os
 import pathlib
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
-from wsign_jax.web import assets
+from wsign_jax.web import assets, model_folder
 
 STATIC = pathlib.Path(__file__).with_name("static")
 VENDOR, MODEL, ABOUT = "vendor", "model", "site.json"
@@ -38,7 +38,7 @@ def check_free(folder: pathlib.Path, replace: bool) -> None:
 def write_site(
     folder: pathlib.Path,
     write_model: Callable[[pathlib.Path], None] | None,
-    record: bool = False,
+    record: str = "",
     given: pathlib.Path | None = None,
 ) -> None:
     """Writes the page; a site that is there is replaced once the new one is whole.
@@ -46,7 +46,8 @@ def write_site(
     Args:
         folder: of the site.
         write_model: writes the model into a folder; None for a page that only records.
-        record: whether a server takes recordings; otherwise they are downloads.
+        record: the folder in which a server keeps recordings, as the page calls it; '' if they are
+            downloads.
         given: the folder of assets, see `assets.write_assets`.
 
     Raises:
@@ -64,7 +65,11 @@ def write_site(
         assets.write_assets(new / VENDOR, given)
         if write_model:
             write_model(new / MODEL)
-        about = {"model": write_model is not None, "record": record}
+        about = {
+            "model": write_model is not None,
+            "record": record,
+            "keypoints": model_folder.keypoint_settings(),
+        }
         files.write_json(new / ABOUT, about)
         if folder.exists():
             shutil.rmtree(folder)
