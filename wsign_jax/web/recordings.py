@@ -86,14 +86,13 @@ def _check_take(content: bytes) -> str:
     with tempfile.TemporaryDirectory() as folder:
         (pathlib.Path(folder) / "take.npz").write_bytes(content)
         corpus = npz.read(pathlib.Path(folder))
-        if corpus.problems or len(corpus.records) != 1:
+        if corpus.problems or len(corpus.records) != 1 or corpus.records[0].split:
             raise WSignError("what was sent is not one take of this page; load the page again")
-        (record,) = corpus.records
-        return _gloss_of(record)
+        return _gloss_of(corpus.records[0])
 
 
 def _gloss_of(record: Record) -> str:
-    if record.split or not record.keypoints or not (record.keypoints().confidence > 0).any():
+    if not record.keypoints or not (record.keypoints().confidence > 0).any():
         raise WSignError("no hand was seen in the take; sign it again")
     gloss = " ".join(record.glosses)
     for name, what in ((gloss, "the gloss"), (record.signer or "-", "the signer's name")):

@@ -78,6 +78,7 @@ async function main() {
   const about = await (await fetch("site.json")).json();
   const page = new Page(about);
   const views = { live: new LiveView(page), file: new FileView(page), record: new RecordView(page) };
+  Object.assign(window, { views }); // for the console, and tests
   const choose = makeTabs((name) => {
     if (name === "live") void views.live.stop();
     if (name === "record") void views.record.stop();
