@@ -10,8 +10,11 @@ const PROBLEMS = {
   NotReadableError: "Another program uses the camera; close it, and start again.",
 };
 
-/** A picture that is shown: its time, and when that was by `performance.now`, in seconds.
- * @typedef {{time: number, taken: number}} Shown */
+/**
+ * A picture that is shown: its time, and when that was by `performance.now`, in seconds; `missed` says
+ * whether the page came too late for the picture before it.
+ * @typedef {{time: number, taken: number, missed: boolean}} Shown
+ */
 
 /**
  * Opens the camera and plays it.
@@ -49,13 +52,15 @@ export function closeCamera(video) {
 export function watchPictures(video, take) {
   let ended = false;
   if ("requestVideoFrameCallback" in video) {
+    let count = Infinity;
     /** @type {VideoFrameRequestCallback} */
-    const shown = (now, { captureTime, mediaTime }) => {
+    const shown = (now, { captureTime, mediaTime, presentedFrames }) => {
       if (ended) return;
       video.requestVideoFrameCallback(shown);
       const isFile = !video.srcObject;
       const time = isFile ? mediaTime : (captureTime ?? now) / 1000;
-      take({ time, taken: isFile ? now / 1000 : time });
+      take({ time, taken: isFile ? now / 1000 : time, missed: presentedFrames > count + 1 });
+      count = presentedFrames;
     };
     video.requestVideoFrameCallback(shown);
   } else {
@@ -66,7 +71,7 @@ export function watchPictures(video, take) {
       const { currentTime } = /** @type {HTMLVideoElement} */ (video);
       if (currentTime === last || /** @type {HTMLVideoElement} */ (video).readyState < 2) return;
       last = currentTime;
-      take({ time: currentTime, taken: performance.now() / 1000 });
+      take({ time: currentTime, taken: performance.now() / 1000, missed: false });
     };
     look();
   }

@@ -9,6 +9,7 @@ import { Transcript } from "./transcript.js";
 /** @typedef {import("./camera.js").Shown} Shown */
 
 const MOST_WAITING = 4; // pictures; then the video waits for them
+const SLOWEST = 0.2; // times the video's own speed
 const LAST_PICTURE = 200; // milliseconds in which a video that has ended may show its last picture
 
 /** The view in `#file`. */
@@ -68,9 +69,11 @@ export class FileView {
     this.note.textContent = `${file.name}: loading`;
     const url = URL.createObjectURL(file);
     try {
-      await load(stage.video, url, file.name);
       await page.worker.reset();
-      this.begin();
+      this.begin(); // before the video shows its first picture
+      await load(stage.video, url, file.name);
+      stage.show(true);
+      this.goOn();
       await this.untilEnd();
       const { result } = await page.worker.finish();
       if (result) transcript.add(result);
@@ -89,17 +92,17 @@ export class FileView {
 
   begin() {
     const { stage } = this;
-    this.pictures = this.waiting = 0;
+    this.pictures = this.waiting = this.lost = 0;
+    this.last = -1; // time of the latest picture
+    stage.video.playbackRate = 1;
     this.running = true;
     /** @type {unknown} */
     this.failure = null;
-    stage.show(true);
     this.stopButton.disabled = false;
     this.progress.hidden = false;
     this.progress.value = 0;
     this.note.textContent = "";
     this.unwatch = watchPictures(stage.video, (shown) => this.take(shown));
-    this.goOn();
   }
 
   end() {
@@ -128,10 +131,28 @@ export class FileView {
     if (!mayPlay && !video.paused) video.pause();
   }
 
+  /**
+   * Tells whether pictures between the latest and this one were never shown. Then the video goes back,
+   * and on at a lower speed.
+   * @param {Shown} shown
+   */
+  hasLost({ missed }) {
+    const { video } = this.stage;
+    const { droppedVideoFrames } = video.getVideoPlaybackQuality();
+    const isLost = missed || droppedVideoFrames > this.lost;
+    this.lost = droppedVideoFrames;
+    if (!isLost || this.last < 0 || video.playbackRate <= SLOWEST) return false;
+    video.playbackRate /= 2;
+    video.currentTime = this.last;
+    return true;
+  }
+
   /** @param {Shown} shown */
-  async take({ time }) {
+  async take(shown) {
     const { stage, page } = this;
-    if (!this.running) return;
+    const { time } = shown;
+    if (!this.running || time <= this.last || this.hasLost(shown)) return;
+    this.last = time;
     this.waiting++;
     this.goOn();
     try {
