@@ -9,13 +9,16 @@ export class Delays {
   /** @param {HTMLElement} place */
   constructor(place) {
     this.place = place;
-    this.clear();
-  }
-
-  clear() {
     /** @type {Record<string, number[]>} */
     this.latest = {};
     /** @type {number[]} */
+    this.done = []; // when pictures were done, by `performance.now`
+    this.dropped = 0;
+    this.shown = 0;
+  }
+
+  clear() {
+    this.latest = {};
     this.done = [];
     this.dropped = 0;
     this.shown = 0;

@@ -34,8 +34,10 @@ export class FileView {
     this.stopButton.addEventListener("click", () => this.stop());
     this.acceptDrops();
     document.addEventListener("visibilitychange", () => this.goOn());
-    this.waiting = 0;
-    this.pictures = 0;
+    this.waiting = this.pictures = this.lost = 0;
+    this.last = -1; // time of the latest picture
+    /** @type {unknown} */
+    this.failure = null;
     this.running = false;
     this.unwatch = () => {};
   }
@@ -93,10 +95,9 @@ export class FileView {
   begin() {
     const { stage } = this;
     this.pictures = this.waiting = this.lost = 0;
-    this.last = -1; // time of the latest picture
+    this.last = -1;
     stage.video.playbackRate = 1;
     this.running = true;
-    /** @type {unknown} */
     this.failure = null;
     this.stopButton.disabled = false;
     this.progress.hidden = false;

@@ -28,7 +28,8 @@ export function bytes(data, shape) {
  */
 export function oneText(text) {
   const letters = Uint32Array.from([...text].map((letter) => letter.codePointAt(0) ?? 0));
-  return { descr: `<U${Math.max(letters.length, 1)}`, shape: [1], data: bytesOf(letters.length ? letters : new Uint32Array(1)) };
+  const data = letters.length ? letters : new Uint32Array(1); // numpy has no texts of no letters
+  return { descr: `<U${data.length}`, shape: [1], data: bytesOf(data) };
 }
 
 /**

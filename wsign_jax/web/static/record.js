@@ -138,15 +138,15 @@ export class RecordView {
       if (run !== this.running) return;
       tries = problem ? tries + 1 : 0;
       if (problem) {
-        if (tries === MOST_TRIES) throw new Error(`${problem} See that the light is good and your hands are in the picture, and start again.`);
-        this.says.textContent = `${problem} Once more.`;
+        if (tries === MOST_TRIES) throw new Error(`${problem}, and start again.`);
+        this.says.textContent = `${problem}. Once more.`;
         await this.wait(2, run);
       }
     }
   }
 
   /**
-   * Makes one take; returns what was wrong with it, in a sentence, or "".
+   * Makes one take; returns what was wrong with it and how to fix that, or "".
    * @param {Wanted} wanted
    * @param {string} gloss
    * @param {number} number of the take
@@ -172,10 +172,11 @@ export class RecordView {
     if (isOver()) return "";
     const share = shareSeen(frames, hand);
     if (pictures < LEAST_RATE * seconds) {
-      return `Only ${pictures} pictures came in ${seconds} seconds; close other programs.`;
+      return `Only ${pictures} pictures came in ${seconds} s: close other programs`;
     }
     if (share < LEAST_SEEN) {
-      return `Your ${hand} hand was seen in ${Math.round(100 * share)} % of the take.`;
+      const percent = Math.round(100 * share);
+      return `Your ${hand} hand was seen in ${percent} % of the take: keep it in the picture and in good light`;
     }
     const { fps } = this.page.about.keypoints;
     await this.keep(gloss, signer, packTake(frames, { gloss, signer, session: this.session, hand, fps }));

@@ -49,7 +49,6 @@ export class Transcript {
     this.box.children[0].textContent = NOTHING;
     /** @type {HTMLElement | null} */
     this.line = null;
-    this.sentences = [];
     this.said.textContent = "";
     this.update();
   }

@@ -45,7 +45,10 @@ self.onmessage = ({ data: { id, kind, ...given } }) => {
   });
 };
 
-/** Loads the landmarker, and the recognizer if the site has a model. */
+/**
+ * Loads the landmarker, and the recognizer if the site has a model.
+ * @param {{model: boolean}} given
+ */
 async function open({ model }) {
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = { wasm: at("vendor/ort-wasm-simd-threaded.wasm") };
@@ -68,7 +71,10 @@ async function open({ model }) {
   return { labels: recognizer.labels, seconds, lookAhead: (look_ahead * patch_size) / fps };
 }
 
-/** Finds the hands in a picture, and recognizes them if asked to. */
+/**
+ * Finds the hands in a picture, and recognizes them if asked to.
+ * @param {{picture: ImageBitmap, time: number, recognize: boolean}} given
+ */
 async function see({ picture, time, recognize }) {
   const { width, height } = picture;
   const milliseconds = Math.round(time * 1000);
