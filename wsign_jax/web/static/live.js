@@ -79,7 +79,7 @@ export class LiveView {
   async pause() {
     const { pictures } = this;
     if (!pictures) return;
-    pictures.paused = !pictures.paused;
+    pictures.pause(!pictures.paused);
     this.pauseButton.setAttribute("aria-pressed", String(pictures.paused));
     this.pauseButton.textContent = pictures.paused ? "Go on" : "Pause";
     if (pictures.paused) {
@@ -107,13 +107,14 @@ export class LiveView {
   async stop() {
     const { pictures } = this;
     if (!pictures) return;
+    const isPaused = pictures.paused;
     pictures.stop();
     this.stage.show(false);
     this.startButton.textContent = "Start the camera";
     this.pauseButton.disabled = true;
     this.pauseButton.setAttribute("aria-pressed", "false");
     this.pauseButton.textContent = "Pause";
-    if (!pictures.paused) await this.endStream();
+    if (!isPaused) await this.endStream();
     this.pictures = null;
   }
 

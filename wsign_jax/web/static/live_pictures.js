@@ -41,7 +41,13 @@ export class LivePictures {
 
   stop() {
     this.unwatch();
+    this.pause(true);
     closeCamera(this.video);
+  }
+
+  /** @param {boolean} paused whether no picture is to reach the worker */
+  pause(paused) {
+    this.paused = paused;
     this.next?.picture.close();
     this.next = null;
   }
@@ -51,6 +57,10 @@ export class LivePictures {
     if (this.paused) return;
     try {
       const picture = await createImageBitmap(this.video);
+      if (this.paused) {
+        picture.close();
+        return;
+      }
       if (this.next) {
         this.next.picture.close();
         this.dropped++;
@@ -58,7 +68,7 @@ export class LivePictures {
       this.next = { picture, shown };
       if (!this.busy) await this.work();
     } catch (error) {
-      if (this.video.srcObject) this.failed(error);
+      if (!this.paused) this.failed(error);
     }
   }
 
