@@ -26,9 +26,10 @@ KEEP_PICTURES = """name => {
   window.seen = [];
   document.getElementById(name).addEventListener("picture", ({ detail }) => window.seen.push(detail));
 }"""
-# A machine under load finds hands in too few pictures for a take; the other tests show that it finds them.
+# A machine under load finds hands in too few pictures for a take; other tests show that it finds them.
 SEE_A_HAND = """() => {
-  const hand = { hand: "right", score: 0.9, points: Array.from({ length: 21 }, (_, n) => [0.4 + n / 99, 0.5, 0]) };
+  const points = Array.from({ length: 21 }, (_, n) => [0.4 + n / 99, 0.5, 0]);
+  const hand = { hand: "right", score: 0.9, points };
   views.record.page.worker.see = async (picture, time) => {
     picture.close();
     return { hands: [hand], width: 320, height: 240, time, landmarksMs: 1, result: null };
@@ -150,20 +151,32 @@ def test_the_camera_is_recognized_as_python_does(browser, site_folder, talkative
         assert said == [g["label"] for g in page.evaluate(GLOSSES.format("live"))]
 
 
-def test_takes_become_a_data_set(browser, site_folder, given_assets, tmp_path):
-    recordings, folder = Recordings(tmp_path / "takes"), tmp_path / "site"
+@pytest.fixture
+def recordings(tmp_path):
+    return Recordings(tmp_path / "takes")
+
+
+@pytest.fixture
+def recorder(browser, recordings, given_assets, tmp_path):
+    """The page of a server without a model, which records."""
+    folder = tmp_path / "site"
     site.write_site(folder, None, str(recordings.folder), given_assets)
     with serving(folder, recordings) as address, opened(browser, address) as page:
         page.evaluate(SEE_A_HAND)
-        page.fill("#record-glosses", "hello\nthank you")
-        page.fill("#record-signer", "anna")
-        page.fill("#record-takes", "3")
-        page.fill("#record-seconds", "1")
-        page.click("#record-start")
-        until(page, "document.getElementById('record-says').textContent === 'All takes are done.'")
-        assert "prepare_corpus.py auto" in page.inner_text("#record-next")
-        page.click("#record-redo")
-        until(page, "document.querySelector('#record-table').innerText.includes('2')")
+        yield page
+
+
+def test_takes_become_a_data_set(recorder, recordings, tmp_path):
+    page = recorder
+    page.fill("#record-glosses", "hello\nthank you")
+    page.fill("#record-signer", "anna")
+    page.fill("#record-takes", "3")
+    page.fill("#record-seconds", "1")
+    page.click("#record-start")
+    until(page, "document.getElementById('record-says').textContent === 'All takes are done.'")
+    assert "prepare_corpus.py auto" in page.inner_text("#record-next")
+    page.click("#record-redo")
+    until(page, "document.querySelector('#record-table').innerText.includes('2')")
     assert (
         recordings.counts()
         == {"hello": 3, "thank-you": 2}
@@ -175,37 +188,40 @@ def test_takes_become_a_data_set(browser, site_folder, given_assets, tmp_path):
     assert sum(layout.count(tmp_path / "data", split) for split in layout.SPLITS) == 5
 
 
-def test_a_take_stays_in_the_page_while_the_server_is_gone(browser, given_assets, tmp_path):
-    recordings, folder = Recordings(tmp_path / "takes"), tmp_path / "site"
-    site.write_site(folder, None, str(recordings.folder), given_assets)
-    with serving(folder, recordings) as address, opened(browser, address) as page:
-        page.evaluate(SEE_A_HAND)
-        page.fill("#record-glosses", "hello")
-        page.fill("#record-takes", "1")
-        page.fill("#record-seconds", "1")
-        page.route("**/takes", lambda route: route.abort())
-        page.click("#record-start")
-        page.wait_for_selector("#problem:visible")
-        assert "does not answer; 1 take is kept in this page" in page.inner_text("#problem")
-        assert recordings.counts() == {}
-        with page.expect_download() as download:
-            page.click("#record-download")
-        download.value.save_as(tmp_path / "takes.zip")
-        page.unroute("**/takes")
-        page.click("#record-again")
-        until(page, "document.getElementById('problem').hidden")
-        assert recordings.counts() == {"hello": 1}
+def test_a_take_stays_in_the_page_while_the_server_is_gone(recorder, recordings, tmp_path):
+    page = recorder
+    page.fill("#record-glosses", "hello")
+    page.fill("#record-takes", "1")
+    page.fill("#record-seconds", "1")
+    page.route("**/takes", lambda route: route.abort())
+    page.click("#record-start")
+    page.wait_for_selector("#problem:visible")
+    assert "does not answer; 1 take is kept in this page" in page.inner_text("#problem")
+    assert recordings.counts() == {}
+    with page.expect_download() as download:
+        page.click("#record-download")
+    download.value.save_as(tmp_path / "takes.zip")
+    page.unroute("**/takes")
+    page.click("#record-again")
+    until(page, "document.getElementById('problem').hidden")
+    assert recordings.counts() == {"hello": 1}
     zipfile.ZipFile(tmp_path / "takes.zip").extractall(tmp_path)
     (record,) = npz.read(tmp_path / "recordings").records
     assert record.glosses == ("hello",) and record.keypoints().confidence.any()
 
 
-def test_without_a_camera_the_page_says_what_to_do(browser, site_folder):
-    with serving(site_folder) as address, opened(browser, address) as page:
-        page.evaluate(
-            "navigator.mediaDevices.getUserMedia = async () => {"
-            " throw new DOMException('', 'NotAllowedError'); }"
-        )
-        page.click("#live-start")
-        page.wait_for_selector("#problem:visible")
-        assert "allow it in the browser's address bar" in page.inner_text("#problem")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("NotAllowedError", "allow it in the browser's address bar"), ("NotFoundError", "no camera")],
+)
+def test_without_a_camera_the_page_says_what_to_do(recorder, name, said):
+    recorder.click("#record-start")
+    assert "Name the signs to record" in recorder.inner_text("#problem")
+    recorder.evaluate(
+        "name => { navigator.mediaDevices.getUserMedia = async () => {"
+        " throw new DOMException('', name); }; }",
+        name,
+    )
+    recorder.fill("#record-glosses", "hello")
+    recorder.click("#record-start")
+    until(recorder, f"document.getElementById('problem').textContent.includes({said!r})")
