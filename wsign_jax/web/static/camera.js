@@ -45,6 +45,15 @@ export function closeCamera(video) {
 }
 
 /**
+ * Returns the picture that the camera shows; where browsers can, without copying it.
+ * @param {HTMLVideoElement} video
+ * @returns {Promise<ImageBitmap | VideoFrame>}
+ */
+export async function grabPicture(video) {
+  return "VideoFrame" in window ? new VideoFrame(video) : createImageBitmap(video);
+}
+
+/**
  * Calls `take` for every picture that a video shows; returns the function that ends it.
  * @param {HTMLVideoElement} video
  * @param {(shown: Shown) => void} take

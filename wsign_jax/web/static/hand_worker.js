@@ -46,7 +46,7 @@ export class HandWorker {
 
   /**
    * Finds the hands in a picture, which is closed.
-   * @param {ImageBitmap} picture
+   * @param {ImageBitmap | VideoFrame} picture
    * @param {number} time seconds
    * @param {boolean} recognize whether it is of the stream
    * @returns {Promise<Seen>}

@@ -1,7 +1,7 @@
 // @ts-check
 /** Gives the camera's newest picture to the worker whenever it is free. */
 
-import { closeCamera, openCamera, watchPictures } from "./camera.js";
+import { closeCamera, grabPicture, openCamera, watchPictures } from "./camera.js";
 
 /** @typedef {import("./camera.js").Shown} Shown */
 /** @typedef {import("./hand_worker.js").HandWorker} HandWorker */
@@ -24,7 +24,7 @@ export class LivePictures {
     this.dropped = 0;
     this.paused = false;
     this.busy = false;
-    /** @type {{picture: ImageBitmap, shown: Shown} | null} */
+    /** @type {{picture: ImageBitmap | VideoFrame, shown: Shown} | null} */
     this.next = null;
     this.unwatch = () => {};
   }
@@ -56,7 +56,7 @@ export class LivePictures {
   async take(shown) {
     if (this.paused) return;
     try {
-      const picture = await createImageBitmap(this.video);
+      const picture = await grabPicture(this.video);
       if (this.paused) {
         picture.close();
         return;

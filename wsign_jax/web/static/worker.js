@@ -73,10 +73,12 @@ async function open({ model }) {
 
 /**
  * Finds the hands in a picture, and recognizes them if asked to.
- * @param {{picture: ImageBitmap, time: number, recognize: boolean}} given
+ * @param {{picture: ImageBitmap | VideoFrame, time: number, recognize: boolean}} given
  */
 async function see({ picture, time, recognize }) {
-  const { width, height } = picture;
+  const isFrame = "displayWidth" in picture;
+  const width = isFrame ? picture.displayWidth : picture.width;
+  const height = isFrame ? picture.displayHeight : picture.height;
   const milliseconds = Math.round(time * 1000);
   offset ??= clock + NEW_VIDEO - milliseconds;
   clock = Math.max(clock + 1, milliseconds + offset);
