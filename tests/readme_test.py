@@ -189,7 +189,7 @@ def test_a_newcomers_way_from_videos_to_glosses(tmp_path):
     assert install == 'pip install -e ".[video]"'
     said = typed(prepare)
     assert "8 files like hello/1.mp4" in said and "wrote data/processed" in said
-    assert "test: WER " in typed(train)
+    assert "test: top-1 accuracy " in typed(train)  # single signs
     assert typed(evaluate).splitlines()[-1].endswith("report.html")
     transcripts = typed(predict)
     assert all(name in transcripts for name in SIGNS)
