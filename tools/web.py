@@ -11,6 +11,7 @@ imports; without it they are downloads. --record=DIR without --checkpoint only r
 Both need pip install -e ".[web]". Ctrl-C ends it.
 """
 
+import argparse
 import contextlib
 import functools
 import pathlib
@@ -25,7 +26,7 @@ from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.web import site
 
 
-def parse():  # type: ignore[no-untyped-def]
+def parse() -> argparse.Namespace:
     """Parses the flags."""
     parser = Parser(__doc__)
     path, add = pathlib.Path, parser.add_argument
@@ -44,7 +45,12 @@ def parse():  # type: ignore[no-untyped-def]
     add("--port", type=int, default=8000, help="to serve at; 0: a free one (8000)")
     add("--host", default="127.0.0.1", help="address to serve at (127.0.0.1)")
     add("--no_browser", action="store_true", help="do not open the browser")
-    return parser.parse_args()
+    flags = parser.parse_args()
+    if flags.checkpoint is None and flags.record is None:
+        raise WSignError("name a run with --checkpoint=RUN, or a folder with --record=DIR")
+    if flags.out and flags.record:
+        raise WSignError("--record is for a page that is served; leave it out, or --out")
+    return flags
 
 
 def model_writer(checkpoint: pathlib.Path | None) -> Callable[[pathlib.Path], None] | None:
@@ -56,49 +62,50 @@ def model_writer(checkpoint: pathlib.Path | None) -> Callable[[pathlib.Path], No
     from wsign_jax.recognize.run_backend import RunBackend  # noqa: PLC0415 - takes seconds
     from wsign_jax.web import model_folder  # noqa: PLC0415
 
-    return functools.partial(model_folder.write_model_folder, RunBackend(checkpoint).trained)
+    with contextlib.redirect_stdout(sys.stderr):
+        trained = RunBackend(checkpoint).trained
+    return functools.partial(model_folder.write_model_folder, trained)
 
 
-def serve(flags, folder: pathlib.Path) -> None:  # type: ignore[no-untyped-def]
-    """Serves the page in `folder` until Ctrl-C."""
+def write(flags: argparse.Namespace) -> None:
+    """Writes the page into --out."""
+    site.check_free(flags.out, flags.replace)
+    site.write_site(flags.out, model_writer(flags.checkpoint), given=flags.assets)
+    size = sum(path.stat().st_size for path in flags.out.rglob("*") if path.is_file())
+    print(f"{flags.out}  {size / 1e6:.1f} MB")
+
+
+def serve(flags: argparse.Namespace) -> None:
+    """Serves the page until Ctrl-C."""
     try:
-        from wsign_jax.web import recordings, server  # noqa: PLC0415
+        from wsign_jax.web import recordings, server  # noqa: PLC0415 - may be missing
     except ModuleNotFoundError as error:
         raise WSignError(f'{error.name} is not installed; pip install -e ".[web]"') from None
 
-    sock = server.open_socket(flags.host, flags.port)
     takes = recordings.Recordings(flags.record) if flags.record else None
-    app = server.make_app(folder, flags.host, takes)
-    name = f"[{flags.host}]" if ":" in flags.host else flags.host
-    address = f"http://{name}:{sock.getsockname()[1]}/"
-    print(f"{address}  Ctrl-C ends it", flush=True)
-    if not flags.no_browser:
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    server.serve(app, sock)
+    with (
+        server.open_socket(flags.host, flags.port) as sock,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        place = pathlib.Path(folder) / "site"
+        site.write_site(
+            place, model_writer(flags.checkpoint), str(flags.record or ""), flags.assets
+        )
+        app = server.make_app(place, flags.host, takes)
+        name = f"[{flags.host}]" if ":" in flags.host else flags.host
+        address = f"http://{name}:{sock.getsockname()[1]}/"
+        print(f"{address}  Ctrl-C ends it", flush=True)
+        if not flags.no_browser:
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve(app, sock)
 
 
 def main() -> None:
-    """Writes the page into --out, or serves it."""
+    """Writes the page, or serves it."""
     with exit_on_user_error():
         flags = parse()
-        if flags.checkpoint is None and flags.record is None:
-            raise WSignError("name a run with --checkpoint=RUN, or a folder with --record=DIR")
-        if flags.out:
-            if flags.record:
-                raise WSignError("--record is for a page that is served; leave it out, or --out")
-            site.check_free(flags.out, flags.replace)
-        with contextlib.redirect_stdout(sys.stderr):
-            write_model = model_writer(flags.checkpoint)
-        if flags.out:
-            site.write_site(flags.out, write_model, given=flags.assets)
-            size = sum(path.stat().st_size for path in flags.out.rglob("*") if path.is_file())
-            print(f"{flags.out}  {size / 1e6:.1f} MB")
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            place = pathlib.Path(folder) / "site"
-            site.write_site(place, write_model, str(flags.record or ""), flags.assets)
-            with contextlib.suppress(KeyboardInterrupt):
-                serve(flags, place)
+        (write if flags.out else serve)(flags)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import ipaddress
 import pathlib
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import uvicorn
 from starlette.applications import Starlette
@@ -62,7 +62,7 @@ def make_app(folder: pathlib.Path, host: str, recordings: Recordings | None = No
     return _Guard(Starlette(routes=routes), host)
 
 
-def _file(path: pathlib.Path):  # type: ignore[no-untyped-def]
+def _file(path: pathlib.Path) -> Callable[[Request], Response]:
     kind = _TYPES.get(path.suffix, "application/octet-stream")
 
     def send(_: Request) -> Response:
