@@ -77,7 +77,7 @@ def camera(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while Playwright runs, this thread has an event loop
 def browser(camera):
     """Chromium without a window, whose camera is `camera`."""
     playwright = pytest.importorskip("playwright.sync_api")

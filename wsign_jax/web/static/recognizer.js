@@ -23,6 +23,16 @@ const WITH_SIMD = Uint8Array.of(
   ...[10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11],
 );
 
+/** @throws {Error} the browser has no WebAssembly SIMD */
+export function checkSimd() {
+  if (!WebAssembly.validate(WITH_SIMD)) {
+    throw new Error(
+      "This browser has no WebAssembly SIMD, which recognition needs; open the page in a current " +
+        "Chrome, Edge, Firefox or Safari.",
+    );
+  }
+}
+
 /** A model that recognizes a stream of pictures. Calls may overlap: they are worked through in order. */
 export class StreamRecognizer {
   /**
@@ -52,12 +62,7 @@ export class StreamRecognizer {
    */
   static async open(ort, settings, model, folder = "") {
     const checked = checkSettings(settings, folder + SETTINGS);
-    if (!WebAssembly.validate(WITH_SIMD)) {
-      throw new Error(
-        "This browser has no WebAssembly SIMD, which recognition needs; open the page in a current " +
-          "Chrome, Edge, Firefox or Safari.",
-      );
-    }
+    checkSimd();
     let session;
     try {
       session = await ort.InferenceSession.create(model, OPTIONS);

@@ -6,7 +6,7 @@
 
 import * as ort from "./vendor/ort.wasm.bundle.min.mjs";
 import { HandLandmarker } from "./vendor/vision_bundle.mjs";
-import { StreamRecognizer } from "./recognizer.js";
+import { StreamRecognizer, checkSimd } from "./recognizer.js";
 
 /** @param {string} name */
 const at = (name) => new URL(name, import.meta.url).href;
@@ -50,6 +50,7 @@ self.onmessage = ({ data: { id, kind, ...given } }) => {
  * @param {{model: boolean}} given
  */
 async function open({ model }) {
+  checkSimd();
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = { wasm: at("vendor/ort-wasm-simd-threaded.wasm") };
   const files = {
