@@ -343,11 +343,15 @@ export class RecordView {
     this.redoButton.disabled = !takes.takes.length;
     const isEnough = counts.length > 1 && counts.every(([, count]) => count >= ENOUGH);
     const folder = takes.folder || "recordings";
-    this.page.element("record-next").textContent = isEnough
-      ? `Enough to train: python tools/prepare_corpus.py auto --root=${folder}`
+    const next = this.page.element("record-next");
+    next.textContent = isEnough
+      ? "Enough to train, in a terminal:"
       : counts.length
         ? `To train, record two signs or more, ${ENOUGH} takes of each at least.`
         : "";
+    for (const text of isEnough ? commands(folder) : []) {
+      next.appendChild(document.createElement("code")).textContent = text;
+    }
   }
 }
 
@@ -360,6 +364,18 @@ function shareSeen(frames, hand) {
   let seen = 0;
   for (let frame = 0; frame < frames.count; frame++) seen += Number(frames.confidence[2 * frame + side] > 0);
   return frames.count ? seen / frames.count : 0;
+}
+
+/**
+ * The commands that make a model of a folder of takes.
+ * @param {string} folder
+ */
+function commands(folder) {
+  const quoted = /^[\w./-]+$/.test(folder) ? folder : `'${folder.replaceAll("'", "'\\''")}'`;
+  return [
+    `python tools/prepare_corpus.py auto --root=${quoted}`,
+    "python -m wsign_jax.main --config=configs/asl.py",
+  ];
 }
 
 /**
