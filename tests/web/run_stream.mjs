@@ -65,4 +65,4 @@ async function main() {
 }
 
 const result = await main().catch((error) => ({ error: error.message }));
-fs.writeSync(1, JSON.stringify(result));
+process.stdout.write(JSON.stringify(result));
