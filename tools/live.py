@@ -18,8 +18,7 @@ from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.keypoints import landmarker
-from wsign_jax.recognize.file_backend import read_exported
-from wsign_jax.recognize.run_backend import RunBackend
+from wsign_jax.recognize.recognizer import Recognizer
 from wsign_jax.stream import live
 
 
@@ -55,10 +54,9 @@ def main() -> None:
     with exit_on_user_error():
         flags = parse()
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for glosses
-            is_file = flags.checkpoint.is_file()
-            model = (read_exported if is_file else RunBackend)(flags.checkpoint)
-            source = live.open_source(flags.source, flags.simulate, model.settings.aspect)
-            stream = model.stream(
+            recognizer = Recognizer.load(flags.checkpoint)
+            source = live.open_source(flags.source, flags.simulate, recognizer.settings.aspect)
+            stream = recognizer.stream(
                 flags.chunk, flags.left_context, flags.decoder, flags.endpoint_seconds
             )
         end = live.recognize_live(

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
+from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data import layout, validate
 from wsign_jax.data.buckets import MULTIPLE, BatchPlan, find_buckets, plan_epoch
@@ -22,11 +23,13 @@ from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.no_hands import patches_without_hands
+from wsign_jax.decode.prototypes import EnrolledSigns
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.keypoints import extract, joints, landmarker, native_libs
+from wsign_jax.keypoints.track import Frames
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, check_window
-from wsign_jax.recognize import file_backend
-from wsign_jax.recognize.backend import Backend, Program, RecognizedBatch
+from wsign_jax.recognize import enrollment, file_backend
+from wsign_jax.recognize.backend import Backend, Program, RecognizedBatch, RecognizerSettings
 from wsign_jax.stream.stream import Stream
 
 # A video, a folder of pictures or a .npy by its path, or keypoints (T, 42, 7).
@@ -57,6 +60,7 @@ class Recognizer:
         """Wraps a model; `load` makes a recognizer from a path."""
         self._backend = backend
         self._hand_landmarker = hand_landmarker
+        self._enrolled = backend.read_enrolled()
 
     @classmethod
     def load(
@@ -90,8 +94,13 @@ class Recognizer:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The glosses it knows, by id."""
+        """The glosses it was trained with, by id."""
         return self._backend.vocabulary
+
+    @property
+    def settings(self) -> RecognizerSettings:
+        """The input that the model expects, and its window."""
+        return self._backend.settings
 
     def prepare(
         self, decoder: str = "greedy", chunk: int | None = None, left_context: int | None = None
@@ -136,7 +145,64 @@ class Recognizer:
                 Gloss(label, float(a), float(b), float(sure)) for label, (a, b), sure in columns
             ]
             transcripts.append(Transcript(glosses, score))
-        return transcripts
+        if (known := self._enrolled.prototypes()) is None:
+            return transcripts
+        merged = []
+        for features, transcript in zip(keypoints, transcripts, strict=True):
+            signs = EnrolledSigns(known)
+            signs.see(Frames(*joints.positions_and_confidence(features)))
+            merged.append(Transcript(signs.finish(transcript.glosses), transcript.score))
+        return merged
+
+    @property
+    def enrolled(self) -> dict[str, int]:
+        """The signs that `enroll` has added, and the number of recordings of each."""
+        return self._enrolled.counts()
+
+    def enroll(
+        self, name: str, recordings: Recording | Sequence[Recording], replace: bool = False
+    ) -> None:
+        """Adds a sign by 1 to 20 recordings of it, without training.
+
+        From then on `transcribe` and `stream` tell it, also in sentences; so does every recognizer that
+        loads the run later, since it is kept in the run's `enrolled.npz`.
+
+        Args:
+            name: its gloss. That of a sign that the model knows adds a way of signing it.
+            recordings: as for `transcribe`, each of the sign alone.
+            replace: allows a name that the model knows, or that is enrolled; then the earlier recordings
+                are forgotten.
+
+        Raises:
+            WSignError: the name is taken, a recording is not of one sign, they do not resemble each
+                other, it looks like an enrolled sign, or the model is an exported file.
+        """
+        if not isinstance(name, str):
+            raise WSignError(f"the sign's name is {shown(name)}; give text")
+        files.check_line(name, "sign")
+        if not replace and name in self._enrolled.names:
+            raise WSignError(f"{name!r} is enrolled already; give replace=True to record it anew")
+        if not replace and name in self.vocabulary.ids:
+            raise WSignError(
+                f"{name!r} is a sign that the model knows; give replace=True to add a way of signing it"
+            )
+        listed = _listed(recordings)
+        labels = [_label(x, f"recording {number}") for number, x in enumerate(listed)]
+        keypoints = map(self.keypoints, listed, labels)
+        frames = [Frames(*joints.positions_and_confidence(x)) for x in keypoints]
+        self._keep(self._enrolled.with_sign(name, frames, labels))
+
+    def forget(self, name: str) -> None:
+        """Takes back what `enroll` has added.
+
+        Raises:
+            WSignError: it is not enrolled, or the model is an exported file.
+        """
+        self._keep(self._enrolled.without(name))
+
+    def _keep(self, signs: enrollment.Enrolled) -> None:
+        self._backend.write_enrolled(signs)
+        self._enrolled = signs
 
     def decode(
         self, features: np.ndarray, lengths: np.ndarray, decoder: str = "greedy"
@@ -188,7 +254,16 @@ class Recognizer:
         Raises:
             WSignError: the model cannot stream so, or an argument is not a number or is out of range.
         """
-        return self._backend.stream(chunk, left_context, decoder, endpoint_seconds)
+        known = self._enrolled.prototypes()
+        if known is not None and endpoint_seconds:
+            raise WSignError(
+                "a stream with enrolled signs closes no sentences; leave endpoint_seconds out, or "
+                f"forget {', '.join(self.enrolled)}"
+            )
+        stream = self._backend.stream(chunk, left_context, decoder, endpoint_seconds)
+        if known is not None:
+            stream.add_enrolled(EnrolledSigns(known))
+        return stream
 
     def keypoints(self, recording: Recording, name: str = "keypoints") -> np.ndarray:
         """Returns a recording as (T, 42, 7) float32, not normalized, y in picture widths.
@@ -321,6 +396,11 @@ class Recognizer:
                 )
                 no_hands[row, : len(absent)] = absent
             yield plan.rows, program.run(positions, hands, frames, no_hands)
+
+
+def _label(recording: Any, otherwise: str) -> str:
+    """Returns the name of a recording for messages."""
+    return str(recording) if isinstance(recording, str | os.PathLike) else otherwise
 
 
 def _listed(recordings: Any) -> list[Any]:

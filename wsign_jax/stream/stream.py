@@ -19,6 +19,7 @@ from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
+from wsign_jax.decode.prototypes import EnrolledSigns
 from wsign_jax.decode.streaming import PatchRun, StreamDecoder
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.keypoints import joints
@@ -89,7 +90,16 @@ class Stream:
         self.spent = TimeSpent()
         self._new: list[PatchRun] = []
         self._closed: list[Transcript] = []
+        self._enrolled: EnrolledSigns | None = None
         jax.block_until_ready(self._encode(self.state, GOES_ON))
+
+    def add_enrolled(self, signs: EnrolledSigns) -> None:
+        """Lets a stream that has not begun tell enrolled signs too.
+
+        A gloss then waits until no enrolled sign can take its place: for up to 1.67 times the longest of
+        their recordings.
+        """
+        self._enrolled = signs
 
     @property
     def chunk(self) -> int:
@@ -201,6 +211,8 @@ class Stream:
                 f"{self.state.total + count} frames; finish it and begin another one, or "
                 "train with model.positions=rotary"
             )
+        if self._enrolled:
+            self._enrolled.see(frames)
         while len(frames.confidence):
             if count := self._sleeps_through(frames):
                 self._skip(frames_between(frames, 0, count))
@@ -299,11 +311,15 @@ class Stream:
 
     def _result(self) -> StreamResult:
         run = self.state.decoding.run
-        result = StreamResult(
-            [self._gloss(ended) for ended in self._new],
-            [self._gloss(run)] if run.id != BLANK_ID else [],
-            _joined(self._closed),
-        )
+        stable = [self._gloss(ended) for ended in self._new]
+        partial = [self._gloss(run)] if run.id != BLANK_ID else []
+        if self._enrolled and self._finished:
+            stable = self._enrolled.finish(stable)
+        elif self._enrolled:
+            patches = run.start if partial else self.state.first + self.state.skipped
+            stable = self._enrolled.merge(stable, patches * self._model.patch_size / joints.FPS)
+            partial = [*self._enrolled.waiting, *partial]
+        result = StreamResult(stable, partial, _joined(self._closed))
         self._new, self._closed = [], []
         return result
 
