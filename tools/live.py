@@ -44,6 +44,7 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="one event a line, as wsign_jax/stream/printing.py has them",
     )
+    parser.add_unknown()
     add("--show", action="store_true", help="a window with the hands and glosses; q closes it")
     add("--model", type=path, help=f"a copy of {landmarker.MODEL_NAME}")
     return parser.parse_args()
@@ -57,7 +58,11 @@ def main() -> None:
             recognizer = Recognizer.load(flags.checkpoint)
             source = live.open_source(flags.source, flags.simulate, recognizer.settings.aspect)
             stream = recognizer.stream(
-                flags.chunk, flags.left_context, flags.decoder, flags.endpoint_seconds
+                flags.chunk,
+                flags.left_context,
+                flags.decoder,
+                flags.endpoint_seconds,
+                flags.unknown,
             )
         end = live.recognize_live(
             stream, source, model=flags.model, json=flags.json, show=flags.show

@@ -20,9 +20,9 @@ def embedded(features):
 @pytest.fixture(scope="module")
 def known():
     vectors = np.stack([embedded(sign(seed))[0] for seed in (1, 2)])
-    return Prototypes(
-        ("ONE", "TWO"), np.array([0, 1]), vectors, np.array([60, 60]), np.array([0.8, 0.8])
-    )
+    ways = np.array([prototypes.sum_ways(as_frames(sign(seed)), 0, 60) for seed in (1, 2)])
+    numbers, frames, thresholds = np.array([0, 1]), np.array([60, 60]), np.array([0.8, 0.8])
+    return Prototypes(("ONE", "TWO"), numbers, vectors, frames, ways, thresholds)
 
 
 def test_directions_are_unit_vectors_and_their_mirror():
@@ -31,11 +31,28 @@ def test_directions_are_unit_vectors_and_their_mirror():
     frames.positions[1, :21] = [0.4, 0.5, 0.0]
     frames.positions[1, 1] = [0.43, 0.46, 0.0]  # thumb's first joint: 0.03 right, 0.04 up
     found = prototypes.bone_directions(frames).reshape(2, 2, 2, 23, 3)
+    # Less the average hand, which is a right one.
+    found[1, 0, 0] += prototypes._AVERAGE_HAND * [-1, 1, 1]
+    found[1, 1, 1] += prototypes._AVERAGE_HAND
     assert not found[0].any()
     np.testing.assert_allclose(found[1, 0, 0, :2], [[0.6, -0.8, 0], [-0.6, 0.8, 0]], atol=1e-5)
-    assert not found[1, 0, 0, 2:].any() and not found[1, 0, 1].any()
+    np.testing.assert_allclose(found[1, 0, 0, 2:], 0, atol=1e-6)
+    assert not found[1, 0, 1].any() and not found[1, 1, 0].any()
     np.testing.assert_allclose(found[1, 1, 1, 0], [-0.6, -0.8, 0], atol=1e-5)
-    assert not found[1, 1, 0].any()
+
+
+def test_a_way_is_in_lengths_of_the_hand_and_needs_the_hand_five_frames_before():
+    frames = no_frames(20)
+    frames.confidence[4:, 1] = 0.9
+    frames.positions[4:, 21 + 9, 1] = (
+        0.1  # a hand of 0.1, whose wrist goes 0.01 to the right a frame
+    )
+    frames.positions[:, 21:, 0] = 0.01 * np.arange(20)[:, None]
+    found = prototypes.wrist_ways(frames)
+    assert not found[:, 0].any() and not found[:4, 1].any()
+    np.testing.assert_allclose(found[4:, 1], 0.1, rtol=1e-5)
+    # Of the frames 0 to 19, 9 and later have one five frames before.
+    assert prototypes.sum_ways(frames, 0, 20) == pytest.approx(1.1)
 
 
 def test_an_embedding_is_at_even_times_and_of_length_1():
@@ -79,22 +96,24 @@ def test_sightings_are_where_the_signs_are_however_they_come(known):
     assert not Spotter(known).finish()
 
 
-def test_a_sighting_takes_the_place_of_the_glosses_in_it_and_order_is_that_of_beginnings(known):
+@pytest.mark.parametrize(("said", "kept"), [(0.6, "ONE"), (0.99, "B")])
+def test_a_sighting_takes_the_place_of_less_confident_glosses_in_it(known, said, kept):
     frames = as_frames(np.concatenate([pause(60), sign(1), pause(60)]))
-    said = [
+    glosses = [
         Gloss("A", 0.2, 0.4, 0.9),
-        Gloss("B", 1.1, 1.2, 0.6),  # in the sign
+        Gloss("B", 1.1, 1.2, said),  # in the sign
         Gloss("C", 0.5, 1.0, 0.9),  # its middle is before it
         Gloss("D", 1.5, 2.9, 0.9),  # and after it
     ]
     whole = EnrolledSigns(known)
     whole.see(frames)
-    expected = whole.finish(sorted(said, key=lambda gloss: gloss.start))
-    assert [gloss.label for gloss in expected] == ["A", "C", "ONE", "D"]
-    assert expected[2].confidence > 0.99  # the cosine is 1, 0.2 above the threshold
+    expected = whole.finish(sorted(glosses, key=lambda gloss: gloss.start))
+    assert [gloss.label for gloss in expected] == ["A", "C", kept, "D"]
+    # A cosine of 1, 0.2 above the threshold, would make 1 / (1 + exp(-0.2 / 0.05)) = 0.982.
+    assert kept == "B" or 0.9 < expected[2].confidence < 0.9821
     stream, found = EnrolledSigns(known), []
     for patch in range(45):
         stream.see(Frames(*(x[4 * patch : 4 * patch + 4] for x in frames)))
         until = patch / 15
-        found += stream.merge([x for x in said if until - 1 / 15 <= x.start < until], until)
+        found += stream.merge([x for x in glosses if until - 1 / 15 <= x.start < until], until)
     assert found + stream.finish([]) == expected and len(found) == 3

@@ -103,8 +103,8 @@ def test_names_that_are_taken_and_signs_that_look_alike(run):
     recognizer.enroll("MINE", recordings(1))
     kept = (run / ENROLLED).read_bytes()
     for name, seed, message in (
-        ("G1", 2, "'G1' is a sign that the model knows; give replace=True"),
-        ("MINE", 2, "'MINE' is enrolled already; give replace=True"),
+        ("G1", 2, "'G1' is a sign that the model knows; to add .*replace=True"),
+        ("MINE", 2, "'MINE' is enrolled already; to record it anew, give replace=True"),
         ("a\nb", 2, "has a line break"),
         (7, 2, "name is 7; give text"),
         # Three recordings of each, the same ones: all six are nearer to the other sign.

@@ -95,6 +95,7 @@ class Program:
     run: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], RecognizedBatch]
     chunk: int  # of its window, in patches; 0: full attention
     temperature: float  # of the confidences
+    unknown_below: float | None  # the least confidence of a known sign; None: not calibrated
 
 
 class Backend(Protocol):

@@ -5,7 +5,7 @@
     format    () int
     digest    () str: of the vocabulary; the file is refused for a model with another one
     names     (S,) str; signs (R,) int, each recording's index into them
-    vectors   (R, WIDTH) float32, frames (R,) int: see `decode/prototypes.py`
+    vectors   (R, WIDTH) float32, frames (R,) int, ways (R,) float32: see `decode/prototypes.py`
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import json
 import pathlib
 import zipfile
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -34,19 +35,23 @@ _SHORTEST, _LONGEST = 0.6, 6.0  # seconds of a sign
 _PAUSE = 1.0  # seconds at rest or out of sight that part two signs
 _MARGIN = 6  # frames kept before the first movement and after the last
 # Cosines. The least at which a window is a sign; see the README.
-THRESHOLD = 0.76
-_ODD = 0.5  # below it, recordings are not of one sign
-_SAME = 0.93  # of recordings of two signs that look the same
+THRESHOLD = 0.5
+_ODD = 0.25  # below it, recordings are not of one sign
+_SAME = 0.9  # of recordings of two signs that look the same
 _CONFUSED = 0.25  # share of two signs' recordings that are nearer to the other sign
+
+_Arrays: TypeAlias = tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]  # (k, WIDTH) vectors, (k,) frames, ways
 
 
 class Enrolled:
-    """The enrolled signs of a model: embeddings (k, WIDTH) and frames (k,) of their recordings."""
+    """The enrolled signs of a model: vectors, frames and ways of each sign's recordings."""
 
     def __init__(self, vocabulary: Vocabulary):
         """Begins without any sign; `vocabulary` is the model's own."""
         self._digest = _digest(vocabulary)
-        self._signs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._signs: dict[str, _Arrays] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,7 +60,7 @@ class Enrolled:
 
     def counts(self) -> dict[str, int]:
         """Returns the number of recordings of each sign."""
-        return {name: len(frames) for name, (_, frames) in self._signs.items()}
+        return {name: len(frames) for name, (_, frames, _) in self._signs.items()}
 
     def with_sign(
         self, name: str, recordings: Sequence[Frames], labels: Sequence[str]
@@ -73,18 +78,20 @@ class Enrolled:
                 f"{name!r}: {len(recordings)} recordings; give 1 to {MOST_RECORDINGS} of the sign"
             )
         found = [_embed(frames, label) for frames, label in zip(recordings, labels, strict=True)]
-        vectors, durations = (np.array(x) for x in zip(*found, strict=True))
+        vectors, durations, ways = (np.array(x) for x in zip(*found, strict=True))
         mirrored, vectors = vectors[:, 1], vectors[:, 0]
         # All by the hand of the first.
         turned = mirrored @ vectors[0] > vectors @ vectors[0]
         vectors = np.where(turned[:, None], mirrored, vectors)
         _check_alike(name, vectors, labels)
         others = self.without(name) if name in self._signs else self
-        for other, (known, _) in others._signs.items():
+        for other, (known, *_) in others._signs.items():
             _check_apart(name, vectors, other, known)
         if len(others._signs) >= _MOST_SIGNS:
             raise WSignError(f"{name!r}: {_MOST_SIGNS} signs are enrolled, the most; forget one")
-        return others._with(str(name), vectors, durations)
+        return others._copy(
+            {**others._signs, str(name): (vectors, durations, ways.astype(np.float32))}
+        )
 
     def without(self, name: str) -> "Enrolled":
         """Returns these signs without one.
@@ -101,21 +108,19 @@ class Enrolled:
         """Returns what a `Spotter` compares with; None without a sign."""
         if not self._signs:
             return None
-        vectors, frames = (np.concatenate(x) for x in zip(*self._signs.values(), strict=True))
+        arrays = (np.concatenate(x) for x in zip(*self._signs.values(), strict=True))
         counts = list(self.counts().values())
-        thresholds = np.full(len(counts), THRESHOLD)
-        return Prototypes(
-            self.names, np.repeat(np.arange(len(counts)), counts), vectors, frames, thresholds
-        )
+        signs = np.repeat(np.arange(len(counts)), counts)
+        return Prototypes(self.names, signs, *arrays, np.full(len(counts), THRESHOLD))
 
     def to_bytes(self) -> bytes:
         """Returns the content of `enrolled.npz`."""
         memory = io.BytesIO()
         known = self.prototypes()
         if known is None:
-            signs, vectors, frames = [], np.zeros((0, prototypes.WIDTH), np.float32), []
+            signs, vectors, frames, ways = [], np.zeros((0, prototypes.WIDTH)), [], []
         else:
-            signs, vectors, frames = known.signs, known.vectors, known.frames
+            signs, vectors, frames, ways = known.signs, known.vectors, known.frames, known.ways
         np.savez(
             memory,
             format=np.int64(_FORMAT),
@@ -124,6 +129,7 @@ class Enrolled:
             signs=np.array(signs, np.int64),
             vectors=vectors.astype(np.float32),
             frames=np.array(frames, np.int64),
+            ways=np.array(ways, np.float32),
         )
         return memory.getvalue()
 
@@ -150,13 +156,10 @@ class Enrolled:
         except Exception as error:
             raise WSignError(f"{where}: damaged ({error}); {again}") from None
 
-    def _copy(self, signs: dict[str, tuple[np.ndarray, np.ndarray]]) -> "Enrolled":
+    def _copy(self, signs: dict[str, _Arrays]) -> "Enrolled":
         new = object.__new__(Enrolled)
         new._digest, new._signs = self._digest, signs
         return new
-
-    def _with(self, name: str, vectors: np.ndarray, frames: np.ndarray) -> "Enrolled":
-        return self._copy({**self._signs, name: (vectors, frames)})
 
 
 def read(path: pathlib.Path, vocabulary: Vocabulary) -> Enrolled:
@@ -184,25 +187,26 @@ def _arrays(content: bytes) -> dict[str, np.ndarray]:
         return dict(archive.items())
 
 
-def _checked(arrays: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _checked(arrays: dict[str, np.ndarray]) -> dict[str, _Arrays]:
     """Returns the signs in the arrays of a file; raises anything if they do not fit each other."""
     names = [files.check_line(str(name), "sign") for name in arrays["names"].ravel()]
-    signs, vectors, frames = arrays["signs"], arrays["vectors"], arrays["frames"]
+    signs, vectors, frames, ways = (arrays[x] for x in ("signs", "vectors", "frames", "ways"))
     limit = round(_LONGEST * joints.FPS)
     good = (
         len({*names}) == len(names) <= _MOST_SIGNS
-        and signs.shape == frames.shape == vectors.shape[:1]
+        and signs.shape == frames.shape == ways.shape == vectors.shape[:1]
         and vectors.shape[1:] == (prototypes.WIDTH,)
-        and vectors.dtype == np.float32
+        and vectors.dtype == ways.dtype == np.float32
         and signs.dtype == frames.dtype == np.int64
         and [*np.unique(signs)] == [*range(len(names))]
         and bool(((frames >= 2) & (frames <= limit)).all())
         and bool(np.isfinite(vectors).all() and (np.linalg.norm(vectors, axis=1) < 1.01).all())
+        and bool(((ways >= 0) & (ways < 1e6)).all())
     )
     if not good:
         raise WSignError("its arrays do not fit each other")
     return {
-        name: (vectors[signs == number], frames[signs == number])
+        name: (vectors[signs == number], frames[signs == number], ways[signs == number])
         for number, name in enumerate(names)
     }
 
@@ -210,11 +214,12 @@ def _checked(arrays: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.nd
 # ---------------------------------------------------------------------------------------- recordings
 
 
-def _embed(frames: Frames, label: str) -> tuple[np.ndarray, int]:
-    """Returns the embedding (2, WIDTH) of the sign in a recording, and the sign's frames."""
+def _embed(frames: Frames, label: str) -> tuple[np.ndarray, int, float]:
+    """Returns the embedding (2, WIDTH) of the sign in a recording, its frames and its way."""
     begin, end = find_sign(frames, label)
     directions = prototypes.bone_directions(frames_between(frames, begin, end))
-    return prototypes.embed(directions, np.array([end - begin]))[0], end - begin
+    vectors = prototypes.embed(directions, np.array([end - begin]))[0]
+    return vectors, end - begin, prototypes.sum_ways(frames, begin, end)
 
 
 def find_sign(frames: Frames, label: str) -> tuple[int, int]:

@@ -81,7 +81,11 @@ def export_run(trained: Trained, path: pathlib.Path) -> None:
         parameters,
         (serialize_program(trained, settings), serialize_stream(trained, settings, sizes)),
         sizes,
-        {"checkpoint": trained.checkpoint_steps, "versions": package_versions()},
+        {
+            "checkpoint": trained.checkpoint_steps,
+            "versions": package_versions(),
+            "unknown_below": choose_settings(trained, GREEDY).unknown_below,
+        },
         enrollment.read(trained.workdir / enrollment.ENROLLED, trained.vocabulary),
     )
 

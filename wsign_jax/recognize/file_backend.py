@@ -84,6 +84,7 @@ class ExportedModel:
     stream_sizes: StreamSizes | None = None  # None: a file of before, which does not stream
     stream_call: Callable[..., tuple[jax.Array, ...]] | None = None
     enrolled: enrollment.Enrolled | None = None
+    unknown_below: float | None = None
 
     def read_enrolled(self) -> enrollment.Enrolled:
         """Returns the signs that were added to the run before its export; see `Backend`."""
@@ -109,7 +110,7 @@ class ExportedModel:
             tables = positions.position_tables(s.positions, patches, s.width, s.head_width)
             return self.call(self.parameters, keypoints, hands, frames, no_hands, window, tables)
 
-        return Program(run, chunk, self.temperature)
+        return Program(run, chunk, self.temperature, self.unknown_below)
 
     def stream(
         self, chunk: int | None, left_context: int | None, decoder: str, endpoint_seconds: float
@@ -271,6 +272,9 @@ def read_exported(path: pathlib.Path) -> ExportedModel:
             lambda x: confidence.MIN_TEMPERATURE <= x <= confidence.MAX_TEMPERATURE,
             f"a number, {confidence.MIN_TEMPERATURE} to {confidence.MAX_TEMPERATURE}",
         )  # fmt: skip
+        unknown_below = about.get("unknown_below")
+        if unknown_below is not None:
+            files.field(about, "unknown_below", _ABOUT, (int, float), lambda x: 0 <= x <= 1)
         label_map = files.parse_json(members.pop(_LABEL_MAP), _LABEL_MAP)
         vocabulary = Vocabulary.from_mapping(label_map, _LABEL_MAP)
         program, stream = members.pop(_PROGRAM), members.pop(_STREAM, None)
@@ -308,6 +312,7 @@ def read_exported(path: pathlib.Path) -> ExportedModel:
         sizes,
         step,
         enrolled,
+        unknown_below,
     )
 
 

@@ -23,8 +23,16 @@ from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.no_hands import patches_without_hands
-from wsign_jax.decode.prototypes import EnrolledSigns
-from wsign_jax.decode.transcript import Gloss, Transcript
+from wsign_jax.decode.prototypes import EnrolledSigns, merge_enrolled
+from wsign_jax.decode.transcript import (
+    DROP,
+    OFF,
+    UNKNOWN_MODES,
+    Gloss,
+    Transcript,
+    mark_unknown,
+    without_unknown,
+)
 from wsign_jax.keypoints import extract, joints, landmarker, native_libs
 from wsign_jax.keypoints.track import Frames
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, check_window
@@ -103,10 +111,14 @@ class Recognizer:
         return self._backend.settings
 
     def prepare(
-        self, decoder: str = "greedy", chunk: int | None = None, left_context: int | None = None
+        self,
+        decoder: str = "greedy",
+        chunk: int | None = None,
+        left_context: int | None = None,
+        unknown: str = OFF,
     ) -> None:
-        """Raises the `WSignError` that `transcribe` would raise for this decoder or window."""
-        self._program(decoder, chunk, left_context)
+        """Raises the `WSignError` that `transcribe` would raise for these arguments."""
+        self._least_confidence(self._program(decoder, chunk, left_context), unknown)
 
     def transcribe(
         self,
@@ -114,6 +126,7 @@ class Recognizer:
         decoder: str = "greedy",
         chunk: int | None = None,
         left_context: int | None = None,
+        unknown: str = OFF,
     ) -> list[Transcript]:
         """Recognizes recordings.
 
@@ -126,6 +139,9 @@ class Recognizer:
             chunk: attention's chunk in patches, 0 for full attention. None takes the chunk that the run
                 was evaluated with, which is full attention unless its config says otherwise.
             left_context: patches seen before the chunk; None takes that of the run's evaluation.
+            unknown: what becomes of glosses that fit badly, at the threshold that
+                `tools/tune_decoder.py` has found: 'off' leaves them, 'mark' replaces their labels by
+                `transcript.UNKNOWN`, 'drop' leaves them out.
 
         Returns:
             A transcript for each, always as a list. If no hand was seen for a second, no gloss is
@@ -133,9 +149,10 @@ class Recognizer:
 
         Raises:
             WSignError: a recording cannot be read, is not keypoints, or is shorter than two frames or
-                longer than 10 minutes; or the model has no such decoder.
+                longer than 10 minutes; or the model has no such decoder, or no threshold.
         """
         program = self._program(decoder, chunk, left_context)
+        below = self._least_confidence(program, unknown)
         listed = enumerate(_listed(recordings))
         keypoints = [self.keypoints(x, f"recording {number}") for number, x in listed]
         transcripts = []
@@ -144,15 +161,13 @@ class Recognizer:
             glosses = [
                 Gloss(label, float(a), float(b), float(sure)) for label, (a, b), sure in columns
             ]
-            transcripts.append(Transcript(glosses, score))
-        if (known := self._enrolled.prototypes()) is None:
-            return transcripts
-        merged = []
-        for features, transcript in zip(keypoints, transcripts, strict=True):
-            signs = EnrolledSigns(known)
-            signs.see(Frames(*joints.positions_and_confidence(features)))
-            merged.append(Transcript(signs.finish(transcript.glosses), transcript.score))
-        return merged
+            transcripts.append(Transcript(mark_unknown(glosses, below), score))
+        if (known := self._enrolled.prototypes()) is not None:
+            transcripts = [
+                Transcript(merge_enrolled(known, features, transcript.glosses), transcript.score)
+                for features, transcript in zip(keypoints, transcripts, strict=True)
+            ]
+        return [without_unknown(x) for x in transcripts] if unknown == DROP else transcripts
 
     @property
     def enrolled(self) -> dict[str, int]:
@@ -181,10 +196,10 @@ class Recognizer:
             raise WSignError(f"the sign's name is {shown(name)}; give text")
         files.check_line(name, "sign")
         if not replace and name in self._enrolled.names:
-            raise WSignError(f"{name!r} is enrolled already; give replace=True to record it anew")
+            raise WSignError(f"{name!r} is enrolled already; to record it anew, give replace=True")
         if not replace and name in self.vocabulary.ids:
             raise WSignError(
-                f"{name!r} is a sign that the model knows; give replace=True to add a way of signing it"
+                f"{name!r} is a sign that the model knows; to add a way of signing it, give replace=True"
             )
         listed = _listed(recordings)
         labels = [_label(x, f"recording {number}") for number, x in enumerate(listed)]
@@ -240,6 +255,7 @@ class Recognizer:
         left_context: int | None = None,
         decoder: str = "greedy",
         endpoint_seconds: float = 0.0,
+        unknown: str = OFF,
     ) -> Stream:
         """Begins a stream, whose offline twin is `transcribe` with the same window.
 
@@ -250,6 +266,7 @@ class Recognizer:
             decoder: 'greedy' or 'prefix_beam'; an exported file has only 'greedy'.
             endpoint_seconds: a sentence is over after hands were absent or at rest for so long; 0:
                 never, as in any exported file.
+            unknown: as in `transcribe`; the sentences that `endpoint_seconds` closes stay as they are.
 
         Raises:
             WSignError: the model cannot stream so, or an argument is not a number or is out of range.
@@ -261,8 +278,10 @@ class Recognizer:
                 f"forget {', '.join(self.enrolled)}"
             )
         stream = self._backend.stream(chunk, left_context, decoder, endpoint_seconds)
-        if known is not None:
-            stream.add_enrolled(EnrolledSigns(known))
+        below = 0.0
+        if unknown != OFF:
+            below = self._least_confidence(self._program(decoder, None, None), unknown)
+        stream.begin_with(None if known is None else EnrolledSigns(known), below, unknown == DROP)
         return stream
 
     def keypoints(self, recording: Recording, name: str = "keypoints") -> np.ndarray:
@@ -353,6 +372,19 @@ class Recognizer:
         # The same program for every integer type.
         chunk, left_context = check_window(chunk, left_context)
         return self._backend.program(decoder, *self._backend.settings.window(chunk, left_context))
+
+    def _least_confidence(self, program: Program, unknown: str) -> float:
+        """Returns the confidence below which a sign is unknown."""
+        if unknown not in UNKNOWN_MODES:
+            raise WSignError(f"unknown is {shown(unknown)}; give {', '.join(UNKNOWN_MODES)}")
+        if unknown == OFF:
+            return 0.0
+        if program.unknown_below is None:
+            raise WSignError(
+                "the model has no threshold for unknown signs; run tools/tune_decoder.py, which finds "
+                "one, and export again if this is an exported file"
+            )
+        return program.unknown_below
 
     def _recognize(self, recordings: Sequence[np.ndarray], program: Program) -> list[_Found]:
         """Returns the best hypothesis of each recording, in their order."""

@@ -93,7 +93,7 @@ class RunBackend:
         ) -> RecognizedBatch:
             return step(trained.params, keypoints, hands, frames, no_hands, window, weights, lm)
 
-        return Program(run, config.eval.chunk, settings.temperature)
+        return Program(run, config.eval.chunk, settings.temperature, settings.unknown_below)
 
 
 def recognizer_settings(trained: Trained) -> RecognizerSettings:

@@ -21,7 +21,7 @@ from wsign_jax.decode import align, confidence
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
 from wsign_jax.decode.prototypes import EnrolledSigns
 from wsign_jax.decode.streaming import PatchRun, StreamDecoder
-from wsign_jax.decode.transcript import Gloss, Transcript
+from wsign_jax.decode.transcript import UNKNOWN, Gloss, Transcript, mark_unknown
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.picture_stream import PictureStream
@@ -91,15 +91,20 @@ class Stream:
         self._new: list[PatchRun] = []
         self._closed: list[Transcript] = []
         self._enrolled: EnrolledSigns | None = None
+        self._unknown_below, self._drops_unknown = 0.0, False
         jax.block_until_ready(self._encode(self.state, GOES_ON))
 
-    def add_enrolled(self, signs: EnrolledSigns) -> None:
-        """Lets a stream that has not begun tell enrolled signs too.
+    def begin_with(
+        self, signs: EnrolledSigns | None, unknown_below: float, drops_unknown: bool
+    ) -> None:
+        """Lets a stream that has not begun tell enrolled signs too, and unknown ones from known ones.
 
-        A gloss then waits until no enrolled sign can take its place: for up to 1.67 times the longest of
-        their recordings.
+        With enrolled signs, a gloss waits until none can take its place: for up to 1.67 times the
+        longest of their recordings. A gloss of less confidence than `unknown_below` becomes `UNKNOWN`,
+        or is left out.
         """
         self._enrolled = signs
+        self._unknown_below, self._drops_unknown = unknown_below, drops_unknown
 
     @property
     def chunk(self) -> int:
@@ -311,7 +316,7 @@ class Stream:
 
     def _result(self) -> StreamResult:
         run = self.state.decoding.run
-        stable = [self._gloss(ended) for ended in self._new]
+        stable = mark_unknown([self._gloss(ended) for ended in self._new], self._unknown_below)
         partial = [self._gloss(run)] if run.id != BLANK_ID else []
         if self._enrolled and self._finished:
             stable = self._enrolled.finish(stable)
@@ -319,6 +324,8 @@ class Stream:
             patches = run.start if partial else self.state.first + self.state.skipped
             stable = self._enrolled.merge(stable, patches * self._model.patch_size / joints.FPS)
             partial = [*self._enrolled.waiting, *partial]
+        if self._drops_unknown:
+            stable = [gloss for gloss in stable if gloss.label != UNKNOWN]
         result = StreamResult(stable, partial, _joined(self._closed))
         self._new, self._closed = [], []
         return result
