@@ -1,15 +1,20 @@
 """Signs that a person adds by a few recordings: told offline, live and in a file; refused if bad."""
 
+import dataclasses
 import io
 import shutil
 
 import numpy as np
 import pytest
 
+from tests.helpers import foreign
 from tests.helpers.signs import as_frames, mirrored, pause, rest, sign
 from wsign_jax import Recognizer
+from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
+from wsign_jax.decode.transcript import UNKNOWN
+from wsign_jax.evaluate.decoder_settings import DecoderSettings
 from wsign_jax.recognize import enrollment
 from wsign_jax.recognize.enrollment import ENROLLED, Enrolled
 
@@ -126,6 +131,53 @@ def test_what_lies_still_before_and_after_is_cut_off():
     assert abs(begin - 54) < 3 and abs(end - 126) < 3
     held = rest(sign(1), 50)  # a hand shape alone
     assert enrollment.find_sign(as_frames(held), "x") == (0, 50)
+
+
+def test_an_exported_file_has_what_was_enrolled_and_never_changes(tmp_path):
+    signs = Enrolled(foreign.VOCABULARY).with_sign("MINE", [as_frames(sign(1))], "a")
+    path = tmp_path / "model.wsign"
+    program = bytes(foreign.exported_of(foreign.silent).serialize())
+    foreign.write(path, program, enrolled=signs)
+    recognizer = Recognizer.load(path)
+    assert recognizer.enrolled == {"MINE": 1}
+    [found] = recognizer.transcribe(np.concatenate([pause(30), sign(1, 70), pause(30)]))
+    assert labels(found.glosses) == ["MINE"]
+    for change in (lambda: recognizer.forget("MINE"), lambda: recognizer.enroll("A2", sign(2))):
+        with pytest.raises(WSignError, match="an exported file never changes; enroll or forget in"):
+            change()
+    assert recognizer.enrolled == {"MINE": 1}
+    with pytest.raises(WSignError, match="no threshold for unknown signs; run tools/tune_decoder"):
+        recognizer.transcribe(sign(1), unknown="mark")
+
+
+def test_signs_that_fit_badly_are_marked_or_dropped_as_in_a_stream(run):
+    recognizer, sentence = Recognizer.load(run), sign(9, 200)
+    window = {"chunk": 4, "left_context": 8}
+    [before] = recognizer.transcribe(sentence, **window)
+    sure = sorted(gloss.confidence for gloss in before.glosses)
+    below = (sure[2] + sure[3]) / 2
+    # As tuned; a run's own file would do.
+    opened = recognizer._backend.trained
+    row = DecoderSettings("greedy", "none", 10, wer=0.5, unknown_below=below, false_accepts=0.5)
+    content = {"tuned_on": f"checkpoint {opened.checkpoint_steps}, full attention"}
+    files.write_json(run / "decoder.json", content | {"decoders": [dataclasses.asdict(row)]})
+    recognizer = Recognizer.load(run)
+    expected = [
+        x if x.confidence > below else dataclasses.replace(x, label=UNKNOWN) for x in before.glosses
+    ]
+    for mode, glosses in (
+        ("off", before.glosses),
+        ("mark", expected),
+        ("drop", [x for x in expected if x.label != UNKNOWN]),
+    ):
+        [found] = recognizer.transcribe(sentence, **window, unknown=mode)
+        assert found.glosses == glosses
+        stream = recognizer.stream(**window, unknown=mode)
+        streamed = [*stream.push(sentence).stable, *stream.finish().stable]
+        assert labels(streamed) == labels(glosses)
+    assert labels(expected).count(UNKNOWN) == 3 < len(expected)
+    with pytest.raises(WSignError, match="unknown is 'maybe'; give off, mark, drop"):
+        recognizer.transcribe(sentence, unknown="maybe")
 
 
 def changed(content, **arrays):

@@ -108,28 +108,28 @@ class Enrolled:
         """Returns what a `Spotter` compares with; None without a sign."""
         if not self._signs:
             return None
-        arrays = (np.concatenate(x) for x in zip(*self._signs.values(), strict=True))
+        vectors, frames, ways = (np.concatenate(x) for x in zip(*self._signs.values(), strict=True))
         counts = list(self.counts().values())
         signs = np.repeat(np.arange(len(counts)), counts)
-        return Prototypes(self.names, signs, *arrays, np.full(len(counts), THRESHOLD))
+        thresholds = np.full(len(counts), THRESHOLD)
+        return Prototypes(self.names, signs, vectors, frames, ways, thresholds)
 
     def to_bytes(self) -> bytes:
         """Returns the content of `enrolled.npz`."""
         memory = io.BytesIO()
-        known = self.prototypes()
-        if known is None:
-            signs, vectors, frames, ways = [], np.zeros((0, prototypes.WIDTH)), [], []
-        else:
-            signs, vectors, frames, ways = known.signs, known.vectors, known.frames, known.ways
+        none = np.zeros(0)
+        known = self.prototypes() or Prototypes(
+            (), none, np.zeros((0, prototypes.WIDTH)), none, none, none
+        )
         np.savez(
             memory,
             format=np.int64(_FORMAT),
             digest=np.str_(self._digest),
             names=np.array(self.names, np.str_),
-            signs=np.array(signs, np.int64),
-            vectors=vectors.astype(np.float32),
-            frames=np.array(frames, np.int64),
-            ways=np.array(ways, np.float32),
+            signs=known.signs.astype(np.int64),
+            vectors=known.vectors.astype(np.float32),
+            frames=known.frames.astype(np.int64),
+            ways=known.ways.astype(np.float32),
         )
         return memory.getvalue()
 
