@@ -75,10 +75,10 @@ def test_json_is_an_object_a_line_and_a_partial_is_told_when_it_changes(capsys):
         "event": "stable", "time": 1.0, "label": "SOUP", "start": 0.2, "end": 0.6, "confidence": 0.9877,
     }  # fmt: skip
     assert events[2] == {"event": "partial", "time": 1.0, "labels": ["EAT"]}
-    assert events[5]["labels"] == ["SOUP", "EAT"] and events[4]["score"] == -1.5
-    assert events[5]["labels"] == []
-    assert events[6]["why"] == "v.mp4: the end of the file" and events[6]["dropped"] == 5
-    assert events[6]["delays"]["chunk"] == [258.3, 490.8]
+    assert events[5]["labels"] == ["SOUP", "EAT"] and events[5]["score"] == -1.5
+    assert events[6]["labels"] == []
+    assert events[7]["why"] == "v.mp4: the end of the file" and events[7]["dropped"] == 5
+    assert events[7]["delays"]["chunk"] == [258.3, 490.8]
 
 
 def test_nothing_came_at_all(capsys):
