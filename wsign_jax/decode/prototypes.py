@@ -18,7 +18,13 @@ import numpy as np
 
 from wsign_jax.decode.transcript import Gloss
 from wsign_jax.keypoints import joints
-from wsign_jax.keypoints.track import Frames, concatenate, frames_between, no_frames
+from wsign_jax.keypoints.track import (
+    Frames,
+    concatenate,
+    find_movement,
+    frames_between,
+    no_frames,
+)
 
 POINTS = 16  # of an embedding, evenly spaced in time
 _CHAINS = [(joints.WRIST, *finger) for finger in joints.FINGERS]
@@ -60,8 +66,11 @@ _HOP = 4  # frames from one window's end to the next
 # The least and the most duration of a sign, as a multiple of its recording's.
 _LEAST, _MOST = 0.6, 1 / 0.6
 _LENGTHENING = 1.2  # from one length of windows to the next
-# How fast a confidence goes from 0.5, at a sign's threshold, to 1 as the cosine grows.
-_SOFTNESS = 0.05
+# How fast a confidence goes from 0.5, at a sign's threshold, to 1 as the cosine grows. If hands are out of
+# sight before and after, there is less to choose from, and the threshold is lower.
+_SOFTNESS, _SOFTNESS_ALONE, _ALONE = 0.05, 0.03, 0.1
+_PAUSE = 30  # frames without a hand that end a sign
+MARGIN = 6  # frames kept before the first movement of a sign, and after the last
 _STEP = 5  # frames over which a wrist's way is measured
 # Of two ways, in lengths of a hand, the longer one is at most so many times the other if they are of the
 # same sign. `_STILL` is added to both, so that noise is none.
@@ -85,7 +94,7 @@ class Sighting(NamedTuple):
     sign: int
     begin: int
     end: int
-    excess: float  # its cosine, less the sign's threshold
+    confidence: float  # from 0.5 to 1
 
 
 def bone_directions(frames: Frames) -> np.ndarray:
@@ -144,9 +153,10 @@ def embed(directions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 class Spotter:
     """Finds sightings in frames as they come; how they are cut into pushes changes nothing.
 
-    Windows of several lengths end at every fourth frame. Each is compared with the recordings that
-    lasted about as long. The best window above its threshold is a sighting once half its length has gone
-    by without a better one. Sightings do not overlap.
+    If the hands are out of sight before and after, and sign for about as long as a recording, that is
+    compared as a whole. Otherwise windows of several lengths, which end at every fourth frame, are
+    compared with the recordings that last about as long. The best window above its threshold is a
+    sighting once half its length has gone by without a better one. Sightings do not overlap.
     """
 
     def __init__(self, prototypes: Prototypes):
@@ -156,77 +166,140 @@ class Spotter:
         count = math.ceil(math.log(longest / shortest, _LENGTHENING))
         lengths = shortest * _LENGTHENING ** np.arange(count + 1)
         self._lengths = np.unique(np.maximum(np.round(lengths / _HOP).astype(int), 1) * _HOP)
-        ratio = self._lengths[:, None] / prototypes.frames
-        self._comparable = (ratio >= _LEAST) & (ratio <= _MOST)  # (L, R)
-        self._latest = np.zeros((0, 2, WIDTH // POINTS), np.float32)  # directions of frames
-        self._ways = np.zeros((0, len(joints.HANDS)))  # of the same frames
+        self._longest = int(self._lengths[-1])
+        # Of the latest frames: directions, wrists' ways, and whether a hand is seen, and moves.
+        self._latest = np.zeros((0, 2, WIDTH // POINTS), np.float32)
+        self._ways = np.zeros((0, len(joints.HANDS)))
+        self._seen = np.zeros((0, 2), bool)
         self._before = no_frames(_STEP)
         self._total = self._end = 0  # frames that came, and that a window ended with
         self._free = 0  # the first frame after the last sighting
         self._best: Sighting | None = None
+        # While hands are in sight: since when, until when, and what was found as long as it may be one
+        # sign as a whole.
+        self._begin: int | None = None
+        self._until = 0
+        self._is_short = False
+        self._held: list[Sighting] = []
 
     @property
     def settled(self) -> int:
         """The frame before which no sighting begins that is not known yet."""
-        earliest = self._end + 1 - int(self._lengths[-1])
-        return max(self._free, earliest if self._best is None else min(earliest, self._best.begin))
+        earliest = max(self._free, self._end + 1 - self._longest)
+        if self._best is not None:
+            earliest = min(earliest, self._best.begin)
+        if self._begin is not None and self._is_short:
+            earliest = min(earliest, self._begin)
+        return earliest
 
     def see(self, frames: Frames) -> list[Sighting]:
         """Takes the next frames, and returns the sightings that are sure now."""
-        self._latest = np.concatenate([self._latest, bone_directions(frames)])
+        count = len(frames.confidence)
         known = concatenate([self._before, frames])
-        self._ways = np.concatenate([self._ways, wrist_ways(known)])
         self._before = frames_between(known, -_STEP, None)
-        self._total += len(frames.confidence)
+        moves = find_movement(frames_between(known, _STEP - 2, None))
+        seen = np.stack([frames.confidence.any(axis=1), moves], axis=1)
+        self._latest = np.concatenate([self._latest, bone_directions(frames)])
+        self._ways = np.concatenate([self._ways, wrist_ways(known)])
+        self._seen = np.concatenate([self._seen, seen])
+        self._total += count
         found = []
         while self._end + _HOP <= self._total:
             found += self._compare(self._end + _HOP)
-        kept = slice(-int(self._lengths[-1]) - _HOP, None)
+        kept = slice(-self._longest - _PAUSE - 2 * _HOP, None)
         self._latest, self._ways = self._latest[kept], self._ways[kept]
+        self._seen = self._seen[kept]
         return found
 
     def finish(self) -> list[Sighting]:
         """Ends the recording, and returns the sightings that become sure by that."""
         found = self._compare(self._total) if self._total > self._end else []
-        return found + self._settle()
+        return found + self._settle() + self._end_of_hands()
 
     def _compare(self, end: int) -> list[Sighting]:
         """Compares the windows that end before the frame `end`."""
+        first = len(self._seen) - self._total + self._end
+        (seen,) = np.nonzero(self._seen[first : first + end - self._end, 0])
+        if len(seen):
+            if self._begin is None:
+                self._begin, self._is_short = self._end + int(seen[0]), True
+            self._until = self._end + int(seen[-1]) + 1
         self._end = end
+        lengths = self._lengths[self._lengths <= end - self._free]
+        new = self._nearest(lengths, end, 0.0, _SOFTNESS)
+        found: list[Sighting] = []
+        if new is not None:
+            if self._best is not None and new.begin >= self._best.end:
+                found += self._settle()
+            if self._best is None or new.confidence > self._best.confidence:
+                self._best = new
+        best = self._best
+        if best is not None and 2 * (end - best.end) >= best.end - best.begin:
+            found += self._settle()
+        if self._begin is not None and self._until - self._begin > self._longest:
+            self._is_short = False
+            found, self._held = self._held + found, []
+        if self._begin is not None and end - self._until >= _PAUSE:
+            found += self._settle() + self._end_of_hands()
+        return found
+
+    def _nearest(
+        self, lengths: np.ndarray, end: int, ease: float, softness: float
+    ) -> Sighting | None:
+        """Returns the best of the windows that end before a frame; None if none fits a sign.
+
+        `ease` lowers the thresholds.
+        """
         known = self._known
         count = len(self._latest) - self._total + end
         directions, ways = self._latest[:count], self._ways[:count]
-        lengths = self._lengths[self._lengths <= min(end - self._free, len(directions))]
-        found: list[Sighting] = []
-        if len(lengths) and directions.any():
-            cosines = (embed(directions, lengths) @ known.vectors.T).max(axis=1)  # (L, R)
-            excess = cosines - known.thresholds[known.signs]
-            went = np.array([ways[-n:].sum(axis=0).max() for n in lengths])[:, None] + _STILL
-            ratio = went / (known.ways + _STILL)
-            alike = (ratio <= _FARTHER) & (ratio >= 1 / _FARTHER) & self._comparable[: len(lengths)]
-            excess = np.where(alike, excess, -np.inf)
-            row, recording = np.unravel_index(excess.argmax(), excess.shape)
-            new = Sighting(
-                int(known.signs[recording]), end - int(lengths[row]), end, float(excess.max())
-            )
-            if new.excess >= 0:
-                if self._best is not None and new.begin >= self._best.end:
-                    found += self._settle()
-                if self._best is None or new.excess > self._best.excess:
-                    self._best = new
-        if (
-            self._best is not None
-            and 2 * (end - self._best.end) >= self._best.end - self._best.begin
-        ):
-            found += self._settle()
-        return found
+        lengths = lengths[lengths <= count]
+        if not len(lengths) or not directions.any():
+            return None
+        cosines = (embed(directions, lengths) @ known.vectors.T).max(axis=1)  # (L, R)
+        excess = cosines - known.thresholds[known.signs] + ease
+        went = np.array([ways[-n:].sum(axis=0).max() for n in lengths])[:, None] + _STILL
+        farther, longer = went / (known.ways + _STILL), lengths[:, None] / known.frames
+        alike = (farther <= _FARTHER) & (farther >= 1 / _FARTHER)
+        alike &= (longer <= _MOST) & (longer >= _LEAST)
+        excess = np.where(alike, excess, -np.inf)
+        row, recording = np.unravel_index(excess.argmax(), excess.shape)
+        best = float(excess[row, recording])
+        if best < 0:
+            return None
+        sure = 1 / (1 + math.exp(-best / softness))
+        return Sighting(int(known.signs[recording]), end - int(lengths[row]), end, sure)
 
     def _settle(self) -> list[Sighting]:
+        """Ends the wait for a better window than the best."""
         best, self._best = self._best, None
         if best is None:
             return []
         self._free = best.end
+        if self._begin is not None and self._is_short:
+            self._held.append(best)
+            return []
         return [best]
+
+    def _end_of_hands(self) -> list[Sighting]:
+        """Ends the time for which hands were in sight: it is one sign as a whole, or what was held."""
+        held, self._held = self._held, []
+        begin, self._begin = self._begin, None
+        if begin is None or not self._is_short:
+            return held
+        offset = self._total - len(self._seen)
+        (moves,) = np.nonzero(self._seen[begin - offset : self._until - offset, 1])
+        first, last = begin, self._until
+        if len(moves):
+            first = max(begin, begin + int(moves[0]) - 1 - MARGIN)
+            last = min(last, begin + int(moves[-1]) + MARGIN)
+        whole = None
+        if last - first > 1:
+            whole = self._nearest(np.array([last - first]), last, _ALONE, _SOFTNESS_ALONE)
+        if whole is None:
+            return held
+        self._free = self._until
+        return [whole._replace(begin=begin, end=self._until)]
 
 
 class EnrolledSigns:
@@ -267,8 +340,7 @@ class EnrolledSigns:
         return self._sure(glosses, math.inf, math.inf)
 
     def _add(self, found: list[Sighting]) -> None:
-        for sign, begin, end, excess in found:
-            sure = 1 / (1 + math.exp(-excess / _SOFTNESS))
+        for sign, begin, end, sure in found:
             times = begin / joints.FPS, end / joints.FPS
             self._sightings.append(Gloss(self._names[sign], *times, sure))
 

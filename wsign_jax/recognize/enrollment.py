@@ -33,9 +33,10 @@ _MOST_SIGNS = 1000
 _MOST_BYTES = 256 * 2**20
 _SHORTEST, _LONGEST = 0.6, 6.0  # seconds of a sign
 _PAUSE = 1.0  # seconds at rest or out of sight that part two signs
-_MARGIN = 6  # frames kept before the first movement and after the last
-# Cosines. The least at which a window is a sign; see the README.
-THRESHOLD = 0.5
+# Cosines. The least at which a window is a sign, and more for signs of a hand that is nearly still,
+# which others resemble; see the README.
+THRESHOLD, _MORE_IF_STILL = 0.6, 0.15
+_STILL = 1.0  # lengths of the hand, of its way
 _ODD = 0.25  # below it, recordings are not of one sign
 _SAME = 0.9  # of recordings of two signs that look the same
 _CONFUSED = 0.25  # share of two signs' recordings that are nearer to the other sign
@@ -111,7 +112,8 @@ class Enrolled:
         vectors, frames, ways = (np.concatenate(x) for x in zip(*self._signs.values(), strict=True))
         counts = list(self.counts().values())
         signs = np.repeat(np.arange(len(counts)), counts)
-        thresholds = np.full(len(counts), THRESHOLD)
+        still = [np.median(ways[signs == sign]) < _STILL for sign in range(len(counts))]
+        thresholds = THRESHOLD + _MORE_IF_STILL * np.array(still)
         return Prototypes(self.names, signs, vectors, frames, ways, thresholds)
 
     def to_bytes(self) -> bytes:
@@ -248,8 +250,8 @@ def find_sign(frames: Frames, label: str) -> tuple[int, int]:
             f"{label}: has {len(parts)} signs, at {', '.join(at)}; cut it, and give one sign a recording"
         )
     active = parts[0] if parts else active
-    begin = max(int(active[0]) - _MARGIN, int(seen[0]))
-    end = min(int(active[-1]) + 1 + _MARGIN, int(seen[-1]) + 1)
+    begin = max(int(active[0]) - prototypes.MARGIN, int(seen[0]))
+    end = min(int(active[-1]) + 1 + prototypes.MARGIN, int(seen[-1]) + 1)
     seconds = (end - begin) / joints.FPS
     if not _SHORTEST <= seconds <= _LONGEST:
         raise WSignError(
