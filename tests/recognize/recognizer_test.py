@@ -22,7 +22,8 @@ from wsign_jax.decode import confidence
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
-from wsign_jax.recognize.recognizer import LONGEST, padded_length
+from wsign_jax.recognize.batches import padded_length
+from wsign_jax.recognize.recognizer import LONGEST
 
 
 def paths_of(root):

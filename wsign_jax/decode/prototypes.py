@@ -66,8 +66,8 @@ _HOP = 4  # frames from one window's end to the next
 # The least and the most duration of a sign, as a multiple of its recording's.
 _LEAST, _MOST = 0.6, 1 / 0.6
 _LENGTHENING = 1.2  # from one length of windows to the next
-# How fast a confidence goes from 0.5, at a sign's threshold, to 1 as the cosine grows. If hands are out of
-# sight before and after, there is less to choose from, and the threshold is lower.
+# How fast a confidence goes from 0.5, at a sign's threshold, to 1 as the cosine grows. If hands are out
+# of sight before and after, there is less to choose from, and the threshold is lower.
 _SOFTNESS, _SOFTNESS_ALONE, _ALONE = 0.05, 0.03, 0.1
 _PAUSE = 30  # frames without a hand that end a sign
 MARGIN = 6  # frames kept before the first movement of a sign, and after the last

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 
 from wsign_jax.common import files
-from wsign_jax.common.errors import WSignError
+from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import prototypes
 from wsign_jax.decode.prototypes import Prototypes
@@ -62,6 +62,18 @@ class Enrolled:
     def counts(self) -> dict[str, int]:
         """Returns the number of recordings of each sign."""
         return {name: len(frames) for name, (_, frames, _) in self._signs.items()}
+
+    def check_name(self, name: str, vocabulary: Vocabulary, replace: bool) -> None:
+        """Raises a `WSignError` if a sign's name is not one line of text, or is taken."""
+        if not isinstance(name, str):
+            raise WSignError(f"the sign's name is {shown(name)}; give text")
+        files.check_line(name, "sign")
+        if not replace and name in self._signs:
+            raise WSignError(f"{name!r} is enrolled already; to record it anew, give replace=True")
+        if not replace and name in vocabulary.ids:
+            raise WSignError(
+                f"{name!r} is a sign that the model knows; to add a way of signing it, give replace=True"
+            )
 
     def with_sign(
         self, name: str, recordings: Sequence[Frames], labels: Sequence[str]

@@ -15,10 +15,8 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data import layout, validate
-from wsign_jax.data.buckets import MULTIPLE, BatchPlan, find_buckets, plan_epoch
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.align import check_decoder_name
@@ -38,6 +36,7 @@ from wsign_jax.keypoints.track import Frames
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, check_window
 from wsign_jax.recognize import enrollment, file_backend
 from wsign_jax.recognize.backend import Backend, Program, RecognizedBatch, RecognizerSettings
+from wsign_jax.recognize.batches import plan_batches
 from wsign_jax.stream.stream import Stream
 
 # A video, a folder of pictures or a .npy by its path, or keypoints (T, 42, 7).
@@ -45,11 +44,6 @@ Recording: TypeAlias = str | os.PathLike[str] | np.ndarray
 
 # Attention's memory grows with the square of the length.
 LONGEST = 10 * 60 * joints.FPS
-# Every shape of a batch is compiled. So there are few lengths, each at most an eighth above the one
-# before, and few numbers of rows.
-_LENGTHS_A_CALL = 4
-_ROWS = 16
-_FRAMES_A_BATCH = _ROWS * 1536
 
 
 class _Found(NamedTuple):
@@ -192,15 +186,7 @@ class Recognizer:
             WSignError: the name is taken, a recording is not of one sign, they do not resemble each
                 other, it looks like an enrolled sign, or the model is an exported file.
         """
-        if not isinstance(name, str):
-            raise WSignError(f"the sign's name is {shown(name)}; give text")
-        files.check_line(name, "sign")
-        if not replace and name in self._enrolled.names:
-            raise WSignError(f"{name!r} is enrolled already; to record it anew, give replace=True")
-        if not replace and name in self.vocabulary.ids:
-            raise WSignError(
-                f"{name!r} is a sign that the model knows; to add a way of signing it, give replace=True"
-            )
+        self._enrolled.check_name(name, self.vocabulary, replace)
         listed = _listed(recordings)
         labels = [_label(x, f"recording {number}") for number, x in enumerate(listed)]
         keypoints = map(self.keypoints, listed, labels)
@@ -409,7 +395,7 @@ class Recognizer:
     ) -> Iterator[tuple[np.ndarray, RecognizedBatch]]:
         """Yields padded batches: each row's number of its recording, -1 if masked, and the result."""
         settings = self._backend.settings
-        for plan in _plan([len(x) for x in recordings]):
+        for plan in plan_batches([len(x) for x in recordings]):
             length = validate.patches_of(plan.bucket, settings.patch_size) * settings.patch_size
             rows = len(plan.rows)
             positions = np.zeros((rows, length, joints.NUM_JOINTS, 3), np.float32)
@@ -443,28 +429,3 @@ def _listed(recordings: Any) -> list[Any]:
         return list(recordings)
     except TypeError:
         return [recordings]
-
-
-def padded_length(frames: int) -> int:
-    """The next of the lengths that batches have: at most eight per octave, the first one 32."""
-    step = max(MULTIPLE, 2 ** (max(frames - 1, 0).bit_length() - 4))
-    return -(-frames // step) * step
-
-
-def _plan(frames: Sequence[int]) -> list[BatchPlan]:
-    """Batches of few shapes that hold sequences of these lengths."""
-    if not frames:
-        return []
-    lengths = np.array([padded_length(n) for n in frames])
-    rows = min(_ROWS, _power_of_two(len(frames)))
-    while rows > 1 and rows * lengths.max() > _FRAMES_A_BATCH:
-        rows //= 2
-    *plans, last = plan_epoch(lengths, find_buckets(lengths, _LENGTHS_A_CALL), rows)
-    # Masked rows cost as much as real ones.
-    real = int(np.count_nonzero(last.rows >= 0))
-    return [*plans, BatchPlan(last.epoch, last.bucket, last.rows[: _power_of_two(real)])]
-
-
-def _power_of_two(count: int) -> int:
-    """The smallest power of two that is not below `count`."""
-    return 1 << (count - 1).bit_length()
