@@ -68,7 +68,7 @@ _LEAST, _MOST = 0.6, 1 / 0.6
 _LENGTHENING = 1.2  # from one length of windows to the next
 # How fast a confidence goes from 0.5, at a sign's threshold, to 1 as the cosine grows. If hands are out
 # of sight before and after, there is less to choose from, and the threshold is lower.
-_SOFTNESS, _SOFTNESS_ALONE, _ALONE = 0.05, 0.03, 0.1
+_SOFTNESS, _SOFTNESS_ALONE, _ALONE = 0.05, 0.02, 0.2
 _PAUSE = 30  # frames without a hand that end a sign
 MARGIN = 6  # frames kept before the first movement of a sign, and after the last
 _STEP = 5  # frames over which a wrist's way is measured

@@ -35,7 +35,7 @@ _SHORTEST, _LONGEST = 0.6, 6.0  # seconds of a sign
 _PAUSE = 1.0  # seconds at rest or out of sight that part two signs
 # Cosines. The least at which a window is a sign, and more for signs of a hand that is nearly still,
 # which others resemble; see the README.
-THRESHOLD, _MORE_IF_STILL = 0.6, 0.15
+THRESHOLD, _MORE_IF_STILL = 0.65, 0.15
 _STILL = 1.0  # lengths of the hand, of its way
 _ODD = 0.25  # below it, recordings are not of one sign
 _SAME = 0.9  # of recordings of two signs that look the same
