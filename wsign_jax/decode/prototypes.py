@@ -63,8 +63,10 @@ _AVERAGE_HAND = np.array(
 WIDTH = POINTS * len(joints.HANDS) * len(_BONES) * 3
 _MIRROR = np.array([-1.0, 1.0, 1.0])
 _HOP = 4  # frames from one window's end to the next
-# The least and the most duration of a sign, as a multiple of its recording's.
-_LEAST, _MOST = 0.6, 1 / 0.6
+# The least duration of a sign as a multiple of its recording's, and the least multiple of the other way
+# round: of a window, and if hands are out of sight before and after. By short windows, other signs were
+# taken for enrolled ones.
+_LEAST, _LEAST_ALONE = 0.75, 0.6
 _LENGTHENING = 1.2  # from one length of windows to the next
 # How fast a confidence goes from 0.5, at a sign's threshold, to 1 as the cosine grows. If hands are out
 # of sight before and after, there is less to choose from, and the threshold is lower.
@@ -162,11 +164,11 @@ class Spotter:
     def __init__(self, prototypes: Prototypes):
         """Begins before the first frame."""
         self._known = prototypes
-        shortest, longest = prototypes.frames.min() * _LEAST, prototypes.frames.max() * _MOST
+        shortest, longest = prototypes.frames.min() * _LEAST, prototypes.frames.max() / _LEAST
         count = math.ceil(math.log(longest / shortest, _LENGTHENING))
         lengths = shortest * _LENGTHENING ** np.arange(count + 1)
         self._lengths = np.unique(np.maximum(np.round(lengths / _HOP).astype(int), 1) * _HOP)
-        self._longest = int(self._lengths[-1])
+        self._longest = math.ceil(prototypes.frames.max() / _LEAST_ALONE)  # of a sign alone
         # Of the latest frames: directions, wrists' ways, and whether a hand is seen, and moves.
         self._latest = np.zeros((0, 2, WIDTH // POINTS), np.float32)
         self._ways = np.zeros((0, len(joints.HANDS)))
@@ -185,7 +187,7 @@ class Spotter:
     @property
     def settled(self) -> int:
         """The frame before which no sighting begins that is not known yet."""
-        earliest = max(self._free, self._end + 1 - self._longest)
+        earliest = max(self._free, self._end + 1 - int(self._lengths[-1]))
         if self._best is not None:
             earliest = min(earliest, self._best.begin)
         if self._begin is not None and self._is_short:
@@ -226,7 +228,7 @@ class Spotter:
             self._until = self._end + int(seen[-1]) + 1
         self._end = end
         lengths = self._lengths[self._lengths <= end - self._free]
-        new = self._nearest(lengths, end, 0.0, _SOFTNESS)
+        new = self._nearest(lengths, end, alone=False)
         found: list[Sighting] = []
         if new is not None:
             if self._best is not None and new.begin >= self._best.end:
@@ -243,13 +245,14 @@ class Spotter:
             found += self._settle() + self._end_of_hands()
         return found
 
-    def _nearest(
-        self, lengths: np.ndarray, end: int, ease: float, softness: float
-    ) -> Sighting | None:
+    def _nearest(self, lengths: np.ndarray, end: int, alone: bool) -> Sighting | None:
         """Returns the best of the windows that end before a frame; None if none fits a sign.
 
-        `ease` lowers the thresholds.
+        `alone`: hands are out of sight before the window and after.
         """
+        ease, softness, least = 0.0, _SOFTNESS, _LEAST
+        if alone:
+            ease, softness, least = _ALONE, _SOFTNESS_ALONE, _LEAST_ALONE
         known = self._known
         count = len(self._latest) - self._total + end
         directions, ways = self._latest[:count], self._ways[:count]
@@ -261,7 +264,7 @@ class Spotter:
         went = np.array([ways[-n:].sum(axis=0).max() for n in lengths])[:, None] + _STILL
         farther, longer = went / (known.ways + _STILL), lengths[:, None] / known.frames
         alike = (farther <= _FARTHER) & (farther >= 1 / _FARTHER)
-        alike &= (longer <= _MOST) & (longer >= _LEAST)
+        alike &= (longer <= 1 / least) & (longer >= least)
         excess = np.where(alike, excess, -np.inf)
         row, recording = np.unravel_index(excess.argmax(), excess.shape)
         best = float(excess[row, recording])
@@ -295,7 +298,7 @@ class Spotter:
             last = min(last, begin + int(moves[-1]) + MARGIN)
         whole = None
         if last - first > 1:
-            whole = self._nearest(np.array([last - first]), last, _ALONE, _SOFTNESS_ALONE)
+            whole = self._nearest(np.array([last - first]), last, alone=True)
         if whole is None:
             return held
         self._free = self._until
