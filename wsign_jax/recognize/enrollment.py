@@ -37,9 +37,11 @@ _PAUSE = 1.0  # seconds at rest or out of sight that part two signs
 # which others resemble; see the README.
 THRESHOLD, _MORE_IF_STILL = 0.65, 0.15
 _STILL = 1.0  # lengths of the hand, of its way
-_ODD = 0.25  # below it, recordings are not of one sign
+_ODD = 0.2  # below it, recordings are not of one sign
+_ALIKE = 0.45  # from it on, recordings resemble each other
+_FARTHEST = 0.35  # by which a recording may resemble the others less than they do each other
 _SAME = 0.9  # of recordings of two signs that look the same
-_CONFUSED = 0.25  # share of two signs' recordings that are nearer to the other sign
+_CONFUSED = 0.4  # share of two signs' recordings that are nearer to the other sign
 
 _Arrays: TypeAlias = tuple[
     np.ndarray, np.ndarray, np.ndarray
@@ -264,6 +266,8 @@ def find_sign(frames: Frames, label: str) -> tuple[int, int]:
     active = parts[0] if parts else active
     begin = max(int(active[0]) - prototypes.MARGIN, int(seen[0]))
     end = min(int(active[-1]) + 1 + prototypes.MARGIN, int(seen[-1]) + 1)
+    if end - begin < _SHORTEST * joints.FPS:  # all of it moves little
+        begin, end = int(seen[0]), int(seen[-1]) + 1
     seconds = (end - begin) / joints.FPS
     if not _SHORTEST <= seconds <= _LONGEST:
         raise WSignError(
@@ -274,24 +278,24 @@ def find_sign(frames: Frames, label: str) -> tuple[int, int]:
 
 
 def _check_alike(name: str, vectors: np.ndarray, labels: Sequence[str]) -> None:
-    """Refuses recordings of which one does not resemble any other."""
+    """Refuses recordings of which one resembles the others far less than they resemble each other."""
     if len(vectors) < 2:
         return
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -1.0)
     nearest = cosines.max(axis=1)
-    odd = int(nearest.argmin())
-    if nearest[odd] >= _ODD:
-        return
-    if len(vectors) == 2 or np.median(nearest) < _ODD:
+    if nearest.max() < _ODD:
         raise WSignError(
-            f"{name!r}: its recordings do not resemble each other (cosine {nearest[odd]:.2f}, and "
-            f"{_ODD:g} is the least); are they all of one sign?"
+            f"{name!r}: its recordings do not resemble each other (cosines up to {nearest.max():.2f}, "
+            f"and {_ODD:g} is the least); are they all of one sign?"
         )
-    raise WSignError(
-        f"{labels[odd]}: does not resemble the other recordings of {name!r} (cosine "
-        f"{nearest[odd]:.2f}, and {_ODD:g} is the least); leave it out, or record it again"
-    )
+    odd = int(nearest.argmin())
+    usual = float(np.median(np.delete(nearest, odd)))
+    if nearest[odd] < min(_ALIKE, usual - _FARTHEST):
+        raise WSignError(
+            f"{labels[odd]}: does not resemble the other recordings of {name!r} (cosine "
+            f"{nearest[odd]:.2f}, and theirs are {usual:.2f}); leave it out, or record it again"
+        )
 
 
 def _check_apart(name: str, vectors: np.ndarray, other: str, known: np.ndarray) -> None:
