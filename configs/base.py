@@ -52,10 +52,14 @@ def get_config() -> ConfigDict:
     augment.tilt = 0.0  # degrees out of it, each hand about its wrist
     augment.scale = 0.0  # 0.2: 1 / 1.2 to 1.2 times as large
     augment.shift = 0.0  # image widths
+    augment.shear = 0.0  # 0.1: x moves by up to a tenth of y, and y by up to a tenth of x
+    augment.bend = 0.0  # degrees by which each joint of a finger is turned for a sentence
+    augment.bones = 0.0  # 0.2: each bone is 1 / 1.2 to 1.2 times as long for a sentence
     augment.mirror = 0.0  # probability; gives signs of a left-handed signer
     augment.noise = 0.005  # image widths, standard deviation
     augment.joint_mask = 0.15  # probability that a joint is hidden for a sentence
     augment.temporal_mask = 0.1  # probability that a stretch of frames loses its hands
+    augment.hand_mask = 0.0  # probability that a stretch loses one hand, for each of the two
     augment.temporal_mask_frames = 10  # the stretch, and the most that it loses
 
     model = config.model = ConfigDict()
@@ -124,6 +128,9 @@ def get_config() -> ConfigDict:
     training.warmup_steps = 500  # at most a fifth of a stage
     training.grad_clip = 1.0
     training.label_smoothing = 0.1
+    # CR-CTC: each sentence is seen twice, augmented in two ways; 0.2 times the divergence of the two
+    # posteriors is added to CTC's loss. A step takes twice the time. 0: once.
+    training.consistency = 0.0
     training.max_steps = 0  # of each stage; 0: as its epochs say
     # Of the computation; parameters stay float32. 'auto' takes what the device is fastest in: 'bfloat16'
     # (TPU, A100 and newer), 'float16' with loss scaling (T4, V100), 'float32' (CPU).

@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import random_features
 from tests.helpers import recorded
 from tests.helpers.recorded import switches
+from wsign_jax.data.pipeline import Batch
 from wsign_jax.keypoints import joints
 from wsign_jax.train import augment
 
@@ -15,6 +16,7 @@ STORED = np.load(recorded.FILE)
 EVERYTHING = {
     "speed": 0.2, "jitter": 2.0, "rotation": 20.0, "tilt": 20.0, "scale": 0.3, "shift": 0.1,
     "mirror": 0.5, "noise": 0.005, "joint_mask": 0.3, "temporal_mask": 0.5,
+    "shear": 0.1, "bend": 10.0, "bones": 0.2, "hand_mask": 0.5,
 }  # fmt: skip
 
 
@@ -39,6 +41,9 @@ def draws_of(name, config):
         jitter=jitter,
         lost=lost if config.temporal_mask else None,
         noise=noise[0] if noise else None,
+        shear=np.zeros(2),
+        bones=None,
+        hand_lost=None,
     )
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32)[None], draws)
 
@@ -80,8 +85,8 @@ def augmented(positions, confidence, source_frames, frames, example, epoch, leng
     """Everything on."""
     keys = augment.example_keys(42, jnp.full_like(example, epoch), example)
     config = switches(**EVERYTHING)
-    args = positions, confidence, source_frames, frames, keys, config, length
-    return augment.augment(*args)
+    draws = augment.draw(keys, positions.shape[1], length, config)
+    return augment.change(positions, confidence, source_frames, frames, draws, config, length)
 
 
 def test_a_row_does_not_depend_on_its_batch_its_place_or_its_padding():
@@ -118,7 +123,100 @@ def test_draws_differ_by_seed_epoch_and_example_and_are_spread_evenly():
         assert np.mean(one * other) == pytest.approx(0.0, abs=0.01)
 
 
+class Positions:
+    """Stands in for the network: normalizes nothing."""
+
+    @staticmethod
+    def features(positions, confidence, frames):
+        del frames
+        return jnp.where(confidence[..., :1, None] > 0, positions, 0.0)
+
+
+def test_a_second_view_differs_in_all_but_the_pace():
+    positions, confidence, source_frames, frames = batch()
+    labels, epoch = jnp.ones((3, 1), jnp.int32), jnp.ones(3, jnp.int32)
+    one = Batch(
+        positions, confidence, source_frames, frames, labels, epoch, EXAMPLES, epoch, length=48
+    )
+
+    def views(config):
+        view = functools.partial(augment.augmented_features, Positions, one, 1, config)
+        return np.asarray(view()), np.asarray(view(second_view=True))
+
+    first, second = views(switches(speed=0.2, jitter=2.0))
+    np.testing.assert_array_equal(first, second)
+    first, second = views(switches(speed=0.2, jitter=2.0, shift=0.1))
+    moved = (first - second)[0, :45]
+    moved = moved[moved.any(axis=(1, 2))]  # where the hand is seen
+    np.testing.assert_allclose(moved, np.broadcast_to(moved[:1, :1], moved.shape), atol=1e-5)
+    assert np.abs(moved[0, 0, :2]).min() > 1e-3
+
+
 def test_hidden_joints_are_all_zeros():
     hidden = jnp.zeros((1, 42), bool).at[0, 3].set(True)
     features = augment.hide_joints(jnp.ones((1, 2, 42, 7)), hidden)
     assert features[:, :, 3].sum() == 0 and features.sum() == 2 * 41 * 7
+
+
+def still(**changed):
+    """Draws of one example that change nothing but what is given."""
+    half = dict(
+        mirror=np.ones(1),
+        turn=np.full((1, 3), 0.5),
+        scale=np.full(1, 0.5),
+        shift=np.full((1, 2), 0.5),
+    )
+    none = dict(jitter=None, lost=None, noise=None, bones=None, hand_lost=None)
+    draws = half | none | {"hidden": np.ones((1, 42)), "shear": np.full((1, 2), 0.5)} | changed
+    return augment.Draws(**draws)
+
+
+def changed(positions, confidence, draws, frames=1, **on):
+    """Positions and confidence of one example after some changes."""
+    frames = jnp.array([frames])
+    args = jnp.asarray(positions), jnp.asarray(confidence), frames, frames
+    found = augment.change(*args, draws, switches(**on), positions.shape[1])
+    return np.asarray(found[0]), np.asarray(found[1])
+
+
+def test_a_finger_bends_as_a_chain_and_bones_grow():
+    positions = np.random.default_rng(0).normal(size=(1, 1, 42, 3)).astype(np.float32)
+    positions[0, 0, 5:9] = [[1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 0, 0]]  # the left index finger
+    positions[0, 0, 0] = 0.0
+    sure = np.ones((1, 1, 2), np.float32)
+    bones = np.full((1, 42, 4), 0.5, np.float32)
+    bones[0, 6, 0] = bones[0, 8, 0] = 1.0  # its second and last bone, by 90 degrees in the picture
+    bent, _ = changed(positions, sure, still(bones=bones), bend=90.0)
+    np.testing.assert_allclose(
+        bent[0, 0, 5:9], [[1, 0, 0], [1, 1, 0], [1, 2, 0], [0, 2, 0]], atol=1e-6
+    )
+    others = [joint for joint in range(42) if joint not in (6, 7, 8)]
+    np.testing.assert_allclose(bent[0, 0, others], positions[0, 0, others], atol=1e-5)
+    bones = np.full((1, 42, 4), 0.5, np.float32)
+    bones[0, 6, 3] = 1.0
+    longer, _ = changed(positions, sure, still(bones=bones), bones=1.0)
+    np.testing.assert_allclose(longer[0, 0, 5:9, 0], [1, 3, 4, 5], atol=1e-6)
+
+
+def test_a_stretch_loses_one_hand():
+    lost = np.ones((1, 2, 2, 3), np.float32)
+    lost[0, 0, 1] = [
+        0.2,
+        0.35,
+        0.5,
+    ]  # the right hand, in the first of two stretches: 2 of frames 2 to 5
+    sure = np.ones((1, 8, 2), np.float32)
+    draws = still(hand_lost=lost)
+    on = {"hand_mask": 0.3, "temporal_mask_frames": 4}
+    _, confidence = changed(np.zeros((1, 8, 42, 3), np.float32), sure, draws, 8, **on)
+    np.testing.assert_array_equal(confidence[0, :, 0], 1.0)
+    np.testing.assert_array_equal(confidence[0, :, 1], [1, 1, 0, 0, 1, 1, 1, 1])
+
+
+def test_shear_moves_x_with_y():
+    positions = np.full((1, 1, 42, 3), 0.5, np.float32)
+    positions[0, 0, 3] = [0.7, 0.9, 0.1]
+    draws = still(shear=np.array([[1.0, 0.5]], np.float32))
+    found, _ = changed(positions, np.ones((1, 1, 2), np.float32), draws, shear=0.1)
+    np.testing.assert_allclose(found[0, 0, 3], [0.74, 0.9, 0.1], atol=1e-6)
+    np.testing.assert_allclose(found[0, 0, 0], [0.5, 0.5, 0.5], atol=1e-6)

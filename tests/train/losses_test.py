@@ -34,6 +34,19 @@ def test_cross_entropy_by_hand():
     np.testing.assert_allclose(plain, np.log([2, 2, 24 ** (1 / 3)]), rtol=1e-5)
 
 
+def test_consistency_by_hand():
+    # (1/2, 1/2) and (9/10, 1/10) are log(5/3) apart in one direction and 0.9 log 9 + log(1/5) in the
+    # other: 0.510826 and 0.368064, together half of it 0.439445 for a patch. The third patch is padding.
+    views = jnp.log(jnp.array([[[1 / 2, 1 / 2]] * 3, [[9 / 10, 1 / 10]] * 3]))
+    patches, labels = jnp.array([2]), jnp.array([4])
+    loss = losses.consistency_loss(views, patches, labels)
+    np.testing.assert_allclose(loss, [2 * 0.439445 / 4], rtol=1e-5)
+    # A view is drawn to the other: half the difference of the posteriors, over the number of labels.
+    gradient = jax.grad(lambda x: losses.consistency_loss(x, patches, labels)[0])(views)
+    expected = np.array([[-0.05, 0.05]] * 2 + [[0.0, 0.0]])
+    np.testing.assert_allclose(gradient, [expected, -expected], atol=1e-6)
+
+
 def test_the_decoder_is_fed_what_it_must_predict_one_step_earlier():
     labels = jnp.array([[4, 2, 0]], jnp.int32)
     np.testing.assert_array_equal(losses.decoder_inputs(labels), [[0, 4, 2, 0]])

@@ -5,6 +5,7 @@ on the next one and trains on the others. Two groups are too few for that: then 
 group validates.
 """
 
+import collections
 import dataclasses
 import pathlib
 import shutil
@@ -56,7 +57,7 @@ def read_examples(
     """
     found = [(split, path.stem) for split in splits for path in _features(root, split)]
     ids = [id for _, id in found]
-    if twice := sorted({id for id in ids if ids.count(id) > 1} if len(set(ids)) < len(ids) else ()):
+    if twice := sorted(id for id, count in collections.Counter(ids).items() if count > 1):
         raise WSignError(f"{root}: {twice[0]!r} is in two splits; give each example its own id")
     if folds in UNITS:
         groups = {

@@ -29,7 +29,18 @@ _JITTER_KNOTS = 15
 _CENTER = 0.5, 0.5, 0.0  # of the picture
 
 _VIEW = 7  # numbers for the view: mirror, turn, scale, shift
-_NOISE = 1  # a stream of its own among an example's random numbers
+# Streams of their own among an example's random numbers.
+_NOISE, _HANDS, _SECOND_VIEW = 1, 2, 3
+# The joint before each on its way from the wrist; a wrist has itself.
+_PARENTS = np.arange(joints.NUM_JOINTS)
+for _hand in joints.HANDS:
+    for _finger in joints.FINGERS:
+        _before = [joints.WRIST, *_finger[:-1]]
+        _PARENTS[_hand.start + np.array(_finger)] = _hand.start + np.array(_before)
+# Whether the bone that ends in one joint lies on the way from the wrist to another: (bones, joints).
+_ON_THE_WAY = np.eye(joints.NUM_JOINTS, dtype=np.float32)
+for _joint in joints.FINGERS[0]:  # as often as a finger has joints
+    _ON_THE_WAY = np.maximum(_ON_THE_WAY, _ON_THE_WAY[:, _PARENTS])
 
 
 class Draws(NamedTuple):
@@ -46,10 +57,18 @@ class Draws(NamedTuple):
     jitter: jax.Array | None  # (B, knots)
     lost: jax.Array | None  # (B, stretches, 3) whether, how many and from where
     noise: jax.Array | None  # (B, T, J, 3) of mean 0 and variance 1
+    shear: jax.Array  # (B, 2) of width by height and of height by width
+    bones: jax.Array | None  # (B, J, 4) angles and length
+    hand_lost: jax.Array | None  # (B, hands, stretches, 3) as `lost`
 
 
 def augmented_features(
-    model: WhisperSign, batch: Batch[jax.Array], seed: int, config: ConfigDict
+    model: WhisperSign,
+    batch: Batch[jax.Array],
+    seed: int,
+    config: ConfigDict,
+    *,
+    second_view: bool = False,
 ) -> jax.Array:
     """Returns the (B, T, J, F) normalized features of a training batch, augmented.
 
@@ -58,14 +77,20 @@ def augmented_features(
         batch: the batch.
         seed: of the run.
         config: `data.augment`.
+        second_view: takes other random numbers, but for the pace: a patch shows the same moment.
     """
     keys = example_keys(seed, batch.epoch, batch.example)
-    positions, confidence, hidden = augment(
+    draws = draw(keys, batch.positions.shape[1], batch.length, config)
+    if second_view:
+        keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _SECOND_VIEW)
+        other = draw(keys, batch.positions.shape[1], batch.length, config)
+        draws = other._replace(jitter=draws.jitter)
+    positions, confidence, hidden = change(
         batch.positions,
         batch.confidence,
         batch.source_frames,
         batch.frames,
-        keys,
+        draws,
         config,
         batch.length,
     )
@@ -79,53 +104,36 @@ def example_keys(seed: int, epoch: jax.Array, example: jax.Array) -> jax.Array:
     return fold_in(fold_in(keys, epoch), example)
 
 
-def augment(
-    positions: jax.Array,
-    confidence: jax.Array,
-    source_frames: jax.Array,
-    frames: jax.Array,
-    keys: jax.Array,
-    config: ConfigDict,
-    length: int,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Changes training examples.
-
-    Args:
-        positions: (B, S, J, 3) float32 as on disk, y in image widths.
-        confidence: (B, S, 2) float32, left and right hand, 0 where the hand was not seen.
-        source_frames: (B,) int32 valid frames of these.
-        frames: (B,) int32 their new lengths, from `lengths.augmented_frames`.
-        keys: (B,) from `example_keys`.
-        config: `data.augment`.
-        length: T, the bucket.
-
-    Returns:
-        (B, T, J, 3) positions, which mean nothing where the hand is absent; (B, T, 2) confidence, 0
-        beyond `frames`; and the (B, J) joints to hide with `hide_joints` after normalization.
-    """
-    draws = draw(keys, positions.shape[1], length, config)
-    return change(positions, confidence, source_frames, frames, draws, config, length)
-
-
 def hide_joints(features: jax.Array, hidden: jax.Array) -> jax.Array:
     """Sets the (B, J) hidden joints of normalized features (B, T, J, F) to 0, confidence too."""
     return jnp.where(hidden[:, None, :, None], 0.0, features)
 
 
 def draw(keys: jax.Array, source_length: int, length: int, config: ConfigDict) -> Draws:
-    """Draws the random numbers of examples; `source_length` is S, the rest as in `augment`.
+    """Draws the random numbers of examples.
+
+    Args:
+        keys: (B,) from `example_keys`.
+        source_length: S, frames as on disk.
+        length: T, the bucket.
+        config: `data.augment`.
 
     With `HASHED`, the n-th number of an array depends on the key and n alone. So a longer array, of
     longer padding, begins with the same numbers.
     """
     knots = math.ceil(source_length / _JITTER_KNOTS) + 1
     stretches = math.ceil(length / config.temporal_mask_frames)
-    count = max(_VIEW + joints.NUM_JOINTS, knots, stretches)
+    count = max(_VIEW + joints.NUM_JOINTS + 2, knots, stretches)
     uniform = jax.vmap(lambda key: jax.random.uniform(key, (count, 5)))(keys)
     view = uniform[..., 0]
     noise = None
     if config.noise:
         noise = jax.vmap(_nearly_normal, (0, None))(keys, (length, joints.NUM_JOINTS, 3))
+    hand_count = max(joints.NUM_JOINTS, len(joints.HANDS) * stretches)
+    hands = jax.vmap(
+        lambda key: jax.random.uniform(jax.random.fold_in(key, _HANDS), (hand_count, 7))
+    )(keys)
+    lost = hands[:, : len(joints.HANDS) * stretches, 4:]
     return Draws(
         mirror=view[:, 0],
         turn=view[:, 1:4],
@@ -135,6 +143,9 @@ def draw(keys: jax.Array, source_length: int, length: int, config: ConfigDict) -
         jitter=uniform[:, :knots, 1] if config.jitter else None,
         lost=uniform[:, :stretches, 2:] if config.temporal_mask else None,
         noise=noise,
+        shear=view[:, _VIEW + joints.NUM_JOINTS : _VIEW + joints.NUM_JOINTS + 2],
+        bones=hands[:, : joints.NUM_JOINTS, :4] if config.bend or config.bones else None,
+        hand_lost=lost.reshape(-1, stretches, len(joints.HANDS), 3) if config.hand_mask else None,
     )
 
 
@@ -158,7 +169,21 @@ def change(
     config: ConfigDict,
     length: int,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Changes examples as drawn; arguments and results as in `augment`."""
+    """Changes training examples as drawn.
+
+    Args:
+        positions: (B, S, J, 3) float32 as on disk, y in image widths.
+        confidence: (B, S, 2) float32, left and right hand, 0 where the hand was not seen.
+        source_frames: (B,) int32 valid frames of these.
+        frames: (B,) int32 their new lengths, from `lengths.augmented_frames`.
+        draws: from `draw`.
+        config: `data.augment`.
+        length: T, the bucket.
+
+    Returns:
+        (B, T, J, 3) positions, which mean nothing where the hand is absent; (B, T, 2) confidence, 0
+        beyond `frames`; and the (B, J) joints to hide with `hide_joints` after normalization.
+    """
     number = jnp.arange(length, dtype=jnp.int32)[None]
     if config.speed or config.jitter:
         times = _sample_times(number, source_frames, frames, draws.jitter, config)
@@ -168,14 +193,22 @@ def change(
     if config.mirror:
         mirrored = draws.mirror < config.mirror
         positions, confidence = _mirror(positions, confidence, mirrored)
-    if config.rotation or config.tilt or config.scale or config.shift:
+    if draws.bones is not None:
+        positions = _other_hands(positions, draws.bones, config)
+    if config.rotation or config.tilt or config.scale or config.shift or config.shear:
         positions = _move(positions, draws, config)
     if draws.noise is not None:
         positions = positions + config.noise * draws.noise
     valid = number < frames[:, None]
     if draws.lost is not None:
-        valid &= ~_lost_frames(draws.lost, config)[:, :length]
+        valid &= ~_lost_frames(draws.lost, config.temporal_mask, config)[:, :length]
     confidence = jnp.where(valid[..., None], confidence, 0.0)
+    if draws.hand_lost is not None:
+        hands = [
+            _lost_frames(draws.hand_lost[:, :, hand], config.hand_mask, config)[:, :length]
+            for hand in range(len(joints.HANDS))
+        ]
+        confidence = jnp.where(jnp.stack(hands, axis=-1), 0.0, confidence)
     return positions, confidence, draws.hidden < config.joint_mask
 
 
@@ -240,6 +273,8 @@ def _move(positions: jax.Array, draws: Draws, config: ConfigDict) -> jax.Array:
     """Turns, scales and shifts around the picture's middle, and tilts each hand around its wrist."""
     most = jnp.radians(jnp.array([config.rotation, config.tilt, config.tilt], jnp.float32))
     roll, pitch, yaw = jnp.moveaxis(_rotations((2.0 * draws.turn - 1.0) * most[None]), 1, 0)
+    if config.shear:
+        roll = _multiply(roll, jnp.eye(3)[None] + config.shear * _sheared(draws.shear))
     scale = jnp.exp((2.0 * draws.scale - 1.0) * math.log1p(config.scale))[:, None, None]
     shift = (2.0 * draws.shift - 1.0) * config.shift
     center = jnp.array(_CENTER)
@@ -252,6 +287,38 @@ def _move(positions: jax.Array, draws: Draws, config: ConfigDict) -> jax.Array:
         + _product(scale * roll, wrists - center[None, None, None])
         + place[:, None, None]
     )
+
+
+def _other_hands(positions: jax.Array, draws: jax.Array, config: ConfigDict) -> jax.Array:
+    """Bends fingers and changes the lengths of bones, for a whole sentence, as other people's hands.
+
+    Each bone is turned by up to `bend` around each axis, and with it all that hangs on it, as a joint
+    does. Bones from the wrist are not turned. Each bone is up to `bones` longer or shorter.
+    """
+    rows = len(draws)
+    angles = (2.0 * draws[..., :3] - 1.0) * math.radians(config.bend)
+    turns = _rotations(angles.reshape(-1, 3))
+    turn = _multiply(_multiply(turns[:, 2], turns[:, 1]), turns[:, 0])
+    fingers = turn.reshape(rows, len(joints.HANDS), joints.JOINTS_PER_HAND, 3, 3)[:, :, 1:]
+    _, second, third, last = jnp.moveaxis(fingers.reshape(rows, -1, 4, 3, 3), 2, 0)
+    third = _multiply(second, third)
+    last = _multiply(third, last)
+    one = jnp.broadcast_to(jnp.eye(3), second.shape)
+    fingers = jnp.stack([one, second, third, last], axis=2)
+    fingers = fingers.reshape(rows, len(joints.HANDS), -1, 3, 3)
+    turn = jnp.concatenate([fingers[:, :, :1], fingers], axis=2)  # a wrist's bone has no length
+    length = jnp.exp((2.0 * draws[..., 3] - 1.0) * math.log1p(config.bones))
+    matrices = turn.reshape(rows, -1, 3, 3) * length[..., None, None]
+    bones = positions - positions[:, :, _PARENTS]
+    bones = sum(matrices[:, None, :, :, axis] * bones[..., axis : axis + 1] for axis in range(3))
+    precision = jax.lax.Precision.HIGHEST
+    placed = jnp.einsum("btkx,kj->btjx", bones, _ON_THE_WAY, precision=precision)
+    return wrists_of_joints(positions) + placed
+
+
+def _multiply(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Multiplies (..., 3, 3) matrices, in float32 on every backend."""
+    return jnp.matmul(first, second, precision=jax.lax.Precision.HIGHEST)
 
 
 def _rotations(angles: jax.Array) -> jax.Array:
@@ -268,6 +335,13 @@ def _rotations(angles: jax.Array) -> jax.Array:
     return one + sin * cross[None] + (1.0 - cos) * (cross @ cross)[None]
 
 
+def _sheared(draws: jax.Array) -> jax.Array:
+    """The (B, 3, 3) matrices that add up to y to x and up to x to y, as (B, 2) draws say."""
+    share = jnp.pad((2.0 * draws - 1.0)[:, :, None], ((0, 0), (0, 1), (0, 2)))  # its first column
+    places = jnp.array([[[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+    return share[:, :, :1] * places
+
+
 def _product(matrices: jax.Array, points: jax.Array) -> jax.Array:
     """Multiplies (B, T, J, 3) points by the (B, 3, 3) matrices of their rows.
 
@@ -277,14 +351,13 @@ def _product(matrices: jax.Array, points: jax.Array) -> jax.Array:
     return x + y + z
 
 
-def _lost_frames(draws: jax.Array, config: ConfigDict) -> jax.Array:
+def _lost_frames(draws: jax.Array, probability: float, config: ConfigDict) -> jax.Array:
     """Tells which frames are lost: (B, stretches * `temporal_mask_frames`) bool.
 
-    Each stretch of `temporal_mask_frames` loses 1 to that many frames in a row, with probability
-    `temporal_mask`.
+    Each stretch of `temporal_mask_frames` loses 1 to that many frames in a row, with the probability.
     """
     stretch = config.temporal_mask_frames
-    hit = draws[..., :1] < config.temporal_mask
+    hit = draws[..., :1] < probability
     run = 1.0 + jnp.floor(draws[..., 1:2] * stretch)
     start = jnp.floor(draws[..., 2:] * stretch)
     # A run may reach into the next stretch.

@@ -49,6 +49,30 @@ def ctc_loss(
     return total / jnp.maximum(label_lengths, 1).astype(jnp.float32)
 
 
+def consistency_loss(logits: jax.Array, patches: jax.Array, label_lengths: jax.Array) -> jax.Array:
+    """How far the posteriors of two views of a sentence are apart, divided by the number of labels.
+
+    The mean of the two Kullback-Leibler divergences in both directions, summed over the patches. Each
+    view is drawn to the other's posteriors, which do not move for it: Yao et al. 2024,
+    arXiv:2410.05101, equation 4.
+
+    Args:
+        logits: (2B, N, V) of CTC, the two views of a sentence one after the other.
+        patches: (B,) valid patches.
+        label_lengths: (B,).
+
+    Returns:
+        (B,) float32.
+    """
+    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+    views = log_probs.reshape(-1, 2, *log_probs.shape[1:])
+    targets = jax.lax.stop_gradient(views[:, ::-1])
+    apart = jnp.sum(jnp.exp(targets) * (targets - views), axis=-1)  # (B, 2, N)
+    valid = 1.0 - mask_beyond(patches, logits.shape[1])
+    total = 0.5 * jnp.sum(apart * valid[:, None], axis=(1, 2))
+    return total / jnp.maximum(label_lengths, 1).astype(jnp.float32)
+
+
 def decoder_inputs(labels: jax.Array) -> jax.Array:
     """Turns (B, U) labels into the (B, U + 1) ids to feed: 0 for the start, then the labels."""
     return jnp.pad(labels, ((0, 0), (1, 0)))
@@ -94,6 +118,7 @@ def batch_loss(
     smoothing: float,
     *,
     hybrid: bool,
+    consistency: float = 0.0,
     dropout_keys: DropoutKeys | None = None,
     remat: bool = False,
 ) -> tuple[jax.Array, Metrics]:
@@ -106,6 +131,7 @@ def batch_loss(
         settings: alpha and the attention window.
         smoothing: label smoothing of the cross-entropy.
         hybrid: whether the attention decoder runs at all.
+        consistency: the weight of `consistency_loss`, if each two rows are views of a sentence.
         dropout_keys: None evaluates without dropout.
         remat: see `WhisperSign.encode`.
 
@@ -124,15 +150,20 @@ def batch_loss(
     logits = model.ctc_logits(encoded, dropout_keys=dropout_keys)
     of_ctc = ctc_loss(logits, patches, batch.labels, batch.label_lengths)
     of_ctc = mean_over_rows(of_ctc, real)
+    metrics = {"ctc": of_ctc}
+    if consistency:
+        apart = consistency_loss(logits, patches[::2], batch.label_lengths[::2])
+        metrics["consistency"] = mean_over_rows(apart, real[::2])
+        of_ctc += consistency * metrics["consistency"]
     if not hybrid:
-        return of_ctc, {"loss": of_ctc, "ctc": of_ctc}
+        return of_ctc, metrics | {"loss": of_ctc}
     logits = model.decoder(
         decoder_inputs(batch.labels), encoded, patches, dropout_keys=dropout_keys
     )
     attention, _ = attention_loss(logits, batch.labels, batch.label_lengths, smoothing)
     attention = mean_over_rows(attention, real)
     loss = settings.alpha * of_ctc + (1.0 - settings.alpha) * attention
-    return loss, {"loss": loss, "ctc": of_ctc, "attention": attention}
+    return loss, metrics | {"loss": loss, "attention": attention}
 
 
 def make_loss(
@@ -154,6 +185,7 @@ def make_loss(
     """
     # Plain values, so that a later change of the config cannot change what is traced.
     smoothing, remat, seed = training.label_smoothing, training.remat, training.seed
+    consistency = training.consistency
     augmentation = FrozenConfigDict(augmentation)
 
     def loss(
@@ -161,6 +193,11 @@ def make_loss(
     ) -> tuple[jax.Array, Metrics]:
         model = whisper_sign.bind_params(graph, optimizer.stop_frozen(params, labels))
         features = augment.augmented_features(model, batch, seed, augmentation)
+        if consistency:
+            second = augment.augmented_features(model, batch, seed, augmentation, second_view=True)
+            # One after the other, so that both lie on the device of their sentence.
+            features = jnp.stack([features, second], axis=1).reshape(-1, *features.shape[1:])
+            batch = jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), batch)
         keys = DropoutKeys.of(key)
         return batch_loss(
             model,
@@ -169,6 +206,7 @@ def make_loss(
             settings,
             smoothing,
             hybrid=hybrid,
+            consistency=consistency,
             dropout_keys=keys,
             remat=remat,
         )
