@@ -210,6 +210,8 @@ class Recognizer:
     ) -> list[list[int]]:
         """Returns each row's gloss ids of a padded batch (B, T, 42, 7), a call of the original's.
 
+        Enrolled signs have no ids, and are not among them.
+
         Raises:
             WSignError: the shapes are wrong, or as for `transcribe`.
         """
