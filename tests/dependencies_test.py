@@ -16,6 +16,7 @@ EXTRAS = {
     "wsign_jax/keypoints/pose_file.py": "pose",
     "wsign_jax/recognize/export_onnx.py": "onnx",
     "wsign_jax/train/initial_weights.py": "whisper",
+    "wsign_jax/web": "web",
     "tools/benchmark/extract.py": "video",
 }
 # PyTorch is what the benchmark compares with, in an environment of its own.

@@ -20,6 +20,7 @@ ROOMS = {
     "evaluate": VIDEO,
     "stream": VIDEO,
     "recognize": VIDEO,
+    "web": VIDEO,
 }
 LOOSE = {"__init__.py", "main.py"}
 

@@ -1,18 +1,15 @@
 """MediaPipe's HandLandmarker: finds its model file, and the hands in pictures."""
 
-import contextlib
+import functools
 import hashlib
 import os
 import pathlib
-import shutil
-import urllib.error
-import urllib.request
 import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from wsign_jax.common import files
+from wsign_jax.common import download
 from wsign_jax.common.errors import WSignError
 from wsign_jax.keypoints import joints, native_libs
 
@@ -28,7 +25,6 @@ _INNER_SHA256 = {
     "hand_detector.tflite": "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
     "hand_landmarks_detector.tflite": "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
 }
-_DOWNLOAD_SECONDS = 60.0  # without a byte
 
 LEFT_HAND, RIGHT_HAND = range(2)  # indices into joints.HANDS
 # In an unmirrored picture, the Tasks API names the signer's own hand; the legacy API, the other one.
@@ -46,20 +42,24 @@ class Detection(NamedTuple):
 # ------------------------------------------------------------------------------------------- the model
 
 
-def find_model(path: pathlib.Path | None = None) -> pathlib.Path:
+def find_model(path: pathlib.Path | None = None, copy: str = "--model=FILE") -> pathlib.Path:
     """Returns the checked model file: the given one, otherwise the cached or downloaded one.
+
+    `copy` is the flag that names a copy, for messages.
 
     Raises:
         WSignError: it is not the published one, or it is missing and cannot be downloaded.
     """
     if path is not None:
-        _check_model(path, f"name a copy of {MODEL_URL} with --model=FILE")
+        _check_model(path, f"name a copy of {MODEL_URL} with {copy}")
         return path
     cached = cache_folder() / MODEL_NAME
     if cached.exists():
         _check_model(cached, f"delete it, or put {MODEL_URL} there")
     else:
-        _download(cached)
+        fix = f"put {MODEL_URL} at {cached}, or name a copy with {copy}"
+        check = functools.partial(_check_model, fix=fix)
+        download.download(MODEL_URL, cached, check, "model", copy)
     return cached
 
 
@@ -96,33 +96,6 @@ def _check_model(path: pathlib.Path, fix: str) -> None:
         inner = {}
     if inner != _INNER_SHA256:
         raise WSignError(f"{path}: is not {MODEL_VERSION}, or is damaged; {fix}")
-
-
-def _download(path: pathlib.Path) -> None:
-    print(f"downloading {MODEL_URL} to {path}", flush=True)
-    partial = files.temporary_name(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            partial.open("xb") as file,
-            urllib.request.urlopen(MODEL_URL, timeout=_DOWNLOAD_SECONDS) as response,
-        ):
-            shutil.copyfileobj(response, file)
-        _check_model(partial, f"put {MODEL_URL} at {path}, or name a copy with --model=FILE")
-        os.replace(partial, path)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise WSignError(
-            f"{path}: the model is not here and cannot be downloaded ({error}); put "
-            f"{MODEL_URL} there, or name a copy with --model=FILE"
-        ) from None
-    except OSError as error:
-        raise WSignError(
-            f"{path}: the model cannot be kept there ({error.strerror}); name a copy of {MODEL_URL} "
-            "with --model=FILE, or another folder with XDG_CACHE_HOME=DIR"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):  # its folder may be missing
-            partial.unlink()
 
 
 # -------------------------------------------------------------------------------------- the landmarker

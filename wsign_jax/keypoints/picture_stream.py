@@ -14,7 +14,7 @@ from wsign_jax.keypoints.resample import check_time
 from wsign_jax.keypoints.track import DELAY, Frames, Tracker
 
 # Seconds. A long pause between two pictures is worked through in parts, none longer than this.
-_PART = 10.0
+PART = 10.0
 
 
 class PictureStream:
@@ -50,8 +50,8 @@ class PictureStream:
 
     def _advance(self, time_s: float, detections: Sequence[Detection]) -> Iterator[Frames]:
         # Pictures without a hand in between change nothing after so long a gap.
-        while math.isfinite(self._last) and time_s - self._last > 2 * _PART:
-            self._last += _PART
+        while math.isfinite(self._last) and time_s - self._last > 2 * PART:
+            self._last += PART
             yield self._tracker.push(self._last, ())
         self._last = time_s
         yield self._tracker.push(time_s, detections)

@@ -13,10 +13,10 @@ from wsign_jax.keypoints import joints
 # Seconds. A hand that was missed for longer is gone: its movement meanwhile is not made up.
 MAX_GAP = 0.15
 LONGEST = 86400.0  # seconds of a recording; more is another unit, or damage
-_LONGEST_PAUSE = 3600.0  # seconds between two pictures, which take about one second to work through
+LONGEST_PAUSE = 3600.0  # seconds between two pictures, which take about one second to work through
 _LATEST = 1e10  # seconds by any clock; microseconds are lost in larger numbers
 # Times in files are rounded to microseconds at best.
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 
 
 def find_samples(times: Sequence[float], time: float, fps: float) -> tuple[int, int, float] | None:
@@ -33,11 +33,11 @@ def find_samples(times: Sequence[float], time: float, fps: float) -> tuple[int, 
         return None
     nearest = min(near, key=lambda index: abs(times[index] - time))
     distance = abs(times[nearest] - time)
-    if distance <= _ROUNDING:
+    if distance <= ROUNDING:
         return nearest, nearest, 0.0
-    if len(near) == 2 and times[after] - times[before] <= MAX_GAP + _ROUNDING:
+    if len(near) == 2 and times[after] - times[before] <= MAX_GAP + ROUNDING:
         return before, after, (time - times[before]) / (times[after] - times[before])
-    return (nearest, nearest, 0.0) if distance <= 0.5 / fps + _ROUNDING else None
+    return (nearest, nearest, 0.0) if distance <= 0.5 / fps + ROUNDING else None
 
 
 def check_time(time_s: float, last: float) -> None:
@@ -54,7 +54,7 @@ def check_time(time_s: float, last: float) -> None:
     before = f"a picture's time is {time_s:.6f} s, and the one's before was {last:.6f} s"
     if time_s <= last:
         raise WSignError(f"{before}; times must increase")
-    if last > -math.inf and time_s - last > _LONGEST_PAUSE:
+    if last > -math.inf and time_s - last > LONGEST_PAUSE:
         raise WSignError(
             f"{before}, more than an hour; give seconds by one clock, or cut there and begin another"
         )

@@ -24,6 +24,7 @@ from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 from wsign_jax.keypoints.resample import (
     MAX_GAP,
+    ROUNDING,
     OneEuroFilter,
     check_time,
     find_samples,
@@ -34,16 +35,17 @@ DELAY_FRAMES = 9  # at joints.FPS: how late the output is, and how far the track
 DELAY = DELAY_FRAMES / joints.FPS  # seconds
 
 # Tracks; lengths in hand sizes, costs in nats.
-_SPREAD, _SPREAD_PER_SECOND = 0.5, 6.0  # of a hand's place around the expected place
-_LINEAR = 1.5  # spreads; beyond them the cost of a distance grows linearly
-_EXTRAPOLATION = 0.05  # seconds for which a hand is expected to keep its velocity
-_NEW_TRACK = 5.0
-_SAME_HAND = 0.3  # two detections whose joints are nearer than this on average are one hand
-_SMALLEST_HAND = 0.02  # picture widths
+SPREAD, SPREAD_PER_SECOND = 0.5, 6.0  # of a hand's place around the expected place
+LINEAR = 1.5  # spreads; beyond them the cost of a distance grows linearly
+EXTRAPOLATION = 0.05  # seconds for which a hand is expected to keep its velocity
+NEW_TRACK = 5.0
+SAME_HAND = 0.3  # two detections whose joints are nearer than this on average are one hand
+SMALLEST_HAND = 0.02  # picture widths
 # Names.
-_MEMORY = 1.0  # seconds after which a label counts e times less
-_MOST_LOG_ODDS = 3.0  # of one label: MediaPipe is often wrong and sure of it
-_RENAMING = 3.0  # the evidence by which a track's name must be wrong to be changed
+MEMORY = 1.0  # seconds after which a label counts e times less
+LEAST_SCORE, MOST_SCORE = 0.5, 1 - 1e-6  # of a label, by which its log odds are counted
+MOST_LOG_ODDS = 3.0  # of one label: MediaPipe is often wrong and sure of it
+RENAMING = 3.0  # the evidence by which a track's name must be wrong to be changed
 
 
 class Frames(NamedTuple):
@@ -106,7 +108,7 @@ class _Track:
     def add(self, time: float, detection: Detection) -> None:
         decayed = 0.0
         if self.times:
-            decayed = self.votes[-1] * math.exp((self.times[-1] - time) / _MEMORY)
+            decayed = self.votes[-1] * math.exp((self.times[-1] - time) / MEMORY)
         self.times.append(time)
         self.seen.append(detection)
         self.votes.append(decayed + _log_odds(detection))
@@ -118,15 +120,15 @@ class _Track:
         expected = last[joints.WRIST, :2]
         if len(self.times) > 1:
             step = expected - self.seen[-2].landmarks[joints.WRIST, :2]
-            steps = min(elapsed, _EXTRAPOLATION) / (self.times[-1] - self.times[-2])
+            steps = min(elapsed, EXTRAPOLATION) / (self.times[-1] - self.times[-2])
             expected = expected + min(steps, 1.0) * step
         size = max(_size(last), _size(detection.landmarks))
         distance = float(np.linalg.norm(detection.landmarks[joints.WRIST, :2] - expected)) / size
         vote, past = _log_odds(detection), self.votes[-1]
         contradiction = min(abs(vote), abs(past)) if vote * past < 0 else 0.0
-        away = distance / (_SPREAD + _SPREAD_PER_SECOND * elapsed)
+        away = distance / (SPREAD + SPREAD_PER_SECOND * elapsed)
         # Huber's loss: hands that reverse are found far from where they were expected.
-        surprise = 0.5 * away**2 if away < _LINEAR else _LINEAR * (away - 0.5 * _LINEAR)
+        surprise = 0.5 * away**2 if away < LINEAR else LINEAR * (away - 0.5 * LINEAR)
         return surprise + contradiction
 
     def forget_before(self, time: float) -> None:
@@ -180,7 +182,7 @@ class Tracker:
     # ------------------------------------------------------------------------------------------ tracks
 
     def _associate(self, time: float, detections: list[Detection]) -> None:
-        live = [t for t in self._live if time - t.times[-1] <= MAX_GAP + 1e-6]
+        live = [t for t in self._live if time - t.times[-1] <= MAX_GAP + ROUNDING]
         matches = _best_matches(
             [[track.cost(time, detection) for track in live] for detection in detections]
         )
@@ -265,7 +267,7 @@ class Tracker:
             evidence = 1.0 if seen.hand == RIGHT_HAND else -1.0
         for known, right in ((track, RIGHT_HAND), (other, LEFT_HAND)):
             if known is not None and known.name is not None:
-                evidence += _RENAMING if known.name == right else -_RENAMING
+                evidence += RENAMING if known.name == right else -RENAMING
         track.name = RIGHT_HAND if evidence > 0 else LEFT_HAND
         if other is not None:
             other.name = LEFT_HAND if evidence > 0 else RIGHT_HAND
@@ -312,16 +314,16 @@ class FeatureStream:
 
 def _log_odds(detection: Detection) -> float:
     """The log odds that a detection is a right hand, by its label alone."""
-    score = min(max(detection.score, 0.5), 1 - 1e-6)
+    score = min(max(detection.score, LEAST_SCORE), MOST_SCORE)
     # Bounded, but the surer of two reports always counts for more.
-    odds = _MOST_LOG_ODDS * math.tanh(math.log(score / (1 - score)) / _MOST_LOG_ODDS)
+    odds = MOST_LOG_ODDS * math.tanh(math.log(score / (1 - score)) / MOST_LOG_ODDS)
     return odds if detection.hand == RIGHT_HAND else -odds
 
 
 def _size(landmarks: np.ndarray) -> float:
     """The size of a hand, wrist to middle knuckle, which turns out of sight less than a finger does."""
     palm = landmarks[joints.MIDDLE_KNUCKLE] - landmarks[joints.WRIST]
-    return max(float(np.linalg.norm(palm)), _SMALLEST_HAND)
+    return max(float(np.linalg.norm(palm)), SMALLEST_HAND)
 
 
 def _distinct(detections: Sequence[Detection]) -> list[Detection]:
@@ -330,7 +332,7 @@ def _distinct(detections: Sequence[Detection]) -> list[Detection]:
     for detection in sorted(detections, key=lambda d: -d.score):
         near = (
             float(np.linalg.norm(d.landmarks - detection.landmarks, axis=1).mean())
-            < _SAME_HAND * max(_size(d.landmarks), _size(detection.landmarks))
+            < SAME_HAND * max(_size(d.landmarks), _size(detection.landmarks))
             for d in kept
         )
         if not any(near):
@@ -351,7 +353,7 @@ def _best_matches(costs: list[list[float]]) -> list[int | None]:
 
     def total(match: list[int | None]) -> float:
         return sum(
-            _NEW_TRACK if track is None else row[track]
+            NEW_TRACK if track is None else row[track]
             for row, track in zip(costs, match, strict=True)
         )
 

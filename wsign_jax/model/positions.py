@@ -10,6 +10,7 @@ from wsign_jax.common.errors import WSignError, shown
 ROTARY, SINUSOIDAL = "rotary", "sinusoidal"
 POSITIONS = (ROTARY, SINUSOIDAL)
 MAX_SINUSOIDAL_PATCHES = 1500
+FREQUENCY_BASE = 10_000.0  # of the frequencies, rotary and sinusoidal
 
 
 def position_tables(kind: str, length: int, width: int, head_width: int) -> tuple[np.ndarray, ...]:
@@ -26,7 +27,7 @@ def position_tables(kind: str, length: int, width: int, head_width: int) -> tupl
 
 
 def rotary_angles(first: int, length: int, head_width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine and sine of rotary angles (Su et al. 2021, arXiv:2104.09864), base 10,000, for N patches.
+    """Cosine and sine of rotary angles (Su et al. 2021, arXiv:2104.09864), for N patches.
 
     They are computed on the host in float64: position times frequency in float32 drifts within an hour.
 
@@ -34,7 +35,7 @@ def rotary_angles(first: int, length: int, head_width: int) -> tuple[np.ndarray,
         Two (N, K / 2) float32.
     """
     position = np.arange(first, first + length, dtype=np.float64)
-    frequency = 10_000.0 ** (-np.arange(0, head_width, 2) / head_width)
+    frequency = FREQUENCY_BASE ** (-np.arange(0, head_width, 2) / head_width)
     angle = position[:, None] * frequency
     return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
@@ -49,7 +50,7 @@ def stream_angles(
 def sinusoids(length: int, width: int) -> np.ndarray:
     """Returns Whisper's fixed positions: (N, D) float32, a sine half and then a cosine half."""
     half = width // 2
-    frequency = np.exp(-np.log(10_000.0) / max(half - 1, 1) * np.arange(half))
+    frequency = np.exp(-np.log(FREQUENCY_BASE) / max(half - 1, 1) * np.arange(half))
     angle = np.arange(length)[:, None] * frequency
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 

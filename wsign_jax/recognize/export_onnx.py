@@ -43,10 +43,12 @@ from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.recognize import export, exported_stream, run_backend
-from wsign_jax.recognize.exported_stream import STATE
+from wsign_jax.recognize.backend import RecognizerSettings
+from wsign_jax.recognize.exported_stream import STATE, StreamSizes
 
 INPUTS, OUTPUTS = ("positions", "hands", "frames"), ("logits", "patches")
 STREAM_INPUTS = ("positions", "hands", "begin", "end", "first", "patches", "cos", "sin")
+_TABLES = STREAM_INPUTS.index("cos")  # and from there on
 STREAM_OUTPUTS = ("log_probs", *(f"next_{name}" for name in STATE))
 
 
@@ -89,19 +91,24 @@ def export_onnx_stream(trained: Trained, path: pathlib.Path) -> None:
         WSignError: jax2onnx is not installed.
     """
     settings, sizes = run_backend.recognizer_settings(trained), export.stream_sizes(trained)
-    _, state, chunk = exported_stream.stream_arguments(settings, sizes, {})
-    *fields, angles = chunk
-    stream, count = export.stream_step(trained), len(state)
+    stream, inputs, count = export.stream_step(trained), stream_inputs(settings, sizes), len(STATE)
 
     def step(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-        given = arrays[count:]
-        chunk = *given[: len(fields)], given[len(fields) :]
-        return stream(trained.params, arrays[:count], chunk)
+        state, given = arrays[:count], arrays[count:]
+        return stream(trained.params, state, (*given[:_TABLES], given[_TABLES:]))
 
-    shapes = (*state, *fields, *angles)
-    names = (*STATE, *STREAM_INPUTS[: len(shapes) - count]), STREAM_OUTPUTS
     about = {"settings": dataclasses.asdict(settings), "stream": dataclasses.asdict(sizes)}
-    _write(path, trained, step, shapes, names, about)
+    _write(path, trained, step, (*inputs.values(),), ((*inputs,), STREAM_OUTPUTS), about)
+
+
+def stream_inputs(
+    settings: RecognizerSettings, sizes: StreamSizes
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """The inputs of a stream's step by their names: the state, and the chunk."""
+    _, state, (*fields, tables) = exported_stream.stream_arguments(settings, sizes, {})
+    # Only with rotary positions there are tables.
+    chunk = zip(STREAM_INPUTS, (*fields, *tables), strict=False)
+    return {**dict(zip(STATE, state, strict=True)), **dict(chunk)}
 
 
 def _write(
@@ -134,6 +141,8 @@ def _write(
 
 
 def _converter() -> Any:
+    for name in ("jax2onnx", "onnx_ir"):  # they log tracebacks and shapes that they can do without
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -142,5 +151,4 @@ def _converter() -> Any:
         raise WSignError(
             f'{error.name} is not installed; ONNX needs pip install -e ".[onnx]"'
         ) from None
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it logs every shape that it leaves out
     return to_onnx

@@ -23,6 +23,14 @@ from wsign_jax.keypoints.track import (
 from wsign_jax.train.validation import EncodedBatch
 
 
+def longest_sentence(trained: Trained, chunk: int) -> int:
+    """Returns the most patches that a sentence has: those of the longest recording trained on.
+
+    It holds at least one `chunk`, because a chunk is added as a whole.
+    """
+    return max(-(-trained.config.data.max_seq_length // trained.patch_size), chunk)
+
+
 class _Patches(NamedTuple):
     """The encoder's outputs for a sentence, patch by patch."""
 
@@ -52,8 +60,7 @@ class Endpointer:
         """
         self._trained = trained
         self._rest = round(seconds * joints.FPS)
-        trained_on = -(-trained.config.data.max_seq_length // trained.patch_size)
-        self._room = max(trained_on, chunk)  # a chunk is added as a whole
+        self._room = longest_sentence(trained, chunk)
         decoder = "rescore" if trained.has_attention_decoder else "prefix_beam"
         self._settings = choose_settings(trained, decoder)
         self._lm = language_model(trained, self._settings.lm, trained.workdir)

@@ -1,0 +1,97 @@
+"""A site of a small model, served on this machine, and a browser."""
+
+import contextlib
+import shutil
+import threading
+
+import av
+import pytest
+
+from tests.helpers import videos
+from wsign_jax.common.errors import WSignError
+from wsign_jax.evaluate.trained_run import open_run
+from wsign_jax.keypoints import landmarker
+from wsign_jax.web import assets, model_folder, site
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def given_assets(tmp_path_factory):
+    """A folder for --assets; skips where npm cannot be reached."""
+    folder = tmp_path_factory.mktemp("assets")
+    for package in (assets.TASKS_VISION, assets.ONNX_RUNTIME):
+        try:
+            assets.read_package(package)
+        except WSignError as error:
+            pytest.skip(f"{package.name} is not here: {error}")
+        (folder / package.packed).symlink_to(landmarker.cache_folder() / package.packed)
+    (folder / landmarker.MODEL_NAME).symlink_to(videos.model())
+    return folder
+
+
+@contextlib.contextmanager
+def serving(folder, recordings=None):
+    """Serves a site's folder; the address."""
+    uvicorn = pytest.importorskip("uvicorn")
+    from wsign_jax.web import server  # noqa: PLC0415 - needs the extra `web`
+
+    listening = server.open_socket("127.0.0.1", 0)
+    app = server.make_app(folder, "127.0.0.1", recordings)
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none")
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    thread.start()
+    port = listening.getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        running.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def site_folder(given_assets, talkative_run, tmp_path_factory):
+    """The page with a model that says much."""
+    pytest.importorskip("jax2onnx")
+    folder = tmp_path_factory.mktemp("page") / "site"
+    trained = open_run(talkative_run)
+    site.write_site(
+        folder, lambda to: model_folder.write_model_folder(trained, to), "", given_assets
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def camera(tmp_path_factory):
+    """soup.mp4 as a fake camera takes it: two hands that sign, over and over."""
+    path = tmp_path_factory.mktemp("camera") / "soup.mjpeg"
+    pictures, _ = videos.pictures_of(videos.shared("videos/soup.mp4"))
+    with av.open(str(path), "w", format="mjpeg") as container:
+        stream = container.add_stream("mjpeg", rate=30)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuvj420p"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")  # while Playwright runs, this thread has an event loop
+def browser(camera):
+    """Chromium without a window, whose camera is `camera`."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("Chromium is not installed")
+    flags = [
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-video-capture={camera}",
+        "--no-sandbox",  # tests run as root in containers
+        "--disable-dev-shm-usage",
+    ]
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=found, args=flags)
+        yield browser
+        browser.close()

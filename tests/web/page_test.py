@@ -1,0 +1,227 @@
+"""The page in a browser, from the camera to the glosses and to a data set."""
+
+import contextlib
+import functools
+import http.server
+import re
+import threading
+import urllib.parse
+import zipfile
+
+import numpy as np
+import pytest
+
+from tests.helpers import videos
+from tests.web.conftest import serving
+from wsign_jax.data import layout
+from wsign_jax.data.corpora import npz, prepare
+from wsign_jax.decode.decoders import GREEDY
+from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
+from wsign_jax.recognize.run_backend import RunBackend
+from wsign_jax.web import model_folder, site
+from wsign_jax.web.recordings import Recordings
+
+SECONDS = 1000  # milliseconds
+KEEP_PICTURES = """name => {
+  window.seen = [];
+  document.getElementById(name).addEventListener("picture", ({ detail }) => window.seen.push(detail));
+}"""
+# A machine under load finds hands in too few pictures for a take; other tests show that it finds them.
+SEE_A_HAND = """() => {
+  const points = Array.from({ length: 21 }, (_, n) => [0.4 + n / 99, 0.5, 0]);
+  const hand = { hand: "right", score: 0.9, points };
+  views.record.page.worker.see = async (picture, time) => {
+    picture.close();
+    return { hands: [hand], width: 320, height: 240, time, landmarksMs: 1, result: null };
+  };
+}"""
+GLOSSES = "() => window.views.{}.transcript.glosses"
+
+
+def until(page, condition):
+    """Waits until an expression is true; Playwright's own waiting is forbidden by the page's policy."""
+    for _ in range(600):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"not within a minute: {condition}; {page.inner_text('#problem')}")
+
+
+@contextlib.contextmanager
+def opened(browser, address, **options):
+    """The page, ready; afterwards, whether it asked anything of another place than its own."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(60 * SECONDS)
+    page = context.new_page()
+    asked, broken = [], []
+    context.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    page.goto(address)
+    until(page, "document.getElementById('state').textContent.startsWith('Ready')")
+    yield page
+    context.close()
+    assert not broken
+    own = ("http", urllib.parse.urlsplit(address).netloc)
+    places = {urllib.parse.urlsplit(url)[:2] for url in asked if not url.startswith("blob:")}
+    assert places == {own} and len(asked) > 10
+
+
+def python_glosses(run, seen):
+    """The glosses that Python makes of the hands that the page saw."""
+    stream = RunBackend(run).stream(None, None, GREEDY, model_folder.ENDPOINT_SECONDS)
+    found = []
+    for picture in seen:
+        scale = [1.0, picture["height"] / picture["width"], 1.0]
+        hands = [
+            Detection(
+                np.array(hand["points"], np.float64) * scale,
+                {"left": LEFT_HAND, "right": RIGHT_HAND}[hand["hand"]],
+                hand["score"],
+            )
+            for hand in picture["hands"]
+        ]
+        found += stream.push(hands, picture["time"]).stable
+    return [*found, *stream.finish().stable]
+
+
+def check_glosses(run, page, name):
+    """The page's glosses are those that Python makes; returns the pictures' times."""
+    seen = page.evaluate("window.seen")
+    expected = python_glosses(run, seen)
+    found = page.evaluate(f"window.views.{name}.transcript.glosses")
+    assert len(expected) > 3 and [g["label"] for g in found] == [g.label for g in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        times = (ours["start"], ours["end"], ours["confidence"])
+        assert times == pytest.approx((theirs.start, theirs.end, theirs.confidence), abs=1e-3)
+    return [picture["time"] for picture in seen]
+
+
+@contextlib.contextmanager
+def any_host(folder):
+    """Serves a folder as a web host does that knows nothing of the page; the address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as host:
+        thread = threading.Thread(target=host.serve_forever)
+        thread.start()
+        yield f"http://localhost:{host.server_port}"
+        host.shutdown()
+        thread.join()
+
+
+def test_a_static_page_recognizes_a_video_as_python_does(browser, site_folder, talkative_run):
+    soup = videos.shared("videos/soup.mp4")
+    with any_host(site_folder.parent) as host, opened(browser, f"{host}/site/") as page:
+        page.click("#tab-file")
+        page.evaluate(KEEP_PICTURES, "file")
+        page.set_input_files("#file-input", soup)
+        until(page, "/ pictures$/.test(document.getElementById('file-note').textContent)")
+        times = check_glosses(talkative_run, page, "file")
+        assert times == pytest.approx(videos.pictures_of(soup)[1], abs=2e-3)  # every picture
+        assert page.evaluate("window.seen.filter(({ hands }) => hands.length).length") > 30
+        with page.expect_download() as download:
+            page.click("#file >> text=Subtitles")
+        assert download.value.suggested_filename == "soup.srt"
+        assert re.match(r"1\n00:00:0\d,\d{3} --> 00:", download.value.path().read_text())
+        with page.expect_download() as download:
+            page.click("#file >> text=ELAN")
+        assert "<ANNOTATION_DOCUMENT" in download.value.path().read_text()
+
+        page.set_input_files(
+            "#file-input", {"name": "a.mp4", "mimeType": "video/mp4", "buffer": b"?"}
+        )
+        page.wait_for_selector("#problem:visible")
+        assert "cannot decode a.mp4; convert it" in page.inner_text("#problem")
+
+
+def test_the_camera_is_recognized_as_python_does(browser, site_folder, talkative_run):
+    with serving(site_folder) as address, opened(browser, address) as page:
+        page.evaluate(KEEP_PICTURES, "live")
+        page.click("#live-start")
+        until(page, "window.views.live.transcript.glosses.length > 4")
+        page.wait_for_selector("#delays >> text=chunk")
+        page.click("#live-start")
+        until(page, "!window.views.live.pictures")
+        check_glosses(talkative_run, page, "live")
+        said = page.inner_text("#live .transcript").split()
+        assert said == [g["label"] for g in page.evaluate(GLOSSES.format("live"))]
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    return Recordings(tmp_path / "takes")
+
+
+@pytest.fixture
+def recorder(browser, recordings, given_assets, tmp_path):
+    """The page of a server without a model, which records."""
+    folder = tmp_path / "site"
+    site.write_site(folder, None, str(recordings.folder), given_assets)
+    with serving(folder, recordings) as address, opened(browser, address) as page:
+        page.evaluate(SEE_A_HAND)
+        yield page
+
+
+def test_takes_become_a_data_set(recorder, recordings, tmp_path):
+    page = recorder
+    page.fill("#record-glosses", "hello\nthank you")
+    page.fill("#record-signer", "anna")
+    page.fill("#record-takes", "3")
+    page.fill("#record-seconds", "1")
+    page.click("#record-start")
+    until(page, "document.getElementById('record-says').textContent === 'All takes are done.'")
+    assert "prepare_corpus.py auto" in page.inner_text("#record-next")
+    page.click("#record-redo")
+    until(page, "document.querySelector('#record-table').innerText.includes('2')")
+    assert (
+        recordings.counts()
+        == {"hello": 3, "thank-you": 2}
+        == Recordings(tmp_path / "takes").counts()
+    )
+    corpus = prepare.read_corpus("auto", tmp_path / "takes")
+    assert {record.signer for record in corpus.records} == {"anna"}
+    prepare.write_dataset(corpus, tmp_path / "data", prepare.ImportSettings())
+    assert sum(layout.count(tmp_path / "data", split) for split in layout.SPLITS) == 5
+
+
+def test_a_take_stays_in_the_page_while_the_server_is_gone(recorder, recordings, tmp_path):
+    page = recorder
+    page.fill("#record-glosses", "hello")
+    page.fill("#record-takes", "1")
+    page.fill("#record-seconds", "1")
+    page.route("**/takes", lambda route: route.abort())
+    page.click("#record-start")
+    page.wait_for_selector("#problem:visible")
+    assert "does not answer; 1 take is kept in this page" in page.inner_text("#problem")
+    assert recordings.counts() == {}
+    with page.expect_download() as download:
+        page.click("#record-download")
+    download.value.save_as(tmp_path / "takes.zip")
+    page.unroute("**/takes")
+    page.click("#record-again")
+    until(page, "document.getElementById('problem').hidden")
+    assert recordings.counts() == {"hello": 1}
+    zipfile.ZipFile(tmp_path / "takes.zip").extractall(tmp_path)
+    (record,) = npz.read(tmp_path / "recordings").records
+    assert record.glosses == ("hello",) and record.keypoints().confidence.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("NotAllowedError", "allow it in the browser's address bar"), ("NotFoundError", "no camera")],
+)
+def test_without_a_camera_the_page_says_what_to_do(recorder, name, said):
+    recorder.click("#record-start")
+    assert "Name the signs to record" in recorder.inner_text("#problem")
+    recorder.evaluate(
+        "name => { navigator.mediaDevices.getUserMedia = async () => {"
+        " throw new DOMException('', name); }; }",
+        name,
+    )
+    recorder.fill("#record-glosses", "hello")
+    recorder.click("#record-start")
+    until(recorder, f"document.getElementById('problem').textContent.includes({said!r})")

@@ -1,0 +1,146 @@
+"""The server: whom it answers, what it keeps, and where."""
+
+import http.client
+import io
+import json
+
+import numpy as np
+import pytest
+
+from tests.web.conftest import serving
+from wsign_jax.common.errors import WSignError
+from wsign_jax.web import recordings, site
+from wsign_jax.web.recordings import Recordings
+
+
+def take(**fields):
+    """A take as the page sends it."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "keypoints": rng.uniform(0.2, 0.8, (1, 60, 42, 3)).astype(np.float32),
+        "present": np.ones((1, 60, 2), np.uint8),
+        "glosses": np.array(["hello"]),
+        "signer": np.array(["anna"]),
+        "fps": np.array([60.0]),
+        "aspect": np.array([1.0]),
+    }
+    file = io.BytesIO()
+    np.savez(file, **(arrays | fields))
+    return file.getvalue()
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """Asks the server of a small site; the status, and the answer's content."""
+    folder = tmp_path / "site"
+    for name in ("index.html", "app.js", "vendor/a.wasm"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (tmp_path / "secret").write_text("mine")
+    with serving(folder, Recordings(tmp_path / "takes")) as address:
+        host = address.removeprefix("http://")
+
+        def ask(method, path, body=None, **headers):
+            connection = http.client.HTTPConnection(host)
+            named = {"host": host} | {k: v for k, v in headers.items() if v is not None}
+            if method != "GET" and "origin" not in headers:
+                named["origin"] = address
+            connection.request(method, path, body, named)
+            response = connection.getresponse()
+            ask.headers = response.headers
+            content = response.read()
+            connection.close()
+            return response.status, content
+
+        yield ask
+
+
+def test_files_come_with_the_policy(ask):
+    assert ask("GET", "/") == (200, b"index.html")
+    assert ask("GET", "/vendor/a.wasm") == (200, b"vendor/a.wasm")
+    assert ask.headers["content-type"] == "application/wasm"
+    assert "connect-src 'self'" in ask.headers["content-security-policy"]
+    assert ask.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/", {"host": "evil.example:80"}, 403),
+        ("GET", "/", {"host": "127.0.0.1.evil.example"}, 403),
+        ("GET", "/takes", {"origin": "http://evil.example"}, 403),
+        ("POST", "/takes", {"origin": "http://evil.example"}, 403),
+        ("POST", "/takes", {"origin": "null"}, 403),
+        ("POST", "/takes", {"origin": None}, 403),
+        ("DELETE", "/takes/secret", {}, 404),
+        ("DELETE", "/takes/..%2Fsecret", {}, 404),
+        ("GET", "/../secret", {}, 404),
+        ("GET", "/%2e%2e/secret", {}, 404),
+        ("GET", "/vendor/..%2f..%2fsecret", {}, 404),
+        ("PUT", "/takes", {}, 405),
+    ],
+)
+def test_others_are_refused(ask, tmp_path, method, path, headers, status):
+    found, _ = ask(method, path, b"" if method != "GET" else None, **headers)
+    assert found == status
+    assert (tmp_path / "secret").read_text() == "mine" and not any((tmp_path / "takes").iterdir())
+
+
+def test_a_take_is_kept_and_removed(ask, tmp_path):
+    status, content = ask("POST", "/takes", take())
+    answer = json.loads(content)
+    assert status == 200 and answer["takes"] == {"hello": 1}
+    assert (tmp_path / "takes" / answer["name"]).read_bytes() == take()
+    assert Recordings(tmp_path / "takes").counts() == {"hello": 1}
+    assert json.loads(ask("GET", "/takes")[1]) == {"takes": {"hello": 1}}
+    assert json.loads(ask("DELETE", f"/takes/{answer['name']}")[1]) == {"takes": {}}
+    assert not any((tmp_path / "takes").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "not one take"),
+        (b"PK\x03\x04", "not one take"),
+        (take(present=np.zeros((1, 60, 2), np.uint8)), "no hand was seen"),
+        (take(glosses=np.array(["a\x00b"])), "control character"),
+        (take(glosses=np.array(["a" * 201])), "over 200 letters"),
+        (take(split=np.array(["test"])), "not one take"),
+        (take(keypoints=np.zeros((2, 60, 42, 3), np.float32)), "not one take"),
+        (bytes(recordings.MOST_BYTES + 1), "at most 16 MiB"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "take",
+)
+def test_what_is_no_take_is_refused(ask, tmp_path, content, said):
+    status, answer = ask("POST", "/takes", content)
+    assert status in (400, 413) and said in answer.decode()
+    assert not any((tmp_path / "takes").iterdir())
+
+
+def test_a_folder_of_something_else_takes_no_recordings(tmp_path):
+    (tmp_path / "holiday.mp4").touch()
+    with pytest.raises(WSignError, match=r"holds holiday.mp4, which is no take .*--record=DIR"):
+        Recordings(tmp_path)
+
+
+def test_a_port_that_is_taken_is_one_line():
+    pytest.importorskip("uvicorn")
+    from wsign_jax.web import server  # noqa: PLC0415 - needs the extra `web`
+
+    with server.open_socket("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(WSignError, match=rf"127.0.0.1:{port} cannot be served at .*--port"):
+            server.open_socket("127.0.0.1", port)
+
+
+def test_a_site_is_only_written_over_a_site(tmp_path):
+    site.check_free(tmp_path / "new", replace=False)
+    (tmp_path / "holiday.mp4").touch()
+    for replace in (False, True):
+        with pytest.raises(WSignError, match="not empty; name another --out, this is no site"):
+            site.check_free(tmp_path, replace)
+    (tmp_path / "site.json").touch()
+    (tmp_path / "vendor").mkdir()
+    with pytest.raises(WSignError, match="not empty; name another --out, or give --replace"):
+        site.check_free(tmp_path, replace=False)
+    site.check_free(tmp_path, replace=True)

@@ -1,0 +1,85 @@
+"""Writes the page as a folder of static files, for any web host; it calls no server."""
+
+import os
+import pathlib
+import shutil
+from collections.abc import Callable
+
+from wsign_jax.common import files
+from wsign_jax.common.errors import WSignError
+from wsign_jax.web import assets, model_folder
+
+STATIC = pathlib.Path(__file__).with_name("static")
+VENDOR, MODEL, ABOUT = "vendor", "model", "site.json"
+# The browser blocks whatever is not the site's own, whoever asks for it.
+POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob:; media-src 'self' blob:; worker-src 'self'; base-uri 'none'; "
+    "form-action 'none'"
+)
+_POLICY_PLACE = "<!-- policy -->"
+
+
+def check_free(folder: pathlib.Path, replace: bool) -> None:
+    """Refuses a folder that holds anything, unless it is a site and `replace` is true.
+
+    Raises:
+        WSignError: something else is there.
+    """
+    files.check_writable(folder / ABOUT)
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    is_site = (folder / ABOUT).is_file() and (folder / VENDOR).is_dir()
+    if not (replace and is_site):
+        fix = "or give --replace" if is_site else "this is no site that could be replaced"
+        raise WSignError(f"{folder}: is not empty; name another --out, {fix}")
+
+
+def write_site(
+    folder: pathlib.Path,
+    write_model: Callable[[pathlib.Path], None] | None,
+    record: str = "",
+    given: pathlib.Path | None = None,
+) -> None:
+    """Writes the page; a site that is there is replaced once the new one is whole.
+
+    Args:
+        folder: of the site.
+        write_model: writes the model into a folder; None for a page that only records.
+        record: the folder in which a server keeps recordings, as the page calls it; '' if they are
+            downloads.
+        given: the folder of assets, see `assets.write_assets`.
+
+    Raises:
+        WSignError: an asset is missing.
+        OSError: the folder cannot be written.
+    """
+    new = files.temporary_name(folder)
+    try:
+        files.make_folder(new)
+        for path in STATIC.iterdir():
+            if path.name == "index.html":
+                files.write(new / path.name, _page(path.read_text(encoding="utf-8")).encode())
+            elif path.is_file():
+                shutil.copyfile(path, new / path.name)
+        assets.write_assets(new / VENDOR, given)
+        if write_model:
+            write_model(new / MODEL)
+        about = {
+            "model": write_model is not None,
+            "record": record,
+            "keypoints": model_folder.keypoint_settings(),
+        }
+        files.write_json(new / ABOUT, about)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _page(text: str) -> str:
+    """Returns index.html with the policy in it, for hosts that send none."""
+    assert _POLICY_PLACE in text
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    return text.replace(_POLICY_PLACE, meta)

@@ -1,0 +1,82 @@
+// @ts-check
+/** The content of stream.json, which `wsign_jax/web/model_folder.py` writes. */
+
+const VERSION = 1;
+
+/**
+ * @typedef {object} Settings
+ * @property {number} version
+ * @property {string[]} labels the first is the blank
+ * @property {number} fps of keypoints
+ * @property {number} patch_size frames
+ * @property {number} look_ahead of the network, in patches
+ * @property {number} chunk patches that are recognized at a time
+ * @property {number} reach patches after which the network's state holds nothing of what came before
+ * @property {number} head_width
+ * @property {number} frequency_base of rotary angles
+ * @property {number | null} most_patches of a stream; null: no end
+ * @property {number} no_hands_frames after which nothing is recognized
+ * @property {number} temperature of confidences
+ * @property {HandSettings} hand
+ * @property {TrackerSettings} tracker
+ * @property {SentenceEndSettings} sentence_end
+ * @property {Record<string, {type: TensorType, shape: number[]}>} inputs of the ONNX file, by name
+ */
+
+/** @typedef {"float32" | "int32" | "bool"} TensorType */
+
+/**
+ * @typedef {object} HandSettings
+ * @property {number} joints of one hand
+ * @property {number} wrist the number of a joint, as is the next
+ * @property {number} middle_knuckle
+ * @property {number} largest number that a keypoint can have
+ */
+
+/**
+ * Constants of `keypoints/track.py`, `keypoints/resample.py` and `keypoints/picture_stream.py`, where
+ * they are explained.
+ * @typedef {object} TrackerSettings
+ * @property {number} delay_frames
+ * @property {number} max_gap
+ * @property {number} rounding
+ * @property {number} longest_pause
+ * @property {number} part
+ * @property {number} spread
+ * @property {number} spread_per_second
+ * @property {number} linear
+ * @property {number} extrapolation
+ * @property {number} new_track
+ * @property {number} same_hand
+ * @property {number} smallest_hand
+ * @property {number} memory
+ * @property {number} least_score
+ * @property {number} most_score
+ * @property {number} most_log_odds
+ * @property {number} renaming
+ */
+
+/**
+ * @typedef {object} SentenceEndSettings
+ * @property {number} rest_speed picture widths per second
+ * @property {number} rest_frames without movement after which a sentence is over; 0: never
+ * @property {number} most_patches of a sentence
+ */
+
+/**
+ * Checks the content of stream.json.
+ * @param {any} content
+ * @param {string} where it comes from, for the message
+ * @returns {Settings}
+ * @throws {Error} another version of this project wrote it
+ */
+export function checkSettings(content, where) {
+  const version = content?.version;
+  if (version !== VERSION) {
+    throw new Error(
+      `${where} is of version ${version}, and this page reads version ${VERSION}; write the page and ` +
+        "its model again with one version of the project.",
+    );
+  }
+  return content;
+}

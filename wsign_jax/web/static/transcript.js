@@ -1,0 +1,145 @@
+// @ts-check
+/** The signs of a stream: on the page, as text, as subtitles and for ELAN. */
+
+import { download } from "./download.js";
+import { elanDocument } from "./elan.js";
+
+/** @typedef {import("./recognizer.js").Gloss} Gloss */
+/** @typedef {import("./recognizer.js").StreamResult} StreamResult */
+
+const SHOWN_SECONDS = 1; // as `wsign_jax/decode/transcript.py`: CTC is sure of a sign too shortly to read
+const NOTHING = "Signs appear here; in gray what may still change.";
+
+/** A box of signs with its buttons, made in `place`. */
+export class Transcript {
+  /** @param {HTMLElement} place */
+  constructor(place) {
+    /** @type {Gloss[]} */
+    this.glosses = [];
+    this.name = "signs";
+    this.box = place.appendChild(make("div", "transcript"));
+    this.box.tabIndex = 0;
+    this.box.setAttribute("role", "log");
+    this.box.setAttribute("aria-label", place.getAttribute("aria-label") ?? "Signs");
+    place.removeAttribute("aria-label");
+    this.pending = make("span", "pending");
+    this.pending.setAttribute("aria-live", "off");
+    const controls = place.appendChild(make("div", "controls"));
+    /** @type {[string, () => void][]} */
+    const actions = [
+      ["Copy", () => this.copy()],
+      ["Subtitles (.srt)", () => download(`${this.name}.srt`, "application/x-subrip", this.srt())],
+      ["ELAN (.eaf)", () => download(`${this.name}.eaf`, "application/xml", elanDocument(this.glosses))],
+      ["Clear", () => this.clear()],
+    ];
+    this.buttons = actions.map(([label, act]) => {
+      const button = controls.appendChild(make("button"));
+      button.textContent = label;
+      button.addEventListener("click", act);
+      return button;
+    });
+    this.said = place.appendChild(make("p", "note"));
+    this.said.setAttribute("role", "status");
+    this.clear();
+  }
+
+  clear() {
+    this.glosses = [];
+    this.box.replaceChildren(make("p", "nothing"));
+    this.box.children[0].textContent = NOTHING;
+    /** @type {HTMLElement | null} */
+    this.line = null;
+    this.said.textContent = "";
+    this.update();
+  }
+
+  /**
+   * Shows what a picture has brought.
+   * @param {StreamResult} result
+   * @param {number} [offset] seconds by which the stream began after the transcript
+   */
+  add({ stable, pending, sentenceEnd }, offset = 0) {
+    const isAtEnd = this.box.scrollTop + this.box.clientHeight > this.box.scrollHeight - 40;
+    for (const gloss of stable) {
+      const shifted = { ...gloss, start: gloss.start + offset, end: gloss.end + offset };
+      this.glosses.push(shifted);
+      const word = make("span");
+      word.textContent = `${gloss.label} `;
+      word.title = `${clock(shifted.start, ".")}, confidence ${gloss.confidence.toFixed(2)}`;
+      this.currentLine().insertBefore(word, this.pending.parentNode === this.line ? this.pending : null);
+    }
+    const text = pending.map(({ label }) => label).join(" ");
+    if (text !== this.pending.textContent) {
+      this.pending.textContent = text;
+      if (text) this.currentLine().append(this.pending);
+    }
+    if (sentenceEnd && this.line && !text) this.line = null;
+    if (stable.length) this.update();
+    if (isAtEnd) this.box.scrollTop = this.box.scrollHeight;
+  }
+
+  currentLine() {
+    if (!this.line) {
+      if (!this.box.querySelector("p:not(.nothing)")) this.box.replaceChildren();
+      this.line = this.box.appendChild(make("p"));
+    }
+    return this.line;
+  }
+
+  update() {
+    for (const button of this.buttons) button.disabled = !this.glosses.length;
+  }
+
+  /** The signs as text, a line a sentence. */
+  text() {
+    const lines = [...this.box.querySelectorAll("p:not(.nothing)")].map((line) =>
+      [...line.querySelectorAll("span:not(.pending)")].map((word) => word.textContent?.trim()).join(" "),
+    );
+    return lines.filter(Boolean).join("\n");
+  }
+
+  async copy() {
+    try {
+      await navigator.clipboard.writeText(this.text());
+      this.said.textContent = "Copied.";
+    } catch {
+      this.said.textContent = "The browser does not allow copying here; select the text and copy it.";
+    }
+  }
+
+  /** The signs as subtitles, each shown long enough to read it but never with the next. */
+  srt() {
+    return this.glosses
+      .map(({ label, start, end }, number) => {
+        const next = this.glosses[number + 1]?.start ?? Infinity;
+        const last = Math.min(Math.max(end, start + SHOWN_SECONDS), next);
+        const text = label.replaceAll("-->", "\u2192"); // players take an arrow for times
+        return `${number + 1}\n${clock(start, ",")} --> ${clock(last, ",")}\n${text}\n\n`;
+      })
+      .join("");
+  }
+}
+
+/**
+ * Seconds as 01:02:03.456.
+ * @param {number} seconds
+ * @param {string} point
+ */
+function clock(seconds, point) {
+  const all = Math.round(seconds * 1000);
+  const parts = [all / 3.6e6, (all / 6e4) % 60, (all / 1000) % 60];
+  const [hours, minutes, whole] = parts.map((part) => String(Math.floor(part)).padStart(2, "0"));
+  return `${hours}:${minutes}:${whole}${point}${String(all % 1000).padStart(3, "0")}`;
+}
+
+/**
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {string} [name] of its class
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+function make(tag, name = "") {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  return element;
+}
