@@ -47,6 +47,9 @@ def main() -> None:
         files.check_apart(
             [flags.out, export.card_path(flags.out)], export.files_of_run(run.trained)
         )
+        if is_onnx and (names := run.read_enrolled().names):
+            left = f"note: {flags.out} is without the enrolled signs ({', '.join(names)})"
+            print(f"{left}; only files whose names do not end in .onnx have them", flush=True)
         # A folder's name may hold bytes that are not text.
         text = card.model_card(export.card_fields(run.trained, flags.out.name, flags.license))
         content = text.encode(errors="replace")

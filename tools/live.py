@@ -18,8 +18,7 @@ from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.keypoints import landmarker
-from wsign_jax.recognize.file_backend import read_exported
-from wsign_jax.recognize.run_backend import RunBackend
+from wsign_jax.recognize.recognizer import Recognizer
 from wsign_jax.stream import live
 
 
@@ -45,6 +44,7 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="one event a line, as wsign_jax/stream/printing.py has them",
     )
+    parser.add_unknown()
     add("--show", action="store_true", help="a window with the hands and glosses; q closes it")
     add("--model", type=path, help=f"a copy of {landmarker.MODEL_NAME}")
     return parser.parse_args()
@@ -55,11 +55,14 @@ def main() -> None:
     with exit_on_user_error():
         flags = parse()
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for glosses
-            is_file = flags.checkpoint.is_file()
-            model = (read_exported if is_file else RunBackend)(flags.checkpoint)
-            source = live.open_source(flags.source, flags.simulate, model.settings.aspect)
-            stream = model.stream(
-                flags.chunk, flags.left_context, flags.decoder, flags.endpoint_seconds
+            recognizer = Recognizer.load(flags.checkpoint)
+            source = live.open_source(flags.source, flags.simulate, recognizer.settings.aspect)
+            stream = recognizer.stream(
+                flags.chunk,
+                flags.left_context,
+                flags.decoder,
+                flags.endpoint_seconds,
+                flags.unknown,
             )
         end = live.recognize_live(
             stream, source, model=flags.model, json=flags.json, show=flags.show

@@ -35,13 +35,16 @@ def main() -> None:
     flag("--decoder", default="greedy", help="greedy, prefix_beam, attention, rescore, joint")
     flag("--chunk", type=int, help="attention's chunk in patches, 0: full (the run's eval.chunk)")
     flag("--left_context", type=int, help="patches seen before the chunk")
+    parser.add_unknown()
     parser.add_video_options()
     with exit_on_user_error():
         flags = parser.parse_args()
         sources = transcribe_files.find_recordings(flags.inputs)
         read = [path for path in (flags.checkpoint, flags.model) if path is not None]
         transcribe_files.check_free(sources, flags.format, flags.out, flags.replace, read)
-        options = transcribe_files.DecodingOptions(flags.decoder, flags.chunk, flags.left_context)
+        options = transcribe_files.DecodingOptions(
+            flags.decoder, flags.chunk, flags.left_context, flags.unknown
+        )
         recognizer = Recognizer.load(flags.checkpoint)
         outcomes = transcribe_files.transcribe_files(
             recognizer, sources, options, flags.model, flags.workers

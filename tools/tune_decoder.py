@@ -70,6 +70,11 @@ def main() -> None:
                 f"{', '.join(shown):52} temperature {settings.temperature:.2f}  ({effort})",
                 flush=True,
             )
+            if settings.false_accepts is not None:
+                print(
+                    f"{'':12} unknown below {settings.unknown_below:.3f}: 5 % of right glosses, and "
+                    f"{1 - settings.false_accepts:.0%} of signs whose gloss was held out"
+                )
 
         tuned = tune.tune(run, split, starts, models, show)
         print(decoder_settings.write_tuned(run, root, split, tuned, fitted))

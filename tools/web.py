@@ -63,8 +63,10 @@ def model_writer(checkpoint: pathlib.Path | None) -> Callable[[pathlib.Path], No
     from wsign_jax.web import model_folder  # noqa: PLC0415
 
     with contextlib.redirect_stdout(sys.stderr):
-        trained = RunBackend(checkpoint).trained
-    return functools.partial(model_folder.write_model_folder, trained)
+        run = RunBackend(checkpoint)
+        if names := run.read_enrolled().names:
+            print(f"note: the page does not tell the enrolled signs ({', '.join(names)})")
+    return functools.partial(model_folder.write_model_folder, run.trained)
 
 
 def write(flags: argparse.Namespace) -> None:

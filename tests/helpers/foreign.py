@@ -13,6 +13,7 @@ import numpy as np
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.recognize import exported_program, exported_stream, file_backend
 from wsign_jax.recognize.backend import RecognizerSettings
+from wsign_jax.recognize.enrollment import Enrolled
 
 SETTINGS = RecognizerSettings(
     patch_size=4, look_ahead=0, aspect=0.0, positions="sinusoidal", width=8, head_width=4,
@@ -65,9 +66,16 @@ def exported_of(
     return dataclasses.replace(exporting(*taken), fun_name="step")
 
 
-def write(path: pathlib.Path, program: bytes, stream: Callable[..., Any] = silent_stream) -> None:
-    """A file of that program, and of a stream's step."""
+def write(
+    path: pathlib.Path,
+    program: bytes,
+    stream: Callable[..., Any] = silent_stream,
+    enrolled: Enrolled | None = None,
+) -> None:
+    """A file of that program, of a stream's step, and of enrolled signs."""
     step = bytes(exported_of(stream, taken=TAKEN_BY_STREAM).serialize())
     about = {"versions": {"jax": jax.__version__}}
     programs = program, step
-    file_backend.write_exported(path, SETTINGS, VOCABULARY, 1.0, PARAMETERS, programs, SIZES, about)
+    file_backend.write_exported(
+        path, SETTINGS, VOCABULARY, 1.0, PARAMETERS, programs, SIZES, about, enrolled
+    )

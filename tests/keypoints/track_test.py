@@ -318,3 +318,24 @@ def test_a_long_absence_is_passed_over():
 def test_nothing_pushed_is_no_frames():
     frames = track.Tracker().finish()
     assert frames.positions.shape == (0, 42, 3) and frames.confidence.shape == (0, 2)
+
+
+def moving(count, speed):
+    """A right hand that moves so fast, and arrives at 0 in the last of n frames."""
+    found = track.no_frames(count)
+    found.confidence[:, 1] = 0.9
+    found.positions[:, 21:, 0] = speed / 60 * np.arange(1 - count, 1)[:, None]
+    return found
+
+
+def test_movement_is_a_hand_that_is_seen_and_fast():
+    assert track.find_movement(moving(4, 0.051)).tolist() == [True, True]
+    assert not track.find_movement(moving(4, 0.049)).any()
+    leaving = moving(5, 0.5)
+    leaving.confidence[3:] = 0.0
+    assert track.find_movement(leaving).tolist() == [True, False, False]
+    fingers = moving(4, 0.0)
+    # Of 21 joints three move by 1 width a second, then one: 0.143 and 0.048 on average.
+    fingers.positions[2, 21 + 5 : 21 + 8, :2] = np.array([0.6, 0.8]) / 30
+    fingers.positions[3, 21 + 5, :2] = np.array([0.6, 0.8]) / 30
+    assert track.find_movement(fingers).tolist() == [True, False]

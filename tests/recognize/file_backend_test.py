@@ -206,7 +206,7 @@ def saved_as(array):
     ("member", "change", "message"),
     [
         ("label_map.json", lambda x: x.replace(b"A", b"C"), "was changed after the export; export it"),
-        ("about.json", about_with(format=4), r"newer version .*format 4; this one reads up to 3\)"),
+        ("about.json", about_with(format=5), r"newer version .*format 5; this one reads up to 4\)"),
         ("about.json", about_with(format=1), r"older version .*format 1\), .*; export the run again"),
         ("about.json", about_with(settings={"beam": 3}), r"not a file that tools/export\.py wrote"),
         ("about.json", lambda _: None, r"not a file that tools/export\.py wrote"),
@@ -249,6 +249,8 @@ ARRAY = "parameters/a/b.npy"
         ("about.json", with_sizes(tea=1), "stream in about.json: 'tea' is not one of its fields"),
         ("about.json", with_sizes(taps=3), r"takes float32\[1, 1, 8\] where .* is float32\[1, 2, 8\]"),
         ("about.json", with_sizes(layers=1000, left_context=6000, taps=10**3), "takes float32"),
+        ("about.json", about_with(format=4), "format 4 in about.json does not go with 'enrolled.npz'"),
+        ("about.json", about_with(unknown_below=2), "'unknown_below' is 2"),
         ("stream.bin", lambda _: None, "format 3 in about.json does not go with 'stream.bin'"),
         ("stream.bin", lambda x: x[:500], "jax .* cannot read it"),
         ("label_map.json", lambda _: b'{"<blank>": 0, "A": 1}', "float32.b, n, 3. where .0. is .*2"),

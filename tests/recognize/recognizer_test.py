@@ -22,7 +22,7 @@ from wsign_jax.decode import confidence
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
-from wsign_jax.recognize.recognizer import LONGEST, padded_length
+from wsign_jax.recognize.recognizer import LONGEST
 
 
 def paths_of(root):
@@ -137,13 +137,6 @@ def test_a_tuned_temperature_is_used(data, talkative_run, recognizer):
     [plain] = recognizer.transcribe(paths_of(data)[0])
     expected = confidence.calibrate([gloss.confidence for gloss in plain.glosses], 2.0)
     np.testing.assert_allclose([gloss.confidence for gloss in cool.glosses], expected, rtol=1e-5)
-
-
-def test_few_lengths_and_little_padding():
-    lengths = {padded_length(frames) for frames in range(1, 1501)}
-    assert len(lengths) == 16 + 8 + 4
-    for frames in range(257, 1501):
-        assert frames <= padded_length(frames) <= frames * 1.125 + 1
 
 
 def test_a_data_sets_aspect_is_heeded(data, recognizer, tmp_path):

@@ -8,7 +8,7 @@ SOUP, EAT = Gloss("SOUP", 0.2, 0.6, 0.987654), Gloss("EAT", 1.0, 1.25, 0.5)
 RESULTS = [
     (0.7, StreamResult([], [SOUP])),
     (1.0, StreamResult([SOUP], [EAT])),
-    (1.2, StreamResult([], [EAT])),
+    (1.2, StreamResult([Gloss("<unknown>", 0.7, 0.9, 0.3)], [EAT])),
     (1.5, StreamResult([EAT], [], Transcript([SOUP, EAT], -1.5))),
 ]
 SUMMARY = StreamSummary(
@@ -36,6 +36,7 @@ def test_lines_in_a_file_are_stable_glosses_alone(capsys):
     assert capsys.readouterr().out.splitlines() == [
         "v.mp4: 8 patches at a time, 32 before; Ctrl-C ends it",
         "         0.20 - 0.60 s  0.99 SOUP",
+        "         0.70 - 0.90 s  0.30 <unknown>",
         "         1.00 - 1.25 s  0.50 EAT",
         "              sentence       SOUP EAT",
         "v.mp4: the end of the file",
@@ -66,16 +67,18 @@ def test_json_is_an_object_a_line_and_a_partial_is_told_when_it_changes(capsys):
         "event": "start", "time": 0.0, "source": "v.mp4", "chunk": 8, "left_context": 32,
     }  # fmt: skip
     assert [event["event"] for event in events] == [
-        "partial", "stable", "partial", "stable", "final", "partial", "end",
+        "partial", "stable", "partial", "unknown", "stable", "final", "partial", "end",
     ]  # fmt: skip
+    mark = {"event": "unknown", "time": 1.2, "start": 0.7, "end": 0.9, "confidence": 0.3}
+    assert events[3] == mark
     assert events[1] == {
         "event": "stable", "time": 1.0, "label": "SOUP", "start": 0.2, "end": 0.6, "confidence": 0.9877,
     }  # fmt: skip
     assert events[2] == {"event": "partial", "time": 1.0, "labels": ["EAT"]}
-    assert events[4]["labels"] == ["SOUP", "EAT"] and events[4]["score"] == -1.5
-    assert events[5]["labels"] == []
-    assert events[6]["why"] == "v.mp4: the end of the file" and events[6]["dropped"] == 5
-    assert events[6]["delays"]["chunk"] == [258.3, 490.8]
+    assert events[5]["labels"] == ["SOUP", "EAT"] and events[5]["score"] == -1.5
+    assert events[6]["labels"] == []
+    assert events[7]["why"] == "v.mp4: the end of the file" and events[7]["dropped"] == 5
+    assert events[7]["delays"]["chunk"] == [258.3, 490.8]
 
 
 def test_nothing_came_at_all(capsys):

@@ -39,19 +39,6 @@ def patches(*ids):
     return states, log_probs
 
 
-def test_movement_is_a_hand_that_is_seen_and_fast():
-    assert sentence_end.find_movement(frames(4, 0.051)).tolist() == [True, True]
-    assert not sentence_end.find_movement(frames(4, 0.049)).any()
-    leaving = frames(5, 0.5)
-    leaving.confidence[3:] = 0.0
-    assert sentence_end.find_movement(leaving).tolist() == [True, False, False]
-    fingers = frames(4, 0.0)
-    # Of 21 joints three move by 1 width a second, then one: 0.143 and 0.048 on average.
-    fingers.positions[2, 21 + 5 : 21 + 8, :2] = np.array([0.6, 0.8]) / 30
-    fingers.positions[3, 21 + 5, :2] = np.array([0.6, 0.8]) / 30
-    assert sentence_end.find_movement(fingers).tolist() == [True, False]
-
-
 def test_rest_ends_a_sentence_once(ended):
     ended.see(frames(32, 0.5))
     assert ended.add(0, *patches(0, 1, 1, 0, 2, 0, 0, 0)) == []

@@ -115,6 +115,7 @@ def test_eaf_and_pose_files_for_other_programs(talkative_run, inputs, command, t
         (["--checkpoint={inputs}/a.npy", "{inputs}/a.npy"], "not a file that tools/export.py wrote"),
         (["--checkpoint={run}", "--decoder=best", "{inputs}"], "decoder 'best' is not one of"),
         (["--checkpoint={run}", "--chunk=-1", "{inputs}"], "chunk is -1"),
+        (["--checkpoint={run}", "--unknown=drop", "{inputs}"], "no threshold for unknown signs; run"),
         (["--checkpoint={run}", "--out={inputs}", "{inputs}"], "is a folder; name a file"),
         ([*SRT, "--out={inputs}/a.npy", "{inputs}"], "is a file; name"),
         (["--checkpoint={run}", "--workers=-1", "{inputs}"], "--workers is -1; give 0, one a core"),

@@ -36,6 +36,11 @@ class Parser(argparse.ArgumentParser):
         """Adds `--out`."""
         self.add_argument("--out", metavar="PATH", type=pathlib.Path, required=required, help=kind)
 
+    def add_unknown(self) -> None:
+        """Adds `--unknown`."""
+        kind = "signs that fit no gloss well enough; mark: as <unknown> (off)"
+        self.add_argument("--unknown", choices=("off", "mark", "drop"), default="off", help=kind)
+
     def add_video_options(self) -> None:
         """Adds `--workers` and `--model`, which tools that find hands in videos have."""
         how_many = "processes that read videos; 0: one a core"

@@ -33,6 +33,22 @@ class Transcript:
         return " ".join(gloss.label for gloss in self.glosses)
 
 
+OFF, MARK, DROP = UNKNOWN_MODES = ("off", "mark", "drop")  # what becomes of unknown signs
+# The mark of a sign that fits no gloss well enough; its confidence is that of the best gloss.
+UNKNOWN = "<unknown>"
+
+
+def mark_unknown(glosses: list[Gloss], below: float) -> list[Gloss]:
+    """Replaces the labels of glosses whose confidence is below a threshold by `UNKNOWN`."""
+    return [dataclasses.replace(g, label=UNKNOWN) if g.confidence < below else g for g in glosses]
+
+
+def without_unknown(transcript: Transcript) -> Transcript:
+    """Leaves the marks of unknown signs out."""
+    kept = [gloss for gloss in transcript.glosses if gloss.label != UNKNOWN]
+    return dataclasses.replace(transcript, glosses=kept)
+
+
 TEXT, JSONL, CSV, SRT, VTT, EAF = FORMATS = ("text", "jsonl", "csv", "srt", "vtt", "eaf")
 
 

@@ -4,7 +4,8 @@
 
     {"tuned_on": "checkpoint 7500, full attention", "data": "...", "split": "val", "sentences": 100,
      "decoders": [{"decoder": "prefix_beam", "lm": "2", "beam_size": 10, "ctc_weight": 0.5,
-                   "lm_weight": 0.4, "label_bonus": 0.8, "temperature": 1.3, "wer": 0.05}, ...],
+                   "lm_weight": 0.4, "label_bonus": 0.8, "temperature": 1.3, "wer": 0.05,
+                   "unknown_below": 0.83, "false_accepts": 0.4}, ...],
      "language_models": {"2": "<SHA-256>"}}
 
 A language model fitted for it lies beside it as `lm_<order>.arpa`, with that digest.
@@ -34,7 +35,10 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "temperature": (confidence.MIN_TEMPERATURE, confidence.MAX_TEMPERATURE),
     "beam_size": (1, LARGEST_BEAM),
     "wer": (0, math.inf),
+    "unknown_below": (0, 1),
+    "false_accepts": (0, 1),
 }
+_OPTIONAL = {"unknown_below", "false_accepts"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +53,10 @@ class DecoderSettings:
     label_bonus: float = 0.0
     temperature: float = 1.0  # of the confidences
     wer: float | None = None  # on the validation split, if it was tuned
+    # A gloss of less confidence is an unknown sign: 5 % of right glosses are, and all but this share of
+    # the signs whose gloss was held out. None: it was tuned before there were unknown signs.
+    unknown_below: float | None = None
+    false_accepts: float | None = None
 
     def with_weights(self, **weights: float | None) -> "DecoderSettings":
         """Returns these settings with other fields of `Weights`; None leaves a weight as it is.
@@ -76,7 +84,8 @@ class DecoderSettings:
         for field, (low, high) in _RANGES.items():
             value = getattr(self, field)
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            fits[field] = fits.get(field, True) and number and low <= value <= high
+            good = (number and low <= value <= high) or (field in _OPTIONAL and value is None)
+            fits[field] = fits.get(field, True) and good
         for field, good in fits.items():
             if not good:
                 raise ValueError(f"{field} is {getattr(self, field)!r}")

@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from wsign_jax.data import layout
@@ -25,6 +27,8 @@ GRIDS = {
 }
 _TOGETHER = (("ctc_weight",), ("lm_weight", "label_bonus"))
 _ROUNDS = 3  # at most, through all groups
+_IMPOSSIBLE = -1e9  # a log posterior
+_FALSE_REJECTS = 0.05  # share of right glosses that may be taken for unknown signs
 
 
 def tune(
@@ -47,7 +51,7 @@ def tune(
         attempt = _Attempts(trained, split, encoded, search, language_models[start.lm])
         found = [_climb(begin, attempt) for begin in _begins(start, tuned)]
         settings = min(found, key=attempt.wer)
-        settings = dataclasses.replace(settings, temperature=attempt.temperature(settings))
+        settings = attempt.calibrated(settings)
         tuned.append(settings)
         report(settings, f"{attempt.count} settings tried, {search.seconds:.0f} s")
     return tuned
@@ -77,19 +81,44 @@ class _Attempts:
         """The error rate with some weights."""
         key = (settings.ctc_weight, settings.lm_weight, settings.label_bonus)
         if key not in self._known:
-            sentences = self._sentences(settings)
+            sentences = self._sentences(settings, self._encoded)
             self._known[key] = sum((s.counts for s in sentences), EditCounts()).wer
         return self._known[key]
 
-    def temperature(self, settings: DecoderSettings) -> float:
-        """The temperature that calibrates the confidences of the decoded glosses."""
-        found = evaluate.confidences_and_truth(self._sentences(settings))
-        return confidence.fit_temperature(*found)
+    def calibrated(self, settings: DecoderSettings) -> DecoderSettings:
+        """Adds the temperature of the confidences, and the least confidence of a known sign.
 
-    def _sentences(self, settings: DecoderSettings) -> list[evaluate.Sentence]:
+        Impostors are wrong glosses where CTC may say every gloss but a third of them.
+        """
+        confidences, right = evaluate.confidences_and_truth(
+            self._sentences(settings, self._encoded)
+        )
+        temperature = confidence.fit_temperature(confidences, right)
+        settings = dataclasses.replace(settings, temperature=temperature)
+        if not right.any():
+            return settings
+        below = float(np.quantile(confidences[right], _FALSE_REJECTS))
+        without = [x._replace(log_probs=_hold_out(x.log_probs)) for x in self._encoded]
+        others, known = evaluate.confidences_and_truth(self._sentences(settings, without))
+        impostors = others[~known]
+        return dataclasses.replace(
+            settings,
+            unknown_below=float(confidence.calibrate(np.array(below), temperature)),
+            false_accepts=float(np.mean(impostors >= below)) if len(impostors) else None,
+        )
+
+    def _sentences(
+        self, settings: DecoderSettings, encoded: Sequence[EncodedBatch]
+    ) -> list[evaluate.Sentence]:
         run = self._trained
-        decoded = evaluate.search_all(run, self._encoded, self._search, settings, self._lm)
+        decoded = evaluate.search_all(run, encoded, self._search, settings, self._lm)
         return evaluate.to_sentences(run, self._split, decoded)
+
+
+def _hold_out(log_probs: jax.Array) -> jax.Array:
+    """Takes every third gloss from (B, N, V) log posteriors, and spreads the rest anew."""
+    held = jnp.arange(log_probs.shape[2], dtype=jnp.int32) % 3 == 1
+    return jax.nn.log_softmax(jnp.where(held[None, None], _IMPOSSIBLE, log_probs))
 
 
 def _begins(start: DecoderSettings, tuned: Sequence[DecoderSettings]) -> list[DecoderSettings]:

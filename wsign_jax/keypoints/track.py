@@ -76,6 +76,25 @@ def no_frames(count: int) -> Frames:
     )
 
 
+# Image widths per second, mean over a hand's joints; MediaPipe's noise moves a hand at rest by 0.01 to
+# 0.03. A sign that is held looks the same as rest. In composed ASL's validation sentences, most of
+# them spelled, 42 % have a hold of 1 s, and 1 % have one of 2 s.
+REST_SPEED = 0.05
+
+
+def find_movement(frames: Frames) -> np.ndarray:
+    """Tells which of n frames, the first and the last left out, show a hand that moves: (n - 2,) bool.
+
+    The speed is a central difference; a hand must be seen in all three frames.
+    """
+    steps = frames.positions[2:] - frames.positions[:-2]
+    speed = np.linalg.norm(steps, axis=-1) * (joints.FPS / 2)
+    hands = np.stack([speed[:, hand].mean(axis=1) for hand in joints.HANDS], axis=1)
+    seen = frames.confidence > 0
+    steady = seen[2:] & seen[1:-1] & seen[:-2]
+    return np.any(steady & (hands > REST_SPEED), axis=1)
+
+
 @dataclasses.dataclass(eq=False)
 class _Track:
     """One hand as long as it is seen without a gap over `MAX_GAP`."""

@@ -15,6 +15,7 @@ from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.model import positions
 from wsign_jax.model.positions import POSITIONS
+from wsign_jax.recognize.enrollment import Enrolled
 from wsign_jax.stream.stream import Stream
 
 
@@ -94,6 +95,7 @@ class Program:
     run: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], RecognizedBatch]
     chunk: int  # of its window, in patches; 0: full attention
     temperature: float  # of the confidences
+    unknown_below: float | None  # the least confidence of a known sign; None: not calibrated
 
 
 class Backend(Protocol):
@@ -121,4 +123,18 @@ class Backend(Protocol):
 
         Raises:
             WSignError: the model cannot stream so.
+        """
+
+    def read_enrolled(self) -> Enrolled:
+        """Reads the signs that were added to it.
+
+        Raises:
+            WSignError: they are damaged, or belong to another model.
+        """
+
+    def write_enrolled(self, signs: Enrolled) -> None:
+        """Keeps them, whole or not at all.
+
+        Raises:
+            WSignError: the model cannot keep signs.
         """

@@ -22,7 +22,13 @@ from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.chunk import Chunk
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.recognize import exported_program, exported_stream, file_backend, run_backend
+from wsign_jax.recognize import (
+    enrollment,
+    exported_program,
+    exported_stream,
+    file_backend,
+    run_backend,
+)
 from wsign_jax.recognize.backend import RecognizerSettings
 from wsign_jax.recognize.exported_stream import StreamSizes
 from wsign_jax.report import card
@@ -75,7 +81,12 @@ def export_run(trained: Trained, path: pathlib.Path) -> None:
         parameters,
         (serialize_program(trained, settings), serialize_stream(trained, settings, sizes)),
         sizes,
-        {"checkpoint": trained.checkpoint_steps, "versions": package_versions()},
+        {
+            "checkpoint": trained.checkpoint_steps,
+            "versions": package_versions(),
+            "unknown_below": choose_settings(trained, GREEDY).unknown_below,
+        },
+        enrollment.read(trained.workdir / enrollment.ENROLLED, trained.vocabulary),
     )
 
 

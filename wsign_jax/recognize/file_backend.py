@@ -8,9 +8,10 @@ It is a ZIP archive of
     program.bin                 `jax.export` for cpu, cuda and tpu: greedy CTC decoding of any batch size
                                 and length (see `ExportedModel`)
     stream.bin                  `jax.export` likewise: a stream's step (see `exported_stream.py`)
+    enrolled.npz                signs that were added to the run, if any (see `enrollment.py`)
 
-Files of format 2 have no stream.bin. It imports only `positions` and `chunk` of
-`wsign_jax.model`, never the network.
+Files of format 2 have no stream.bin, those of format 3 no enrolled.npz. It imports only `positions` and
+`chunk` of `wsign_jax.model`, never the network.
 """
 
 import contextlib
@@ -42,18 +43,22 @@ from wsign_jax.decode.streaming import GreedyStreamDecoder
 from wsign_jax.keypoints import joints
 from wsign_jax.model import positions
 from wsign_jax.model.chunk import Chunk
-from wsign_jax.recognize import exported_program, exported_stream
+from wsign_jax.recognize import enrollment, exported_program, exported_stream
 from wsign_jax.recognize.backend import Program, RecognizedBatch, RecognizerSettings
 from wsign_jax.recognize.exported_stream import StreamSizes
 from wsign_jax.stream.chunks import ChunkOutputs, StreamModel
 from wsign_jax.stream.stream import Stream
 
-FORMAT = 3  # goes up with every change that older versions cannot read
-_WITHOUT_STREAM = 2  # a format
-_READ = (_WITHOUT_STREAM, FORMAT)
+FORMAT = 4  # goes up with every change that older versions cannot read
+_WITHOUT_STREAM, _WITHOUT_ENROLLED = (
+    2,
+    3,
+)  # formats; the second is still written, if no sign is enrolled
+_READ = (_WITHOUT_STREAM, _WITHOUT_ENROLLED, FORMAT)
 DECODER = "greedy"
 _ABOUT, _LABEL_MAP, _PROGRAM = "about.json", "label_map.json", "program.bin"
 _STREAM = "stream.bin"
+_ENROLLED = enrollment.ENROLLED
 _PARAMETERS = "parameters/"
 _PARAMETER = re.compile(r"parameters(/\w+)+\.npy", re.ASCII)
 _ENCRYPTED = 1  # of a member's flags
@@ -78,6 +83,19 @@ class ExportedModel:
     path: pathlib.Path
     stream_sizes: StreamSizes | None = None  # None: a file of before, which does not stream
     stream_call: Callable[..., tuple[jax.Array, ...]] | None = None
+    enrolled: enrollment.Enrolled | None = None
+    unknown_below: float | None = None
+
+    def read_enrolled(self) -> enrollment.Enrolled:
+        """Returns the signs that were added to the run before its export; see `Backend`."""
+        return self.enrolled or enrollment.Enrolled(self.vocabulary)
+
+    def write_enrolled(self, signs: enrollment.Enrolled) -> None:
+        """Refuses to change the file; see `Backend`."""
+        raise WSignError(
+            f"{self.path}: an exported file never changes; enroll or forget in the run itself, and "
+            "export it again"
+        )
 
     def program(self, decoder: str, chunk: int, left_context: int) -> Program:
         """Returns the program for greedy decoding, the only one; see `Backend`."""
@@ -92,7 +110,7 @@ class ExportedModel:
             tables = positions.position_tables(s.positions, patches, s.width, s.head_width)
             return self.call(self.parameters, keypoints, hands, frames, no_hands, window, tables)
 
-        return Program(run, chunk, self.temperature)
+        return Program(run, chunk, self.temperature, self.unknown_below)
 
     def stream(
         self, chunk: int | None, left_context: int | None, decoder: str, endpoint_seconds: float
@@ -167,6 +185,7 @@ def write_exported(
     programs: tuple[bytes, bytes],
     sizes: StreamSizes,
     about: Mapping[str, Any],
+    enrolled: enrollment.Enrolled | None = None,
 ) -> None:
     """Writes an exported file, through a temporary name; `programs` are the offline and the stream's."""
     members = {_LABEL_MAP: json.dumps(dict(vocabulary.ids), indent=1, ensure_ascii=False).encode()}
@@ -175,8 +194,10 @@ def write_exported(
         np.save(memory, array)
         members[f"{_PARAMETERS}{name}.npy"] = memory.getvalue()
     members[_PROGRAM], members[_STREAM] = programs
+    if enrolled is not None and enrolled.names:
+        members[_ENROLLED] = enrolled.to_bytes()
     content = {
-        "format": FORMAT,
+        "format": FORMAT if _ENROLLED in members else _WITHOUT_ENROLLED,
         **about,
         "settings": dataclasses.asdict(settings),
         "stream": dataclasses.asdict(sizes),
@@ -251,9 +272,15 @@ def read_exported(path: pathlib.Path) -> ExportedModel:
             lambda x: confidence.MIN_TEMPERATURE <= x <= confidence.MAX_TEMPERATURE,
             f"a number, {confidence.MIN_TEMPERATURE} to {confidence.MAX_TEMPERATURE}",
         )  # fmt: skip
+        unknown_below = about.get("unknown_below")
+        if unknown_below is not None:
+            files.field(about, "unknown_below", _ABOUT, (int, float), lambda x: 0 <= x <= 1)
         label_map = files.parse_json(members.pop(_LABEL_MAP), _LABEL_MAP)
         vocabulary = Vocabulary.from_mapping(label_map, _LABEL_MAP)
         program, stream = members.pop(_PROGRAM), members.pop(_STREAM, None)
+        enrolled = enrollment.Enrolled(vocabulary)
+        if (signs := members.pop(_ENROLLED, None)) is not None:
+            enrolled = enrolled.from_bytes(signs, _ENROLLED)
         parameters = {_path_of(name): _parameter(name, x) for name, x in members.items()}
         shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in parameters.items()}
         sizes = None
@@ -275,7 +302,17 @@ def read_exported(path: pathlib.Path) -> ExportedModel:
         )
     on_device = {name: jnp.asarray(array) for name, array in parameters.items()}
     return ExportedModel(
-        settings, vocabulary, float(temperature), about, on_device, call, path, sizes, step
+        settings,
+        vocabulary,
+        float(temperature),
+        about,
+        on_device,
+        call,
+        path,
+        sizes,
+        step,
+        enrolled,
+        unknown_below,
     )
 
 
@@ -311,8 +348,9 @@ def _read_members(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, bytes]]
             "that are normalized; export the run again"
         )
     with _refused(path):
-        if (_STREAM in members) != (format_ > _WITHOUT_STREAM):
-            raise WSignError(f"format {format_} in {_ABOUT} does not go with {_STREAM!r}")
+        for name, before in ((_STREAM, _WITHOUT_STREAM), (_ENROLLED, _WITHOUT_ENROLLED)):
+            if (name in members) != (format_ > before):
+                raise WSignError(f"format {format_} in {_ABOUT} does not go with {name!r}")
         versions = files.field(about, "versions", _ABOUT, dict)
         for name in versions:
             files.check_line(files.field(versions, name, f"versions in {_ABOUT}", str), name)
@@ -336,7 +374,8 @@ def _check_directory(archive: zipfile.ZipFile, size: int) -> list[str]:
     names = [member.filename for member in members]
     for member in members:
         name = member.filename
-        if name not in (_ABOUT, _LABEL_MAP, _PROGRAM, _STREAM) and not _PARAMETER.fullmatch(name):
+        known = _ABOUT, _LABEL_MAP, _PROGRAM, _STREAM, _ENROLLED
+        if name not in known and not _PARAMETER.fullmatch(name):
             raise WSignError(f"it has {name[:100]!r}, which is not part of an export")
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ENCRYPTED:
             raise WSignError(f"{name!r} in it is compressed or encrypted")

@@ -17,16 +17,26 @@ import numpy as np
 
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data import layout, validate
-from wsign_jax.data.buckets import MULTIPLE, BatchPlan, find_buckets, plan_epoch
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.no_hands import patches_without_hands
-from wsign_jax.decode.transcript import Gloss, Transcript
+from wsign_jax.decode.prototypes import EnrolledSigns, merge_enrolled
+from wsign_jax.decode.transcript import (
+    DROP,
+    OFF,
+    UNKNOWN_MODES,
+    Gloss,
+    Transcript,
+    mark_unknown,
+    without_unknown,
+)
 from wsign_jax.keypoints import extract, joints, landmarker, native_libs
+from wsign_jax.keypoints.track import Frames
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, check_window
-from wsign_jax.recognize import file_backend
-from wsign_jax.recognize.backend import Backend, Program, RecognizedBatch
+from wsign_jax.recognize import enrollment, file_backend
+from wsign_jax.recognize.backend import Backend, Program, RecognizedBatch, RecognizerSettings
+from wsign_jax.recognize.batches import plan_batches
 from wsign_jax.stream.stream import Stream
 
 # A video, a folder of pictures or a .npy by its path, or keypoints (T, 42, 7).
@@ -34,11 +44,6 @@ Recording: TypeAlias = str | os.PathLike[str] | np.ndarray
 
 # Attention's memory grows with the square of the length.
 LONGEST = 10 * 60 * joints.FPS
-# Every shape of a batch is compiled. So there are few lengths, each at most an eighth above the one
-# before, and few numbers of rows.
-_LENGTHS_A_CALL = 4
-_ROWS = 16
-_FRAMES_A_BATCH = _ROWS * 1536
 
 
 class _Found(NamedTuple):
@@ -57,6 +62,7 @@ class Recognizer:
         """Wraps a model; `load` makes a recognizer from a path."""
         self._backend = backend
         self._hand_landmarker = hand_landmarker
+        self._enrolled = backend.read_enrolled()
 
     @classmethod
     def load(
@@ -90,14 +96,23 @@ class Recognizer:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The glosses it knows, by id."""
+        """The glosses it was trained with, by id."""
         return self._backend.vocabulary
 
+    @property
+    def settings(self) -> RecognizerSettings:
+        """The input that the model expects, and its window."""
+        return self._backend.settings
+
     def prepare(
-        self, decoder: str = "greedy", chunk: int | None = None, left_context: int | None = None
+        self,
+        decoder: str = "greedy",
+        chunk: int | None = None,
+        left_context: int | None = None,
+        unknown: str = OFF,
     ) -> None:
-        """Raises the `WSignError` that `transcribe` would raise for this decoder or window."""
-        self._program(decoder, chunk, left_context)
+        """Raises the `WSignError` that `transcribe` would raise for these arguments."""
+        self._least_confidence(self._program(decoder, chunk, left_context), unknown)
 
     def transcribe(
         self,
@@ -105,6 +120,7 @@ class Recognizer:
         decoder: str = "greedy",
         chunk: int | None = None,
         left_context: int | None = None,
+        unknown: str = OFF,
     ) -> list[Transcript]:
         """Recognizes recordings.
 
@@ -117,6 +133,9 @@ class Recognizer:
             chunk: attention's chunk in patches, 0 for full attention. None takes the chunk that the run
                 was evaluated with, which is full attention unless its config says otherwise.
             left_context: patches seen before the chunk; None takes that of the run's evaluation.
+            unknown: what becomes of glosses that fit badly, at the threshold that
+                `tools/tune_decoder.py` has found: 'off' leaves them, 'mark' replaces their labels by
+                `transcript.UNKNOWN`, 'drop' leaves them out.
 
         Returns:
             A transcript for each, always as a list. If no hand was seen for a second, no gloss is
@@ -124,9 +143,10 @@ class Recognizer:
 
         Raises:
             WSignError: a recording cannot be read, is not keypoints, or is shorter than two frames or
-                longer than 10 minutes; or the model has no such decoder.
+                longer than 10 minutes; or the model has no such decoder, or no threshold.
         """
         program = self._program(decoder, chunk, left_context)
+        below = self._least_confidence(program, unknown)
         listed = enumerate(_listed(recordings))
         keypoints = [self.keypoints(x, f"recording {number}") for number, x in listed]
         transcripts = []
@@ -135,13 +155,62 @@ class Recognizer:
             glosses = [
                 Gloss(label, float(a), float(b), float(sure)) for label, (a, b), sure in columns
             ]
-            transcripts.append(Transcript(glosses, score))
-        return transcripts
+            transcripts.append(Transcript(mark_unknown(glosses, below), score))
+        if (known := self._enrolled.prototypes()) is not None:
+            transcripts = [
+                Transcript(merge_enrolled(known, features, transcript.glosses), transcript.score)
+                for features, transcript in zip(keypoints, transcripts, strict=True)
+            ]
+        return [without_unknown(x) for x in transcripts] if unknown == DROP else transcripts
+
+    @property
+    def enrolled(self) -> dict[str, int]:
+        """The signs that `enroll` has added, and the number of recordings of each."""
+        return self._enrolled.counts()
+
+    def enroll(
+        self, name: str, recordings: Recording | Sequence[Recording], replace: bool = False
+    ) -> None:
+        """Adds a sign by 1 to 20 recordings of it, without training.
+
+        From then on `transcribe` and `stream` tell it, also in sentences; so does every recognizer that
+        loads the run later, since it is kept in the run's `enrolled.npz`.
+
+        Args:
+            name: its gloss. That of a sign that the model knows adds a way of signing it.
+            recordings: as for `transcribe`, each of the sign alone.
+            replace: allows a name that the model knows, or that is enrolled; then the earlier recordings
+                are forgotten.
+
+        Raises:
+            WSignError: the name is taken, a recording is not of one sign, they do not resemble each
+                other, it looks like an enrolled sign, or the model is an exported file.
+        """
+        self._enrolled.check_name(name, self.vocabulary, replace)
+        listed = _listed(recordings)
+        labels = [_label(x, f"recording {number}") for number, x in enumerate(listed)]
+        keypoints = map(self.keypoints, listed, labels)
+        frames = [Frames(*joints.positions_and_confidence(x)) for x in keypoints]
+        self._keep(self._enrolled.with_sign(name, frames, labels))
+
+    def forget(self, name: str) -> None:
+        """Takes back what `enroll` has added.
+
+        Raises:
+            WSignError: it is not enrolled, or the model is an exported file.
+        """
+        self._keep(self._enrolled.without(name))
+
+    def _keep(self, signs: enrollment.Enrolled) -> None:
+        self._backend.write_enrolled(signs)
+        self._enrolled = signs
 
     def decode(
         self, features: np.ndarray, lengths: np.ndarray, decoder: str = "greedy"
     ) -> list[list[int]]:
         """Returns each row's gloss ids of a padded batch (B, T, 42, 7), a call of the original's.
+
+        Enrolled signs have no ids, and are not among them.
 
         Raises:
             WSignError: the shapes are wrong, or as for `transcribe`.
@@ -174,6 +243,7 @@ class Recognizer:
         left_context: int | None = None,
         decoder: str = "greedy",
         endpoint_seconds: float = 0.0,
+        unknown: str = OFF,
     ) -> Stream:
         """Begins a stream, whose offline twin is `transcribe` with the same window.
 
@@ -184,11 +254,23 @@ class Recognizer:
             decoder: 'greedy' or 'prefix_beam'; an exported file has only 'greedy'.
             endpoint_seconds: a sentence is over after hands were absent or at rest for so long; 0:
                 never, as in any exported file.
+            unknown: as in `transcribe`; the sentences that `endpoint_seconds` closes stay as they are.
 
         Raises:
             WSignError: the model cannot stream so, or an argument is not a number or is out of range.
         """
-        return self._backend.stream(chunk, left_context, decoder, endpoint_seconds)
+        known = self._enrolled.prototypes()
+        if known is not None and endpoint_seconds:
+            raise WSignError(
+                "a stream with enrolled signs closes no sentences; leave endpoint_seconds out, or "
+                f"forget {', '.join(self.enrolled)}"
+            )
+        stream = self._backend.stream(chunk, left_context, decoder, endpoint_seconds)
+        below = 0.0
+        if unknown != OFF:
+            below = self._least_confidence(self._program(decoder, None, None), unknown)
+        stream.begin_with(None if known is None else EnrolledSigns(known), below, unknown == DROP)
+        return stream
 
     def keypoints(self, recording: Recording, name: str = "keypoints") -> np.ndarray:
         """Returns a recording as (T, 42, 7) float32, not normalized, y in picture widths.
@@ -279,6 +361,19 @@ class Recognizer:
         chunk, left_context = check_window(chunk, left_context)
         return self._backend.program(decoder, *self._backend.settings.window(chunk, left_context))
 
+    def _least_confidence(self, program: Program, unknown: str) -> float:
+        """Returns the confidence below which a sign is unknown."""
+        if unknown not in UNKNOWN_MODES:
+            raise WSignError(f"unknown is {shown(unknown)}; give {', '.join(UNKNOWN_MODES)}")
+        if unknown == OFF:
+            return 0.0
+        if program.unknown_below is None:
+            raise WSignError(
+                "the model has no threshold for unknown signs; run tools/tune_decoder.py, which finds "
+                "one, and export again if this is an exported file"
+            )
+        return program.unknown_below
+
     def _recognize(self, recordings: Sequence[np.ndarray], program: Program) -> list[_Found]:
         """Returns the best hypothesis of each recording, in their order."""
         found: dict[int, _Found] = {}
@@ -302,7 +397,7 @@ class Recognizer:
     ) -> Iterator[tuple[np.ndarray, RecognizedBatch]]:
         """Yields padded batches: each row's number of its recording, -1 if masked, and the result."""
         settings = self._backend.settings
-        for plan in _plan([len(x) for x in recordings]):
+        for plan in plan_batches([len(x) for x in recordings]):
             length = validate.patches_of(plan.bucket, settings.patch_size) * settings.patch_size
             rows = len(plan.rows)
             positions = np.zeros((rows, length, joints.NUM_JOINTS, 3), np.float32)
@@ -323,6 +418,11 @@ class Recognizer:
             yield plan.rows, program.run(positions, hands, frames, no_hands)
 
 
+def _label(recording: Any, otherwise: str) -> str:
+    """Returns the name of a recording for messages."""
+    return str(recording) if isinstance(recording, str | os.PathLike) else otherwise
+
+
 def _listed(recordings: Any) -> list[Any]:
     """Returns recordings as a list; a single one, or anything else, becomes a list of one."""
     if isinstance(recordings, str | os.PathLike) or getattr(recordings, "ndim", 0) == 3:
@@ -331,28 +431,3 @@ def _listed(recordings: Any) -> list[Any]:
         return list(recordings)
     except TypeError:
         return [recordings]
-
-
-def padded_length(frames: int) -> int:
-    """The next of the lengths that batches have: at most eight per octave, the first one 32."""
-    step = max(MULTIPLE, 2 ** (max(frames - 1, 0).bit_length() - 4))
-    return -(-frames // step) * step
-
-
-def _plan(frames: Sequence[int]) -> list[BatchPlan]:
-    """Batches of few shapes that hold sequences of these lengths."""
-    if not frames:
-        return []
-    lengths = np.array([padded_length(n) for n in frames])
-    rows = min(_ROWS, _power_of_two(len(frames)))
-    while rows > 1 and rows * lengths.max() > _FRAMES_A_BATCH:
-        rows //= 2
-    *plans, last = plan_epoch(lengths, find_buckets(lengths, _LENGTHS_A_CALL), rows)
-    # Masked rows cost as much as real ones.
-    real = int(np.count_nonzero(last.rows >= 0))
-    return [*plans, BatchPlan(last.epoch, last.bucket, last.rows[: _power_of_two(real)])]
-
-
-def _power_of_two(count: int) -> int:
-    """The smallest power of two that is not below `count`."""
-    return 1 << (count - 1).bit_length()

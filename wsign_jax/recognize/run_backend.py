@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from wsign_jax.common import files
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode.decoders import Search, decode_and_align
 from wsign_jax.decode.joint import Weights
@@ -18,6 +19,7 @@ from wsign_jax.evaluate.trained_run import Trained, config_overrides, language_m
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
 from wsign_jax.model.whisper_sign import SIZES, Params, WhisperSign
+from wsign_jax.recognize import enrollment
 from wsign_jax.recognize.backend import Program, RecognizedBatch, RecognizerSettings
 from wsign_jax.stream.run_stream import stream_run
 from wsign_jax.stream.stream import Stream
@@ -64,6 +66,14 @@ class RunBackend:
             endpoint_seconds=endpoint_seconds,
         )
 
+    def read_enrolled(self) -> enrollment.Enrolled:
+        """Reads the signs that were added to the run; see `Backend`."""
+        return enrollment.read(self.trained.workdir / enrollment.ENROLLED, self.vocabulary)
+
+    def write_enrolled(self, signs: enrollment.Enrolled) -> None:
+        """Writes them into the run's folder; see `Backend`."""
+        files.write(self.trained.workdir / enrollment.ENROLLED, signs.to_bytes())
+
     def _make(self, decoder: str, chunk: int, left_context: int) -> Program:
         config = self.trained.config.copy_and_resolve_references()
         config.eval.chunk, config.eval.left_context = chunk, left_context
@@ -83,7 +93,7 @@ class RunBackend:
         ) -> RecognizedBatch:
             return step(trained.params, keypoints, hands, frames, no_hands, window, weights, lm)
 
-        return Program(run, config.eval.chunk, settings.temperature)
+        return Program(run, config.eval.chunk, settings.temperature, settings.unknown_below)
 
 
 def recognizer_settings(trained: Trained) -> RecognizerSettings:

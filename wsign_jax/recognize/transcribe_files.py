@@ -53,6 +53,7 @@ class DecodingOptions(NamedTuple):
     decoder: str = "greedy"
     chunk: int | None = None
     left_context: int | None = None
+    unknown: str = formats.OFF
 
 
 def find_recordings(inputs: Sequence[pathlib.Path]) -> list[RecordingSource]:

@@ -4,6 +4,7 @@ Objects have `event`, and `time`, the seconds of the stream so far:
 
     start    source, chunk, left_context: the stream waits for pictures
     stable   label, start, end, confidence: a gloss that never changes again
+    unknown  start, end, confidence: a sign that fits no gloss well enough (`--unknown=mark`)
     partial  labels: the glosses after the stable ones, which may still change; told when they do
     final    labels, score: a sentence that is over, decoded again as a whole
     end      why, and the fields of `StreamSummary`
@@ -18,7 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from wsign_jax.common.errors import printable
-from wsign_jax.decode.transcript import Gloss, json_line
+from wsign_jax.decode.transcript import UNKNOWN, Gloss, json_line
 from wsign_jax.stream.stream import StreamResult
 
 _MARGIN = 29  # columns before a gloss
@@ -114,7 +115,10 @@ class JsonPrinter:
     def tell(self, time_s: float, result: StreamResult) -> None:
         """Tells the results of a push."""
         for gloss in result.stable:
-            self._print("stable", time_s, **dataclasses.asdict(gloss))
+            fields = dataclasses.asdict(gloss)
+            if gloss.label == UNKNOWN:
+                del fields["label"]
+            self._print("unknown" if gloss.label == UNKNOWN else "stable", time_s, **fields)
         if result.final is not None:
             labels = _labels(result.final.glosses)
             self._print("final", time_s, labels=labels, score=result.final.score)

@@ -13,26 +13,14 @@ from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.evaluate import DecodedBatch, make_search, timed_glosses
 from wsign_jax.evaluate.trained_run import Trained, language_model
 from wsign_jax.keypoints import joints
-from wsign_jax.keypoints.track import Frames, concatenate, frames_between, no_frames
+from wsign_jax.keypoints.track import (
+    Frames,
+    concatenate,
+    find_movement,
+    frames_between,
+    no_frames,
+)
 from wsign_jax.train.validation import EncodedBatch
-
-# Image widths per second, mean over a hand's joints; MediaPipe's noise moves a hand at rest by 0.01 to
-# 0.03. A sign that is held looks the same as rest. In composed ASL's validation sentences, most of
-# them spelled, 42 % have a hold of 1 s, and 1 % have one of 2 s.
-REST_SPEED = 0.05
-
-
-def find_movement(frames: Frames) -> np.ndarray:
-    """Tells which of n frames, the first and the last left out, show a hand that moves: (n - 2,) bool.
-
-    The speed is a central difference; a hand must be seen in all three frames.
-    """
-    steps = frames.positions[2:] - frames.positions[:-2]
-    speed = np.linalg.norm(steps, axis=-1) * (joints.FPS / 2)
-    hands = np.stack([speed[:, hand].mean(axis=1) for hand in joints.HANDS], axis=1)
-    seen = frames.confidence > 0
-    steady = seen[2:] & seen[1:-1] & seen[:-2]
-    return np.any(steady & (hands > REST_SPEED), axis=1)
 
 
 def longest_sentence(trained: Trained, chunk: int) -> int:

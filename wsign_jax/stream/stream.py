@@ -19,8 +19,9 @@ from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
+from wsign_jax.decode.prototypes import EnrolledSigns
 from wsign_jax.decode.streaming import PatchRun, StreamDecoder
-from wsign_jax.decode.transcript import Gloss, Transcript
+from wsign_jax.decode.transcript import UNKNOWN, Gloss, Transcript, mark_unknown
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.picture_stream import PictureStream
@@ -89,7 +90,21 @@ class Stream:
         self.spent = TimeSpent()
         self._new: list[PatchRun] = []
         self._closed: list[Transcript] = []
+        self._enrolled: EnrolledSigns | None = None
+        self._unknown_below, self._drops_unknown = 0.0, False
         jax.block_until_ready(self._encode(self.state, GOES_ON))
+
+    def begin_with(
+        self, signs: EnrolledSigns | None, unknown_below: float, drops_unknown: bool
+    ) -> None:
+        """Lets a stream that has not begun tell enrolled signs too, and unknown ones from known ones.
+
+        With enrolled signs, a gloss waits until none can take its place: for up to 1.67 times the
+        longest of their recordings. A gloss of less confidence than `unknown_below` becomes `UNKNOWN`,
+        or is left out.
+        """
+        self._enrolled = signs
+        self._unknown_below, self._drops_unknown = unknown_below, drops_unknown
 
     @property
     def chunk(self) -> int:
@@ -201,6 +216,8 @@ class Stream:
                 f"{self.state.total + count} frames; finish it and begin another one, or "
                 "train with model.positions=rotary"
             )
+        if self._enrolled:
+            self._enrolled.see(frames)
         while len(frames.confidence):
             if count := self._sleeps_through(frames):
                 self._skip(frames_between(frames, 0, count))
@@ -299,11 +316,17 @@ class Stream:
 
     def _result(self) -> StreamResult:
         run = self.state.decoding.run
-        result = StreamResult(
-            [self._gloss(ended) for ended in self._new],
-            [self._gloss(run)] if run.id != BLANK_ID else [],
-            _joined(self._closed),
-        )
+        stable = mark_unknown([self._gloss(ended) for ended in self._new], self._unknown_below)
+        partial = [self._gloss(run)] if run.id != BLANK_ID else []
+        if self._enrolled and self._finished:
+            stable = self._enrolled.finish(stable)
+        elif self._enrolled:
+            patches = run.start if partial else self.state.first + self.state.skipped
+            stable = self._enrolled.merge(stable, patches * self._model.patch_size / joints.FPS)
+            partial = [*self._enrolled.waiting, *partial]
+        if self._drops_unknown:
+            stable = [gloss for gloss in stable if gloss.label != UNKNOWN]
+        result = StreamResult(stable, partial, _joined(self._closed))
         self._new, self._closed = [], []
         return result
 

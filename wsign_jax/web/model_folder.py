@@ -64,7 +64,7 @@ def stream_settings(trained: Trained) -> dict[str, Any]:
         "no_hands_frames": NO_HANDS_FRAMES,
         "temperature": model.temperature,
         "sentence_end": {
-            "rest_speed": sentence_end.REST_SPEED,
+            "rest_speed": track.REST_SPEED,
             "rest_frames": round(ENDPOINT_SECONDS * joints.FPS),
             "most_patches": sentence_end.longest_sentence(trained, model.chunk),
         },

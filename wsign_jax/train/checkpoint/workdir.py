@@ -21,6 +21,7 @@ _RUN_FILES = (
     INIT,
     *(f"report_{split}.json" for split in SPLITS),
     "decoder.json",
+    "enrolled.npz",
     "lm_[1-9].arpa",
 )
 _made: set[pathlib.Path] = set()  # folders of runs that this process has made
