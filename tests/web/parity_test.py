@@ -1,6 +1,7 @@
 """The JavaScript that recognizes, in node, against Python."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import shutil
@@ -90,6 +91,7 @@ def clips():
     )
 
 
+@functools.cache
 def video(name):
     """Landmarks of a real video."""
     pictures, times = videos.pictures_of(videos.shared(f"videos/{name}.mp4"))
