@@ -93,7 +93,7 @@ def test_bad_data_exits_with_2_and_names_the_file(call, dataset, tmp_path, case)
         ("--config.init_from=nowhere", "nowhere holds no checkpoint"),
         ("--config.data.dir=nowhere", "python tools/make_synthetic.py nowhere"),
         ("--config.model.vocab_size=3", "config.model.vocab_size is 3, but"),
-        ("--config.mode=evaluate", "no checkpoint to evaluate"),
+        ("--config.mode=evaluate", "no checkpoint in it"),
     ],
 )
 def test_bad_settings_exit_with_2_and_name_the_field(call, flag, message):

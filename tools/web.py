@@ -63,9 +63,13 @@ def model_writer(checkpoint: pathlib.Path | None) -> Callable[[pathlib.Path], No
     from wsign_jax.web import model_folder  # noqa: PLC0415
 
     with contextlib.redirect_stdout(sys.stderr):
+        print("preparing the page ...")
         run = RunBackend(checkpoint)
         if names := run.read_enrolled().names:
-            print(f"note: the page does not tell the enrolled signs ({', '.join(names)})")
+            enrolled = ", ".join(names)
+            print(
+                f"note: the page does not recognize the enrolled signs ({enrolled}); tools/live.py does"
+            )
     return functools.partial(model_folder.write_model_folder, run.trained)
 
 

@@ -30,7 +30,7 @@ def test_a_run_is_opened_by_its_folder_or_by_a_checkpoint(trained_run):
     assert best.config.eval.chunk == 0
     jax.tree.map(np.testing.assert_array_equal, best.params, same.params)
     for wrong in (workdir / "nothing", path.with_name("999"), workdir / "tensorboard"):
-        with pytest.raises(WSignError, match="no checkpoint to evaluate"):
+        with pytest.raises(WSignError, match="no checkpoint in it"):
             open_run(wrong)
 
 

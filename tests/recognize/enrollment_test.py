@@ -89,8 +89,6 @@ BAD = {
     "long": ([sign(1, 400)], "the sign in it takes 6.7 s; give one sign, of 0.6 to 6 s"),
     "odd": ([sign(1), sign(2), sign(1, 70)], "recording 1: does not resemble the other recordings"),
     "mixed": ([sign(1), sign(2)], "'NEW': its recordings do not resemble each other"),
-    "many": ([sign(1)] * 21, "21 recordings; give 1 to 20"),
-    "none": ([], "0 recordings; give 1 to 20"),
 }
 
 
@@ -108,8 +106,10 @@ def test_names_that_are_taken_and_signs_that_look_alike(run):
     recognizer.enroll("MINE", recordings(1))
     kept = (run / ENROLLED).read_bytes()
     for name, seed, message in (
-        ("G1", 2, "'G1' is a sign that the model knows; to add .*replace=True"),
-        ("MINE", 2, "'MINE' is enrolled already; to record it anew, give replace=True"),
+        ("g1", 2, "'g1': the model knows 'G1'; to add .*replace=True"),
+        ("<unknown>", 2, "'<unknown>' cannot be a sign's name; choose another"),
+        ("a" * 201, 2, "a sign's name of over 200 letters"),
+        ("MINE", 2, "'MINE' is enrolled already; to record it anew, give --replace"),
         ("a\nb", 2, "has a line break"),
         (7, 2, "name is 7; give text"),
         # Three recordings of each, the same ones: all six are nearer to the other sign.
@@ -117,11 +117,16 @@ def test_names_that_are_taken_and_signs_that_look_alike(run):
     ):
         with pytest.raises(WSignError, match=message):
             recognizer.enroll(name, recordings(seed))
+    for count in (0, 21):
+        with pytest.raises(WSignError, match=f"{count} recordings; give 1 to 20"):
+            recognizer.enroll("NEW", [None] * count)  # before they are read
     with pytest.raises(WSignError, match="'YOURS' is not enrolled; there is 'MINE'"):
         recognizer.forget("YOURS")
     assert (run / ENROLLED).read_bytes() == kept and recognizer.enrolled == {"MINE": 3}
+    other = Recognizer.load(run)
     recognizer.enroll("MINE", recordings(2)[0], replace=True)
-    assert Recognizer.load(run).enrolled == {"MINE": 1}
+    other.enroll("THIRD", recordings(3))  # it was loaded before, and forgets nothing
+    assert other.enrolled == Recognizer.load(run).enrolled == {"MINE": 1, "THIRD": 3}
 
 
 def test_what_lies_still_before_and_after_is_cut_off():

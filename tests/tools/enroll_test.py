@@ -44,7 +44,7 @@ def test_enroll_list_predict_forget(work, command):
         (["--list", "{work}/odd.npy"], "recordings and --replace go with --sign"),
         (
             ["--sign=G1", "{work}/sign1"],
-            "'G1' is a sign that the model knows; to add",
+            "'G1': the model knows 'G1'; to add",
         ),
         (["--sign=NEW", "{work}/odd.npy"], "odd.npy: no hand is seen in it"),
         (["--sign=NEW", "{work}/gone.npy"], "gone.npy: no such file"),

@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -105,6 +106,9 @@ def test_a_take_is_kept_and_removed(ask, tmp_path):
         (take(present=np.zeros((1, 60, 2), np.uint8)), "no hand was seen"),
         (take(glosses=np.array(["a\x00b"])), "control character"),
         (take(glosses=np.array(["a" * 201])), "over 200 letters"),
+        (take(glosses=np.array([" "])), "no gloss; name the sign"),
+        (take(glosses=np.array(["<blank>"])), "no gloss; name the sign"),
+        (take(id=np.array(["../../evil"])), "the take's id"),
         (take(split=np.array(["test"])), "not one take"),
         (take(keypoints=np.zeros((2, 60, 42, 3), np.float32)), "not one take"),
         (bytes(recordings.MOST_BYTES + 1), "at most 16 MiB"),
@@ -143,4 +147,32 @@ def test_a_site_is_only_written_over_a_site(tmp_path):
     (tmp_path / "vendor").mkdir()
     with pytest.raises(WSignError, match="not empty; name another --out, or give --replace"):
         site.check_free(tmp_path, replace=False)
+    with pytest.raises(
+        WSignError, match=r"holds holiday.mp4, which is not of the page; move it away"
+    ):
+        site.check_free(tmp_path, replace=True)
+    (tmp_path / "holiday.mp4").unlink()
     site.check_free(tmp_path, replace=True)
+
+
+def test_a_site_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(site.assets, "write_assets", lambda folder, _: folder.mkdir())
+    folder, link = tmp_path / "site", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    site.write_site(link, None, "first")
+    rename = os.rename
+
+    def fail(old, new):
+        if new == folder and "partial" in old.name and (old / "site.json").exists():
+            monkeypatch.setattr(os, "rename", rename)
+            raise OSError("the disk is full")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="disk is full"):
+        site.write_site(folder, None, "second")
+    assert json.loads((folder / "site.json").read_text())["record"] == "first"
+    site.write_site(folder, None, "third")
+    assert json.loads((folder / "site.json").read_text())["record"] == "third"
+    assert {path.name for path in tmp_path.iterdir()} == {"site", "link"}

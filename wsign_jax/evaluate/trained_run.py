@@ -100,7 +100,7 @@ def open_run(
     if path.parent.name == CHECKPOINTS and path.name.isdigit():
         workdir, steps = path.parent.parent, [int(path.name)]
     if not has_checkpoint(workdir) or (steps and not path.is_dir()):
-        raise WSignError(f"{path}: no checkpoint to evaluate; train one, or name another folder")
+        raise WSignError(f"{path}: no checkpoint in it; train one, or name another folder")
     checkpoints = store.Checkpoints(workdir)
     if not steps:
         for step in checkpoints.damaged:

@@ -132,9 +132,12 @@ class Backend(Protocol):
             WSignError: they are damaged, or belong to another model.
         """
 
-    def write_enrolled(self, signs: Enrolled) -> None:
-        """Keeps them, whole or not at all.
+    def change_enrolled(self, change: Callable[[Enrolled], Enrolled]) -> Enrolled:
+        """Changes them as they are now, and keeps them, whole or not at all.
+
+        Returns:
+            What `change` made of them.
 
         Raises:
-            WSignError: the model cannot keep signs.
+            WSignError: the model cannot keep signs, or another process is changing them.
         """

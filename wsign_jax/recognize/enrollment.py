@@ -20,16 +20,20 @@ import numpy as np
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError, shown
-from wsign_jax.data.vocab import Vocabulary
+from wsign_jax.data.vocab import BLANK, Vocabulary
 from wsign_jax.decode import prototypes
 from wsign_jax.decode.prototypes import Prototypes
+from wsign_jax.decode.transcript import UNKNOWN
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.track import Frames, find_movement, frames_between
 
 ENROLLED = "enrolled.npz"  # in a run's folder
 MOST_RECORDINGS = 20  # of a sign
 _FORMAT = 1
-_MOST_SIGNS = 1000
+_MEMBERS = {
+    f"{name}.npy" for name in ("format", "digest", "names", "signs", "vectors", "frames", "ways")
+}
+_MOST_SIGNS, _MOST_LETTERS = 1000, 200
 _MOST_BYTES = 256 * 2**20
 _SHORTEST, _LONGEST = 0.6, 6.0  # seconds of a sign
 _PAUSE = 1.0  # seconds at rest or out of sight that part two signs
@@ -65,16 +69,29 @@ class Enrolled:
         """Returns the number of recordings of each sign."""
         return {name: len(frames) for name, (_, frames, _) in self._signs.items()}
 
-    def check_name(self, name: str, vocabulary: Vocabulary, replace: bool) -> None:
-        """Raises a `WSignError` if a sign's name is not one line of text, or is taken."""
+    def check_name(self, name: str, count: int, vocabulary: Vocabulary, replace: bool) -> None:
+        """Refuses what is known before its `count` recordings are read.
+
+        Raises:
+            WSignError: the name cannot be one or is taken, or there are too many recordings or none.
+        """
         if not isinstance(name, str):
             raise WSignError(f"the sign's name is {shown(name)}; give text")
-        files.check_line(name, "sign")
-        if not replace and name in self._signs:
-            raise WSignError(f"{name!r} is enrolled already; to record it anew, give replace=True")
-        if not replace and name in vocabulary.ids:
+        _check_sign(name)
+        if not 1 <= count <= MOST_RECORDINGS:
             raise WSignError(
-                f"{name!r} is a sign that the model knows; to add a way of signing it, give replace=True"
+                f"{name!r}: {count} recordings; give 1 to {MOST_RECORDINGS} of the sign"
+            )
+        if not replace and name in self._signs:
+            raise WSignError(
+                f"{name!r} is enrolled already; to record it anew, give --replace (replace=True in "
+                "Python)"
+            )
+        known = [gloss for gloss in vocabulary.ids if gloss.casefold() == name.casefold()]
+        if not replace and known:
+            raise WSignError(
+                f"{name!r}: the model knows {known[0]!r}; to add a way of signing it, give --replace "
+                "(replace=True in Python)"
             )
 
     def with_sign(
@@ -88,10 +105,6 @@ class Enrolled:
             WSignError: a recording shows no hand, is too short or long, or has two signs; they do not
                 resemble each other; or it cannot be told from a sign that is enrolled already.
         """
-        if not 1 <= len(recordings) <= MOST_RECORDINGS:
-            raise WSignError(
-                f"{name!r}: {len(recordings)} recordings; give 1 to {MOST_RECORDINGS} of the sign"
-            )
         found = [_embed(frames, label) for frames, label in zip(recordings, labels, strict=True)]
         vectors, durations, ways = (np.array(x) for x in zip(*found, strict=True))
         mirrored, vectors = vectors[:, 1], vectors[:, 0]
@@ -114,9 +127,9 @@ class Enrolled:
         Raises:
             WSignError: it is not enrolled.
         """
-        if name not in self._signs:
+        if not isinstance(name, str) or name not in self._signs:
             known = ", ".join(map(repr, self._signs)) or "no sign"
-            raise WSignError(f"{name!r} is not enrolled; there is {known}")
+            raise WSignError(f"{shown(name)} is not enrolled; there is {known}")
         return self._copy({other: kept for other, kept in self._signs.items() if other != name})
 
     def prototypes(self) -> Prototypes | None:
@@ -170,7 +183,8 @@ class Enrolled:
         try:
             return self._copy(_checked(arrays))
         except Exception as error:
-            raise WSignError(f"{where}: damaged ({error}); {again}") from None
+            what = error if isinstance(error, WSignError) else type(error).__name__
+            raise WSignError(f"{where}: damaged ({what}); {again}") from None
 
     def _copy(self, signs: dict[str, _Arrays]) -> "Enrolled":
         new = object.__new__(Enrolled)
@@ -195,9 +209,23 @@ def _digest(vocabulary: Vocabulary) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _check_sign(name: str) -> str:
+    """Returns the name of a sign; raises a `WSignError` if it cannot be one."""
+    if name in (BLANK, UNKNOWN):
+        raise WSignError(f"{name!r} cannot be a sign's name; choose another")
+    if len(name) > _MOST_LETTERS:
+        raise WSignError(
+            f"{name[:20]!r}...: a sign's name of over {_MOST_LETTERS} letters; shorten it"
+        )
+    return files.check_line(name, "sign")
+
+
 def _arrays(content: bytes) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
+        members = archive.infolist()
+        if {member.filename for member in members} != _MEMBERS or len(members) != len(_MEMBERS):
+            raise ValueError("other members")
+        if sum(member.file_size for member in members) > _MOST_BYTES:
             raise ValueError("too large")
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return dict(archive.items())
@@ -205,7 +233,7 @@ def _arrays(content: bytes) -> dict[str, np.ndarray]:
 
 def _checked(arrays: dict[str, np.ndarray]) -> dict[str, _Arrays]:
     """Returns the signs in the arrays of a file; raises anything if they do not fit each other."""
-    names = [files.check_line(str(name), "sign") for name in arrays["names"].ravel()]
+    names = [_check_sign(str(name)) for name in arrays["names"].ravel()]
     signs, vectors, frames, ways = (arrays[x] for x in ("signs", "vectors", "frames", "ways"))
     limit = round(_LONGEST * joints.FPS)
     good = (

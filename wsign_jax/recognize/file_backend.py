@@ -90,7 +90,9 @@ class ExportedModel:
         """Returns the signs that were added to the run before its export; see `Backend`."""
         return self.enrolled or enrollment.Enrolled(self.vocabulary)
 
-    def write_enrolled(self, signs: enrollment.Enrolled) -> None:
+    def change_enrolled(
+        self, change: Callable[[enrollment.Enrolled], enrollment.Enrolled]
+    ) -> enrollment.Enrolled:
         """Refuses to change the file; see `Backend`."""
         raise WSignError(
             f"{self.path}: an exported file never changes; enroll or forget in the run itself, and "

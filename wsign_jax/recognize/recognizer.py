@@ -186,12 +186,17 @@ class Recognizer:
             WSignError: the name is taken, a recording is not of one sign, they do not resemble each
                 other, it looks like an enrolled sign, or the model is an exported file.
         """
-        self._enrolled.check_name(name, self.vocabulary, replace)
         listed = _listed(recordings)
+        self._enrolled.check_name(name, len(listed), self.vocabulary, replace)
         labels = [_label(x, f"recording {number}") for number, x in enumerate(listed)]
         keypoints = map(self.keypoints, listed, labels)
         frames = [Frames(*joints.positions_and_confidence(x)) for x in keypoints]
-        self._keep(self._enrolled.with_sign(name, frames, labels))
+
+        def add(signs: enrollment.Enrolled) -> enrollment.Enrolled:
+            signs.check_name(name, len(listed), self.vocabulary, replace)
+            return signs.with_sign(name, frames, labels)
+
+        self._enrolled = self._backend.change_enrolled(add)
 
     def forget(self, name: str) -> None:
         """Takes back what `enroll` has added.
@@ -199,11 +204,7 @@ class Recognizer:
         Raises:
             WSignError: it is not enrolled, or the model is an exported file.
         """
-        self._keep(self._enrolled.without(name))
-
-    def _keep(self, signs: enrollment.Enrolled) -> None:
-        self._backend.write_enrolled(signs)
-        self._enrolled = signs
+        self._enrolled = self._backend.change_enrolled(lambda signs: signs.without(name))
 
     def decode(
         self, features: np.ndarray, lengths: np.ndarray, decoder: str = "greedy"

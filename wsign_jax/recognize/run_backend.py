@@ -70,9 +70,16 @@ class RunBackend:
         """Reads the signs that were added to the run; see `Backend`."""
         return enrollment.read(self.trained.workdir / enrollment.ENROLLED, self.vocabulary)
 
-    def write_enrolled(self, signs: enrollment.Enrolled) -> None:
-        """Writes them into the run's folder; see `Backend`."""
-        files.write(self.trained.workdir / enrollment.ENROLLED, signs.to_bytes())
+    def change_enrolled(
+        self, change: Callable[[enrollment.Enrolled], enrollment.Enrolled]
+    ) -> enrollment.Enrolled:
+        """Changes those in the run's folder; see `Backend`."""
+        path = self.trained.workdir / enrollment.ENROLLED
+        lock = path.with_name(f".{path.name}.lock")
+        with files.hold_lock(lock, f"{path}: another process is changing it; try again"):
+            signs = change(self.read_enrolled())
+            files.write(path, signs.to_bytes())
+        return signs
 
     def _make(self, decoder: str, chunk: int, left_context: int) -> Program:
         config = self.trained.config.copy_and_resolve_references()

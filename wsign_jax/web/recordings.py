@@ -15,6 +15,7 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.corpora import npz
 from wsign_jax.data.corpora.records import Record
+from wsign_jax.data.vocab import BLANK
 
 MOST_BYTES = 16 * 2**20  # of a take, which is some 30 KB a second
 _MOST_NAME = 200  # letters of a gloss or a signer
@@ -31,6 +32,7 @@ class Recordings:
             WSignError: the folder holds other files, or a take that cannot be read.
         """
         files.make_folder(folder)
+        files.check_writable(folder / "take.npz")
         others = [
             p.name for p in folder.iterdir() if p.name[0] != "." and not _NAME.fullmatch(p.name)
         ]
@@ -75,26 +77,33 @@ class Recordings:
 
         Raises:
             WSignError: there is none of this name.
+            OSError: it cannot be deleted.
         """
-        if self._glosses.pop(name, None) is None:
+        if name not in self._glosses:
             raise WSignError("there is no such take; load the page again")
         (self.folder / name).unlink(missing_ok=True)
+        del self._glosses[name]
 
 
 def _check_take(content: bytes) -> str:
     """Checks a take as the import does, and returns its gloss."""
+    unnamed = secrets.token_hex(8)  # the gloss of a file that names none is the file's name
     with tempfile.TemporaryDirectory() as folder:
-        (pathlib.Path(folder) / "take.npz").write_bytes(content)
+        (pathlib.Path(folder) / f"{unnamed}.npz").write_bytes(content)
         corpus = npz.read(pathlib.Path(folder))
         if corpus.problems or len(corpus.records) != 1 or corpus.records[0].split:
             raise WSignError("what was sent is not one take of this page; load the page again")
-        return _gloss_of(corpus.records[0])
+        gloss = _gloss_of(corpus.records[0])
+        if gloss in (unnamed, BLANK):
+            raise WSignError("the take has no gloss; name the sign")
+        return gloss
 
 
 def _gloss_of(record: Record) -> str:
     if not record.keypoints or not (record.keypoints().confidence > 0).any():
         raise WSignError("no hand was seen in the take; sign it again")
     gloss = " ".join(record.glosses)
+    files.check_id(record.id, "the take's id")
     for name, what in ((gloss, "the gloss"), (record.signer or "-", "the signer's name")):
         files.check_line(name, what)
         if len(name) > _MOST_NAME:

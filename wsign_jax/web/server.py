@@ -97,6 +97,8 @@ def _routes_of(recordings: Recordings) -> Iterable[Route]:
             recordings.remove(request.path_params["name"])
         except WSignError as error:
             return _refusal(404, str(error))
+        except OSError as error:
+            return _refusal(507, f"the take cannot be deleted ({error.strerror})")
         return answer()
 
     return (

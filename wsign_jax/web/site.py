@@ -26,6 +26,7 @@ def check_free(folder: pathlib.Path, replace: bool) -> None:
     Raises:
         WSignError: something else is there.
     """
+    folder = folder.resolve()
     files.check_writable(folder / ABOUT)
     if not folder.exists() or not any(folder.iterdir()):
         return
@@ -33,6 +34,11 @@ def check_free(folder: pathlib.Path, replace: bool) -> None:
     if not (replace and is_site):
         fix = "or give --replace" if is_site else "this is no site that could be replaced"
         raise WSignError(f"{folder}: is not empty; name another --out, {fix}")
+    own = {VENDOR, MODEL, ABOUT, *(path.name for path in STATIC.iterdir())}
+    if others := sorted(path.name for path in folder.iterdir() if path.name not in own):
+        raise WSignError(
+            f"{folder}: holds {others[0]}, which is not of the page; move it away, or name another --out"
+        )
 
 
 def write_site(
@@ -54,7 +60,8 @@ def write_site(
         WSignError: an asset is missing.
         OSError: the folder cannot be written.
     """
-    new = files.temporary_name(folder)
+    folder = folder.resolve()
+    new, old = files.temporary_name(folder), files.temporary_name(folder)
     try:
         files.make_folder(new)
         for path in STATIC.iterdir():
@@ -72,8 +79,14 @@ def write_site(
         }
         files.write_json(new / ABOUT, about)
         if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(new, folder)
+            os.rename(folder, old)
+        try:
+            os.rename(new, folder)
+        except BaseException:
+            if old.exists():
+                os.rename(old, folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

@@ -51,7 +51,8 @@ def test_without_people_and_sessions_the_last_clips_of_each_sign_are_held_out():
     assigned = assign_splits(clips(each=80), SplitSettings())
     of_a = [clip.split for clip in assigned.records if clip.glosses == ("A",)]
     assert of_a == ["train"] * 52 + ["val"] * 12 + ["test"] * 16
-    assert assigned.lines[0] == "splits by clip: the last third of each sign's validate and test"
+    (line, *_) = assigned.lines
+    assert line == "splits by clip: the last third of each sign's clips goes to val and test"
     few = [clip.split for clip in assign_splits(clips(each=3), SplitSettings()).records]
     assert few == ["train", "val", "test"] * 2
 
@@ -86,7 +87,7 @@ def test_given_splits_stay_and_a_missing_one_is_taken_from_train():
     assert assigned.records == given and assigned.unit == "given"
     (line,) = assigned.lines
     assert line.startswith(
-        "warning: a sign in more than one split: results say little of new people"
+        "warning: the same people are in several splits (a): results say little of new people"
     )
     assert assign_splits(given, SplitSettings(split_by="clip")).unit == "clip"
 

@@ -119,7 +119,7 @@ def test_several_things_at_once_are_named_with_their_commands(tmp_path):
 
 
 def test_there_must_be_something(tmp_path):
-    with pytest.raises(WSignError, match="neither videos nor keypoints that are known in it"):
+    with pytest.raises(WSignError, match="no videos or keypoints found that can be read"):
         auto.find_corpus(tmp_path)
     with pytest.raises(WSignError, match="x: no such folder"):
         auto.find_corpus(tmp_path / "x")

@@ -127,7 +127,7 @@ def test_sentences_of_too_few_signers_are_split_one_by_one(tmp_path, signers):
     )
     assert lines[0] == "splits by clip, at random"
     assert lines[1].startswith(
-        f"warning: {', '.join('01'[:signers])} sign in more than one split: "
+        f"warning: the same people are in several splits ({', '.join('01'[:signers])}): "
     )
     assert lines[2:5] == ["train: 14 examples", "val: 3 examples", "test: 3 examples"]
     assert files.read_json(out / "dataset.json")["splits"]["by"] == "clip"

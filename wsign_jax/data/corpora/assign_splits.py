@@ -168,7 +168,11 @@ def _lines(clips: Sequence[Record], unit: str, shared: Mapping[str, list[str]]) 
             )
     elif unit == "clip":
         single = all(len(clip.glosses) <= 1 for clip in clips)
-        how = ": the last third of each sign's validate and test" if single else ", at random"
+        how = (
+            ": the last third of each sign's clips goes to val and test"
+            if single
+            else ", at random"
+        )
         lines.append(f"splits by clip{how}")
     lines += [
         f"warning: too few signers or sessions, whose clips serve {kind}: {', '.join(glosses)}"
@@ -185,8 +189,8 @@ def _lines(clips: Sequence[Record], unit: str, shared: Mapping[str, list[str]]) 
     unknown = served.pop("", set())
     if both := [signer for signer, some in sorted(served.items()) if len(some) > 1]:
         lines.append(
-            f"warning: {people.name_some(both)} sign in more than one split: results say little of new "
-            "people; hold people out with --test_signers and --val_signers"
+            f"warning: the same people are in several splits ({people.name_some(both)}): results say "
+            "little of new people; hold people out with --test_signers and --val_signers"
         )
     if len(unknown) > 1:
         lines.append(

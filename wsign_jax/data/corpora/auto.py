@@ -73,7 +73,7 @@ def find_corpus(root: pathlib.Path) -> FoundCorpus:
         raise WSignError("\n  ".join([f"{root}: several things at once; name one of them", *lines]))
     if not found:
         raise WSignError(
-            f"{root}: neither videos nor keypoints that are known in it; python tools/prepare_corpus.py "
+            f"{root}: no videos or keypoints found that can be read; python tools/prepare_corpus.py "
             "--help says which are"
         )
     return found[0]

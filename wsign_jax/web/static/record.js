@@ -71,7 +71,7 @@ export class RecordView {
       /** @type {HTMLInputElement} */ (this.page.element(id)).value.trim();
     const lines = value("record-glosses").split(/[\n,;]+/);
     const glosses = [...new Set(lines.map((line) => line.trim().replace(/\s+/g, "-")).filter(Boolean))];
-    if (!glosses.length) throw new Error("Name the signs to record, one a line.");
+    if (!glosses.length) throw new Error("Name the signs to record, one per line.");
     const long = glosses.find((gloss) => gloss.length > 100);
     if (long) throw new Error(`The sign ${long.slice(0, 20)}... has over 100 letters; shorten it.`);
     const number = (/** @type {string} */ id, /** @type {string} */ what) => {
@@ -80,8 +80,8 @@ export class RecordView {
       throw new Error(`${what} must be a number from ${input.min} to ${input.max}.`);
     };
     const hand = new FormData(this.form).get("hand") === "left" ? "left" : "right";
-    const takes = number("record-takes", "Takes of each sign");
-    const seconds = number("record-seconds", "Seconds of a take");
+    const takes = number("record-takes", "Takes per sign");
+    const seconds = number("record-seconds", "Seconds per take");
     return { glosses, signer: value("record-signer"), hand, takes, seconds };
   }
 
@@ -345,7 +345,8 @@ export class RecordView {
     const folder = takes.folder || "recordings";
     const next = this.page.element("record-next");
     next.textContent = isEnough
-      ? "Enough to train, in a terminal:"
+      ? (takes.folder ? "" : "Unzip the download in the project's folder. ") +
+        "That is enough to train. In a terminal, in the project's folder:"
       : counts.length
         ? `To train, record two signs or more, ${ENOUGH} takes of each at least.`
         : "";
@@ -373,8 +374,9 @@ function shareSeen(frames, hand) {
 function commands(folder) {
   const quoted = /^[\w./-]+$/.test(folder) ? folder : `'${folder.replaceAll("'", "'\\''")}'`;
   return [
-    `python tools/prepare_corpus.py auto --root=${quoted}`,
-    "python -m wsign_jax.main --config=configs/asl.py",
+    `python tools/prepare_corpus.py auto --root=${quoted} --out=data/my_signs`,
+    "python -m wsign_jax.main --config=configs/asl.py --config.data.dir=data/my_signs --workdir=runs/my_signs",
+    "python tools/web.py --checkpoint=runs/my_signs",
   ];
 }
 
