@@ -63,8 +63,8 @@ def model_writer(checkpoint: pathlib.Path | None) -> Callable[[pathlib.Path], No
     from wsign_jax.web import model_folder  # noqa: PLC0415
 
     with contextlib.redirect_stdout(sys.stderr):
-        print("preparing the page ...")
         run = RunBackend(checkpoint)
+        print("preparing the page ...")
         if names := run.read_enrolled().names:
             enrolled = ", ".join(names)
             print(
