@@ -47,9 +47,8 @@ _FARTHEST = 0.35  # by which a recording may resemble the others less than they 
 _SAME = 0.9  # of recordings of two signs that look the same
 _CONFUSED = 0.4  # share of two signs' recordings that are nearer to the other sign
 
-_Arrays: TypeAlias = tuple[
-    np.ndarray, np.ndarray, np.ndarray
-]  # (k, WIDTH) vectors, (k,) frames, ways
+# (k, WIDTH) vectors, (k,) frames and ways of a sign's k recordings.
+_Arrays: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Enrolled:

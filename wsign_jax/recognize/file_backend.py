@@ -50,10 +50,8 @@ from wsign_jax.stream.chunks import ChunkOutputs, StreamModel
 from wsign_jax.stream.stream import Stream
 
 FORMAT = 4  # goes up with every change that older versions cannot read
-_WITHOUT_STREAM, _WITHOUT_ENROLLED = (
-    2,
-    3,
-)  # formats; the second is still written, if no sign is enrolled
+_WITHOUT_STREAM = 2  # a format
+_WITHOUT_ENROLLED = 3  # a format, which is still written if no sign is enrolled
 _READ = (_WITHOUT_STREAM, _WITHOUT_ENROLLED, FORMAT)
 DECODER = "greedy"
 _ABOUT, _LABEL_MAP, _PROGRAM = "about.json", "label_map.json", "program.bin"

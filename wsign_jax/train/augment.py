@@ -133,7 +133,7 @@ def draw(keys: jax.Array, source_length: int, length: int, config: ConfigDict) -
     hands = jax.vmap(
         lambda key: jax.random.uniform(jax.random.fold_in(key, _HANDS), (hand_count, 7))
     )(keys)
-    lost = hands[:, : len(joints.HANDS) * stretches, 4:]
+    hand_lost = hands[:, : len(joints.HANDS) * stretches, 4:]
     return Draws(
         mirror=view[:, 0],
         turn=view[:, 1:4],
@@ -145,7 +145,9 @@ def draw(keys: jax.Array, source_length: int, length: int, config: ConfigDict) -
         noise=noise,
         shear=view[:, _VIEW + joints.NUM_JOINTS : _VIEW + joints.NUM_JOINTS + 2],
         bones=hands[:, : joints.NUM_JOINTS, :4] if config.bend or config.bones else None,
-        hand_lost=lost.reshape(-1, stretches, len(joints.HANDS), 3) if config.hand_mask else None,
+        hand_lost=hand_lost.reshape(-1, stretches, len(joints.HANDS), 3)
+        if config.hand_mask
+        else None,
     )
 
 
@@ -336,9 +338,8 @@ def _rotations(angles: jax.Array) -> jax.Array:
 
 def _sheared(draws: jax.Array) -> jax.Array:
     """The (B, 3, 3) matrices that add up to y to x and up to x to y, as (B, 2) draws say."""
-    share = jnp.pad((2.0 * draws - 1.0)[:, :, None], ((0, 0), (0, 1), (0, 2)))  # its first column
-    places = jnp.array([[[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
-    return share[:, :, :1] * places
+    shares = jnp.pad(2.0 * draws - 1.0, ((0, 0), (0, 1)))  # of the rows for x, y and z
+    return shares[..., None] * jnp.array([[[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
 
 
 def _product(matrices: jax.Array, points: jax.Array) -> jax.Array:
