@@ -34,7 +34,8 @@ grep -q "  reference " "$folder/first.log" # of every validation, so that a pers
 
 # What else needs no extra: an exported file, and a recognizer that reads it.
 bare '. .venv/bin/activate
-recording=$(ls runs/demo/data/test/features/*.npy | head -n 1)
+recordings=(runs/demo/data/test/features/*.npy)
+recording=${recordings[0]}
 python tools/export.py --checkpoint=runs/demo --out=demo.wsign
 test "$(python tools/predict.py --checkpoint=demo.wsign $recording)" = "$(python tools/predict.py --checkpoint=runs/demo $recording)"'
 
@@ -67,7 +68,8 @@ python tools/prepare_corpus.py auto --root=kaggle --out=from_kaggle'
 
 fresh pose
 bare '. .venv-pose/bin/activate
-recording=$(ls runs/demo/data/test/features/*.npy | head -n 1)
+recordings=(runs/demo/data/test/features/*.npy)
+recording=${recordings[0]}
 for number in 1 2 3 4 5 6 7 8; do mkdir -p poses/tea && cp "$recording" poses/tea/$number.npy; done
 python tools/predict.py --checkpoint=runs/demo --format=pose --out=from_pose poses
 python tools/prepare_corpus.py auto --root=from_pose --out=from_poses'
