@@ -67,7 +67,7 @@ class Recognizer:
     @classmethod
     def load(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         hand_landmarker: str | os.PathLike[str] | None = None,
     ) -> "Recognizer":
         """Opens a model.
@@ -79,20 +79,24 @@ class Recognizer:
 
         Args:
             path: a run's folder (its best checkpoint is taken), a checkpoint's folder, or a file of
-                `tools/export.py`.
+                `tools/export.py`. A list of runs recognizes by the mean of their posteriors, greedily.
             hand_landmarker: a copy of MediaPipe's `hand_landmarker.task`, to read videos; None takes the
                 cached one, or downloads it.
 
         Raises:
-            WSignError: there is no model, it is damaged, or a newer version of this project wrote it.
+            WSignError: there is no model, it is damaged, a newer version of this project wrote it, or
+                runs differ in glosses or input.
         """
-        path = pathlib.Path(path)
         model = None if hand_landmarker is None else pathlib.Path(hand_landmarker)
-        if path.is_file():
-            return cls(file_backend.read_exported(path), model)
-        from wsign_jax.recognize import run_backend  # noqa: PLC0415  an exported file does without
+        if isinstance(path, str | os.PathLike) and pathlib.Path(path).is_file():
+            return cls(file_backend.read_exported(pathlib.Path(path)), model)
+        # An exported file does without these.
+        from wsign_jax.recognize import ensemble_backend, run_backend  # noqa: PLC0415
 
-        return cls(run_backend.RunBackend(path), model)
+        if isinstance(path, str | os.PathLike):
+            return cls(run_backend.RunBackend(pathlib.Path(path)), model)
+        runs = [run_backend.RunBackend(pathlib.Path(x)) for x in path]
+        return cls(ensemble_backend.EnsembleBackend(runs), model)
 
     @property
     def vocabulary(self) -> Vocabulary:

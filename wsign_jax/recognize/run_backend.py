@@ -134,8 +134,7 @@ def make_recognize(graph: nnx.GraphDef, search: Search) -> Callable[..., Recogni
     ) -> RecognizedBatch:
         model = whisper_sign.bind_params(graph, params)
         states, logits, patches = encode_keypoints(model, keypoints, hands, frames, window, tables)
-        blank = jnp.where(jnp.arange(logits.shape[2], dtype=jnp.int32) == BLANK_ID, 0.0, -jnp.inf)
-        log_probs = jnp.where(no_hands[..., None], blank[None, None], jax.nn.log_softmax(logits))
+        log_probs = blank_without_hands(jax.nn.log_softmax(logits), no_hands)
         beams, alignment = decode_and_align(search, model, states, log_probs, patches, weights, lm)
         return RecognizedBatch(logits, patches, beams, alignment)
 
@@ -166,3 +165,9 @@ def encode_keypoints(
         tables=tables,
     )
     return states, model.ctc_logits(states), patches
+
+
+def blank_without_hands(log_probs: jax.Array, no_hands: jax.Array) -> jax.Array:
+    """Returns log posteriors (B, N, V) that are the blank's in the patches (B, N) without hands."""
+    blank = jnp.where(jnp.arange(log_probs.shape[2], dtype=jnp.int32) == BLANK_ID, 0.0, -jnp.inf)
+    return jnp.where(no_hands[..., None], blank[None, None], log_probs)
