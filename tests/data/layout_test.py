@@ -216,6 +216,18 @@ def test_a_file_that_changes_during_the_run_is_noticed(dataset, case):
     assert str(error.value) == f"{path}: changed or became unreadable during the run; restore it"
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_keypoints_are_the_features_read_once_if_the_split_is_small(dataset, monkeypatch, kept):
+    split = layout.read_split(dataset, "val", RULES, aspect=2.0)
+    size = 4 * (42 * 3 + 2) * int(split.frames.sum())  # float32
+    monkeypatch.setattr(layout, "_MOST_KEPT", size if kept else size - 1)
+    features = split.features(1)
+    positions, confidence = split.keypoints(1)
+    np.testing.assert_array_equal(positions, features[..., :3])
+    np.testing.assert_array_equal(confidence, features[:, [0, 21], 6])
+    assert (split.keypoints(1)[0] is positions) == kept
+
+
 def test_patches_needed_counts_a_blank_between_repeats():
     assert validate.patches_needed(np.array([1, 2, 2, 2, 3, 3])) == 9
     assert validate.patches_of(9, 4) == 3

@@ -31,6 +31,9 @@ from wsign_jax.data import storage, validate
 from wsign_jax.keypoints import joints
 
 SPLITS = ("train", "val", "test")
+_MOST_KEPT = (
+    1 << 30
+)  # bytes of a split's keypoints in memory; PHOENIX-2014's training split has 0.98e9
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -129,7 +132,7 @@ def _write_array(path: pathlib.Path, array: np.ndarray) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The good examples of one split, in the order of their ids; features stay on disk."""
+    """The good examples of one split, in the order of their ids; features are read when asked for."""
 
     root: pathlib.Path
     name: str
@@ -139,6 +142,9 @@ class Split:
     aspect: float  # width / height of the picture, if y is still in heights; otherwise 1
     skipped: int  # bad examples left out
     examples: storage.Examples  # including the bad ones
+    _kept: dict[int, tuple[np.ndarray, np.ndarray]] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -175,6 +181,23 @@ class Split:
             WSignError: they are no longer what was validated.
         """
         return joints.in_widths(self.stored(index), self.aspect)
+
+    def keypoints(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns an example's positions (T, 42, 3) and its hands' confidence (T, 2), as in `features`.
+
+        If those of the whole split take at most 1 GiB, each is read once and stays in memory: training
+        reads it every epoch.
+        """
+        found = self._kept.get(index)
+        if found is None:
+            strided, confidence = joints.positions_and_confidence(self.features(index))
+            positions = np.empty(strided.shape, np.float32)
+            for axis in range(3):  # numpy is slow if it takes three numbers at a time
+                positions[..., axis] = strided[..., axis]
+            found = positions, confidence.copy()  # not a view, which would keep all features
+            if self.frames.sum() * (positions[0].nbytes + confidence[0].nbytes) <= _MOST_KEPT:
+                self._kept[index] = found
+        return found
 
 
 def read_split(

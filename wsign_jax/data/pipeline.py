@@ -108,11 +108,9 @@ class BatchLoader:
         for row, example in enumerate(examples):
             if example < 0:
                 continue
-            features, labels = self.split.features(example), self.split.labels[example]
-            frames = len(features)
-            positions, batch.confidence[row, :frames] = joints.positions_and_confidence(features)
-            for axis in range(3):  # numpy is slow if it takes three numbers at a time
-                batch.positions[row, :frames, :, axis] = positions[..., axis]
+            positions, confidence = self.split.keypoints(example)
+            frames, labels = len(positions), self.split.labels[example]
+            batch.positions[row, :frames], batch.confidence[row, :frames] = positions, confidence
             batch.source_frames[row] = batch.frames[row] = frames
             if self.train_plan is not None:
                 batch.frames[row] = self.train_plan.frames[plan.epoch, example]
