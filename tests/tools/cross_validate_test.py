@@ -13,7 +13,7 @@ def test_two_recipes_are_compared_on_the_same_folds(dataset, command, tmp_path):
     grouped(dataset, "session", ["one", "two"])
     flags = (
         "--config=tests/helpers/small.py", f"--config.data.dir={dataset}", "--folds=session",
-        "--config.training.max_steps=2", "--config.stage2.epochs=1",
+        "--config.training.max_steps=2", "--config.stage2.epochs=1", "--config.data.max_buckets=1",
     )  # fmt: skip
     first, second = tmp_path / "first", tmp_path / "second"
     status, printed = command("cross_validate.py", *flags, f"--out={first}")
