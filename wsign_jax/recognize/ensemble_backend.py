@@ -1,4 +1,9 @@
-"""Several runs as one `Backend`: the mean of their CTC posteriors."""
+"""Several runs as one `Backend`: of their hypotheses, the one that all together find the likeliest.
+
+Each run decodes greedily. CTC's log probability of each hypothesis is summed over the runs. The mean of
+their posteriors, patch by patch, was worse than a single run: the peaks of two runs lie in different
+patches, and the blank wins.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -11,6 +16,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.decode.align import align_labels
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.decode.greedy import ctc_greedy
+from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.recognize.backend import Program, RecognizedBatch
@@ -21,7 +27,9 @@ from wsign_jax.recognize.run_backend import (
     blank_without_hands,
     encode_keypoints,
 )
+from wsign_jax.train import losses
 
+_IMPOSSIBLE = -1e5  # a log probability, as in the loss
 # What members must share, so that their patches cover the same frames.
 _SHARED = ("patch_size", "look_ahead", "aspect")
 
@@ -29,8 +37,8 @@ _SHARED = ("patch_size", "look_ahead", "aspect")
 class EnsembleBackend:
     """Runs of one vocabulary, such as one config's with several seeds; their sizes may differ.
 
-    It decodes greedily. It neither streams nor keeps enrolled signs, and its confidences are not
-    calibrated.
+    The logits, times and confidences, which are not calibrated, are those of the run that found the
+    hypothesis. It neither streams nor keeps enrolled signs.
     """
 
     def __init__(self, members: Sequence[RunBackend]):
@@ -85,16 +93,26 @@ class EnsembleBackend:
         no_hands: jax.Array,
         window: AttentionWindow,
     ) -> RecognizedBatch:
-        found = []
+        runs = []
         for member, values in zip(self._members, params, strict=True):
             model = whisper_sign.bind_params(member.trained.network.graph, values)
             _, logits, patches = encode_keypoints(model, keypoints, hands, frames, window)
-            found.append(jax.nn.log_softmax(logits))
-        mean = jax.nn.logsumexp(jnp.stack(found), axis=0) - np.float32(np.log(len(found)))
-        log_probs = blank_without_hands(mean, no_hands)
-        best = ctc_greedy(log_probs, patches)
-        alignment = align_labels(log_probs, patches, best.labels[:, 0], best.label_lengths[:, 0])
-        return RecognizedBatch(mean, patches, best, alignment)
+            log_probs = blank_without_hands(jax.nn.log_softmax(logits), no_hands)
+            runs.append((logits, log_probs, ctc_greedy(log_probs, patches)))
+        # Finite, since the loss takes differences.
+        posteriors = [jnp.maximum(log_probs, _IMPOSSIBLE) for _, log_probs, _ in runs]
+        scores = [_log_probability(posteriors, patches, beams) for _, _, beams in runs]
+        best, row = jnp.argmax(jnp.stack(scores), axis=0), jnp.arange(len(frames))
+        logits, log_probs, beams = jax.tree.map(lambda *each: jnp.stack(each)[best, row], *runs)
+        alignment = align_labels(log_probs, patches, beams.labels[:, 0], beams.label_lengths[:, 0])
+        return RecognizedBatch(logits, patches, beams, alignment)
+
+
+def _log_probability(posteriors: list[jax.Array], patches: jax.Array, beams: Beams) -> jax.Array:
+    """CTC's log probability of a hypothesis a row, summed over the runs: (B,)."""
+    labels, lengths = beams.labels[:, 0], beams.label_lengths[:, 0]
+    loss = sum(losses.ctc_loss(x, patches, labels, lengths) for x in posteriors)
+    return -loss * jnp.maximum(lengths, 1).astype(jnp.float32)  # by which the loss was divided
 
 
 def _check_alike(first: RunBackend, other: RunBackend) -> None:

@@ -79,7 +79,8 @@ class Recognizer:
 
         Args:
             path: a run's folder (its best checkpoint is taken), a checkpoint's folder, or a file of
-                `tools/export.py`. A list of runs recognizes by the mean of their posteriors, greedily.
+                `tools/export.py`. Of a list of runs, the hypothesis that
+                all together find the likeliest is taken.
             hand_landmarker: a copy of MediaPipe's `hand_landmarker.task`, to read videos; None takes the
                 cached one, or downloads it.
 
