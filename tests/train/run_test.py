@@ -3,6 +3,7 @@ import pytest
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
+from wsign_jax.data.vocab import read_vocabulary
 from wsign_jax.train.run import (
     prepare_run,
     process_rows,
@@ -85,5 +86,7 @@ def test_bad_segments_and_signers_can_be_left_out(config, dataset, tmp_path, cap
     out = capsys.readouterr().out
     for name in bad:
         assert f"warning: left out {dataset / name}" in out
-    annotations = read_annotations(config, read_checked_split(config, dataset, "test", 6))
+    annotations = read_annotations(
+        config, read_checked_split(config, dataset, "test", read_vocabulary(dataset))
+    )
     assert annotations.signers == {} and set(annotations.segments) == {None}
