@@ -95,13 +95,13 @@ def saved_config(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any] | 
 
 
 def saved_info(config: ConfigDict, workdir: pathlib.Path) -> RunInfo | None:
-    """What the newest checkpoint of the workdir, otherwise of the mirror, tells; None without one."""
+    """The run info in the newest checkpoint of the workdir, otherwise of the mirror; None without one."""
     own = [workdir, *map(pathlib.Path, filter(None, [config.checkpoint.mirror]))]
     return next(filter(None, map(_info_of, own)), None)
 
 
 def _info_of(run: pathlib.Path) -> RunInfo | None:
-    """What a run's newest checkpoint that can be read tells; None if all are unreadable."""
+    """The info in a run's newest checkpoint that can be read; None if all are unreadable."""
     checkpoints = Checkpoints(run)
     for step in reversed(checkpoints.steps):
         with contextlib.suppress(DamagedCheckpoint):
