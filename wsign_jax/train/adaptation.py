@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -64,7 +65,7 @@ def _run_to_adapt(name: str) -> RunInfo:
     return checkpoints.info(checkpoints.best_step)
 
 
-def _data_of(run: pathlib.Path, config: dict) -> str:
+def _data_of(run: pathlib.Path, config: dict[str, Any]) -> str:
     """Returns the absolute folder of the data that a run was trained on, or 'none' if it is gone."""
     root = pathlib.Path(config["data"]["dir"] or run / "data").absolute()
     if layout.count(root, "train") and layout.count(root, "val"):

@@ -95,7 +95,7 @@ def saved_config(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any] | 
 
 
 def saved_info(config: ConfigDict, workdir: pathlib.Path) -> RunInfo | None:
-    """The run info in the newest checkpoint of the workdir, otherwise of the mirror; None without one."""
+    """The info in the newest checkpoint of the workdir, otherwise of the mirror; None without one."""
     own = [workdir, *map(pathlib.Path, filter(None, [config.checkpoint.mirror]))]
     return next(filter(None, map(_info_of, own)), None)
 

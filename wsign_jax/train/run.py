@@ -99,16 +99,16 @@ def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> p
 
 
 def read_checked_split(
-    config: ConfigDict, root: pathlib.Path, name: str, vocabulary: Vocabulary
+    config: ConfigDict, root: pathlib.Path, name: str, vocabulary: Vocabulary | None = None
 ) -> layout.Split:
     """Reads and validates a split under the config's bounds.
 
-    Its labels become ids of `vocabulary`, matched by the glosses' names.
+    Its labels become ids of `vocabulary`, by the glosses' names; None leaves them as they are.
     """
     own = read_vocabulary(root, config.model.vocab_size)
     rules = validate.Rules(len(own), config.model.frontend.patch_size, config.data.max_seq_length)
     split = layout.read_split(root, name, rules, config.data.on_bad, config.data.aspect)
-    labels = translate_labels(split.labels, own, vocabulary, str(root / name))
+    labels = translate_labels(split.labels, own, vocabulary or own, str(root / name))
     return dataclasses.replace(split, labels=labels)
 
 
@@ -312,9 +312,7 @@ def prepare_run(config: ConfigDict, workdir: pathlib.Path) -> Run:
         val_plans=pipeline.plan_evaluation(val, plan.buckets, rows),
         val_loader=pipeline.BatchLoader(val, config.data, max_labels, rows=own),
         guard_plans=pipeline.plan_evaluation(guard, plan.buckets, rows) if guard else [],
-        guard_loader=pipeline.BatchLoader(guard, config.data, max_labels, rows=own)
-        if guard
-        else None,
+        guard_loader=guard and pipeline.BatchLoader(guard, config.data, max_labels, rows=own),
     )
 
 
