@@ -8,10 +8,11 @@ encoder block with a tenth of the learning rate of the one above; the frontend i
 all sentences of the person and as many of those that RUN was trained on, drawn anew. Training ends early
 if the validation WER of RUN's data rises by more than 0.01. RUN's own weights may turn out the best.
 
-Measured on the demo's run with a built-in signer whose habits are 2.5 times as strong as usual: after
-100 of 300 steps, validation WER on 10 sentences was 0.12 instead of 0.31, and that of the demo's data
-0.007 as before. One run, stopped after 264 steps; with all compiling it took 3 minutes of processor
-time. Its time on two quiet cores has not been measured.
+Measured on the demo's run with a built-in signer whose habits are 2.5 times as strong as usual, 20
+sentences: test WER of that signer (40 sentences) fell from 0.28 to 0.16, a fall of 44 %, with the best
+weights, after 100 of 300 steps. Validation WER of the demo's data was 0.007 before and then. One run,
+stopped after 264 steps; with all compiling it took 3 minutes of processor time. Its time on two quiet
+cores has not been measured.
 """
 
 from ml_collections import ConfigDict
