@@ -27,6 +27,9 @@ def get_config() -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.dir = "data/processed"  # '': built-in signing, made in <workdir>/data
+    # Not '': adapts the run in init_from to data.dir (adapt.py), and replays training sentences of this
+    # data set beside it. 'auto': the one that the run was trained on; 'none': nothing is replayed.
+    config.data.replay = ""
     config.data.on_bad = "error"  # or 'skip': leave bad examples out
     config.data.aspect = 0.0  # width / height if y is normalized by height; 0: see dataset.json
     config.data.max_seq_length = 1500  # frames; longer sequences are bad input, never cut

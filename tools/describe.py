@@ -60,10 +60,10 @@ def describe(config: ConfigDict, vocab_size: int) -> None:
         print(f"{name}\n{stages.training_table(shapes, labels, rates)}")
 
 
-def longest_batch(config: ConfigDict, root: pathlib.Path, vocab_size: int) -> tuple[int, int]:
+def longest_batch(config: ConfigDict, root: pathlib.Path) -> tuple[int, int]:
     """Returns the frames and the glosses that the longest batches of training are padded to."""
     if root.is_dir():
-        split = read_checked_split(config, root, "train", vocab_size)
+        split = read_checked_split(config, root, "train")
         return plan_training(config, split).buckets[-1], split.max_labels
     longest = -(-config.data.max_seq_length // MULTIPLE) * MULTIPLE
     print(f"no data set in {root}: {longest} frames and {_GLOSSES} glosses a sentence are assumed")
@@ -112,7 +112,7 @@ def main() -> None:
             vocab_size = len(read_vocabulary(root))
         vocab_size = vocab_size or config.data.synthetic.glosses + 1
         if own.memory:
-            frames, glosses = longest_batch(config, root, vocab_size)
+            frames, glosses = longest_batch(config, root)
             describe_memory(config, vocab_size, frames, glosses)
         else:
             describe(config, vocab_size)

@@ -1,9 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 
 from wsign_jax.common.errors import WSignError
-from wsign_jax.data.vocab import Vocabulary, read_vocabulary
+from wsign_jax.data.vocab import Vocabulary, read_vocabulary, translate_labels
 
 
 def write(root, mapping):
@@ -80,3 +81,13 @@ def test_names_from_anywhere_are_checked(names, message):
 def test_a_missing_label_map_says_what_to_write(tmp_path):
     with pytest.raises(WSignError, match="no such file; write"):
         read_vocabulary(tmp_path)
+
+
+def test_labels_are_translated_by_the_glosses_names():
+    ours = Vocabulary(("<blank>", "B", "A", "C"))
+    theirs = Vocabulary(("<blank>", "A", "X", "B"))
+    labels = [np.array([1, 2, 2]), np.zeros(0, np.int32)]
+    translated = translate_labels(labels, ours, theirs, "val")
+    assert [ids.tolist() for ids in translated] == [[3, 1, 1], []], "C is in no recording"
+    with pytest.raises(WSignError, match=r"^val: the model does not know 'C'; leave these"):
+        translate_labels([np.array([1, 3])], ours, theirs, "val")

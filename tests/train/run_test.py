@@ -85,5 +85,5 @@ def test_bad_segments_and_signers_can_be_left_out(config, dataset, tmp_path, cap
     out = capsys.readouterr().out
     for name in bad:
         assert f"warning: left out {dataset / name}" in out
-    annotations = read_annotations(config, read_checked_split(config, dataset, "test", 6))
+    annotations = read_annotations(config, read_checked_split(config, dataset, "test"))
     assert annotations.signers == {} and set(annotations.segments) == {None}

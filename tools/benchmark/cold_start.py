@@ -64,7 +64,7 @@ def steps_to_last_bucket(data: pathlib.Path, batch: int) -> tuple[int, int]:
     config = base.get_config()
     config.data.dir, config.stages = str(data), (_CONFIG,)
     config.stage2.batch_size, config.stage2.epochs = batch, 1
-    split = read_checked_split(config, data, "train", phoenix.GLOSSES + 1)
+    split = read_checked_split(config, data, "train")
     plans = plan_training(config, split).epoch(0, batch)
     first = {plan.bucket: step for step, plan in reversed([*enumerate(plans, 1)])}
     return max(first.values()), len(first)

@@ -154,6 +154,11 @@ class Split:
         """The largest number of labels of any example, at least 1."""
         return max(1, *map(len, self.labels))
 
+    def members(self, seed: int, epoch: int) -> np.ndarray:
+        """Returns the (n,) int32 examples that take part in an epoch of training: all."""
+        del seed, epoch
+        return np.arange(len(self), dtype=np.int32)
+
     def place(self, index: int) -> str:
         """The name of one example's features for messages."""
         return self.examples.place(self.ids[index], "features")
@@ -339,7 +344,9 @@ def read_segments(split: Split, index: int) -> np.ndarray | None:
         table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2, dtype=np.float64)
     except ValueError as error:
         raise WSignError(f"{path}: not a table of gloss_id,start_s,end_s ({error})") from None
-    if table.shape != (len(split.labels[index]), 3) or np.any(table[:, 0] != split.labels[index]):
+    # The label file itself, since the split may have the ids of another vocabulary.
+    labels = split.examples.read(split.ids[index], "labels")
+    if table.shape != (len(labels), 3) or np.any(table[:, 0] != labels):
         raise WSignError(f"{path}: its gloss ids are not those of the label file; write it again")
     return table[:, 1:]
 

@@ -43,13 +43,19 @@ class TrainPlan:
     """Every batch of a run's epochs, planned from lengths alone."""
 
     frames: np.ndarray  # (epochs, n) int32 augmented lengths
+    members: np.ndarray  # (epochs, m) int32 examples that take part in each epoch
     buckets: tuple[int, ...]  # the same for all stages: one compiled shape each
     seed: int
 
     def epoch(self, epoch: int, batch_size: int) -> list[BatchPlan]:
         """Plans the batches of one epoch, in random order."""
         rng = np.random.default_rng([self.seed, epoch, _SHUFFLE])
-        return plan_epoch(self.frames[epoch], self.buckets, batch_size, epoch, rng)
+        members = self.members[epoch]
+        plans = plan_epoch(self.frames[epoch, members], self.buckets, batch_size, epoch, rng)
+        return [
+            dataclasses.replace(plan, rows=np.where(plan.rows < 0, plan.rows, members[plan.rows]))
+            for plan in plans
+        ]
 
 
 def plan_training(
@@ -74,7 +80,9 @@ def plan_training(
             for epoch in range(epochs)
         ]
     )
-    return TrainPlan(frames, find_buckets(frames.ravel(), max_buckets), seed)
+    members = np.stack([split.members(seed, epoch) for epoch in range(epochs)])
+    planned = np.take_along_axis(frames, members, axis=1)
+    return TrainPlan(frames, members, find_buckets(planned.ravel(), max_buckets), seed)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,9 @@ import dataclasses
 import functools
 import pathlib
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
@@ -108,3 +110,25 @@ def read_vocabulary(root: pathlib.Path, vocab_size: int = 0) -> Vocabulary:
         "config.model.vocab_size to name glosses by their ids, or make a data set in a new folder "
         "with tools/make_synthetic.py"
     )
+
+
+def translate_labels(
+    labels: Sequence[np.ndarray], own: Vocabulary, other: Vocabulary, source: str
+) -> tuple[np.ndarray, ...]:
+    """Returns (U,) labels in the ids of another vocabulary, matched by the glosses' names.
+
+    Raises:
+        WSignError: the other vocabulary lacks some of their glosses. It begins with `source`.
+    """
+    if own == other:
+        return tuple(labels)
+    used = sorted({int(id) for ids in labels for id in ids})
+    unknown = [own.names[id] for id in used if own.names[id] not in other.ids]
+    if unknown:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        raise WSignError(
+            f"{source}: the model does not know {', '.join(map(repr, unknown[:3]))}{more}; leave these "
+            "recordings out, and add the sign with tools/enroll.py or train a new model with it"
+        )
+    ids = np.array([other.ids.get(name, BLANK_ID) for name in own.names], np.int32)
+    return tuple(ids[sequence] for sequence in labels)

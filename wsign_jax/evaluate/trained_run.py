@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
-from wsign_jax.data.vocab import BLANK, Vocabulary, read_vocabulary
+from wsign_jax.data.vocab import BLANK, Vocabulary, read_vocabulary, translate_labels
 from wsign_jax.decode.decoders import DECODERS, NEED_ATTENTION
 from wsign_jax.decode.lm import arpa, lookup, ngrams
 from wsign_jax.decode.lm.lookup import LanguageModel
@@ -22,7 +22,7 @@ from wsign_jax.model.positions import check_window
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.train import config_schema
 from wsign_jax.train.checkpoint import store
-from wsign_jax.train.checkpoint.run_info import RunInfo, check_vocabulary
+from wsign_jax.train.checkpoint.run_info import RunInfo
 from wsign_jax.train.checkpoint.workdir import CHECKPOINTS, has_checkpoint
 from wsign_jax.train.run import Network, make_network, read_checked_split
 
@@ -160,14 +160,12 @@ def config_overrides(
 
 
 def read_split(trained: Trained, root: pathlib.Path, name: str) -> layout.Split:
-    """Reads a split for a run.
+    """Reads a split for a run; its labels become the run's ids, by the glosses' names.
 
     Raises:
-        WSignError: the data is bad, or its vocabulary is not the run's.
+        WSignError: the data is bad, or has glosses that the run does not know.
     """
-    ours = read_vocabulary(root, trained.config.model.vocab_size)
-    check_vocabulary(trained.vocabulary, ours, str(root))
-    return read_checked_split(trained.config, root, name, len(ours))
+    return read_checked_split(trained.config, root, name, trained.vocabulary)
 
 
 def language_model(trained: Trained, lm: str, root: pathlib.Path) -> LanguageModel | None:
@@ -199,9 +197,10 @@ def fit_lm(trained: Trained, order: str, root: pathlib.Path) -> ngrams.NGrams:
         WSignError: its order is not 1 to 9, or there are no training labels.
     """
     _check_order(order)
-    vocab_size = len(trained.vocabulary)
-    labels = layout.read_labels(root, "train", vocab_size)
-    return ngrams.estimate_ngrams([ids.tolist() for ids in labels], int(order), vocab_size)
+    ours, known = read_vocabulary(root, trained.config.model.vocab_size), trained.vocabulary
+    labels = layout.read_labels(root, "train", len(ours))
+    labels = translate_labels(labels, ours, known, str(root))
+    return ngrams.estimate_ngrams([ids.tolist() for ids in labels], int(order), len(known))
 
 
 def _check_order(order: str) -> None:

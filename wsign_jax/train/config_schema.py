@@ -104,6 +104,7 @@ _CHECKS: dict[str, _Check] = {
     "restart": _YES_OR_NO,
     "data.on_bad": _one_of("error", "skip"),
     "data.dir": _TEXT,
+    "data.replay": _TEXT,
     "model.wrist_place": _YES_OR_NO,
     "data.aspect": _ASPECT,
     "data.max_seq_length": _whole(1),
@@ -184,6 +185,7 @@ _FREE_TO_CHANGE = (
     "init_from",
     "init_layers",
     "data.dir",
+    "data.replay",
     "data.threads",
     "data.on_bad",
     "data.synthetic",
@@ -198,7 +200,7 @@ _FREE_TO_CHANGE = (
 
 # The fields of a trained run's config that are read when it is used.
 _READ_OF_A_RUN = re.compile(
-    r"model\..*|data\.(?!augment\.).*|eval\.(decoder|lm|beam_size|batch_size|chunk|left_context)"
+    r"model\..*|data\.(?!augment\.|replay).*|eval\.(decoder|lm|beam_size|batch_size|chunk|left_context)"
     r"|training\.(precision|sharding)|.*\.(alpha|chunks|left_contexts)"
 )
 
@@ -227,6 +229,10 @@ def check_config(config: ConfigDict) -> None:
         raise WSignError(
             f"config.eval.average is {config.eval.average}, but only config.checkpoint.keep="
             f"{config.checkpoint.keep} of the last checkpoints are kept; raise that"
+        )
+    if config.data.replay and len(config.stages) > 1:
+        raise WSignError(
+            f"config.stages is {tuple(config.stages)}; an adaptation (config.data.replay) has one stage"
         )
     _check_frontend(config.model.frontend)
 

@@ -26,7 +26,7 @@ from wsign_jax.model.whisper_sign import (
 from wsign_jax.model.whisper_weights import Whisper
 from wsign_jax.runtime import multihost
 from wsign_jax.train.checkpoint.checksums import checksums_of_arrays
-from wsign_jax.train.checkpoint.run_info import check_vocabulary
+from wsign_jax.train.checkpoint.run_info import RunInfo, check_vocabulary
 from wsign_jax.train.checkpoint.store import Checkpoints, DamagedCheckpoint
 from wsign_jax.train.checkpoint.workdir import INIT, RESTART, has_checkpoint
 
@@ -82,24 +82,30 @@ def settle_positions(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
             flush=True,
         )
     elif positions is None and begins_with:
-        first = _config_of(pathlib.Path(begins_with))
-        positions = first and first["model"]["positions"]
+        first = _info_of(pathlib.Path(begins_with))
+        positions = first and first.config["model"]["positions"]
     config.model.positions = positions or "rotary"
     return config
 
 
 def saved_config(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any] | None:
     """The config in the newest checkpoint of the workdir, otherwise of the mirror; None without one."""
+    info = saved_info(config, workdir)
+    return info and info.config
+
+
+def saved_info(config: ConfigDict, workdir: pathlib.Path) -> RunInfo | None:
+    """The info in the newest checkpoint of the workdir, otherwise of the mirror; None without one."""
     own = [workdir, *map(pathlib.Path, filter(None, [config.checkpoint.mirror]))]
-    return next(filter(None, map(_config_of, own)), None)
+    return next(filter(None, map(_info_of, own)), None)
 
 
-def _config_of(run: pathlib.Path) -> dict[str, Any] | None:
-    """The config in a run's newest checkpoint that can be read; None if all are unreadable."""
+def _info_of(run: pathlib.Path) -> RunInfo | None:
+    """The info in a run's newest checkpoint that can be read; None if all are unreadable."""
     checkpoints = Checkpoints(run)
     for step in reversed(checkpoints.steps):
         with contextlib.suppress(DamagedCheckpoint):
-            return checkpoints.info(step).config
+            return checkpoints.info(step)
     return None
 
 

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import math
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -14,9 +14,11 @@ from ml_collections import ConfigDict
 from wsign_jax.common.errors import DivergedError, one_line
 from wsign_jax.common.progress import Progress
 from wsign_jax.data import pipeline
+from wsign_jax.data.buckets import BatchPlan
 from wsign_jax.report.tasks import find_task
 from wsign_jax.runtime import multihost, process
 from wsign_jax.train import initial_weights, resume, sharding, stages
+from wsign_jax.train.adaptation import ReplayGuard
 from wsign_jax.train.checkpoint.mirror import Mirror
 from wsign_jax.train.checkpoint.run_info import RunInfo
 from wsign_jax.train.checkpoint.store import Checkpoints
@@ -101,6 +103,7 @@ class Trainer:
         self.mirror = mirror
         self.compiler = compiler
         self.task = find_task(run.val.labels, run.vocabulary)
+        self.guard = ReplayGuard(run.workdir) if run.guard_loader else None
         self.eval_step = make_eval_step(run.network, run.config, self.task)
         self.train_steps: dict[Any, jax.stages.Wrapped] = {}
         # A copy of the best state of the stage, and what belongs to it, until the next save.
@@ -166,6 +169,8 @@ class Trainer:
         due, pace = Due.NOTHING, Pace()
         pending: Callable[[], None] | None = None
         with Progress(stage.name, done, total, "steps") as progress:
+            if info is None and self.config.data.replay:
+                best = self._begin_adaptation(stage, state, batches.get_state(), progress)
             while done < total:
                 settings = stages.step_settings(
                     stage.config, self.config.training, step, step - done, total
@@ -191,7 +196,10 @@ class Trainer:
                 result, before = None, best
                 if validate:
                     result = self._validate(stage, state, step, progress)
-                    best = min(best, result.edits.wer)
+                    if self._has_gone_too_far(stage, state, step, progress):
+                        result, done = None, total  # these weights are no candidate for the best
+                    else:
+                        best = min(best, result.edits.wer)
                 info = self._about(stage, done, result, best, batches.get_state())
                 if due or done == total:
                     self._save(state, info)
@@ -215,7 +223,8 @@ class Trainer:
             done: how many of its batches are done.
         """
         mesh, window = self.run.network.mesh, validation_settings(self.config, alpha=0.0)
-        validation = {plan.bucket: len(plan.rows) for plan in self.run.val_plans}
+        plans = self.run.val_plans + self.run.guard_plans
+        validation = {plan.bucket: len(plan.rows) for plan in plans}
         for stage in self.run.stages[first:]:
             state = stage_shapes(self.run.network, self.config.training, stage.labels)
             step = self._train_step(stage)
@@ -227,7 +236,7 @@ class Trainer:
                 )
                 yield CompileTask(stage.name, step, (state, batch, stages.StepSettings()))
             for frames, rows in validation.items():
-                batch = batch_shapes(rows, frames, self.run.val.max_labels, mesh)
+                batch = batch_shapes(rows, frames, self.run.val_loader.max_labels, mesh)
                 yield CompileTask("validation", self.eval_step, (state.evaluated, batch, window))
             done = 0
 
@@ -291,19 +300,65 @@ class Trainer:
     ) -> Evaluation:
         """Evaluates the validation split, logs its figures, and shows its first sentence."""
         run = self.run
-        result = evaluate(
-            functools.partial(self.compiler.run, self.eval_step),
-            state.evaluated,
-            run.val,
-            pipeline.load_ahead(run.val_loader, run.val_plans, self.config.data.threads),
-            validation_settings(self.config, stage.config.alpha),
-            run.network.mesh,
-            self.task,
-        )
+        result = self._evaluate(stage, state, run.val_loader, run.val_plans)
         self.writer.write(stage.name, step, result.scalars)
         progress.note(f"{stage.name} step {step}  {result}")
         progress.note("\n".join(result.sentence(run.val, run.vocabulary)))
         return result
+
+    def _evaluate(
+        self,
+        stage: Stage,
+        state: TrainState,
+        loader: pipeline.BatchLoader,
+        plans: Sequence[BatchPlan],
+    ) -> Evaluation:
+        return evaluate(
+            functools.partial(self.compiler.run, self.eval_step),
+            state.evaluated,
+            loader.split,
+            pipeline.load_ahead(loader, plans, self.config.data.threads),
+            validation_settings(self.config, stage.config.alpha),
+            self.run.network.mesh,
+            self.task,
+        )
+
+    def _begin_adaptation(
+        self, stage: Stage, state: TrainState, iterator: dict[str, Any], progress: Progress
+    ) -> float:
+        """Validates and saves the weights that an adaptation begins with, the first candidate.
+
+        Returns:
+            Their WER.
+        """
+        step = int(state.step)
+        result = self._validate(stage, state, step, progress)
+        if self.guard is not None:
+            self.guard.begin(self._replay_wer(stage, state, step, progress), self.config.init_from)
+        self._save(state, self._about(stage, 0, result, result.edits.wer, iterator))
+        return result.edits.wer
+
+    def _replay_wer(self, stage: Stage, state: TrainState, step: int, progress: Progress) -> float:
+        """Returns the WER of the replayed data's validation split, and logs it."""
+        assert self.run.guard_loader is not None, "there is a guard"
+        wer = self._evaluate(stage, state, self.run.guard_loader, self.run.guard_plans).edits.wer
+        self.writer.write(stage.name, step, {"val/replay_wer": wer})
+        progress.note(f"{stage.name} step {step}  val/replay_wer {wer:.4f}")
+        return wer
+
+    def _has_gone_too_far(
+        self, stage: Stage, state: TrainState, step: int, progress: Progress
+    ) -> bool:
+        """Whether an adaptation has cost the others too much."""
+        if self.guard is None:
+            return False
+        wer = self._replay_wer(stage, state, step, progress)
+        if behind := self.guard.is_behind(wer):
+            progress.note(
+                f"the replayed data's WER has risen from {self.guard.first:.4f} to {wer:.4f}: training "
+                "ends here, and the best weights before stay"
+            )
+        return behind
 
     def _about(
         self,

@@ -21,11 +21,13 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout, pipeline, validate
 from wsign_jax.data.buckets import BatchPlan, padding_efficiency
 from wsign_jax.data.generated import synthetic
-from wsign_jax.data.vocab import Vocabulary, read_vocabulary
+from wsign_jax.data.replay import mix_splits
+from wsign_jax.data.vocab import Vocabulary, read_vocabulary, translate_labels
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.runtime import multihost
 from wsign_jax.train import config_schema, initial_weights, optimizer, sharding, stages
+from wsign_jax.train.adaptation import replay_root, settle_adaptation
 from wsign_jax.train.precision import resolve_precision, settle_precision
 from wsign_jax.train.stages import label_parameters, learning_rates
 from wsign_jax.train.state import (
@@ -97,11 +99,17 @@ def data_root(config: ConfigDict, workdir: pathlib.Path, make: bool = True) -> p
 
 
 def read_checked_split(
-    config: ConfigDict, root: pathlib.Path, name: str, vocab_size: int
+    config: ConfigDict, root: pathlib.Path, name: str, vocabulary: Vocabulary | None = None
 ) -> layout.Split:
-    """Reads and validates a split under the config's bounds."""
-    rules = validate.Rules(vocab_size, config.model.frontend.patch_size, config.data.max_seq_length)
-    return layout.read_split(root, name, rules, config.data.on_bad, config.data.aspect)
+    """Reads and validates a split under the config's bounds.
+
+    Its labels become ids of `vocabulary`, by the glosses' names; None leaves them as they are.
+    """
+    own = read_vocabulary(root, config.model.vocab_size)
+    rules = validate.Rules(len(own), config.model.frontend.patch_size, config.data.max_seq_length)
+    split = layout.read_split(root, name, rules, config.data.on_bad, config.data.aspect)
+    labels = translate_labels(split.labels, own, vocabulary or own, str(root / name))
+    return dataclasses.replace(split, labels=labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,6 +230,8 @@ class Run:
     stages: list[Stage]
     val_plans: list[BatchPlan]  # in the buckets of training
     val_loader: pipeline.BatchLoader
+    guard_plans: list[BatchPlan]  # of the validation split of what is replayed
+    guard_loader: pipeline.BatchLoader | None  # None if nothing is replayed
 
     @functools.cached_property
     def config_json(self) -> dict[str, Any]:
@@ -259,23 +269,26 @@ def prepare_run(config: ConfigDict, workdir: pathlib.Path) -> Run:
         WSignError: a config value out of range, bad data, or rules that do not fit the model.
     """
     config_schema.check_config(config)
+    config, adapted = settle_adaptation(config, workdir)
     config = settle_precision(
         settle_buckets(initial_weights.settle_positions(config, workdir), workdir)
     )
     root = data_root(config, workdir)
-    vocabulary = read_vocabulary(root, config.model.vocab_size)
+    vocabulary = adapted.vocabulary if adapted else read_vocabulary(root, config.model.vocab_size)
     network = make_network(config, len(vocabulary))
-    splits, annotations = _read_all(config, root, len(vocabulary))
-    plan = plan_training(config, splits["train"])
+    splits, annotations = _read_all(config, root, vocabulary)
+    train, guard = _mix_replayed(config, root, splits["train"], vocabulary)
+    plan = plan_training(config, train)
     stages = []
     epoch = 0
     for number, name in enumerate(config.stages):
-        stages.append(_plan_stage(config, number, epoch, splits["train"], plan, network))
+        stages.append(_plan_stage(config, number, epoch, train, plan, network))
         epoch += config[name].epochs
     check_rows(config.eval.batch_size, "eval.batch_size", jax.device_count())  # for the report
     # Rows that fit into memory: a training step works through at least as many at once.
     rows = max(config[name].batch_size for name in config.stages) // config.training.accumulate
     val = splits["val"]
+    max_labels = max(split.max_labels for split in (val, guard or val))  # programs serve both
     own = process_rows(rows, "training.accumulate")
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
     skipped = sum(split.skipped for split in splits.values())
@@ -291,24 +304,41 @@ def prepare_run(config: ConfigDict, workdir: pathlib.Path) -> Run:
         config=config,
         workdir=workdir,
         vocabulary=vocabulary,
-        train=splits["train"],
+        train=train,
         val=val,
         val_segments=annotations["val"].segments,
         network=network,
         stages=stages,
         val_plans=pipeline.plan_evaluation(val, plan.buckets, rows),
-        val_loader=pipeline.BatchLoader(val, config.data, val.max_labels, rows=own),
+        val_loader=pipeline.BatchLoader(val, config.data, max_labels, rows=own),
+        guard_plans=pipeline.plan_evaluation(guard, plan.buckets, rows) if guard else [],
+        guard_loader=guard and pipeline.BatchLoader(guard, config.data, max_labels, rows=own),
     )
 
 
+def _mix_replayed(
+    config: ConfigDict, root: pathlib.Path, train: layout.Split, vocabulary: Vocabulary
+) -> tuple[layout.Split, layout.Split | None]:
+    """Mixes the training split of `data.replay` into that in `root`.
+
+    Returns:
+        The mixture, and the validation split of `data.replay`; or `train` and None without replay.
+    """
+    if (replay := replay_root(config, root)) is None:
+        return train, None
+    other, guard = (read_checked_split(config, replay, n, vocabulary) for n in ("train", "val"))
+    print(f"replay: {replay}: {len(other)} train, {len(guard)} val sentences")
+    return mix_splits(train, other), guard
+
+
 def _read_all(
-    config: ConfigDict, root: pathlib.Path, vocab_size: int
+    config: ConfigDict, root: pathlib.Path, vocabulary: Vocabulary
 ) -> tuple[dict[str, layout.Split], dict[str, Annotations]]:
     """Reads all splits that the run and its report need, and annotations of those to evaluate on."""
     splits, annotations, problems = {}, {}, []
     for name in dict.fromkeys(("train", "val", config.eval.split)):
         try:
-            splits[name] = read_checked_split(config, root, name, vocab_size)
+            splits[name] = read_checked_split(config, root, name, vocabulary)
             if name in ("val", config.eval.split):
                 annotations[name] = read_annotations(config, splits[name])
         except WSignError as error:  # a person wants to hear of all splits at once

@@ -126,7 +126,8 @@ class Checkpoints:
                 self.info(self.steps[-1])  # raises with what is wrong with it
             place = self.workdir / workdir.CHECKPOINTS
             raise WSignError(f"{place}: no whole checkpoint; train again")
-        return self._best(whole) or whole[-1]
+        best = self._best(whole)
+        return whole[-1] if best is None else best
 
     @property
     def damaged(self) -> list[int]:
