@@ -198,8 +198,8 @@ def fit_lm(trained: Trained, order: str, root: pathlib.Path) -> ngrams.NGrams:
     """
     _check_order(order)
     ours, known = read_vocabulary(root, trained.config.model.vocab_size), trained.vocabulary
-    labels = layout.read_labels(root, "train", len(ours))
-    labels = translate_labels(labels, ours, known, str(root))
+    read = layout.read_labels(root, "train", len(ours))
+    labels = translate_labels(read, ours, known, str(root))
     return ngrams.estimate_ngrams([ids.tolist() for ids in labels], int(order), len(known))
 
 

@@ -91,7 +91,7 @@ def settle_positions(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
 def saved_config(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any] | None:
     """The config in the newest checkpoint of the workdir, otherwise of the mirror; None without one."""
     info = saved_info(config, workdir)
-    return info and info.config
+    return None if info is None else info.config
 
 
 def saved_info(config: ConfigDict, workdir: pathlib.Path) -> RunInfo | None:

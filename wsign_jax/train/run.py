@@ -312,7 +312,9 @@ def prepare_run(config: ConfigDict, workdir: pathlib.Path) -> Run:
         val_plans=pipeline.plan_evaluation(val, plan.buckets, rows),
         val_loader=pipeline.BatchLoader(val, config.data, max_labels, rows=own),
         guard_plans=pipeline.plan_evaluation(guard, plan.buckets, rows) if guard else [],
-        guard_loader=guard and pipeline.BatchLoader(guard, config.data, max_labels, rows=own),
+        guard_loader=None
+        if guard is None
+        else pipeline.BatchLoader(guard, config.data, max_labels, rows=own),
     )
 
 
