@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import threading
+import time
 
 import av
 import pytest
@@ -11,9 +12,55 @@ from tests.helpers import videos
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate.trained_run import open_run
 from wsign_jax.keypoints import landmarker
-from wsign_jax.web import assets, model_folder, site
+from wsign_jax.web import assets, model_folder, site, training
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+# Commands that do as the real ones, in little: the folder that they write is their last argument. The
+# second one waits until there is a file `go`, or a signal asks it to end.
+IMPORT = "pathlib.Path(sys.argv[-1]).mkdir(parents=True)"
+TRAIN = """
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+run = pathlib.Path(sys.argv[-1])
+run.mkdir()
+print("stage1: 2 steps\\n  train\\nstage2: 5 steps", flush=True)
+(run / "metrics.jsonl").write_text('{"step": 2}\\n{"step": 3, "val/wer": 1}\\n{"step": 4')
+while not pathlib.Path("go").exists():
+    time.sleep(0.01)
+"""
+PAGE = IMPORT + "; pathlib.Path(sys.argv[-1], 'stream.json').write_text('new')"
+
+
+@pytest.fixture
+def small_training(tmp_path, monkeypatch):
+    """Makes a training in an empty current folder, of `takes`, whose commands are small scripts."""
+    monkeypatch.chdir(tmp_path)
+    make_plan = training.make_plan
+
+    def script(code, folder):
+        return "python", "-c", f"import os, pathlib, signal, sys, time\n{code}", str(folder)
+
+    def make(first=IMPORT, second=TRAIN, third=PAGE):
+        def plan(*given):
+            planned = make_plan(*given)
+            commands = (script(first, planned.data), script(second, planned.run))
+            return planned._replace(commands=(*commands, planned.commands[2]))
+
+        monkeypatch.setattr(training, "make_plan", plan)
+        monkeypatch.setattr(training, "_page_command", lambda _, folder: script(third, folder))
+        return training.Training(tmp_path / "takes", tmp_path / "models")
+
+    return make
+
+
+def wait_for(tells):
+    """Waits until a function's answer is true."""
+    for _ in range(6000):
+        if answer := tells():
+            return answer
+        time.sleep(0.01)
+    pytest.fail("not within a minute")
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +78,13 @@ def given_assets(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def serving(folder, recordings=None):
+def serving(folder, recordings=None, training=None):
     """Serves a site's folder; the address."""
     uvicorn = pytest.importorskip("uvicorn")
     from wsign_jax.web import server  # noqa: PLC0415 - needs the extra `web`
 
     listening = server.open_socket("127.0.0.1", 0)
-    app = server.make_app(folder, "127.0.0.1", recordings)
+    app = server.make_app(folder, "127.0.0.1", recordings, training)
     config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none")
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
