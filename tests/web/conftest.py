@@ -1,11 +1,13 @@
 """A site of a small model, served on this machine, and a browser."""
 
 import contextlib
+import io
 import shutil
 import threading
 import time
 
 import av
+import numpy as np
 import pytest
 
 from tests.helpers import videos
@@ -15,6 +17,22 @@ from wsign_jax.keypoints import landmarker
 from wsign_jax.web import assets, model_folder, site, training
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def take(**fields):
+    """A take as the page sends it."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "keypoints": rng.uniform(0.2, 0.8, (1, 60, 42, 3)).astype(np.float32),
+        "present": np.ones((1, 60, 2), np.uint8),
+        "glosses": np.array(["hello"]),
+        "signer": np.array(["anna"]),
+        "fps": np.array([60.0]),
+        "aspect": np.array([1.0]),
+    }
+    file = io.BytesIO()
+    np.savez(file, **(arrays | fields))
+    return file.getvalue()
 
 
 # Commands that do as the real ones, in little: the folder that they write is their last argument. The

@@ -1,33 +1,16 @@
 """The server: whom it answers, what it keeps, and where."""
 
 import http.client
-import io
 import json
 import os
 
 import numpy as np
 import pytest
 
-from tests.web.conftest import serving, wait_for
+from tests.web.conftest import serving, take, wait_for
 from wsign_jax.common.errors import WSignError
 from wsign_jax.web import recordings, site
 from wsign_jax.web.recordings import Recordings
-
-
-def take(**fields):
-    """A take as the page sends it."""
-    rng = np.random.default_rng(0)
-    arrays = {
-        "keypoints": rng.uniform(0.2, 0.8, (1, 60, 42, 3)).astype(np.float32),
-        "present": np.ones((1, 60, 2), np.uint8),
-        "glosses": np.array(["hello"]),
-        "signer": np.array(["anna"]),
-        "fps": np.array([60.0]),
-        "aspect": np.array([1.0]),
-    }
-    file = io.BytesIO()
-    np.savez(file, **(arrays | fields))
-    return file.getvalue()
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ export class Train {
     this.commands = commands;
     this.button.textContent = this.isOn ? "Stop the training" : "Train";
     const says = stage && state === "training" ? `Training: ${stage}.` : SAYS[state];
-    const text = state === "failed" ? `${says} ${line}` : says || line;
+    const text = state === "failed" ? `${says} ${line}` : says || (line && `Training ${line}`);
     if (this.says.textContent !== text) this.says.textContent = text; // what is the same is not read out again
     const steps = of && state === "training" ? `${step} of ${of} steps. ` : "";
     this.line.textContent = ["idle", "failed"].includes(state) ? "" : steps + line;
