@@ -58,7 +58,7 @@ def test_three_commands_make_a_model(small_training):
 @pytest.mark.parametrize(
     ("command", "code", "said"),
     [
-        ("first", "print('1 clip'); sys.exit('error: one take\\n  too few')", "one take too few"),
+        ("first", "print('1 clip'); sys.exit('error: one take\\n  too few')", "one take; too few"),
         ("second", "raise ValueError('odd')", "ValueError: odd; see runs/takes.log"),
         ("third", "sys.exit(2)", "it said nothing; see runs/takes.log"),
         ("first", "os.kill(os.getpid(), 9)", "ended by SIGKILL; see runs/takes.log"),

@@ -210,7 +210,7 @@ def _failure(log: pathlib.Path, begin: int) -> str:
     said = [line for line in log.read_bytes()[begin:].decode(errors="replace").splitlines() if line]
     for number, line in reversed(list(enumerate(said))):
         if line.startswith("error: "):
-            return " ".join(part.strip() for part in said[number:])[len("error: ") :]
+            return "; ".join(part.strip() for part in said[number:])[len("error: ") :]
     return f"{said[-1] if said else 'it said nothing'}; see {log}"
 
 
