@@ -23,6 +23,7 @@ from wsign_jax.common.errors import WSignError
 IDLE, DONE, FAILED = "idle", "done", "failed"
 STEPS = IMPORTING, TRAINING, PREPARING = "importing", "training", "preparing"
 _METRICS = "metrics.jsonl"
+_ENDS = "it saves and ends; to stop it again ends it at once"
 _MOST_READ = 2**20  # bytes of a log, from its end
 
 
@@ -141,7 +142,7 @@ class Training:
         stage, step, of = "", 0, 0
         if state in STEPS and plan is not None:
             said = _whole_lines(plan.log)
-            line = "it saves and ends" if stopping else said[-1] if said else ""
+            line = _ENDS if stopping else (said or [""])[-1]
             stage, step, of = _steps_done(said, _whole_lines(plan.run / _METRICS))
         else:
             plan = next_plan(self._takes, self._project)
