@@ -22,6 +22,7 @@ from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 from wsign_jax.recognize.run_backend import RunBackend
 from wsign_jax.web import model_folder, site
 from wsign_jax.web.recordings import Recordings
+from wsign_jax.web.training import Training
 
 SECONDS = 1000  # milliseconds
 KEEP_PICTURES = """name => {
@@ -163,7 +164,8 @@ def recorder(browser, recordings, given_assets, tmp_path):
     """The page of a server without a model, which records."""
     folder = tmp_path / "site"
     site.write_site(folder, None, str(recordings.folder), given_assets)
-    with serving(folder, recordings) as address, opened(browser, address) as page:
+    training = Training(recordings.folder, tmp_path / "models")
+    with serving(folder, recordings, training) as address, opened(browser, address) as page:
         page.evaluate(SEE_A_HAND)
         yield page
 
