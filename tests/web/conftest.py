@@ -67,9 +67,13 @@ def small_training(tmp_path, monkeypatch):
 
         monkeypatch.setattr(training, "make_plan", plan)
         monkeypatch.setattr(training, "_page_command", lambda _, folder: script(third, folder))
-        return training.Training(tmp_path / "takes", tmp_path / "models")
+        made.append(training.Training(tmp_path / "takes", tmp_path / "models"))
+        return made[-1]
 
-    return make
+    made = []
+    yield make
+    for each in made:  # a test that fails leaves one on, which would keep Python from ending
+        each.close()
 
 
 def wait_for(tells):

@@ -39,7 +39,6 @@ def ask(tmp_path, small_training):
             return response.status, content
 
         yield ask
-        training.close()
 
 
 def test_files_come_with_the_policy(ask):

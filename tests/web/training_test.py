@@ -52,7 +52,6 @@ def test_three_commands_make_a_model(small_training):
     assert pathlib.Path("runs/takes.log").read_text().count("$ python -c") == 3
     trains.start()
     assert end_of(trains)["model"] == "model-2"
-    trains.close()
 
 
 @pytest.mark.parametrize(
