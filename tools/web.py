@@ -1,20 +1,21 @@
 """python tools/web.py --checkpoint=RUN [--record=DIR] [--out=DIR [--replace]] [...]
 
 Opens a page in the browser that recognizes signing from the camera and from videos, and records signs.
-Nothing leaves this machine. With --record=DIR it keeps recordings in DIR, which
-
-    python tools/prepare_corpus.py auto --root=DIR
-
-imports; without it they are downloads. --record=DIR without --checkpoint only records.
+Nothing leaves this machine. With --record=DIR it keeps recordings in DIR, and trains on them into data/
+and runs/ of the current folder; without it they are downloads. --record=DIR without --checkpoint
+recognizes once that is done.
 
 --out=DIR writes the page as static files for any web host, and serves nothing; a camera needs https.
-Both need pip install -e ".[web]". Ctrl-C ends it.
+Both need pip install -e ".[web]". Ctrl-C ends it. A training that is on
+then saves, and a command to go on with it is printed.
 """
 
 import argparse
 import contextlib
 import functools
+import os
 import pathlib
+import signal
 import sys
 import tempfile
 import threading
@@ -84,7 +85,7 @@ def write(flags: argparse.Namespace) -> None:
 def serve(flags: argparse.Namespace) -> None:
     """Serves the page until Ctrl-C."""
     try:
-        from wsign_jax.web import recordings, server  # noqa: PLC0415 - may be missing
+        from wsign_jax.web import recordings, server, training  # noqa: PLC0415 - may be missing
     except ModuleNotFoundError as error:
         raise WSignError(f'{error.name} is not installed; pip install -e ".[web]"') from None
 
@@ -97,14 +98,24 @@ def serve(flags: argparse.Namespace) -> None:
         site.write_site(
             place, model_writer(flags.checkpoint), str(flags.record or ""), flags.assets
         )
-        app = server.make_app(place, flags.host, takes)
+        project = pathlib.Path(os.path.relpath(pathlib.Path(__file__).parents[1]))
+        trains = training.Training(flags.record, place.parent, project) if flags.record else None
+        app = server.make_app(place, flags.host, takes, trains)
         name = f"[{flags.host}]" if ":" in flags.host else flags.host
         address = f"http://{name}:{sock.getsockname()[1]}/"
         print(f"{address}  Ctrl-C ends it", flush=True)
         if not flags.no_browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        with contextlib.suppress(KeyboardInterrupt):
+        for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: no training goes on alone
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
+        try:
             server.serve(app, sock)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            if trains:
+                trains.close()
 
 
 def main() -> None:

@@ -1,19 +1,88 @@
 """A site of a small model, served on this machine, and a browser."""
 
 import contextlib
+import io
 import shutil
 import threading
+import time
 
 import av
+import numpy as np
 import pytest
 
 from tests.helpers import videos
 from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate.trained_run import open_run
 from wsign_jax.keypoints import landmarker
-from wsign_jax.web import assets, model_folder, site
+from wsign_jax.web import assets, model_folder, site, training
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def take(**fields):
+    """A take as the page sends it."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "keypoints": rng.uniform(0.2, 0.8, (1, 60, 42, 3)).astype(np.float32),
+        "present": np.ones((1, 60, 2), np.uint8),
+        "glosses": np.array(["hello"]),
+        "signer": np.array(["anna"]),
+        "fps": np.array([60.0]),
+        "aspect": np.array([1.0]),
+    }
+    file = io.BytesIO()
+    np.savez(file, **(arrays | fields))
+    return file.getvalue()
+
+
+# Commands that do as the real ones, in little: the folder that they write is their last argument. The
+# second one waits until there is a file `go`, or a signal asks it to end.
+IMPORT = "pathlib.Path(sys.argv[-1]).mkdir(parents=True)"
+TRAIN = """
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+run = pathlib.Path(sys.argv[-1])
+run.mkdir()
+print("stage1: 2 steps\\n  train\\nstage2: 5 steps", flush=True)
+(run / "metrics.jsonl").write_text('{"step": 2}\\n{"step": 3, "val/wer": 1}\\n{"step": 4')
+while not pathlib.Path("go").exists():
+    time.sleep(0.01)
+"""
+PAGE = IMPORT + "; pathlib.Path(sys.argv[-1], 'stream.json').write_text('new')"
+
+
+@pytest.fixture
+def small_training(tmp_path, monkeypatch):
+    """Makes a training in an empty current folder, of `takes`, whose commands are small scripts."""
+    monkeypatch.chdir(tmp_path)
+    make_plan = training.make_plan
+
+    def script(code, folder):
+        return "python", "-c", f"import os, pathlib, signal, sys, time\n{code}", str(folder)
+
+    def make(first=IMPORT, second=TRAIN, third=PAGE):
+        def plan(*given):
+            planned = make_plan(*given)
+            commands = (script(first, planned.data), script(second, planned.run))
+            return planned._replace(commands=(*commands, planned.commands[2]))
+
+        monkeypatch.setattr(training, "make_plan", plan)
+        monkeypatch.setattr(training, "_page_command", lambda _, folder: script(third, folder))
+        made.append(training.Training(tmp_path / "takes", tmp_path / "models"))
+        return made[-1]
+
+    made = []
+    yield make
+    for each in made:  # a test that fails leaves one on, which would keep Python from ending
+        each.close()
+
+
+def wait_for(tells):
+    """Waits until a function's answer is true."""
+    for _ in range(6000):
+        if answer := tells():
+            return answer
+        time.sleep(0.01)
+    pytest.fail("not within a minute")
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +100,13 @@ def given_assets(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def serving(folder, recordings=None):
+def serving(folder, recordings=None, training=None):
     """Serves a site's folder; the address."""
     uvicorn = pytest.importorskip("uvicorn")
     from wsign_jax.web import server  # noqa: PLC0415 - needs the extra `web`
 
     listening = server.open_socket("127.0.0.1", 0)
-    app = server.make_app(folder, "127.0.0.1", recordings)
+    app = server.make_app(folder, "127.0.0.1", recordings, training)
     config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none")
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})

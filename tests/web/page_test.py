@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import http.server
+import json
+import pathlib
 import re
 import threading
 import urllib.parse
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import videos
-from tests.web.conftest import serving
+from tests.web.conftest import serving, take
 from wsign_jax.data import layout
 from wsign_jax.data.corpora import npz, prepare
 from wsign_jax.decode.decoders import GREEDY
@@ -20,6 +22,7 @@ from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 from wsign_jax.recognize.run_backend import RunBackend
 from wsign_jax.web import model_folder, site
 from wsign_jax.web.recordings import Recordings
+from wsign_jax.web.training import Training
 
 SECONDS = 1000  # milliseconds
 KEEP_PICTURES = """name => {
@@ -161,7 +164,8 @@ def recorder(browser, recordings, given_assets, tmp_path):
     """The page of a server without a model, which records."""
     folder = tmp_path / "site"
     site.write_site(folder, None, str(recordings.folder), given_assets)
-    with serving(folder, recordings) as address, opened(browser, address) as page:
+    training = Training(recordings.folder, tmp_path / "models")
+    with serving(folder, recordings, training) as address, opened(browser, address) as page:
         page.evaluate(SEE_A_HAND)
         yield page
 
@@ -186,6 +190,31 @@ def test_takes_become_a_data_set(recorder, recordings, tmp_path):
     assert {record.signer for record in corpus.records} == {"anna"}
     prepare.write_dataset(corpus, tmp_path / "data", prepare.ImportSettings())
     assert sum(layout.count(tmp_path / "data", split) for split in layout.SPLITS) == 5
+
+
+def test_live_goes_on_with_the_model_that_the_page_has_trained(
+    browser, recordings, site_folder, given_assets, small_training, tmp_path
+):
+    recordings.save(take())
+    site.write_site(tmp_path / "site", None, "takes", given_assets)
+    model = site_folder / "model"
+    training = small_training(third=f"import shutil; shutil.copytree({str(model)!r}, sys.argv[-1])")
+    with (
+        serving(tmp_path / "site", recordings, training) as address,
+        opened(browser, address) as page,
+    ):
+        until(page, "!document.getElementById('train-start').disabled")
+        page.focus("#train-start")
+        page.keyboard.press("Enter")
+        until(page, "document.getElementById('train-progress').value === 0.2")
+        assert page.inner_text("#train-says") == "Training: stage2."
+        assert page.inner_text("#train-line").startswith("1 of 5 steps.")
+        pathlib.Path("go").touch()
+        until(page, "!document.getElementById('live-start').disabled")
+        page.click("#tab-live")
+        page.click("#signs summary")
+        labels = json.loads((model / "stream.json").read_text())["labels"]
+        assert page.inner_text("#signs-list") == ", ".join(labels[1:])
 
 
 def test_a_take_stays_in_the_page_while_the_server_is_gone(recorder, recordings, tmp_path):

@@ -1,44 +1,29 @@
 """The server: whom it answers, what it keeps, and where."""
 
 import http.client
-import io
 import json
 import os
 
 import numpy as np
 import pytest
 
-from tests.web.conftest import serving
+from tests.web.conftest import serving, take, wait_for
 from wsign_jax.common.errors import WSignError
 from wsign_jax.web import recordings, site
 from wsign_jax.web.recordings import Recordings
 
 
-def take(**fields):
-    """A take as the page sends it."""
-    rng = np.random.default_rng(0)
-    arrays = {
-        "keypoints": rng.uniform(0.2, 0.8, (1, 60, 42, 3)).astype(np.float32),
-        "present": np.ones((1, 60, 2), np.uint8),
-        "glosses": np.array(["hello"]),
-        "signer": np.array(["anna"]),
-        "fps": np.array([60.0]),
-        "aspect": np.array([1.0]),
-    }
-    file = io.BytesIO()
-    np.savez(file, **(arrays | fields))
-    return file.getvalue()
-
-
 @pytest.fixture
-def ask(tmp_path):
+def ask(tmp_path, small_training):
     """Asks the server of a small site; the status, and the answer's content."""
     folder = tmp_path / "site"
     for name in ("index.html", "app.js", "vendor/a.wasm"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
+    (folder / "site.json").write_text('{"model": "", "record": "takes"}')
     (tmp_path / "secret").write_text("mine")
-    with serving(folder, Recordings(tmp_path / "takes")) as address:
+    training = small_training()
+    with serving(folder, Recordings(tmp_path / "takes"), training) as address:
         host = address.removeprefix("http://")
 
         def ask(method, path, body=None, **headers):
@@ -79,6 +64,10 @@ def test_files_come_with_the_policy(ask):
         ("GET", "/%2e%2e/secret", {}, 404),
         ("GET", "/vendor/..%2f..%2fsecret", {}, 404),
         ("PUT", "/takes", {}, 405),
+        ("POST", "/training", {"origin": "http://evil.example"}, 403),
+        ("DELETE", "/training", {"origin": None}, 403),
+        ("DELETE", "/training", {}, 409),
+        ("GET", "/model-1/stream.json", {}, 404),
     ],
 )
 def test_others_are_refused(ask, tmp_path, method, path, headers, status):
@@ -119,6 +108,26 @@ def test_what_is_no_take_is_refused(ask, tmp_path, content, said):
     status, answer = ask("POST", "/takes", content)
     assert status in (400, 413) and said in answer.decode()
     assert not any((tmp_path / "takes").iterdir())
+
+
+def test_a_trained_model_is_served_beside_the_first(ask, tmp_path):
+    def told(method="GET"):
+        status, content = ask(method, "/training")
+        return json.loads(content) if status == 200 else (status, content.decode())
+
+    assert told()["state"] == "idle"
+    assert told("POST")["state"] == "importing"
+    assert told("POST") == (409, "a training is on; wait until it ends, or stop it")
+    assert told("DELETE")["line"].startswith("it saves and ends")
+    assert wait_for(lambda: (now := told())["state"] == "idle" and now)["line"].startswith(
+        "stopped"
+    )
+    (tmp_path / "go").touch()
+    told("POST")
+    model = wait_for(lambda: told()["model"])
+    assert json.loads(ask("GET", "/site.json")[1]) == {"model": model, "record": "takes"}
+    assert ask("GET", f"/{model}/stream.json") == (200, b"new")
+    assert ask("GET", f"/{model}/..%2f..%2fsecret")[0] == 404
 
 
 def test_a_folder_of_something_else_takes_no_recordings(tmp_path):

@@ -1,4 +1,6 @@
-"""Writes a trained run as the folder that the page in the browser recognizes with.
+"""python -m wsign_jax.web.model_folder RUN DIR
+
+Writes a trained run as the folder that the page in the browser recognizes with. `training.py` calls it.
 
     stream.onnx    the step of the run's stream, as `recognize/export_onnx.py` has it
     stream.json    all else that the JavaScript in `static/` needs: labels, sizes, constants
@@ -8,11 +10,13 @@ The constants are those of the Python modules that the JavaScript ports, so that
 
 import os
 import pathlib
+import sys
 from typing import Any
 
 from wsign_jax.common import files
+from wsign_jax.common.errors import exit_on_user_error
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
-from wsign_jax.evaluate.trained_run import Trained
+from wsign_jax.evaluate.trained_run import Trained, open_run
 from wsign_jax.keypoints import joints, picture_stream, resample, track
 from wsign_jax.model import positions
 from wsign_jax.recognize import export, export_onnx, run_backend
@@ -105,3 +109,9 @@ def keypoint_settings() -> dict[str, Any]:
             "renaming": track.RENAMING,
         },
     }
+
+
+if __name__ == "__main__":
+    with exit_on_user_error():
+        run, folder = map(pathlib.Path, sys.argv[1:])
+        write_model_folder(open_run(run), folder)

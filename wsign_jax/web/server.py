@@ -1,9 +1,12 @@
-"""Serves the page to this machine's browser, and takes recordings.
+"""Serves the page to this machine's browser, takes recordings, and trains on them.
 
 GET  /, /app.js, ...   the site's files, by a table that is made once: no path comes from a client
 GET  /takes            {"takes": {gloss: count}}
 POST /takes            a take, as `recordings.py` has it; answers {"name": ..., "takes": ...}
 DELETE /takes/NAME     deletes a take that this server has named
+GET  /training         how far the training is, as `training.py` has it; nothing is read from a client
+POST /training         starts one; DELETE /training stops it
+GET  /model-N/NAME     a file of a model that was trained
 """
 
 import ipaddress
@@ -20,9 +23,11 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.web import site
 from wsign_jax.web.recordings import MOST_BYTES, Recordings
+from wsign_jax.web.training import Training
 
 _ANY = {"0.0.0.0", "::", ""}  # an address that stands for all of this machine's
 _LOCAL = {"127.0.0.1", "localhost", "[::1]"}
@@ -45,13 +50,19 @@ _HEADERS = {
 }
 
 
-def make_app(folder: pathlib.Path, host: str, recordings: Recordings | None = None) -> ASGIApp:
+def make_app(
+    folder: pathlib.Path,
+    host: str,
+    recordings: Recordings | None = None,
+    training: Training | None = None,
+) -> ASGIApp:
     """Makes the application that serves a site's folder.
 
     `host` is the address that it is bound to; requests for another name or from another site's page are
     refused.
     """
-    routes = [
+    routes = [] if training is None else [*_routes_of_training(training, folder / site.ABOUT)]
+    routes += [
         Route("/" + path.relative_to(folder).as_posix(), _file(path))
         for path in sorted(folder.rglob("*"))
         if path.is_file()
@@ -105,6 +116,45 @@ def _routes_of(recordings: Recordings) -> Iterable[Route]:
         Route("/takes", count, methods=["GET"]),
         Route("/takes", save, methods=["POST"]),
         Route("/takes/{name}", remove, methods=["DELETE"]),
+    )
+
+
+def _routes_of_training(training: Training, about: pathlib.Path) -> Iterable[Route]:
+    """Makes the routes of a training; site.json then names the newest model."""
+    content = files.read_json(about)
+
+    def describe(_: Request) -> Response:
+        return JSONResponse({**content, "model": training.model or content["model"]})
+
+    def model(request: Request) -> Response:
+        path = training.files.get("model-{number}/{name}".format(**request.path_params))
+        return _file(path)(request) if path else _refusal(404, "there is no such model")
+
+    def tell(_: Request) -> Response:
+        return JSONResponse(training.progress())
+
+    def start(request: Request) -> Response:
+        try:
+            training.start()
+        except WSignError as error:
+            return _refusal(409, str(error))
+        except OSError as error:
+            return _refusal(507, f"{error.filename} cannot be written ({error.strerror})")
+        return tell(request)
+
+    def stop(request: Request) -> Response:
+        try:
+            training.stop()
+        except WSignError as error:
+            return _refusal(409, str(error))
+        return tell(request)
+
+    return (
+        Route(f"/{site.ABOUT}", describe),
+        Route("/model-{number:int}/{name}", model),
+        Route("/training", tell, methods=["GET"]),
+        Route("/training", start, methods=["POST"]),
+        Route("/training", stop, methods=["DELETE"]),
     )
 
 

@@ -2,12 +2,13 @@
 
 import os
 import pathlib
+import shlex
 import shutil
 from collections.abc import Callable
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
-from wsign_jax.web import assets, model_folder
+from wsign_jax.web import assets, model_folder, training
 
 STATIC = pathlib.Path(__file__).with_name("static")
 VENDOR, MODEL, ABOUT = "vendor", "model", "site.json"
@@ -72,9 +73,12 @@ def write_site(
         assets.write_assets(new / VENDOR, given)
         if write_model:
             write_model(new / MODEL)
+        plan = training.make_plan(pathlib.Path("recordings"), "my_signs")
         about = {
-            "model": write_model is not None,
+            "model": MODEL if write_model else "",
             "record": record,
+            # A server says itself how it trains.
+            "commands": [] if record else [shlex.join(command) for command in plan.commands],
             "keypoints": model_folder.keypoint_settings(),
         }
         files.write_json(new / ABOUT, about)

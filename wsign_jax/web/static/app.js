@@ -8,7 +8,7 @@ import { RecordView } from "./record.js";
 
 /**
  * The content of site.json, which `wsign_jax/web/site.py` writes.
- * @typedef {{model: boolean, record: string, keypoints: any}} About
+ * @typedef {{model: string, record: string, commands: string[], keypoints: any}} About
  */
 
 /** What the views share. */
@@ -19,6 +19,8 @@ export class Page {
     this.worker = new HandWorker();
     this.seconds = { tracker: 0, chunk: 0 };
     this.problem = this.element("problem");
+    /** Loads a model's folder; "": none. @type {(model: string) => Promise<void>} */
+    this.useModel = async () => {};
   }
 
   /** @param {string} id */
@@ -73,8 +75,31 @@ function makeTabs(leave) {
   return choose;
 }
 
+/**
+ * Loads a model, once nobody is in the midst of a video or a take; the camera goes on with it.
+ * @param {Page} page
+ * @param {{live: LiveView, file: FileView, record: RecordView}} views
+ * @param {string} model its folder; "": none, only what finds hands
+ */
+async function useModel(page, { live, file, record }, model) {
+  while (file.running || record.running) await new Promise((resolve) => setTimeout(resolve, 500));
+  const isOn = live.pictures && !live.pauseButton.disabled && !live.pictures.paused;
+  if (isOn) await live.pause();
+  try {
+    const { labels, seconds } = await page.worker.open(model);
+    if (seconds) page.seconds = seconds;
+    page.element("state").textContent = labels
+      ? `Ready: knows ${labels.length} signs.`
+      : "Ready to record; there is no model yet.";
+    if (labels) for (const view of [live, file]) view.ready();
+    page.element("signs").hidden = !labels;
+    page.element("signs-list").textContent = (labels ?? []).join(", ");
+  } finally {
+    if (isOn) await live.pause();
+  }
+}
+
 async function main() {
-  const state = /** @type {HTMLElement} */ (document.getElementById("state"));
   const about = await (await fetch("site.json")).json();
   const page = new Page(about);
   const views = { live: new LiveView(page), file: new FileView(page), record: new RecordView(page) };
@@ -84,17 +109,13 @@ async function main() {
     if (name === "record") void views.record.stop();
     if (name === "file") void views.file.stop();
   });
+  page.useModel = (model) => useModel(page, views, model);
   if (!about.model) choose(page.element("tab-record"));
   try {
-    const { labels, seconds } = await page.worker.open(about.model);
-    if (seconds) page.seconds = seconds;
-    state.textContent = labels
-      ? `Ready: knows ${labels.length} signs.`
-      : "Ready to record; there is no model yet.";
-    if (labels) for (const view of [views.live, views.file]) view.ready();
+    await page.useModel(about.model);
     views.record.ready();
   } catch (error) {
-    state.textContent = "";
+    page.element("state").textContent = "";
     page.showProblem(error);
   }
 }

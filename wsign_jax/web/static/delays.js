@@ -42,10 +42,10 @@ export class Delays {
     const rate = (1000 * (this.done.length - 1)) / (now - this.done[0]);
     this.show([
       ["camera", milliseconds(camera)],
-      ["landmarks", milliseconds(landmarks)],
-      ["tracker", `${Math.round(1000 * seconds.tracker)} ms`],
-      ["chunk", `up to ${Math.round(1000 * seconds.chunk)} ms`],
-      ["model", milliseconds(model)],
+      ["finding hands", milliseconds(landmarks)],
+      ["following them", `${Math.round(1000 * seconds.tracker)} ms`],
+      ["waiting for a chunk of pictures", `up to ${Math.round(1000 * seconds.chunk)} ms`],
+      ["recognizing it", milliseconds(model)],
       ["pictures", `${rate.toFixed(0)}/s, ${this.dropped} dropped`],
     ]);
   }

@@ -36,8 +36,8 @@ export class HandWorker {
   }
 
   /**
-   * Loads the landmarker, and the model if there is one.
-   * @param {boolean} model
+   * Loads the landmarker, unless it is there, and a model.
+   * @param {string} model its folder in the site; "": none
    * @returns {Promise<Opened>}
    */
   open(model) {

@@ -7,6 +7,7 @@ import { bytes, floats, npz, oneText } from "./npz.js";
 import { PictureStream } from "./picture_stream.js";
 import { Stage } from "./stage.js";
 import { Takes, stamp } from "./takes.js";
+import { Train } from "./train.js";
 
 /** @typedef {import("./app.js").Page} Page */
 /** @typedef {import("./hand_worker.js").Seen} Seen */
@@ -16,7 +17,6 @@ const COUNTDOWN = 3; // seconds
 const LEAST_SEEN = 0.5; // share of a take in which the hand that leads must be seen
 const LEAST_RATE = 8; // pictures a second
 const MOST_TRIES = 3; // of a take, before the person should look at what is wrong
-const ENOUGH = 3; // takes of a sign, one each to train, to validate and to test
 
 /** The view in `#record`. */
 export class RecordView {
@@ -26,6 +26,7 @@ export class RecordView {
     this.page = page;
     this.stage = new Stage(view);
     this.takes = new Takes(page.about.record);
+    this.train = new Train(page);
     this.session = stamp();
     this.says = page.element("record-says");
     this.place = page.element("record-place");
@@ -59,6 +60,7 @@ export class RecordView {
   ready() {
     this.startButton.disabled = false;
     this.takes.load().then(() => this.show(), (error) => this.page.showProblem(error));
+    void this.train.load();
   }
 
   /**
@@ -341,18 +343,7 @@ export class RecordView {
     this.downloadButton.disabled = !inPage;
     this.againButton.hidden = !takes.folder || !inPage;
     this.redoButton.disabled = !takes.takes.length;
-    const isEnough = counts.length > 1 && counts.every(([, count]) => count >= ENOUGH);
-    const folder = takes.folder || "recordings";
-    const next = this.page.element("record-next");
-    next.textContent = isEnough
-      ? (takes.folder ? "" : "Unzip the download in the project's folder. ") +
-        "That is enough to train. In a terminal, in the project's folder:"
-      : counts.length
-        ? `To train, record two signs or more, ${ENOUGH} takes of each at least.`
-        : "";
-    for (const text of isEnough ? commands(folder) : []) {
-      next.appendChild(document.createElement("code")).textContent = text;
-    }
+    this.train.showTakes(counts.map(([, count]) => count));
   }
 }
 
@@ -365,19 +356,6 @@ function shareSeen(frames, hand) {
   let seen = 0;
   for (let frame = 0; frame < frames.count; frame++) seen += Number(frames.confidence[2 * frame + side] > 0);
   return frames.count ? seen / frames.count : 0;
-}
-
-/**
- * The commands that make a model of a folder of takes.
- * @param {string} folder
- */
-function commands(folder) {
-  const quoted = /^[\w./-]+$/.test(folder) ? folder : `'${folder.replaceAll("'", "'\\''")}'`;
-  return [
-    `python tools/prepare_corpus.py auto --root=${quoted} --out=data/my_signs`,
-    "python -m wsign_jax.main --config=configs/asl.py --config.data.dir=data/my_signs --workdir=runs/my_signs",
-    "python tools/web.py --checkpoint=runs/my_signs",
-  ];
 }
 
 /**

@@ -105,12 +105,14 @@ export class Takes {
 }
 
 /**
+ * Asks the local server.
  * @param {string} method
  * @param {string} url
  * @param {Uint8Array | null} [body]
- * @returns {Promise<{name: string, takes: Record<string, number>}>}
+ * @returns {Promise<any>} its answer
+ * @throws {Error} it refuses, or does not answer
  */
-async function ask(method, url, body = null) {
+export async function ask(method, url, body = null) {
   let response;
   try {
     response = await fetch(url, { method, body: /** @type {BodyInit | null} */ (body) });

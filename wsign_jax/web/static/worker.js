@@ -46,11 +46,20 @@ self.onmessage = ({ data: { id, kind, ...given } }) => {
 };
 
 /**
- * Loads the landmarker, and the recognizer if the site has a model.
- * @param {{model: boolean}} given
+ * Loads the landmarker, unless it is there, and the recognizer of a model; "": none.
+ * @param {{model: string}} given
  */
 async function open({ model }) {
   checkSimd();
+  if (!landmarker) await openLandmarker();
+  if (!model) return {};
+  recognizer = await StreamRecognizer.load(ort, at(model));
+  const { chunk, patch_size, look_ahead, fps, tracker } = recognizer.settings;
+  const seconds = { tracker: tracker.delay_frames / fps, chunk: (chunk * patch_size) / fps };
+  return { labels: recognizer.labels, seconds, lookAhead: (look_ahead * patch_size) / fps };
+}
+
+async function openLandmarker() {
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = { wasm: at("vendor/ort-wasm-simd-threaded.wasm") };
   const files = {
@@ -65,11 +74,6 @@ async function open({ model }) {
   }
   // The first picture takes long; here that is over before a camera starts.
   landmarker.detectForVideo(new OffscreenCanvas(320, 240), clock);
-  if (!model) return {};
-  recognizer = await StreamRecognizer.load(ort, at("model/"));
-  const { chunk, patch_size, look_ahead, fps, tracker } = recognizer.settings;
-  const seconds = { tracker: tracker.delay_frames / fps, chunk: (chunk * patch_size) / fps };
-  return { labels: recognizer.labels, seconds, lookAhead: (look_ahead * patch_size) / fps };
 }
 
 /**
