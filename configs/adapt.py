@@ -9,10 +9,9 @@ all sentences of the person and as many of those that RUN was trained on, drawn 
 if the validation WER of RUN's data rises by more than 0.01. RUN's own weights may turn out the best.
 
 Measured on the demo's run with a built-in signer whose habits are 2.5 times as strong as usual, 20
-sentences: test WER of that signer (40 sentences) fell from 0.28 to 0.16, a fall of 44 %, with the best
-weights, after 100 of 300 steps. Test WER of the demo's data was 0.024 before and after. One run,
-stopped after 264 steps; with all compiling it took 3 minutes of processor time. Its time on two quiet
-cores has not been measured.
+sentences: 2 min 19 s on two CPU cores with all compiling. Test WER of that signer (40 sentences) fell
+from 0.278 to 0.157, by 44 %, with the best weights, after 100 of 300 steps; that of the demo's data was
+0.024 before and after. One run.
 """
 
 from ml_collections import ConfigDict
