@@ -34,23 +34,15 @@ def get_config() -> ConfigDict:
     augment.joint_mask = 0.0
     augment.temporal_mask = 0.0
 
-    config.stages = ("adapt",)
-    config.adapt = ConfigDict(
-        {
-            "epochs": 60,
-            "lr": 5e-4,
-            "weight_decay": 1e-4,
-            "batch_size": 8,
-            # Taken of RUN: CTC's share, and the attention windows.
-            "alpha": 0.3,
-            "chunks": (0,),
-            "left_contexts": (0,),
-            "rules": (
-                ("(ctc_head|decoder)/.*", "train"),
-                ("encoder/blocks/.*", "train", 1.0, 0.1),
-                (".*", "freeze"),
-            ),
-        }
+    config.stages = ("stage2",)  # with RUN's share of CTC and its attention windows
+    stage = config.stage2
+    stage.epochs = 60
+    stage.lr = 5e-4
+    stage.batch_size = 8
+    stage.rules = (
+        ("(ctc_head|decoder)/.*", "train"),
+        ("encoder/blocks/.*", "train", 1.0, 0.1),
+        (".*", "freeze"),
     )
     config.training.warmup_steps = 20
     config.eval.every_epochs = 10

@@ -1,3 +1,5 @@
+"""Training from the page: which commands run, what is told of them, and how they end."""
+
 import pathlib
 import shlex
 

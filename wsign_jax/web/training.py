@@ -185,7 +185,7 @@ class Training:
                 return ""
             self._state = state
             self._child = subprocess.Popen(
-                [sys.executable, *command[1:]],
+                [sys.executable, "-u", *command[1:]],  # lines and errors in their order
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
