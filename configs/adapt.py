@@ -3,10 +3,11 @@
     python -m wsign_jax.main --config=configs/adapt.py --config.init_from=RUN --config.data.dir=DIR
 
 DIR is a data set of that person. Its ids may differ from RUN's, but RUN must know its glosses. Model,
-vocabulary, CTC's share and attention windows are RUN's. CTC head, decoder and encoder train, each
-encoder block with a tenth of the learning rate of the one above; the frontend is frozen. Each epoch has
-all sentences of the person and as many of those that RUN was trained on, drawn anew. Training ends early
-if the validation WER of RUN's data rises by more than 0.01. RUN's own weights may turn out the best.
+vocabulary, longest sequence, CTC's share and training's attention windows are RUN's. CTC head, decoder
+and encoder train, each encoder block with a tenth of the learning rate of the one above; the frontend is
+frozen. Each epoch has all sentences of the person and as many of those that RUN was trained on, drawn
+anew. Training ends early if the validation WER of RUN's data rises by more than 0.01. RUN's own weights
+may turn out the best.
 
 Measured on the demo's run with a built-in signer whose habits are 2.5 times as strong as usual, 20
 sentences: 2 min 19 s on two CPU cores with all compiling. Test WER of that signer (40 sentences) fell

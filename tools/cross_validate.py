@@ -1,9 +1,9 @@
 """python tools/cross_validate.py --config=configs/asl.py --config.data.dir=DIR --out=DIR
     [--folds=signer] [--splits=train,val] [--against=DIR] [--replace] [--config.FIELD=VALUE ...]
 
-Trains a config once for each signer, session or random part of a data set, which it has not seen then,
-and tests on it. A recipe that is chosen by folds is chosen by people whom it does not know. Test
-examples stay out unless --splits names test, so that they can still be the last judge.
+Trains a config once for each signer, session or random part of a data set, without that part, and tests
+on it. So a recipe is chosen by how it does on people that it has not seen. Test examples stay out unless
+--splits names test, so that they can still be the last judge.
 
 Prints the error rate of each fold, their mean and their spread, and writes a report on all examples.
 --against=DIR, another recipe's --out, adds the difference and its 95 % interval. The same command goes
@@ -32,12 +32,16 @@ def main() -> None:
     parser.add_argument("--replace", action="store_true", help="replace the report in --out")
     with exit_on_user_error():
         flags, rest = parser.parse_known_args()
+        if any(flag.partition("=")[0] in ("--workdir", "-workdir") for flag in rest):
+            raise WSignError("--workdir: the folds' runs go into --out; leave it out")
         config, _ = training.parse([sys.argv[0], *rest])
+        if config.restart or config.mode != "train":
+            raise WSignError("config.restart and config.mode are not for folds; leave them out")
         if not config.data.dir:
             raise WSignError("config.data.dir is empty; name the data set, --config.data.dir=DIR")
         splits = flags.splits.split(",")
         if unknown := sorted(set(splits) - set(layout.SPLITS)):
-            raise WSignError(f"--splits={flags.splits}: {unknown[0]!r} is none of train, val, test")
+            raise WSignError(f"--splits={flags.splits}: {unknown[0]!r} is not train, val or test")
         write.check_report_folder(flags.out, flags.replace)
         earlier = None
         if flags.against is not None:

@@ -32,8 +32,8 @@ def parse() -> argparse.Namespace:
     flag("--replace", action="store_true", help="record a sign anew, or one that the model knows")
     flag("--model", type=pathlib.Path, help=f"a copy of {landmarker.MODEL_NAME}")
     flags = parser.parse_args()
-    if flags.sign is None and (flags.recordings or flags.replace):
-        raise WSignError("recordings and --replace go with --sign=NAME")
+    if flags.sign is None and (flags.recordings or flags.replace or flags.model):
+        raise WSignError("recordings, --model and --replace go with --sign=NAME")
     if flags.sign is not None and not flags.recordings:
         raise WSignError("--sign: name the recordings of the sign, files or folders")
     return flags

@@ -2,12 +2,12 @@
 
 Opens a page in the browser that recognizes signing from the camera and from videos, and records signs.
 Nothing leaves this machine. With --record=DIR it keeps recordings in DIR, and trains on them into data/
-and runs/ of the current folder; without it they are downloads. --record=DIR without --checkpoint
-recognizes once that is done.
+and runs/ of the current folder; without it they are downloads. With --record=DIR alone, the page
+recognizes once a model has been trained.
 
 --out=DIR writes the page as static files for any web host, and serves nothing; a camera needs https.
-Both need pip install -e ".[web]". Ctrl-C ends it. A training that is on
-then saves, and a command to go on with it is printed.
+This tool needs pip install -e ".[web]". Ctrl-C ends it: a training then saves, and the command that goes
+on with it is printed.
 """
 
 import argparse
@@ -42,7 +42,12 @@ def parse() -> argparse.Namespace:
     )
     parser.add_out("a new folder for the static page")
     add("--replace", action="store_true", help="replace the page in --out")
-    add("--assets", metavar="DIR", type=path, help="copies of what is else downloaded")
+    add(
+        "--assets",
+        metavar="DIR",
+        type=path,
+        help="copies of the files that are downloaded otherwise",
+    )
     add("--port", type=int, default=8000, help="to serve at; 0: a free one (8000)")
     add("--host", default="127.0.0.1", help="address to serve at (127.0.0.1)")
     add("--no_browser", action="store_true", help="do not open the browser")
@@ -51,6 +56,8 @@ def parse() -> argparse.Namespace:
         raise WSignError("name a run with --checkpoint=RUN, or a folder with --record=DIR")
     if flags.out and flags.record:
         raise WSignError("--record is for a page that is served; leave it out, or --out")
+    if flags.replace and not flags.out:
+        raise WSignError("--replace is for the page in --out; leave it out, or name --out=DIR")
     return flags
 
 

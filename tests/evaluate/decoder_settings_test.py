@@ -36,7 +36,7 @@ def test_what_was_tuned_is_chosen_before_the_defaults(opened, capsys):
     assert decoder_settings.choose_settings(other, "joint") == better
     assert (
         "tuned on checkpoint 2, full attention, and this is checkpoint 2, chunks of 4 patches, 8 behind"
-    ) in capsys.readouterr().out
+    ) in capsys.readouterr().err
     decoder_settings.write_tuned(other, root, split, [rows[2]])
     assert decoder_settings.read_tuned(other) == [rows[2]]
 

@@ -15,7 +15,8 @@ def test_two_recipes_are_compared_on_the_same_folds(dataset, command, tmp_path):
         "--config=tests/helpers/small.py", f"--config.data.dir={dataset}", "--folds=session",
         "--config.training.max_steps=2", "--config.stage2.epochs=1", "--config.data.max_buckets=1",
     )  # fmt: skip
-    first, second = tmp_path / "first", tmp_path / "second"
+    first, second, mirror = tmp_path / "first", tmp_path / "second", tmp_path / "mirror"
+    flags = (*flags, f"--config.checkpoint.mirror={mirror}")  # each fold has its own in it
     status, printed = command("cross_validate.py", *flags, f"--out={first}")
     assert status == 0, printed
     assert "fold 1 of 2, one: 7 examples train, 1 validate, 9 test" in printed
@@ -30,7 +31,7 @@ def test_two_recipes_are_compared_on_the_same_folds(dataset, command, tmp_path):
     assert status == 0 and "steps  loss" not in printed
     assert json.loads((first / "report.json").read_text())["wer"] == report["wer"]
 
-    other = (*flags, f"--out={second}", "--config.stage2.lr=1e-4", f"--against={first}")
+    other = (*flags[:-1], f"--out={second}", "--config.stage2.lr=1e-4", f"--against={first}")
     status, printed = command("cross_validate.py", *other)
     assert status == 0 and f"against {first}, WER {report['wer']:.4f}" in printed
 
@@ -38,10 +39,12 @@ def test_two_recipes_are_compared_on_the_same_folds(dataset, command, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--splits=train,vale"], "'vale' is none of train, val, test"),
+        (["--splits=train,vale"], "'vale' is not train, val or test"),
         (["--folds=signer"], "the signer of 17 of 17 examples is not known"),
         (["--config.data.dir="], "config.data.dir is empty"),
         (["--config.stage2.lrr=1"], "lrr"),
+        (["--workdir=runs/x"], "--workdir: the folds' runs go into --out"),
+        (["--config.mode=evaluate"], "config.mode are not for folds"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_status_2(dataset, command, tmp_path, flags, message):

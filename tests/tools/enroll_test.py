@@ -41,7 +41,7 @@ def test_enroll_list_predict_forget(work, command):
     [
         ([], "one of the arguments --sign --forget --list is required"),
         (["--sign=NEW"], "--sign: name the recordings"),
-        (["--list", "{work}/odd.npy"], "recordings and --replace go with --sign"),
+        (["--list", "{work}/odd.npy"], "recordings, --model and --replace go with --sign"),
         (
             ["--sign=G1", "{work}/sign1"],
             "'G1': the model knows 'G1'; to add",

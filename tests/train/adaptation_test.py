@@ -133,6 +133,11 @@ def rename_gloss(person):
             None,
             "an adaptation .config.data.replay. has one stage",
         ),
+        (
+            {"eval.average": 2},
+            None,
+            "config.eval.average: an adaptation .* best weights alone; give 1",
+        ),
         ({}, remove_train, "train: no features.* the train split is empty"),
         ({}, rename_gloss, r"val: the model does not know 'OTHER'; leave .* tools/enroll.py or"),
     ],

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,8 @@ class FoldResult:
     fold: Fold
     sentences: list[Sentence]
     unseen: tuple[str, ...]  # glosses that the test has and the training lacks
-    seen_wer: (
-        float | None
-    )  # of the sentences without such glosses; None if there is no gloss in them
+    # Of the sentences without such glosses; None if there is no gloss in them.
+    seen_wer: float | None
 
     @property
     def counts(self) -> metrics.EditCounts:
@@ -55,6 +54,8 @@ def train_folds(
         folds.write_fold(root, fold, folder / "data")
         own = config.copy_and_resolve_references()
         own.data.dir = str(folder / "data")
+        if own.checkpoint.mirror:
+            own.checkpoint.mirror = str(pathlib.Path(own.checkpoint.mirror) / folder.name)
         print(
             f"fold {number} of {len(parts)}, {fold.name}: {len(fold.train)} examples train, "
             f"{len(fold.val)} validate, {len(fold.test)} test",
@@ -131,12 +132,12 @@ def summarize_folds(
     return sentences, report
 
 
-def print_folds(report: dict[str, Any], show: Callable[[str], None] = print) -> None:
+def print_folds(report: dict[str, Any]) -> None:
     """Prints a line a fold, the mean and the spread, and how they compare with another recipe's."""
     width = max(len(row["fold"]) for row in report["folds"]["rows"])
     for row in report["folds"]["rows"]:
-        show(f"{row['fold']:{width}}  {row['wer']:.4f}  {row['sentences']} sentences")
-    show(
+        print(f"{row['fold']:{width}}  {row['wer']:.4f}  {row['sentences']} sentences")
+    print(
         f"mean WER {report['folds']['mean']:.4f}, standard deviation over the folds "
         f"{report['folds']['spread']:.4f}"
     )

@@ -15,6 +15,7 @@ import dataclasses
 import hashlib
 import math
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -174,6 +175,7 @@ def read_tuned(trained: Trained) -> list[DecoderSettings]:
         print(
             f"warning: {path} was tuned on {tuned_on}, and this is {here}; "
             "tools/tune_decoder.py tunes anew",
+            file=sys.stderr,
             flush=True,
         )
     return rows

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -104,7 +105,11 @@ def open_run(
     checkpoints = store.Checkpoints(workdir)
     if not steps:
         for step in checkpoints.damaged:
-            print(f"warning: {checkpoints.path(step)} is damaged; left out", flush=True)
+            print(
+                f"warning: {checkpoints.path(step)} is damaged; left out",
+                file=sys.stderr,
+                flush=True,
+            )
         steps = [checkpoints.best_step]
         if average > 1:
             infos = {
@@ -122,6 +127,8 @@ def open_run(
     config.unlock()
     config.update_from_flattened_dict(dict(overrides or {}))
     config.model = ConfigDict(info.config["model"])
+    if config.data.get("replay"):  # an adaptation takes the length of the run that it adapts
+        config.data.max_seq_length = info.config["data"]["max_seq_length"]
     network = make_network(config, len(info.vocabulary))
     params = checkpoints.restore_weights(steps[0], network.shapes)
     for step in steps[1:]:

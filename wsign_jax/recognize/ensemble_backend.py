@@ -30,8 +30,8 @@ from wsign_jax.recognize.run_backend import (
 from wsign_jax.train import losses
 
 _IMPOSSIBLE = -1e5  # a log probability, as in the loss
-# What members must share, so that their patches cover the same frames.
-_SHARED = ("patch_size", "look_ahead", "aspect")
+# What members must share, so that they take the same recordings, and their patches the same frames.
+_SHARED = ("patch_size", "look_ahead", "aspect", "positions")
 
 
 class EnsembleBackend:
@@ -45,7 +45,7 @@ class EnsembleBackend:
         """Takes one run or more; the first one's window is the default.
 
         Raises:
-            WSignError: there is none, or they know different glosses or take different input.
+            WSignError: the list is empty, or they know different glosses or take different input.
         """
         if not members:
             raise WSignError("no run is named; give a list of runs' folders")

@@ -79,8 +79,8 @@ class Recognizer:
 
         Args:
             path: a run's folder (its best checkpoint is taken), a checkpoint's folder, or a file of
-                `tools/export.py`. Of a list of runs, the hypothesis that
-                all together find the likeliest is taken.
+                `tools/export.py`. With a list of runs, of the hypotheses of all of them, that is taken
+                which all together find the likeliest; their enrolled signs and thresholds are not used.
             hand_landmarker: a copy of MediaPipe's `hand_landmarker.task`, to read videos; None takes the
                 cached one, or downloads it.
 
@@ -97,7 +97,7 @@ class Recognizer:
         if isinstance(path, str | os.PathLike):
             return cls(run_backend.RunBackend(pathlib.Path(path)), model)
         runs = [run_backend.RunBackend(pathlib.Path(x)) for x in path]
-        return cls(ensemble_backend.EnsembleBackend(runs), model)
+        return cls(runs[0] if len(runs) == 1 else ensemble_backend.EnsembleBackend(runs), model)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -214,7 +214,7 @@ class Recognizer:
     def decode(
         self, features: np.ndarray, lengths: np.ndarray, decoder: str = "greedy"
     ) -> list[list[int]]:
-        """Returns each row's gloss ids of a padded batch (B, T, 42, 7), a call of the original's.
+        """Returns each row's gloss ids of a padded batch (B, T, 42, 7); the original had this call.
 
         Enrolled signs have no ids, and are not among them.
 
@@ -376,7 +376,7 @@ class Recognizer:
         if program.unknown_below is None:
             raise WSignError(
                 "the model has no threshold for unknown signs; run tools/tune_decoder.py, which finds "
-                "one, and export again if this is an exported file"
+                "one, and export again if this is an exported file (several runs as one have none)"
             )
         return program.unknown_below
 

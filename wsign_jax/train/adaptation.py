@@ -1,4 +1,4 @@
-"""Adapts a trained run to one person: what is taken of the run, and when adapting goes too far."""
+"""Adapts a trained run to one person: what is taken from the run, and when adapting goes too far."""
 
 import functools
 import pathlib
@@ -23,10 +23,11 @@ _REPLAY_WER = "replay_wer"  # in `init.json`
 def settle_adaptation(
     config: ConfigDict, workdir: pathlib.Path
 ) -> tuple[ConfigDict, RunInfo | None]:
-    """Returns the config of an adaptation with everything that is taken of the run to adapt.
+    """Returns the config of an adaptation with everything that is taken from the run to adapt.
 
-    That is the model, CTC's share of the loss, and the attention windows. `data.replay` becomes a folder
-    or 'none'. Once the adaptation has a checkpoint of its own, that one tells.
+    That is the model, the longest sequence, CTC's share of the loss, and training's attention windows.
+    `data.replay` becomes a folder or 'none'. Once the adaptation has a checkpoint of its own, all this
+    is taken from there.
 
     Returns:
         The config, and what is known of the run; None if `data.replay` is empty.
@@ -69,6 +70,12 @@ def _data_of(run: pathlib.Path, config: dict[str, Any]) -> str:
     """Returns the absolute folder of the data that a run was trained on, or 'none' if it is gone."""
     root = pathlib.Path(config["data"]["dir"] or run / "data").absolute()
     if layout.count(root, "train") and layout.count(root, "val"):
+        aspect = config["data"]["aspect"]
+        if aspect and layout.read_aspect(root) != aspect:
+            raise WSignError(
+                f"{run} was trained with config.data.aspect={aspect}, and {root / 'dataset.json'} has "
+                f'another one; write "aspect": {aspect} into it, so that its data can be replayed'
+            )
         return str(root)
     print(
         f"replay: {root}, which {run} was trained on, is not here: others may be recognized worse "

@@ -46,7 +46,7 @@ for _joint in joints.FINGERS[0]:  # as often as a finger has joints
 class Draws(NamedTuple):
     """An epoch's random numbers of B examples: uniform in [0, 1) but for the noise.
 
-    None stands for what the config switches off.
+    None, where the type allows it, stands for something that the config switches off.
     """
 
     mirror: jax.Array  # (B,)

@@ -230,6 +230,12 @@ def check_config(config: ConfigDict) -> None:
             f"config.eval.average is {config.eval.average}, but only config.checkpoint.keep="
             f"{config.checkpoint.keep} of the last checkpoints are kept; raise that"
         )
+    if config.data.replay and config.eval.average > 1:
+        # The last checkpoint may be one that was refused because others were recognized worse.
+        raise WSignError(
+            "config.eval.average: an adaptation (config.data.replay) reports its best weights alone; "
+            "give 1"
+        )
     if config.data.replay and len(config.stages) > 1:
         raise WSignError(
             f"config.stages is {tuple(config.stages)}; an adaptation (config.data.replay) has one stage"

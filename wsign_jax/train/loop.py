@@ -123,6 +123,8 @@ class Trainer:
             return True
         else:
             params, step, first = resumed.state.params, resumed.step, resumed.info.stage
+            if self.guard is not None:
+                _ = self.guard.first  # raises at once if it is gone
             self.compiler.prepare(self._programs(first, resumed.info.next_batch))
         self.writer = MetricsWriter(self.run.workdir, step)
         finished, state = True, None

@@ -328,7 +328,9 @@ def _mix_replayed(
     """
     if (replay := replay_root(config, root)) is None:
         return train, None
-    other, guard = (read_checked_split(config, replay, n, vocabulary) for n in ("train", "val"))
+    theirs = config.copy_and_resolve_references()
+    theirs.data.aspect = 0.0  # of the person's data; this set's own is in its `dataset.json`
+    other, guard = (read_checked_split(theirs, replay, n, vocabulary) for n in ("train", "val"))
     print(f"replay: {replay}: {len(other)} train, {len(guard)} val sentences")
     return mix_splits(train, other), guard
 
@@ -353,9 +355,11 @@ def _read_all(
 def check_same_run(run: Run) -> None:
     """Raises a `WSignError` in all processes if their configs or data sets differ."""
     settings = config_schema.config_as_json(run.config)
-    del settings["data"]["dir"]  # each process may have a copy of its own
+    del settings["data"]["dir"], settings["data"]["replay"]  # each process may have its own copies
     multihost.check_same(json.dumps(settings), "the configs")
-    multihost.check_same(run.fingerprint + data_fingerprint(run.val), "the data sets")
+    validation = [run.val] if run.guard_loader is None else [run.val, run.guard_loader.split]
+    fingerprints = [run.fingerprint, *map(data_fingerprint, validation)]
+    multihost.check_same(" ".join(fingerprints), "the data sets")
 
 
 def _plan_stage(
