@@ -215,3 +215,15 @@ def test_a_file_that_is_damaged_or_of_another_model_is_refused():
         assert "\n" not in str(error.value)
     with pytest.raises(WSignError, match="x: was enrolled for another model, of other glosses"):
         Enrolled(Vocabulary(("<blank>", "B"))).from_bytes(content, "x")
+
+
+def test_the_odd_recording_is_far_below_the_others_mean():
+    # Cosines to the first three: 0.3 each. Theirs are 0.6 for one sign and 0.8 for the other.
+    def vectors(among, apart):
+        cosines = np.full((4, 4), among) + (1 - among) * np.eye(4)
+        cosines[3, :3] = cosines[:3, 3] = apart
+        return np.linalg.cholesky(cosines)
+
+    enrollment._check_alike("A", vectors(0.6, 0.3), "abcd")
+    with pytest.raises(WSignError, match=r"d: does not .* \(mean cosine 0.30, and theirs is 0.80\)"):
+        enrollment._check_alike("A", vectors(0.8, 0.3), "abcd")

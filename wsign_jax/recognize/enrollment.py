@@ -42,8 +42,7 @@ _PAUSE = 1.0  # seconds at rest or out of sight that part two signs
 THRESHOLD, _MORE_IF_STILL = 0.65, 0.15
 _STILL = 1.0  # lengths of the hand, of its way
 _ODD = 0.2  # below it, recordings are not of one sign
-_ALIKE = 0.45  # from it on, recordings resemble each other
-_FARTHEST = 0.35  # by which a recording may resemble the others less than they do each other
+_FARTHEST = 0.4  # by which a recording may resemble the others less than they do each other, on average
 _SAME = 0.9  # of recordings of two signs that look the same
 _CONFUSED = 0.4  # share of two signs' recordings that are nearer to the other sign
 
@@ -308,20 +307,24 @@ def _check_alike(name: str, vectors: np.ndarray, labels: Sequence[str]) -> None:
     """Refuses recordings of which one resembles the others far less than they resemble each other."""
     if len(vectors) < 2:
         return
-    cosines = vectors @ vectors.T
-    np.fill_diagonal(cosines, -1.0)
-    nearest = cosines.max(axis=1)
-    if nearest.max() < _ODD:
+    count, cosines = len(vectors), vectors @ vectors.T
+    np.fill_diagonal(cosines, 0.0)
+    if cosines.max() < _ODD:
         raise WSignError(
-            f"{name!r}: its recordings do not resemble each other (cosines up to {nearest.max():.2f}, "
+            f"{name!r}: its recordings do not resemble each other (cosines up to {cosines.max():.2f}, "
             f"and {_ODD:g} is the least); are they all of one sign?"
         )
-    odd = int(nearest.argmin())
-    usual = float(np.median(np.delete(nearest, odd)))
-    if nearest[odd] < min(_ALIKE, usual - _FARTHEST):
+    if count < 3:
+        return
+    # Means, because of many people's recordings each resembles some, and only some, of the others.
+    sums = cosines.sum(axis=1)
+    odd = int(sums.argmin())
+    its = float(sums[odd]) / (count - 1)
+    usual = float(sums.sum() - 2 * sums[odd]) / ((count - 1) * (count - 2))
+    if its < usual - _FARTHEST:
         raise WSignError(
-            f"{labels[odd]}: does not resemble the other recordings of {name!r} (cosine "
-            f"{nearest[odd]:.2f}, and theirs are {usual:.2f}); leave it out, or record it again"
+            f"{labels[odd]}: does not resemble the other recordings of {name!r} (mean cosine "
+            f"{its:.2f}, and theirs is {usual:.2f}); leave it out, or record it again"
         )
 
 
