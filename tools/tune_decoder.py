@@ -1,8 +1,9 @@
 """python tools/tune_decoder.py --checkpoint=RUN [--data=DIR] [--decoder=joint,rescore] [--lm=none,2] ...
 
 Chooses decoders' weights and calibrates their confidences on the validation split; no other split is
-used. Writes them into the run's folder: decoder.json, and lm_<order>.arpa for a language model of the
-training labels. tools/evaluate.py and --config.eval.decoder read them there.
+used. Writes them into the run's folder: decoder.json, known_signs.npz, which tells unknown signs, and
+lm_<order>.arpa for a language model of the training labels. tools/evaluate.py and --config.eval.decoder
+read them there.
 """
 
 import argparse
@@ -72,12 +73,12 @@ def main() -> None:
             )
             if settings.false_accepts is not None:
                 print(
-                    f"{'':12} unknown below {settings.unknown_below:.3f}: 5 % of right glosses, and "
+                    f"{'':12} unknown below {settings.unknown_below:.1f}: 5 % of right glosses, and "
                     f"{1 - settings.false_accepts:.0%} of signs whose gloss was held out"
                 )
 
-        tuned = tune.tune(run, split, starts, models, show)
-        print(decoder_settings.write_tuned(run, root, split, tuned, fitted))
+        tuned, known = tune.tune(run, split, starts, models, show)
+        print(decoder_settings.write_tuned(run, root, split, tuned, fitted, known))
 
 
 if __name__ == "__main__":

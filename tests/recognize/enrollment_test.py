@@ -225,5 +225,7 @@ def test_the_odd_recording_is_far_below_the_others_mean():
         return np.linalg.cholesky(cosines)
 
     enrollment._check_alike("A", vectors(0.6, 0.3), "abcd")
-    with pytest.raises(WSignError, match=r"d: does not .* \(mean cosine 0.30, and theirs is 0.80\)"):
+    with pytest.raises(
+        WSignError, match=r"d: does not .* \(mean cosine 0.30, and theirs is 0.80\)"
+    ):
         enrollment._check_alike("A", vectors(0.8, 0.3), "abcd")

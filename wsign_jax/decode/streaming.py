@@ -55,7 +55,7 @@ def extend_run(run: PatchRun, log_probs: np.ndarray, first: int) -> tuple[list[P
     return ended, run
 
 
-_WINDOW = 48  # patches before a chunk in which a gloss that goes on may have begun
+WINDOW = 48  # patches before a chunk in which a gloss that goes on may have begun
 _LABELS = 32  # room in a hypothesis, in addition to one label per patch of the chunk
 
 
@@ -129,7 +129,7 @@ class PrefixBeamDecoder:
     def start(self) -> BeamState:
         """See `StreamDecoder`."""
         beam = start_beam(self._beam_size, self._chunk + _LABELS, self._lm)
-        rows = np.full((self._chunk + _WINDOW, self._vocab_size), -np.inf, np.float32)
+        rows = np.full((self._chunk + WINDOW, self._vocab_size), -np.inf, np.float32)
         rows[:, BLANK_ID] = 0.0
         beam = jax.device_put(beam, jax.local_devices()[0])  # placed as a step's result is
         return BeamState(PatchRun(), beam, 0, rows, 0, 0)
@@ -164,7 +164,7 @@ class PrefixBeamDecoder:
         )
         found = self._runs(state, labels, int(length))
         # A gloss that began before that would be lost from sight.
-        goes_on = goes_on and bool(found) and found[-1].start > state.end - _WINDOW
+        goes_on = goes_on and bool(found) and found[-1].start > state.end - WINDOW
         stable, run = (found[:-1], found[-1]) if goes_on else (found, PatchRun())
         if not stable:
             return [], state._replace(run=run)

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from wsign_jax.common.errors import printable
@@ -38,9 +39,10 @@ OFF, MARK, DROP = UNKNOWN_MODES = ("off", "mark", "drop")  # what becomes of unk
 UNKNOWN = "<unknown>"
 
 
-def mark_unknown(glosses: list[Gloss], below: float) -> list[Gloss]:
-    """Replaces the labels of glosses whose confidence is below a threshold by `UNKNOWN`."""
-    return [dataclasses.replace(g, label=UNKNOWN) if g.confidence < below else g for g in glosses]
+def mark_unknown(glosses: Sequence[Gloss], unknown: Iterable[bool]) -> list[Gloss]:
+    """Replaces the labels of the glosses that are unknown by `UNKNOWN`."""
+    pairs = zip(glosses, unknown, strict=True)
+    return [dataclasses.replace(gloss, label=UNKNOWN) if is_ else gloss for gloss, is_ in pairs]
 
 
 def without_unknown(transcript: Transcript) -> Transcript:

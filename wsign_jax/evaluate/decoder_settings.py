@@ -5,10 +5,11 @@
     {"tuned_on": "checkpoint 7500, full attention", "data": "...", "split": "val", "sentences": 100,
      "decoders": [{"decoder": "prefix_beam", "lm": "2", "beam_size": 10, "ctc_weight": 0.5,
                    "lm_weight": 0.4, "label_bonus": 0.8, "temperature": 1.3, "wer": 0.05,
-                   "unknown_below": 0.83, "false_accepts": 0.4}, ...],
-     "language_models": {"2": "<SHA-256>"}}
+                   "unknown_below": -21.5, "false_accepts": 0.04}, ...],
+     "language_models": {"2": "<SHA-256>"}, "known_signs": "<SHA-256>"}
 
-A language model fitted for it lies beside it as `lm_<order>.arpa`, with that digest.
+A language model fitted for it lies beside it as `lm_<order>.arpa`, with that digest; so does
+`known_signs.npz`, which tells unknown signs.
 """
 
 import dataclasses
@@ -22,11 +23,12 @@ from typing import Any
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
-from wsign_jax.decode import confidence
+from wsign_jax.decode import confidence, unknown
 from wsign_jax.decode.decoders import DECODERS, GREEDY, LARGEST_BEAM, Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm import arpa
 from wsign_jax.decode.lm.ngrams import NGrams
+from wsign_jax.decode.unknown import KnownSigns, UnknownRule
 from wsign_jax.evaluate.trained_run import NO_LM, TUNED, Trained, lm_path, tuned_lm_digest
 
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -36,7 +38,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "temperature": (confidence.MIN_TEMPERATURE, confidence.MAX_TEMPERATURE),
     "beam_size": (1, LARGEST_BEAM),
     "wer": (0, math.inf),
-    "unknown_below": (0, 1),
+    "unknown_below": (-1e9, 1e9),
     "false_accepts": (0, 1),
 }
 _OPTIONAL = {"unknown_below", "false_accepts"}
@@ -54,8 +56,8 @@ class DecoderSettings:
     label_bonus: float = 0.0
     temperature: float = 1.0  # of the confidences
     wer: float | None = None  # on the validation split, if it was tuned
-    # A gloss of less confidence is an unknown sign: 5 % of right glosses are, and all but this share of
-    # the signs whose gloss was held out. None: it was tuned before there were unknown signs.
+    # A less familiar gloss is an unknown sign: 5 % of right glosses are, and all but this share of the
+    # glosses that come out for others that are held out. None: no gloss was right.
     unknown_below: float | None = None
     false_accepts: float | None = None
 
@@ -187,16 +189,20 @@ def write_tuned(
     split: layout.Split,
     tuned: Sequence[DecoderSettings],
     fitted: Mapping[str, NGrams] | None = None,
+    known: KnownSigns | None = None,
 ) -> pathlib.Path:
-    """Writes a run's `decoder.json` and the language models that were fitted for it.
+    """Writes a run's `decoder.json`, and the language models and known signs that were fitted for it.
 
     They were tuned on the split of the data set at `root`. `fitted` is by `DecoderSettings.lm`. Earlier
-    rows for the same model and window stay, unless their language model changes.
+    rows for the same model and window stay, unless their language model changes; they lose their
+    threshold of unknown signs if the known signs change.
     """
     path = trained.workdir / TUNED
     before: dict[str, str] = {}
     kept: list[DecoderSettings] = []
+    known_digest = ""
     if path.exists() and files.read_json(path).get("tuned_on") == _tuned_on(trained):
+        known_digest = str(files.read_json(path).get("known_signs", ""))
         new = {(row.decoder, row.lm, row.beam_size) for row in tuned}
         rows = read_tuned(trained)
         kept = [row for row in rows if (row.decoder, row.lm, row.beam_size) not in new]
@@ -206,6 +212,15 @@ def write_tuned(
         place = lm_path(trained, name)
         arpa.write_arpa(place, model, trained.vocabulary)
         digests[name] = hashlib.sha256(place.read_bytes()).hexdigest()
+    if known is not None:
+        content = unknown.to_bytes(known)
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != known_digest:
+            kept = [
+                dataclasses.replace(row, unknown_below=None, false_accepts=None) for row in kept
+            ]
+        known_digest = digest
+        files.write(trained.workdir / unknown.KNOWN_SIGNS, content)
     stale = [row for row in kept if row.lm in before and before[row.lm] != digests[row.lm]]
     for row in stale:
         print(
@@ -222,9 +237,39 @@ def write_tuned(
             "sentences": len(split),
             "decoders": [dataclasses.asdict(row) for row in rows],
             "language_models": {name: digest for name, digest in digests.items() if digest},
+            "known_signs": known_digest,
         },
     )
     return path
+
+
+def read_known(trained: Trained) -> KnownSigns | None:
+    """Returns the known signs that a run's decoders were tuned with; None without any.
+
+    Raises:
+        WSignError: the file is damaged, or was replaced since.
+    """
+    path, tuned = trained.workdir / unknown.KNOWN_SIGNS, trained.workdir / TUNED
+    if not path.exists() or not tuned.exists():
+        return None
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != files.read_json(tuned).get("known_signs"):
+        raise WSignError(
+            f"{path}: is not the one that {TUNED} was tuned with; run tools/tune_decoder.py again, or "
+            "move it away"
+        )
+    return unknown.from_bytes(content, len(trained.vocabulary), str(path))
+
+
+def unknown_rule(trained: Trained, settings: DecoderSettings) -> UnknownRule | None:
+    """Returns the rule that tells a decoder's unknown signs; None if it was not tuned.
+
+    Raises:
+        WSignError: as in `read_known`.
+    """
+    if settings.unknown_below is None or (known := read_known(trained)) is None:
+        return None
+    return UnknownRule(known.own, settings.unknown_below)
 
 
 def _digest_before(trained: Trained, lm: str) -> str:

@@ -13,17 +13,18 @@ from ml_collections import ConfigDict
 from wsign_jax.common import files
 from wsign_jax.data import layout
 from wsign_jax.data.vocab import BLANK_ID, Vocabulary
-from wsign_jax.decode import align, confidence, ranking
+from wsign_jax.decode import align, confidence, ranking, unknown
 from wsign_jax.decode.decoders import GREEDY, decode_and_align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.decode.prefix_beam import Beams
-from wsign_jax.evaluate.decoder_settings import DecoderSettings, choose_settings
+from wsign_jax.evaluate.decoder_settings import DecoderSettings, choose_settings, read_known
 from wsign_jax.evaluate.trained_run import Trained, language_model, open_run, read_split
+from wsign_jax.evaluate.unknown_signs import Spans, hold_out
 from wsign_jax.keypoints import joints
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.whisper_sign import Params
-from wsign_jax.report import summary, tasks
+from wsign_jax.report import rejection, summary, tasks
 from wsign_jax.report.sentences import Sentence
 from wsign_jax.runtime import multihost
 from wsign_jax.train import config_schema, sharding, validation
@@ -72,7 +73,18 @@ def evaluate_split(
     lm = language_model(trained, settings.lm, root)
     encode = TimedFunction(validation.make_encode_step(trained.network))
     search = TimedFunction(make_search(trained, settings))
-    decoded = search_all(trained, encode_split(trained, split, encode), search, settings, lm)
+    known = None if settings.unknown_below is None else read_known(trained)
+    without: list[DecodedBatch] = []
+
+    def encoded() -> Iterator[EncodedBatch]:
+        for batch in encode_split(trained, split, encode):
+            if known is not None:
+                spent = search.seconds
+                without.extend(search_all(trained, [hold_out(batch)], search, settings, lm))
+                search.seconds = spent  # the time of the evaluation itself
+            yield batch
+
+    decoded = search_all(trained, encoded(), search, settings, lm)
     raw = to_sentences(trained, split, decoded)
     shares = [confidence.calibrate(s.confidences, settings.temperature) for s in raw]
     ranks = find_ranks(split, decoded, trained.vocabulary)
@@ -91,6 +103,16 @@ def evaluate_split(
     # Every sentence has its end as a target too.
     targets = report["ref_glosses"] + report["sentences"]
     report["token_accuracy"] = hits / targets if trained.has_attention_decoder else None
+    if known is not None and settings.unknown_below is not None:
+        good = found_spans(decoded, raw)
+        good = good.only(good.right)
+        bad = found_spans(without, to_sentences(trained, split, without))
+        bad = bad.only(~bad.right)
+        report["unknown_signs"] = rejection.rejection_curve(
+            known.own.scores(good.vectors, good.ids),
+            known.held_out.scores(bad.vectors, bad.ids),
+            settings.unknown_below,
+        )
     return sentences, report
 
 
@@ -247,6 +269,25 @@ def timed_glosses(
         batch.alignment, row, length, patches, patch_size
     )
     return hypothesis, spans, confidences
+
+
+def found_spans(decoded: Sequence[DecodedBatch], sentences: Sequence[Sentence]) -> Spans:
+    """Returns the spans of all decoded glosses; `sentences` are those of `to_sentences`."""
+    vectors: list[np.ndarray] = [np.empty(0)] * len(sentences)
+    for batch in decoded:
+        for row in np.flatnonzero(batch.encoded.example >= 0):
+            length = int(batch.beams.label_lengths[row, 0])
+            starts, ends = (x[row, :length] for x in batch.alignment[:2])
+            vectors[int(batch.encoded.example[row])] = unknown.span_vectors(
+                np.asarray(batch.encoded.log_probs[row]), starts, ends
+            )
+    counts = [len(sentence.hypothesis) for sentence in sentences]
+    return Spans(
+        np.concatenate(vectors),
+        np.concatenate([np.array(s.hypothesis, np.int64) for s in sentences]),
+        confidences_and_truth(sentences)[1],
+        np.repeat(np.arange(len(sentences)), counts),
+    )
 
 
 # ---------------------------------------------------------------------------------------- the report

@@ -4,15 +4,15 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from wsign_jax.data import layout
 from wsign_jax.decode import confidence
+from wsign_jax.decode.decoders import GREEDY, Search
 from wsign_jax.decode.lm.lookup import LanguageModel
-from wsign_jax.evaluate import evaluate
-from wsign_jax.evaluate.decoder_settings import DecoderSettings
+from wsign_jax.decode.unknown import KnownSigns
+from wsign_jax.evaluate import evaluate, unknown_signs
+from wsign_jax.evaluate.decoder_settings import DecoderSettings, default_settings
 from wsign_jax.evaluate.evaluate import TimedFunction
 from wsign_jax.evaluate.trained_run import NO_LM, Trained
 from wsign_jax.report.metrics import EditCounts
@@ -27,7 +27,6 @@ GRIDS = {
 }
 _TOGETHER = (("ctc_weight",), ("lm_weight", "label_bonus"))
 _ROUNDS = 3  # at most, through all groups
-_IMPOSSIBLE = -1e9  # a log posterior
 _FALSE_REJECTS = 0.05  # share of right glosses that may be taken for unknown signs
 
 
@@ -37,24 +36,42 @@ def tune(
     starts: Sequence[DecoderSettings],
     language_models: dict[str, LanguageModel | None],
     report: Callable[[DecoderSettings, str], None],
-) -> list[DecoderSettings]:
-    """Tunes decoders on a validation split; returns their weights, temperatures and error rates.
+) -> tuple[list[DecoderSettings], KnownSigns]:
+    """Tunes decoders on a validation split; returns their settings, and what tells unknown signs.
 
     Each of `starts` is a decoder with the weights to begin with; the ones without a language model come
     first. Language models are by `DecoderSettings.lm`. `report` gets every result and a remark.
     """
     encode = TimedFunction(validation.make_encode_step(trained.network))
     encoded = list(evaluate.encode_split(trained, split, encode))
+    known = _Known(trained, split, encoded)
     tuned: list[DecoderSettings] = []
     for start in starts:
         search = TimedFunction(evaluate.make_search(trained, start))
-        attempt = _Attempts(trained, split, encoded, search, language_models[start.lm])
+        attempt = _Attempts(trained, split, encoded, search, language_models[start.lm], known)
         found = [_climb(begin, attempt) for begin in _begins(start, tuned)]
         settings = min(found, key=attempt.wer)
         settings = attempt.calibrated(settings)
         tuned.append(settings)
         report(settings, f"{attempt.count} settings tried, {search.seconds:.0f} s")
-    return tuned
+    return tuned, known.signs
+
+
+class _Known:
+    """What tells unknown signs: fitted to greedy decoding with all glosses, and without a third."""
+
+    def __init__(self, trained: Trained, split: layout.Split, encoded: Sequence[EncodedBatch]):
+        settings = default_settings(trained, GREEDY, NO_LM, Search.beam_size)
+        search = TimedFunction(evaluate.make_search(trained, settings))
+        self.without = [unknown_signs.hold_out(batch) for batch in encoded]
+        self.spans, held_out = (
+            evaluate.found_spans(found, evaluate.to_sentences(trained, split, found))
+            for found in (
+                evaluate.search_all(trained, batches, search, settings, None)
+                for batches in (encoded, self.without)
+            )
+        )
+        self.signs = KnownSigns(unknown_signs.fit(self.spans), unknown_signs.fit(held_out))
 
 
 class _Attempts:
@@ -67,9 +84,10 @@ class _Attempts:
         encoded: Sequence[EncodedBatch],
         search: TimedFunction,
         lm: LanguageModel | None,
+        known: _Known,
     ):
         self._trained, self._split, self._encoded = trained, split, encoded
-        self._search, self._lm = search, lm
+        self._search, self._lm, self._known_signs = search, lm, known
         self._known: dict[tuple[float, float, float], float] = {}
 
     @property
@@ -81,44 +99,39 @@ class _Attempts:
         """The error rate with some weights."""
         key = (settings.ctc_weight, settings.lm_weight, settings.label_bonus)
         if key not in self._known:
-            sentences = self._sentences(settings, self._encoded)
+            _, sentences = self._decode(settings, self._encoded)
             self._known[key] = sum((s.counts for s in sentences), EditCounts()).wer
         return self._known[key]
 
     def calibrated(self, settings: DecoderSettings) -> DecoderSettings:
-        """Adds the temperature of the confidences, and the least confidence of a known sign.
+        """Adds the temperature of the confidences, and the threshold of unknown signs.
 
         Impostors are wrong glosses where CTC may say every gloss but a third of them.
         """
-        confidences, right = evaluate.confidences_and_truth(
-            self._sentences(settings, self._encoded)
-        )
+        decoded, sentences = self._decode(settings, self._encoded)
+        confidences, right = evaluate.confidences_and_truth(sentences)
         temperature = confidence.fit_temperature(confidences, right)
         settings = dataclasses.replace(settings, temperature=temperature)
-        if not right.any():
+        spans = evaluate.found_spans(decoded, sentences)
+        known = self._known_signs
+        below = unknown_signs.find_threshold(known.spans, spans, sentences, _FALSE_REJECTS)
+        if below is None:
             return settings
-        below = float(np.quantile(confidences[right], _FALSE_REJECTS))
-        without = [x._replace(log_probs=_hold_out(x.log_probs)) for x in self._encoded]
-        others, known = evaluate.confidences_and_truth(self._sentences(settings, without))
-        impostors = others[~known]
+        others = evaluate.found_spans(*self._decode(settings, known.without))
+        impostors = others.only(~others.right)
+        scores = known.signs.held_out.scores(impostors.vectors, impostors.ids)
         return dataclasses.replace(
             settings,
-            unknown_below=float(confidence.calibrate(np.array(below), temperature)),
-            false_accepts=float(np.mean(impostors >= below)) if len(impostors) else None,
+            unknown_below=below,
+            false_accepts=float(np.mean(scores >= below)) if len(scores) else None,
         )
 
-    def _sentences(
+    def _decode(
         self, settings: DecoderSettings, encoded: Sequence[EncodedBatch]
-    ) -> list[evaluate.Sentence]:
+    ) -> tuple[list[evaluate.DecodedBatch], list[evaluate.Sentence]]:
         run = self._trained
         decoded = evaluate.search_all(run, encoded, self._search, settings, self._lm)
-        return evaluate.to_sentences(run, self._split, decoded)
-
-
-def _hold_out(log_probs: jax.Array) -> jax.Array:
-    """Takes every third gloss from (B, N, V) log posteriors, and spreads the rest anew."""
-    held = jnp.arange(log_probs.shape[2], dtype=jnp.int32) % 3 == 1
-    return jax.nn.log_softmax(jnp.where(held[None, None], _IMPOSSIBLE, log_probs))
+        return decoded, evaluate.to_sentences(run, self._split, decoded)
 
 
 def _begins(start: DecoderSettings, tuned: Sequence[DecoderSettings]) -> list[DecoderSettings]:

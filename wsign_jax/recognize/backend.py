@@ -12,6 +12,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.align import Alignment
 from wsign_jax.decode.prefix_beam import Beams
+from wsign_jax.decode.unknown import UnknownRule
 from wsign_jax.keypoints.joints import ASPECTS
 from wsign_jax.model import positions
 from wsign_jax.model.positions import POSITIONS
@@ -95,7 +96,7 @@ class Program:
     run: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], RecognizedBatch]
     chunk: int  # of its window, in patches; 0: full attention
     temperature: float  # of the confidences
-    unknown_below: float | None  # the least confidence of a known sign; None: not calibrated
+    unknown: UnknownRule | None  # tells unknown signs; None: not calibrated
 
 
 class Backend(Protocol):

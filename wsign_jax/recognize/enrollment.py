@@ -12,13 +12,13 @@ import hashlib
 import io
 import json
 import pathlib
-import zipfile
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 
 from wsign_jax.common import files
+from wsign_jax.common.arrays import parse_npz
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data.vocab import BLANK, Vocabulary
 from wsign_jax.decode import prototypes
@@ -30,9 +30,7 @@ from wsign_jax.keypoints.track import Frames, find_movement, frames_between
 ENROLLED = "enrolled.npz"  # in a run's folder
 MOST_RECORDINGS = 20  # of a sign
 _FORMAT = 1
-_MEMBERS = {
-    f"{name}.npy" for name in ("format", "digest", "names", "signs", "vectors", "frames", "ways")
-}
+_MEMBERS = {"format", "digest", "names", "signs", "vectors", "frames", "ways"}
 _MOST_SIGNS, _MOST_LETTERS = 1000, 200
 _MOST_BYTES = 256 * 2**20
 _SHORTEST, _LONGEST = 0.6, 6.0  # seconds of a sign
@@ -42,7 +40,9 @@ _PAUSE = 1.0  # seconds at rest or out of sight that part two signs
 THRESHOLD, _MORE_IF_STILL = 0.65, 0.15
 _STILL = 1.0  # lengths of the hand, of its way
 _ODD = 0.2  # below it, recordings are not of one sign
-_FARTHEST = 0.4  # by which a recording may resemble the others less than they do each other, on average
+_FARTHEST = (
+    0.4  # by which a recording may resemble the others less than they do each other, on average
+)
 _SAME = 0.9  # of recordings of two signs that look the same
 _CONFUSED = 0.4  # share of two signs' recordings that are nearer to the other sign
 
@@ -168,7 +168,7 @@ class Enrolled:
         """
         again = f"enroll again, with {where} moved away"
         try:
-            arrays = _arrays(content)
+            arrays = parse_npz(content, _MEMBERS, _MOST_BYTES)
             format_, digest = int(arrays["format"]), str(arrays["digest"])
         except Exception as error:  # zipfile and numpy raise almost anything at a damaged file
             raise WSignError(f"{where}: damaged ({type(error).__name__}); {again}") from None
@@ -216,17 +216,6 @@ def _check_sign(name: str) -> str:
             f"{name[:20]!r}...: a sign's name of over {_MOST_LETTERS} letters; shorten it"
         )
     return files.check_line(name, "sign")
-
-
-def _arrays(content: bytes) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = archive.infolist()
-        if {member.filename for member in members} != _MEMBERS or len(members) != len(_MEMBERS):
-            raise ValueError("other members")
-        if sum(member.file_size for member in members) > _MOST_BYTES:
-            raise ValueError("too large")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        return dict(archive.items())
 
 
 def _checked(arrays: dict[str, np.ndarray]) -> dict[str, _Arrays]:

@@ -68,7 +68,7 @@ class EnsembleBackend:
         ) -> RecognizedBatch:
             return self._step(params, keypoints, hands, frames, no_hands, window)
 
-        return Program(run, chunk, temperature=1.0, unknown_below=None)
+        return Program(run, chunk, temperature=1.0, unknown=None)
 
     def stream(
         self, chunk: int | None, left_context: int | None, decoder: str, endpoint_seconds: float

@@ -17,7 +17,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.decode.decoders import GREEDY, Search
 from wsign_jax.decode.joint import Weights
-from wsign_jax.evaluate.decoder_settings import choose_settings
+from wsign_jax.evaluate.decoder_settings import choose_settings, read_known
 from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.chunk import Chunk
@@ -68,6 +68,8 @@ def card_path(path: pathlib.Path) -> pathlib.Path:
 def export_run(trained: Trained, path: pathlib.Path) -> None:
     """Writes a run, in float32, as one file; replaces what is there."""
     settings, sizes = run_backend.recognizer_settings(trained), stream_sizes(trained)
+    greedy = choose_settings(trained, GREEDY)
+    known = None if greedy.unknown_below is None else read_known(trained)
     parameters = {
         name: np.asarray(value)
         for name, value in whisper_sign.parameter_paths(trained.params).items()
@@ -77,16 +79,17 @@ def export_run(trained: Trained, path: pathlib.Path) -> None:
         path,
         settings,
         trained.vocabulary,
-        choose_settings(trained, GREEDY).temperature,
+        greedy.temperature,
         parameters,
         (serialize_program(trained, settings), serialize_stream(trained, settings, sizes)),
         sizes,
         {
             "checkpoint": trained.checkpoint_steps,
             "versions": package_versions(),
-            "unknown_below": choose_settings(trained, GREEDY).unknown_below,
+            "unknown_below": None if known is None else greedy.unknown_below,
         },
         enrollment.read(trained.workdir / enrollment.ENROLLED, trained.vocabulary),
+        known,
     )
 
 

@@ -9,8 +9,10 @@ It is a ZIP archive of
                                 and length (see `ExportedModel`)
     stream.bin                  `jax.export` likewise: a stream's step (see `exported_stream.py`)
     enrolled.npz                signs that were added to the run, if any (see `enrollment.py`)
+    known_signs.npz             what tells unknown signs, if it was tuned (see `decode/unknown.py`)
 
-Files of format 2 have no stream.bin, those of format 3 no enrolled.npz. It imports only `positions` and
+Files of format 2 have no stream.bin, those of formats 2 and 3 no enrolled.npz, and only those of format
+5 have known_signs.npz. It imports only `positions` and
 `chunk` of `wsign_jax.model`, never the network.
 """
 
@@ -36,10 +38,11 @@ import numpy as np
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.decode import confidence
+from wsign_jax.decode import confidence, unknown
 from wsign_jax.decode.align import Alignment, check_decoder_name
 from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.decode.streaming import GreedyStreamDecoder
+from wsign_jax.decode.unknown import KnownSigns, UnknownRule
 from wsign_jax.keypoints import joints
 from wsign_jax.model import positions
 from wsign_jax.model.chunk import Chunk
@@ -49,14 +52,15 @@ from wsign_jax.recognize.exported_stream import StreamSizes
 from wsign_jax.stream.chunks import ChunkOutputs, StreamModel
 from wsign_jax.stream.stream import Stream
 
-FORMAT = 4  # goes up with every change that older versions cannot read
+FORMAT = 5  # goes up with every change that older versions cannot read
 _WITHOUT_STREAM = 2  # a format
 _WITHOUT_ENROLLED = 3  # a format, which is still written if no sign is enrolled
-_READ = (_WITHOUT_STREAM, _WITHOUT_ENROLLED, FORMAT)
+_WITHOUT_KNOWN = 4  # a format, which is still written if unknown signs cannot be told
+_READ = (_WITHOUT_STREAM, _WITHOUT_ENROLLED, _WITHOUT_KNOWN, FORMAT)
 DECODER = "greedy"
 _ABOUT, _LABEL_MAP, _PROGRAM = "about.json", "label_map.json", "program.bin"
 _STREAM = "stream.bin"
-_ENROLLED = enrollment.ENROLLED
+_ENROLLED, _KNOWN = enrollment.ENROLLED, unknown.KNOWN_SIGNS
 _PARAMETERS = "parameters/"
 _PARAMETER = re.compile(r"parameters(/\w+)+\.npy", re.ASCII)
 _ENCRYPTED = 1  # of a member's flags
@@ -82,7 +86,7 @@ class ExportedModel:
     stream_sizes: StreamSizes | None = None  # None: a file of before, which does not stream
     stream_call: Callable[..., tuple[jax.Array, ...]] | None = None
     enrolled: enrollment.Enrolled | None = None
-    unknown_below: float | None = None
+    unknown: UnknownRule | None = None
 
     def read_enrolled(self) -> enrollment.Enrolled:
         """Returns the signs that were added to the run before its export; see `Backend`."""
@@ -110,7 +114,7 @@ class ExportedModel:
             tables = positions.position_tables(s.positions, patches, s.width, s.head_width)
             return self.call(self.parameters, keypoints, hands, frames, no_hands, window, tables)
 
-        return Program(run, chunk, self.temperature, self.unknown_below)
+        return Program(run, chunk, self.temperature, self.unknown)
 
     def stream(
         self, chunk: int | None, left_context: int | None, decoder: str, endpoint_seconds: float
@@ -186,6 +190,7 @@ def write_exported(
     sizes: StreamSizes,
     about: Mapping[str, Any],
     enrolled: enrollment.Enrolled | None = None,
+    known: KnownSigns | None = None,
 ) -> None:
     """Writes an exported file, through a temporary name; `programs` are the offline and the stream's."""
     members = {_LABEL_MAP: json.dumps(dict(vocabulary.ids), indent=1, ensure_ascii=False).encode()}
@@ -196,8 +201,11 @@ def write_exported(
     members[_PROGRAM], members[_STREAM] = programs
     if enrolled is not None and enrolled.names:
         members[_ENROLLED] = enrolled.to_bytes()
+    if known is not None:
+        members[_KNOWN] = unknown.to_bytes(known)
+    before = _WITHOUT_KNOWN if _ENROLLED in members else _WITHOUT_ENROLLED
     content = {
-        "format": FORMAT if _ENROLLED in members else _WITHOUT_ENROLLED,
+        "format": FORMAT if known is not None else before,
         **about,
         "settings": dataclasses.asdict(settings),
         "stream": dataclasses.asdict(sizes),
@@ -272,15 +280,16 @@ def read_exported(path: pathlib.Path) -> ExportedModel:
             lambda x: confidence.MIN_TEMPERATURE <= x <= confidence.MAX_TEMPERATURE,
             f"a number, {confidence.MIN_TEMPERATURE} to {confidence.MAX_TEMPERATURE}",
         )  # fmt: skip
-        unknown_below = about.get("unknown_below")
-        if unknown_below is not None:
-            files.field(about, "unknown_below", _ABOUT, (int, float), lambda x: 0 <= x <= 1)
         label_map = files.parse_json(members.pop(_LABEL_MAP), _LABEL_MAP)
         vocabulary = Vocabulary.from_mapping(label_map, _LABEL_MAP)
         program, stream = members.pop(_PROGRAM), members.pop(_STREAM, None)
         enrolled = enrollment.Enrolled(vocabulary)
         if (signs := members.pop(_ENROLLED, None)) is not None:
             enrolled = enrolled.from_bytes(signs, _ENROLLED)
+        rule = None
+        if (known := members.pop(_KNOWN, None)) is not None:
+            below = files.field(about, "unknown_below", _ABOUT, (int, float), math.isfinite)
+            rule = UnknownRule(unknown.from_bytes(known, len(vocabulary), _KNOWN).own, below)
         parameters = {_path_of(name): _parameter(name, x) for name, x in members.items()}
         shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in parameters.items()}
         sizes = None
@@ -312,7 +321,7 @@ def read_exported(path: pathlib.Path) -> ExportedModel:
         sizes,
         step,
         enrolled,
-        unknown_below,
+        rule,
     )
 
 
@@ -348,8 +357,14 @@ def _read_members(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, bytes]]
             "that are normalized; export the run again"
         )
     with _refused(path):
-        for name, before in ((_STREAM, _WITHOUT_STREAM), (_ENROLLED, _WITHOUT_ENROLLED)):
-            if (name in members) != (format_ > before):
+        fits = {
+            _STREAM: (_STREAM in members) == (format_ > _WITHOUT_STREAM),
+            # Either way in the newest format.
+            _ENROLLED: format_ == FORMAT or (_ENROLLED in members) == (format_ > _WITHOUT_ENROLLED),
+            _KNOWN: (_KNOWN in members) == (format_ > _WITHOUT_KNOWN),
+        }
+        for name, good in fits.items():
+            if not good:
                 raise WSignError(f"format {format_} in {_ABOUT} does not go with {name!r}")
         versions = files.field(about, "versions", _ABOUT, dict)
         for name in versions:
@@ -374,7 +389,7 @@ def _check_directory(archive: zipfile.ZipFile, size: int) -> list[str]:
     names = [member.filename for member in members]
     for member in members:
         name = member.filename
-        known = _ABOUT, _LABEL_MAP, _PROGRAM, _STREAM, _ENROLLED
+        known = _ABOUT, _LABEL_MAP, _PROGRAM, _STREAM, _ENROLLED, _KNOWN
         if name not in known and not _PARAMETER.fullmatch(name):
             raise WSignError(f"it has {name[:100]!r}, which is not part of an export")
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & _ENCRYPTED:

@@ -31,6 +31,7 @@ from wsign_jax.decode.transcript import (
     mark_unknown,
     without_unknown,
 )
+from wsign_jax.decode.unknown import UnknownRule
 from wsign_jax.keypoints import extract, joints, landmarker, native_libs
 from wsign_jax.keypoints.track import Frames
 from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, check_window
@@ -53,6 +54,7 @@ class _Found(NamedTuple):
     spans: np.ndarray  # (U, 2) seconds
     confidences: np.ndarray  # (U,) calibrated
     score: float
+    unknown: np.ndarray  # (U,) bool
 
 
 class Recognizer:
@@ -117,7 +119,7 @@ class Recognizer:
         unknown: str = OFF,
     ) -> None:
         """Raises the `WSignError` that `transcribe` would raise for these arguments."""
-        self._least_confidence(self._program(decoder, chunk, left_context), unknown)
+        self._unknown_rule(self._program(decoder, chunk, left_context), unknown)
 
     def transcribe(
         self,
@@ -138,8 +140,8 @@ class Recognizer:
             chunk: attention's chunk in patches, 0 for full attention. None takes the chunk that the run
                 was evaluated with, which is full attention unless its config says otherwise.
             left_context: patches seen before the chunk; None takes that of the run's evaluation.
-            unknown: what becomes of glosses that fit badly, at the threshold that
-                `tools/tune_decoder.py` has found: 'off' leaves them, 'mark' replaces their labels by
+            unknown: what becomes of glosses that do not look familiar, by the rule that
+                `tools/tune_decoder.py` has fitted: 'off' leaves them, 'mark' replaces their labels by
                 `transcript.UNKNOWN`, 'drop' leaves them out.
 
         Returns:
@@ -151,16 +153,17 @@ class Recognizer:
                 longer than 10 minutes; or the model has no such decoder, or no threshold.
         """
         program = self._program(decoder, chunk, left_context)
-        below = self._least_confidence(program, unknown)
+        rule = self._unknown_rule(program, unknown)
         listed = enumerate(_listed(recordings))
         keypoints = [self.keypoints(x, f"recording {number}") for number, x in listed]
         transcripts = []
-        for ids, spans, confidences, score in self._recognize(keypoints, program):
-            columns = zip(self.vocabulary.glosses(ids), spans, confidences, strict=True)
+        for found in self._recognize(keypoints, program, rule):
+            labels = self.vocabulary.glosses(found.ids)
+            columns = zip(labels, found.spans, found.confidences, strict=True)
             glosses = [
                 Gloss(label, float(a), float(b), float(sure)) for label, (a, b), sure in columns
             ]
-            transcripts.append(Transcript(mark_unknown(glosses, below), score))
+            transcripts.append(Transcript(mark_unknown(glosses, found.unknown), found.score))
         if (known := self._enrolled.prototypes()) is not None:
             transcripts = [
                 Transcript(merge_enrolled(known, features, transcript.glosses), transcript.score)
@@ -272,10 +275,10 @@ class Recognizer:
                 f"forget {', '.join(self.enrolled)}"
             )
         stream = self._backend.stream(chunk, left_context, decoder, endpoint_seconds)
-        below = 0.0
+        rule = None
         if unknown != OFF:
-            below = self._least_confidence(self._program(decoder, None, None), unknown)
-        stream.begin_with(None if known is None else EnrolledSigns(known), below, unknown == DROP)
+            rule = self._unknown_rule(self._program(decoder, None, None), unknown)
+        stream.begin_with(None if known is None else EnrolledSigns(known), rule, unknown == DROP)
         return stream
 
     def keypoints(self, recording: Recording, name: str = "keypoints") -> np.ndarray:
@@ -367,34 +370,46 @@ class Recognizer:
         chunk, left_context = check_window(chunk, left_context)
         return self._backend.program(decoder, *self._backend.settings.window(chunk, left_context))
 
-    def _least_confidence(self, program: Program, unknown: str) -> float:
-        """Returns the confidence below which a sign is unknown."""
+    def _unknown_rule(self, program: Program, unknown: str) -> UnknownRule | None:
+        """Returns the rule that tells unknown signs; None if they are not asked for."""
         if unknown not in UNKNOWN_MODES:
             raise WSignError(f"unknown is {shown(unknown)}; give {', '.join(UNKNOWN_MODES)}")
         if unknown == OFF:
-            return 0.0
-        if program.unknown_below is None:
+            return None
+        if program.unknown is None:
             raise WSignError(
                 "the model has no threshold for unknown signs; run tools/tune_decoder.py, which finds "
                 "one, and export again if this is an exported file (several runs as one have none)"
             )
-        return program.unknown_below
+        return program.unknown
 
-    def _recognize(self, recordings: Sequence[np.ndarray], program: Program) -> list[_Found]:
+    def _recognize(
+        self,
+        recordings: Sequence[np.ndarray],
+        program: Program,
+        rule: UnknownRule | None = None,
+    ) -> list[_Found]:
         """Returns the best hypothesis of each recording, in their order."""
         found: dict[int, _Found] = {}
         for examples, batch in self._batches(recordings, program):
-            _, patches, beams, alignment = jax.device_get(batch._replace(logits=batch.patches))
+            log_probs = jax.nn.log_softmax(batch.logits) if rule else batch.patches
+            log_probs, patches, beams, alignment = jax.device_get(batch._replace(logits=log_probs))
             for row in np.flatnonzero(examples >= 0).tolist():
                 length = int(beams.label_lengths[row, 0])
                 spans, confidences = align.times_and_confidences(
                     alignment, row, length, int(patches[row]), self._backend.settings.patch_size
                 )
+                ids = tuple(beams.labels[row, 0, :length].tolist())
+                unknown = np.zeros(length, bool)
+                if rule is not None:
+                    places = alignment.starts[row, :length], alignment.ends[row, :length]
+                    unknown = rule.find_unknown(log_probs[row], *places, ids)
                 found[int(examples[row])] = _Found(
-                    tuple(beams.labels[row, 0, :length].tolist()),
+                    ids,
                     spans,
                     confidence.calibrate(confidences, program.temperature),
                     float(beams.scores[row, 0]),
+                    unknown,
                 )
         return [found[number] for number in range(len(recordings))]
 

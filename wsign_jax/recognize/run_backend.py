@@ -14,7 +14,7 @@ from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode.decoders import Search, decode_and_align
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm.lookup import LanguageModel
-from wsign_jax.evaluate.decoder_settings import choose_settings
+from wsign_jax.evaluate.decoder_settings import choose_settings, unknown_rule
 from wsign_jax.evaluate.trained_run import Trained, config_overrides, language_model, open_run
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.attention import FULL_ATTENTION
@@ -100,7 +100,9 @@ class RunBackend:
         ) -> RecognizedBatch:
             return step(trained.params, keypoints, hands, frames, no_hands, window, weights, lm)
 
-        return Program(run, config.eval.chunk, settings.temperature, settings.unknown_below)
+        return Program(
+            run, config.eval.chunk, settings.temperature, unknown_rule(trained, settings)
+        )
 
 
 def recognizer_settings(trained: Trained) -> RecognizerSettings:

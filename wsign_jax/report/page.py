@@ -45,6 +45,7 @@ def report_page(
             _section("By length of the reference", _scores_table("glosses", summary["by_length"])),
             _section("By gloss", _glosses(summary["by_gloss"])),
             _section("Confidence", _calibration(summary["calibration"])),
+            _section("Unknown signs", _unknown_signs(summary.get("unknown_signs"))),
             _section("Decoding time", _fields(summary["timing"])),
             _section("Settings", _fields(summary["settings"])),
             _section("All sentences, the worst first", _all(worst_first, vocabulary)),
@@ -194,6 +195,20 @@ def _calibration(calibration: Mapping[str, Any] | None) -> str:
         'alt="Reliability diagram: share of right glosses against confidence, as in the table">'
         "<figcaption>On the dashed line confidence is what it says; larger dots stand for more "
         f"glosses.</figcaption></figure><div>{table}{fields}</div></div>"
+    )
+
+
+def _unknown_signs(rejection: Mapping[str, Any] | None) -> str:
+    if not rejection:
+        return ""
+    fields = _fields({name: value for name, value in rejection.items() if name != "curve"})
+    return (
+        f'<div class=side><figure><img class="diagram small" '
+        f'src="{pictures.rejection_diagram(rejection)}" '
+        'alt="Share of right glosses taken for unknown against share of impostors taken for known">'
+        "<figcaption>The dot is the stored threshold. Impostors are glosses that come out for signs "
+        "whose own gloss was taken from the outputs. Signs that the network was never trained on pass "
+        f"more often.</figcaption></figure><div>{fields}</div></div>"
     )
 
 

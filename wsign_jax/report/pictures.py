@@ -107,6 +107,19 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> str:
     return _svg(figure)
 
 
+def rejection_diagram(rejection: Mapping[str, Any]) -> str:
+    """Returns the data URI of false accepts against false rejects; a dot marks the threshold."""
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    axes = figure.add_subplot()
+    shares = ("false_rejects", "false_accepts")
+    axes.plot(*([row[name] for row in rejection["curve"]] for name in shares), color=_HUE)
+    axes.scatter(*(rejection[name] for name in shares), color=_HUE, s=60, zorder=3)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.set_xlabel("share of right glosses taken for unknown")
+    axes.set_ylabel("share of impostors taken for known")
+    return _svg(figure)
+
+
 def heat_map(posteriors: np.ndarray) -> str:
     """Returns the data URI of a picture with a pixel for each of (rows, patches) probabilities."""
     memory = io.BytesIO()

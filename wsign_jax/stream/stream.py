@@ -20,8 +20,9 @@ from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
 from wsign_jax.decode.prototypes import EnrolledSigns
-from wsign_jax.decode.streaming import PatchRun, StreamDecoder
+from wsign_jax.decode.streaming import WINDOW, PatchRun, StreamDecoder
 from wsign_jax.decode.transcript import UNKNOWN, Gloss, Transcript, mark_unknown
+from wsign_jax.decode.unknown import StreamedUnknown, UnknownRule
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
 from wsign_jax.keypoints.picture_stream import PictureStream
@@ -88,23 +89,26 @@ class Stream:
         self._finished = False
         self._nan_frames = 0
         self.spent = TimeSpent()
-        self._new: list[PatchRun] = []
+        self._stable: list[Gloss] = []
         self._closed: list[Transcript] = []
         self._enrolled: EnrolledSigns | None = None
-        self._unknown_below, self._drops_unknown = 0.0, False
+        self._unknown: StreamedUnknown | None = None
+        self._drops_unknown = False
         jax.block_until_ready(self._encode(self.state, GOES_ON))
 
     def begin_with(
-        self, signs: EnrolledSigns | None, unknown_below: float, drops_unknown: bool
+        self, signs: EnrolledSigns | None, unknown: UnknownRule | None, drops_unknown: bool
     ) -> None:
         """Lets a stream that has not begun tell enrolled signs too, and unknown ones from known ones.
 
         With enrolled signs, a gloss waits until none can take its place: for up to 1.67 times the
-        longest of their recordings. A gloss of less confidence than `unknown_below` becomes `UNKNOWN`,
-        or is left out.
+        longest of their recordings. A gloss that is unknown by the rule becomes `UNKNOWN`, or is left
+        out.
         """
         self._enrolled = signs
-        self._unknown_below, self._drops_unknown = unknown_below, drops_unknown
+        if unknown is not None:
+            self._unknown = StreamedUnknown(unknown, room=self.chunk + WINDOW)
+        self._drops_unknown = drops_unknown
 
     @property
     def chunk(self) -> int:
@@ -164,7 +168,7 @@ class Stream:
         patches = -(-self.state.total // self._model.patch_size) - self.state.skipped
         while self.state.first < patches:
             self._run_chunk(patches)
-        self._new += self._decoder.finish(self.state.decoding)
+        self._add(self._decoder.finish(self.state.decoding))
         self.state = self.state._replace(decoding=self._decoder.start())
         if self._endpointer:
             self._closed += self._endpointer.close(at_end=True)
@@ -283,8 +287,10 @@ class Stream:
         if is_silent:
             log_probs = np.full_like(log_probs, -np.inf)
             log_probs[:, BLANK_ID] = 0.0
+        if self._unknown:
+            self._unknown.see(number + valid.start, log_probs)
         stable, decoding = self._decoder.extend(state.decoding, log_probs, number + valid.start)
-        self._new += stable
+        self._add(stable)
         if self._endpointer and len(log_probs):
             states = np.asarray(outputs.states)[valid]
             self._closed += self._endpointer.add(number + valid.start, states, log_probs)
@@ -316,7 +322,7 @@ class Stream:
 
     def _result(self) -> StreamResult:
         run = self.state.decoding.run
-        stable = mark_unknown([self._gloss(ended) for ended in self._new], self._unknown_below)
+        stable = self._stable
         partial = [self._gloss(run)] if run.id != BLANK_ID else []
         if self._enrolled and self._finished:
             stable = self._enrolled.finish(stable)
@@ -327,8 +333,14 @@ class Stream:
         if self._drops_unknown:
             stable = [gloss for gloss in stable if gloss.label != UNKNOWN]
         result = StreamResult(stable, partial, _joined(self._closed))
-        self._new, self._closed = [], []
+        self._stable, self._closed = [], []
         return result
+
+    def _add(self, ended: Iterable[PatchRun]) -> None:
+        """Adds stable glosses, unknown ones marked, while their posteriors are remembered."""
+        for run in ended:
+            unknown = self._unknown and self._unknown.is_unknown(run.id, run.start, run.end)
+            self._stable += mark_unknown([self._gloss(run)], [bool(unknown)])
 
     def _gloss(self, run: PatchRun) -> Gloss:
         patch_size = self._model.patch_size
