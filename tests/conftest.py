@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from tests.helpers import whispers
 from tests.helpers.small import small_config
 from wsign_jax.data import layout
+from wsign_jax.decode import unknown
 from wsign_jax.evaluate import decoder_settings
 from wsign_jax.evaluate.trained_run import Trained, open_run
 from wsign_jax.keypoints import joints
@@ -181,7 +182,8 @@ def opened(
 ) -> tuple[pathlib.Path, Trained]:
     """That data set and that run, opened, without anything that a test before has tuned."""
     root, workdir = trained_run
-    for path in (workdir / decoder_settings.TUNED, *workdir.glob("*.arpa")):
+    tuned = decoder_settings.TUNED, unknown.KNOWN_SIGNS
+    for path in (*(workdir / name for name in tuned), *workdir.glob("*.arpa")):
         path.unlink(missing_ok=True)
     return root, open_run(workdir)
 

@@ -1,9 +1,12 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from wsign_jax.common.errors import WSignError
+from wsign_jax.decode import unknown
+from wsign_jax.decode.unknown import KnownSigns, UnknownRule
 from wsign_jax.evaluate import decoder_settings, trained_run
 from wsign_jax.evaluate.decoder_settings import DecoderSettings
 
@@ -56,7 +59,7 @@ def test_a_broken_tuning_file_is_named(opened):
         ("decoder", "nope"), ("lm", 2), ("beam_size", 0), ("beam_size", "10"), ("beam_size", 1001),
         ("ctc_weight", 7.0),
         ("lm_weight", None), ("label_bonus", "1"), ("temperature", 0), ("wer", None), ("wer", "x"),
-        ("unknown_below", 1.5),
+        ("unknown_below", 1e10),
     ],
 )  # fmt: skip
 def test_a_wrong_field_of_a_tuning_file_is_named(opened, field, value):
@@ -111,3 +114,30 @@ def test_weights_go_with_the_language_model_they_were_tuned_with(opened, capsys)
     )
     assert decoder_settings.read_tuned(run) == [rescore]
     assert "joint was tuned with another language model 2" in capsys.readouterr().out
+
+
+def test_thresholds_go_with_the_known_signs_they_were_tuned_with(opened):
+    root, run = opened
+    split, size = trained_run.read_split(run, root, "val"), len(run.vocabulary)
+    first, second = (
+        KnownSigns(*[unknown.fit_familiarity(np.eye(size)[:n], np.arange(n), size)] * 2)
+        for n in (2, 3)
+    )
+    greedy, joint = (
+        DecoderSettings(name, "none", 10, wer=0.2, unknown_below=-3.0, false_accepts=0.1)
+        for name in ("greedy", "joint")
+    )
+    assert decoder_settings.unknown_rule(run, greedy) is None
+    decoder_settings.write_tuned(run, root, split, [greedy], known=first)
+    decoder_settings.write_tuned(run, root, split, [joint], known=first)
+    assert decoder_settings.read_tuned(run) == [greedy, joint]
+    rule = decoder_settings.unknown_rule(run, greedy)
+    np.testing.assert_array_equal(rule.familiarity.means, first.own.means)
+    assert isinstance(rule, UnknownRule) and rule.below == -3.0
+    decoder_settings.write_tuned(run, root, split, [joint], known=second)
+    other = dataclasses.replace(greedy, unknown_below=None, false_accepts=None)
+    assert decoder_settings.read_tuned(run) == [other, joint]
+    assert decoder_settings.unknown_rule(run, other) is None
+    (run.workdir / unknown.KNOWN_SIGNS).write_bytes(unknown.to_bytes(first))
+    with pytest.raises(WSignError, match=r"known_signs.npz: is not the one that decoder.json was"):
+        decoder_settings.unknown_rule(run, joint)

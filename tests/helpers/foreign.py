@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsign_jax.data.vocab import Vocabulary
+from wsign_jax.decode.unknown import KnownSigns
 from wsign_jax.recognize import exported_program, exported_stream, file_backend
 from wsign_jax.recognize.backend import RecognizerSettings
 from wsign_jax.recognize.enrollment import Enrolled
@@ -71,11 +72,12 @@ def write(
     program: bytes,
     stream: Callable[..., Any] = silent_stream,
     enrolled: Enrolled | None = None,
+    known: KnownSigns | None = None,
 ) -> None:
-    """A file of that program, of a stream's step, and of enrolled signs."""
+    """A file of that program, of a stream's step, and of enrolled and known signs."""
     step = bytes(exported_of(stream, taken=TAKEN_BY_STREAM).serialize())
-    about = {"versions": {"jax": jax.__version__}}
+    about = {"versions": {"jax": jax.__version__}, "unknown_below": -7.5}
     programs = program, step
     file_backend.write_exported(
-        path, SETTINGS, VOCABULARY, 1.0, PARAMETERS, programs, SIZES, about, enrolled
+        path, SETTINGS, VOCABULARY, 1.0, PARAMETERS, programs, SIZES, about, enrolled, known
     )

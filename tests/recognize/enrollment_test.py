@@ -1,9 +1,11 @@
 """Signs that a person adds by a few recordings: told offline, live and in a file; refused if bad."""
 
 import dataclasses
+import hashlib
 import io
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,7 +15,9 @@ from wsign_jax import Recognizer
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
+from wsign_jax.decode import unknown
 from wsign_jax.decode.transcript import UNKNOWN
+from wsign_jax.decode.unknown import KnownSigns
 from wsign_jax.evaluate.decoder_settings import DecoderSettings
 from wsign_jax.recognize import enrollment
 from wsign_jax.recognize.enrollment import ENROLLED, Enrolled
@@ -155,20 +159,31 @@ def test_an_exported_file_has_what_was_enrolled_and_never_changes(tmp_path):
         recognizer.transcribe(sign(1), unknown="mark")
 
 
-def test_signs_that_fit_badly_are_marked_or_dropped_as_in_a_stream(run):
+def test_unfamiliar_signs_are_marked_or_dropped_as_in_a_stream(run):
     recognizer, sentence = Recognizer.load(run), sign(9, 200)
     window = {"chunk": 4, "left_context": 8}
     [before] = recognizer.transcribe(sentence, **window)
-    sure = sorted(gloss.confidence for gloss in before.glosses)
-    below = (sure[2] + sure[3]) / 2
-    # As tuned; a run's own file would do.
+    # As tuned; any vectors would do.
+    rng, size = np.random.default_rng(0), len(recognizer.vocabulary)
+    vectors, ids = rng.normal(-3, 1, (90, size)), np.arange(90) % size
+    known = KnownSigns(*[unknown.fit_familiarity(vectors, ids, size)] * 2)
+    [logits] = recognizer.logits(sentence[None], np.array([len(sentence)]), **window)
+    log_probs = np.asarray(jax.nn.log_softmax(logits))
+    patches = np.array([(gloss.start, gloss.end) for gloss in before.glosses]) * 60
+    starts, ends = np.round(patches / recognizer.settings.patch_size).astype(int).T
+    found = [recognizer.vocabulary.ids[gloss.label] for gloss in before.glosses]
+    scores = known.own.scores(unknown.span_vectors(log_probs, starts, ends), np.array(found))
+    below = float(np.mean(np.sort(scores)[2:4]))
     opened = recognizer._backend.trained
     row = DecoderSettings("greedy", "none", 10, wer=0.5, unknown_below=below, false_accepts=0.5)
     content = {"tuned_on": f"checkpoint {opened.checkpoint_steps}, full attention"}
+    content["known_signs"] = hashlib.sha256(unknown.to_bytes(known)).hexdigest()
+    (run / unknown.KNOWN_SIGNS).write_bytes(unknown.to_bytes(known))
     files.write_json(run / "decoder.json", content | {"decoders": [dataclasses.asdict(row)]})
     recognizer = Recognizer.load(run)
     expected = [
-        x if x.confidence > below else dataclasses.replace(x, label=UNKNOWN) for x in before.glosses
+        x if score > below else dataclasses.replace(x, label=UNKNOWN)
+        for x, score in zip(before.glosses, scores, strict=True)
     ]
     for mode, glosses in (
         ("off", before.glosses),

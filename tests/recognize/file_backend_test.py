@@ -21,6 +21,8 @@ from wsign_jax import Recognizer
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
+from wsign_jax.decode import unknown
+from wsign_jax.decode.unknown import KnownSigns
 from wsign_jax.recognize import export, file_backend, run_backend
 from wsign_jax.report import card
 
@@ -250,7 +252,7 @@ ARRAY = "parameters/a/b.npy"
         ("about.json", with_sizes(taps=3), r"takes float32\[1, 1, 8\] where .* is float32\[1, 2, 8\]"),
         ("about.json", with_sizes(layers=1000, left_context=6000, taps=10**3), "takes float32"),
         ("about.json", about_with(format=4), "format 4 in about.json does not go with 'enrolled.npz'"),
-        ("about.json", about_with(unknown_below=2), "'unknown_below' is 2"),
+        ("about.json", about_with(format=5), "format 5 in about.json does not go with 'known_"),
         ("stream.bin", lambda _: None, "format 3 in about.json does not go with 'stream.bin'"),
         ("stream.bin", lambda x: x[:500], "jax .* cannot read it"),
         ("label_map.json", lambda _: b'{"<blank>": 0, "A": 1}', "float32.b, n, 3. where .0. is .*2"),
@@ -273,6 +275,21 @@ def test_a_file_that_was_made_to_mislead_is_refused_in_one_line(
         file_backend.read_exported(resigned(small, tmp_path / "made", {member: change}))
     assert str(error.value).startswith(f"{tmp_path / 'made'}: ") and "\n" not in str(error.value)
     assert str(error.value).endswith(("export it again", "export it again with these"))
+
+
+def test_it_tells_unknown_signs_if_the_run_did(small, tmp_path):
+    assert file_backend.read_exported(small).unknown is None
+    size = len(foreign.VOCABULARY)
+    known = KnownSigns(*[unknown.fit_familiarity(np.eye(size), np.arange(size), size)] * 2)
+    program = bytes(foreign.exported_of(foreign.silent).serialize())
+    foreign.write(tmp_path / "new", program, known=known)
+    rule = file_backend.read_exported(tmp_path / "new").unknown
+    np.testing.assert_array_equal(rule.familiarity.within, known.own.within)
+    assert rule.below == -7.5
+    nothing = about_with(unknown_below=None)
+    made = resigned(tmp_path / "new", tmp_path / "made", {"about.json": nothing})
+    with pytest.raises(WSignError, match="'unknown_below' is None"):
+        file_backend.read_exported(made)
 
 
 def test_an_archive_that_is_larger_inside_than_outside_is_refused(small, tmp_path):

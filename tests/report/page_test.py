@@ -1,9 +1,12 @@
 import html.parser
 import re
 
+import numpy as np
+
 from tests.helpers.decoded import VOCABULARY, sentence, sentences
 from wsign_jax.report import style
 from wsign_jax.report.page import report_page
+from wsign_jax.report.rejection import rejection_curve
 from wsign_jax.report.summary import summarize
 
 BINS = [
@@ -120,3 +123,12 @@ def test_contrast_is_enough_in_light_and_dark():
         for above, below in pairs:
             dark, light = sorted(luminance(theme[name]) for name in (above, below))
             assert (light + 0.05) / (dark + 0.05) >= 4.5, (above, below)
+
+
+def test_the_curve_of_unknown_signs_is_shown_with_the_threshold():
+    summary = summarize(sentences(), VOCABULARY, {}, {}, None)
+    assert "Unknown signs" not in report_page(sentences(), VOCABULARY, summary)
+    curve = rejection_curve(np.array([1.0, 2, 3, 4]), np.array([0.0, 2]), below=1.5)
+    outline = Outline(report_page(sentences(), VOCABULARY, summary | {"unknown_signs": curve}))
+    assert "Unknown signs" in outline.text and "false_accepts0.5" in outline.text
+    assert any("taken for unknown" in (a.get("alt") or "") for _, a in outline.tags)
