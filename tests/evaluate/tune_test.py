@@ -27,8 +27,8 @@ def test_tuning_looks_at_validation_alone_and_never_makes_it_worse(opened):
         assert evaluate.evaluate_split(run, root, split, choice)[1]["wer"] == choice.wer
         assert choice.wer <= evaluate.evaluate_split(run, root, split, start)[1]["wer"]
         assert 0.1 <= choice.temperature <= 10
-        # Either no gloss is right, or 5 % of the right ones are below.
-        assert (choice.unknown_below is None) == (not known.own.seen.any())
+        # Too few glosses are right for a threshold, or some have been fitted.
+        assert choice.unknown_below is None or known.own.seen.any()
 
 
 def test_of_equal_error_rates_the_middle_of_the_plain_is_taken():
