@@ -208,7 +208,7 @@ def saved_as(array):
     ("member", "change", "message"),
     [
         ("label_map.json", lambda x: x.replace(b"A", b"C"), "was changed after the export; export it"),
-        ("about.json", about_with(format=5), r"newer version .*format 5; this one reads up to 4\)"),
+        ("about.json", about_with(format=6), r"newer version .*format 6; this one reads up to 5\)"),
         ("about.json", about_with(format=1), r"older version .*format 1\), .*; export the run again"),
         ("about.json", about_with(settings={"beam": 3}), r"not a file that tools/export\.py wrote"),
         ("about.json", lambda _: None, r"not a file that tools/export\.py wrote"),
