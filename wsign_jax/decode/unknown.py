@@ -88,7 +88,7 @@ def fit_familiarity(vectors: np.ndarray, ids: np.ndarray, size: int) -> Familiar
     np.add.at(sums, ids, vectors)
     means = sums / np.maximum(counts, 1)[:, None]
     center = vectors.mean(axis=0) if len(vectors) else np.zeros(size)
-    within = _inverse_covariance(vectors - means[ids], len(ids) - np.count_nonzero(counts))
+    within = _inverse_covariance(vectors - means[ids], len(ids) - int(np.count_nonzero(counts)))
     around = _inverse_covariance(vectors - center, len(ids) - 1)
     return Familiarity(
         means.astype(np.float32),
@@ -131,8 +131,8 @@ class StreamedUnknown:
 
     def is_unknown(self, id: int, start: int, end: int) -> bool:
         """Returns whether a gloss is unknown that lies from patch `start` to before `end`."""
-        span = np.searchsorted(self._numbers, [[start], [end]])
-        return bool(self._rule.find_unknown(self._log_probs, *span, [id])[0])
+        starts, ends = np.searchsorted(self._numbers, [[start], [end]])
+        return bool(self._rule.find_unknown(self._log_probs, starts, ends, [id])[0])
 
 
 # ------------------------------------------------------------------------------------------- the file
@@ -166,11 +166,11 @@ def from_bytes(content: bytes, size: int, where: str) -> KnownSigns:
     if format_ != _FORMAT:
         raise WSignError(f"{where}: a newer version of this project wrote it; update the project")
     square, row = (size, size), (size,)
-    shapes = Familiarity(square, row, row, square, square)
+    shapes = dict(zip(Familiarity._fields, (square, row, row, square, square), strict=True))
     for name in names:
         array, field = arrays[name], name.removeprefix("own_").removeprefix("held_out_")
         kind = np.bool_ if field == "seen" else np.float32
-        if array.shape != getattr(shapes, field) or array.dtype != kind:
+        if array.shape != shapes[field] or array.dtype != kind:
             raise WSignError(f"{where}: {name} is {array.dtype}{list(array.shape)}; {again}")
         if not np.isfinite(array).all():
             raise WSignError(f"{where}: {name} has NaN or infinity; {again}")

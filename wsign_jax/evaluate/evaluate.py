@@ -277,7 +277,7 @@ def found_spans(decoded: Sequence[DecodedBatch], sentences: Sequence[Sentence]) 
     for batch in decoded:
         for row in np.flatnonzero(batch.encoded.example >= 0):
             length = int(batch.beams.label_lengths[row, 0])
-            starts, ends = (x[row, :length] for x in batch.alignment[:2])
+            starts, ends = (np.asarray(x[row, :length]) for x in batch.alignment[:2])
             vectors[int(batch.encoded.example[row])] = unknown.span_vectors(
                 np.asarray(batch.encoded.log_probs[row]), starts, ends
             )

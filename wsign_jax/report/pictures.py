@@ -113,7 +113,7 @@ def rejection_diagram(rejection: Mapping[str, Any]) -> str:
     axes = figure.add_subplot()
     shares = ("false_rejects", "false_accepts")
     axes.plot(*([row[name] for row in rejection["curve"]] for name in shares), color=_HUE)
-    axes.scatter(*(rejection[name] for name in shares), color=_HUE, s=60, zorder=3)
+    axes.scatter(rejection[shares[0]], rejection[shares[1]], color=_HUE, s=60, zorder=3)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set_xlabel("share of right glosses taken for unknown")
     axes.set_ylabel("share of impostors taken for known")
