@@ -29,6 +29,12 @@ def test_tuning_looks_at_validation_alone_and_never_makes_it_worse(opened):
         assert 0.1 <= choice.temperature <= 10
         # Too few glosses are right for a threshold, or some have been fitted.
         assert choice.unknown_below is None or known.own.seen.any()
+    greedy = dataclasses.replace(tuned[0], unknown_below=-1.0)
+    decoder_settings.write_tuned(run, root, split, [greedy], known=known)
+    report = evaluate.evaluate_split(run, root, split, greedy)[1]
+    shown = report["unknown_signs"]
+    assert shown["threshold"] == -1.0 and shown["impostors"] > 0
+    assert shown["known"] == report["ref_glosses"] - report["deletions"] - report["substitutions"]
 
 
 def test_of_equal_error_rates_the_middle_of_the_plain_is_taken():
