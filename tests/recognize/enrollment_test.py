@@ -49,7 +49,7 @@ def test_enrolled_signs_are_told_and_forgotten_and_a_stream_is_the_twin(run):
     window = {"chunk": 4, "left_context": 8}
     [before] = recognizer.transcribe(sentence, **window)
     recognizer.enroll("MINE", recordings(1))
-    recognizer.enroll("G1", recordings(2), replace=True)  # a way of signing what it knows
+    recognizer.enroll("g1", recordings(2), replace=True)  # a way of signing what it knows
     assert recognizer.enrolled == {"MINE": 3, "G1": 3}
 
     again = Recognizer.load(run)

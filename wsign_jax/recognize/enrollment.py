@@ -80,17 +80,23 @@ class Enrolled:
             raise WSignError(
                 f"{name!r}: {count} recordings; give 1 to {MOST_RECORDINGS} of the sign"
             )
-        if not replace and name in self._signs:
+        known = self.spelling(name, vocabulary)
+        if not replace and known in self._signs:
             raise WSignError(
-                f"{name!r} is enrolled already; to record it anew, give --replace (replace=True in "
+                f"{known!r} is enrolled already; to record it anew, give --replace (replace=True in "
                 "Python)"
             )
-        known = [gloss for gloss in vocabulary.ids if gloss.casefold() == name.casefold()]
-        if not replace and known:
+        if not replace and known in vocabulary.ids:
             raise WSignError(
-                f"{name!r}: the model knows {known[0]!r}; to add a way of signing it, give --replace "
+                f"{name!r}: the model knows {known!r}; to add a way of signing it, give --replace "
                 "(replace=True in Python)"
             )
+
+    def spelling(self, name: str, vocabulary: Vocabulary) -> str:
+        """Returns a name as the model or an enrolled sign has it, if only capitals differ."""
+        known = [*self._signs, *vocabulary.ids]
+        alike = [other for other in known if other.casefold() == name.casefold()]
+        return name if name in alike or not alike else alike[0]
 
     def with_sign(
         self, name: str, recordings: Sequence[Frames], labels: Sequence[str]

@@ -202,7 +202,7 @@ class Recognizer:
 
         def add(signs: enrollment.Enrolled) -> enrollment.Enrolled:
             signs.check_name(name, len(listed), self.vocabulary, replace)
-            return signs.with_sign(name, frames, labels)
+            return signs.with_sign(signs.spelling(name, self.vocabulary), frames, labels)
 
         self._enrolled = self._backend.change_enrolled(add)
 
