@@ -131,18 +131,22 @@ def site_folder(given_assets, talkative_run, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
-def camera(tmp_path_factory):
-    """soup.mp4 as a fake camera takes it: two hands that sign, over and over."""
-    path = tmp_path_factory.mktemp("camera") / "soup.mjpeg"
-    pictures, _ = videos.pictures_of(videos.shared("videos/soup.mp4"))
+def write_mjpeg(path, pictures):
+    """Writes pictures as a fake camera takes them."""
     with av.open(str(path), "w", format="mjpeg") as container:
-        stream = container.add_stream("mjpeg", rate=30)
+        stream = container.add_stream("mjpeg", rate=30, options={"qmin": "2", "qmax": "4"})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuvj420p"
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="session")
+def camera(tmp_path_factory):
+    """soup.mp4 for a fake camera: two hands that sign, over and over."""
+    path = tmp_path_factory.mktemp("camera") / "soup.mjpeg"
+    write_mjpeg(path, videos.pictures_of(videos.shared("videos/soup.mp4"))[0])
     return path
 
 

@@ -41,13 +41,13 @@ SEE_A_HAND = """() => {
 GLOSSES = "() => window.views.{}.transcript.glosses"
 
 
-def until(page, condition):
+def until(page, condition, seconds=60):
     """Waits until an expression is true; Playwright's own waiting is forbidden by the page's policy."""
-    for _ in range(600):
+    for _ in range(10 * seconds):
         if page.evaluate(condition):
             return
         page.wait_for_timeout(100)
-    pytest.fail(f"not within a minute: {condition}; {page.inner_text('#problem')}")
+    pytest.fail(f"not within {seconds} s: {condition}; {page.inner_text('#problem')}")
 
 
 @contextlib.contextmanager

@@ -61,7 +61,7 @@ export async function grabPicture(video) {
 export function watchPictures(video, take) {
   let ended = false;
   if ("requestVideoFrameCallback" in video) {
-    let count = Infinity;
+    let count = 0;
     /** @type {VideoFrameRequestCallback} */
     const shown = (now, { captureTime, mediaTime, presentedFrames }) => {
       if (ended) return;

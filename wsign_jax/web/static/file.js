@@ -9,7 +9,9 @@ import { Transcript } from "./transcript.js";
 /** @typedef {import("./camera.js").Shown} Shown */
 
 const MOST_WAITING = 4; // pictures; then the video waits for them
-const SLOWEST = 0.2; // times the video's own speed
+const SLOWEST = 0.125; // times the video's own speed
+const MOST_TRIES = 8; // to see one picture
+const FASTER = 60; // pictures in a row without a loss, after which the video may be faster again
 const LAST_PICTURE = 200; // milliseconds in which a video that has ended may show its last picture
 
 /** The view in `#file`. */
@@ -35,6 +37,7 @@ export class FileView {
     this.acceptDrops();
     document.addEventListener("visibilitychange", () => this.goOn());
     this.waiting = this.pictures = this.lost = 0;
+    this.tries = this.inRow = 0;
     this.last = -1; // time of the latest picture
     /** @type {unknown} */
     this.failure = null;
@@ -95,6 +98,7 @@ export class FileView {
   begin() {
     const { stage } = this;
     this.pictures = this.waiting = this.lost = 0;
+    this.tries = this.inRow = 0;
     this.last = -1;
     stage.video.playbackRate = 1;
     this.running = true;
@@ -134,7 +138,7 @@ export class FileView {
 
   /**
    * Tells whether pictures between the latest and this one were never shown. Then the video goes back,
-   * and on at a lower speed.
+   * and on at a lower speed for a while.
    * @param {Shown} shown
    */
   hasLost({ missed }) {
@@ -142,9 +146,15 @@ export class FileView {
     const { droppedVideoFrames } = video.getVideoPlaybackQuality();
     const isLost = missed || droppedVideoFrames > this.lost;
     this.lost = droppedVideoFrames;
-    if (!isLost || this.last < 0 || video.playbackRate <= SLOWEST) return false;
-    video.playbackRate /= 2;
-    video.currentTime = this.last;
+    if (!isLost || this.tries === MOST_TRIES) {
+      this.tries = 0;
+      if (++this.inRow % FASTER === 0) video.playbackRate = Math.min(2 * video.playbackRate, 1);
+      return false;
+    }
+    this.tries++;
+    this.inRow = 0;
+    video.playbackRate = Math.max(video.playbackRate / 2, SLOWEST);
+    video.currentTime = Math.max(this.last, 0);
     return true;
   }
 
