@@ -19,10 +19,10 @@ from typing import IO, Any, NamedTuple
 
 from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
+from wsign_jax.train.checkpoint import workdir
 
 IDLE, DONE, FAILED = "idle", "done", "failed"
 STEPS = IMPORTING, TRAINING, PREPARING = "importing", "training", "preparing"
-_METRICS = "metrics.jsonl"
 _ENDS = "it saves and ends; to stop it again ends it at once"
 _MOST_READ = 2**20  # bytes of a log, from its end
 
@@ -86,7 +86,7 @@ class Training:
         self._lock = threading.Lock()
         self._state, self._line, self._stopping = IDLE, "", False
         self._count = 0  # of trainings
-        self._plan: Plan | None = None
+        self._plan = next_plan(takes, project)  # of the training that is on, otherwise of the next
         self._child: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
 
@@ -140,12 +140,10 @@ class Training:
             state, line, plan = self._state, self._line, self._plan
             stopping, model = self._stopping, self.model
         stage, step, of = "", 0, 0
-        if state in STEPS and plan is not None:
+        if state in STEPS:
             said = _whole_lines(plan.log)
             line = _ENDS if stopping else (said or [""])[-1]
-            stage, step, of = _steps_done(said, _whole_lines(plan.run / _METRICS))
-        else:
-            plan = next_plan(self._takes, self._project)
+            stage, step, of = _steps_done(said, _whole_lines(plan.run / workdir.METRICS))
         commands = [shlex.join(command) for command in plan.commands]
         where = {"state": state, "stage": stage, "step": step, "of": of, "line": line}
         return {**where, "commands": commands, "model": model}
@@ -164,7 +162,9 @@ class Training:
                     failure = f"{command[1]} cannot be started ({error.strerror})"
                 if failure or self._stopping:
                     break
+        following = next_plan(self._takes, self._project)
         with self._lock:
+            self._plan = following
             if self._stopping:
                 # A run that is trained goes on as a page; without a data set, nothing does.
                 again = shlex.join(plan.commands[2 if self._state == PREPARING else 1])
