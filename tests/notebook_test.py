@@ -19,7 +19,7 @@ STEPS = [
     "Settings", "The project", "Set-up and device check", "Drive, optional", "Smoke test",
     "Keypoints from videos", "Demo data", "Configuration", "Stage 1", "Stage 2", "Stage 3",
     "Evaluation on the test split", "TensorBoard", "After a disconnect",
-    "Using the trained model", "Export",
+    "Using the trained model", "Export", "In the browser",
 ]  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_a_line_above_every_cell_says_what_it_is_for_in_the_order_of_the_guide(n
     assert {cell.cell_type for cell in titles} == {"markdown"}
     assert {cell.cell_type for cell in codes} == {"code"} and len(titles) == len(codes)
     assert [title_of(cell) for cell in titles] == STEPS
-    assert [int(cell.source.split()[1].rstrip(".")) for cell in titles] == [*range(1, 17)]
+    assert [int(cell.source.split()[1].rstrip(".")) for cell in titles] == [*range(1, 18)]
 
 
 def test_outputs_are_not_kept(notebook):
@@ -158,6 +158,7 @@ def test_from_the_first_cell_to_the_exported_model(notebook, tmp_path):
     assert shown["After a disconnect"].count("nothing to train") == 3
     assert "ids: [" in shown["Using the trained model"]
     assert "the same glosses" in shown["Export"]
+    assert "/runs/stage3' --port=8000" in shown["In the browser"]
     mirror = drive / "mirror"
     assert (mirror / "model.wsign").exists() and (mirror / "stage3" / "checkpoints").is_dir()
 

@@ -50,6 +50,12 @@ def parse() -> argparse.Namespace:
     )
     add("--port", type=int, default=8000, help="to serve at; 0: a free one (8000)")
     add("--host", default="127.0.0.1", help="address to serve at (127.0.0.1)")
+    add(
+        "--colab",
+        default="",
+        metavar="ADDRESS",
+        help="where Colab's proxy shows the page in a notebook, which is then answered too",
+    )
     add("--no_browser", action="store_true", help="do not open the browser")
     flags = parser.parse_args()
     if flags.checkpoint is None and flags.record is None:
@@ -107,7 +113,7 @@ def serve(flags: argparse.Namespace) -> None:
         )
         project = pathlib.Path(os.path.relpath(pathlib.Path(__file__).parents[1]))
         trains = training.Training(flags.record, place.parent, project) if flags.record else None
-        app = server.make_app(place, flags.host, takes, trains)
+        app = server.make_app(place, flags.host, takes, trains, flags.colab)
         name = f"[{flags.host}]" if ":" in flags.host else flags.host
         address = f"http://{name}:{sock.getsockname()[1]}/"
         print(f"{address}  Ctrl-C ends it", flush=True)

@@ -100,13 +100,13 @@ def given_assets(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def serving(folder, recordings=None, training=None):
+def serving(folder, recordings=None, training=None, colab=""):
     """Serves a site's folder; the address."""
     uvicorn = pytest.importorskip("uvicorn")
     from wsign_jax.web import server  # noqa: PLC0415 - needs the extra `web`
 
     listening = server.open_socket("127.0.0.1", 0)
-    app = server.make_app(folder, "127.0.0.1", recordings, training)
+    app = server.make_app(folder, "127.0.0.1", recordings, training, colab)
     config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none")
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})

@@ -76,6 +76,39 @@ def test_others_are_refused(ask, tmp_path, method, path, headers, status):
     assert (tmp_path / "secret").read_text() == "mine" and not any((tmp_path / "takes").iterdir())
 
 
+PROXY = "https://8000-m-s-1a.europe-west4-0.prod.colab.dev"
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        # Whether Colab's proxy passes the name on that the browser asked for is its own affair.
+        (PROXY.removeprefix("https://"), PROXY, 200),
+        (None, PROXY, 200),
+        (PROXY.removeprefix("https://"), None, 403),
+        ("8001-m-s-1a.europe-west4-0.prod.colab.dev", PROXY, 403),
+        (None, "https://8001-m-s-1a.europe-west4-0.prod.colab.dev", 403),
+        (None, PROXY.replace("https", "http"), 403),
+    ],
+)
+def test_the_page_is_shown_in_colab_at_the_one_address_that_was_named(
+    tmp_path, host, origin, status
+):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/index.html").touch()
+    recordings = Recordings(tmp_path / "takes")
+    with serving(tmp_path / "site", recordings, colab=f"{PROXY}/") as address:
+        own = address.removeprefix("http://")
+        connection = http.client.HTTPConnection(own)
+        headers = {"host": host or own} | ({"origin": origin} if origin else {})
+        connection.request("POST", "/takes", take(), headers)
+        response = connection.getresponse()
+        assert response.status == status, response.read()
+        frames = response.headers["content-security-policy"].partition("frame-ancestors ")[2]
+        assert frames == "'self' https://colab.research.google.com https://*.googleusercontent.com"
+        connection.close()
+
+
 def test_a_take_is_kept_and_removed(ask, tmp_path):
     status, content = ask("POST", "/takes", take())
     answer = json.loads(content)

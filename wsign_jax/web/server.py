@@ -13,6 +13,7 @@ import ipaddress
 import pathlib
 import re
 import socket
+import urllib.parse
 from collections.abc import Callable, Iterable
 
 import uvicorn
@@ -40,8 +41,9 @@ _TYPES = {
     ".txt": "text/plain; charset=utf-8",
     ".wasm": "application/wasm",
 }
+# Where Colab shows what a cell has put out.
+_COLAB_FRAMES = "https://colab.research.google.com https://*.googleusercontent.com"
 _HEADERS = {
-    "content-security-policy": f"{site.POLICY}; frame-ancestors 'self'",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(self), microphone=()",
     "referrer-policy": "no-referrer",
@@ -55,11 +57,16 @@ def make_app(
     host: str,
     recordings: Recordings | None = None,
     training: Training | None = None,
+    colab: str = "",
 ) -> ASGIApp:
     """Makes the application that serves a site's folder.
 
     `host` is the address that it is bound to; requests for another name or from another site's page are
-    refused.
+    refused. `colab` is the https address at which Colab's proxy shows the page in a notebook, '' if none
+    does; requests for that one are answered too.
+
+    Raises:
+        WSignError: `colab` is no such address.
     """
     routes = [] if training is None else [*_routes_of_training(training, folder / site.ABOUT)]
     routes += [
@@ -70,7 +77,7 @@ def make_app(
     routes.append(Route("/", _file(folder / "index.html")))
     if recordings is not None:
         routes += _routes_of(recordings)
-    return _Guard(Starlette(routes=routes), host)
+    return _Guard(Starlette(routes=routes), host, _origin_of(colab) if colab else "")
 
 
 def _file(path: pathlib.Path) -> Callable[[Request], Response]:
@@ -165,8 +172,11 @@ def _refusal(status: int, why: str) -> Response:
 class _Guard:
     """Refuses requests for another host or of another site's page, and adds the headers."""
 
-    def __init__(self, app: ASGIApp, host: str):
-        self._app, self._host = app, host
+    def __init__(self, app: ASGIApp, host: str, proxy: str):
+        self._app, self._host, self._proxy = app, host, proxy
+        frames = f"'self' {_COLAB_FRAMES}" if proxy else "'self'"
+        policy = f"{site.POLICY}; frame-ancestors {frames}"
+        self._headers = {**_HEADERS, "content-security-policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # the server's start and end
@@ -174,7 +184,7 @@ class _Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                own = [(name.encode(), value.encode()) for name, value in self._headers.items()]
                 message["headers"] = [*message["headers"], *own]
             await send(message)
 
@@ -184,15 +194,26 @@ class _Guard:
 
     def _refused(self, request: Request) -> str:
         hosts = request.headers.getlist("host")
-        if len(hosts) != 1 or not _is_own(hosts[0], self._host):
+        # A proxy may name itself as the host, or this machine.
+        is_proxy = bool(self._proxy) and hosts == [self._proxy.removeprefix("https://")]
+        if not is_proxy and (len(hosts) != 1 or not _is_own(hosts[0], self._host)):
             return f"this server is not {', '.join(hosts)}; open the address that it has printed"
         origins = request.headers.getlist("origin")
         # A browser names the page that asks, at least if it changes anything.
-        if origins != [f"{request.url.scheme}://{hosts[0]}"] and (
-            origins or request.method not in ("GET", "HEAD")
-        ):
+        own = [f"{request.url.scheme}://{hosts[0]}"], [self._proxy]
+        if origins not in own and (origins or request.method not in ("GET", "HEAD")):
             return "only this server's own page may ask that"
         return ""
+
+
+def _origin_of(address: str) -> str:
+    """Returns the origin of a proxy's address as browsers name it."""
+    parts = urllib.parse.urlsplit(address)
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.path.strip("/"):
+        raise WSignError(
+            f"--colab={address}: is not what google.colab.kernel.proxyPort gives, https://..."
+        )
+    return f"https://{parts.netloc.lower()}"
 
 
 def _is_own(given: str, host: str) -> bool:
