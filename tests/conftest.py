@@ -3,8 +3,10 @@
 import contextlib
 import os
 import pathlib
+import runpy
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import hypothesis
 import jax
@@ -200,3 +202,23 @@ def fixture_size(monkeypatch: pytest.MonkeyPatch) -> str:
 def config() -> ConfigDict:
     """A config so small that a step compiles in seconds: one stage, one encoder layer."""
     return small_config()
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Runs a tool with flags -> its exit status, and what it printed."""
+
+    def run(tool: str, *flags: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, flags)])
+        capsys.readouterr()
+        status = 0
+        try:
+            runpy.run_path(str(_HERE.parent / "tools" / tool), run_name="__main__")
+        except SystemExit as error:
+            status = error.code
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return run

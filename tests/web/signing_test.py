@@ -2,22 +2,20 @@
 
 A small model learns the signs of the two shared videos from what Python's MediaPipe sees in them. The
 page sees the same pictures with MediaPipe's build for browsers, which is of another version, and in the
-colors that the browser decodes. So landmarks differ: by 0.002 picture widths as a rule, and by more where
-a hand is blurred.
+colors that the browser decodes. So landmarks differ, more where a hand is blurred: on soup.mp4 no more
+than Python's own do if each pixel is changed by up to two levels of 255.
 """
 
 import json
 import pathlib
 from typing import NamedTuple
 
-import av
 import numpy as np
 import pytest
 
 from tests.conftest import promoting
 from tests.helpers import videos
 from tests.helpers.small import small_config
-from tests.tools.conftest import command  # noqa: F401 - a fixture
 from tests.web.conftest import serving, write_mjpeg
 from tests.web.page_test import GLOSSES, KEEP_PICTURES, opened, until
 from wsign_jax.data import layout
@@ -36,20 +34,28 @@ SHOWN = ("SOUP", "SELFIE", "SELFIE")
 # The model must know signs in every picture and in every fourth, since a slow machine drops pictures.
 STEPS = (1, 2, 3, 4)
 
-READ_NUMBERS = f"""() => {{
+# The camera shows each picture so often, lest a busy machine drops many of them. The page gets them with
+# the times that they have in the video, once, until the video begins again.
+REPEATED = 5
+AT_VIDEO_TIMES = f"""() => {{
   const {{ worker }} = window.views.live.page;
   const see = worker.see.bind(worker);
   const pen = new OffscreenCanvas({WIDTH}, {HEIGHT}).getContext("2d", {{ willReadFrequently: true }});
   window.numbers = [];
-  worker.see = (picture, time, recognize) => {{
+  worker.see = async (picture, time, recognize) => {{
     pen.drawImage(picture, 0, 0);
     const {{ data }} = pen.getImageData(0, {HEIGHT - NUMBER_ROWS // 2}, {WIDTH}, 1);
     let number = 0;
     for (let bit = 0; bit < {BITS}; bit++) {{
       number += (data[4 * Math.floor((bit + 0.5) * {WIDTH // BITS})] > 127) << bit;
     }}
-    window.numbers.push([number, time]);
-    return see(picture, time, recognize);
+    window.begunAgain ||= number < window.numbers.at(-1);
+    if (window.begunAgain || number === window.numbers.at(-1)) {{
+      picture.close();
+      return {{ hands: [], width: {WIDTH}, height: {HEIGHT}, time, landmarksMs: 0, result: null }};
+    }}
+    window.numbers.push(number);
+    return see(picture, number / {FPS}, recognize);
   }};
 }}"""
 
@@ -127,7 +133,7 @@ def signing(tmp_path_factory):
         "SELFIE": [*rest, *(on_canvas(picture[::2, ::2]) for picture in selfie), *rest],
     }
     shown = number_pictures([picture for name in SHOWN for picture in signs[name]])
-    write_mjpeg(folder / "camera.mjpeg", shown)
+    write_mjpeg(folder / "camera.mjpeg", [each for each in shown for _ in range(REPEATED)])
     return Signing(signs, train(signs, folder), folder / "camera.mjpeg")
 
 
@@ -150,7 +156,7 @@ def site_folder(signing, given_assets, tmp_path_factory):
 
 
 @pytest.fixture
-def live(command, signing):  # noqa: F811 - the fixture
+def live(command, signing):
     """Gives the glosses that tools/live.py prints of a video."""
 
     def recognize(path):
@@ -183,7 +189,9 @@ def check_hands(seen, pictures, times):
             }
             same += ours.keys() == theirs.keys()
             apart += [np.abs(ours[k] - theirs[k])[:, :2].max() for k in ours.keys() & theirs.keys()]
-    print(f"the same hands in {same} of {len(seen)} pictures, {np.quantile(apart, [0.5, 0.9])} apart")
+    print(
+        f"the same hands in {same} of {len(seen)} pictures, {np.quantile(apart, [0.5, 0.9])} apart"
+    )
     assert same > 0.9 * len(seen)
     assert np.median(apart) < 0.01 and len(apart) > 0.3 * len(seen)
 
@@ -212,17 +220,17 @@ def test_a_camera_says_in_the_page_what_it_says_to_live_py(
     browser, site_folder, signing, live, tmp_path
 ):
     with serving(site_folder) as address, opened(browser, address) as page:
-        page.evaluate(READ_NUMBERS)
+        page.evaluate(AT_VIDEO_TIMES)
         page.click("#live-start")
-        until(page, "window.views.live.transcript.glosses.length > 4", 240)
+        until(page, "window.begunAgain", 240)
         page.click("#live-start")
         until(page, "!window.views.live.pictures")
         numbers, found = page.evaluate("window.numbers"), page.evaluate(GLOSSES.format("live"))
-    # The camera goes round and drops pictures as it likes: Python gets those that the page has got.
     pictures, _ = videos.pictures_of(signing.camera)
-    first = numbers[0][1]
-    times = [time - first for _, time in numbers]
-    path = tmp_path / "seen.mp4"
-    videos.write(path, [pictures[n] for n, _ in numbers], times, options={"qp": "0"})
-    assert {gloss["label"] for gloss in found} == {*SIGNS}
-    check_glosses(found, live(path))
+    path = tmp_path / "seen.mp4"  # without the pictures that were dropped all the same
+    times = [(number - numbers[0]) / FPS for number in numbers]
+    videos.write(path, [pictures[REPEATED * n] for n in numbers], times, options={"qp": "0"})
+    expected = live(path)
+    print(f"{len(numbers)} of {len(pictures) // REPEATED} pictures, {found}, {expected}")
+    assert [gloss["label"] for gloss in expected] == [*SHOWN]
+    check_glosses(found, expected)
