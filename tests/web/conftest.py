@@ -5,6 +5,7 @@ import io
 import shutil
 import threading
 import time
+import urllib.parse
 
 import av
 import numpy as np
@@ -15,7 +16,9 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.evaluate.trained_run import open_run
 from wsign_jax.keypoints import landmarker
 from wsign_jax.web import assets, model_folder, site, training
+from wsign_jax.web.recordings import Recordings
 
+SECONDS = 1000  # milliseconds
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -83,6 +86,34 @@ def wait_for(tells):
             return answer
         time.sleep(0.01)
     pytest.fail("not within a minute")
+
+
+def until(page, condition, seconds=60):
+    """Waits until an expression is true; Playwright's own waiting is forbidden by the page's policy."""
+    for _ in range(10 * seconds):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"not within {seconds} s: {condition}; {page.inner_text('#problem')}")
+
+
+@contextlib.contextmanager
+def opened(browser, address, **options):
+    """The page, ready; afterwards, whether it asked anything of another place than its own."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(60 * SECONDS)
+    page = context.new_page()
+    asked, broken = [], []
+    context.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    page.goto(address)
+    until(page, "document.getElementById('state').textContent.startsWith('Ready')")
+    yield page
+    context.close()
+    assert not broken
+    own = ("http", urllib.parse.urlsplit(address).netloc)
+    places = {urllib.parse.urlsplit(url)[:2] for url in asked if not url.startswith("blob:")}
+    assert places == {own} and len(asked) > 10
 
 
 @pytest.fixture(scope="session")
@@ -168,3 +199,18 @@ def browser(camera):
         browser = running.chromium.launch(executable_path=found, args=flags)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    return Recordings(tmp_path / "takes")
+
+
+@pytest.fixture
+def recorder(browser, recordings, given_assets, tmp_path):
+    """The page of a server without a model, which records what the camera shows."""
+    folder = tmp_path / "site"
+    site.write_site(folder, None, str(recordings.folder), given_assets)
+    trains = training.Training(recordings.folder, tmp_path / "models")
+    with serving(folder, recordings, trains) as address, opened(browser, address) as page:
+        yield page

@@ -7,36 +7,26 @@ import json
 import pathlib
 import re
 import threading
-import urllib.parse
 import zipfile
 
 import numpy as np
 import pytest
 
 from tests.helpers import videos
-from tests.web.conftest import serving, take
+from tests.web.conftest import opened, serving, take, until
 from wsign_jax.data import layout
 from wsign_jax.data.corpora import npz, prepare
 from wsign_jax.decode.decoders import GREEDY
-from wsign_jax.keypoints import joints
-from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection, Landmarker
+from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
 from wsign_jax.recognize.run_backend import RunBackend
 from wsign_jax.web import model_folder, site
 from wsign_jax.web.recordings import Recordings
-from wsign_jax.web.training import Training
 
-SECONDS = 1000  # milliseconds
 KEEP_PICTURES = """name => {
   window.seen = [];
   document.getElementById(name).addEventListener("picture", ({ detail }) => window.seen.push(detail));
 }"""
-# A machine under load finds hands in too few pictures for a take. Either the camera's clock goes slower,
-SLOW_DOWN = """() => {
-  const { worker } = views.record.page;
-  const see = worker.see.bind(worker);
-  worker.see = (picture, time, recognize) => see(picture, time / 4, recognize);
-}"""
-# or the hand is not the camera's.
+# A machine under load finds hands in too few pictures for a take; record_test.py has a slower camera.
 SEE_A_HAND = """() => {
   const points = Array.from({ length: 21 }, (_, n) => [0.4 + n / 99, 0.5, 0]);
   const hand = { hand: "right", score: 0.9, points };
@@ -46,34 +36,6 @@ SEE_A_HAND = """() => {
   };
 }"""
 GLOSSES = "() => window.views.{}.transcript.glosses"
-
-
-def until(page, condition, seconds=60):
-    """Waits until an expression is true; Playwright's own waiting is forbidden by the page's policy."""
-    for _ in range(10 * seconds):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(100)
-    pytest.fail(f"not within {seconds} s: {condition}; {page.inner_text('#problem')}")
-
-
-@contextlib.contextmanager
-def opened(browser, address, **options):
-    """The page, ready; afterwards, whether it asked anything of another place than its own."""
-    context = browser.new_context(**options)
-    context.set_default_timeout(60 * SECONDS)
-    page = context.new_page()
-    asked, broken = [], []
-    context.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: broken.append(str(error)))
-    page.goto(address)
-    until(page, "document.getElementById('state').textContent.startsWith('Ready')")
-    yield page
-    context.close()
-    assert not broken
-    own = ("http", urllib.parse.urlsplit(address).netloc)
-    places = {urllib.parse.urlsplit(url)[:2] for url in asked if not url.startswith("blob:")}
-    assert places == {own} and len(asked) > 10
 
 
 def python_glosses(run, seen):
@@ -159,47 +121,6 @@ def test_the_camera_is_recognized_as_python_does(browser, site_folder, talkative
         check_glosses(talkative_run, page, "live")
         said = page.inner_text("#live .transcript").split()
         assert said == [g["label"] for g in page.evaluate(GLOSSES.format("live"))]
-
-
-@pytest.fixture
-def recordings(tmp_path):
-    return Recordings(tmp_path / "takes")
-
-
-@pytest.fixture
-def recorder(browser, recordings, given_assets, tmp_path):
-    """The page of a server without a model, which records what the camera shows."""
-    folder = tmp_path / "site"
-    site.write_site(folder, None, str(recordings.folder), given_assets)
-    training = Training(recordings.folder, tmp_path / "models")
-    with serving(folder, recordings, training) as address, opened(browser, address) as page:
-        yield page
-
-
-def test_what_the_camera_shows_becomes_a_data_set(recorder, recordings, command, tmp_path):
-    page = recorder
-    page.evaluate(SLOW_DOWN)
-    page.fill("#record-glosses", "soup\nsalt")
-    page.fill("#record-takes", "3")
-    page.fill("#record-seconds", "1")
-    page.click("#record-start")
-    done = "document.getElementById('record-says').textContent === 'All takes are done.'"
-    until(page, f"{done} || !document.getElementById('problem').hidden", 180)
-    assert page.inner_text("#problem") == "" and recordings.counts() == {"salt": 3, "soup": 3}
-    status, printed = command(
-        "prepare_corpus.py", "auto", f"--root={recordings.folder}", f"--out={tmp_path / 'data'}"
-    )
-    assert status == 0, printed
-    pictures, times = videos.pictures_of(videos.shared("videos/soup.mp4"))
-    with Landmarker(videos.model()) as landmarker:
-        seen = [d for shown in zip(pictures, times, strict=True) for d in landmarker.detect(*shown)]
-    takes = [layout.read_features(path) for path in (tmp_path / "data").glob("*/features/*.npy")]
-    assert len(takes) == 6
-    for hand, rows in enumerate(joints.HANDS):
-        theirs = np.median([d.landmarks for d in seen if d.hand == hand], axis=0)
-        for take_ in takes:
-            mine = take_[take_[:, rows.start, joints.CONFIDENCE] > 0, rows, :3]
-            assert len(mine) > 30 and np.abs(np.median(mine, axis=0) - theirs)[:, :2].max() < 0.1
 
 
 def test_takes_become_a_data_set(recorder, recordings, tmp_path):

@@ -16,8 +16,8 @@ import pytest
 from tests.conftest import promoting
 from tests.helpers import videos
 from tests.helpers.small import small_config
-from tests.web.conftest import serving, write_mjpeg
-from tests.web.page_test import GLOSSES, KEEP_PICTURES, opened, until
+from tests.web.conftest import opened, serving, until, write_mjpeg
+from tests.web.page_test import GLOSSES, KEEP_PICTURES
 from wsign_jax.data import layout
 from wsign_jax.evaluate.trained_run import open_run
 from wsign_jax.keypoints import extract, joints
