@@ -181,13 +181,20 @@ def camera(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")  # while Playwright runs, this thread has an event loop
-def browser(camera):
-    """Chromium without a window, whose camera is `camera`."""
-    playwright = pytest.importorskip("playwright.sync_api")
+@pytest.fixture(scope="session")
+def chromium():
+    """The program; skips where it is not installed."""
+    pytest.importorskip("playwright")
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip("Chromium is not installed")
+    return found
+
+
+@pytest.fixture(scope="module")  # while Playwright runs, this thread has an event loop
+def browser(chromium, camera):
+    """Chromium without a window, whose camera is `camera`."""
+    playwright = pytest.importorskip("playwright.sync_api")
     flags = [
         "--use-fake-device-for-media-stream",
         "--use-fake-ui-for-media-stream",
@@ -196,7 +203,7 @@ def browser(camera):
         "--disable-dev-shm-usage",
     ]
     with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=found, args=flags)
+        browser = running.chromium.launch(executable_path=chromium, args=flags)
         yield browser
         browser.close()
 

@@ -123,7 +123,8 @@ def train(signs, folder):
 
 
 @pytest.fixture(scope="module")
-def signing(tmp_path_factory):
+def signing(chromium, given_assets, tmp_path_factory):  # it trains, not where the tests skip
+    pytest.importorskip("jax2onnx")
     folder = tmp_path_factory.mktemp("signing")
     rest = [on_canvas(np.zeros((2, 2, 3), np.uint8))] * REST
     soup, _ = videos.pictures_of(videos.shared("videos/soup.mp4"))
@@ -146,7 +147,6 @@ def camera(signing):
 @pytest.fixture(scope="module")
 def site_folder(signing, given_assets, tmp_path_factory):
     """The page with that model."""
-    pytest.importorskip("jax2onnx")
     folder = tmp_path_factory.mktemp("page") / "site"
     trained = open_run(signing.run)
     site.write_site(
