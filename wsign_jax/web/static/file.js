@@ -137,23 +137,27 @@ export class FileView {
   }
 
   /**
-   * Tells whether pictures between the latest and this one were never shown. Then the video goes back,
-   * and on at a lower speed for a while.
+   * Tells whether the video goes back to the latest picture: slower, if pictures after it were never
+   * shown, or faster, if none was lost for long. A change of speed alone loses pictures, too.
    * @param {Shown} shown
    */
-  hasLost({ missed }) {
+  goesBack({ missed }) {
     const { video } = this.stage;
     const { droppedVideoFrames } = video.getVideoPlaybackQuality();
     const isLost = missed || droppedVideoFrames > this.lost;
     this.lost = droppedVideoFrames;
-    if (!isLost || this.tries === MOST_TRIES) {
+    this.inRow = isLost ? 0 : this.inRow + 1;
+    let speed = video.playbackRate;
+    if (isLost && this.tries < MOST_TRIES) {
+      this.tries++;
+      speed = Math.max(speed / 2, SLOWEST);
+    } else {
       this.tries = 0;
-      if (++this.inRow % FASTER === 0) video.playbackRate = Math.min(2 * video.playbackRate, 1);
-      return false;
+      if (speed === 1 || this.inRow < FASTER) return false;
+      this.inRow = 0;
+      speed = Math.min(2 * speed, 1);
     }
-    this.tries++;
-    this.inRow = 0;
-    video.playbackRate = Math.max(video.playbackRate / 2, SLOWEST);
+    video.playbackRate = speed;
     video.currentTime = Math.max(this.last, 0);
     return true;
   }
@@ -162,7 +166,8 @@ export class FileView {
   async take(shown) {
     const { stage, page } = this;
     const { time } = shown;
-    if (!this.running || time <= this.last || this.hasLost(shown)) return;
+    // While the video goes back it still shows pictures from further on.
+    if (!this.running || stage.video.seeking || time <= this.last || this.goesBack(shown)) return;
     this.last = time;
     this.waiting++;
     this.goOn();
