@@ -63,6 +63,7 @@ def test_three_commands_make_a_model(small_training):
         ("second", "raise ValueError('odd')", "ValueError: odd; see runs/takes.log"),
         ("third", "sys.exit(2)", "it said nothing; see runs/takes.log"),
         ("first", "os.kill(os.getpid(), 9)", "ended by SIGKILL; see runs/takes.log"),
+        ("third", "pass", "models/model-1: No such file or directory"),
     ],
 )
 def test_what_fails_says_why(small_training, command, code, said):
@@ -70,7 +71,8 @@ def test_what_fails_says_why(small_training, command, code, said):
     trains = small_training(**{command: code})
     trains.start()
     told = end_of(trains)
-    assert (told["state"], told["line"], told["model"]) == ("failed", said, "")
+    line = told["line"].removeprefix(f"{pathlib.Path.cwd()}/")
+    assert (told["state"], line, told["model"]) == ("failed", said, "")
 
 
 def test_a_training_that_is_stopped_says_how_to_go_on(small_training, capsys):
@@ -87,6 +89,23 @@ def test_a_training_that_is_stopped_says_how_to_go_on(small_training, capsys):
     )
     told = trains.progress()
     assert told["state"] == "idle" and "; runs/takes-2 goes on with: python -c" in told["line"]
+
+
+def test_the_end_of_the_server_waits_for_a_training_that_saves(small_training):
+    trains = small_training("""
+def save(*_):
+    time.sleep(0.5)
+    pathlib.Path("saved").touch()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+print("on", flush=True)
+time.sleep(600)
+""")
+    trains.start()
+    wait_for(lambda: trains.progress()["line"] == "on")
+    trains.stop()
+    trains.close()
+    assert pathlib.Path("saved").exists()
 
 
 def test_a_second_stop_ends_what_does_not_listen(small_training):

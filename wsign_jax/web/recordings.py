@@ -82,7 +82,7 @@ class Recordings:
         if name not in self._glosses:
             raise WSignError("there is no such take; load the page again")
         (self.folder / name).unlink(missing_ok=True)
-        del self._glosses[name]
+        self._glosses.pop(name, None)  # another window may have been faster
 
 
 def _check_take(content: bytes) -> str:

@@ -124,10 +124,14 @@ class Training:
 
     def close(self) -> None:
         """Ends the training that is on, and says how to go on with it; Ctrl-C ends it at once."""
+        with self._lock:
+            is_asked = self._stopping  # a person has stopped it, and it saves
         while self._thread is not None and self._thread.is_alive():
             try:
                 with contextlib.suppress(WSignError):  # it may just have ended
-                    self.stop()
+                    if not is_asked:
+                        self.stop()
+                is_asked = False  # Ctrl-C asks again
                 _say("the training saves and ends; Ctrl-C ends it at once")
                 self._thread.join()
                 _say(f"the training: {self._line}")
@@ -149,19 +153,15 @@ class Training:
         return {**where, "commands": commands, "model": model}
 
     def _run(self, plan: Plan, log: IO[bytes]) -> None:
-        """Runs the commands, each if the one before has succeeded."""
+        """Runs the commands and keeps the model that they make, or why there is none."""
         folder = self._models / f"model-{self._count}"
-        steps, failure = (*plan.commands[:2], _page_command(plan.run, folder)), ""
-        with log:
-            for state, command in zip(STEPS, steps, strict=True):
-                log.write(f"$ {shlex.join(command)}\n".encode(errors="surrogateescape"))
-                log.flush()
-                try:
-                    failure = self._run_one(state, command, log)
-                except OSError as error:
-                    failure = f"{command[1]} cannot be started ({error.strerror})"
-                if failure or self._stopping:
-                    break
+        made: dict[str, pathlib.Path] = {}
+        try:
+            failure = self._run_commands(plan, folder, log)
+            if not (failure or self._stopping):
+                made = {f"{folder.name}/{path.name}": path for path in folder.iterdir()}
+        except OSError as error:  # a full disk
+            failure = f"{error.filename or plan.log}: {error.strerror}"
         following = next_plan(self._takes, self._project)
         with self._lock:
             self._plan = following
@@ -173,9 +173,21 @@ class Training:
             elif failure:
                 self._state, self._line = FAILED, failure
             else:
-                self.files |= {f"{folder.name}/{path.name}": path for path in folder.iterdir()}
+                self.files |= made
                 self._state, self.model = DONE, folder.name
                 self._line = f"to open it again: {shlex.join(plan.commands[2])}"
+
+    def _run_commands(self, plan: Plan, folder: pathlib.Path, log: IO[bytes]) -> str:
+        """Runs the commands, each if the one before has succeeded; returns why one failed, or ''."""
+        steps, failure = (*plan.commands[:2], _page_command(plan.run, folder)), ""
+        with log:
+            for state, command in zip(STEPS, steps, strict=True):
+                log.write(f"$ {shlex.join(command)}\n".encode(errors="surrogateescape"))
+                log.flush()
+                failure = self._run_one(state, command, log)
+                if failure or self._stopping:
+                    break
+        return failure
 
     def _run_one(self, state: str, command: tuple[str, ...], log: IO[bytes]) -> str:
         """Runs a command to its end; returns why it failed, or ''."""
@@ -184,13 +196,16 @@ class Training:
             if self._stopping:
                 return ""
             self._state = state
-            self._child = subprocess.Popen(
-                [sys.executable, "-u", *command[1:]],  # lines and errors in their order
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the server, which then ends this in order
-            )
+            try:
+                self._child = subprocess.Popen(
+                    [sys.executable, "-u", *command[1:]],  # lines and errors in their order
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C is for the server, which then ends this in order
+                )
+            except OSError as error:
+                return f"{command[1]} cannot be started ({error.strerror})"
         status = self._child.wait()
         if status < 0:
             return f"ended by {signal.Signals(-status).name}; see {log.name}"

@@ -39,6 +39,7 @@ export class Train {
     /** @type {number[]} */
     this.counts = [];
     this.isOn = false;
+    this.shown = "";
   }
 
   /** Asks the server how far a training is, until none is on. */
@@ -73,10 +74,14 @@ export class Train {
     this.progress.hidden = !this.isOn;
     if (steps) this.progress.value = step / of;
     else this.progress.removeAttribute("value");
-    this.showTakes(this.counts);
+    if (this.shown !== `${this.isOn} ${commands}`) this.showTakes(this.counts); // what is selected stays
     if (!model || model === page.about.model) return;
+    const before = page.about.model;
     page.about.model = model;
-    page.useModel(model).catch((error) => page.showProblem(error));
+    page.useModel(model).catch((error) => {
+      page.about.model = before;
+      page.showProblem(error);
+    });
   }
 
   /**
@@ -85,6 +90,7 @@ export class Train {
    */
   showTakes(counts) {
     this.counts = counts;
+    this.shown = `${this.isOn} ${this.commands}`;
     const isServed = Boolean(this.page.about.record);
     const isEnough = counts.length > 1 && counts.every((count) => count >= ENOUGH);
     this.button.disabled = !counts.length && !this.isOn;
