@@ -28,7 +28,7 @@ _MOST_BYTES = 2**30
 
 
 class Familiarity(NamedTuple):
-    """What spans of V ids look like: normal distributions of vectors of V log posteriors."""
+    """The looks of spans of V ids: normal distributions of vectors of V log posteriors."""
 
     means: np.ndarray  # (V, V) float32, a gloss's in its row; zeros if it has no example
     seen: np.ndarray  # (V,) bool: which have an example

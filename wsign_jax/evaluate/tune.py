@@ -58,7 +58,7 @@ def tune(
 
 
 class _Known:
-    """What tells unknown signs: fitted to greedy decoding with all glosses, and without a third."""
+    """The rule for unknown signs: fitted to greedy decoding with all glosses, and without a third."""
 
     def __init__(self, trained: Trained, split: layout.Split, encoded: Sequence[EncodedBatch]):
         settings = default_settings(trained, GREEDY, NO_LM, Search.beam_size)
