@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.decode import unknown
 from wsign_jax.decode.unknown import KnownSigns, UnknownRule
@@ -116,7 +117,7 @@ def test_weights_go_with_the_language_model_they_were_tuned_with(opened, capsys)
     assert "joint was tuned with another language model 2" in capsys.readouterr().out
 
 
-def test_thresholds_go_with_the_known_signs_they_were_tuned_with(opened):
+def test_thresholds_go_with_the_known_signs_they_were_tuned_with(opened, monkeypatch):
     root, run = opened
     split, size = trained_run.read_split(run, root, "val"), len(run.vocabulary)
     first, second = (
@@ -141,3 +142,19 @@ def test_thresholds_go_with_the_known_signs_they_were_tuned_with(opened):
     (run.workdir / unknown.KNOWN_SIGNS).write_bytes(unknown.to_bytes(first))
     with pytest.raises(WSignError, match=r"known_signs.npz: is not the one that decoder.json was"):
         decoder_settings.unknown_rule(run, joint)
+
+    # Killed before the second of the two files, it leaves a run that tells no unknown signs, and works.
+    write_json, calls = files.write_json, []
+
+    def write_once(*arguments):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(write_json(*arguments))
+
+    monkeypatch.setattr(files, "write_json", write_once)
+    with pytest.raises(KeyboardInterrupt):
+        decoder_settings.write_tuned(run, root, split, [greedy], known=first)
+    for name in ("greedy", "joint"):
+        assert (
+            decoder_settings.unknown_rule(run, decoder_settings.choose_settings(run, name)) is None
+        )

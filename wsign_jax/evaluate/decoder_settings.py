@@ -198,11 +198,11 @@ def write_tuned(
     threshold of unknown signs if the known signs change.
     """
     path = trained.workdir / TUNED
+    earlier = files.read_json(path) if path.exists() else {}
+    known_digest = str(earlier.get("known_signs", ""))
     before: dict[str, str] = {}
     kept: list[DecoderSettings] = []
-    known_digest = ""
-    if path.exists() and files.read_json(path).get("tuned_on") == _tuned_on(trained):
-        known_digest = str(files.read_json(path).get("known_signs", ""))
+    if earlier.get("tuned_on") == _tuned_on(trained):
         new = {(row.decoder, row.lm, row.beam_size) for row in tuned}
         rows = read_tuned(trained)
         kept = [row for row in rows if (row.decoder, row.lm, row.beam_size) not in new]
@@ -212,25 +212,16 @@ def write_tuned(
         place = lm_path(trained, name)
         arpa.write_arpa(place, model, trained.vocabulary)
         digests[name] = hashlib.sha256(place.read_bytes()).hexdigest()
-    if known is not None:
-        content = unknown.to_bytes(known)
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != known_digest:
-            kept = [
-                dataclasses.replace(row, unknown_below=None, false_accepts=None) for row in kept
-            ]
-        known_digest = digest
-        files.write(trained.workdir / unknown.KNOWN_SIGNS, content)
     stale = [row for row in kept if row.lm in before and before[row.lm] != digests[row.lm]]
     for row in stale:
         print(
             f"{row.decoder} was tuned with another language model {row.lm}: tune it anew",
             flush=True,
         )
-    rows = [*(row for row in kept if row not in stale), *tuned]
-    files.write_json(
-        path,
-        {
+    kept = [row for row in kept if row not in stale]
+
+    def write(rows: Sequence[DecoderSettings], known_digest: str) -> None:
+        content = {
             "tuned_on": _tuned_on(trained),
             "data": str(root),
             "split": split.name,
@@ -238,8 +229,19 @@ def write_tuned(
             "decoders": [dataclasses.asdict(row) for row in rows],
             "language_models": {name: digest for name, digest in digests.items() if digest},
             "known_signs": known_digest,
-        },
-    )
+        }
+        files.write_json(path, content)
+
+    if known is not None:
+        content = unknown.to_bytes(known)
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != known_digest:
+            kept = [_without_threshold(row) for row in kept]
+            # If it is killed between the two files, the run tells no unknown signs, and works.
+            write([*kept, *map(_without_threshold, tuned)], "")
+        files.write(trained.workdir / unknown.KNOWN_SIGNS, content)
+        known_digest = digest
+    write([*kept, *tuned], known_digest)
     return path
 
 
@@ -270,6 +272,10 @@ def unknown_rule(trained: Trained, settings: DecoderSettings) -> UnknownRule | N
     if settings.unknown_below is None or (known := read_known(trained)) is None:
         return None
     return UnknownRule(known.own, settings.unknown_below)
+
+
+def _without_threshold(row: DecoderSettings) -> DecoderSettings:
+    return dataclasses.replace(row, unknown_below=None, false_accepts=None)
 
 
 def _digest_before(trained: Trained, lm: str) -> str:
