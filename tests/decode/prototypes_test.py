@@ -7,9 +7,8 @@ import pytest
 
 from tests.helpers.signs import as_frames, mirrored, pause, sign
 from wsign_jax.decode import prototypes
-from wsign_jax.decode.prototypes import EnrolledSigns, Prototypes, Spotter
-from wsign_jax.decode.transcript import Gloss
-from wsign_jax.keypoints.track import Frames, frames_between, no_frames
+from wsign_jax.decode.prototypes import Prototypes, Spotter
+from wsign_jax.keypoints.track import frames_between, no_frames
 
 
 def embedded(features):
@@ -94,26 +93,3 @@ def test_sightings_are_where_the_signs_are_however_they_come(known):
             pieces += new
         assert pieces + spotter.finish() == found
     assert not Spotter(known).finish()
-
-
-@pytest.mark.parametrize(("said", "kept"), [(0.6, "ONE"), (1.0, "B")])
-def test_a_sighting_takes_the_place_of_less_confident_glosses_in_it(known, said, kept):
-    frames = as_frames(np.concatenate([pause(60), sign(1), pause(60)]))
-    glosses = [
-        Gloss("A", 0.2, 0.4, 0.9),
-        Gloss("B", 1.1, 1.2, said),  # in the sign
-        Gloss("C", 0.5, 1.0, 0.9),  # its middle is before it
-        Gloss("D", 1.5, 2.9, 0.9),  # and after it
-    ]
-    whole = EnrolledSigns(known)
-    whole.see(frames)
-    expected = whole.finish(sorted(glosses, key=lambda gloss: gloss.start))
-    assert [gloss.label for gloss in expected] == ["A", "C", kept, "D"]
-    # A cosine of 1 is 0.4 above the threshold of 0.8 - 0.2: 1 / (1 + exp(-0.4 / 0.02)) is nearly 1.
-    assert kept == "B" or 1 - 3e-9 < expected[2].confidence < 1
-    stream, found = EnrolledSigns(known), []
-    for patch in range(45):
-        stream.see(Frames(*(x[4 * patch : 4 * patch + 4] for x in frames)))
-        until = patch / 15
-        found += stream.merge([x for x in glosses if until - 1 / 15 <= x.start < until], until)
-    assert found + stream.finish([]) == expected and len(found) == 3

@@ -196,6 +196,17 @@ def test_unfamiliar_signs_are_marked_or_dropped_as_in_a_stream(run):
         streamed = [*stream.push(sentence).stable, *stream.finish().stable]
         assert labels(streamed) == labels(glosses)
     assert labels(expected).count(UNKNOWN) == 3 < len(expected)
+    # An enrolled sign stands back where a gloss near it is familiar, and comes where all are unknown.
+    recognizer.enroll("MINE", sentence[20:80])
+    [found] = recognizer.transcribe(sentence, **window)
+    assert found.glosses == before.glosses
+    row = dataclasses.replace(row, unknown_below=1e9)
+    files.write_json(run / "decoder.json", content | {"decoders": [dataclasses.asdict(row)]})
+    recognizer = Recognizer.load(run)
+    [found] = recognizer.transcribe(sentence, **window)
+    stream = recognizer.stream(**window)
+    streamed = [*stream.push(sentence).stable, *stream.finish().stable]
+    assert labels(streamed) == labels(found.glosses) and labels(streamed).count("MINE") == 1
     with pytest.raises(WSignError, match="unknown is 'maybe'; give off, mark, drop"):
         recognizer.transcribe(sentence, unknown="maybe")
 

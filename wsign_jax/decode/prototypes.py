@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsign_jax.decode.transcript import Gloss
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.track import (
     Frames,
@@ -97,6 +96,7 @@ class Sighting(NamedTuple):
     begin: int
     end: int
     confidence: float  # from 0.5 to 1
+    is_alone: bool  # hands are out of sight before and after
 
 
 def bone_directions(frames: Frames) -> np.ndarray:
@@ -271,7 +271,7 @@ class Spotter:
         if best < 0:
             return None
         sure = 1 / (1 + math.exp(-best / softness))
-        return Sighting(int(known.signs[recording]), end - int(lengths[row]), end, sure)
+        return Sighting(int(known.signs[recording]), end - int(lengths[row]), end, sure, alone)
 
     def _settle(self) -> list[Sighting]:
         """Ends the wait for a better window than the best."""
@@ -303,76 +303,3 @@ class Spotter:
             return held
         self._free = self._until
         return [whole._replace(begin=begin, end=self._until)]
-
-
-class EnrolledSigns:
-    """Puts the sightings of enrolled signs among the glosses that the network recognizes.
-
-    A sighting takes the place of the glosses whose middle lies in it if it is more confident than each
-    of them; otherwise they stay, and it goes. A stream and the whole recording give the same glosses in
-    the same order, that of their beginnings.
-    """
-
-    def __init__(self, prototypes: Prototypes):
-        """Begins before the first frame."""
-        self._names, self._spotter = prototypes.names, Spotter(prototypes)
-        self._sightings: list[Gloss] = []  # whose glosses may still come
-        self._waiting: list[Gloss] = []  # that a sighting may still replace, or come before
-
-    @property
-    def waiting(self) -> list[Gloss]:
-        """The glosses that are not sure yet."""
-        return self._waiting
-
-    def see(self, frames: Frames) -> None:
-        """Takes the next frames."""
-        self._add(self._spotter.see(frames))
-
-    def merge(self, glosses: list[Gloss], until: float) -> list[Gloss]:
-        """Takes the network's next glosses, and returns what is sure now.
-
-        Args:
-            glosses: that the network's decoder will not change any more.
-            until: seconds before which no gloss of the network will begin that was not given.
-        """
-        return self._sure(glosses, until, self._spotter.settled / joints.FPS)
-
-    def finish(self, glosses: list[Gloss]) -> list[Gloss]:
-        """Takes the network's last glosses, and returns all that are left."""
-        self._add(self._spotter.finish())
-        return self._sure(glosses, math.inf, math.inf)
-
-    def _add(self, found: list[Sighting]) -> None:
-        for sign, begin, end, sure in found:
-            times = begin / joints.FPS, end / joints.FPS
-            self._sightings.append(Gloss(self._names[sign], *times, sure))
-
-    def _sure(self, glosses: list[Gloss], until: float, settled: float) -> list[Gloss]:
-        self._waiting += glosses
-        open_ones = [x for x in self._sightings if x.end > until]
-        for sighting in self._sightings[: len(self._sightings) - len(open_ones)]:
-            inside = [x for x in self._waiting if sighting.start <= _middle(x) < sighting.end]
-            if all(x.confidence < sighting.confidence for x in inside):
-                self._waiting = [x for x in self._waiting if x not in inside] + [sighting]
-        self._sightings = open_ones
-        # Nothing will begin before that, and no sighting will cover a gloss with a middle before it.
-        settled = min([settled, *(x.start for x in open_ones)])
-        self._waiting.sort(key=lambda gloss: gloss.start)
-        count = 0
-        for gloss in self._waiting:
-            if gloss.start >= min(until, settled) or _middle(gloss) >= settled:
-                break
-            count += 1
-        sure, self._waiting = self._waiting[:count], self._waiting[count:]
-        return sure
-
-
-def merge_enrolled(known: Prototypes, features: np.ndarray, glosses: list[Gloss]) -> list[Gloss]:
-    """Returns the glosses of a whole recording (T, 42, 7), the network's and the enrolled signs."""
-    signs = EnrolledSigns(known)
-    signs.see(Frames(*joints.positions_and_confidence(features)))
-    return signs.finish(glosses)
-
-
-def _middle(gloss: Gloss) -> float:
-    return (gloss.start + gloss.end) / 2

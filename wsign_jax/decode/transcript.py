@@ -4,8 +4,8 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from wsign_jax.common.errors import printable
 from wsign_jax.decode import elan
@@ -39,16 +39,21 @@ OFF, MARK, DROP = UNKNOWN_MODES = ("off", "mark", "drop")  # what becomes of unk
 UNKNOWN = "<unknown>"
 
 
-def mark_unknown(glosses: Sequence[Gloss], unknown: Iterable[bool]) -> list[Gloss]:
-    """Replaces the labels of the glosses that are unknown by `UNKNOWN`."""
-    pairs = zip(glosses, unknown, strict=True)
-    return [dataclasses.replace(gloss, label=UNKNOWN) if is_ else gloss for gloss, is_ in pairs]
+class Candidate(NamedTuple):
+    """A gloss that may be in the transcript."""
+
+    gloss: Gloss
+    is_unknown: bool = False  # by the rule for unknown signs
+    is_enrolled: bool = False
 
 
-def without_unknown(transcript: Transcript) -> Transcript:
-    """Leaves the marks of unknown signs out."""
-    kept = [gloss for gloss in transcript.glosses if gloss.label != UNKNOWN]
-    return dataclasses.replace(transcript, glosses=kept)
+def as_asked(candidates: Iterable[Candidate], unknown: str) -> list[Gloss]:
+    """Returns the glosses, with the unknown ones as one of `UNKNOWN_MODES` says."""
+    return [
+        dataclasses.replace(gloss, label=UNKNOWN) if is_unknown and unknown == MARK else gloss
+        for gloss, is_unknown, _ in candidates
+        if not (is_unknown and unknown == DROP)
+    ]
 
 
 TEXT, JSONL, CSV, SRT, VTT, EAF = FORMATS = ("text", "jsonl", "csv", "srt", "vtt", "eaf")

@@ -20,16 +20,15 @@ from wsign_jax.data import layout, validate
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import align, confidence
 from wsign_jax.decode.align import check_decoder_name
+from wsign_jax.decode.enrolled_signs import EnrolledSigns, merge_enrolled
 from wsign_jax.decode.no_hands import patches_without_hands
-from wsign_jax.decode.prototypes import EnrolledSigns, merge_enrolled
 from wsign_jax.decode.transcript import (
-    DROP,
     OFF,
     UNKNOWN_MODES,
+    Candidate,
     Gloss,
     Transcript,
-    mark_unknown,
-    without_unknown,
+    as_asked,
 )
 from wsign_jax.decode.unknown import UnknownRule
 from wsign_jax.keypoints import extract, joints, landmarker, native_libs
@@ -119,7 +118,8 @@ class Recognizer:
         unknown: str = OFF,
     ) -> None:
         """Raises the `WSignError` that `transcribe` would raise for these arguments."""
-        self._unknown_rule(self._program(decoder, chunk, left_context), unknown)
+        program = self._program(decoder, chunk, left_context)
+        self._unknown_rule(program, unknown, has_enrolled=False)
 
     def transcribe(
         self,
@@ -153,23 +153,23 @@ class Recognizer:
                 longer than 10 minutes; or the model has no such decoder, or no threshold.
         """
         program = self._program(decoder, chunk, left_context)
-        rule = self._unknown_rule(program, unknown)
+        signs = self._enrolled.prototypes()
+        rule = self._unknown_rule(program, unknown, has_enrolled=signs is not None)
         listed = enumerate(_listed(recordings))
         keypoints = [self.keypoints(x, f"recording {number}") for number, x in listed]
         transcripts = []
-        for found in self._recognize(keypoints, program, rule):
+        recognized = self._recognize(keypoints, program, rule)
+        for features, found in zip(keypoints, recognized, strict=True):
             labels = self.vocabulary.glosses(found.ids)
-            columns = zip(labels, found.spans, found.confidences, strict=True)
-            glosses = [
-                Gloss(label, float(a), float(b), float(sure)) for label, (a, b), sure in columns
+            columns = zip(labels, found.spans, found.confidences, found.unknown, strict=True)
+            candidates = [
+                Candidate(Gloss(label, float(start), float(end), float(sure)), bool(is_unknown))
+                for label, (start, end), sure, is_unknown in columns
             ]
-            transcripts.append(Transcript(mark_unknown(glosses, found.unknown), found.score))
-        if (known := self._enrolled.prototypes()) is not None:
-            transcripts = [
-                Transcript(merge_enrolled(known, features, transcript.glosses), transcript.score)
-                for features, transcript in zip(keypoints, transcripts, strict=True)
-            ]
-        return [without_unknown(x) for x in transcripts] if unknown == DROP else transcripts
+            if signs is not None:
+                candidates = merge_enrolled(signs, features, candidates, rule is not None)
+            transcripts.append(Transcript(as_asked(candidates, unknown), found.score))
+        return transcripts
 
     @property
     def enrolled(self) -> dict[str, int]:
@@ -269,16 +269,19 @@ class Recognizer:
             WSignError: the model cannot stream so, or an argument is not a number or is out of range.
         """
         known = self._enrolled.prototypes()
-        if known is not None and endpoint_seconds:
+        has_enrolled = known is not None
+        if has_enrolled and endpoint_seconds:
             raise WSignError(
                 "a stream with enrolled signs closes no sentences; leave endpoint_seconds out, or "
                 f"forget {', '.join(self.enrolled)}"
             )
         stream = self._backend.stream(chunk, left_context, decoder, endpoint_seconds)
         rule = None
-        if unknown != OFF:
-            rule = self._unknown_rule(self._program(decoder, None, None), unknown)
-        stream.begin_with(None if known is None else EnrolledSigns(known), rule, unknown == DROP)
+        if has_enrolled or unknown != OFF:
+            program = self._program(decoder, None, None)
+            rule = self._unknown_rule(program, unknown, has_enrolled)
+        signs = None if known is None else EnrolledSigns(known, rule is not None)
+        stream.begin_with(signs, rule, unknown)
         return stream
 
     def keypoints(self, recording: Recording, name: str = "keypoints") -> np.ndarray:
@@ -370,12 +373,14 @@ class Recognizer:
         chunk, left_context = check_window(chunk, left_context)
         return self._backend.program(decoder, *self._backend.settings.window(chunk, left_context))
 
-    def _unknown_rule(self, program: Program, unknown: str) -> UnknownRule | None:
-        """Returns the rule that tells unknown signs; None if they are not asked for."""
+    def _unknown_rule(
+        self, program: Program, unknown: str, has_enrolled: bool
+    ) -> UnknownRule | None:
+        """Returns the rule that tells unknown signs; None if nothing asks for it."""
         if unknown not in UNKNOWN_MODES:
             raise WSignError(f"unknown is {shown(unknown)}; give {', '.join(UNKNOWN_MODES)}")
         if unknown == OFF:
-            return None
+            return program.unknown if has_enrolled else None
         if program.unknown is None:
             raise WSignError(
                 "the model has no threshold for unknown signs; run tools/tune_decoder.py, which finds "

@@ -18,10 +18,10 @@ import numpy as np
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data.vocab import BLANK_ID
 from wsign_jax.decode import align, confidence
+from wsign_jax.decode.enrolled_signs import EnrolledSigns
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
-from wsign_jax.decode.prototypes import EnrolledSigns
 from wsign_jax.decode.streaming import WINDOW, PatchRun, StreamDecoder
-from wsign_jax.decode.transcript import UNKNOWN, Gloss, Transcript, mark_unknown
+from wsign_jax.decode.transcript import OFF, Candidate, Gloss, Transcript, as_asked
 from wsign_jax.decode.unknown import StreamedUnknown, UnknownRule
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
@@ -89,26 +89,26 @@ class Stream:
         self._finished = False
         self._nan_frames = 0
         self.spent = TimeSpent()
-        self._stable: list[Gloss] = []
+        self._stable: list[Candidate] = []
         self._closed: list[Transcript] = []
         self._enrolled: EnrolledSigns | None = None
         self._unknown: StreamedUnknown | None = None
-        self._drops_unknown = False
+        self._unknown_mode = OFF
         jax.block_until_ready(self._encode(self.state, GOES_ON))
 
     def begin_with(
-        self, signs: EnrolledSigns | None, unknown: UnknownRule | None, drops_unknown: bool
+        self, signs: EnrolledSigns | None, rule: UnknownRule | None, unknown: str
     ) -> None:
         """Lets a stream that has not begun tell enrolled signs too, and unknown ones from known ones.
 
         With enrolled signs, a gloss waits until none can take its place: for up to 1.67 times the
-        longest of their recordings. A gloss that is unknown by the rule becomes `UNKNOWN`, or is left
-        out.
+        longest of their recordings. `unknown`, one of `UNKNOWN_MODES`, says what becomes of a gloss that
+        is unknown by the rule.
         """
         self._enrolled = signs
-        if unknown is not None:
-            self._unknown = StreamedUnknown(unknown, room=self.chunk + WINDOW)
-        self._drops_unknown = drops_unknown
+        if rule is not None:
+            self._unknown = StreamedUnknown(rule, room=self.chunk + WINDOW)
+        self._unknown_mode = unknown
 
     @property
     def chunk(self) -> int:
@@ -323,24 +323,26 @@ class Stream:
     def _result(self) -> StreamResult:
         run = self.state.decoding.run
         stable = self._stable
-        partial = [self._gloss(run)] if run.id != BLANK_ID else []
+        partial = [Candidate(self._gloss(run))] if run.id != BLANK_ID else []
         if self._enrolled and self._finished:
             stable = self._enrolled.finish(stable)
         elif self._enrolled:
             patches = run.start if partial else self.state.first + self.state.skipped
             stable = self._enrolled.merge(stable, patches * self._model.patch_size / joints.FPS)
             partial = [*self._enrolled.waiting, *partial]
-        if self._drops_unknown:
-            stable = [gloss for gloss in stable if gloss.label != UNKNOWN]
-        result = StreamResult(stable, partial, _joined(self._closed))
+        result = StreamResult(
+            as_asked(stable, self._unknown_mode),
+            as_asked(partial, self._unknown_mode),
+            _joined(self._closed),
+        )
         self._stable, self._closed = [], []
         return result
 
     def _add(self, ended: Iterable[PatchRun]) -> None:
-        """Adds stable glosses, unknown ones marked, while their posteriors are remembered."""
+        """Adds glosses that are stable, and judges them while their posteriors are remembered."""
         for run in ended:
             unknown = self._unknown and self._unknown.is_unknown(run.id, run.start, run.end)
-            self._stable += mark_unknown([self._gloss(run)], [bool(unknown)])
+            self._stable.append(Candidate(self._gloss(run), bool(unknown)))
 
     def _gloss(self, run: PatchRun) -> Gloss:
         patch_size = self._model.patch_size
