@@ -31,8 +31,8 @@ def test_directions_are_unit_vectors_and_their_mirror():
     frames.positions[1, 1] = [0.43, 0.46, 0.0]  # thumb's first joint: 0.03 right, 0.04 up
     found = prototypes.bone_directions(frames).reshape(2, 2, 2, 23, 3)
     # Less the average hand, which is a right one.
-    found[1, 0, 0] += prototypes._AVERAGE_HAND * [-1, 1, 1]
-    found[1, 1, 1] += prototypes._AVERAGE_HAND
+    found[1, 0, 0] += prototypes.AVERAGE_HAND * [-1, 1, 1]
+    found[1, 1, 1] += prototypes.AVERAGE_HAND
     assert not found[0].any()
     np.testing.assert_allclose(found[1, 0, 0, :2], [[0.6, -0.8, 0], [-0.6, 0.8, 0]], atol=1e-5)
     np.testing.assert_allclose(found[1, 0, 0, 2:], 0, atol=1e-6)

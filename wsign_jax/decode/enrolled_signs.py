@@ -11,7 +11,7 @@ from wsign_jax.keypoints.track import Frames
 
 # Seconds around a sighting in which a gloss speaks against it, if its middle lies there. CTC often finds
 # a sign at its beginning, and a sighting may begin later.
-_BEFORE, _AFTER = 0.4, 0.2
+BEFORE, AFTER = 0.4, 0.2
 
 
 class EnrolledSigns:
@@ -60,10 +60,10 @@ class EnrolledSigns:
 
     def _sure(self, candidates: list[Candidate], until: float, settled: float) -> list[Candidate]:
         self._waiting += candidates
-        open_ones = [x for x in self._sightings if x[0].end + _AFTER > until]
+        open_ones = [x for x in self._sightings if x[0].end + AFTER > until]
         for sighting, is_alone in self._sightings[: len(self._sightings) - len(open_ones)]:
             inside = self._around(sighting, 0.0, 0.0)
-            near = inside if is_alone else self._around(sighting, _BEFORE, _AFTER)
+            near = inside if is_alone else self._around(sighting, BEFORE, AFTER)
             if not any(self._stands(x, sighting, is_alone) for x in near):
                 kept = [x for x in self._waiting if x not in inside]
                 self._waiting = [*kept, Candidate(sighting, is_enrolled=True)]
@@ -80,7 +80,7 @@ class EnrolledSigns:
         self._past = [
             x
             for x in self._past + sure
-            if not x.is_enrolled and _middle(x.gloss) >= settled - _BEFORE
+            if not x.is_enrolled and _middle(x.gloss) >= settled - BEFORE
         ]
         return sure
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.track import (
+    SMALLEST_HAND,
     Frames,
     concatenate,
     find_movement,
@@ -28,11 +29,11 @@ from wsign_jax.keypoints.track import (
 POINTS = 16  # of an embedding, evenly spaced in time
 _CHAINS = [(joints.WRIST, *finger) for finger in joints.FINGERS]
 _KNUCKLES = [finger[0] for finger in joints.FINGERS[1:]]
-_BONES = np.array([pair for x in (*_CHAINS, _KNUCKLES) for pair in itertools.pairwise(x)])
+BONES = np.array([pair for x in (*_CHAINS, _KNUCKLES) for pair in itertools.pairwise(x)])
 # The mean directions of a right hand's bones, x, y, z, in clips of three sign languages. Without
 # subtracting them all hands resemble each other: 24 % instead of 6 % of other signs were taken for an
 # enrolled one, where 10 % of the right ones are lost.
-_AVERAGE_HAND = np.array(
+AVERAGE_HAND = np.array(
     [
         [0.3, -0.56, -0.01],
         [0.33, -0.62, -0.16],
@@ -59,23 +60,23 @@ _AVERAGE_HAND = np.array(
         [-0.15, 0.59, -0.1],
     ]
 )
-WIDTH = POINTS * len(joints.HANDS) * len(_BONES) * 3
+WIDTH = POINTS * len(joints.HANDS) * len(BONES) * 3
 _MIRROR = np.array([-1.0, 1.0, 1.0])
-_HOP = 4  # frames from one window's end to the next
+HOP = 4  # frames from one window's end to the next
 # The least duration of a sign as a multiple of its recording's, and the least multiple of the other way
 # round: of a window, and if hands are out of sight before and after. By short windows, other signs were
 # taken for enrolled ones.
-_LEAST, _LEAST_ALONE = 0.75, 0.6
+LEAST, LEAST_ALONE = 0.75, 0.6
 _LENGTHENING = 1.2  # from one length of windows to the next
 # How fast a confidence goes from 0.5, at a sign's threshold, to 1 as the cosine grows. If hands are out
 # of sight before and after, there is less to choose from, and the threshold is lower.
-_SOFTNESS, _SOFTNESS_ALONE, _ALONE = 0.05, 0.02, 0.2
-_PAUSE = 30  # frames without a hand that end a sign
+SOFTNESS, SOFTNESS_ALONE, ALONE = 0.05, 0.02, 0.2
+PAUSE = 30  # frames without a hand that end a sign
 MARGIN = 6  # frames kept before the first movement of a sign, and after the last
-_STEP = 5  # frames over which a wrist's way is measured
+STEP = 5  # frames over which a wrist's way is measured
 # Of two ways, in lengths of a hand, the longer one is at most so many times the other if they are of the
-# same sign. `_STILL` is added to both, so that noise is none.
-_FARTHER, _STILL = 2.5, 1.0
+# same sign. `STILL` is added to both, so that noise is none.
+FARTHER, STILL = 2.5, 1.0
 
 
 class Prototypes(NamedTuple):
@@ -103,9 +104,9 @@ def bone_directions(frames: Frames) -> np.ndarray:
     """Returns (T, 2, WIDTH / POINTS) directions, less the average hand's: as they are, and mirrored."""
     positions, confidence = frames
     hands = positions.reshape(-1, len(joints.HANDS), joints.JOINTS_PER_HAND, 3)
-    bones = hands[:, :, _BONES[:, 1]] - hands[:, :, _BONES[:, 0]]
+    bones = hands[:, :, BONES[:, 1]] - hands[:, :, BONES[:, 0]]
     length = np.linalg.norm(bones, axis=-1, keepdims=True)
-    average = np.stack([_AVERAGE_HAND * _MIRROR, _AVERAGE_HAND])
+    average = np.stack([AVERAGE_HAND * _MIRROR, AVERAGE_HAND])
     bones = bones / np.maximum(length, 1e-6) - average
     bones = np.where(confidence[:, :, None, None] > 0, bones, 0.0)
     mirrored = bones[:, ::-1] * _MIRROR
@@ -124,14 +125,14 @@ def wrist_ways(frames: Frames) -> np.ndarray:
     hands = positions.reshape(-1, len(joints.HANDS), joints.JOINTS_PER_HAND, 3)
     wrists, seen = hands[:, :, joints.WRIST], confidence > 0
     length = np.linalg.norm(hands[:, :, joints.MIDDLE_KNUCKLE] - wrists, axis=-1)
-    steps = np.linalg.norm(wrists[_STEP:] - wrists[:-_STEP], axis=-1) / _STEP
-    steady = seen[_STEP:] & seen[:-_STEP]
-    return np.where(steady, steps / np.maximum(length[_STEP:], 0.02), 0.0)
+    steps = np.linalg.norm(wrists[STEP:] - wrists[:-STEP], axis=-1) / STEP
+    steady = seen[STEP:] & seen[:-STEP]
+    return np.where(steady, steps / np.maximum(length[STEP:], SMALLEST_HAND), 0.0)
 
 
 def sum_ways(frames: Frames, begin: int, end: int) -> float:
     """Returns the way of the wrist that goes farther in the frames from `begin` to before `end`."""
-    known = concatenate([no_frames(_STEP), frames])
+    known = concatenate([no_frames(STEP), frames])
     return float(wrist_ways(known)[begin:end].sum(axis=0).max())
 
 
@@ -152,6 +153,19 @@ def embed(directions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
 
 
+def window_lengths(prototypes: Prototypes) -> np.ndarray:
+    """Returns the lengths in frames of the windows that are compared with recordings, (L,) int."""
+    shortest, longest = prototypes.frames.min() * LEAST, prototypes.frames.max() / LEAST
+    count = math.ceil(math.log(longest / shortest, _LENGTHENING))
+    lengths = shortest * _LENGTHENING ** np.arange(count + 1)
+    return np.unique(np.maximum(np.round(lengths / HOP).astype(int), 1) * HOP)
+
+
+def longest_alone(prototypes: Prototypes) -> int:
+    """Returns the most frames that a sign may take before and after which hands are out of sight."""
+    return math.ceil(prototypes.frames.max() / LEAST_ALONE)
+
+
 class Spotter:
     """Finds sightings in frames as they come; how they are cut into pushes changes nothing.
 
@@ -164,16 +178,13 @@ class Spotter:
     def __init__(self, prototypes: Prototypes):
         """Begins before the first frame."""
         self._known = prototypes
-        shortest, longest = prototypes.frames.min() * _LEAST, prototypes.frames.max() / _LEAST
-        count = math.ceil(math.log(longest / shortest, _LENGTHENING))
-        lengths = shortest * _LENGTHENING ** np.arange(count + 1)
-        self._lengths = np.unique(np.maximum(np.round(lengths / _HOP).astype(int), 1) * _HOP)
-        self._longest = math.ceil(prototypes.frames.max() / _LEAST_ALONE)  # of a sign alone
+        self._lengths = window_lengths(prototypes)
+        self._longest = longest_alone(prototypes)
         # Of the latest frames: directions, wrists' ways, and whether a hand is seen, and moves.
         self._latest = np.zeros((0, 2, WIDTH // POINTS), np.float32)
         self._ways = np.zeros((0, len(joints.HANDS)))
         self._seen = np.zeros((0, 2), bool)
-        self._before = no_frames(_STEP)
+        self._before = no_frames(STEP)
         self._total = self._end = 0  # frames that came, and that a window ended with
         self._free = 0  # the first frame after the last sighting
         self._best: Sighting | None = None
@@ -198,17 +209,17 @@ class Spotter:
         """Takes the next frames, and returns the sightings that are sure now."""
         count = len(frames.confidence)
         known = concatenate([self._before, frames])
-        self._before = frames_between(known, -_STEP, None)
-        moves = find_movement(frames_between(known, _STEP - 2, None))
+        self._before = frames_between(known, -STEP, None)
+        moves = find_movement(frames_between(known, STEP - 2, None))
         seen = np.stack([frames.confidence.any(axis=1), moves], axis=1)
         self._latest = np.concatenate([self._latest, bone_directions(frames)])
         self._ways = np.concatenate([self._ways, wrist_ways(known)])
         self._seen = np.concatenate([self._seen, seen])
         self._total += count
         found = []
-        while self._end + _HOP <= self._total:
-            found += self._compare(self._end + _HOP)
-        kept = slice(-self._longest - _PAUSE - 2 * _HOP, None)
+        while self._end + HOP <= self._total:
+            found += self._compare(self._end + HOP)
+        kept = slice(-self._longest - PAUSE - 2 * HOP, None)
         self._latest, self._ways = self._latest[kept], self._ways[kept]
         self._seen = self._seen[kept]
         return found
@@ -241,7 +252,7 @@ class Spotter:
         if self._begin is not None and self._until - self._begin > self._longest:
             self._is_short = False
             found, self._held = self._held + found, []
-        if self._begin is not None and end - self._until >= _PAUSE:
+        if self._begin is not None and end - self._until >= PAUSE:
             found += self._settle() + self._end_of_hands()
         return found
 
@@ -250,9 +261,9 @@ class Spotter:
 
         `alone`: hands are out of sight before the window and after.
         """
-        ease, softness, least = 0.0, _SOFTNESS, _LEAST
+        ease, softness, least = 0.0, SOFTNESS, LEAST
         if alone:
-            ease, softness, least = _ALONE, _SOFTNESS_ALONE, _LEAST_ALONE
+            ease, softness, least = ALONE, SOFTNESS_ALONE, LEAST_ALONE
         known = self._known
         count = len(self._latest) - self._total + end
         directions, ways = self._latest[:count], self._ways[:count]
@@ -261,9 +272,9 @@ class Spotter:
             return None
         cosines = (embed(directions, lengths) @ known.vectors.T).max(axis=1)  # (L, R)
         excess = cosines - known.thresholds[known.signs] + ease
-        went = np.array([ways[-n:].sum(axis=0).max() for n in lengths])[:, None] + _STILL
-        farther, longer = went / (known.ways + _STILL), lengths[:, None] / known.frames
-        alike = (farther <= _FARTHER) & (farther >= 1 / _FARTHER)
+        went = np.array([ways[-n:].sum(axis=0).max() for n in lengths])[:, None] + STILL
+        farther, longer = went / (known.ways + STILL), lengths[:, None] / known.frames
+        alike = (farther <= FARTHER) & (farther >= 1 / FARTHER)
         alike &= (longer <= 1 / least) & (longer >= least)
         excess = np.where(alike, excess, -np.inf)
         row, recording = np.unravel_index(excess.argmax(), excess.shape)

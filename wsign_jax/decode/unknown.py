@@ -19,7 +19,7 @@ from wsign_jax.common.errors import WSignError
 
 KNOWN_SIGNS = "known_signs.npz"  # in a run's folder
 _FORMAT = 1
-_LEAST = -20.0  # log posteriors below count as this one
+LEAST = -20.0  # log posteriors below count as this one
 # Patches at the end of a span that count, so that a stream need not remember more. CTC's are shorter.
 LONGEST = 64
 _SHRINKING = 0.1  # of a covariance, toward a multiple of the identity
@@ -77,7 +77,7 @@ def span_vectors(log_probs: np.ndarray, starts: np.ndarray, ends: np.ndarray) ->
     for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
         span = log_probs[max(start, end - LONGEST) : end]
         if len(span):
-            vectors[row] = np.maximum(span, _LEAST).mean(axis=0, dtype=np.float64)
+            vectors[row] = np.maximum(span, LEAST).mean(axis=0, dtype=np.float64)
     return vectors
 
 
