@@ -79,11 +79,6 @@ def model_writer(checkpoint: pathlib.Path | None) -> Callable[[pathlib.Path], No
     with contextlib.redirect_stdout(sys.stderr):
         run = RunBackend(checkpoint)
         print("preparing the page ...")
-        if names := run.read_enrolled().names:
-            enrolled = ", ".join(names)
-            print(
-                f"note: the page does not recognize the enrolled signs ({enrolled}); tools/live.py does"
-            )
     return functools.partial(model_folder.write_model_folder, run.trained)
 
 

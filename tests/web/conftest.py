@@ -1,6 +1,8 @@
 """A site of a small model, served on this machine, and a browser."""
 
 import contextlib
+import dataclasses
+import hashlib
 import io
 import shutil
 import threading
@@ -12,9 +14,14 @@ import numpy as np
 import pytest
 
 from tests.helpers import videos
+from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
-from wsign_jax.evaluate.trained_run import open_run
+from wsign_jax.decode import unknown
+from wsign_jax.decode.unknown import KnownSigns
+from wsign_jax.evaluate.decoder_settings import DecoderSettings
+from wsign_jax.evaluate.trained_run import TUNED, open_run
 from wsign_jax.keypoints import landmarker
+from wsign_jax.recognize import enrollment
 from wsign_jax.web import assets, model_folder, site, training
 from wsign_jax.web.recordings import Recordings
 
@@ -36,6 +43,23 @@ def take(**fields):
     file = io.BytesIO()
     np.savez(file, **(arrays | fields))
     return file.getvalue()
+
+
+def tell_signs(trained, familiarity, below, enrolled):
+    """Gives a run what tells unknown signs, and the frames of each enrolled sign's recordings."""
+    known = unknown.to_bytes(KnownSigns(familiarity, familiarity))
+    files.write(trained.workdir / unknown.KNOWN_SIGNS, known)
+    row = DecoderSettings("greedy", "none", 10, wer=0.5, unknown_below=below, false_accepts=0.5)
+    content = {
+        "tuned_on": f"checkpoint {trained.checkpoint_steps}, full attention",
+        "decoders": [dataclasses.asdict(row)],
+        "known_signs": hashlib.sha256(known).hexdigest(),
+    }
+    files.write_json(trained.workdir / TUNED, content)
+    signs = enrollment.Enrolled(trained.vocabulary)
+    for name, frames in enrolled.items():
+        signs = signs.with_sign(name, frames, [f"{name} {number}" for number in range(len(frames))])
+    files.write(trained.workdir / enrollment.ENROLLED, signs.to_bytes())
 
 
 # Commands that do as the real ones, in little: the folder that they write is their last argument. The

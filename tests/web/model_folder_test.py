@@ -1,9 +1,14 @@
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from tests.helpers import streams
+from tests.helpers.signs import as_frames, sign
+from tests.web.conftest import tell_signs
 from wsign_jax.common.errors import WSignError
+from wsign_jax.decode import unknown
 from wsign_jax.recognize import export_onnx
 from wsign_jax.web import model_folder
 
@@ -27,10 +32,20 @@ def test_a_folder_is_of_one_model(tmp_path, monkeypatch):
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
     export(monkeypatch, b"one")
-    model_folder.write_model_folder(streams.model("rotary"), folder)
+    run = dataclasses.replace(streams.model("rotary"), workdir=tmp_path / "run")
+    familiarity = unknown.fit_familiarity(np.eye(streams.V), np.arange(streams.V), streams.V)
+    tell_signs(run, familiarity, -3.0, {"ONE": [as_frames(sign(1))]})
+    model_folder.write_model_folder(run, folder)
     before = content()
-    assert before.keys() == {"stream.onnx", "stream.json"} and before["stream.onnx"] == b"one"
+    arrays = "known_signs.f32", "enrolled.f32"
+    assert before.keys() == {"stream.onnx", "stream.json", *arrays}
+    assert before["stream.onnx"] == b"one"
+    assert before["known_signs.f32"][:28] == familiarity.means[0].tobytes()
     settings = json.loads(before["stream.json"])
+    for name in arrays:
+        assert len(before[name]) == 4 * sum(map(np.prod, settings["arrays"][name].values()))
+    assert settings["unknown"]["below"] == -3.0 and settings["enrolled"]["names"] == ["ONE"]
+    assert settings["sentence_end"]["rest_frames"] == 0  # none ends by itself with enrolled signs
     assert settings["labels"][:2] == ["<blank>", "GLOSS-1"] and settings["most_patches"] is None
     assert settings["inputs"]["keys"] == {"type": "float32", "shape": [2, 1, 24, 4, 32]}
 
@@ -41,8 +56,11 @@ def test_a_folder_is_of_one_model(tmp_path, monkeypatch):
 
     export(monkeypatch, b"two")
     model_folder.write_model_folder(streams.model("sinusoidal"), folder)
+    assert content().keys() == {"stream.onnx", "stream.json"}
     assert content()["stream.onnx"] == b"two"
-    assert json.loads(content()["stream.json"])["most_patches"] == 1500
+    settings = json.loads(content()["stream.json"])
+    assert settings["most_patches"] == 1500 and settings["sentence_end"]["rest_frames"] == 60
+    assert settings["unknown"] is settings["enrolled"] is None
 
     monkeypatch.setattr(model_folder.os, "replace", lambda *paths: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -6,6 +6,7 @@ import http.server
 import json
 import pathlib
 import re
+import shutil
 import threading
 import zipfile
 
@@ -13,11 +14,18 @@ import numpy as np
 import pytest
 
 from tests.helpers import videos
-from tests.web.conftest import opened, serving, take, until
+from tests.helpers.signs import as_frames
+from tests.web.conftest import opened, serving, take, tell_signs, until
 from wsign_jax.data import layout
 from wsign_jax.data.corpora import npz, prepare
+from wsign_jax.decode import unknown
 from wsign_jax.decode.decoders import GREEDY
+from wsign_jax.decode.transcript import DROP, MARK, UNKNOWN
+from wsign_jax.evaluate.trained_run import open_run
+from wsign_jax.keypoints import extract
 from wsign_jax.keypoints.landmarker import LEFT_HAND, RIGHT_HAND, Detection
+from wsign_jax.recognize import export_onnx
+from wsign_jax.recognize.recognizer import Recognizer
 from wsign_jax.recognize.run_backend import RunBackend
 from wsign_jax.web import model_folder, site
 from wsign_jax.web.recordings import Recordings
@@ -38,9 +46,8 @@ SEE_A_HAND = """() => {
 GLOSSES = "() => window.views.{}.transcript.glosses"
 
 
-def python_glosses(run, seen):
+def python_glosses(stream, seen):
     """The glosses that Python makes of the hands that the page saw."""
-    stream = RunBackend(run).stream(None, None, GREEDY, model_folder.ENDPOINT_SECONDS)
     found = []
     for picture in seen:
         scale = [1.0, picture["height"] / picture["width"], 1.0]
@@ -56,10 +63,14 @@ def python_glosses(run, seen):
     return [*found, *stream.finish().stable]
 
 
-def check_glosses(run, page, name):
+def stream_of(run):
+    return RunBackend(run).stream(None, None, GREEDY, model_folder.ENDPOINT_SECONDS)
+
+
+def check_glosses(stream, page, name):
     """The page's glosses are those that Python makes; returns the pictures' times."""
     seen = page.evaluate("window.seen")
-    expected = python_glosses(run, seen)
+    expected = python_glosses(stream, seen)
     found = page.evaluate(f"window.views.{name}.transcript.glosses")
     assert len(expected) > 3 and [g["label"] for g in found] == [g.label for g in expected]
     for ours, theirs in zip(found, expected, strict=True):
@@ -92,7 +103,7 @@ def test_a_static_page_recognizes_a_video_as_python_does(browser, site_folder, t
         page.evaluate(KEEP_PICTURES, "file")
         page.set_input_files("#file-input", soup)
         until(page, "/ pictures$/.test(document.getElementById('file-note').textContent)")
-        times = check_glosses(talkative_run, page, "file")
+        times = check_glosses(stream_of(talkative_run), page, "file")
         assert times == pytest.approx(videos.pictures_of(soup)[1], abs=2e-3)  # every picture
         assert page.evaluate("window.seen.filter(({ hands }) => hands.length).length") > 30
         with page.expect_download() as download:
@@ -118,9 +129,51 @@ def test_the_camera_is_recognized_as_python_does(browser, site_folder, talkative
         page.wait_for_selector("#delays >> text=chunk")
         page.click("#live-start")
         until(page, "!window.views.live.pictures")
-        check_glosses(talkative_run, page, "live")
+        check_glosses(stream_of(talkative_run), page, "live")
         said = page.inner_text("#live .transcript").split()
         assert said == [g["label"] for g in page.evaluate(GLOSSES.format("live"))]
+
+
+@pytest.fixture
+def telling_site(site_folder, talkative_run, tmp_path, monkeypatch):
+    """The page of a run that tells unknown signs and has an enrolled one, and that run."""
+    run, folder = tmp_path / "run", tmp_path / "site"
+    shutil.copytree(talkative_run, run)
+    shutil.copytree(site_folder, folder)
+    trained = open_run(run)
+    size = len(trained.vocabulary)
+    # Glosses with an even id have examples, and all are less familiar than is asked for.
+    ids = np.arange(0, size, 2)
+    familiarity = unknown.fit_familiarity(np.eye(size)[ids], ids, size)
+    clip = extract.clip_of(videos.shared("videos/soup.mp4"))
+    features, _ = extract.extract_clip(clip, extract.ExtractionSettings(), videos.model())
+    tell_signs(trained, familiarity, 1e9, {"SOUP": [as_frames(features)]})
+    program = (folder / "model" / model_folder.MODEL).read_bytes()
+    monkeypatch.setattr(export_onnx, "export_onnx_stream", lambda _, to: to.write_bytes(program))
+    model_folder.write_model_folder(trained, folder / "model")
+    return folder, run
+
+
+def test_unknown_signs_are_marked_and_enrolled_ones_recognized(browser, telling_site):
+    folder, run = telling_site
+    with serving(folder) as address, opened(browser, address) as page:
+        page.click("#signs summary")
+        *trained, added = page.inner_text("#signs-list").split(", ")
+        assert added == "SOUP (enrolled)" and not any("enrolled" in name for name in trained)
+        assert page.inner_text("#state") == f"Ready: knows {len(trained) + 1} signs."
+        page.click("#tab-file")
+        page.evaluate(KEEP_PICTURES, "file")
+        page.set_input_files("#file-input", videos.shared("videos/soup.mp4"))
+        until(page, "/ pictures$/.test(document.getElementById('file-note').textContent)")
+        check_glosses(Recognizer.load(run).stream(unknown=MARK), page, "file")
+        shown = page.inner_text("#file .transcript")
+        assert "SOUP" in shown and "unknown sign" in shown and UNKNOWN not in shown
+        page.locator("#file").get_by_label("Signs that it does not know").select_option(DROP)
+        check_glosses(Recognizer.load(run).stream(unknown=DROP), page, "file")
+        assert "unknown" not in page.inner_text("#file .transcript")
+        text = page.evaluate("window.views.file.transcript.text()")
+        labels = [gloss["label"] for gloss in page.evaluate(GLOSSES.format("file"))]
+        assert text.split() == labels
 
 
 def test_takes_become_a_data_set(recorder, recordings, tmp_path):

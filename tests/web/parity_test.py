@@ -14,12 +14,21 @@ import pytest
 
 from tests.helpers import streams, videos
 from tests.helpers.hands import L, R, hand
+from tests.helpers.signs import mirrored, pause, rest
+from tests.web.conftest import tell_signs
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.generated import synthetic
+from wsign_jax.decode import unknown
+from wsign_jax.decode.decoders import GREEDY
+from wsign_jax.decode.enrolled_signs import EnrolledSigns
 from wsign_jax.decode.streaming import GreedyStreamDecoder
-from wsign_jax.decode.transcript import Transcript
+from wsign_jax.decode.transcript import DROP, MARK, OFF, UNKNOWN, Transcript
+from wsign_jax.evaluate.decoder_settings import choose_settings, unknown_rule
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection, Landmarker
+from wsign_jax.keypoints.picture_stream import PictureStream
+from wsign_jax.keypoints.track import Frames, concatenate
+from wsign_jax.recognize import enrollment, export_onnx
 from wsign_jax.stream import options, run_stream
 from wsign_jax.stream.chunks import ChunkOutputs
 from wsign_jax.stream.sentence_end import Endpointer
@@ -28,6 +37,9 @@ from wsign_jax.web import assets, model_folder
 
 RUNNER = pathlib.Path(__file__).with_name("run_stream.mjs")
 SIZE = (320, 240)  # width and height of a picture
+# Of the enrolled signs: the first is found only alone, the second in sentences, neither with a confidence
+# of nearly 1, which hides differences.
+THRESHOLDS = [1.0, 0.9]
 
 
 class Seen(NamedTuple):
@@ -169,8 +181,18 @@ class Ends(Endpointer):
         return Transcript([], 0.0)
 
 
-def in_python(model, pictures, endpointer):
-    """The result of every picture and of the end, every step's chunk and log posteriors, the cache."""
+def playing(model, table):
+    """The model, but its steps give the log posteriors (steps, C, V) of a table."""
+    played = iter(table)
+
+    def play(cache, chunk):
+        return ChunkOutputs(np.zeros((model.chunk, 128), np.float32), None, next(played)), cache
+
+    return dataclasses.replace(model, step=play)
+
+
+def recording(model):
+    """The model, and a list that fills with every step's chunk and log posteriors."""
     steps = []
 
     def step(cache, chunk):
@@ -178,7 +200,13 @@ def in_python(model, pictures, endpointer):
         steps.append((chunk, np.asarray(outputs.log_probs)))
         return outputs, cache
 
-    stream = Stream(dataclasses.replace(model, step=step), GreedyStreamDecoder(), endpointer)
+    return dataclasses.replace(model, step=step), steps
+
+
+def in_python(model, pictures, endpointer):
+    """The result of every picture and of the end, every step's chunk and log posteriors, the cache."""
+    model, steps = recording(model)
+    stream = Stream(model, GreedyStreamDecoder(), endpointer)
     results, last, (width, height) = [], -np.inf, SIZE
     for time, hands in pictures:
         if time > last:
@@ -239,15 +267,10 @@ def test_pictures_become_the_same_chunks_and_posteriors_the_same_glosses(
     logits = 3 * rng.normal(size=(1500, chunk, vocab_size)) + [3, *[0] * (vocab_size - 1)]
     logits = np.repeat(logits.reshape(-1, vocab_size), 2, axis=0)[: 1500 * chunk]
     table = np.asarray(jax.nn.log_softmax(np.float32(logits)).reshape(1500, chunk, -1))
-    played = iter(table)
-
-    def play(cache, chunk):
-        return ChunkOutputs(np.zeros((model.chunk, 128), np.float32), None, next(played)), cache
-
-    model = dataclasses.replace(model, step=play, temperature=temperature)
+    model = dataclasses.replace(playing(model, table), temperature=temperature)
     endpointer = Ends(run, endpoint_seconds, chunk) if endpoint_seconds else None
     results, steps, _ = in_python(model, seen, endpointer)
-    settings = model_folder.stream_settings(run)
+    settings, _ = model_folder.stream_content(run)
     settings["temperature"] = temperature
     settings["sentence_end"]["rest_frames"] = round(endpoint_seconds * joints.FPS)
     job = {
@@ -263,13 +286,83 @@ def test_pictures_become_the_same_chunks_and_posteriors_the_same_glosses(
     assert bool(ends) == bool(endpoint_seconds)
 
 
+def clip(name, number):
+    """A clip of a real sign as the page's frames: (T, 42, 7) features at 60 Hz."""
+    with np.load(videos.shared(f"asl-clips/{name}.npz")) as file:
+        positions, present = file["keypoints"][number], file["present"][number]
+    pictures = from_keypoints(
+        positions.reshape(-1, 42, 3), 0.9 * present.reshape(-1, 2).astype(np.float64), 25
+    )
+    stream = PictureStream()
+    parts = [part for time, hands in pictures for part in stream.push(time, hands)]
+    frames = concatenate([*parts, stream.finish()])
+    return joints.features_from_positions(*frames, fps=joints.FPS).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory):
+    """A run that tells unknown and enrolled signs, its job, a table of log posteriors, and signing."""
+    run = dataclasses.replace(streams.model("rotary"), workdir=tmp_path_factory.mktemp("run"))
+    rng, size = np.random.default_rng(11), len(run.vocabulary)
+    logits = 2 * rng.normal(size=(600, size)) + [5, *[0] * (size - 1)]
+    table = np.asarray(jax.nn.log_softmax(np.float32(np.repeat(logits, 2, axis=0))))
+    ids = np.arange(len(table)) % (size - 1)  # the last gloss has no example
+    signs = {
+        name.upper(): [Frames(*joints.positions_and_confidence(clip(name, n))) for n in (0, 1)]
+        for name in ("tea", "water")
+    }
+    tell_signs(run, unknown.fit_familiarity(table.astype(float), ids, size), 0.4, signs)
+    away, tea = pause(100), clip("tea", 3)
+    sentences = [clip(name, n) for n in (2, 3, 4) for name in ("hello", "tea", "please", "water")]
+    held = [rest(tea[:1], 12), tea, rest(tea, 12)]
+    signing = np.concatenate([*sentences, away, tea, away, mirrored(tea), away, *held, away])
+    folder = tmp_path_factory.mktemp("model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_onnx, "export_onnx_stream", lambda _, path: path.touch())
+        model_folder.write_model_folder(run, folder)
+    settings = json.loads((folder / model_folder.SETTINGS).read_bytes())
+    settings["enrolled"]["thresholds"] = THRESHOLDS
+    table = table.reshape(-1, settings["chunk"], size)
+    job = {"settings": settings, "folder": str(folder), "log_probs": table.tolist()}
+    return run, job, table, signing
+
+
+@pytest.mark.parametrize(("size", "mode"), [(1, MARK), (7, DROP), (400, OFF)])
+def test_enrolled_and_unknown_signs_are_those_of_python(size, mode, telling):
+    run, job, table, signing = telling
+    model, _, _ = run_stream.stream_parts(run)
+    model, steps = recording(playing(model, table))
+    stream = Stream(model, GreedyStreamDecoder())
+    rule = unknown_rule(run, choose_settings(run, GREEDY))
+    known = enrollment.read(run.workdir / enrollment.ENROLLED, run.vocabulary).prototypes()
+    known = known._replace(thresholds=np.array(THRESHOLDS))
+    stream.begin_with(EnrolledSigns(known, True), rule, mode)
+    pushes = [signing[begin : begin + size] for begin in range(0, len(signing), size)]
+    results = [*map(stream.push, pushes), stream.finish()]
+    positions, confidence = joints.positions_and_confidence(signing)
+    frames = {"positions": positions.ravel().tolist(), "confidence": confidence.ravel().tolist()}
+    found = in_node(job | {"frames": frames | {"size": size}, "unknown": mode})
+    assert_same(found, results, steps, 1e-5)
+    said = {gloss.label for result in results for gloss in result.stable}
+    assert {"TEA", "WATER", "GLOSS-1"} < said and (UNKNOWN in said) == (mode == MARK)
+
+
+def test_a_gloss_is_as_familiar_as_in_python(telling):
+    run, job, table, _ = telling
+    vectors, ids = table[0].astype(float), np.arange(8) % len(run.vocabulary)
+    expected = unknown_rule(run, choose_settings(run, GREEDY)).familiarity.scores(vectors, ids)
+    found = in_node(job | {"vectors": vectors.tolist(), "ids": ids.tolist()})["scores"]
+    assert np.isinf(expected).sum() == 1
+    np.testing.assert_allclose([float(score) for score in found], expected, rtol=1e-9)
+
+
 @pytest.mark.filterwarnings("ignore")  # of jax2onnx
 def test_the_model_streams_as_in_jax(ort, tmp_path):
     pytest.importorskip("jax2onnx", reason="the extra [onnx] is not installed")
     run = run_with_short_sentences("look-ahead")
     model_folder.write_model_folder(run, tmp_path)
     settings = json.loads((tmp_path / model_folder.SETTINGS).read_bytes())
-    job = {"settings": settings, "model": str(tmp_path / model_folder.MODEL)}
+    job = {"settings": settings, "folder": str(tmp_path)}
     model, _, _ = run_stream.stream_parts(run)
     for name in ("drawn", "soup"):
         seen = PICTURES[name]()
@@ -285,10 +378,14 @@ def test_the_model_streams_as_in_jax(ort, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"settings": {"version": 2}}, "model/stream.json is of version 2, and this page reads"),
+        ({"settings": {"version": 1}}, "model/stream.json is of version 1, and this page reads"),
         ({"settings": None}, "model/stream.json is of version undefined"),
         ({"no_simd": True}, "This browser has no WebAssembly SIMD, which recognition needs; open"),
         ({}, "model/stream.onnx cannot be opened ("),
+        (
+            {"arrays": {"enrolled.f32": {"vectors": [1, 2208]}}},
+            "model/enrolled.f32 and stream.json are not of one model; write the page's folder again",
+        ),
         (
             {"url": "http://127.0.0.1:9/model"},
             "http://127.0.0.1:9/model/stream.json cannot be loaded (",
@@ -296,6 +393,7 @@ def test_the_model_streams_as_in_jax(ort, tmp_path):
     ],
 )
 def test_what_is_wrong_is_a_sentence_that_says_what_to_do(changed, expected, ort):
-    settings = model_folder.stream_settings(streams.model("rotary"))
+    settings, _ = model_folder.stream_content(streams.model("rotary"))
+    settings["arrays"] = changed.pop("arrays", {})
     message = in_node({"settings": settings, "pictures": []} | changed, ort)["error"]
     assert message.startswith(expected) and message.endswith(".")

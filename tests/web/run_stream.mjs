@@ -1,9 +1,12 @@
 // Runs a StreamRecognizer over pictures: node run_stream.mjs ORT_FOLDER < JOB > RESULT, both JSON.
-// A job has settings, pictures and log_probs of every step, which then stand for a model, or the path of
-// one; or only a url to load from. The result has what every call gave, every step, and the last state.
+// A job has settings, pictures and log_probs of every step, which then stand for a model, or the folder of
+// one; or only a url to load from. Instead of pictures it may have frames, and how many are pushed each
+// time. The result has what every call gave, every step, and the last state; or scores of vectors.
 
 import * as fs from "node:fs";
+import { Frames } from "../../wsign_jax/web/static/frames.js";
 import { StreamRecognizer } from "../../wsign_jax/web/static/recognizer.js";
+import { asAsked } from "../../wsign_jax/web/static/transcript.js";
 
 const job = JSON.parse(fs.readFileSync(0, "utf8"));
 const steps = [];
@@ -48,17 +51,46 @@ function recording(ort) {
   return { Tensor: ort.Tensor, InferenceSession: { create } };
 }
 
+function readFiles() {
+  const names = job.folder ? fs.readdirSync(job.folder) : [];
+  return Object.fromEntries(names.map((name) => [name, fs.readFileSync(`${job.folder}/${name}`)]));
+}
+
+/** Infinity is no JSON. */
+function scoresOf(rule) {
+  return job.vectors.map((vector, i) => String(rule.score(Float64Array.from(vector), job.ids[i])));
+}
+
+function pushPictures(recognizer) {
+  const calls = job.pictures.map(({ hands, time, width, height }) =>
+    recognizer.push(hands, time, width, height),
+  );
+  return Promise.all([...calls, recognizer.finish()]);
+}
+
+async function pushFrames({ stream }) {
+  const { positions, confidence, size } = job.frames;
+  const frames = new Frames(Float32Array.from(positions), Float32Array.from(confidence));
+  const results = [];
+  for (let begin = 0; begin < frames.count; begin += size) {
+    await stream.take(frames.between(begin, Math.min(begin + size, frames.count)));
+    results.push(stream.result());
+  }
+  return [...results, await stream.finish()];
+}
+
 async function main() {
   if (job.no_simd) WebAssembly.validate = () => false;
   const fake = { Tensor: FakeTensor, InferenceSession: { create: async () => new FakeSession() } };
   const ort = recording(job.log_probs ? fake : await realOrt());
   if (job.url) return StreamRecognizer.load(ort, job.url);
-  const model = job.model ? fs.readFileSync(job.model) : new Uint8Array();
-  const recognizer = await StreamRecognizer.open(ort, job.settings, model, "model/");
-  const calls = job.pictures.map(({ hands, time, width, height }) =>
-    recognizer.push(hands, time, width, height),
-  );
-  const results = await Promise.all([...calls, recognizer.finish()]);
+  const recognizer = await StreamRecognizer.open(ort, job.settings, readFiles(), "model/");
+  if (job.vectors) return { scores: scoresOf(recognizer.stream.unknown.rule) };
+  const all = job.frames ? await pushFrames(recognizer) : await pushPictures(recognizer);
+  const unknown = job.unknown ?? "mark";
+  const results = all.map(({ stable, pending, ...rest }) => {
+    return { ...rest, stable: asAsked(stable, unknown), pending: asAsked(pending, unknown) };
+  });
   const tensors = Object.entries(recognizer.stream.model.state);
   const state = Object.fromEntries(tensors.map(([name, { data }]) => [name, [...data]]));
   return { results, steps, state, labels: recognizer.labels };

@@ -86,17 +86,32 @@ async function useModel(page, { live, file, record }, model) {
   const isOn = live.pictures && !live.pauseButton.disabled && !live.pictures.paused;
   if (isOn) await live.pause();
   try {
-    const { labels, seconds } = await page.worker.open(model);
+    const { labels, enrolled = [], tellsUnknown = false, seconds } = await page.worker.open(model);
     if (seconds) page.seconds = seconds;
+    const signs = listSigns(labels ?? [], enrolled);
     page.element("state").textContent = labels
-      ? `Ready: knows ${labels.length} signs.`
+      ? `Ready: knows ${signs.length} signs.`
       : "Ready to record; there is no model yet.";
-    if (labels) for (const view of [live, file]) view.ready();
+    for (const view of [live, file]) {
+      if (labels) view.ready();
+      view.transcript.offerUnknown(tellsUnknown);
+    }
     page.element("signs").hidden = !labels;
-    page.element("signs-list").textContent = (labels ?? []).join(", ");
+    page.element("signs-list").textContent = signs.join(", ");
   } finally {
     if (isOn) await live.pause();
   }
+}
+
+/**
+ * Returns the signs that a model knows, those first that it was trained with.
+ * @param {string[]} labels
+ * @param {string[]} enrolled
+ */
+function listSigns(labels, enrolled) {
+  const trained = labels.map((label) => (enrolled.includes(label) ? `${label} (also enrolled)` : label));
+  const added = enrolled.filter((name) => !labels.includes(name)).map((name) => `${name} (enrolled)`);
+  return [...trained, ...added];
 }
 
 async function main() {

@@ -23,6 +23,21 @@ export class Frames {
     return new Frames(new Float32Array(count * HANDS * joints * 3), new Float32Array(count * HANDS));
   }
 
+  /**
+   * Returns the frames of both in their order.
+   * @param {Frames} first
+   * @param {Frames} second
+   */
+  static concatenate(first, second) {
+    const positions = new Float32Array(first.positions.length + second.positions.length);
+    const confidence = new Float32Array(first.confidence.length + second.confidence.length);
+    positions.set(first.positions);
+    positions.set(second.positions, first.positions.length);
+    confidence.set(first.confidence);
+    confidence.set(second.confidence, first.confidence.length);
+    return new Frames(positions, confidence);
+  }
+
   /** @returns {number} */
   get count() {
     return this.confidence.length / HANDS;

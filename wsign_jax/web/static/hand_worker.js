@@ -9,7 +9,9 @@
  *   result: StreamResult | null}} Seen
  */
 /**
- * @typedef {{labels?: string[], seconds?: {tracker: number, chunk: number}, lookAhead?: number}} Opened
+ * A model that was loaded; nothing without one.
+ * @typedef {{labels?: string[], enrolled?: string[], tellsUnknown?: boolean,
+ *   seconds?: {tracker: number, chunk: number}, lookAhead?: number}} Opened
  */
 
 /** A worker that finds hands; calls are worked through in order. */

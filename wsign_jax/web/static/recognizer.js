@@ -1,14 +1,17 @@
 // @ts-check
 /** Recognizes signing in a browser, in a worker or in node: hands of pictures in, glosses out. */
 
+import { readArrays } from "./arrays.js";
 import { ExportedStream } from "./exported_stream.js";
 import { checkSettings } from "./settings.js";
 import { Stream } from "./stream.js";
 
 /** @typedef {import("./settings.js").Settings} Settings */
+/** @typedef {import("./arrays.js").Arrays} Arrays */
 /** @typedef {import("./exported_stream.js").Ort} Ort */
 /** @typedef {import("./exported_stream.js").Session} Session */
 /** @typedef {import("./picture_stream.js").SeenHand} SeenHand */
+/** @typedef {import("./stream.js").Candidate} Candidate */
 /** @typedef {import("./stream.js").Gloss} Gloss */
 /** @typedef {import("./stream.js").StreamResult} StreamResult */
 
@@ -44,35 +47,44 @@ export class StreamRecognizer {
    */
   static async load(ort, url) {
     const folder = String(url).replace(/\/*$/, "/");
-    const [settings, model] = await Promise.all([
-      get(folder + SETTINGS).then((response) => response.json()),
-      get(folder + MODEL).then((response) => response.arrayBuffer()),
-    ]);
-    return StreamRecognizer.open(ort, settings, new Uint8Array(model), folder);
+    const settings = await get(folder + SETTINGS).then((response) => response.json());
+    const names = [MODEL, ...Object.keys(checkSettings(settings, folder + SETTINGS).arrays)];
+    const contents = await Promise.all(
+      names.map((name) => get(folder + name).then((response) => response.arrayBuffer())),
+    );
+    const files = names.map((name, number) => [name, new Uint8Array(contents[number])]);
+    return StreamRecognizer.open(ort, settings, Object.fromEntries(files), folder);
   }
 
   /**
    * Makes a recognizer of a folder's files.
    * @param {Ort} ort the module onnxruntime-web
    * @param {any} settings the content of stream.json
-   * @param {Uint8Array} model the content of stream.onnx
+   * @param {Record<string, Uint8Array>} files the contents of stream.onnx and of the files of arrays
    * @param {string} [folder] for messages
    * @returns {Promise<StreamRecognizer>}
    * @throws {Error} with one sentence that says what to do
    */
-  static async open(ort, settings, model, folder = "") {
+  static async open(ort, settings, files, folder = "") {
     const checked = checkSettings(settings, folder + SETTINGS);
+    /** @type {Arrays} */
+    const arrays = {};
+    for (const [name, shapes] of Object.entries(checked.arrays)) {
+      const found = readArrays(files[name] ?? new Uint8Array(), shapes);
+      if (!found) throw new Error(notOfOneModel(folder + name));
+      Object.assign(arrays, found);
+    }
     checkSimd();
     let session;
     try {
-      session = await ort.InferenceSession.create(model, OPTIONS);
+      session = await ort.InferenceSession.create(files[MODEL], OPTIONS);
     } catch (error) {
       throw new Error(explain(folder + MODEL, error));
     }
     if (String([...session.inputNames].sort()) !== String(Object.keys(checked.inputs).sort())) {
-      throw new Error(`${folder}${MODEL} and ${SETTINGS} are not of one model; ${WRITE_AGAIN}.`);
+      throw new Error(notOfOneModel(folder + MODEL));
     }
-    const recognizer = new StreamRecognizer(ort, session, checked);
+    const recognizer = new StreamRecognizer(ort, session, checked, arrays);
     await recognizer.newStream().warmUp();
     return recognizer;
   }
@@ -81,19 +93,31 @@ export class StreamRecognizer {
    * @param {Ort} ort
    * @param {Session} session
    * @param {Settings} settings
+   * @param {Arrays} arrays
    */
-  constructor(ort, session, settings) {
+  constructor(ort, session, settings, arrays) {
     this.ort = ort;
     this.session = session;
     this.settings = settings;
+    this.arrays = arrays;
     this.stream = this.newStream();
     /** @type {Promise<unknown>} */
     this.before = Promise.resolve();
   }
 
-  /** The glosses that it knows. */
+  /** The glosses that it was trained with. */
   get labels() {
     return this.settings.labels.slice(1);
+  }
+
+  /** The signs that were enrolled. */
+  get enrolled() {
+    return this.settings.enrolled?.names ?? [];
+  }
+
+  /** Whether it tells unknown signs from known ones. */
+  get tellsUnknown() {
+    return this.settings.unknown !== null;
   }
 
   /**
@@ -126,7 +150,8 @@ export class StreamRecognizer {
   }
 
   newStream() {
-    return new Stream(this.settings, new ExportedStream(this.ort, this.session, this.settings));
+    const model = new ExportedStream(this.ort, this.session, this.settings);
+    return new Stream(this.settings, model, this.arrays);
   }
 
   /**
@@ -155,6 +180,11 @@ async function get(url) {
     reason = messageOf(error);
   }
   throw new Error(`${url} cannot be loaded (${reason}); reload the page, or ${WRITE_AGAIN}.`);
+}
+
+/** @param {string} url of a file */
+function notOfOneModel(url) {
+  return `${url} and ${SETTINGS} are not of one model; ${WRITE_AGAIN}.`;
 }
 
 /**

@@ -3,6 +3,7 @@
 
 import { Frames } from "./frames.js";
 import { BLANK } from "./streaming.js";
+import { moves } from "./track.js";
 
 /** @typedef {import("./settings.js").Settings} Settings */
 
@@ -28,37 +29,15 @@ export class Endpointer {
 
   /** @param {Frames} frames the next ones */
   see(frames) {
-    const known = Frames.empty(frames.count + 2, this.settings.hand.joints);
-    known.set(this.last, 0);
-    known.set(frames, 2);
+    const known = Frames.concatenate(this.last, frames);
     this.still += frames.count;
     for (let frame = frames.count; frame > 0; frame--) {
-      if (this.moves(known, frame)) {
+      if (moves(known, frame, this.settings)) {
         this.still = frames.count - frame;
         break;
       }
     }
     this.last = known.between(frames.count);
-  }
-
-  /**
-   * Tells whether a frame shows a hand that moves and is seen in the frames beside it.
-   * @param {Frames} frames
-   * @param {number} frame neither the first nor the last
-   */
-  moves({ positions, confidence, width }, frame) {
-    const { fps, sentence_end, hand } = this.settings;
-    for (const side of [0, 1]) {
-      if (![-1, 0, 1].every((step) => confidence[2 * (frame + step) + side] > 0)) continue;
-      let sum = 0;
-      for (let joint = 0; joint < hand.joints; joint++) {
-        const after = (frame + 1) * width + 3 * (side * hand.joints + joint);
-        const [x, y, z] = [0, 1, 2].map((i) => positions[after + i] - positions[after - 2 * width + i]);
-        sum += Math.sqrt(x * x + y * y + z * z);
-      }
-      if ((sum / hand.joints) * (fps / 2) > sentence_end.rest_speed) return true;
-    }
-    return false;
   }
 
   /**

@@ -1,7 +1,7 @@
 // @ts-check
 /** The content of stream.json, which `wsign_jax/web/model_folder.py` writes. */
 
-const VERSION = 1;
+const VERSION = 2;
 
 /**
  * @typedef {object} Settings
@@ -20,6 +20,9 @@ const VERSION = 1;
  * @property {HandSettings} hand
  * @property {TrackerSettings} tracker
  * @property {SentenceEndSettings} sentence_end
+ * @property {UnknownSettings | null} unknown null: unknown signs are not told from known ones
+ * @property {EnrolledSettings | null} enrolled null: without enrolled signs
+ * @property {Record<string, Record<string, number[]>>} arrays the shapes of each file's arrays, by name
  * @property {Record<string, {type: TensorType, shape: number[]}>} inputs of the ONNX file, by name
  */
 
@@ -54,13 +57,51 @@ const VERSION = 1;
  * @property {number} most_score
  * @property {number} most_log_odds
  * @property {number} renaming
+ * @property {number} rest_speed picture widths per second
  */
 
 /**
  * @typedef {object} SentenceEndSettings
- * @property {number} rest_speed picture widths per second
  * @property {number} rest_frames without movement after which a sentence is over; 0: never
  * @property {number} most_patches of a sentence
+ */
+
+/**
+ * The rule for unknown signs, and constants of `decode/unknown.py`.
+ * @typedef {object} UnknownSettings
+ * @property {number} below
+ * @property {boolean[]} seen
+ * @property {number} least
+ * @property {number} longest
+ */
+
+/**
+ * Enrolled signs, as `Prototypes` of `decode/prototypes.py`, and constants of that module and of
+ * `decode/enrolled_signs.py`.
+ * @typedef {object} EnrolledSettings
+ * @property {string[]} names
+ * @property {number[]} signs each recording's index into the names
+ * @property {number[]} frames
+ * @property {number[]} ways
+ * @property {number[]} thresholds
+ * @property {number[]} lengths of windows in frames
+ * @property {number} longest_alone
+ * @property {number} points
+ * @property {[number, number][]} bones
+ * @property {number[][]} average_hand
+ * @property {number} hop
+ * @property {number} least
+ * @property {number} least_alone
+ * @property {number} softness
+ * @property {number} softness_alone
+ * @property {number} alone
+ * @property {number} pause
+ * @property {number} margin
+ * @property {number} step
+ * @property {number} farther
+ * @property {number} still
+ * @property {number} before
+ * @property {number} after
  */
 
 /**

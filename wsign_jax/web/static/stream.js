@@ -4,24 +4,31 @@
  * `wsign_jax/stream/chunks.py`, which explain it.
  */
 
+import { EnrolledSigns } from "./enrolled_signs.js";
 import { onlyBlanks } from "./exported_stream.js";
 import { Frames } from "./frames.js";
 import { PictureStream } from "./picture_stream.js";
 import { Endpointer } from "./sentence_end.js";
 import { BLANK, NO_RUN, bestLabels, calibrate, extendRun } from "./streaming.js";
+import { StreamedUnknown } from "./unknown.js";
 
 const GOES_ON = 2 ** 30; // patches of a stream whose end is not known yet
 
 /** @typedef {import("./settings.js").Settings} Settings */
+/** @typedef {import("./arrays.js").Arrays} Arrays */
 /** @typedef {import("./exported_stream.js").ExportedStream} ExportedStream */
 /** @typedef {import("./picture_stream.js").SeenHand} SeenHand */
 /** @typedef {import("./streaming.js").PatchRun} PatchRun */
 /** @typedef {{label: string, start: number, end: number, confidence: number}} Gloss Seconds of the stream. */
 /**
+ * A gloss that may be in the transcript: `isUnknown` by the rule for unknown signs.
+ * @typedef {{gloss: Gloss, isUnknown: boolean, isEnrolled: boolean}} Candidate
+ */
+/**
  * What a picture has brought. `stable` are new glosses, which never change again; `pending` is what may
  * change; `sentenceEnd` says whether a sentence has ended, with glosses that are stable. `chunkMs` is the
  * mean time in milliseconds of a chunk's model and decoding, 0 if this picture filled no chunk.
- * @typedef {{stable: Gloss[], pending: Gloss[], sentenceEnd: boolean, chunkMs: number}} StreamResult
+ * @typedef {{stable: Candidate[], pending: Candidate[], sentenceEnd: boolean, chunkMs: number}} StreamResult
  */
 
 /** One stream from its first picture to its last. Its memory is the same after an hour. */
@@ -29,13 +36,16 @@ export class Stream {
   /**
    * @param {Settings} settings
    * @param {ExportedStream} model
+   * @param {Arrays} arrays
    */
-  constructor(settings, model) {
-    const { chunk, look_ahead, patch_size, hand, sentence_end } = settings;
+  constructor(settings, model, arrays) {
+    const { chunk, look_ahead, patch_size, hand, sentence_end, unknown, enrolled } = settings;
     this.settings = settings;
     this.model = model;
     this.pictures = new PictureStream(settings);
     this.endpointer = sentence_end.rest_frames ? new Endpointer(settings) : null;
+    this.unknown = unknown && new StreamedUnknown(settings, unknown, arrays);
+    this.enrolled = enrolled && new EnrolledSigns(settings, enrolled, arrays);
     this.finished = false;
 
     this.length = chunk * patch_size; // frames of a chunk
@@ -51,7 +61,7 @@ export class Stream {
     /** @type {PatchRun} */
     this.run = NO_RUN;
 
-    /** @type {PatchRun[]} */
+    /** @type {Candidate[]} */
     this.fresh = [];
     this.sentences = 0;
     /** @type {number[]} */
@@ -91,7 +101,7 @@ export class Stream {
     await this.take(rest.between(0, Math.min(rest.count, this.framesLeft)));
     const patches = Math.ceil(this.total / this.settings.patch_size) - this.skipped;
     while (this.first < patches) await this.runChunk(patches);
-    if (this.run.id !== BLANK) this.fresh.push(this.run);
+    if (this.run.id !== BLANK) this.add([this.run]);
     this.run = NO_RUN;
     if (this.endpointer) this.sentences += this.endpointer.close(true);
     return this.result();
@@ -110,6 +120,7 @@ export class Stream {
       const most = Math.round((/** @type {number} */ (most_patches) * patch_size) / fps);
       throw new Error(`This model recognizes ${most} s at most; begin another stream.`);
     }
+    this.enrolled?.see(frames);
     while (frames.count) {
       const silent = this.sleepsThrough(frames);
       if (silent) {
@@ -197,8 +208,9 @@ export class Stream {
       : all.subarray(low * labels.length, high * labels.length);
     const best = bestLabels(logProbs, labels.length);
     const number = first + this.skipped + low;
+    this.unknown?.see(number, logProbs);
     const { ended, run } = extendRun(this.run, best, number);
-    this.fresh.push(...ended);
+    this.add(ended);
     this.run = run;
     if (this.endpointer && best.length) {
       const ids = best.map(({ id }) => id);
@@ -211,19 +223,40 @@ export class Stream {
     this.took.push(performance.now() - began);
   }
 
+  /** @param {PatchRun[]} ended glosses, which are judged while their posteriors are remembered */
+  add(ended) {
+    for (const run of ended) {
+      const isUnknown = this.unknown?.isUnknown(run) ?? false;
+      this.fresh.push({ gloss: this.gloss(run), isUnknown, isEnrolled: false });
+    }
+  }
+
   /** @returns {StreamResult} */
   result() {
-    const { fresh, run, took } = this;
-    const result = {
-      stable: fresh.map((ended) => this.gloss(ended)),
-      pending: run.id === BLANK ? [] : [this.gloss(run)],
-      sentenceEnd: this.sentences > 0,
-      chunkMs: took.reduce((sum, ms) => sum + ms, 0) / Math.max(took.length, 1),
-    };
+    const { fresh, took, sentences } = this;
     this.fresh = [];
     this.sentences = 0;
     this.took = [];
-    return result;
+    return {
+      ...this.merged(fresh),
+      sentenceEnd: sentences > 0,
+      chunkMs: took.reduce((sum, ms) => sum + ms, 0) / Math.max(took.length, 1),
+    };
+  }
+
+  /**
+   * Returns what is stable and what is pending, with the enrolled signs.
+   * @param {Candidate[]} fresh glosses of the network
+   */
+  merged(fresh) {
+    const { run, enrolled, settings } = this;
+    const isOpen = run.id !== BLANK;
+    const open = isOpen ? [{ gloss: this.gloss(run), isUnknown: false, isEnrolled: false }] : [];
+    if (!enrolled) return { stable: fresh, pending: open };
+    if (this.finished) return { stable: enrolled.finish(fresh), pending: open };
+    const patches = isOpen ? run.start : this.first + this.skipped;
+    const stable = enrolled.merge(fresh, (patches * settings.patch_size) / settings.fps);
+    return { stable, pending: [...enrolled.waiting, ...open] };
   }
 
   /**

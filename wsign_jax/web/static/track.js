@@ -258,11 +258,31 @@ export class Tracker {
 }
 
 /**
+ * Tells whether a frame shows a hand that moves and is seen in the frames beside it.
+ * @param {Frames} frames
+ * @param {number} frame neither the first nor the last
+ * @param {Settings} settings
+ */
+export function moves({ positions, confidence, width }, frame, { fps, hand, tracker }) {
+  for (const side of [LEFT_HAND, RIGHT_HAND]) {
+    if (![-1, 0, 1].every((step) => confidence[HANDS * (frame + step) + side] > 0)) continue;
+    let sum = 0;
+    for (let joint = 0; joint < hand.joints; joint++) {
+      const after = (frame + 1) * width + 3 * (side * hand.joints + joint);
+      const [x, y, z] = [0, 1, 2].map((i) => positions[after + i] - positions[after - 2 * width + i]);
+      sum += norm(x, y, z);
+    }
+    if ((sum / hand.joints) * (fps / 2) > tracker.rest_speed) return true;
+  }
+  return false;
+}
+
+/**
  * @param {number} x
  * @param {number} y
  * @param {number} z
  */
-function norm(x, y, z) {
+export function norm(x, y, z) {
   return Math.sqrt(x * x + y * y + z * z);
 }
 

@@ -4,26 +4,56 @@
 import { download } from "./download.js";
 import { elanDocument } from "./elan.js";
 
+/** @typedef {import("./recognizer.js").Candidate} Candidate */
 /** @typedef {import("./recognizer.js").Gloss} Gloss */
 /** @typedef {import("./recognizer.js").StreamResult} StreamResult */
+/** @typedef {"off" | "mark" | "drop"} UnknownMode What becomes of unknown signs, as in Python. */
 
+const UNKNOWN = "<unknown>"; // in text and files, as `wsign_jax/decode/transcript.py` has it
+const SHOWN_UNKNOWN = "unknown sign"; // on the page
+/** @type {[UnknownMode, string][]} The first is chosen at the start. */
+const MODES = [
+  ["mark", "mark them"],
+  ["drop", "leave them out"],
+  ["off", "show the nearest sign"],
+];
 const SHOWN_SECONDS = 1; // as `wsign_jax/decode/transcript.py`: CTC is sure of a sign too shortly to read
 const NOTHING = "Signs appear here; in gray what may still change.";
+
+/**
+ * Returns the glosses, with the unknown ones as `unknown` says; a port of `as_asked` in
+ * `wsign_jax/decode/transcript.py`.
+ * @param {Candidate[]} candidates
+ * @param {UnknownMode} unknown
+ * @returns {Gloss[]}
+ */
+export function asAsked(candidates, unknown) {
+  return candidates
+    .filter(({ isUnknown }) => !(isUnknown && unknown === "drop"))
+    .map(({ gloss, isUnknown }) => (isUnknown && unknown === "mark" ? { ...gloss, label: UNKNOWN } : gloss));
+}
 
 /** A box of signs with its buttons, made in `place`. */
 export class Transcript {
   /** @param {HTMLElement} place */
   constructor(place) {
-    /** @type {Gloss[]} */
-    this.glosses = [];
+    /** @type {{candidate: Candidate, word: HTMLElement}[]} */
+    this.words = [];
     this.name = "signs";
     this.box = place.appendChild(make("div", "transcript"));
     this.box.tabIndex = 0;
     this.box.setAttribute("role", "log");
+    this.box.setAttribute("aria-relevant", "additions"); // not all signs again if the choice below changes
     this.box.setAttribute("aria-label", place.getAttribute("aria-label") ?? "Signs");
     place.removeAttribute("aria-label");
     this.pending = make("span", "pending");
     this.pending.setAttribute("aria-live", "off");
+    this.choice = place.appendChild(make("label", "note"));
+    this.choice.hidden = true;
+    this.choice.append("Signs that it does not know: ");
+    this.mode = this.choice.appendChild(make("select"));
+    for (const [value, text] of MODES) this.mode.add(new Option(text, value));
+    this.mode.addEventListener("change", () => this.showAsAsked());
     const controls = place.appendChild(make("div", "controls"));
     /** @type {[string, () => void][]} */
     const actions = [
@@ -43,8 +73,23 @@ export class Transcript {
     this.clear();
   }
 
+  /** The stable signs, with the unknown ones as the person has chosen. */
+  get glosses() {
+    return this.asked(this.words.map(({ candidate }) => candidate));
+  }
+
+  /** @param {Candidate[]} candidates */
+  asked(candidates) {
+    return asAsked(candidates, /** @type {UnknownMode} */ (this.mode.value));
+  }
+
+  /** @param {boolean} isTold whether the model tells unknown signs, so that there is a choice */
+  offerUnknown(isTold) {
+    this.choice.hidden = !isTold;
+  }
+
   clear() {
-    this.glosses = [];
+    this.words = [];
     this.box.replaceChildren(make("p", "nothing"));
     this.box.children[0].textContent = NOTHING;
     /** @type {HTMLElement | null} */
@@ -60,15 +105,15 @@ export class Transcript {
    */
   add({ stable, pending, sentenceEnd }, offset = 0) {
     const isAtEnd = this.box.scrollTop + this.box.clientHeight > this.box.scrollHeight - 40;
-    for (const gloss of stable) {
+    for (const { gloss, ...told } of stable) {
       const shifted = { ...gloss, start: gloss.start + offset, end: gloss.end + offset };
-      this.glosses.push(shifted);
-      const word = make("span");
-      word.textContent = `${gloss.label} `;
-      word.title = `${clock(shifted.start, ".")}, confidence ${gloss.confidence.toFixed(2)}`;
-      this.currentLine().insertBefore(word, this.pending.parentNode === this.line ? this.pending : null);
+      const added = { candidate: { gloss: shifted, ...told }, word: make("span") };
+      this.words.push(added);
+      this.show(added);
+      const line = this.currentLine();
+      line.insertBefore(added.word, this.pending.parentNode === line ? this.pending : null);
     }
-    const text = pending.map(({ label }) => label).join(" ");
+    const text = this.asked(pending).map(shownLabel).join(" ");
     if (text !== this.pending.textContent) {
       this.pending.textContent = text;
       if (text) this.currentLine().append(this.pending);
@@ -76,6 +121,24 @@ export class Transcript {
     if (sentenceEnd && this.line && !text) this.line = null;
     if (stable.length) this.update();
     if (isAtEnd) this.box.scrollTop = this.box.scrollHeight;
+  }
+
+  /** @param {{candidate: Candidate, word: HTMLElement}} added */
+  show({ candidate, word }) {
+    const { gloss } = candidate;
+    const [asked] = this.asked([candidate]);
+    const isMarked = asked?.label === UNKNOWN;
+    const sure = `${clock(gloss.start, ".")}, confidence ${gloss.confidence.toFixed(2)}`;
+    word.hidden = !asked;
+    word.className = isMarked ? "unknown" : "";
+    word.textContent = asked ? `${shownLabel(asked)} ` : "";
+    word.title = isMarked ? `${sure}; like no sign that it knows; the nearest is ${gloss.label}` : sure;
+    word.dataset.label = asked?.label ?? "";
+  }
+
+  showAsAsked() {
+    for (const word of this.words) this.show(word);
+    this.update();
   }
 
   currentLine() {
@@ -93,7 +156,9 @@ export class Transcript {
   /** The signs as text, a line a sentence. */
   text() {
     const lines = [...this.box.querySelectorAll("p:not(.nothing)")].map((line) =>
-      [...line.querySelectorAll("span:not(.pending)")].map((word) => word.textContent?.trim()).join(" "),
+      [.../** @type {NodeListOf<HTMLElement>} */ (line.querySelectorAll("span:not(.pending, [hidden])"))]
+        .map(({ dataset }) => dataset.label)
+        .join(" "),
     );
     return lines.filter(Boolean).join("\n");
   }
@@ -118,6 +183,11 @@ export class Transcript {
       })
       .join("");
   }
+}
+
+/** @param {Gloss} gloss as asked */
+function shownLabel({ label }) {
+  return label === UNKNOWN ? SHOWN_UNKNOWN : label;
 }
 
 /**

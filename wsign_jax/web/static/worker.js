@@ -54,9 +54,11 @@ async function open({ model }) {
   if (!landmarker) await openLandmarker();
   if (!model) return {};
   recognizer = await StreamRecognizer.load(ort, at(model));
+  const { labels, enrolled, tellsUnknown } = recognizer;
   const { chunk, patch_size, look_ahead, fps, tracker } = recognizer.settings;
   const seconds = { tracker: tracker.delay_frames / fps, chunk: (chunk * patch_size) / fps };
-  return { labels: recognizer.labels, seconds, lookAhead: (look_ahead * patch_size) / fps };
+  const lookAhead = (look_ahead * patch_size) / fps;
+  return { labels, enrolled, tellsUnknown, seconds, lookAhead };
 }
 
 async function openLandmarker() {
