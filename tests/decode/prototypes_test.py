@@ -91,5 +91,6 @@ def test_sightings_are_where_the_signs_are_however_they_come(known):
             new = spotter.see(frames_between(frames, begin, begin + size))
             assert all(x.begin >= before for x in new)
             pieces += new
+        assert not spotter.see(no_frames(0))  # a camera's first picture makes no frame
         assert pieces + spotter.finish() == found
     assert not Spotter(known).finish()

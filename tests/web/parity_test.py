@@ -37,8 +37,8 @@ from wsign_jax.web import assets, model_folder
 
 RUNNER = pathlib.Path(__file__).with_name("run_stream.mjs")
 SIZE = (320, 240)  # width and height of a picture
-# Of the enrolled signs: the first is found only alone, the second in sentences, neither with a confidence
-# of nearly 1, which hides differences.
+# Of the enrolled signs: the first is found only alone, the second in sentences, neither with a
+# confidence of nearly 1, which hides differences.
 THRESHOLDS = [1.0, 0.9]
 
 

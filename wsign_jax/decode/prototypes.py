@@ -111,7 +111,7 @@ def bone_directions(frames: Frames) -> np.ndarray:
     bones = np.where(confidence[:, :, None, None] > 0, bones, 0.0)
     mirrored = bones[:, ::-1] * _MIRROR
     both = np.stack([bones, mirrored], axis=1)
-    return both.reshape(len(positions), 2, -1).astype(np.float32)
+    return both.reshape(len(positions), 2, WIDTH // POINTS).astype(np.float32)
 
 
 def wrist_ways(frames: Frames) -> np.ndarray:
