@@ -175,7 +175,7 @@ def test_unknown_signs_are_marked_and_enrolled_ones_recognized(browser, telling_
         recognize_file(page, "selfie")
         check_glosses(Recognizer.load(run).stream(unknown=MARK), page, "file")
         shown = page.inner_text("#file .transcript")
-        assert "unknown sign" in shown and UNKNOWN not in shown
+        assert "(unknown sign)" in shown and UNKNOWN not in shown
         page.locator("#file").get_by_label("Signs that it does not know").select_option(DROP)
         check_glosses(Recognizer.load(run).stream(unknown=DROP), page, "file", 1)
         assert "unknown" not in page.inner_text("#file .transcript")

@@ -10,7 +10,7 @@ import { elanDocument } from "./elan.js";
 /** @typedef {"off" | "mark" | "drop"} UnknownMode What becomes of unknown signs, as in Python. */
 
 const UNKNOWN = "<unknown>"; // in text and files, as `wsign_jax/decode/transcript.py` has it
-const SHOWN_UNKNOWN = "unknown sign"; // on the page
+const SHOWN_UNKNOWN = "(unknown sign)"; // on the page; brackets, so that a screen reader pauses too
 /** @type {[UnknownMode, string][]} The first is chosen at the start. */
 const MODES = [
   ["mark", "mark them"],
