@@ -231,6 +231,7 @@ ARRAY = "parameters/a/b.npy"
         ("about.json", about_with(settings=[]), r"'settings' is \[\]; it must be an object"),
         ("about.json", about_with(temperature=0), "'temperature' is 0; it must be a number, 0.1"),
         ("about.json", about_with(temperature=float("nan")), "'temperature' is nan"),
+        ("about.json", about_with(sign_end="1"), "'sign_end' is '1'; it must be a number, -60 to 60"),
         ("about.json", about_with(format="1"), "'format' is '1'"),
         ("about.json", about_with(versions=["jax"]), "'versions' is .*; it must be an object"),
         ("about.json", about_with(versions={"jax": "1\n2"}), "jax '1.n2' has a line break"),

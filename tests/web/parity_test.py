@@ -16,6 +16,7 @@ from tests.helpers import streams, videos
 from tests.helpers.hands import L, R, hand
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.generated import synthetic
+from wsign_jax.decode.calibration import NOT_CALIBRATED, Calibration
 from wsign_jax.decode.streaming import GreedyStreamDecoder
 from wsign_jax.decode.transcript import Transcript
 from wsign_jax.keypoints import joints
@@ -218,19 +219,19 @@ def run_with_short_sentences(name):
 
 
 @pytest.mark.parametrize(
-    ("pictures", "name", "chunk", "endpoint_seconds", "temperature"),
+    ("pictures", "name", "chunk", "endpoint_seconds", "calibration"),
     [
-        ("drawn", "rotary", 8, 1.0, 1.0),
-        ("drawn", "look-ahead", 3, 0.0, 2.5),
-        ("signing", "sinusoidal", 8, 0.3, 0.5),
-        ("signing", "look-ahead", 1, 0.2, 1.0),
-        ("clips", "look-ahead", 8, 0.1, 1.0),
-        ("soup", "rotary", 3, 0.1, 1.0),
-        ("selfie", "look-ahead", 1, 0.0, 1.0),
+        ("drawn", "rotary", 8, 1.0, NOT_CALIBRATED),
+        ("drawn", "look-ahead", 3, 0.0, Calibration(2.5, -0.3, 0.2)),
+        ("signing", "sinusoidal", 8, 0.3, Calibration(0.5, 0.1, 1.0)),
+        ("signing", "look-ahead", 1, 0.2, NOT_CALIBRATED),
+        ("clips", "look-ahead", 8, 0.1, NOT_CALIBRATED),
+        ("soup", "rotary", 3, 0.1, NOT_CALIBRATED),
+        ("selfie", "look-ahead", 1, 0.0, NOT_CALIBRATED),
     ],
 )
 def test_pictures_become_the_same_chunks_and_posteriors_the_same_glosses(
-    pictures, name, chunk, endpoint_seconds, temperature, monkeypatch
+    pictures, name, chunk, endpoint_seconds, calibration, monkeypatch
 ):
     monkeypatch.setattr(options, "_DEFAULT_CHUNK", chunk)
     run, seen = run_with_short_sentences(name), PICTURES[pictures]()
@@ -244,11 +245,11 @@ def test_pictures_become_the_same_chunks_and_posteriors_the_same_glosses(
     def play(cache, chunk):
         return ChunkOutputs(np.zeros((model.chunk, 128), np.float32), None, next(played)), cache
 
-    model = dataclasses.replace(model, step=play, temperature=temperature)
+    model = dataclasses.replace(model, step=play, calibration=calibration)
     endpointer = Ends(run, endpoint_seconds, chunk) if endpoint_seconds else None
     results, steps, _ = in_python(model, seen, endpointer)
     settings = model_folder.stream_settings(run)
-    settings["temperature"] = temperature
+    settings |= calibration._asdict()
     settings["sentence_end"]["rest_frames"] = round(endpoint_seconds * joints.FPS)
     job = {
         "settings": settings,

@@ -79,7 +79,7 @@ def export_run(trained: Trained, path: pathlib.Path) -> None:
         path,
         settings,
         trained.vocabulary,
-        greedy.temperature,
+        greedy.calibration,
         parameters,
         (serialize_program(trained, settings), serialize_stream(trained, settings, sizes)),
         sizes,

@@ -40,6 +40,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode import confidence, unknown
 from wsign_jax.decode.align import Alignment, check_decoder_name
+from wsign_jax.decode.calibration import LONGEST_SIGN, Calibration
 from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.decode.streaming import GreedyStreamDecoder
 from wsign_jax.decode.unknown import KnownSigns, UnknownRule
@@ -78,7 +79,7 @@ class ExportedModel:
 
     settings: RecognizerSettings
     vocabulary: Vocabulary
-    temperature: float
+    calibration: Calibration
     about: Mapping[str, Any]  # the content of about.json
     parameters: dict[str, jax.Array]
     call: Callable[..., RecognizedBatch]
@@ -114,7 +115,7 @@ class ExportedModel:
             tables = positions.position_tables(s.positions, patches, s.width, s.head_width)
             return self.call(self.parameters, keypoints, hands, frames, no_hands, window, tables)
 
-        return Program(run, chunk, self.temperature, self.unknown)
+        return Program(run, chunk, self.calibration, self.unknown)
 
     def stream(
         self, chunk: int | None, left_context: int | None, decoder: str, endpoint_seconds: float
@@ -153,7 +154,7 @@ class ExportedModel:
                 for name in ("patch_size", "look_ahead", "positions", "head_width")
             },
             **dataclasses.asdict(sizes),
-            temperature=self.temperature,
+            calibration=self.calibration,
             # Placed as a step's result is; otherwise the step would compile again.
             cache=jax.device_put(zeros, jax.local_devices()[0]),
             step=encode,
@@ -184,7 +185,7 @@ def write_exported(
     path: pathlib.Path,
     settings: RecognizerSettings,
     vocabulary: Vocabulary,
-    temperature: float,
+    calibration: Calibration,
     parameters: Mapping[str, np.ndarray],
     programs: tuple[bytes, bytes],
     sizes: StreamSizes,
@@ -209,7 +210,7 @@ def write_exported(
         **about,
         "settings": dataclasses.asdict(settings),
         "stream": dataclasses.asdict(sizes),
-        "temperature": temperature,
+        **calibration._asdict(),
         "sha256": {name: hashlib.sha256(value).hexdigest() for name, value in members.items()},
     }
     whole = io.BytesIO()
@@ -280,6 +281,7 @@ def read_exported(path: pathlib.Path) -> ExportedModel:
             lambda x: confidence.MIN_TEMPERATURE <= x <= confidence.MAX_TEMPERATURE,
             f"a number, {confidence.MIN_TEMPERATURE} to {confidence.MAX_TEMPERATURE}",
         )  # fmt: skip
+        times = [_sign_time(about, name) for name in ("sign_start", "sign_end")]
         label_map = files.parse_json(members.pop(_LABEL_MAP), _LABEL_MAP)
         vocabulary = Vocabulary.from_mapping(label_map, _LABEL_MAP)
         program, stream = members.pop(_PROGRAM), members.pop(_STREAM, None)
@@ -313,7 +315,7 @@ def read_exported(path: pathlib.Path) -> ExportedModel:
     return ExportedModel(
         settings,
         vocabulary,
-        float(temperature),
+        Calibration(float(temperature), *times),
         about,
         on_device,
         call,
@@ -323,6 +325,16 @@ def read_exported(path: pathlib.Path) -> ExportedModel:
         enrolled,
         rule,
     )
+
+
+def _sign_time(about: Mapping[str, Any], name: str) -> float | None:
+    """Returns a field of a `Calibration`, which files of before do not have."""
+    if about.get(name) is None:
+        return None
+    return files.field(
+        about, name, _ABOUT, (int, float),
+        lambda x: abs(x) <= LONGEST_SIGN, f"a number, {-LONGEST_SIGN:g} to {LONGEST_SIGN:g}",
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

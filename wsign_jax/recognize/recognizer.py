@@ -18,7 +18,7 @@ import numpy as np
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data import layout, validate
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.decode import align, confidence
+from wsign_jax.decode import align
 from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.enrolled_signs import EnrolledSigns, merge_enrolled
 from wsign_jax.decode.no_hands import patches_without_hands
@@ -411,8 +411,8 @@ class Recognizer:
                     unknown = rule.find_unknown(log_probs[row], *places, ids)
                 found[int(examples[row])] = _Found(
                     ids,
-                    spans,
-                    confidence.calibrate(confidences, program.temperature),
+                    program.calibration.times(spans),
+                    program.calibration.confidences(confidences),
                     float(beams.scores[row, 0]),
                     unknown,
                 )

@@ -66,7 +66,7 @@ def stream_settings(trained: Trained) -> dict[str, Any]:
         "frequency_base": positions.FREQUENCY_BASE,
         "most_patches": None if is_endless else positions.MAX_SINUSOIDAL_PATCHES,
         "no_hands_frames": NO_HANDS_FRAMES,
-        "temperature": model.temperature,
+        **model.calibration._asdict(),
         "sentence_end": {
             "rest_speed": track.REST_SPEED,
             "rest_frames": round(ENDPOINT_SECONDS * joints.FPS),

@@ -231,9 +231,12 @@ export class Stream {
    * @returns {Gloss}
    */
   gloss({ id, start, end, logProb }) {
-    const { labels, patch_size, fps, temperature } = this.settings;
+    const { labels, patch_size, fps, temperature, sign_start, sign_end } = this.settings;
     const seconds = patch_size / fps;
     const confidence = calibrate(Math.min(Math.exp(logProb), 1), temperature);
-    return { label: labels[id], start: start * seconds, end: end * seconds, confidence };
+    const begin = start * seconds;
+    const gloss = { label: labels[id], start: begin, end: end * seconds, confidence };
+    if (sign_start === null || sign_end === null) return gloss;
+    return { ...gloss, start: Math.max(begin + sign_start, 0), end: Math.max(begin + sign_end, 0) };
   }
 }
