@@ -1,4 +1,4 @@
-"""What a validation split says of a decoder's glosses: how sure they are, and when they were signed."""
+"""Calibrates a decoder's glosses on validation: how sure they are, and when they were signed."""
 
 from typing import NamedTuple
 
