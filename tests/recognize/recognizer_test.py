@@ -22,7 +22,7 @@ from wsign_jax.decode import confidence
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
-from wsign_jax.recognize.recognizer import LONGEST
+from wsign_jax.recognize.read_recordings import LONGEST
 
 
 def paths_of(root):
