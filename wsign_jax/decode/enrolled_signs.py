@@ -9,7 +9,7 @@ from wsign_jax.decode.transcript import Candidate, Gloss
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.track import Frames
 
-_NEAR = 0.2  # seconds around a sighting in which the middle of a gloss still speaks against it
+_NEAR = 0.3  # seconds around a sighting in which the middle of a gloss still speaks against it
 
 
 class EnrolledSigns:
