@@ -34,7 +34,7 @@ from wsign_jax.decode.unknown import UnknownRule
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.track import Frames
 from wsign_jax.model.positions import check_window
-from wsign_jax.recognize import enrollment, file_backend
+from wsign_jax.recognize import enrollment, exported_file
 from wsign_jax.recognize.backend import Backend, Program, RecognizedBatch, RecognizerSettings
 from wsign_jax.recognize.batches import plan_batches
 from wsign_jax.recognize.read_recordings import (
@@ -92,7 +92,7 @@ class Recognizer:
         """
         model = None if hand_landmarker is None else pathlib.Path(hand_landmarker)
         if isinstance(path, str | os.PathLike) and pathlib.Path(path).is_file():
-            return cls(file_backend.read_exported(pathlib.Path(path)), model)
+            return cls(exported_file.read_exported(pathlib.Path(path)), model)
         # An exported file does without these.
         from wsign_jax.recognize import ensemble_backend, run_backend  # noqa: PLC0415
 
