@@ -173,6 +173,11 @@ class Recognizer:
         return transcripts
 
     @property
+    def tells_unknown(self) -> bool:
+        """Whether greedy decoding was tuned, so that known signs are told from unknown ones."""
+        return self._program("greedy", None, None).unknown is not None
+
+    @property
     def enrolled(self) -> dict[str, int]:
         """The signs that `enroll` has added, and the number of recordings of each."""
         return self._enrolled.counts()
