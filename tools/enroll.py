@@ -11,12 +11,18 @@ kept in RUN/enrolled.npz.
 
 import argparse
 import pathlib
+import sys
 
 from wsign_jax.common.command_line import Parser
 from wsign_jax.common.errors import WSignError, exit_on_user_error
 from wsign_jax.keypoints import landmarker
 from wsign_jax.recognize import transcribe_files
 from wsign_jax.recognize.recognizer import Recognizer
+
+_NOTE = (
+    "note: in sentences it may take the place of trained signs; less often once tools/tune_decoder.py "
+    "has tuned the run"
+)
 
 
 def parse() -> argparse.Namespace:
@@ -49,6 +55,8 @@ def main() -> None:
             recognizer.forget(flags.forget)
         elif flags.sign is not None:
             recognizer.enroll(flags.sign, [source.path for source in sources], flags.replace)
+            if not recognizer.tells_unknown:
+                print(_NOTE, file=sys.stderr)
         for name, count in recognizer.enrolled.items():
             print(f"{name}\t{count}")
 

@@ -1,9 +1,9 @@
 """python tools/tune_decoder.py --checkpoint=RUN [--data=DIR] [--decoder=joint,rescore] [--lm=none,2] ...
 
-Chooses decoders' weights and calibrates their confidences on the validation split; no other split is
-used. Writes them into the run's folder: decoder.json, known_signs.npz, which tells unknown signs, and
-lm_<order>.arpa for a language model of the training labels. tools/evaluate.py and --config.eval.decoder
-read them there.
+Chooses decoders' weights and calibrates their confidences and times on the validation split; no other
+split is used. Times need its segments/. Writes all that into the run's folder: decoder.json,
+known_signs.npz, which tells unknown signs, and lm_<order>.arpa for a language model of the training
+labels. tools/evaluate.py and --config.eval.decoder read them there.
 """
 
 import argparse
@@ -71,6 +71,11 @@ def main() -> None:
                 f"{', '.join(shown):52} temperature {settings.temperature:.2f}  ({effort})",
                 flush=True,
             )
+            if settings.sign_start is not None:
+                begin, end = settings.sign_start, settings.sign_end
+                print(
+                    f"{'':12} signs last from {begin:+.2f} s to {end:+.2f} s of CTC's first patch"
+                )
             if settings.false_accepts is not None:
                 print(
                     f"{'':12} unknown below {settings.unknown_below:.1f}: 5 % of right glosses, and "

@@ -6,7 +6,7 @@ from wsign_jax.decode.transcript import Gloss, Transcript, format_transcript
 
 GLOSSES = [
     Gloss("HELLO", 0.0, 0.0667, 0.91),
-    Gloss("A<B>&\uffff\n", 0.05, 0.06, 0.5),  # begins before the one before ends
+    Gloss("A<B>&\uffff\n", 0.05, 0.06, 0.5),  # begins before HELLO ends
     Gloss("GRÜSSE", 3661.9996, 3663.5, 1.0),
 ]
 
@@ -28,10 +28,10 @@ def read(tmp_path):
 def test_glosses_are_read_back_with_times_and_confidences(read, tmp_path):
     eaf = read(tmp_path / "my video.mp4", GLOSSES)
     assert eaf.get_annotation_data_for_tier("glosses") == [
-        (0, 67, "HELLO"), (67, 68, "A<B>&\ufffd\\u000a"), (3662000, 3663500, "GRÜSSE"),
+        (0, 50, "HELLO"), (50, 60, "A<B>&\ufffd\\u000a"), (3662000, 3663500, "GRÜSSE"),
     ]  # fmt: skip
     assert [entry[:3] for entry in eaf.get_ref_annotation_data_for_tier("confidence")] == [
-        (0, 67, "0.910"), (67, 68, "0.500"), (3662000, 3663500, "1.000"),
+        (0, 50, "0.910"), (50, 60, "0.500"), (3662000, 3663500, "1.000"),
     ]  # fmt: skip
     (media,) = eaf.get_linked_files()
     assert media["MEDIA_URL"] == (tmp_path / "my video.mp4").as_uri()

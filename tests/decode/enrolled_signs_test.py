@@ -29,15 +29,15 @@ def known():
         # Middles are seconds after the sighting's beginning, which lasts about a second.
         (SENTENCE, True, 0.5, 1.0, True, False, True),
         (SENTENCE, True, 0.5, 0.0, False, True, False),
-        (SENTENCE, True, -0.35, 0.0, False, True, False),
-        (SENTENCE, True, -0.45, 1.0, False, True, True),
-        (SENTENCE, True, -0.35, 1.0, True, True, True),
+        (SENTENCE, True, -0.15, 0.0, False, True, False),
+        (SENTENCE, True, -0.35, 1.0, False, True, True),
+        (SENTENCE, True, -0.15, 1.0, True, True, True),
         (SENTENCE, False, 0.5, 1.0, False, True, False),
         (SENTENCE, False, 0.5, 0.5, False, False, True),
-        (SENTENCE, False, -0.35, 1.0, False, True, False),
+        (SENTENCE, False, -0.15, 1.0, False, True, False),
         (ALONE, True, 0.5, 1.0, True, True, False),
         (ALONE, True, 0.5, 0.5, False, False, True),
-        (ALONE, True, -0.35, 1.0, False, True, True),
+        (ALONE, True, -0.15, 1.0, False, True, True),
     ],
 )
 def test_a_sighting_needs_room(known, parts, has_rule, middle, sure, unknown, stays, comes):
@@ -51,7 +51,7 @@ def test_a_sighting_needs_room(known, parts, has_rule, middle, sure, unknown, st
     candidates = [
         Candidate(Gloss("FIRST", 0.1, 0.3, 1.0)),
         Candidate(Gloss("X", at - 0.02, at + 0.02, sure), unknown),
-        Candidate(Gloss("LAST", end + 0.25, end + 0.3, 1.0)),
+        Candidate(Gloss("LAST", end + 0.35, end + 0.4, 1.0)),
     ]
     whole = EnrolledSigns(known, has_rule)
     whole.see(frames)

@@ -60,7 +60,7 @@ def test_a_broken_tuning_file_is_named(opened):
         ("decoder", "nope"), ("lm", 2), ("beam_size", 0), ("beam_size", "10"), ("beam_size", 1001),
         ("ctc_weight", 7.0),
         ("lm_weight", None), ("label_bonus", "1"), ("temperature", 0), ("wer", None), ("wer", "x"),
-        ("unknown_below", 1e10),
+        ("unknown_below", 1e10), ("sign_start", -61.0),
     ],
 )  # fmt: skip
 def test_a_wrong_field_of_a_tuning_file_is_named(opened, field, value):

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsign_jax.data.vocab import Vocabulary
+from wsign_jax.decode.calibration import NOT_CALIBRATED
 from wsign_jax.decode.unknown import KnownSigns
-from wsign_jax.recognize import exported_program, exported_stream, file_backend
+from wsign_jax.recognize import exported_file, exported_program, exported_stream, file_backend
 from wsign_jax.recognize.backend import RecognizerSettings
 from wsign_jax.recognize.enrollment import Enrolled
 
@@ -78,6 +79,15 @@ def write(
     step = bytes(exported_of(stream, taken=TAKEN_BY_STREAM).serialize())
     about = {"versions": {"jax": jax.__version__}, "unknown_below": -7.5}
     programs = program, step
-    file_backend.write_exported(
-        path, SETTINGS, VOCABULARY, 1.0, PARAMETERS, programs, SIZES, about, enrolled, known
+    exported_file.write_exported(
+        path,
+        SETTINGS,
+        VOCABULARY,
+        NOT_CALIBRATED,
+        PARAMETERS,
+        programs,
+        SIZES,
+        about,
+        enrolled,
+        known,
     )

@@ -22,7 +22,7 @@ from wsign_jax.decode import confidence
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.landmarker import Detection
-from wsign_jax.recognize.recognizer import LONGEST
+from wsign_jax.recognize.read_recordings import LONGEST
 
 
 def paths_of(root):
@@ -122,21 +122,35 @@ def test_a_stream_is_the_twin_where_there_is_nothing_to_see_too(data, recognizer
     assert nothing.glosses == [] and nothing.score == 0.0
 
 
-def test_a_tuned_temperature_is_used(data, talkative_run, recognizer):
+def test_a_tuned_calibration_is_used(data, talkative_run, recognizer):
     run = trained_run.open_run(talkative_run)
     row = dataclasses.replace(
-        decoder_settings.default_settings(run, "greedy", "none", 1), temperature=2.0, wer=0.1
+        decoder_settings.default_settings(run, "greedy", "none", 1),
+        temperature=2.0,
+        sign_start=-0.25,
+        sign_end=0.5,
+        wer=0.1,
     )
     tuned_on = f"checkpoint {run.checkpoint_steps}, full attention"
     content = {"tuned_on": tuned_on, "decoders": [dataclasses.asdict(row)]}
     files.write_json(talkative_run / decoder_settings.TUNED, content)
     try:
-        [cool] = Recognizer.load(talkative_run).transcribe(paths_of(data)[0])
+        tuned = Recognizer.load(talkative_run)
+        [cool] = tuned.transcribe(paths_of(data)[0])
+        [offline] = tuned.transcribe(paths_of(data)[0], chunk=4, left_context=16)
+        stream = tuned.stream(chunk=4, left_context=16)
+        keypoints = np.load(paths_of(data)[0])
+        streamed = [*stream.push(keypoints).stable, *stream.finish().stable]
     finally:
         (talkative_run / decoder_settings.TUNED).unlink()
     [plain] = recognizer.transcribe(paths_of(data)[0])
     expected = confidence.calibrate([gloss.confidence for gloss in plain.glosses], 2.0)
     np.testing.assert_allclose([gloss.confidence for gloss in cool.glosses], expected, rtol=1e-5)
+    for gloss, before in zip(cool.glosses, plain.glosses, strict=True):
+        assert gloss.start == pytest.approx(max(before.start - 0.25, 0.0))
+        assert gloss.end == pytest.approx(before.start + 0.5)
+    times = [[(x.label, x.start, x.end) for x in found] for found in (streamed, offline.glosses)]
+    assert times[0] == times[1] and times[0]
 
 
 def test_a_data_sets_aspect_is_heeded(data, recognizer, tmp_path):

@@ -86,14 +86,15 @@ def small_training(tmp_path, monkeypatch):
     def script(code, folder):
         return "python", "-c", f"import os, pathlib, signal, sys, time\n{code}", str(folder)
 
-    def make(first=IMPORT, second=TRAIN, third=PAGE):
+    def make(first=IMPORT, second=TRAIN, tuning="pass", page=PAGE):
         def plan(*given):
             planned = make_plan(*given)
-            commands = (script(first, planned.data), script(second, planned.run))
-            return planned._replace(commands=(*commands, planned.commands[2]))
+            run = planned.run
+            commands = (script(first, planned.data), script(second, run), script(tuning, run))
+            return planned._replace(commands=(*commands, planned.commands[-1]))
 
         monkeypatch.setattr(training, "make_plan", plan)
-        monkeypatch.setattr(training, "_page_command", lambda _, folder: script(third, folder))
+        monkeypatch.setattr(training, "_page_command", lambda _, folder: script(page, folder))
         made.append(training.Training(tmp_path / "takes", tmp_path / "models"))
         return made[-1]
 

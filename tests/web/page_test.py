@@ -212,7 +212,7 @@ def test_live_goes_on_with_the_model_that_the_page_has_trained(
     recordings.save(take())
     site.write_site(tmp_path / "site", None, "takes", given_assets)
     model = site_folder / "model"
-    training = small_training(third=f"import shutil; shutil.copytree({str(model)!r}, sys.argv[-1])")
+    training = small_training(page=f"import shutil; shutil.copytree({str(model)!r}, sys.argv[-1])")
     with (
         serving(tmp_path / "site", recordings, training) as address,
         opened(browser, address) as page,

@@ -19,6 +19,7 @@ from tests.web.conftest import tell_signs
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.generated import synthetic
 from wsign_jax.decode import unknown
+from wsign_jax.decode.calibration import NOT_CALIBRATED, Calibration
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.decode.enrolled_signs import EnrolledSigns
 from wsign_jax.decode.streaming import GreedyStreamDecoder
@@ -40,6 +41,7 @@ SIZE = (320, 240)  # width and height of a picture
 # Of the enrolled signs: the first is found only alone, the second in sentences, neither with a
 # confidence of nearly 1, which hides differences.
 THRESHOLDS = [1.0, 0.9]
+CALIBRATION = Calibration(1.0, -0.1, 0.2)
 
 
 class Seen(NamedTuple):
@@ -246,19 +248,19 @@ def run_with_short_sentences(name):
 
 
 @pytest.mark.parametrize(
-    ("pictures", "name", "chunk", "endpoint_seconds", "temperature"),
+    ("pictures", "name", "chunk", "endpoint_seconds", "calibration"),
     [
-        ("drawn", "rotary", 8, 1.0, 1.0),
-        ("drawn", "look-ahead", 3, 0.0, 2.5),
-        ("signing", "sinusoidal", 8, 0.3, 0.5),
-        ("signing", "look-ahead", 1, 0.2, 1.0),
-        ("clips", "look-ahead", 8, 0.1, 1.0),
-        ("soup", "rotary", 3, 0.1, 1.0),
-        ("selfie", "look-ahead", 1, 0.0, 1.0),
+        ("drawn", "rotary", 8, 1.0, NOT_CALIBRATED),
+        ("drawn", "look-ahead", 3, 0.0, Calibration(2.5, -0.3, 0.2)),
+        ("signing", "sinusoidal", 8, 0.3, Calibration(0.5, 0.1, 1.0)),
+        ("signing", "look-ahead", 1, 0.2, NOT_CALIBRATED),
+        ("clips", "look-ahead", 8, 0.1, NOT_CALIBRATED),
+        ("soup", "rotary", 3, 0.1, NOT_CALIBRATED),
+        ("selfie", "look-ahead", 1, 0.0, NOT_CALIBRATED),
     ],
 )
 def test_pictures_become_the_same_chunks_and_posteriors_the_same_glosses(
-    pictures, name, chunk, endpoint_seconds, temperature, monkeypatch
+    pictures, name, chunk, endpoint_seconds, calibration, monkeypatch
 ):
     monkeypatch.setattr(options, "_DEFAULT_CHUNK", chunk)
     run, seen = run_with_short_sentences(name), PICTURES[pictures]()
@@ -267,11 +269,11 @@ def test_pictures_become_the_same_chunks_and_posteriors_the_same_glosses(
     logits = 3 * rng.normal(size=(1500, chunk, vocab_size)) + [3, *[0] * (vocab_size - 1)]
     logits = np.repeat(logits.reshape(-1, vocab_size), 2, axis=0)[: 1500 * chunk]
     table = np.asarray(jax.nn.log_softmax(np.float32(logits)).reshape(1500, chunk, -1))
-    model = dataclasses.replace(playing(model, table), temperature=temperature)
+    model = dataclasses.replace(playing(model, table), calibration=calibration)
     endpointer = Ends(run, endpoint_seconds, chunk) if endpoint_seconds else None
     results, steps, _ = in_python(model, seen, endpointer)
     settings, _ = model_folder.stream_content(run)
-    settings["temperature"] = temperature
+    settings |= calibration._asdict()
     settings["sentence_end"]["rest_frames"] = round(endpoint_seconds * joints.FPS)
     job = {
         "settings": settings,
@@ -322,6 +324,7 @@ def telling(tmp_path_factory):
         model_folder.write_model_folder(run, folder)
     settings = json.loads((folder / model_folder.SETTINGS).read_bytes())
     settings["enrolled"]["thresholds"] = THRESHOLDS
+    settings |= CALIBRATION._asdict()
     table = table.reshape(-1, settings["chunk"], size)
     job = {"settings": settings, "folder": str(folder), "log_probs": table.tolist()}
     return run, job, table, signing
@@ -331,7 +334,8 @@ def telling(tmp_path_factory):
 def test_enrolled_and_unknown_signs_are_those_of_python(size, mode, telling):
     run, job, table, signing = telling
     model, _, _ = run_stream.stream_parts(run)
-    model, steps = recording(playing(model, table))
+    model = dataclasses.replace(playing(model, table), calibration=CALIBRATION)
+    model, steps = recording(model)
     stream = Stream(model, GreedyStreamDecoder())
     rule = unknown_rule(run, choose_settings(run, GREEDY))
     known = enrollment.read(run.workdir / enrollment.ENROLLED, run.vocabulary).prototypes()

@@ -4,6 +4,7 @@ The schema is http://www.mpi.nl/tools/elan/EAFv3.0.xsd.
 """
 
 import datetime
+import math
 import mimetypes
 import pathlib
 import re
@@ -25,8 +26,7 @@ def elan_document(name: str, glosses: Sequence[tuple[str, float, float, float]])
     Args:
         name: the recording's path; the file refers to it if it is a video.
         glosses: label, start and end in seconds, and confidence, in the order of their signing. A tier's
-            annotations last a millisecond at least and do not overlap: one that begins too early begins
-            where the one before ends.
+            annotations last a millisecond at least and do not overlap: one ends where the next begins.
     """
     root = ElementTree.Element(
         "ANNOTATION_DOCUMENT", AUTHOR="WhisperSign-JAX", FORMAT="3.0", VERSION="3.0"
@@ -45,9 +45,10 @@ def elan_document(name: str, glosses: Sequence[tuple[str, float, float, float]])
         root, "TIER", TIER_ID=CONFIDENCE, LINGUISTIC_TYPE_REF=CONFIDENCE, PARENT_REF=GLOSSES
     )
     end = 0
+    following = [first for _, first, _, _ in glosses[1:]] + [math.inf]
     for number, (label, first, last, confidence) in enumerate(glosses, 1):
         start = max(round(first * 1000), end)
-        end = max(round(last * 1000), start + 1)
+        end = max(round(min(last, following[number - 1]) * 1000), start + 1)
         slots = {"TIME_SLOT_REF1": f"ts{2 * number - 1}", "TIME_SLOT_REF2": f"ts{2 * number}"}
         for slot, time in zip(slots.values(), (start, end), strict=True):
             _add(order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(time))

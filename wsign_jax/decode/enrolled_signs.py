@@ -9,9 +9,7 @@ from wsign_jax.decode.transcript import Candidate, Gloss
 from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.track import Frames
 
-# Seconds around a sighting in which a gloss speaks against it, if its middle lies there. CTC often finds
-# a sign at its beginning, and a sighting may begin later.
-BEFORE, AFTER = 0.4, 0.2
+NEAR = 0.3  # seconds around a sighting in which the middle of a gloss still speaks against it
 
 
 class EnrolledSigns:
@@ -60,10 +58,10 @@ class EnrolledSigns:
 
     def _sure(self, candidates: list[Candidate], until: float, settled: float) -> list[Candidate]:
         self._waiting += candidates
-        open_ones = [x for x in self._sightings if x[0].end + AFTER > until]
+        open_ones = [x for x in self._sightings if x[0].end + NEAR > until]
         for sighting, is_alone in self._sightings[: len(self._sightings) - len(open_ones)]:
-            inside = self._around(sighting, 0.0, 0.0)
-            near = inside if is_alone else self._around(sighting, BEFORE, AFTER)
+            inside = self._around(sighting, 0.0)
+            near = inside if is_alone else self._around(sighting, NEAR)
             if not any(self._stands(x, sighting, is_alone) for x in near):
                 kept = [x for x in self._waiting if x not in inside]
                 self._waiting = [*kept, Candidate(sighting, is_enrolled=True)]
@@ -78,15 +76,13 @@ class EnrolledSigns:
             count += 1
         sure, self._waiting = self._waiting[:count], self._waiting[count:]
         self._past = [
-            x
-            for x in self._past + sure
-            if not x.is_enrolled and _middle(x.gloss) >= settled - BEFORE
+            x for x in self._past + sure if not x.is_enrolled and _middle(x.gloss) >= settled - NEAR
         ]
         return sure
 
-    def _around(self, sighting: Gloss, before: float, after: float) -> list[Candidate]:
+    def _around(self, sighting: Gloss, margin: float) -> list[Candidate]:
         """Returns the network's glosses whose middle lies in a sighting, or so many seconds from it."""
-        begin, end = sighting.start - before, sighting.end + after
+        begin, end = sighting.start - margin, sighting.end + margin
         return [
             x
             for x in self._past + self._waiting

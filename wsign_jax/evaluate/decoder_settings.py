@@ -4,8 +4,9 @@
 
     {"tuned_on": "checkpoint 7500, full attention", "data": "...", "split": "val", "sentences": 100,
      "decoders": [{"decoder": "prefix_beam", "lm": "2", "beam_size": 10, "ctc_weight": 0.5,
-                   "lm_weight": 0.4, "label_bonus": 0.8, "temperature": 1.3, "wer": 0.05,
-                   "unknown_below": -21.5, "false_accepts": 0.04}, ...],
+                   "lm_weight": 0.4, "label_bonus": 0.8, "temperature": 1.3, "sign_start": -0.1,
+                   "sign_end": 0.7, "wer": 0.05, "unknown_below": -21.5, "false_accepts": 0.04},
+                  ...],
      "language_models": {"2": "<SHA-256>"}, "known_signs": "<SHA-256>"}
 
 A language model fitted for it lies beside it as `lm_<order>.arpa`, with that digest; so does
@@ -24,6 +25,7 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.decode import confidence, unknown
+from wsign_jax.decode.calibration import LONGEST_SIGN, Calibration
 from wsign_jax.decode.decoders import DECODERS, GREEDY, LARGEST_BEAM, Search
 from wsign_jax.decode.joint import Weights
 from wsign_jax.decode.lm import arpa
@@ -36,12 +38,14 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "lm_weight": (0, 100),
     "label_bonus": (-100, 100),
     "temperature": (confidence.MIN_TEMPERATURE, confidence.MAX_TEMPERATURE),
+    "sign_start": (-LONGEST_SIGN, LONGEST_SIGN),
+    "sign_end": (-LONGEST_SIGN, LONGEST_SIGN),
     "beam_size": (1, LARGEST_BEAM),
     "wer": (0, math.inf),
     "unknown_below": (-1e9, 1e9),
     "false_accepts": (0, 1),
 }
-_OPTIONAL = {"unknown_below", "false_accepts"}
+_OPTIONAL = {"sign_start", "sign_end", "unknown_below", "false_accepts"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +58,9 @@ class DecoderSettings:
     ctc_weight: float = 0.5
     lm_weight: float = 0.3
     label_bonus: float = 0.0
-    temperature: float = 1.0  # of the confidences
+    temperature: float = 1.0  # these three: see `Calibration`
+    sign_start: float | None = None
+    sign_end: float | None = None
     wer: float | None = None  # on the validation split, if it was tuned
     # A less familiar gloss is an unknown sign: 5 % of right glosses are, and all but this share of the
     # glosses that come out for others that are held out. None: no gloss was right.
@@ -102,6 +108,11 @@ class DecoderSettings:
     def search(self) -> Search:
         """The constants of its search."""
         return Search(self.decoder, self.beam_size)
+
+    @property
+    def calibration(self) -> Calibration:
+        """How sure its glosses are, and when they were signed."""
+        return Calibration(self.temperature, self.sign_start, self.sign_end)
 
     @property
     def weights(self) -> Weights:

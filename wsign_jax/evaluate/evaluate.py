@@ -86,11 +86,15 @@ def evaluate_split(
 
     decoded = search_all(trained, encoded(), search, settings, lm)
     raw = to_sentences(trained, split, decoded)
-    shares = [confidence.calibrate(s.confidences, settings.temperature) for s in raw]
-    ranks = find_ranks(split, decoded, trained.vocabulary)
+    ranks, calibration = find_ranks(split, decoded, trained.vocabulary), settings.calibration
     sentences = [
-        dataclasses.replace(sentence, confidences=share, rank=ranks.get(example))
-        for example, (sentence, share) in enumerate(zip(raw, shares, strict=True))
+        dataclasses.replace(
+            sentence,
+            confidences=calibration.confidences(sentence.confidences),
+            spans=calibration.times(sentence.spans),
+            rank=ranks.get(example),
+        )
+        for example, sentence in enumerate(raw)
     ]
     report = summary.summarize(
         sentences,
@@ -202,7 +206,10 @@ def search_all(
 def to_sentences(
     trained: Trained, split: layout.Split, decoded: Sequence[DecodedBatch]
 ) -> list[Sentence]:
-    """Turns decoded batches into sentences in the order of the split, with raw confidences."""
+    """Turns decoded batches into sentences in the order of the split.
+
+    Confidences and times are CTC's own.
+    """
     annotations = read_annotations(trained.config, split)
     found: dict[int, Sentence] = {}
     for batch in decoded:

@@ -8,6 +8,7 @@ import numpy as np
 
 from wsign_jax.data import layout
 from wsign_jax.decode import confidence
+from wsign_jax.decode.calibration import fit_sign_times
 from wsign_jax.decode.decoders import GREEDY, Search
 from wsign_jax.decode.lm.lookup import LanguageModel
 from wsign_jax.decode.unknown import KnownSigns
@@ -16,6 +17,7 @@ from wsign_jax.evaluate.decoder_settings import DecoderSettings, default_setting
 from wsign_jax.evaluate.evaluate import TimedFunction
 from wsign_jax.evaluate.trained_run import NO_LM, Trained
 from wsign_jax.report.metrics import EditCounts
+from wsign_jax.report.sentences import Sentence
 from wsign_jax.train import validation
 from wsign_jax.train.validation import EncodedBatch
 
@@ -104,14 +106,17 @@ class _Attempts:
         return self._known[key]
 
     def calibrated(self, settings: DecoderSettings) -> DecoderSettings:
-        """Adds the temperature of the confidences, and the threshold of unknown signs.
+        """Adds temperature of the confidences, times of signs and threshold of unknown signs.
 
         Impostors are wrong glosses where CTC may say every gloss but a third of them.
         """
         decoded, sentences = self._decode(settings, self._encoded)
         confidences, right = evaluate.confidences_and_truth(sentences)
         temperature = confidence.fit_temperature(confidences, right)
-        settings = dataclasses.replace(settings, temperature=temperature)
+        times = _sign_times(sentences) or (None, None)
+        settings = dataclasses.replace(
+            settings, temperature=temperature, sign_start=times[0], sign_end=times[1]
+        )
         spans = evaluate.found_spans(decoded, sentences)
         known = self._known_signs
         below = unknown_signs.find_threshold(known.spans, spans, sentences, _FALSE_REJECTS)
@@ -128,10 +133,22 @@ class _Attempts:
 
     def _decode(
         self, settings: DecoderSettings, encoded: Sequence[EncodedBatch]
-    ) -> tuple[list[evaluate.DecodedBatch], list[evaluate.Sentence]]:
+    ) -> tuple[list[evaluate.DecodedBatch], list[Sentence]]:
         run = self._trained
         decoded = evaluate.search_all(run, encoded, self._search, settings, self._lm)
         return decoded, evaluate.to_sentences(run, self._split, decoded)
+
+
+def _sign_times(sentences: Sequence[Sentence]) -> tuple[float, float] | None:
+    """Returns when signs begin and end after CTC's first patch; None if no true times are known."""
+    found, true = [np.zeros((0, 2))], [np.zeros((0, 2))]
+    for sentence in sentences:
+        if sentence.segments is not None:
+            rows = [(e.hypothesis, e.reference) for e in sentence.edits if e.kind == "C"]
+            mine, theirs = np.array(rows, np.int64).reshape(-1, 2).T
+            found.append(sentence.spans[mine])
+            true.append(sentence.segments[theirs])
+    return fit_sign_times(np.concatenate(found), np.concatenate(true))
 
 
 def _begins(start: DecoderSettings, tuned: Sequence[DecoderSettings]) -> list[DecoderSettings]:

@@ -11,6 +11,7 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data.vocab import Vocabulary
 from wsign_jax.decode.align import Alignment
+from wsign_jax.decode.calibration import Calibration
 from wsign_jax.decode.prefix_beam import Beams
 from wsign_jax.decode.unknown import UnknownRule
 from wsign_jax.keypoints.joints import ASPECTS
@@ -95,7 +96,7 @@ class Program:
     # which count as blank.
     run: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], RecognizedBatch]
     chunk: int  # of its window, in patches; 0: full attention
-    temperature: float  # of the confidences
+    calibration: Calibration
     unknown: UnknownRule | None  # tells unknown signs; None: not calibrated
 
 

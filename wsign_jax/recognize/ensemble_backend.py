@@ -14,6 +14,7 @@ import numpy as np
 
 from wsign_jax.common.errors import WSignError
 from wsign_jax.decode.align import align_labels
+from wsign_jax.decode.calibration import NOT_CALIBRATED
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.decode.greedy import ctc_greedy
 from wsign_jax.decode.prefix_beam import Beams
@@ -68,7 +69,7 @@ class EnsembleBackend:
         ) -> RecognizedBatch:
             return self._step(params, keypoints, hands, frames, no_hands, window)
 
-        return Program(run, chunk, temperature=1.0, unknown=None)
+        return Program(run, chunk, NOT_CALIBRATED, unknown=None)
 
     def stream(
         self, chunk: int | None, left_context: int | None, decoder: str, endpoint_seconds: float

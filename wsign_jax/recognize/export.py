@@ -1,4 +1,4 @@
-"""Exports a run to a file that recognizes without the network's code; see `file_backend.py`."""
+"""Exports a run to a file that recognizes without the network's code; see `exported_file.py`."""
 
 import contextlib
 import importlib.metadata
@@ -24,6 +24,7 @@ from wsign_jax.model.chunk import Chunk
 from wsign_jax.model.whisper_sign import Params
 from wsign_jax.recognize import (
     enrollment,
+    exported_file,
     exported_program,
     exported_stream,
     file_backend,
@@ -75,11 +76,11 @@ def export_run(trained: Trained, path: pathlib.Path) -> None:
         for name, value in whisper_sign.parameter_paths(trained.params).items()
         if not name.startswith(_UNREAD)
     }
-    file_backend.write_exported(
+    exported_file.write_exported(
         path,
         settings,
         trained.vocabulary,
-        greedy.temperature,
+        greedy.calibration,
         parameters,
         (serialize_program(trained, settings), serialize_stream(trained, settings, sizes)),
         sizes,
@@ -97,7 +98,7 @@ def serialize_program(trained: Trained, settings: RecognizerSettings) -> bytes:
     """Serializes the run's greedy decoding for every platform, batch size and number of patches.
 
     Raises:
-        WSignError: this jax makes a program of it that `file_backend.read_exported` would refuse.
+        WSignError: this jax makes a program of it that `exported_file.read_exported` would refuse.
     """
     recognize = run_backend.make_recognize(trained.network.graph, Search(GREEDY))
     read, all_of = _parameters_read(trained)

@@ -10,15 +10,15 @@ for transcript in recognizer.transcribe(["hello.mp4", "sentence.npy"]):
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from wsign_jax.common.errors import WSignError, shown
-from wsign_jax.data import layout, validate
+from wsign_jax.data import validate
 from wsign_jax.data.vocab import Vocabulary
-from wsign_jax.decode import align, confidence
+from wsign_jax.decode import align
 from wsign_jax.decode.align import check_decoder_name
 from wsign_jax.decode.enrolled_signs import EnrolledSigns, merge_enrolled
 from wsign_jax.decode.no_hands import patches_without_hands
@@ -31,19 +31,20 @@ from wsign_jax.decode.transcript import (
     as_asked,
 )
 from wsign_jax.decode.unknown import UnknownRule
-from wsign_jax.keypoints import extract, joints, landmarker, native_libs
+from wsign_jax.keypoints import joints
 from wsign_jax.keypoints.track import Frames
-from wsign_jax.model.positions import MAX_SINUSOIDAL_PATCHES, SINUSOIDAL, check_window
-from wsign_jax.recognize import enrollment, file_backend
+from wsign_jax.model.positions import check_window
+from wsign_jax.recognize import enrollment, exported_file
 from wsign_jax.recognize.backend import Backend, Program, RecognizedBatch, RecognizerSettings
 from wsign_jax.recognize.batches import plan_batches
+from wsign_jax.recognize.read_recordings import (
+    Recording,
+    label_of,
+    list_recordings,
+    read_recording,
+    split_batch,
+)
 from wsign_jax.stream.stream import Stream
-
-# A video, a folder of pictures or a .npy by its path, or keypoints (T, 42, 7).
-Recording: TypeAlias = str | os.PathLike[str] | np.ndarray
-
-# Attention's memory grows with the square of the length.
-LONGEST = 10 * 60 * joints.FPS
 
 
 class _Found(NamedTuple):
@@ -91,7 +92,7 @@ class Recognizer:
         """
         model = None if hand_landmarker is None else pathlib.Path(hand_landmarker)
         if isinstance(path, str | os.PathLike) and pathlib.Path(path).is_file():
-            return cls(file_backend.read_exported(pathlib.Path(path)), model)
+            return cls(exported_file.read_exported(pathlib.Path(path)), model)
         # An exported file does without these.
         from wsign_jax.recognize import ensemble_backend, run_backend  # noqa: PLC0415
 
@@ -155,7 +156,7 @@ class Recognizer:
         program = self._program(decoder, chunk, left_context)
         signs = self._enrolled.prototypes()
         rule = self._unknown_rule(program, unknown, has_enrolled=signs is not None)
-        listed = enumerate(_listed(recordings))
+        listed = enumerate(list_recordings(recordings))
         keypoints = [self.keypoints(x, f"recording {number}") for number, x in listed]
         transcripts = []
         recognized = self._recognize(keypoints, program, rule)
@@ -170,6 +171,11 @@ class Recognizer:
                 candidates = merge_enrolled(signs, features, candidates, rule is not None)
             transcripts.append(Transcript(as_asked(candidates, unknown), found.score))
         return transcripts
+
+    @property
+    def tells_unknown(self) -> bool:
+        """Whether greedy decoding was tuned, so that known signs are told from unknown ones."""
+        return self._program("greedy", None, None).unknown is not None
 
     @property
     def enrolled(self) -> dict[str, int]:
@@ -194,9 +200,9 @@ class Recognizer:
             WSignError: the name is taken, a recording is not of one sign, they do not resemble each
                 other, it looks like an enrolled sign, or the model is an exported file.
         """
-        listed = _listed(recordings)
+        listed = list_recordings(recordings)
         self._enrolled.check_name(name, len(listed), self.vocabulary, replace)
-        labels = [_label(x, f"recording {number}") for number, x in enumerate(listed)]
+        labels = [label_of(x, f"recording {number}") for number, x in enumerate(listed)]
         keypoints = map(self.keypoints, listed, labels)
         frames = [Frames(*joints.positions_and_confidence(x)) for x in keypoints]
 
@@ -290,82 +296,14 @@ class Recognizer:
         Raises:
             WSignError: it cannot be read, or is not a recording.
         """
-        if isinstance(recording, str | os.PathLike):
-            path = pathlib.Path(recording)
-            name = str(path)
-            try:
-                read = self._load if path.suffix.lower() == ".npy" else self._extract
-                features = read(path)
-            except OSError as error:
-                what = error.strerror or shown(error)
-                raise WSignError(f"{error.filename or name}: cannot be read ({what})") from None
-        else:
-            features = joints.as_features(recording, name)
-        self._check(features, name)
-        return features
-
-    # ------------------------------------------------------------------------------------- reading
-
-    def _extract(self, path: pathlib.Path) -> np.ndarray:
-        if not path.exists():
-            raise WSignError(f"{path}: no such file")
-        clip = extract.clip_of(path)
-        with native_libs.hide_native_log():
-            model = landmarker.find_model(self._hand_landmarker)
-            return extract.extract_clip(clip, extract.ExtractionSettings(), model)[0]
-
-    def _load(self, path: pathlib.Path) -> np.ndarray:
-        """Loads the keypoints of a file; if it lies in a data set, that gives the pictures' aspect."""
-        features = joints.as_features(validate.load_npy(path), str(path))
-        validate.check_features(features, str(path))
-        return joints.in_widths(features, layout.aspect_of(path, self._backend.settings.aspect))
-
-    def _rows(self, features: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
-        """Returns the valid frames of each row of a padded batch."""
-        try:
-            # A masked array stays one, and is refused.
-            features, counts = np.asanyarray(features), np.asarray(lengths)
-        except ValueError:  # numpy's own message speaks of inhomogeneous parts
-            raise WSignError(
-                "features of mixed lengths are not (B, T, 42, 7); pad them with zeros, or call "
-                "transcribe, which takes a list of them"
-            ) from None
-        if features.ndim != 4:
-            raise WSignError(f"features {features.shape} are not (B, T, 42, 7)")
-        if counts.shape != features.shape[:1] or not np.issubdtype(counts.dtype, np.integer):
-            raise WSignError(
-                f"lengths {counts.dtype}{list(counts.shape)} are not ({len(features)},) whole numbers, "
-                "one for each row of features"
-            )
-        outside = np.flatnonzero((counts < 2) | (counts > features.shape[1]))
-        if len(outside):
-            row = int(outside[0])
-            raise WSignError(
-                f"lengths[{row}] is {counts[row]}; it must be from 2 to {features.shape[1]} frames"
-            )
-        return [
-            self.keypoints(x[:count], f"row {row}")
-            for row, (x, count) in enumerate(zip(features, counts, strict=True))
-        ]
-
-    def _check(self, features: np.ndarray, name: str) -> None:
-        validate.check_features(features, name)
-        frames, settings = len(features), self._backend.settings
-        if frames < 2:
-            raise WSignError(f"{name}: has one frame, and signs move; give two or more")
-        if frames > LONGEST:
-            raise WSignError(
-                f"{name}: {frames} frames are over {LONGEST} (10 minutes); cut it at a pause, or use "
-                "Recognizer.stream"
-            )
-        patches = validate.patches_of(frames, settings.patch_size)
-        if settings.positions == SINUSOIDAL and patches > MAX_SINUSOIDAL_PATCHES:
-            raise WSignError(
-                f"{name}: {frames} frames make {patches} patches, and this model's sinusoidal positions "
-                f"end at {MAX_SINUSOIDAL_PATCHES}; cut it at a pause"
-            )
+        return read_recording(recording, name, self._backend.settings, self._hand_landmarker)
 
     # ----------------------------------------------------------------------------------- computing
+
+    def _rows(self, features: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+        """Returns the checked rows of a padded batch."""
+        rows = enumerate(split_batch(features, lengths))
+        return [self.keypoints(x, f"row {row}") for row, x in rows]
 
     def _program(self, decoder: str, chunk: int | None, left_context: int | None) -> Program:
         check_decoder_name(decoder)
@@ -411,8 +349,8 @@ class Recognizer:
                     unknown = rule.find_unknown(log_probs[row], *places, ids)
                 found[int(examples[row])] = _Found(
                     ids,
-                    spans,
-                    confidence.calibrate(confidences, program.temperature),
+                    program.calibration.times(spans),
+                    program.calibration.confidences(confidences),
                     float(beams.scores[row, 0]),
                     unknown,
                 )
@@ -442,18 +380,3 @@ class Recognizer:
                 )
                 no_hands[row, : len(absent)] = absent
             yield plan.rows, program.run(positions, hands, frames, no_hands)
-
-
-def _label(recording: Any, otherwise: str) -> str:
-    """Returns the name of a recording for messages."""
-    return str(recording) if isinstance(recording, str | os.PathLike) else otherwise
-
-
-def _listed(recordings: Any) -> list[Any]:
-    """Returns recordings as a list; a single one, or anything else, becomes a list of one."""
-    if isinstance(recordings, str | os.PathLike) or getattr(recordings, "ndim", 0) == 3:
-        return [recordings]
-    try:
-        return list(recordings)
-    except TypeError:
-        return [recordings]

@@ -101,7 +101,7 @@ class RunBackend:
             return step(trained.params, keypoints, hands, frames, no_hands, window, weights, lm)
 
         return Program(
-            run, config.eval.chunk, settings.temperature, unknown_rule(trained, settings)
+            run, config.eval.chunk, settings.calibration, unknown_rule(trained, settings)
         )
 
 

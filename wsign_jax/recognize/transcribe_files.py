@@ -22,7 +22,8 @@ from wsign_jax.keypoints import (
     video,
     worker_pool,
 )
-from wsign_jax.recognize.recognizer import Recognizer, Recording
+from wsign_jax.recognize.read_recordings import Recording
+from wsign_jax.recognize.recognizer import Recognizer
 
 KEYPOINTS = ".npy"
 POSE = "pose"  # a format of the keypoints themselves

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsign_jax.data.vocab import Vocabulary
+from wsign_jax.decode.calibration import Calibration
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
 from wsign_jax.decode.streaming import StreamDecoder
 from wsign_jax.keypoints import joints
@@ -56,7 +57,7 @@ class StreamModel:
     left_context: int  # L, in patches
     layers: int  # of the encoder
     taps: int  # patches that the frontend's convolution covers
-    temperature: float  # of the confidences
+    calibration: Calibration
     cache: Any  # before the first chunk; arrays on one device
     step: Callable[
         [Any, Chunk], tuple[ChunkOutputs, Any]

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from wsign_jax.decode.calibration import NOT_CALIBRATED, Calibration
 from wsign_jax.decode.decoders import GREEDY
 from wsign_jax.decode.streaming import StreamDecoder
 from wsign_jax.evaluate.decoder_settings import choose_settings
@@ -53,13 +54,13 @@ def stream_parts(
     chunk, left_context = stream_window(trained, chunk, left_context)
     check_options(decoder, endpoint_seconds)
     settings = choose_settings(trained, decoder)
-    model = run_model(trained, chunk, left_context, settings.temperature)
+    model = run_model(trained, chunk, left_context, settings.calibration)
     endpointer = Endpointer(trained, endpoint_seconds, chunk) if endpoint_seconds else None
     return model, make_decoder(trained, settings, chunk), endpointer
 
 
 def run_model(
-    trained: Trained, chunk: int, left_context: int, temperature: float = 1.0
+    trained: Trained, chunk: int, left_context: int, calibration: Calibration = NOT_CALIBRATED
 ) -> StreamModel:
     """Makes a run's model for a window in patches; it compiles once for every window."""
     config, size = trained.config.model, SIZES[trained.config.model.size]
@@ -78,7 +79,7 @@ def run_model(
         left_context=left_context,
         layers=len(cache.rings[0]),
         taps=cache.tail.shape[1] + 1,
-        temperature=temperature,
+        calibration=calibration,
         # Placed as a step's result is; otherwise the step would compile again.
         cache=jax.device_put(cache, device),
         step=functools.partial(make_step(trained.network.graph), params),

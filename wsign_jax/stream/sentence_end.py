@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsign_jax.data.vocab import BLANK_ID
-from wsign_jax.decode import confidence
 from wsign_jax.decode.transcript import Gloss, Transcript
 from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.evaluate import DecodedBatch, make_search, timed_glosses
@@ -134,7 +133,8 @@ class Endpointer:
         decoded = DecodedBatch(*jax.device_get((encoded, *found)))
         ids, spans, confidences = timed_glosses(decoded, 0, self._trained.patch_size)
         spans += self._first * self._trained.patch_size / joints.FPS
-        confidences = confidence.calibrate(confidences, self._settings.temperature)
+        spans = self._settings.calibration.times(spans)
+        confidences = self._settings.calibration.confidences(confidences)
         names = self._trained.vocabulary.glosses(ids)
         glosses = [
             Gloss(name, float(start), float(end), float(sure))

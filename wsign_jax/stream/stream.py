@@ -17,7 +17,7 @@ import numpy as np
 
 from wsign_jax.common.errors import WSignError, shown
 from wsign_jax.data.vocab import BLANK_ID
-from wsign_jax.decode import align, confidence
+from wsign_jax.decode import align
 from wsign_jax.decode.enrolled_signs import EnrolledSigns
 from wsign_jax.decode.no_hands import NO_HANDS_FRAMES
 from wsign_jax.decode.streaming import WINDOW, PatchRun, StreamDecoder
@@ -328,7 +328,9 @@ class Stream:
             stable = self._enrolled.finish(stable)
         elif self._enrolled:
             patches = run.start if partial else self.state.first + self.state.skipped
-            stable = self._enrolled.merge(stable, patches * self._model.patch_size / joints.FPS)
+            until = patches * self._model.patch_size / joints.FPS
+            until += self._model.calibration.sign_start or 0.0
+            stable = self._enrolled.merge(stable, until)
             partial = [*self._enrolled.waiting, *partial]
         result = StreamResult(
             as_asked(stable, self._unknown_mode),
@@ -346,11 +348,10 @@ class Stream:
 
     def _gloss(self, run: PatchRun) -> Gloss:
         patch_size = self._model.patch_size
-        start, end = align.spans_in_seconds(
-            np.array(run.start), np.array(run.end), patch_size
-        ).tolist()
-        raw = min(np.exp(run.log_prob), 1.0)
-        sure = float(confidence.calibrate(np.array(raw), self._model.temperature))
+        calibration = self._model.calibration
+        span = align.spans_in_seconds(np.array(run.start), np.array(run.end), patch_size)
+        start, end = calibration.times(span).tolist()
+        sure = float(calibration.confidences(np.array(min(np.exp(run.log_prob), 1.0))))
         return Gloss(self._model.vocabulary.names[run.id], start, end, sure)
 
 

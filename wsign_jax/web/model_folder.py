@@ -94,7 +94,7 @@ def stream_content(trained: Trained) -> tuple[dict[str, Any], Arrays]:
         "frequency_base": positions.FREQUENCY_BASE,
         "most_patches": None if is_endless else positions.MAX_SINUSOIDAL_PATCHES,
         "no_hands_frames": NO_HANDS_FRAMES,
-        "temperature": model.temperature,
+        **model.calibration._asdict(),
         "sentence_end": {
             # As in Python, a stream with enrolled signs closes no sentences.
             "rest_frames": 0 if known else round(ENDPOINT_SECONDS * joints.FPS),
@@ -160,8 +160,7 @@ def _enrolled_settings(known: Prototypes) -> dict[str, Any]:
         "step": prototypes.STEP,
         "farther": prototypes.FARTHER,
         "still": prototypes.STILL,
-        "before": enrolled_signs.BEFORE,
-        "after": enrolled_signs.AFTER,
+        "near": enrolled_signs.NEAR,
     }
 
 

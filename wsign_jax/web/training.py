@@ -22,7 +22,7 @@ from wsign_jax.common.errors import WSignError
 from wsign_jax.train.checkpoint import workdir
 
 IDLE, DONE, FAILED = "idle", "done", "failed"
-STEPS = IMPORTING, TRAINING, PREPARING = "importing", "training", "preparing"
+STEPS = IMPORTING, TRAINING, TUNING, PREPARING = "importing", "training", "tuning", "preparing"
 _ENDS = "it saves and ends; to stop it again ends it at once"
 _MOST_READ = 2**20  # bytes of a log, from its end
 
@@ -30,7 +30,7 @@ _MOST_READ = 2**20  # bytes of a log, from its end
 class Plan(NamedTuple):
     """The commands of a training as a person types them, and the places where they write."""
 
-    commands: tuple[tuple[str, ...], ...]  # that import, train, and open the page with the model
+    commands: tuple[tuple[str, ...], ...]  # import, train, tune, open the page
     data: pathlib.Path
     run: pathlib.Path
     log: pathlib.Path
@@ -54,6 +54,13 @@ def make_plan(takes: pathlib.Path, name: str, project: pathlib.Path = pathlib.Pa
     commands = (
         ("python", f"{tools}/prepare_corpus.py", "auto", f"--root={takes}", f"--out={data}"),
         ("python", "-m", "wsign_jax.main", *flags),
+        (
+            "python",
+            f"{tools}/tune_decoder.py",
+            f"--checkpoint={run}",
+            "--decoder=greedy",
+            "--lm=none",
+        ),
         ("python", f"{tools}/web.py", f"--checkpoint={run}"),
     )
     return Plan(commands, data, run, run.with_name(f"{name}.log"))
@@ -166,8 +173,9 @@ class Training:
         with self._lock:
             self._plan = following
             if self._stopping:
-                # A run that is trained goes on as a page; without a data set, nothing does.
-                again = shlex.join(plan.commands[2 if self._state == PREPARING else 1])
+                # Without a data set, nothing goes on.
+                step = {TUNING: 2, PREPARING: 3}.get(self._state, 1)
+                again = shlex.join(plan.commands[step])
                 goes_on = f"; {plan.run} goes on with: {again}" if plan.data.exists() else ""
                 self._state, self._line = IDLE, f"stopped{goes_on}"
             elif failure:
@@ -175,11 +183,11 @@ class Training:
             else:
                 self.files |= made
                 self._state, self.model = DONE, folder.name
-                self._line = f"to open it again: {shlex.join(plan.commands[2])}"
+                self._line = f"to open it again: {shlex.join(plan.commands[-1])}"
 
     def _run_commands(self, plan: Plan, folder: pathlib.Path, log: IO[bytes]) -> str:
         """Runs the commands, each if the one before has succeeded; returns why one failed, or ''."""
-        steps, failure = (*plan.commands[:2], _page_command(plan.run, folder)), ""
+        steps, failure = (*plan.commands[:-1], _page_command(plan.run, folder)), ""
         with log:
             for state, command in zip(STEPS, steps, strict=True):
                 log.write(f"$ {shlex.join(command)}\n".encode(errors="surrogateescape"))

@@ -8,7 +8,7 @@ const XSI = "http://www.w3.org/2001/XMLSchema-instance";
 
 /**
  * Returns an .eaf file: a tier of glosses, and a tier of their confidences. Annotations last a
- * millisecond at least and do not overlap.
+ * millisecond at least and do not overlap: one ends where the next begins.
  * @param {Gloss[]} glosses
  */
 export function elanDocument(glosses) {
@@ -39,7 +39,8 @@ export function elanDocument(glosses) {
   glosses.forEach((gloss, index) => {
     const number = index + 1;
     const start = Math.max(Math.round(gloss.start * 1000), end);
-    end = Math.max(Math.round(gloss.end * 1000), start + 1);
+    const last = Math.min(gloss.end, glosses[index + 1]?.start ?? Infinity);
+    end = Math.max(Math.round(last * 1000), start + 1);
     const slots = { TIME_SLOT_REF1: `ts${2 * number - 1}`, TIME_SLOT_REF2: `ts${2 * number}` };
     add(order, "TIME_SLOT", { TIME_SLOT_ID: slots.TIME_SLOT_REF1, TIME_VALUE: String(start) });
     add(order, "TIME_SLOT", { TIME_SLOT_ID: slots.TIME_SLOT_REF2, TIME_VALUE: String(end) });

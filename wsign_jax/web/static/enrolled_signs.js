@@ -77,9 +77,9 @@ export class EnrolledSigns {
    * @param {number} settled seconds before which no sighting begins that is not known yet
    */
   sure(candidates, until, settled) {
-    const { before, after } = this.known;
+    const { near } = this.known;
     this.waiting.push(...candidates);
-    const open = this.sightings.filter(({ candidate }) => candidate.gloss.end + after > until);
+    const open = this.sightings.filter(({ candidate }) => candidate.gloss.end + near > until);
     for (const found of this.sightings.slice(0, this.sightings.length - open.length)) this.place(found);
     this.sightings = open;
     // Nothing will begin before that, and no sighting will cover a gloss with a middle before it.
@@ -89,28 +89,26 @@ export class EnrolledSigns {
       (x) => x.gloss.start >= Math.min(until, settled) || middle(x) >= settled,
     );
     const sure = this.waiting.splice(0, first < 0 ? this.waiting.length : first);
-    this.past = [...this.past, ...sure].filter((x) => !x.isEnrolled && middle(x) >= settled - before);
+    this.past = [...this.past, ...sure].filter((x) => !x.isEnrolled && middle(x) >= settled - near);
     return sure;
   }
 
   /** @param {Found} found a sighting, which takes the place of the glosses in it unless one stands */
   place({ candidate, isAlone }) {
-    const { before, after } = this.known;
-    const inside = this.around(candidate, 0, 0);
-    const near = isAlone ? inside : this.around(candidate, before, after);
-    if (near.some((x) => this.stands(x, candidate, isAlone))) return;
+    const inside = this.around(candidate, 0);
+    const close = isAlone ? inside : this.around(candidate, this.known.near);
+    if (close.some((x) => this.stands(x, candidate, isAlone))) return;
     this.waiting = [...this.waiting.filter((x) => !inside.includes(x)), candidate];
   }
 
   /**
    * Returns the network's glosses whose middle lies in a sighting, or so many seconds from it.
    * @param {Candidate} sighting
-   * @param {number} before
-   * @param {number} after
+   * @param {number} margin
    */
-  around({ gloss }, before, after) {
-    const begin = gloss.start - before;
-    const end = gloss.end + after;
+  around({ gloss }, margin) {
+    const begin = gloss.start - margin;
+    const end = gloss.end + margin;
     return [...this.past, ...this.waiting].filter(
       (x) => !x.isEnrolled && begin <= middle(x) && middle(x) < end,
     );

@@ -17,6 +17,8 @@ const VERSION = 2;
  * @property {number | null} most_patches of a stream; null: no end
  * @property {number} no_hands_frames after which nothing is recognized
  * @property {number} temperature of confidences
+ * @property {number | null} sign_start seconds from CTC's first patch to the sign's start
+ * @property {number | null} sign_end and to its end; null: it is where CTC is sure of it
  * @property {HandSettings} hand
  * @property {TrackerSettings} tracker
  * @property {SentenceEndSettings} sentence_end
@@ -100,8 +102,7 @@ const VERSION = 2;
  * @property {number} step
  * @property {number} farther
  * @property {number} still
- * @property {number} before
- * @property {number} after
+ * @property {number} near
  */
 
 /**

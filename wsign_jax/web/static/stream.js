@@ -255,7 +255,8 @@ export class Stream {
     if (!enrolled) return { stable: fresh, pending: open };
     if (this.finished) return { stable: enrolled.finish(fresh), pending: open };
     const patches = isOpen ? run.start : this.first + this.skipped;
-    const stable = enrolled.merge(fresh, (patches * settings.patch_size) / settings.fps);
+    const until = (patches * settings.patch_size) / settings.fps + (settings.sign_start ?? 0);
+    const stable = enrolled.merge(fresh, until);
     return { stable, pending: [...enrolled.waiting, ...open] };
   }
 
@@ -264,9 +265,12 @@ export class Stream {
    * @returns {Gloss}
    */
   gloss({ id, start, end, logProb }) {
-    const { labels, patch_size, fps, temperature } = this.settings;
+    const { labels, patch_size, fps, temperature, sign_start, sign_end } = this.settings;
     const seconds = patch_size / fps;
     const confidence = calibrate(Math.min(Math.exp(logProb), 1), temperature);
-    return { label: labels[id], start: start * seconds, end: end * seconds, confidence };
+    const begin = start * seconds;
+    const gloss = { label: labels[id], start: begin, end: end * seconds, confidence };
+    if (sign_start === null || sign_end === null) return gloss;
+    return { ...gloss, start: Math.max(begin + sign_start, 0), end: Math.max(begin + sign_end, 0) };
   }
 }

@@ -18,6 +18,7 @@ const SAYS = {
   idle: "",
   importing: "Importing the takes.",
   training: "Training.",
+  tuning: "Finding when signs begin and end, and what is unknown.",
   preparing: "Preparing the model for this page.",
   done: "Done: Live and A file use the new model.",
   failed: "Training failed.",
@@ -63,7 +64,7 @@ export class Train {
   /** @param {Progress} progress */
   show({ state, stage, step, of, line, commands, model }) {
     const { page } = this;
-    this.isOn = ["importing", "training", "preparing"].includes(state);
+    this.isOn = ["importing", "training", "tuning", "preparing"].includes(state);
     this.commands = commands;
     this.button.textContent = this.isOn ? "Stop the training" : "Train";
     const says = stage && state === "training" ? `Training: ${stage}.` : SAYS[state];
@@ -96,7 +97,7 @@ export class Train {
     this.button.disabled = !counts.length && !this.isOn;
     this.next.textContent = isEnough
       ? `${isServed ? "" : "Unzip the download in the project's folder. "}That is enough to train. ` +
-        (isServed ? "Train runs the first two of these commands:" : "In a terminal, in the project's folder:")
+        (isServed ? "Train runs the first three of these commands:" : "In a terminal, in the project's folder:")
       : counts.length
         ? `To train, record two signs or more, ${ENOUGH} takes of each at least.`
         : "";

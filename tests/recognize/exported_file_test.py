@@ -22,8 +22,9 @@ from wsign_jax.common import files
 from wsign_jax.common.errors import WSignError
 from wsign_jax.data import layout
 from wsign_jax.decode import unknown
+from wsign_jax.decode.calibration import NOT_CALIBRATED
 from wsign_jax.decode.unknown import KnownSigns
-from wsign_jax.recognize import export, file_backend, run_backend
+from wsign_jax.recognize import export, exported_file, run_backend
 from wsign_jax.report import card
 
 # Batch sizes and longest lengths, of which one is no multiple of a patch.
@@ -103,12 +104,12 @@ def test_the_same_answers_in_a_process_without_the_model(file, talkative_run, tm
 
 def test_it_has_the_platforms_and_what_surrounds_the_program(file, talkative_run):
     for name in ("program.bin", "stream.bin"):
-        program = file_backend.jax.export.deserialize(bytearray(zipfile.ZipFile(file).read(name)))
+        program = jax.export.deserialize(bytearray(zipfile.ZipFile(file).read(name)))
         assert set(program.platforms) == {"cpu", "cuda", "tpu"}
-    read, run = file_backend.read_exported(file), run_backend.RunBackend(talkative_run)
+    read, run = exported_file.read_exported(file), run_backend.RunBackend(talkative_run)
     assert read.vocabulary == run.vocabulary and read.settings == run.settings
     assert json.loads(zipfile.ZipFile(file).read("label_map.json"))["<blank>"] == 0
-    assert read.about["versions"]["jax"] == file_backend.jax.__version__
+    assert read.about["versions"]["jax"] == jax.__version__
     assert not any(name.startswith("decoder/") for name in read.parameters)
 
 
@@ -165,17 +166,17 @@ def about_with(**fields):
 def test_a_cut_off_file_and_a_foreign_program_are_refused_in_one_line(file, tmp_path):
     (tmp_path / "cut").write_bytes(file.read_bytes()[:50_000])
     with pytest.raises(WSignError, match=r"not a file that tools/export\.py wrote, or damaged"):
-        file_backend.read_exported(tmp_path / "cut")
-    good, memory = file_backend.read_exported(file), io.BytesIO()
+        exported_file.read_exported(tmp_path / "cut")
+    good, memory = exported_file.read_exported(file), io.BytesIO()
     np.save(memory, np.zeros(3))
-    file_backend.write_exported(
-        tmp_path / "foreign", good.settings, good.vocabulary, 1.0, {},
+    exported_file.write_exported(
+        tmp_path / "foreign", good.settings, good.vocabulary, NOT_CALIBRATED, {},
         (memory.getvalue(), b""), good.stream_sizes, {"versions": {"jax": "99.0"}},
     )  # fmt: skip
     with pytest.raises(
         WSignError, match=r"its program, which jax 99.0 wrote, .* \(jax .* cannot read it"
     ):
-        file_backend.read_exported(tmp_path / "foreign")
+        exported_file.read_exported(tmp_path / "foreign")
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +218,7 @@ def saved_as(array):
 )  # fmt: skip
 def test_a_changed_file_is_refused_in_one_line(small, tmp_path, member, change, message):
     with pytest.raises(WSignError, match=message) as error:
-        file_backend.read_exported(rewritten(small, tmp_path / "changed", {member: change}))
+        exported_file.read_exported(rewritten(small, tmp_path / "changed", {member: change}))
     assert "\n" not in str(error.value)
 
 
@@ -231,6 +232,7 @@ ARRAY = "parameters/a/b.npy"
         ("about.json", about_with(settings=[]), r"'settings' is \[\]; it must be an object"),
         ("about.json", about_with(temperature=0), "'temperature' is 0; it must be a number, 0.1"),
         ("about.json", about_with(temperature=float("nan")), "'temperature' is nan"),
+        ("about.json", about_with(sign_end="1"), "'sign_end' is '1'; it must be a number, -60 to 60"),
         ("about.json", about_with(format="1"), "'format' is '1'"),
         ("about.json", about_with(versions=["jax"]), "'versions' is .*; it must be an object"),
         ("about.json", about_with(versions={"jax": "1\n2"}), "jax '1.n2' has a line break"),
@@ -272,24 +274,24 @@ def test_a_file_that_was_made_to_mislead_is_refused_in_one_line(
     small, tmp_path, member, change, message
 ):
     with pytest.raises(WSignError, match=message) as error:
-        file_backend.read_exported(resigned(small, tmp_path / "made", {member: change}))
+        exported_file.read_exported(resigned(small, tmp_path / "made", {member: change}))
     assert str(error.value).startswith(f"{tmp_path / 'made'}: ") and "\n" not in str(error.value)
     assert str(error.value).endswith(("export it again", "export it again with these"))
 
 
 def test_it_tells_unknown_signs_if_the_run_did(small, tmp_path):
-    assert file_backend.read_exported(small).unknown is None
+    assert exported_file.read_exported(small).unknown is None
     size = len(foreign.VOCABULARY)
     known = KnownSigns(*[unknown.fit_familiarity(np.eye(size), np.arange(size), size)] * 2)
     program = bytes(foreign.exported_of(foreign.silent).serialize())
     foreign.write(tmp_path / "new", program, known=known)
-    rule = file_backend.read_exported(tmp_path / "new").unknown
+    rule = exported_file.read_exported(tmp_path / "new").unknown
     np.testing.assert_array_equal(rule.familiarity.within, known.own.within)
     assert rule.below == -7.5
     nothing = about_with(unknown_below=None)
     made = resigned(tmp_path / "new", tmp_path / "made", {"about.json": nothing})
     with pytest.raises(WSignError, match="'unknown_below' is None"):
-        file_backend.read_exported(made)
+        exported_file.read_exported(made)
 
 
 def test_an_archive_that_is_larger_inside_than_outside_is_refused(small, tmp_path):
@@ -305,18 +307,18 @@ def test_an_archive_that_is_larger_inside_than_outside_is_refused(small, tmp_pat
             for member, value in members.items():
                 archive.writestr(member, value)
         with pytest.raises(WSignError, match=message):
-            file_backend.read_exported(tmp_path / name)
+            exported_file.read_exported(tmp_path / name)
     with pytest.warns(UserWarning), zipfile.ZipFile(tmp_path / "twice", "w") as archive:
         for member in (*content, "label_map.json"):
             archive.writestr(member, content[member])
     with pytest.raises(WSignError, match="has a member twice"):
-        file_backend.read_exported(tmp_path / "twice")
+        exported_file.read_exported(tmp_path / "twice")
     raw = bytearray(small.read_bytes())
     for field in (20, 24):  # of the directory's first entry: its size, compressed and not
         raw[(at := raw.index(b"PK\x01\x02") + field) : at + 4] = (2**31).to_bytes(4, "little")
     (tmp_path / "large").write_bytes(raw)
     with pytest.raises(WSignError, match="its members are larger than the file"):
-        file_backend.read_exported(tmp_path / "large")
+        exported_file.read_exported(tmp_path / "large")
 
 
 def test_what_a_program_finds_stays_within_the_vocabulary_and_the_recording(tmp_path):
@@ -412,4 +414,4 @@ def test_the_card_says_what_is_known_of_the_run(trained_run, talkative_run):
         and fields.license == "MIT"
     )
     assert list(fields.glosses) == ["G1", "G2", "G3", "G4", "G5"]
-    assert fields.stages == ["stage2"] and fields.versions["jax"] == file_backend.jax.__version__
+    assert fields.stages == ["stage2"] and fields.versions["jax"] == jax.__version__
