@@ -102,7 +102,7 @@ const VERSION = 2;
  * @property {number} step
  * @property {number} farther
  * @property {number} still
- * @property {number} near
+ * @property {number} near seconds
  */
 
 /**
