@@ -4,8 +4,8 @@
 
 Made for the composed ASL set (README, "Results": 41 glosses, 800 / 100 / 100 sentences). There, on 2 CPU
 cores, it takes 30 minutes. With the seeds 42, 43 and 44 it ended with validation WER 0.066, 0.081 and
-0.056 and test WER 0.080, 0.102 and 0.080 by greedy decoding. Stage 2 alone reached 0.056, 0.064 and 0.066
-on validation. Half of the deletions are of a sign that is made twice in a row. Stage 3 also trains
+0.056 and test WER 0.080, 0.102 and 0.080 by greedy decoding. Stage 2 alone reached 0.056, 0.064 and
+0.066 on validation. Half of the deletions are of a sign that is made twice in a row. Stage 3 also trains
 chunked attention, so that a stream can be read. All choices were made on the validation split.
 
 Both of its signers are right-handed. If yours may not be, add --config.data.augment.mirror=0.1: where

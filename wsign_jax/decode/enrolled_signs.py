@@ -16,9 +16,10 @@ class EnrolledSigns:
     """Merges two streams of glosses: the network's, and sightings of enrolled signs.
 
     In a sentence, a sighting takes the place of the glosses whose middle lies in it, unless a gloss that
-    is known by the rule for unknown signs lies in it or near. Where there is no such rule, or the sign
-    is alone, a gloss stands if it is more confident, and only one inside counts if the sign is alone.
-    A stream and the whole recording give the same glosses in the same order, that of their beginnings.
+    is known by the rule for unknown signs lies in it or near. Where there is no such rule, a gloss in it
+    stands if it is more confident. A sign alone takes the place of all glosses at its time, unless one
+    is more confident. A stream and the whole recording give the same glosses in the same order, that of
+    their beginnings.
     """
 
     def __init__(self, prototypes: Prototypes, has_rule: bool):
@@ -60,18 +61,19 @@ class EnrolledSigns:
         self._waiting += candidates
         open_ones = [x for x in self._sightings if x[0].end + NEAR > until]
         for sighting, is_alone in self._sightings[: len(self._sightings) - len(open_ones)]:
-            inside = self._around(sighting, 0.0)
-            near = inside if is_alone else self._around(sighting, NEAR)
-            if not any(self._stands(x, sighting, is_alone) for x in near):
+            inside = self._touching(sighting) if is_alone else self._around(sighting, 0.0)
+            by_rule = self._has_rule and not is_alone
+            near = self._around(sighting, NEAR) if by_rule else inside
+            if not any(_stands(x, sighting, by_rule) for x in near):
                 kept = [x for x in self._waiting if x not in inside]
                 self._waiting = [*kept, Candidate(sighting, is_enrolled=True)]
         self._sightings = open_ones
-        # Nothing will begin before that, and no sighting will cover a gloss with a middle before it.
+        # Nothing will begin before that, and no sighting will cover a gloss that ends before it.
         settled = min([settled, *(x.start for x, _ in open_ones)])
         self._waiting.sort(key=lambda candidate: candidate.gloss.start)
         count = 0
         for gloss, *_ in self._waiting:
-            if gloss.start >= min(until, settled) or _middle(gloss) >= settled:
+            if gloss.start >= min(until, settled) or gloss.end > settled:
                 break
             count += 1
         sure, self._waiting = self._waiting[:count], self._waiting[count:]
@@ -79,6 +81,15 @@ class EnrolledSigns:
             x for x in self._past + sure if not x.is_enrolled and _middle(x.gloss) >= settled - NEAR
         ]
         return sure
+
+    def _touching(self, sighting: Gloss) -> list[Candidate]:
+        """Returns the network's glosses that share some time with a sighting."""
+        begin, end = sighting.start, sighting.end
+        return [
+            x
+            for x in self._waiting
+            if not x.is_enrolled and x.gloss.start < end and x.gloss.end > begin
+        ]
 
     def _around(self, sighting: Gloss, margin: float) -> list[Candidate]:
         """Returns the network's glosses whose middle lies in a sighting, or so many seconds from it."""
@@ -89,12 +100,6 @@ class EnrolledSigns:
             if not x.is_enrolled and begin <= _middle(x.gloss) < end
         ]
 
-    def _stands(self, candidate: Candidate, sighting: Gloss, is_alone: bool) -> bool:
-        """Returns whether a gloss near a sighting keeps it out."""
-        if self._has_rule and not is_alone:
-            return not candidate.is_unknown
-        return candidate.gloss.confidence >= sighting.confidence
-
 
 def merge_enrolled(
     known: Prototypes, features: np.ndarray, candidates: list[Candidate], has_rule: bool
@@ -103,6 +108,13 @@ def merge_enrolled(
     signs = EnrolledSigns(known, has_rule)
     signs.see(Frames(*joints.positions_and_confidence(features)))
     return signs.finish(candidates)
+
+
+def _stands(candidate: Candidate, sighting: Gloss, by_rule: bool) -> bool:
+    """Returns whether a gloss keeps a sighting out: by the rule for unknown signs, or by confidence."""
+    if by_rule:
+        return not candidate.is_unknown
+    return candidate.gloss.confidence >= sighting.confidence
 
 
 def _middle(gloss: Gloss) -> float:

@@ -82,11 +82,11 @@ export class EnrolledSigns {
     const open = this.sightings.filter(({ candidate }) => candidate.gloss.end + near > until);
     for (const found of this.sightings.slice(0, this.sightings.length - open.length)) this.place(found);
     this.sightings = open;
-    // Nothing will begin before that, and no sighting will cover a gloss with a middle before it.
+    // Nothing will begin before that, and no sighting will cover a gloss that ends before it.
     settled = Math.min(settled, ...open.map(({ candidate }) => candidate.gloss.start));
     this.waiting.sort((a, b) => a.gloss.start - b.gloss.start);
     const first = this.waiting.findIndex(
-      (x) => x.gloss.start >= Math.min(until, settled) || middle(x) >= settled,
+      (x) => x.gloss.start >= Math.min(until, settled) || x.gloss.end > settled,
     );
     const sure = this.waiting.splice(0, first < 0 ? this.waiting.length : first);
     this.past = [...this.past, ...sure].filter((x) => !x.isEnrolled && middle(x) >= settled - near);
@@ -95,10 +95,19 @@ export class EnrolledSigns {
 
   /** @param {Found} found a sighting, which takes the place of the glosses in it unless one stands */
   place({ candidate, isAlone }) {
-    const inside = this.around(candidate, 0);
-    const close = isAlone ? inside : this.around(candidate, this.known.near);
-    if (close.some((x) => this.stands(x, candidate, isAlone))) return;
+    const inside = isAlone ? this.touching(candidate) : this.around(candidate, 0);
+    const byRule = this.hasRule && !isAlone;
+    const close = byRule ? this.around(candidate, this.known.near) : inside;
+    if (close.some((x) => stands(x, candidate, byRule))) return;
     this.waiting = [...this.waiting.filter((x) => !inside.includes(x)), candidate];
+  }
+
+  /**
+   * Returns the network's glosses that share some time with a sighting.
+   * @param {Candidate} sighting
+   */
+  touching({ gloss: { start, end } }) {
+    return this.waiting.filter((x) => !x.isEnrolled && x.gloss.start < end && x.gloss.end > start);
   }
 
   /**
@@ -113,17 +122,17 @@ export class EnrolledSigns {
       (x) => !x.isEnrolled && begin <= middle(x) && middle(x) < end,
     );
   }
+}
 
-  /**
-   * Tells whether a gloss near a sighting keeps it out.
-   * @param {Candidate} candidate
-   * @param {Candidate} sighting
-   * @param {boolean} isAlone
-   */
-  stands(candidate, sighting, isAlone) {
-    if (this.hasRule && !isAlone) return !candidate.isUnknown;
-    return candidate.gloss.confidence >= sighting.gloss.confidence;
-  }
+/**
+ * Tells whether a gloss keeps a sighting out: by the rule for unknown signs, or by confidence.
+ * @param {Candidate} candidate
+ * @param {Candidate} sighting
+ * @param {boolean} byRule
+ */
+function stands(candidate, sighting, byRule) {
+  if (byRule) return !candidate.isUnknown;
+  return candidate.gloss.confidence >= sighting.gloss.confidence;
 }
 
 /** @param {Candidate} candidate */
