@@ -4,6 +4,7 @@ import numpy as np
 
 from wsign_jax.evaluate import decoder_settings, evaluate, trained_run, tune
 from wsign_jax.evaluate.decoder_settings import DecoderSettings
+from wsign_jax.report.sentences import Sentence
 
 
 def test_tuning_looks_at_validation_alone_and_never_makes_it_worse(opened):
@@ -35,6 +36,20 @@ def test_tuning_looks_at_validation_alone_and_never_makes_it_worse(opened):
     shown = report["unknown_signs"]
     assert shown["threshold"] == -1.0 and shown["impostors"] > 0
     assert shown["known"] == report["ref_glosses"] - report["deletions"] - report["substitutions"]
+
+
+def test_times_of_signs_come_from_right_glosses_with_true_times():
+    spans = np.array([[1.0, 1.1], [2.0, 2.1], [3.0, 3.1]])
+    # The second reference is missed, and the second hypothesis wrong: 1 and 4 are found, 0.5 s late.
+    segments = np.array([[0.5, 1.2], [1.5, 1.6], [1.8, 1.9], [2.5, 3.4]])
+    nothing = np.zeros(3)
+    sentence = Sentence(
+        "a", "", 4.0, (1, 2, 3, 4), (1, 5, 4), spans, nothing, segments, 60, 0, (), nothing
+    )
+    unknown_times = dataclasses.replace(sentence, segments=None)
+    assert tune._sign_times([unknown_times]) is None
+    times = tune._sign_times([unknown_times, sentence])
+    np.testing.assert_allclose(times, (-0.5, 0.3))  # ends 0.2 and 0.4 s after
 
 
 def test_of_equal_error_rates_the_middle_of_the_plain_is_taken():
