@@ -185,11 +185,13 @@ def test_a_newcomers_way_from_videos_to_glosses(tmp_path):
     # What installs is done; a camera and videos of another sign are not there.
     beside = re.compile(r"smoke|venv|live\.py|enroll\.py|pip install -e \.$")
     steps = [c for c in commands(section("Train on your own signs")) if not beside.search(c)]
-    install, prepare, train, evaluate, predict = steps
+    install, prepare, train, tune, evaluate, predict = steps
     assert install == 'pip install -e ".[video]"'
     said = typed(prepare)
     assert "8 files like hello/1.mp4" in said and "wrote data/processed" in said
     assert "test: top-1 accuracy " in typed(train)  # single signs
+    typed(tune)
+    assert (project / "runs/asl/decoder.json").is_file()
     assert typed(evaluate).splitlines()[-1].endswith("report.html")
     transcripts = typed(predict)
     assert all(name in transcripts for name in SIGNS)
