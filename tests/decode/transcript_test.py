@@ -44,7 +44,7 @@ def test_csv_is_read_back():
 def test_subtitles_stay_long_enough_to_read_but_never_overlap():
     assert whole("srt", SENTENCE) == (
         "1\n00:00:00,000 --> 00:00:00,400\nHELLO\n\n"
-        "2\n00:00:00,400 --> 00:00:01,400\nA<B>, C\n\n"
+        "2\n00:00:00,400 --> 00:00:01,400\nA\u2039B\u203a, C\n\n"
         "3\n01:01:02,000 --> 01:01:03,500\nEND\n\n"
     )
     assert whole("vtt", SENTENCE).startswith(

@@ -136,8 +136,9 @@ def _vtt(label: str) -> str:
 
 
 def _srt(label: str) -> str:
-    # The format has no escapes, and players take an arrow for the times of another cue.
-    return printable(label).replace("-->", "\u2192")
+    # The format has no escapes: players take an arrow for the times of another cue, and hide what is in
+    # angle brackets, as `UNKNOWN` is.
+    return printable(label).replace("-->", "\u2192").replace("<", "\u2039").replace(">", "\u203a")
 
 
 def _csv_line(fields: tuple[str, ...]) -> str:

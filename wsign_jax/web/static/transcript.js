@@ -178,7 +178,8 @@ export class Transcript {
       .map(({ label, start, end }, number) => {
         const next = this.glosses[number + 1]?.start ?? Infinity;
         const last = Math.min(Math.max(end, start + SHOWN_SECONDS), next);
-        const text = label.replaceAll("-->", "\u2192"); // players take an arrow for times
+        // Players take an arrow for times, and hide what is in angle brackets.
+        const text = label.replaceAll("-->", "\u2192").replaceAll("<", "\u2039").replaceAll(">", "\u203a");
         return `${number + 1}\n${clock(start, ",")} --> ${clock(last, ",")}\n${text}\n\n`;
       })
       .join("");
