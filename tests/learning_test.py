@@ -14,9 +14,9 @@ from wsign_jax.train import loop
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("standard_promotion")
-def test_a_short_run_learns_ten_signs(tmp_path):
+def test_a_short_run_learns_six_signs(tmp_path):
     config = demo.get_config()
-    config.data.synthetic.update({"glosses": 10, "train": 600, "val": 20, "test": 60})
+    config.data.synthetic.update({"glosses": 6, "train": 320, "val": 20, "test": 60})
     config.data.max_buckets = 2
     config.stages = ("stage2",)
     config.stage2.epochs = 16
