@@ -112,7 +112,9 @@ def train(signs, folder):
     config = small_config()
     config.data.dir = str(folder / "data")
     config.data.max_buckets = 1
-    config.data.augment.update({"speed": 0.1, "scale": 0.1, "shift": 0.05, "hand_mask": 0.3, "temporal_mask": 0.2})
+    config.data.augment.update(
+        {"speed": 0.1, "scale": 0.1, "shift": 0.05, "hand_mask": 0.3, "temporal_mask": 0.2}
+    )
     config.stages = ("stage3",)
     config.stage3.update({"epochs": 12, "lr": 2e-3, "batch_size": 4, "alpha": 1.0})
     config.stage3.update({"chunks": (8,), "left_contexts": (32,)})
