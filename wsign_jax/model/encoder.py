@@ -1,5 +1,8 @@
 """Whisper's encoder over patches, with rotary or sinusoidal positions."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -148,6 +151,7 @@ class Encoder(nnx.Module):
         patches: jax.Array,
         angles: tuple[jax.Array, jax.Array] | None,
         rings: KeysValues,
+        apart: Sequence[Any] = (),
     ) -> tuple[jax.Array, KeysValues]:
         """Encodes a stream's next chunk, as a call with the whole stream under `attention_mask` does.
 
@@ -158,6 +162,7 @@ class Encoder(nnx.Module):
             patches: () length of the stream, or any number beyond the chunk while the stream goes on.
             angles: rotary angles of the chunk, from the host; None with sinusoidal positions.
             rings: from `start` or the previous step, with room for L + C patches.
+            apart: as in `scan_blocks`.
 
         Returns:
             (B, C, D) encoded patches, and the rings.
@@ -177,5 +182,5 @@ class Encoder(nnx.Module):
         ) -> tuple[jax.Array, KeysValues]:
             return block.step(x, ring, places, mask, angles)
 
-        x, rings = scan_blocks(step, self.blocks, x, rings)
+        x, rings = scan_blocks(step, self.blocks, x, rings, apart=apart)
         return self.norm(x), rings

@@ -1,5 +1,6 @@
 """Small layers that differ from Flax's own, stacks of blocks, and the random bits of both."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -157,6 +158,12 @@ def block_of(blocks: Block, number: int) -> Block:
     return nnx.merge(graph, jax.tree.map(lambda p: p[number], params))
 
 
+def parameters_apart(stacked: Any) -> list[Any]:
+    """Returns a stack's parameters, a tree of (L, ...) arrays, as a tree for each block."""
+    count = len(jax.tree.leaves(stacked)[0])
+    return [jax.tree.map(operator.itemgetter(number), stacked) for number in range(count)]
+
+
 def depth(blocks: nnx.Module) -> int:
     """Returns how many blocks a stack has."""
     return len(jax.tree.leaves(nnx.state(blocks))[0])
@@ -169,6 +176,7 @@ def scan_blocks(
     each: Any = None,
     *,
     remat: bool = False,
+    apart: Sequence[Any] = (),
 ) -> tuple[Any, Any]:
     """Calls a function with one block of a stack after the other, like `jax.lax.scan`.
 
@@ -184,6 +192,9 @@ def scan_blocks(
         carried: what the first block takes.
         each: trees of arrays with an axis of L, for example keys and values.
         remat: whether the backward pass calls `step` again instead of keeping its inner values.
+        apart: the blocks' parameters once more, from `parameters_apart`. A program on a CPU copies a
+            block's parameters out of a stack whenever it runs, which takes as long as the rest of a
+            stream's step at base size.
 
     Returns:
         What the last block carries on, and the outputs with an axis of L.
@@ -196,6 +207,12 @@ def scan_blocks(
         params, own = layer
         return step(nnx.merge(graph, params), carried, own)
 
+    if apart:
+        outputs = []
+        for number, layer in enumerate(apart):
+            carried, output = run(carried, (layer, jax.tree.map(operator.itemgetter(number), each)))
+            outputs.append(output)
+        return carried, jax.tree.map(lambda *layers: jnp.stack(layers), *outputs)
     if remat:  # within a loop nothing can undo it
         run = jax.checkpoint(run, prevent_cse=unrolled)
     return jax.lax.scan(run, carried, (params, each), unroll=unrolled)

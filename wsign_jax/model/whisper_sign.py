@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -131,8 +131,15 @@ class WhisperSign(nnx.Module):
             self.encoder.start(rows, left_context + chunk),
         )
 
-    def stream_step(self, chunk: Chunk, cache: StreamCache) -> tuple[jax.Array, StreamCache]:
+    def stream_step(
+        self, chunk: Chunk, cache: StreamCache, apart: Sequence[Any] = ()
+    ) -> tuple[jax.Array, StreamCache]:
         """Encodes a stream's next chunk, with the result of `encode` on the whole stream.
+
+        Args:
+            chunk: the frames.
+            cache: from `stream_start` or the previous step.
+            apart: the encoder blocks' parameters; see `layers.scan_blocks`.
 
         Returns:
             (B, C, D) encoded patches from `chunk.first` on, meaningless outside of the stream; and the
@@ -147,7 +154,9 @@ class WhisperSign(nnx.Module):
             wrist_place=self.wrist_place,
         )
         x, tail = self.frontend.step(features, chunk.begin, chunk.end, cache.tail)
-        x, rings = self.encoder.step(x, chunk.first, chunk.patches, chunk.angles, cache.rings)
+        x, rings = self.encoder.step(
+            x, chunk.first, chunk.patches, chunk.angles, cache.rings, apart
+        )
         return x, StreamCache(before, tail, rings)
 
     def ctc_logits(

@@ -1,7 +1,7 @@
 """Streams of a trained run."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,13 +14,14 @@ from wsign_jax.evaluate.decoder_settings import choose_settings
 from wsign_jax.evaluate.trained_run import Trained
 from wsign_jax.model import whisper_sign
 from wsign_jax.model.chunk import Chunk
+from wsign_jax.model.layers import parameters_apart
 from wsign_jax.model.whisper_sign import SIZES, Params, StreamCache
 from wsign_jax.stream.chunks import ChunkOutputs, StreamModel
 from wsign_jax.stream.options import check_options, make_decoder, stream_window
 from wsign_jax.stream.sentence_end import Endpointer
 from wsign_jax.stream.stream import Stream
 
-Step = Callable[[Params, StreamCache, Chunk], tuple[ChunkOutputs, StreamCache]]
+Step = Callable[..., tuple[ChunkOutputs, StreamCache]]
 
 
 def stream_run(trained: Trained, **options: Any) -> Stream:
@@ -82,17 +83,26 @@ def run_model(
         calibration=calibration,
         # Placed as a step's result is; otherwise the step would compile again.
         cache=jax.device_put(cache, device),
-        step=functools.partial(make_step(trained.network.graph), params),
+        step=functools.partial(
+            make_step(trained.network.graph),
+            params,
+            apart=parameters_apart(params["encoder"]["blocks"]),
+        ),
     )
 
 
 @functools.lru_cache(maxsize=8)
 def make_step(graph: nnx.GraphDef) -> Step:
-    """Makes the jitted step for a chunk; it compiles once for every chunk size and left context."""
+    """Makes the jitted step for a chunk; it compiles once for every chunk size and left context.
 
-    def step(params: Params, cache: StreamCache, chunk: Chunk) -> tuple[ChunkOutputs, StreamCache]:
+    It takes parameters, a cache, a `Chunk`, and `apart`, as in `WhisperSign.stream_step`.
+    """
+
+    def step(
+        params: Params, cache: StreamCache, chunk: Chunk, apart: Sequence[Params] = ()
+    ) -> tuple[ChunkOutputs, StreamCache]:
         model = whisper_sign.bind_params(graph, params)
-        states, cache = model.stream_step(chunk, cache)
+        states, cache = model.stream_step(chunk, cache, apart)
         logits = model.ctc_logits(states)
         return ChunkOutputs(states[0], logits[0], jax.nn.log_softmax(logits)[0]), cache
 
