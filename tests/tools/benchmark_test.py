@@ -134,6 +134,14 @@ def test_a_part_that_fails_is_named_and_the_others_go_on(part, command, script, 
     assert json.loads(out.read_text())["figures"] == {"shapes": 8, "beam_vs_greedy_ratio": 2.5}
 
 
+def test_a_part_whose_measuring_takes_a_process_of_its_own_gives_its_figures(tmp_path):
+    out = tmp_path / "figures.json"
+    flags = ["--size=tiny", "--frames=60", "--rounds=1", f"--json={out}"]
+    command = [sys.executable, "-m", "tools.benchmark.recognize", *flags]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert "recognize_first_seconds" in out.read_text()
+
+
 # Runs Python with its arguments; Ctrl-C counts, which a shell's `&` has programs ignore.
 HEEDING = """
 import os, signal, sys

@@ -120,7 +120,8 @@ def main() -> None:
         make_run(pathlib.Path(folder), flags.size)
         own = [f"--checkpoint={folder}", f"--frames={flags.frames}", f"--rounds={flags.rounds}"]
         own += [] if flags.json is None else [f"--json={flags.json}"]
-        sys.exit(subprocess.run([sys.executable, __file__, *own], check=False).returncode)
+        command = [sys.executable, "-m", "tools.benchmark.recognize", *own]
+        sys.exit(subprocess.run(command, check=False).returncode)
 
 
 if __name__ == "__main__":

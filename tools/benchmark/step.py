@@ -161,7 +161,12 @@ def memory() -> figures.Figures:
     flags = " ".join(filter(None, [os.environ.get("XLA_FLAGS"), _KEEP_REMAT]))
     found = []
     for remat in (False, True):
-        command = [sys.executable, __file__, f"--memory={'remat' if remat else 'plain'}"]
+        command = [
+            sys.executable,
+            "-m",
+            "tools.benchmark.step",
+            f"--memory={'remat' if remat else 'plain'}",
+        ]
         environment = {**os.environ, "XLA_FLAGS": flags}
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
         found.append(json.loads(done.stdout.splitlines()[-1]))
