@@ -15,6 +15,7 @@ cd "$folder/project"
 path=${PATH//"${VIRTUAL_ENV:-/nowhere}/bin:"/}
 bare() {
     env -i HOME="$folder/home" PATH="$path" LANG=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1 \
+        ${TMPDIR:+TMPDIR="$TMPDIR"} \
         ${PIP_CONFIG_FILE:+PIP_CONFIG_FILE="$PIP_CONFIG_FILE"} ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} \
         bash -euo pipefail -c "$1"
 }
@@ -39,8 +40,9 @@ recording=${recordings[0]}
 python tools/export.py --checkpoint=runs/demo --out=demo.wsign
 test "$(python tools/predict.py --checkpoint=demo.wsign $recording)" = "$(python tools/predict.py --checkpoint=runs/demo $recording)"'
 
-# fresh NAME: an environment with one extra, and no more.
+# fresh NAME: an environment with one extra, and no more, in place of the one before.
 fresh() {
+    rm -rf .venv-*
     echo "+ pip install -e \".[$1]\", and nothing else"
     bare "python3 -m venv .venv-$1 && . .venv-$1/bin/activate && pip install -e '.[$1]'"
 }
