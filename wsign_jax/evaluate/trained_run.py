@@ -133,7 +133,8 @@ def open_run(
     params = checkpoints.restore_weights(steps[0], network.shapes)
     for step in steps[1:]:
         params = jax.tree.map(jnp.add, params, checkpoints.restore_weights(step, network.shapes))
-    params = jax.tree.map(lambda x: x / len(steps), params)
+    if len(steps) > 1:
+        params = jax.tree.map(lambda x: x / len(steps), params)
     paths = tuple(checkpoints.path(step) for step in steps)
     return Trained(workdir, paths, info, config, network, params)
 

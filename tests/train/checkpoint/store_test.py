@@ -131,6 +131,18 @@ def test_damage_is_noticed(saved, tmp_path, item, damage):
     assert checkpoints.steps == [1] and checkpoints.best_step == 1
 
 
+def test_devices_and_their_host_find_the_same_checksum():
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    # With Python's own numbers, word by word.
+    total = 0
+    for place, word in enumerate(x.view(np.uint32).ravel().tolist()):
+        mixed = (word + place * 0x9E3779B9) % 2**32
+        mixed = (mixed ^ mixed >> 16) * 0x85EBCA6B % 2**32
+        mixed = (mixed ^ mixed >> 13) * 0xC2B2AE35 % 2**32
+        total = (total + (mixed ^ mixed >> 16)) % 2**32
+    assert checksums._checksum_of_array(x) == int(checksums._sum_on_devices(x)) == total
+
+
 def test_a_changed_weight_changes_its_digest_wherever_it_is():
     def digest(x):
         return checksums.checksums_of_arrays({"params": {"kernel": x}})["params"]
