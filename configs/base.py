@@ -51,6 +51,8 @@ def get_config() -> ConfigDict:
     augment = config.data.augment = ConfigDict()
     augment.speed = 0.0  # 0.2: 0.8 to 1.25 of the true pace
     augment.jitter = 2.0  # frames by which time is warped to and fro
+    augment.cut = 0.0  # up to so many frames in a row, and a fifth of the sentence, are cut out
+    augment.skip_frames = 0.0  # 3: as a camera sees it that skips up to 3 frames after each picture
     augment.rotation = 0.0  # degrees in the picture's plane
     augment.tilt = 0.0  # degrees out of it, each hand about its wrist
     augment.scale = 0.0  # 0.2: 1 / 1.2 to 1.2 times as large
@@ -131,6 +133,8 @@ def get_config() -> ConfigDict:
     training.warmup_steps = 500  # at most a fifth of a stage
     training.grad_clip = 1.0
     training.label_smoothing = 0.1
+    # Probability that the attention decoder is fed a mask in place of a gloss that it has written.
+    training.decoder_mask = 0.0
     # CR-CTC: each sentence is seen twice, augmented in two ways; 0.2 times the divergence of the two
     # posteriors is added to CTC's loss. A step takes twice the time. 0: once.
     training.consistency = 0.0

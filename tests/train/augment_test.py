@@ -17,6 +17,7 @@ EVERYTHING = {
     "speed": 0.2, "jitter": 2.0, "rotation": 20.0, "tilt": 20.0, "scale": 0.3, "shift": 0.1,
     "mirror": 0.5, "noise": 0.005, "joint_mask": 0.3, "temporal_mask": 0.5,
     "shear": 0.1, "bend": 10.0, "bones": 0.2, "hand_mask": 0.5,
+    "cut": 8.0, "skip_frames": 3.0,
 }  # fmt: skip
 
 
@@ -44,6 +45,8 @@ def draws_of(name, config):
         shear=np.zeros(2),
         bones=None,
         hand_lost=None,
+        cut=np.zeros(2),
+        skip_frames=np.zeros(()),
     )
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32)[None], draws)
 
@@ -166,8 +169,11 @@ def still(**changed):
         scale=np.full(1, 0.5),
         shift=np.full((1, 2), 0.5),
     )
+    pace = dict(cut=np.zeros((1, 2), np.float32), skip_frames=np.zeros(1, np.float32))
     none = dict(jitter=None, lost=None, noise=None, bones=None, hand_lost=None)
-    draws = half | none | {"hidden": np.ones((1, 42)), "shear": np.full((1, 2), 0.5)} | changed
+    draws = (
+        half | pace | none | {"hidden": np.ones((1, 42)), "shear": np.full((1, 2), 0.5)} | changed
+    )
     return augment.Draws(**draws)
 
 
@@ -200,11 +206,8 @@ def test_a_finger_bends_as_a_chain_and_bones_grow():
 
 def test_a_stretch_loses_one_hand():
     lost = np.ones((1, 2, 2, 3), np.float32)
-    lost[0, 0, 1] = [
-        0.2,
-        0.35,
-        0.5,
-    ]  # the right hand, in the first of two stretches: 2 of frames 2 to 5
+    # The right hand, in the first of two stretches: 2 of frames 2 to 5.
+    lost[0, 0, 1] = [0.2, 0.35, 0.5]
     sure = np.ones((1, 8, 2), np.float32)
     draws = still(hand_lost=lost)
     on = {"hand_mask": 0.3, "temporal_mask_frames": 4}
@@ -220,3 +223,26 @@ def test_shear_moves_x_with_y():
     found, _ = changed(positions, np.ones((1, 1, 2), np.float32), draws, shear=0.1)
     np.testing.assert_allclose(found[0, 0, 3], [0.74, 0.9, 0.1], atol=1e-6)
     np.testing.assert_allclose(found[0, 0, 0], [0.5, 0.5, 0.5], atol=1e-6)
+
+
+def frames_with(values):
+    """Positions of one example whose every coordinate is a frame's value, and sure hands."""
+    values = np.asarray(values, np.float32)[None, :, None, None]
+    return np.broadcast_to(values, (1, values.shape[1], 42, 3)), np.ones((1, values.shape[1], 2))
+
+
+def test_a_cut_leaves_out_frames_and_plays_the_others_slower():
+    draws = still(cut=np.array([[1.0, 0.5]], np.float32))
+    found, _ = changed(*frames_with(range(10)), draws, 10, cut=3.0)  # a fifth of 9: 1.8
+    expected = [0, 0.8, 1.6, 2.4, 3.2, 5.8, 6.6, 7.4, 8.2, 9]
+    np.testing.assert_allclose(found[0, :, 4, 1], expected, atol=1e-5)
+    draws = still(cut=np.array([[0.5, 0.0]], np.float32))
+    found, _ = changed(*frames_with(range(10)), draws, 10, cut=2.0)  # the first one
+    expected = [0, *(1 + 8 / 9 * np.arange(1, 10))]
+    np.testing.assert_allclose(found[0, :, 4, 1], expected, atol=1e-5)
+
+
+def test_skipped_frames_are_interpolated():
+    draws = still(skip_frames=np.ones(1, np.float32))
+    found, _ = changed(*frames_with(np.arange(8) ** 2), draws, 8, skip_frames=2.0)
+    np.testing.assert_allclose(found[0, :, 4, 1], [0, 3, 6, 9, 18, 27, 36, 49], atol=1e-4)

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from wsign_jax.model.layers import DropoutKeys
 from wsign_jax.train import losses
 
 
@@ -45,6 +46,15 @@ def test_consistency_by_hand():
     gradient = jax.grad(lambda x: losses.consistency_loss(x, patches, labels)[0])(views)
     expected = np.array([[-0.05, 0.05]] * 2 + [[0.0, 0.0]])
     np.testing.assert_allclose(gradient, [expected, -expected], atol=1e-6)
+
+
+def test_labels_are_masked_with_their_probability_and_never_in_evaluation():
+    labels = jnp.full((100, 50), 7, jnp.int32)
+    keys = DropoutKeys.of(jax.random.key(0))
+    masked = losses.mask_labels(labels, 0.3, keys)
+    assert set(np.unique(masked)) == {0, 7}
+    assert float((masked == 0).mean()) == pytest.approx(0.3, abs=0.03)  # 5 standard deviations
+    assert losses.mask_labels(labels, 0.3, None) is labels
 
 
 def test_the_decoder_is_fed_what_it_must_predict_one_step_earlier():

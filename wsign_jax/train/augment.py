@@ -26,6 +26,7 @@ from wsign_jax.model.whisper_sign import WhisperSign
 
 # Frames between the knots of the random time warp: slower than a hand, faster than a sign.
 _JITTER_KNOTS = 15
+_MOST_CUT = 0.2  # share of a sequence
 _CENTER = 0.5, 0.5, 0.0  # of the picture
 
 _VIEW = 7  # numbers for the view: mirror, turn, scale, shift
@@ -60,6 +61,8 @@ class Draws(NamedTuple):
     shear: jax.Array  # (B, 2) of width by height and of height by width
     bones: jax.Array | None  # (B, J, 4) angles and length
     hand_lost: jax.Array | None  # (B, hands, stretches, 3) as `lost`
+    cut: jax.Array  # (B, 2) how many frames and from where
+    skip_frames: jax.Array  # (B,)
 
 
 def augmented_features(
@@ -123,7 +126,8 @@ def draw(keys: jax.Array, source_length: int, length: int, config: ConfigDict) -
     """
     knots = math.ceil(source_length / _JITTER_KNOTS) + 1
     stretches = math.ceil(length / config.temporal_mask_frames)
-    count = max(_VIEW + joints.NUM_JOINTS + 2, knots, stretches)
+    of_view = _VIEW + joints.NUM_JOINTS
+    count = max(of_view + 5, knots, stretches)
     uniform = jax.vmap(lambda key: jax.random.uniform(key, (count, 5)))(keys)
     view = uniform[..., 0]
     noise = None
@@ -139,15 +143,17 @@ def draw(keys: jax.Array, source_length: int, length: int, config: ConfigDict) -
         turn=view[:, 1:4],
         scale=view[:, 4],
         shift=view[:, 5:_VIEW],
-        hidden=view[:, _VIEW : _VIEW + joints.NUM_JOINTS],
+        hidden=view[:, _VIEW:of_view],
         jitter=uniform[:, :knots, 1] if config.jitter else None,
         lost=uniform[:, :stretches, 2:] if config.temporal_mask else None,
         noise=noise,
-        shear=view[:, _VIEW + joints.NUM_JOINTS : _VIEW + joints.NUM_JOINTS + 2],
+        shear=view[:, of_view : of_view + 2],
         bones=hands[:, : joints.NUM_JOINTS, :4] if config.bend or config.bones else None,
         hand_lost=hand_lost.reshape(-1, stretches, len(joints.HANDS), 3)
         if config.hand_mask
         else None,
+        cut=view[:, of_view + 2 : of_view + 4],
+        skip_frames=view[:, of_view + 4],
     )
 
 
@@ -187,9 +193,10 @@ def change(
         beyond `frames`; and the (B, J) joints to hide with `hide_joints` after normalization.
     """
     number = jnp.arange(length, dtype=jnp.int32)[None]
-    if config.speed or config.jitter:
-        times = _sample_times(number, source_frames, frames, draws.jitter, config)
-        positions, confidence = _sample(positions, confidence, source_frames, times)
+    if config.speed or config.jitter or config.cut or config.skip_frames:
+        times = _sample_times(number, source_frames, frames, draws, config)
+        apart = 1.0 + config.skip_frames * draws.skip_frames
+        positions, confidence = _sample(positions, confidence, source_frames, times, apart)
     else:
         positions, confidence = positions[:, :length], confidence[:, :length]
     if config.mirror:
@@ -218,33 +225,47 @@ def _sample_times(
     number: jax.Array,
     source_frames: jax.Array,
     frames: jax.Array,
-    jitter: jax.Array | None,
+    draws: Draws,
     config: ConfigDict,
 ) -> jax.Array:
-    """The (B, T) increasing times in source frames: evenly spaced, warped by up to `jitter`."""
+    """The (B, T) increasing times in source frames: evenly spaced but for a cut, warped by `jitter`."""
     last = jnp.maximum(source_frames - 1, 0)[:, None]
     # Whole numbers before the division: an unchanged length gives whole times.
     times = (number * last).astype(jnp.float32)
     times /= jnp.maximum(frames - 1, 1)[:, None].astype(jnp.float32)
-    if jitter is not None:
+    if config.cut:
+        end = last.astype(jnp.float32)
+        cut = jnp.minimum(config.cut * draws.cut[:, :1], _MOST_CUT * end)
+        times *= 1.0 - cut / jnp.maximum(end, 1.0)
+        times += jnp.where(times > draws.cut[:, 1:] * (end - cut), cut, 0.0)
+    if draws.jitter is not None:
         # Linear between knots: each knot adds a hat as wide as its two neighbors are apart.
-        knots = jnp.arange(jitter.shape[1], dtype=jnp.float32)[None, None]
+        knots = jnp.arange(draws.jitter.shape[1], dtype=jnp.float32)[None, None]
         hats = jnp.maximum(1.0 - jnp.abs(times[..., None] / _JITTER_KNOTS - knots), 0.0)
-        times += jnp.sum(hats * (config.jitter * (2.0 * jitter - 1.0))[:, None], axis=-1)
+        times += jnp.sum(hats * (config.jitter * (2.0 * draws.jitter - 1.0))[:, None], axis=-1)
     return jnp.clip(times, 0.0, last.astype(jnp.float32))
 
 
 def _sample(
-    positions: jax.Array, confidence: jax.Array, source_frames: jax.Array, times: jax.Array
+    positions: jax.Array,
+    confidence: jax.Array,
+    source_frames: jax.Array,
+    times: jax.Array,
+    apart: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Interpolates positions (B, S, J, 3) and confidence (B, S, 2) at fractional times (B, T).
 
-    If a hand is seen in only one of the two frames around a time, the nearer frame decides. A hand is
-    never blended with the zeros of its absence.
+    Between the frames that a camera with a picture every (B,) `apart` frames would have taken. If a hand
+    is seen in only one of the two around a time, the nearer one decides. A hand is never blended with
+    the zeros of its absence.
     """
-    before = times.astype(jnp.int32)
-    after = jnp.minimum(before + 1, jnp.maximum(source_frames - 1, 0)[:, None])
-    weight = (times - before.astype(jnp.float32))[..., None]
+    picture = jnp.floor(times / apart[:, None])
+    before, after = (
+        jnp.round((picture + more) * apart[:, None]).astype(jnp.int32) for more in (0.0, 1.0)
+    )
+    after = jnp.minimum(after, jnp.maximum(source_frames - 1, 0)[:, None])
+    span = jnp.maximum(after - before, 1).astype(jnp.float32)
+    weight = jnp.clip((times - before.astype(jnp.float32)) / span, 0.0, 1.0)[..., None]
     sure, next_sure = _frames_at(confidence, before), _frames_at(confidence, after)
     weight = jnp.where((sure > 0) & (next_sure > 0), weight, jnp.round(weight))
     place, next_place = _frames_at(positions, before), _frames_at(positions, after)

@@ -112,6 +112,8 @@ _CHECKS: dict[str, _Check] = {
     "data.threads": _whole(0),
     "data.augment.speed": _BELOW_ONE,
     "data.augment.jitter": _from_to(0, 7),  # beyond that, time would run backwards
+    "data.augment.cut": _from_to(0, 1000),
+    "data.augment.skip_frames": _from_to(0, 60),
     "data.augment.rotation": _from_to(0, 180),
     "data.augment.tilt": _from_to(0, 90),
     "data.augment.scale": _from_to(0, 10),
@@ -142,6 +144,7 @@ _CHECKS: dict[str, _Check] = {
     "training.warmup_steps": _whole(0),
     "training.grad_clip": _POSITIVE,
     "training.label_smoothing": _BELOW_ONE,
+    "training.decoder_mask": _SHARE,
     "training.consistency": _from_to(0, 100),
     "training.max_steps": _whole(0),
     "training.precision": _one_of(*PRECISIONS),

@@ -78,6 +78,16 @@ def decoder_inputs(labels: jax.Array) -> jax.Array:
     return jnp.pad(labels, ((0, 0), (1, 0)))
 
 
+def mask_labels(labels: jax.Array, rate: float, keys: DropoutKeys | None) -> jax.Array:
+    """Sets each of the (B, U) labels to 0 with a probability, so that the decoder looks at the hands.
+
+    Without keys, as in evaluation, none.
+    """
+    if keys is None or rate == 0:
+        return labels
+    return jnp.where(jax.random.bernoulli(keys.next(), rate, labels.shape), BLANK_ID, labels)
+
+
 def attention_loss(
     logits: jax.Array, labels: jax.Array, label_lengths: jax.Array, smoothing: float
 ) -> tuple[jax.Array, jax.Array]:
@@ -119,6 +129,7 @@ def batch_loss(
     *,
     hybrid: bool,
     consistency: float = 0.0,
+    decoder_mask: float = 0.0,
     dropout_keys: DropoutKeys | None = None,
     remat: bool = False,
 ) -> tuple[jax.Array, Metrics]:
@@ -132,6 +143,7 @@ def batch_loss(
         smoothing: label smoothing of the cross-entropy.
         hybrid: whether the attention decoder runs at all.
         consistency: the weight of `consistency_loss`, if each two rows are views of a sentence.
+        decoder_mask: the share of labels that the attention decoder is not fed.
         dropout_keys: None evaluates without dropout.
         remat: see `WhisperSign.encode`.
 
@@ -157,9 +169,8 @@ def batch_loss(
         of_ctc += consistency * metrics["consistency"]
     if not hybrid:
         return of_ctc, metrics | {"loss": of_ctc}
-    logits = model.decoder(
-        decoder_inputs(batch.labels), encoded, patches, dropout_keys=dropout_keys
-    )
+    fed = mask_labels(batch.labels, decoder_mask, dropout_keys)
+    logits = model.decoder(decoder_inputs(fed), encoded, patches, dropout_keys=dropout_keys)
     attention, _ = attention_loss(logits, batch.labels, batch.label_lengths, smoothing)
     attention = mean_over_rows(attention, real)
     loss = settings.alpha * of_ctc + (1.0 - settings.alpha) * attention
@@ -185,7 +196,7 @@ def make_loss(
     """
     # Plain values, so that a later change of the config cannot change what is traced.
     smoothing, remat, seed = training.label_smoothing, training.remat, training.seed
-    consistency = training.consistency
+    consistency, decoder_mask = training.consistency, training.decoder_mask
     augmentation = FrozenConfigDict(augmentation)
 
     def loss(
@@ -207,6 +218,7 @@ def make_loss(
             smoothing,
             hybrid=hybrid,
             consistency=consistency,
+            decoder_mask=decoder_mask,
             dropout_keys=keys,
             remat=remat,
         )
