@@ -60,12 +60,12 @@ def test_a_broken_tuning_file_is_named(opened):
         ("decoder", "nope"), ("lm", 2), ("beam_size", 0), ("beam_size", "10"), ("beam_size", 1001),
         ("ctc_weight", 7.0),
         ("lm_weight", None), ("label_bonus", "1"), ("temperature", 0), ("wer", None), ("wer", "x"),
-        ("unknown_below", 1e10), ("sign_start", -61.0),
+        ("unknown_below", 1e10), ("sign_start", -61.0), ("sign_end", -0.1),
     ],
 )  # fmt: skip
 def test_a_wrong_field_of_a_tuning_file_is_named(opened, field, value):
     root, run = opened
-    row = DecoderSettings("joint", "none", 10, 0.7, 0.0, 0.5, 1.5, wer=0.3)
+    row = DecoderSettings("joint", "none", 10, 0.7, 0.0, 0.5, 1.5, 0.0, 0.4, wer=0.3)
     decoder_settings.write_tuned(run, root, trained_run.read_split(run, root, "val"), [row])
     path = run.workdir / decoder_settings.TUNED
     content = json.loads(path.read_text())

@@ -95,6 +95,8 @@ class DecoderSettings:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             good = (number and low <= value <= high) or (field in _OPTIONAL and value is None)
             fits[field] = fits.get(field, True) and good
+        if self.sign_start is not None and self.sign_end is not None and fits["sign_start"]:
+            fits["sign_end"] = fits["sign_end"] and self.sign_start <= self.sign_end
         for field, good in fits.items():
             if not good:
                 raise ValueError(f"{field} is {getattr(self, field)!r}")

@@ -48,6 +48,11 @@ class Trained:
         return self.info.vocabulary
 
     @property
+    def data_root(self) -> pathlib.Path:
+        """The data set that it was trained on, which may have moved."""
+        return pathlib.Path(self.config.data.dir or self.workdir / "data")
+
+    @property
     def patch_size(self) -> int:
         """Frames per patch."""
         return self.config.model.frontend.patch_size

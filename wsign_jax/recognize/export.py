@@ -209,7 +209,7 @@ def card_fields(trained: Trained, name: str, license: str) -> card.CardFields:
     Raises:
         WSignError: a report in the run's folder is broken.
     """
-    root = pathlib.Path(trained.config.data.dir or trained.workdir / "data")
+    root = trained.data_root
     stages = trained.info.config["stages"][: trained.info.stage + 1]
     sizes = whisper_sign.parameter_paths(trained.network.shapes).values()
     count = sum(math.prod(leaf.shape) for leaf in sizes)

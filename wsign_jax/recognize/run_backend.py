@@ -86,8 +86,7 @@ class RunBackend:
         config.eval.chunk, config.eval.left_context = chunk, left_context
         trained = dataclasses.replace(self.trained, config=config)
         settings = choose_settings(trained, decoder)
-        root = pathlib.Path(config.data.dir or trained.workdir / "data")
-        lm = language_model(trained, settings.lm, root)
+        lm = language_model(trained, settings.lm, trained.data_root)
         weights = jax.tree.map(np.float32, settings.weights)
         window = np.int32(config.eval.chunk), np.int32(config.eval.left_context)
         if settings.search not in self._steps:
