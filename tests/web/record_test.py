@@ -37,7 +37,9 @@ def test_what_the_camera_shows_becomes_a_data_set(recorder, recordings, command,
     said = ""
     for _ in range(STARTS):  # it stops if three takes in a row are no good, as on a busy machine
         page.click("#record-start")
-        until(page, "document.getElementById('record-start').textContent === 'Start'", 120)
+        until(
+            page, "document.getElementById('record-start').textContent === 'Start recording'", 120
+        )
         said = page.inner_text("#problem") or page.inner_text("#record-says")
         if said == "All takes are done.":
             break

@@ -37,6 +37,7 @@ export class Page {
   showProblem(error) {
     this.problem.textContent = error instanceof Error ? error.message : String(error);
     this.problem.hidden = false;
+    this.problem.scrollIntoView({ block: "nearest" });
   }
 
   clearProblem() {

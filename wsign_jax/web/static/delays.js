@@ -3,6 +3,7 @@
 
 const REMEMBERED = 60; // pictures
 const EVERY = 500; // milliseconds
+const SLOW = 5; // pictures a second; with fewer, more signs are missed (README)
 
 /** Medians of the latest pictures, shown in a list. */
 export class Delays {
@@ -40,13 +41,16 @@ export class Delays {
     this.shown = now;
     const { camera, landmarks, model } = this.latest;
     const rate = (1000 * (this.done.length - 1)) / (now - this.done[0]);
+    /** @type {[string, string][]} */
+    const slow = rate < SLOW ? [["this computer is slow", "signs may be missed"]] : [];
     this.show([
+      ...slow,
       ["camera", milliseconds(camera)],
       ["finding hands", milliseconds(landmarks)],
       ["following them", `${Math.round(1000 * seconds.tracker)} ms`],
       ["waiting for a chunk of pictures", `up to ${Math.round(1000 * seconds.chunk)} ms`],
       ["recognizing it", milliseconds(model)],
-      ["pictures", `${rate.toFixed(0)}/s, ${this.dropped} dropped`],
+      ["pictures", `${rate.toFixed(0)} a second, ${this.dropped} skipped`],
     ]);
   }
 

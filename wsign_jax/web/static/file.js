@@ -3,7 +3,7 @@
 
 import { watchPictures } from "./camera.js";
 import { Stage } from "./stage.js";
-import { Transcript } from "./transcript.js";
+import { Transcript, UNKNOWN } from "./transcript.js";
 
 /** @typedef {import("./app.js").Page} Page */
 /** @typedef {import("./camera.js").Shown} Shown */
@@ -80,11 +80,14 @@ export class FileView {
       stage.show(true);
       this.goOn();
       await this.untilEnd();
+      const state = this.running ? "done" : "stopped";
       const { result } = await page.worker.finish();
       if (result) transcript.add(result);
       const count = transcript.glosses.length;
       const signs = `${count || "no"} sign${count === 1 ? "" : "s"}`;
-      this.note.textContent = `${file.name}: ${signs} in ${this.pictures} pictures`;
+      const unknown = transcript.glosses.filter(({ label }) => label === UNKNOWN).length;
+      const rest = unknown ? `, ${unknown} of them unknown` : "";
+      this.note.textContent = `${file.name}: ${state}, ${signs}${rest}; ${this.pictures} pictures`;
     } catch (error) {
       this.note.textContent = "";
       stage.show(false);
@@ -113,6 +116,7 @@ export class FileView {
   end() {
     this.unwatch();
     this.running = false;
+    if (document.activeElement === this.stopButton) this.input.focus();
     this.stopButton.disabled = true;
     this.progress.hidden = true;
     this.ended?.();

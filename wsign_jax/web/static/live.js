@@ -57,6 +57,7 @@ export class LiveView {
       this.fail(error);
     }
     this.startButton.disabled = false;
+    if (document.activeElement === document.body) this.startButton.focus(); // lost while it was disabled
   }
 
   /**
@@ -80,8 +81,7 @@ export class LiveView {
     const { pictures } = this;
     if (!pictures) return;
     pictures.pause(!pictures.paused);
-    this.pauseButton.setAttribute("aria-pressed", String(pictures.paused));
-    this.pauseButton.textContent = pictures.paused ? "Go on" : "Pause";
+    this.showPaused(pictures.paused);
     if (pictures.paused) {
       this.stage.video.pause();
       await this.endStream();
@@ -89,6 +89,12 @@ export class LiveView {
       await this.page.worker.reset();
       await this.stage.video.play();
     }
+  }
+
+  /** @param {boolean} isPaused */
+  showPaused(isPaused) {
+    this.pauseButton.textContent = isPaused ? "Resume" : "Pause";
+    this.stage.box.classList.toggle("paused", isPaused);
   }
 
   /** What is pending becomes stable; the next picture begins a new stream. */
@@ -112,8 +118,7 @@ export class LiveView {
     this.stage.show(false);
     this.startButton.textContent = "Start the camera";
     this.pauseButton.disabled = true;
-    this.pauseButton.setAttribute("aria-pressed", "false");
-    this.pauseButton.textContent = "Pause";
+    this.showPaused(false);
     if (!isPaused) await this.endStream();
     this.pictures = null;
   }

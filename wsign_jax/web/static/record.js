@@ -94,6 +94,7 @@ export class RecordView {
     try {
       const wanted = this.wanted();
       this.running = run;
+      this.show();
       this.skipped.clear();
       this.startButton.textContent = "Stop";
       this.skipButton.disabled = false;
@@ -296,8 +297,9 @@ export class RecordView {
     this.stage.box.classList.remove("recording");
     this.prompt("");
     this.says.textContent = "";
-    this.startButton.textContent = "Start";
+    this.startButton.textContent = "Start recording";
     this.skipButton.disabled = true;
+    this.show();
   }
 
   /** @param {unknown} error */
@@ -343,6 +345,7 @@ export class RecordView {
     this.downloadButton.disabled = !inPage;
     this.againButton.hidden = !takes.folder || !inPage;
     this.redoButton.disabled = !takes.takes.length;
+    this.redoButton.textContent = `${this.running ? "Redo" : "Remove"} the last take`;
     this.train.showTakes(counts.map(([, count]) => count));
   }
 }

@@ -23,7 +23,7 @@ export class Stage {
   }
 
   /**
-   * Draws the hands of a picture of this width and height.
+   * Draws the hands of a picture of this width and height, unless it came after the pictures' end.
    * @param {SeenHand[]} hands
    * @param {number} width
    * @param {number} height
@@ -36,6 +36,7 @@ export class Stage {
     }
     const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     pen.clearRect(0, 0, width, height);
+    if (!this.box.classList.contains("on")) return;
     const unit = Math.max(width, height) / 640;
     for (const { hand, points } of hands) {
       const places = points.map(([x, y]) => [x * width, y * height]);

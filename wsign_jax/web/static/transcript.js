@@ -9,7 +9,7 @@ import { elanDocument } from "./elan.js";
 /** @typedef {import("./recognizer.js").StreamResult} StreamResult */
 /** @typedef {"off" | "mark" | "drop"} UnknownMode What becomes of unknown signs, as in Python. */
 
-const UNKNOWN = "<unknown>"; // in text and files, as `wsign_jax/decode/transcript.py` has it
+export const UNKNOWN = "<unknown>"; // in text and files, as `wsign_jax/decode/transcript.py` has it
 const SHOWN_UNKNOWN = "(unknown sign)"; // on the page; brackets, so that a screen reader pauses too
 /** @type {[UnknownMode, string][]} The first is chosen at the start. */
 const MODES = [
@@ -18,7 +18,7 @@ const MODES = [
   ["off", "show the nearest sign"],
 ];
 const SHOWN_SECONDS = 1; // as `wsign_jax/decode/transcript.py`: CTC is sure of a sign too shortly to read
-const NOTHING = "Signs appear here; in gray what may still change.";
+const NOTHING = "Signs appear here. Gray ones may still change.";
 
 /**
  * Returns the glosses, with the unknown ones as `unknown` says; a port of `as_asked` in
@@ -60,7 +60,13 @@ export class Transcript {
       ["Copy", () => this.copy()],
       ["Subtitles (.srt)", () => download(`${this.name}.srt`, "application/x-subrip", this.srt())],
       ["ELAN (.eaf)", () => download(`${this.name}.eaf`, "application/xml", elanDocument(this.glosses))],
-      ["Clear", () => this.clear()],
+      [
+        "Clear",
+        () => {
+          this.box.focus(); // the button is about to be disabled
+          this.clear();
+        },
+      ],
     ];
     this.buttons = actions.map(([label, act]) => {
       const button = controls.appendChild(make("button"));
