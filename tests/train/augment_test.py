@@ -146,7 +146,7 @@ def test_a_second_view_differs_in_all_but_the_pace():
         view = functools.partial(augment.augmented_features, Positions, one, 1, config)
         return np.asarray(view()), np.asarray(view(second_view=True))
 
-    first, second = views(switches(speed=0.2, jitter=2.0))
+    first, second = views(switches(speed=0.2, jitter=2.0, cut=8.0))
     np.testing.assert_array_equal(first, second)
     first, second = views(switches(speed=0.2, jitter=2.0, shift=0.1))
     moved = (first - second)[0, :45]

@@ -87,7 +87,7 @@ def augmented_features(
     if second_view:
         keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _SECOND_VIEW)
         other = draw(keys, batch.positions.shape[1], batch.length, config)
-        draws = other._replace(jitter=draws.jitter)
+        draws = other._replace(jitter=draws.jitter, cut=draws.cut)
     positions, confidence, hidden = change(
         batch.positions,
         batch.confidence,
